@@ -1,0 +1,38 @@
+#include "admin/admin.h"
+
+#include <openssl/crypto.h>
+
+#include "admin/handlers.h"
+
+static const route_entry_t table[] = {
+    {"PUT", "/v1/items/*", ROUTE_item_put, true, handle_item_put},
+    {"PATCH", "/v1/items/*", ROUTE_item_patch, true, handle_item_patch},
+    {"POST", "/v1/items/*/reconcile", ROUTE_item_reconcile, false, handle_reconcile},
+    {"PUT", "/v1/strategy", ROUTE_strategy_put, true, handle_strategy_put},
+    {"GET", "/v1/status", ROUTE_status, false, handle_status},
+    {"GET", "/v1/audit", ROUTE_audit, false, handle_audit},
+    {"GET", "/metrics", ROUTE_metrics, false, handle_metrics},
+    {NULL, NULL, ROUTE_other, false, NULL},
+};
+
+static bool is_authorized(const exchange_t *exchange)
+{
+    static const char scheme[] = "Bearer ";
+    const h2o_req_t *req = exchange->req;
+    str_t token = str_of(exchange->engine->node->config->admin.token);
+    ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_AUTHORIZATION, -1);
+    if (at == -1)
+        return false;
+    str_t given = {req->headers.entries[at].value.base, req->headers.entries[at].value.len};
+    size_t n = sizeof(scheme) - 1;
+    return given.n == n + token.n && memcmp(given.p, scheme, n) == 0 &&
+           CRYPTO_memcmp(given.p + n, token.p, token.n) == 0;
+}
+
+void admin_dispatch(exchange_t *exchange)
+{
+    if (is_authorized(exchange))
+        route_dispatch(table, exchange);
+    else
+        reply_problem(exchange, PROBLEM_UNAUTHORIZED, NULL);
+}

@@ -1,0 +1,18 @@
+/* Handlers of the admin listener, by what they are about. */
+#ifndef HOLDFAST_ADMIN_HANDLERS_H
+#define HOLDFAST_ADMIN_HANDLERS_H
+
+#include "http/route.h"
+
+/* admin/terms.c: what changes items */
+void handle_item_put(exchange_t *exchange, const route_match_t *match);
+void handle_item_patch(exchange_t *exchange, const route_match_t *match);
+void handle_strategy_put(exchange_t *exchange, const route_match_t *match);
+
+/* admin/insight.c: what only looks */
+void handle_status(exchange_t *exchange, const route_match_t *match);
+void handle_audit(exchange_t *exchange, const route_match_t *match);
+void handle_reconcile(exchange_t *exchange, const route_match_t *match);
+void handle_metrics(exchange_t *exchange, const route_match_t *match);
+
+#endif

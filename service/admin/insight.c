@@ -1,0 +1,270 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "admin/handlers.h"
+#include "http/body.h"
+#include "http/call.h"
+#include "http/items.h"
+#include "reconcile/audit.h"
+#include "reconcile/pass.h"
+
+/* --- reconcile now --- */
+
+typedef struct {
+    call_t call; /* first */
+    char sku[SKU_BYTES_MAX];
+    uint8_t sku_length;
+    pass_t pass;
+} pass_call_t;
+
+static void run_pass(call_t *call, worker_t *worker)
+{
+    pass_call_t *c = (pass_call_t *)call;
+    str_t sku = {c->sku, c->sku_length};
+    c->pass = reconcile_pass(worker, sku);
+    if (c->pass.rebuilt)
+        engine_news(worker->node, sku, c->pass.item.epoch);
+}
+
+static void add_pass_numbers(cJSON *json, const pass_t *pass)
+{
+    const gate_state_t *gate = &pass->gate;
+    cJSON *g = cJSON_AddObjectToObject(json, "gate");
+    cJSON_AddNumberToObject(g, "epoch", (double)gate->epoch);
+    cJSON_AddNumberToObject(g, "available", (double)gate_available(gate));
+    cJSON_AddNumberToObject(g, "unsettled", (double)gate_unsettled(gate));
+    cJSON_AddNumberToObject(g, "reserved", (double)gate->reserved);
+    cJSON_AddNumberToObject(g, "settled", (double)gate->settled);
+    cJSON_AddNumberToObject(g, "released", (double)gate->released);
+    cJSON *row = cJSON_AddObjectToObject(json, "mysql");
+    cJSON_AddNumberToObject(row, "epoch", (double)pass->item.epoch);
+    cJSON_AddNumberToObject(row, "total", (double)pass->item.terms.total);
+    cJSON_AddNumberToObject(row, "allocated", (double)item_allocated(&pass->item));
+}
+
+static void reply_pass(call_t *call, exchange_t *exchange)
+{
+    pass_call_t *c = (pass_call_t *)call;
+    if (c->pass.result == SYNC_UNKNOWN_ITEM) {
+        reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
+        return;
+    }
+    if (c->pass.result != SYNC_READY) {
+        reply_problem(exchange, PROBLEM_UNAVAILABLE, "MySQL or Redis does not answer");
+        return;
+    }
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "found", finding_name(c->pass.finding));
+    cJSON_AddStringToObject(json, "did", c->pass.rebuilt ? "rebuilt" : "nothing");
+    add_pass_numbers(json, &c->pass);
+    reply_json(exchange, 200, json);
+}
+
+void handle_reconcile(exchange_t *exchange, const route_match_t *match)
+{
+    if (!is_sku(match->param)) {
+        reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
+        return;
+    }
+    pass_call_t *c = call_new(sizeof(*c));
+    c->call.run = run_pass;
+    c->call.reply = reply_pass;
+    memcpy(c->sku, match->param.p, match->param.n);
+    c->sku_length = (uint8_t)match->param.n;
+    call_submit(exchange, exchange->engine->node->map.shard_of_slot[slot_of_sku(match->param)],
+                &c->call);
+}
+
+/* --- audit --- */
+
+typedef struct {
+    call_t call; /* first */
+    cJSON *report;
+} audit_call_t;
+
+static void run_audit(call_t *call, worker_t *worker)
+{
+    audit_call_t *c = (audit_call_t *)call;
+    audit_verdict_t verdict; /* the report says it too */
+    c->report = audit_run(worker->node->config, &verdict);
+}
+
+static void reply_audit(call_t *call, exchange_t *exchange)
+{
+    audit_call_t *c = (audit_call_t *)call;
+    cJSON *report = c->report;
+    c->report = NULL;
+    reply_json(exchange, 200, report);
+}
+
+static void dispose_audit(call_t *call)
+{
+    cJSON_Delete(((audit_call_t *)call)->report);
+}
+
+void handle_audit(exchange_t *exchange, const route_match_t *match)
+{
+    (void)match;
+    audit_call_t *c = call_new(sizeof(*c));
+    c->call.run = run_audit;
+    c->call.reply = reply_audit;
+    c->call.dispose = dispose_audit;
+    call_submit(exchange, 0, &c->call);
+}
+
+/* --- metrics --- */
+
+void handle_metrics(exchange_t *exchange, const route_match_t *match)
+{
+    (void)match;
+    node_t *node = exchange->engine->node;
+    unsigned shards = node->map.shards_count;
+    metric_sample_t *samples = call_new(2 * shards * sizeof(*samples));
+    for (unsigned i = 0; i < shards; ++i) {
+        const char *name = node->config->shards[i].name;
+        samples[i] = (metric_sample_t){"writer_queue_orders", "Places taken in the writer's queue",
+                                       "shard", name, writer_depth(node->shards[i].writer)};
+        samples[shards + i] = (metric_sample_t){"pool_queue_jobs", "Jobs waiting for a pool thread",
+                                                "shard", name, pool_depth(node->shards[i].pool)};
+    }
+    char *text = metrics_render(samples, 2 * shards);
+    reply_text(exchange, 200, "text/plain; version=0.0.4", str_of(text));
+    free(text);
+    free(samples);
+}
+
+/* --- status --- */
+
+typedef struct {
+    call_t call; /* first */
+    unsigned shard;
+    cJSON *items;  /* of all shards, the newest epochs first come as they are */
+    bool failed[]; /* by shard */
+} status_call_t;
+
+/* Items that the answer lists; there may be very many. */
+#define STATUS_ITEMS_MAX 1000
+
+static void add_status_item(void *context, const item_t *item)
+{
+    cJSON *items = context;
+    if (cJSON_GetArraySize(items) >= STATUS_ITEMS_MAX)
+        return;
+    cJSON *json = item_to_json(item);
+    cJSON_AddNumberToObject(json, "epoch", (double)item->epoch);
+    cJSON_AddNumberToObject(json, "version", (double)item->version);
+    cJSON_AddNumberToObject(json, "slot", item->slot);
+    cJSON_AddBoolToObject(json, "rebuilding", item->rebuilding);
+    cJSON_AddItemToArray(items, json);
+}
+
+static void run_status(call_t *call, worker_t *worker)
+{
+    status_call_t *c = (status_call_t *)call;
+    c->failed[c->shard] =
+        item_scan(worker->db, &worker->sql, 0, add_status_item, c->items) != DB_OK;
+}
+
+static const char *const status_words[] = {"primary", "secondary", "spare", "faulty"};
+static const char *const mode_words[] = {"offline", "read-only", "read-write"};
+
+static cJSON *server_to_json(const config_server_t *server)
+{
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "name", server->name);
+    cJSON_AddStringToObject(json, "status", status_words[server->status]);
+    cJSON_AddStringToObject(json, "mode", mode_words[server->mode]);
+    cJSON_AddNumberToObject(json, "weight", server->weight);
+    cJSON_AddStringToObject(json, "zone", server->zone != NULL ? server->zone : "");
+    if (server->socket != NULL) {
+        cJSON_AddStringToObject(json, "socket", server->socket);
+    } else {
+        cJSON_AddNullToObject(json, "socket");
+        cJSON_AddStringToObject(json, "host", server->host);
+        cJSON_AddNumberToObject(json, "port", server->port);
+    }
+    return json;
+}
+
+static void add_groups(cJSON *json, const config_t *config)
+{
+    cJSON *groups = cJSON_AddArrayToObject(json, "groups");
+    for (unsigned i = 0; i < config->shards_count; ++i) {
+        cJSON *group = cJSON_CreateObject();
+        cJSON_AddStringToObject(group, "name", config->shards[i].name);
+        cJSON *servers = cJSON_AddArrayToObject(group, "servers");
+        for (unsigned j = 0; j < config->shards[i].servers_count; ++j)
+            cJSON_AddItemToArray(servers, server_to_json(&config->shards[i].servers[j]));
+        cJSON_AddItemToArray(groups, group);
+    }
+}
+
+static void add_shards(cJSON *json, const node_t *node, const status_call_t *c)
+{
+    cJSON *shards = cJSON_AddArrayToObject(json, "shards");
+    for (unsigned i = 0; i < node->map.shards_count; ++i) {
+        char slots[16];
+        const config_shard_t *config = &node->config->shards[i];
+        snprintf(slots, sizeof(slots), "%u-%u", config->slot_first, config->slot_last);
+        cJSON *shard = cJSON_CreateObject();
+        cJSON_AddStringToObject(shard, "name", config->name);
+        cJSON_AddStringToObject(shard, "slots", slots);
+        cJSON_AddBoolToObject(shard, "answers", !c->failed[i]);
+        cJSON_AddNumberToObject(shard, "writer_queue", writer_depth(node->shards[i].writer));
+        cJSON_AddNumberToObject(shard, "pool_queue", pool_depth(node->shards[i].pool));
+        cJSON_AddItemToArray(shards, shard);
+    }
+}
+
+static void add_process(cJSON *json, const node_t *node)
+{
+    cJSON_AddStringToObject(json, "node",
+                            node->config->node.name != NULL ? node->config->node.name : "");
+    cJSON_AddStringToObject(json, "incarnation", node->incarnation);
+    cJSON_AddStringToObject(json, "default_strategy",
+                            strategy_name((strategy_id_t)atomic_load(&node->default_strategy)));
+    cJSON_AddBoolToObject(json, "draining", atomic_load(&node->draining));
+    cJSON *connections = cJSON_AddObjectToObject(json, "connections");
+    cJSON_AddNumberToObject(connections, "http", (double)METRIC_GET(http_connections));
+    cJSON_AddNumberToObject(connections, "redis", (double)METRIC_GET(redis_connections));
+    cJSON *drift = cJSON_AddObjectToObject(json, "drift");
+    cJSON_AddNumberToObject(drift, "orders_refused_by_the_row",
+                            (double)METRIC_GET(gate_drift_total));
+    cJSON_AddNumberToObject(drift, "rebuilds", (double)METRIC_GET(gate_rebuilds_total));
+    cJSON_AddNumberToObject(drift, "releases_given_up",
+                            (double)METRIC_GET(releases_given_up_total));
+}
+
+static void reply_status(call_t *call, exchange_t *exchange)
+{
+    status_call_t *c = (status_call_t *)call;
+    node_t *node = exchange->engine->node;
+    if (++c->shard < node->map.shards_count) {
+        call_again(call, c->shard);
+        return;
+    }
+    cJSON *json = cJSON_CreateObject();
+    add_process(json, node);
+    add_shards(json, node, c);
+    add_groups(json, node->config);
+    cJSON_AddItemToObject(json, "items", c->items);
+    c->items = NULL;
+    reply_json(exchange, 200, json);
+}
+
+static void dispose_status(call_t *call)
+{
+    cJSON_Delete(((status_call_t *)call)->items);
+}
+
+void handle_status(exchange_t *exchange, const route_match_t *match)
+{
+    (void)match;
+    status_call_t *c =
+        call_new(sizeof(*c) + exchange->engine->node->map.shards_count * sizeof(c->failed[0]));
+    c->call.run = run_status;
+    c->call.reply = reply_status;
+    c->call.dispose = dispose_status;
+    c->items = cJSON_CreateArray();
+    call_submit(exchange, 0, &c->call);
+}

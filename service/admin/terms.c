@@ -1,0 +1,201 @@
+#include <stdlib.h>
+
+#include "admin/handlers.h"
+#include "base/log.h"
+#include "http/body.h"
+#include "http/call.h"
+#include "http/items.h"
+
+/* --- one item --- */
+
+typedef struct {
+    call_t call; /* first */
+    char sku[SKU_BYTES_MAX];
+    uint8_t sku_length;
+    item_change_t change;
+    change_result_t result;
+    item_t item;
+} change_call_t;
+
+static void run_change(call_t *call, worker_t *worker)
+{
+    change_call_t *c = (change_call_t *)call;
+    str_t sku = {c->sku, c->sku_length};
+    c->result = item_change(worker, sku, &c->change, &c->item);
+    if (c->result == CHANGE_DONE || c->result == CHANGE_CREATED) {
+        LOG_INFO("item changed", LOG_BYTES("sku", sku), LOG_INT("total", c->item.terms.total),
+                 LOG_STR("strategy", strategy_name(c->item.terms.strategy)),
+                 LOG_INT("epoch", c->item.epoch));
+        engine_news(worker->node, sku, c->item.epoch);
+    }
+}
+
+static void reply_change(call_t *call, exchange_t *exchange)
+{
+    change_call_t *c = (change_call_t *)call;
+    switch (c->result) {
+    case CHANGE_CREATED:
+        reply_json(exchange, 201, item_to_json(&c->item));
+        break;
+    case CHANGE_DONE:
+        reply_json(exchange, 200, item_to_json(&c->item));
+        break;
+    case CHANGE_UNKNOWN_ITEM:
+        reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
+        break;
+    case CHANGE_WRONG_STATE:
+        reply_problem(exchange, PROBLEM_WRONG_STATE,
+                      "total: it is below what is allocated or unsettled");
+        break;
+    case CHANGE_INVALID_WINDOW:
+        reply_problem(exchange, PROBLEM_INVALID_REQUEST,
+                      "ends_at: the sale would end before it starts");
+        break;
+    case CHANGE_AWAY:
+        reply_problem(exchange, PROBLEM_UNAVAILABLE,
+                      "MySQL or Redis does not answer, or it kept "
+                      "changing");
+        break;
+    }
+}
+
+static void change_item(exchange_t *exchange, const route_match_t *match, bool create)
+{
+    mistake_t mistake = {PROBLEM_NONE, ""};
+    item_change_t change = {.create = create};
+    node_t *node = exchange->engine->node;
+    if (!is_sku(match->param)) {
+        reply_problem(exchange, create ? PROBLEM_INVALID_REQUEST : PROBLEM_UNKNOWN_ITEM,
+                      "sku: give 1 to 64 letters, digits or . _ : ~ - beginning with a letter or "
+                      "digit");
+        return;
+    }
+    cJSON *json =
+        body_parse((str_t){exchange->req->entity.base, exchange->req->entity.len}, &mistake);
+    bool ok =
+        json != NULL && body_read_change(json, (strategy_id_t)atomic_load(&node->default_strategy),
+                                         &change, &mistake);
+    cJSON_Delete(json);
+    if (!ok) {
+        reply_problem(exchange, mistake.problem, mistake.detail);
+        return;
+    }
+    change_call_t *c = call_new(sizeof(*c));
+    c->call.run = run_change;
+    c->call.reply = reply_change;
+    memcpy(c->sku, match->param.p, match->param.n);
+    c->sku_length = (uint8_t)match->param.n;
+    c->change = change;
+    call_submit(exchange, node->map.shard_of_slot[slot_of_sku(match->param)], &c->call);
+}
+
+void handle_item_put(exchange_t *exchange, const route_match_t *match)
+{
+    change_item(exchange, match, true);
+}
+
+void handle_item_patch(exchange_t *exchange, const route_match_t *match)
+{
+    change_item(exchange, match, false);
+}
+
+/* --- the toggle: every item of every shard, and the default for new ones --- */
+
+typedef struct {
+    char (*skus)[SKU_BYTES_MAX + 1];
+    size_t count, capacity;
+} sku_list_t;
+
+typedef struct {
+    call_t call; /* first */
+    strategy_id_t strategy;
+    unsigned shard;
+    unsigned changed, failed;
+} toggle_call_t;
+
+static void collect_sku(void *context, const item_t *item)
+{
+    sku_list_t *list = context;
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+        list->skus = realloc(list->skus, list->capacity * sizeof(*list->skus));
+        if (list->skus == NULL)
+            abort();
+    }
+    memcpy(list->skus[list->count], item->sku_bytes, item->sku_length);
+    list->skus[list->count++][item->sku_length] = '\0';
+}
+
+static bool save_default(worker_t *worker, strategy_id_t strategy)
+{
+    sql_reset(&worker->sql);
+    sql_add(
+        &worker->sql,
+        "INSERT INTO settings (name, value, updated_at) VALUES ('default_strategy', %w, NOW(3)) "
+        "ON DUPLICATE KEY UPDATE value = %w, updated_at = NOW(3)",
+        strategy_name(strategy), strategy_name(strategy));
+    return db_exec(worker->db, &worker->sql, NULL, 0) == DB_OK;
+}
+
+static void run_toggle(call_t *call, worker_t *worker)
+{
+    toggle_call_t *c = (toggle_call_t *)call;
+    sku_list_t list = {0};
+    item_change_t change = {.has_strategy = true, .terms = {.strategy = c->strategy}};
+    item_t item;
+    if (!save_default(worker, c->strategy) ||
+        item_scan(worker->db, &worker->sql, 0, collect_sku, &list) != DB_OK)
+        ++c->failed;
+    for (size_t i = 0; i < list.count; ++i) {
+        str_t sku = str_of(list.skus[i]);
+        if (item_change(worker, sku, &change, &item) == CHANGE_DONE) {
+            ++c->changed;
+            engine_news(worker->node, sku, item.epoch);
+        } else {
+            ++c->failed;
+        }
+    }
+    free(list.skus);
+}
+
+static void reply_toggle(call_t *call, exchange_t *exchange)
+{
+    toggle_call_t *c = (toggle_call_t *)call;
+    node_t *node = exchange->engine->node;
+    if (++c->shard < node->map.shards_count) {
+        call_again(call, c->shard);
+        return;
+    }
+    if (c->failed != 0) {
+        reply_problem(exchange, PROBLEM_UNAVAILABLE,
+                      "Some items could not be changed; the same call again changes the rest");
+        return;
+    }
+    atomic_store(&node->default_strategy, (int)c->strategy);
+    LOG_INFO("strategy changed", LOG_STR("strategy", strategy_name(c->strategy)),
+             LOG_INT("items", c->changed));
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "strategy", strategy_name(c->strategy));
+    cJSON_AddNumberToObject(json, "items", c->changed);
+    reply_json(exchange, 200, json);
+}
+
+void handle_strategy_put(exchange_t *exchange, const route_match_t *match)
+{
+    (void)match;
+    mistake_t mistake = {PROBLEM_NONE, ""};
+    strategy_id_t strategy;
+    cJSON *json =
+        body_parse((str_t){exchange->req->entity.base, exchange->req->entity.len}, &mistake);
+    bool ok = json != NULL && body_read_strategy(json, &strategy, &mistake);
+    cJSON_Delete(json);
+    if (!ok) {
+        reply_problem(exchange, mistake.problem, mistake.detail);
+        return;
+    }
+    toggle_call_t *c = call_new(sizeof(*c));
+    c->call.run = run_toggle;
+    c->call.reply = reply_toggle;
+    c->strategy = strategy;
+    call_submit(exchange, 0, &c->call);
+}

@@ -1,0 +1,40 @@
+/*
+ * Order ids: UUID version 7 (RFC 9562), so that they sort by time.
+ *
+ *   unix_ts_ms 48 | version 4 | rand_a 12: the slot | variant 2 | check 16 | random 46
+ *
+ * The slot makes an id find its shard. The check bits are the first 16 bits of
+ * HMAC-SHA-256(key, the other 14 bytes): an id that was never issued here fails the check
+ * but for one in 65,536, so a stranger's id is 404 without a row being written for it.
+ * The time is that of the gate's clock (see remote_clock_t), never the node's own.
+ */
+#ifndef HOLDFAST_BASE_ORDER_ID_H
+#define HOLDFAST_BASE_ORDER_ID_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/str.h"
+
+typedef struct {
+    uint8_t bytes[16];
+} order_id_t;
+
+#define ORDER_ID_TEXT 36
+#define ORDER_ID_NONE ((order_id_t){{0}})
+
+/* Sets the key for the whole process; before any thread issues or checks an id. */
+void order_id_set_key(str_t key);
+order_id_t order_id_issue(uint16_t slot, uint64_t now_ms);
+/* Was it issued under this key (but for one chance in 65,536)? */
+bool order_id_issued_here(const order_id_t *id);
+uint16_t order_id_slot(const order_id_t *id);
+uint64_t order_id_time_ms(const order_id_t *id);
+bool order_id_is_none(const order_id_t *id);
+bool order_id_eq(const order_id_t *a, const order_id_t *b);
+/* Lower case, with hyphens; 36 characters and a NUL. */
+void order_id_format(char out[ORDER_ID_TEXT + 1], const order_id_t *id);
+/* Accepts either case; false if it is not a UUID of version 7. */
+bool order_id_parse(str_t text, order_id_t *out);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * A borrowed run of bytes: pointer and length, not terminated, may hold any byte.
+ *
+ * A `str_t` never owns what it points at; the struct that holds one says who does.
+ * All functions here are pure and may be called from any thread.
+ */
+#ifndef HOLDFAST_BASE_STR_H
+#define HOLDFAST_BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef struct {
+    const char *p;
+    size_t n;
+} str_t;
+
+#define STR(literal) ((str_t){(literal), sizeof(literal) - 1})
+#define STR_NONE ((str_t){NULL, 0})
+/* For printf("%.*s"). */
+#define STR_ARG(s) (int)(s).n, (s).p
+
+static inline str_t str_of(const char *z)
+{
+    return z == NULL ? STR_NONE : (str_t){z, strlen(z)};
+}
+
+static inline bool str_eq(str_t a, str_t b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+/* Appends `s` at `*at` (which has room) and returns the copy; moves `*at` past it. */
+static inline str_t str_put(char **at, str_t s)
+{
+    str_t copy = {*at, s.n};
+    if (s.n != 0)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return copy;
+}
+
+#endif

@@ -1,0 +1,137 @@
+/*
+ * The configuration: one YAML file, read once at start through libcyaml.
+ *
+ * Each setting is one record of config/settings.c (name, type, bounds, default, unit, a
+ * sentence); this struct is what those records fill. A `config_t` is immutable after
+ * config_load() and shared by all threads; config_free() comes after they are joined.
+ * Strings are NUL-terminated and owned by the config. NULL means "not set".
+ */
+#ifndef HOLDFAST_CONFIG_CONFIG_H
+#define HOLDFAST_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/log.h"
+
+/* How competing buyers of an item are kept apart. The numbers are private to one process. */
+typedef enum {
+    STRATEGY_LUA,
+    STRATEGY_WATCH,
+    STRATEGY_OPTIMISTIC,
+    STRATEGY_SERIALIZABLE,
+    STRATEGY_COUNT
+} strategy_id_t;
+
+/* "host:port", IPv6 in brackets. */
+typedef struct {
+    char *host;
+    uint16_t port;
+} config_address_t;
+
+/* One MySQL server of a group. The words are those of the groups: see README. */
+typedef enum { SERVER_PRIMARY, SERVER_SECONDARY, SERVER_SPARE, SERVER_FAULTY } server_status_t;
+typedef enum { SERVER_OFFLINE, SERVER_READ_ONLY, SERVER_READ_WRITE } server_mode_t;
+
+typedef struct {
+    char *name;
+    char *socket; /* a Unix socket, or NULL: host and port */
+    char *host;
+    uint16_t port;
+    server_status_t status;
+    server_mode_t mode;
+    double weight;
+    char *zone;
+} config_server_t;
+
+/* A shard is a group of servers that holds a range of slots. */
+typedef struct {
+    char *name;
+    uint16_t slot_first, slot_last; /* "0-511", both ends included */
+    config_server_t *servers;       /* exactly one with status primary, for now only one at all */
+    unsigned servers_count;
+} config_shard_t;
+
+typedef struct {
+    struct {
+        char *name; /* default: the host's name */
+    } node;
+    struct {
+        config_address_t listen;  /* 127.0.0.1:8080 */
+        uint32_t threads;         /* 0: one per core */
+        uint32_t connections_max; /* per process; 10000 */
+        uint32_t body_bytes_max;  /* 16384 */
+        uint32_t idle_timeout_ms; /* a whole request must arrive in this time; 10000 */
+        bool http2;               /* false */
+        char *tls_certificate_file;
+        char *tls_key_file;
+    } http;
+    struct {
+        config_address_t listen; /* 127.0.0.1:8081 */
+        char *token;             /* from token or token_file; at least 16 characters */
+    } admin;
+    struct {
+        uint32_t readiness_delay_ms; /* readyz says 503 for so long before listeners close; 200 */
+        uint32_t deadline_ms;        /* after so long the process ends, whatever is open; 15000 */
+    } shutdown;
+    struct {
+        strategy_id_t default_strategy; /* of items created without one, until toggled; lua */
+        char *id_key;                   /* from id_key or id_key_file: keys the check bits of order
+                                           ids; at least 16 characters, the same on all nodes */
+        uint32_t answer_deadline_ms;    /* then the answer is 202 or 503; 3000 */
+        uint32_t commit_deadline_ms;    /* then an id may no longer be admitted; 5000 */
+        uint32_t retries_max;           /* of one attempt by watch and the SQL strategies; 256 */
+        uint32_t quantity_max;          /* units in one order; 1000 */
+        uint32_t sold_out_cache_ms;     /* a loop refuses by itself for so long; 30 */
+    } orders;
+    struct {
+        char *socket;
+        char *host;
+        uint16_t port;
+        char *password;             /* from password or password_file */
+        uint32_t timeout_ms;        /* connect and blocking calls; 1000 */
+        uint32_t watch_connections; /* leased by the watch strategy, per HTTP thread; 16 */
+        uint32_t batch_max;         /* buyers in one reserve call; 256 */
+    } redis;
+    struct {
+        char *user;
+        char *password;                      /* from password or password_file; may be absent */
+        char *database;                      /* holdfast */
+        uint32_t timeout_ms;                 /* connect, read, write; 5000 */
+        uint32_t lock_wait_timeout_s;        /* 1 */
+        uint32_t idle_transaction_timeout_s; /* 1 */
+        uint32_t pool_threads;               /* per shard; 16 */
+        uint32_t pool_queue_max;             /* jobs waiting per shard; 4096 */
+        uint32_t writer_queue_max;           /* orders waiting per shard; 8192 */
+        uint32_t writer_batch_max;           /* orders in one transaction; 256 */
+    } mysql;
+    config_shard_t *shards; /* together they hold each of the 1,024 slots exactly once */
+    unsigned shards_count;
+    struct {
+        uint32_t expiry_interval_ms; /* 200 */
+        uint32_t epoch_poll_ms;      /* 1000 */
+        uint32_t expiry_batch_max;   /* 256 */
+    } reconcile;
+    struct {
+        log_level_t level; /* info */
+        bool access;       /* a line per request at level info; false: only at debug */
+    } log;
+} config_t;
+
+/*
+ * Reads `path`. On success returns 0 and fills `*out`. Otherwise returns the number of
+ * mistakes, each of which was printed to `complaints` as one line: place (file, line where the
+ * parser knows it, and the path of the setting), what is wrong, what would be right.
+ */
+int config_load(const char *path, config_t **out, FILE *complaints);
+void config_free(config_t *config);
+
+/* Prints every setting: name, type, bounds, default, unit, its sentence. */
+void config_describe(FILE *out);
+
+/* The word for a strategy ("lua", ...), and back: -1 if there is none such. */
+const char *strategy_name(strategy_id_t id);
+int strategy_parse(const char *name, size_t n);
+
+#endif

@@ -1,0 +1,18 @@
+/* Whole small files, read with care: the configuration itself, secrets, PEM files. */
+#ifndef HOLDFAST_CONFIG_FILE_H
+#define HOLDFAST_CONFIG_FILE_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Room for what is wrong with a value or a file. */
+#define REASON_SIZE 160
+
+/*
+ * The content of a regular file of 1 to `bytes_max` bytes whose mode has no bit of `forbidden`;
+ * `*n` bytes and a NUL, to be freed. NULL: `reason` says why not ("cannot be opened: ...").
+ */
+char *file_read(const char *path, mode_t forbidden, size_t bytes_max, size_t *n,
+                char reason[REASON_SIZE]);
+
+#endif

@@ -1,0 +1,262 @@
+#include "config/settings.h"
+
+#include <string.h>
+
+#include "config/config.h"
+
+#define COUNT(array_) (sizeof(array_) / sizeof((array_)[0]))
+#define BYTES_MAX_UNIX_SOCKET 107 /* sun_path, less its NUL */
+#define SECRET_BYTES_MIN 16
+#define SECRET_BYTES_MAX 4096
+#define HOUR_MS 3600000
+
+static const char *const strategy_words[] = {"lua", "watch", "optimistic", "serializable", NULL};
+static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};
+static const char *const status_words[] = {"primary", "secondary", "spare", "faulty", NULL};
+static const char *const mode_words[] = {"offline", "read-only", "read-write", NULL};
+_Static_assert(COUNT(strategy_words) == STRATEGY_COUNT + 1, "a word for each strategy");
+
+/* The parts of a record that repeat. */
+#define FIELD(key_, type_, struct_, field_)                                                        \
+    .key = (key_), .type = SETTING_##type_, .offset = offsetof(struct_, field_)
+#define BOUNDS(min_, max_) .min = (min_), .max = (max_)
+#define NUMBER(section_, key_, min_, max_)                                                         \
+    FIELD(#key_, NUMBER, config_t, section_.key_), BOUNDS(min_, max_)
+
+static const setting_t node_settings[] = {
+    {FIELD("name", NAME, config_t, node.name), BOUNDS(1, 64), .fallback_said = "the host's name",
+     .help = "Names this process in the log, in metrics and in leases; unique among the nodes."},
+};
+
+static const setting_t http_settings[] = {
+    {FIELD("listen", ADDRESS, config_t, http.listen), .fallback = "127.0.0.1:8080",
+     .help = "Address of the public listener. WARNING: the default is loopback, which only this "
+             "machine can reach; 0.0.0.0:8080 is open to everyone who can reach the machine."},
+    {NUMBER(http, threads, 0, 1024), .unit = "threads", .fallback = "0",
+     .help = "Event loops that serve requests; 0 starts one for each core."},
+    {NUMBER(http, connections_max, 1, 1000000), .unit = "connections", .fallback = "10000",
+     .help = "Connections that the process keeps open at a time; further ones wait."},
+    {NUMBER(http, body_bytes_max, 256, 16777216), .unit = "bytes", .fallback = "16384",
+     .help = "A request with a longer body is answered 413."},
+    {NUMBER(http, idle_timeout_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "10000",
+     .help = "A whole request must arrive in this time, or its connection is closed."},
+    {FIELD("http2", BOOL, config_t, http.http2), .fallback = "false",
+     .help = "Whether HTTP/2 is offered to clients."},
+    {FIELD("tls_certificate_file", FILE, config_t, http.tls_certificate_file), BOUNDS(1, 4095),
+     .needs = "tls_key_file",
+     .help = "PEM chain of the public listener; with it and its key it speaks TLS only."},
+    {FIELD("tls_key_file", FILE, config_t, http.tls_key_file), BOUNDS(1, 4095),
+     .private_file = true, .needs = "tls_certificate_file",
+     .help = "PEM private key of tls_certificate_file."},
+};
+
+static const setting_t admin_settings[] = {
+    {FIELD("listen", ADDRESS, config_t, admin.listen), .fallback = "127.0.0.1:8081",
+     .help = "Address of the admin listener. WARNING: the default is loopback, and it has no TLS: "
+             "opened to a network it sends its token in the clear."},
+    {FIELD("token", SECRET, config_t, admin.token), BOUNDS(SECRET_BYTES_MIN, SECRET_BYTES_MAX),
+     .required = true, .instead = "token_file",
+     .help = "What an administrator sends as bearer token; better kept in token_file."},
+    {FIELD("token_file", SECRET_FILE, config_t, admin.token),
+     BOUNDS(SECRET_BYTES_MIN, SECRET_BYTES_MAX), .help = "The file that holds the admin token."},
+};
+
+static const setting_t shutdown_settings[] = {
+    {NUMBER(shutdown, readiness_delay_ms, 0, 60000), .unit = "milliseconds", .fallback = "200",
+     .help = "How long readyz answers 503 before the listeners close."},
+    {NUMBER(shutdown, deadline_ms, 100, 600000), .unit = "milliseconds", .fallback = "15000",
+     .help = "After so long the process ends, whatever is still open."},
+};
+
+static const setting_t orders_settings[] = {
+    {FIELD("default_strategy", WORD, config_t, orders.default_strategy), .words = strategy_words,
+     .fallback = "lua",
+     .help = "Strategy of items that are created without one, until it is toggled."},
+    {FIELD("id_key", SECRET, config_t, orders.id_key), BOUNDS(SECRET_BYTES_MIN, SECRET_BYTES_MAX),
+     .required = true, .instead = "id_key_file",
+     .help = "Keys the check bits of order ids: the same on all nodes, and for ever."},
+    {FIELD("id_key_file", SECRET_FILE, config_t, orders.id_key),
+     BOUNDS(SECRET_BYTES_MIN, SECRET_BYTES_MAX),
+     .help = "The file that holds the key of order ids."},
+    {NUMBER(orders, answer_deadline_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "3000",
+     .help = "A buyer who has no answer by then gets 202 or 503."},
+    {NUMBER(orders, commit_deadline_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "5000",
+     .help = "An order id may not be admitted any more after this time; above answer_deadline_ms."},
+    {NUMBER(orders, retries_max, 0, 100000), .unit = "retries", .fallback = "256",
+     .help = "How often watch and the SQL strategies try one order again."},
+    {NUMBER(orders, quantity_max, 1, 1000000), .unit = "units", .fallback = "1000",
+     .help = "Units in one order, whatever the item's own limit."},
+    {NUMBER(orders, sold_out_cache_ms, 0, 60000), .unit = "milliseconds", .fallback = "30",
+     .help = "For so long a loop that has seen no units refuses without asking Redis."},
+};
+
+static const setting_t redis_settings[] = {
+    {FIELD("socket", SOCKET, config_t, redis.socket), BOUNDS(1, BYTES_MAX_UNIX_SOCKET),
+     .required = true, .instead = "host", .help = "Unix socket of Redis."},
+    {FIELD("host", HOST, config_t, redis.host), BOUNDS(1, 253),
+     .help = "Host of Redis, if it is not reached by a socket."},
+    {FIELD("port", PORT, config_t, redis.port), BOUNDS(1, UINT16_MAX), .fallback = "6379",
+     .not_beside = "socket", .help = "Port of Redis on that host."},
+    {FIELD("password", SECRET, config_t, redis.password), BOUNDS(1, SECRET_BYTES_MAX),
+     .instead = "password_file", .help = "Password of Redis; better kept in password_file."},
+    {FIELD("password_file", SECRET_FILE, config_t, redis.password), BOUNDS(1, SECRET_BYTES_MAX),
+     .help = "The file that holds the password of Redis."},
+    {NUMBER(redis, timeout_ms, 10, 60000), .unit = "milliseconds", .fallback = "1000",
+     .help = "Longest wait for a connection to Redis and for each answer."},
+    {NUMBER(redis, watch_connections, 1, 1024), .unit = "connections", .fallback = "16",
+     .help = "Connections for each HTTP thread that the watch strategy leases."},
+    {NUMBER(redis, batch_max, 1, 1024), .unit = "buyers", .fallback = "256",
+     .help = "Buyers that one reserve call carries."},
+};
+
+static const setting_t mysql_settings[] = {
+    {FIELD("user", TEXT, config_t, mysql.user), BOUNDS(1, 128), .required = true,
+     .help = "User of all the shards' servers."},
+    {FIELD("password", SECRET, config_t, mysql.password), BOUNDS(1, SECRET_BYTES_MAX),
+     .instead = "password_file", .help = "Password of that user; better kept in password_file."},
+    {FIELD("password_file", SECRET_FILE, config_t, mysql.password), BOUNDS(1, SECRET_BYTES_MAX),
+     .help = "The file that holds the password of MySQL."},
+    {FIELD("database", TEXT, config_t, mysql.database), BOUNDS(1, 64), .fallback = "holdfast",
+     .help = "Database on each shard."},
+    {NUMBER(mysql, timeout_ms, 100, 600000), .unit = "milliseconds", .fallback = "5000",
+     .help = "Longest wait for a connection to MySQL, for each answer and for each write."},
+    {NUMBER(mysql, lock_wait_timeout_s, 1, 3600), .unit = "seconds", .fallback = "1",
+     .help = "How long a transaction waits for a row lock."},
+    {NUMBER(mysql, idle_transaction_timeout_s, 1, 3600), .unit = "seconds", .fallback = "1",
+     .help = "The server ends a transaction that says nothing for so long: a stopped process must "
+             "not own a hot row."},
+    {NUMBER(mysql, pool_threads, 1, 256), .unit = "threads", .fallback = "16",
+     .help = "Threads for each shard, each with its connection, that run reads and transactions."},
+    {NUMBER(mysql, pool_queue_max, 1, 1000000), .unit = "jobs", .fallback = "4096",
+     .help = "Jobs that may wait for those threads on each shard; further ones are answered 503."},
+    {NUMBER(mysql, writer_queue_max, 1, 1000000), .unit = "orders", .fallback = "8192",
+     .help = "Orders that may wait for the writer of each shard; further ones are answered 503."},
+    {NUMBER(mysql, writer_batch_max, 1, 4096), .unit = "orders", .fallback = "256",
+     .help = "Orders that one transaction of the writer commits together."},
+};
+
+static const setting_t server_settings[] = {
+    {FIELD("name", NAME, config_server_t, name), BOUNDS(1, 64), .required = true,
+     .help = "Names the server; unique in its shard."},
+    {FIELD("socket", SOCKET, config_server_t, socket), BOUNDS(1, BYTES_MAX_UNIX_SOCKET),
+     .required = true, .instead = "host", .help = "Unix socket of the server."},
+    {FIELD("host", HOST, config_server_t, host), BOUNDS(1, 253),
+     .help = "Host of the server, if it is not reached by a socket."},
+    {FIELD("port", PORT, config_server_t, port), BOUNDS(1, UINT16_MAX), .fallback = "3306",
+     .not_beside = "socket", .help = "Port of the server on that host."},
+    {FIELD("status", WORD, config_server_t, status), .words = status_words, .fallback = "primary",
+     .help = "What the server is in its shard; each shard has exactly one primary."},
+    {FIELD("mode", WORD, config_server_t, mode), .words = mode_words,
+     .fallback_said = "read-write of a primary, read-only of the others",
+     .help = "What may be done on the server; a primary is read-write, and only a primary."},
+    {FIELD("weight", FRACTION, config_server_t, weight), BOUNDS(0, 1000), .fallback = "1.0",
+     .help = "Its share of the reads, beside the other servers of the shard."},
+    {FIELD("zone", NAME, config_server_t, zone), BOUNDS(1, 64),
+     .help = "Where the server stands, so that a near one can be preferred."},
+};
+
+static const setting_t shard_settings[] = {
+    {FIELD("name", NAME, config_shard_t, name), BOUNDS(1, 64), .required = true,
+     .help = "Names the shard; unique."},
+    {FIELD("slots", SLOTS, config_shard_t, slot_first), BOUNDS(0, CONFIG_SLOT_COUNT - 1),
+     .required = true,
+     .help = "The slots that it holds, both ends included; all shards together hold each once."},
+};
+_Static_assert(offsetof(config_shard_t, slot_last) ==
+                   offsetof(config_shard_t, slot_first) + sizeof(uint16_t),
+               "SETTING_SLOTS writes both");
+
+static const setting_t reconcile_settings[] = {
+    {NUMBER(reconcile, expiry_interval_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "200",
+     .help = "Pause between two looks for holds that have run out."},
+    {NUMBER(reconcile, epoch_poll_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "1000",
+     .help = "Pause between two looks at the epochs of the items."},
+    {NUMBER(reconcile, expiry_batch_max, 1, 10000), .unit = "orders", .fallback = "256",
+     .help = "Orders that one transaction expires."},
+};
+
+static const setting_t log_settings[] = {
+    {FIELD("level", WORD, config_t, log.level), .words = level_words, .fallback = "info",
+     .help = "Lines below this level are not written."},
+    {FIELD("access", BOOL, config_t, log.access), .fallback = "false",
+     .help = "Whether each request is a line at level info; otherwise only at debug."},
+};
+
+#define SECTION(name_)                                                                             \
+    {                                                                                              \
+        .name = #name_, .settings = name_##_settings, .settings_count = COUNT(name_##_settings)    \
+    }
+
+static const section_t shard_children[] = {
+    {.name = "servers",
+     .help = "The MySQL servers of the shard; only the primary is used for now.",
+     .list = true,
+     .count_max = 16,
+     .settings = server_settings,
+     .settings_count = COUNT(server_settings),
+     .element_size = sizeof(config_server_t),
+     .elements_offset = offsetof(config_shard_t, servers),
+     .count_offset = offsetof(config_shard_t, servers_count)},
+};
+
+static const section_t root_children[] = {
+    SECTION(node),
+    SECTION(http),
+    SECTION(admin),
+    SECTION(shutdown),
+    SECTION(orders),
+    SECTION(redis),
+    SECTION(mysql),
+    {.name = "shards",
+     .help = "Groups of MySQL servers; each holds a range of the slots 0 to 1023.",
+     .list = true,
+     .count_max = CONFIG_SLOT_COUNT,
+     .settings = shard_settings,
+     .settings_count = COUNT(shard_settings),
+     .children = shard_children,
+     .children_count = COUNT(shard_children),
+     .element_size = sizeof(config_shard_t),
+     .elements_offset = offsetof(config_t, shards),
+     .count_offset = offsetof(config_t, shards_count)},
+    SECTION(reconcile),
+    SECTION(log),
+};
+
+const section_t config_root = {.children = root_children, .children_count = COUNT(root_children)};
+
+_Static_assert(COUNT(root_children) <= SECTION_CHILDREN_MAX, "SECTION_CHILDREN_MAX");
+_Static_assert(COUNT(mysql_settings) <= SECTION_SETTINGS_MAX, "SECTION_SETTINGS_MAX");
+
+const setting_t *section_setting(const section_t *section, const char *key, size_t n)
+{
+    for (size_t i = 0; i < section->settings_count; i++) {
+        const setting_t *setting = &section->settings[i];
+        if (strlen(setting->key) == n && memcmp(setting->key, key, n) == 0)
+            return setting;
+    }
+    return NULL;
+}
+
+const section_t *section_child(const section_t *section, const char *key, size_t n)
+{
+    for (size_t i = 0; i < section->children_count; i++) {
+        const section_t *child = &section->children[i];
+        if (strlen(child->name) == n && memcmp(child->name, key, n) == 0)
+            return child;
+    }
+    return NULL;
+}
+
+const char *strategy_name(strategy_id_t id)
+{
+    return (unsigned)id < STRATEGY_COUNT ? strategy_words[id] : "unknown";
+}
+
+int strategy_parse(const char *name, size_t n)
+{
+    for (int id = 0; id < STRATEGY_COUNT; id++) {
+        if (strlen(strategy_words[id]) == n && memcmp(strategy_words[id], name, n) == 0)
+            return id;
+    }
+    return -1;
+}

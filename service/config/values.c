@@ -1,0 +1,337 @@
+#include "config/values.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/config.h"
+
+#define PEM_BYTES_MAX (1 << 20)
+#define MODE_OTHERS 0007    /* a key file may belong to a group such as ssl-cert */
+#define MODE_NOT_OWNER 0077 /* a secret is its owner's alone */
+
+_Static_assert(sizeof(strategy_id_t) == sizeof(int) && sizeof(log_level_t) == sizeof(int) &&
+                   sizeof(server_status_t) == sizeof(int) && sizeof(server_mode_t) == sizeof(int),
+               "read_word() writes an int into each of them");
+
+static bool wrong(char reason[REASON_SIZE], const char *what)
+{
+    snprintf(reason, REASON_SIZE, "%s", what);
+    return false;
+}
+
+static char *copy(const char *text, size_t n)
+{
+    char *result = strndup(text, n);
+    if (result == NULL)
+        abort();
+    return result;
+}
+
+/* ---- numbers ---- */
+
+/* Decimal digits only; a 0 in front would be octal to some readers of YAML. */
+static bool is_whole_number(const char *text, size_t n)
+{
+    if (n == 0 || (n > 1 && text[0] == '0'))
+        return false;
+    return strspn(text, "0123456789") >= n;
+}
+
+static bool read_whole(const char *text, size_t n, const setting_t *setting, uint32_t *number,
+                       char reason[REASON_SIZE])
+{
+    if (text[0] == '-' && is_whole_number(text + 1, n - 1))
+        return wrong(reason, "is too small");
+    if (!is_whole_number(text, n))
+        return wrong(reason, "is not a whole number");
+    uint64_t value = 0;
+    for (size_t i = 0; i < n; i++) {
+        value = value * 10 + (uint64_t)(text[i] - '0');
+        if (value > setting->max)
+            return wrong(reason, "is too large");
+    }
+    if (value < setting->min)
+        return wrong(reason, "is too small");
+    *number = (uint32_t)value;
+    return true;
+}
+
+static bool read_number(const setting_t *setting, const char *text, void *field, char *reason)
+{
+    return read_whole(text, strlen(text), setting, field, reason);
+}
+
+static bool read_port(const setting_t *setting, const char *text, void *field, char *reason)
+{
+    uint32_t port;
+    if (!read_whole(text, strlen(text), setting, &port, reason))
+        return false;
+    *(uint16_t *)field = (uint16_t)port;
+    return true;
+}
+
+static bool read_fraction(const setting_t *setting, const char *text, void *field, char *reason)
+{
+    const char *digits = text + (text[0] == '-');
+    const char *dot = strchr(digits, '.');
+    size_t whole = dot == NULL ? strlen(digits) : (size_t)(dot - digits);
+    bool shaped =
+        is_whole_number(digits, whole) &&
+        (dot == NULL || (dot[1] != '\0' && dot[1 + strspn(dot + 1, "0123456789")] == '\0'));
+    if (!shaped)
+        return wrong(reason, "is not a number");
+    double value = strtod(text, NULL);
+    if (value > setting->max)
+        return wrong(reason, "is too large");
+    if (text[0] == '-' || value < setting->min)
+        return wrong(reason, "is too small");
+    *(double *)field = value;
+    return true;
+}
+
+static bool read_slots(const setting_t *setting, const char *text, void *field, char *reason)
+{
+    uint32_t first, last;
+    const char *hyphen = strchr(text, '-');
+    if (hyphen == NULL || !is_whole_number(text, (size_t)(hyphen - text)) ||
+        !is_whole_number(hyphen + 1, strlen(hyphen + 1)))
+        return wrong(reason, "is not a range of slots");
+    if (!read_whole(text, (size_t)(hyphen - text), setting, &first, reason) ||
+        !read_whole(hyphen + 1, strlen(hyphen + 1), setting, &last, reason))
+        return wrong(reason, "reaches beyond the last slot");
+    if (first > last)
+        return wrong(reason, "ends before it starts");
+    uint16_t *slots = field;
+    slots[0] = (uint16_t)first;
+    slots[1] = (uint16_t)last;
+    return true;
+}
+
+/* ---- words ---- */
+
+static bool read_bool(const setting_t *setting, const char *text, void *field, char *reason)
+{
+    (void)setting;
+    bool yes = strcmp(text, "true") == 0;
+    if (!yes && strcmp(text, "false") != 0)
+        return wrong(reason, "is neither true nor false");
+    *(bool *)field = yes;
+    return true;
+}
+
+static bool read_word(const setting_t *setting, const char *text, void *field, char *reason)
+{
+    for (int i = 0; setting->words[i] != NULL; i++) {
+        if (strcmp(setting->words[i], text) == 0) {
+            memcpy(field, &i, sizeof(i));
+            return true;
+        }
+    }
+    return wrong(reason, "is not one of its words");
+}
+
+/* ---- texts ---- */
+
+static bool check_text(const setting_t *setting, const char *text, size_t n, char *reason)
+{
+    if (n == 0)
+        return wrong(reason, "is empty");
+    for (size_t i = 0; i < n; i++) {
+        if (iscntrl((unsigned char)text[i]))
+            return wrong(reason, "holds a line break or another control character");
+    }
+    if (n < setting->min)
+        return wrong(reason, "is too short");
+    return n <= setting->max || wrong(reason, "is too long");
+}
+
+static bool read_text(const setting_t *setting, const char *text, void *field, char *reason)
+{
+    if (!check_text(setting, text, strlen(text), reason))
+        return false;
+    *(char **)field = copy(text, strlen(text));
+    return true;
+}
+
+static bool read_name(const setting_t *setting, const char *text, void *field, char *reason)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    if (text[strspn(text, allowed)] != '\0')
+        return wrong(reason, "holds a character that no name may have");
+    return read_text(setting, text, field, reason);
+}
+
+/* ---- hosts ---- */
+
+static bool is_host_name(const char *host)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    if (host[strspn(host, allowed)] != '\0')
+        return false;
+    for (const char *label = host;; label++) {
+        size_t n = strcspn(label, ".");
+        if (n == 0 || n > 63 || label[0] == '-')
+            return false;
+        label += n;
+        if (*label == '\0')
+            return true;
+    }
+}
+
+static bool is_host(const char *host)
+{
+    struct in6_addr address;
+    if (strchr(host, ':') != NULL)
+        return inet_pton(AF_INET6, host, &address) == 1;
+    if (host[strspn(host, "0123456789.")] == '\0')
+        return inet_pton(AF_INET, host, &address) == 1;
+    return is_host_name(host);
+}
+
+static bool read_host(const setting_t *setting, const char *text, void *field, char *reason)
+{
+    if (!check_text(setting, text, strlen(text), reason))
+        return false;
+    if (!is_host(text))
+        return wrong(reason, "is neither a host name nor an IP address");
+    *(char **)field = copy(text, strlen(text));
+    return true;
+}
+
+/* Splits "host:port" or "[v6]:port"; the host without its brackets, to be freed, or NULL. */
+static char *split_address(const char *text, const char **port, char *reason)
+{
+    const char *colon = strrchr(text, ':');
+    bool brackets = text[0] == '[';
+    if (colon == NULL || colon == text) {
+        wrong(reason, "is not an address of host and port");
+    } else if (brackets && colon[-1] == ']') {
+        *port = colon + 1;
+        return copy(text + 1, (size_t)(colon - 1 - (text + 1)));
+    } else if (brackets) {
+        wrong(reason, "has no port after its bracket");
+    } else if (memchr(text, ':', (size_t)(colon - text)) != NULL) {
+        wrong(reason, "has an IPv6 host without brackets");
+    } else {
+        *port = colon + 1;
+        return copy(text, (size_t)(colon - text));
+    }
+    return NULL;
+}
+
+static bool read_address(const setting_t *setting, const char *text, void *field, char *reason)
+{
+    (void)setting;
+    static const setting_t port_bounds = {.min = 1, .max = UINT16_MAX};
+    const char *port_text;
+    char *host = split_address(text, &port_text, reason);
+    if (host == NULL)
+        return false;
+    config_address_t *address = field;
+    bool bracketed = text[0] == '[';
+    if (!is_host(host) || bracketed != (strchr(host, ':') != NULL)) {
+        free(host);
+        return wrong(reason, "has a host that is neither a name nor an IP address");
+    }
+    if (!read_port(&port_bounds, port_text, &address->port, reason)) {
+        free(host);
+        return wrong(reason, "has no port from 1 to 65535");
+    }
+    address->host = host;
+    return true;
+}
+
+/* ---- files ---- */
+
+static bool read_file(const setting_t *setting, const char *text, void *field, char *reason)
+{
+    size_t n;
+    if (!check_text(setting, text, strlen(text), reason))
+        return false;
+    char *content =
+        file_read(text, setting->private_file ? MODE_OTHERS : 0, PEM_BYTES_MAX, &n, reason);
+    if (content == NULL)
+        return false;
+    free(content); /* it was read only to know that it can be */
+    *(char **)field = copy(text, strlen(text));
+    return true;
+}
+
+/* The newline that editors leave at the end is no part of a secret. */
+static size_t without_newline(const char *content, size_t n)
+{
+    if (n > 0 && content[n - 1] == '\n')
+        n--;
+    if (n > 0 && content[n - 1] == '\r')
+        n--;
+    return n;
+}
+
+static bool read_secret_file(const setting_t *setting, const char *text, void *field, char *reason)
+{
+    size_t n;
+    if (text[0] == '\0')
+        return wrong(reason, "is empty");
+    char *content = file_read(text, MODE_NOT_OWNER, setting->max + 2, &n, reason);
+    if (content == NULL)
+        return false;
+    n = without_newline(content, n);
+    char why[REASON_SIZE];
+    bool good = check_text(setting, content, n, why);
+    if (good)
+        *(char **)field = copy(content, n);
+    else
+        snprintf(reason, REASON_SIZE, "holds a secret that %.100s", why);
+    free(content);
+    return good;
+}
+
+/* ---- */
+
+typedef bool (*reader_t)(const setting_t *, const char *, void *, char *);
+
+static const reader_t readers[SETTING_TYPE_COUNT] = {
+    [SETTING_NUMBER] = read_number,     [SETTING_PORT] = read_port,
+    [SETTING_FRACTION] = read_fraction, [SETTING_BOOL] = read_bool,
+    [SETTING_WORD] = read_word,         [SETTING_NAME] = read_name,
+    [SETTING_TEXT] = read_text,         [SETTING_HOST] = read_host,
+    [SETTING_SOCKET] = read_text,       [SETTING_FILE] = read_file,
+    [SETTING_SECRET] = read_text,       [SETTING_SECRET_FILE] = read_secret_file,
+    [SETTING_ADDRESS] = read_address,   [SETTING_SLOTS] = read_slots,
+};
+
+bool value_read(const setting_t *setting, const char *text, void *field, char reason[REASON_SIZE])
+{
+    return readers[setting->type](setting, text, field, reason);
+}
+
+void value_free(const setting_t *setting, void *field)
+{
+    switch (setting->type) {
+    case SETTING_NAME:
+    case SETTING_TEXT:
+    case SETTING_HOST:
+    case SETTING_SOCKET:
+    case SETTING_FILE:
+    case SETTING_SECRET:
+    case SETTING_SECRET_FILE: {
+        char **text = field;
+        free(*text);
+        *text = NULL; /* a secret and its file share one field */
+        break;
+    }
+    case SETTING_ADDRESS: {
+        config_address_t *address = field;
+        free(address->host);
+        address->host = NULL;
+        break;
+    }
+    default:
+        break;
+    }
+}

@@ -1,0 +1,22 @@
+/*
+ * Files of lua/ and sql/ that are built into the binary, so that it needs no other file.
+ */
+#ifndef HOLDFAST_EMBEDDED_H
+#define HOLDFAST_EMBEDDED_H
+
+#include "base/str.h"
+
+/* lua/holdfast.lua */
+str_t embedded_lua_library(void);
+
+/* sql/NNNN_name.sql, in the order of their numbers. */
+typedef struct {
+    unsigned number;
+    const char *name;
+    str_t text;
+} embedded_migration_t;
+
+extern const embedded_migration_t *const embedded_migrations;
+extern const unsigned embedded_migrations_count;
+
+#endif

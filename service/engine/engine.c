@@ -1,0 +1,337 @@
+#include "engine/engine.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "engine/purchase.h"
+#include "metrics/metrics.h"
+#include "strategies/watch_pool.h"
+
+/* Items that nobody asked for in so long are forgotten; looked for at this interval. */
+#define ITEM_IDLE_MS 60000
+#define HOUSEKEEPING_MS 8192
+/* Ids in one settle or unreserve call. */
+#define TELL_MAX 512
+/* After a call that did not get through. */
+#define TELL_RETRY_MS 64
+
+static void on_housekeeping(loop_timer_t *timer);
+
+engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
+{
+    engine_loop_t *engine = calloc(1, sizeof(*engine));
+    if (engine == NULL)
+        abort();
+    engine->loop = loop;
+    engine->node = node;
+    engine->gate = redis_link_new(loop, node->config, &node->gate_clock);
+    engine->watchers = watch_pool_new(loop, node);
+    loop_timer_start(loop, &engine->housekeeping, HOUSEKEEPING_MS, on_housekeeping);
+    return engine;
+}
+
+static void outbox_free(outbox_t *outbox)
+{
+    free(outbox->ids);
+}
+
+static void forget_item(engine_loop_t *engine, loop_item_t *item)
+{
+    assert(h2o_linklist_is_empty(&item->parked) && h2o_linklist_is_empty(&item->joining));
+    assert(!item->telling && !item->reserving && item->state != ITEM_SYNCING);
+    loop_timer_stop(&item->tell_timer);
+    loop_timer_stop(&item->reserve_timer);
+    HASH_DEL(engine->items, item);
+    outbox_free(&item->settle);
+    outbox_free(&item->unreserve);
+    free(item);
+}
+
+bool engine_loop_is_idle(const engine_loop_t *engine)
+{
+    return engine->purchases == 0 && engine->telling == 0 && engine->jobs == 0;
+}
+
+void engine_loop_free(engine_loop_t *engine)
+{
+    loop_item_t *item, *next;
+    loop_timer_stop(&engine->housekeeping);
+    redis_link_free(engine->gate);
+    watch_pool_free(engine->watchers);
+    HASH_ITER(hh, engine->items, item, next)
+    {
+        forget_item(engine, item);
+    }
+    redis_args_free(&engine->args);
+    free(engine);
+}
+
+static bool item_is_idle(const loop_item_t *item)
+{
+    return item->purchases == 0 && item->state != ITEM_SYNCING && !item->reserving &&
+           !item->telling && item->settle.count == 0 && item->unreserve.count == 0 &&
+           h2o_linklist_is_empty((h2o_linklist_t *)&item->parked) &&
+           h2o_linklist_is_empty((h2o_linklist_t *)&item->joining);
+}
+
+static void on_housekeeping(loop_timer_t *timer)
+{
+    engine_loop_t *engine = H2O_STRUCT_FROM_MEMBER(engine_loop_t, housekeeping, timer);
+    uint64_t now = clock_mono_ms();
+    loop_item_t *item, *next;
+    HASH_ITER(hh, engine->items, item, next)
+    {
+        if (item_is_idle(item) && now - item->used_ms > ITEM_IDLE_MS)
+            forget_item(engine, item);
+    }
+    loop_timer_start(engine->loop, &engine->housekeeping, HOUSEKEEPING_MS, on_housekeeping);
+}
+
+bool engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
+                   void (*run)(job_t *, worker_t *), void (*done)(job_t *))
+{
+    if (!pool_submit(engine->node->shards[shard].pool, engine->loop, job, run, done))
+        return false;
+    ++engine->jobs;
+    return true;
+}
+
+/* --- what is known of an item --- */
+
+loop_item_t *engine_item(engine_loop_t *engine, str_t sku)
+{
+    loop_item_t *item;
+    HASH_FIND(hh, engine->items, sku.p, sku.n, item);
+    if (item == NULL) {
+        if ((item = calloc(1, sizeof(*item))) == NULL)
+            abort();
+        item->engine = engine;
+        item->sku_length = (uint8_t)sku.n;
+        memcpy(item->sku_bytes, sku.p, sku.n);
+        item->slot = slot_of_sku(sku);
+        item->shard = node_shard_of_slot(engine->node, item->slot);
+        h2o_linklist_init_anchor(&item->parked);
+        h2o_linklist_init_anchor(&item->joining);
+        HASH_ADD(hh, engine->items, sku_bytes, item->sku_length, item);
+    }
+    item->used_ms = clock_mono_ms();
+    return item;
+}
+
+typedef struct {
+    job_t job;
+    loop_item_t *item;
+    item_t row;
+    sync_result_t result;
+} sync_job_t;
+
+static void run_sync(job_t *job, worker_t *worker)
+{
+    sync_job_t *sync = H2O_STRUCT_FROM_MEMBER(sync_job_t, job, job);
+    sync->result = item_sync(worker, loop_item_sku(sync->item), &sync->row);
+}
+
+static void start_sync(loop_item_t *item);
+
+static void unpark_all(loop_item_t *item, sync_result_t why)
+{
+    h2o_linklist_t parked;
+    h2o_linklist_init_anchor(&parked);
+    h2o_linklist_insert_list(&parked, &item->parked);
+    while (!h2o_linklist_is_empty(&parked)) {
+        purchase_t *purchase = H2O_STRUCT_FROM_MEMBER(purchase_t, link, parked.next);
+        h2o_linklist_unlink(&purchase->link);
+        purchase_unparked(purchase, why);
+    }
+}
+
+static void sync_done(job_t *job)
+{
+    sync_job_t *sync = H2O_STRUCT_FROM_MEMBER(sync_job_t, job, job);
+    loop_item_t *item = sync->item;
+    engine_loop_t *engine = item->engine;
+    sync_result_t result = sync->result;
+    --engine->jobs;
+    item->state = result == SYNC_READY ? ITEM_READY : ITEM_UNKNOWN;
+    if (result == SYNC_READY) {
+        if (sync->row.epoch != item->item.epoch)
+            item->sold_out_until_ms = 0;
+        item->item = sync->row;
+    }
+    free(sync);
+    if (item->stale) {
+        item->stale = false;
+        item->state = ITEM_UNKNOWN;
+        if (!h2o_linklist_is_empty(&item->parked))
+            start_sync(item);
+        return;
+    }
+    unpark_all(item, result);
+    /* An entry for every name that strangers try would grow without bound. */
+    if (result == SYNC_UNKNOWN_ITEM && item_is_idle(item))
+        forget_item(engine, item);
+}
+
+static void start_sync(loop_item_t *item)
+{
+    sync_job_t *sync = calloc(1, sizeof(*sync));
+    if (sync == NULL)
+        abort();
+    sync->item = item;
+    item->state = ITEM_SYNCING;
+    unsigned shard = item->engine->node->map.shard_of_slot[item->slot];
+    if (!engine_submit(item->engine, shard, &sync->job, run_sync, sync_done)) {
+        free(sync);
+        METRIC_INC(queue_full_total);
+        item->state = ITEM_UNKNOWN;
+        unpark_all(item, SYNC_STORE_AWAY);
+    }
+}
+
+void engine_item_park(loop_item_t *item, purchase_t *purchase)
+{
+    h2o_linklist_insert(&item->parked, &purchase->link);
+    if (item->state == ITEM_UNKNOWN)
+        start_sync(item);
+}
+
+void engine_item_doubt(loop_item_t *item)
+{
+    item->sold_out_until_ms = 0;
+    if (item->state == ITEM_SYNCING)
+        item->stale = true;
+    else
+        item->state = ITEM_UNKNOWN;
+}
+
+typedef struct {
+    loop_message_t message;
+    engine_loop_t *engine;
+    uint64_t epoch;
+    uint8_t sku_length;
+    char sku[SKU_BYTES_MAX];
+} news_t;
+
+static void on_news(loop_message_t *message)
+{
+    news_t *news = H2O_STRUCT_FROM_MEMBER(news_t, message, message);
+    loop_item_t *item;
+    HASH_FIND(hh, news->engine->items, news->sku, news->sku_length, item);
+    if (item != NULL && (item->state != ITEM_READY || item->item.epoch < news->epoch))
+        engine_item_doubt(item);
+    free(news);
+}
+
+void engine_news(node_t *node, str_t sku, uint64_t epoch)
+{
+    for (unsigned i = 0; i < node->loops_count; ++i) {
+        news_t *news = calloc(1, sizeof(*news));
+        if (news == NULL)
+            abort();
+        news->message.run = on_news;
+        news->engine = node->loops[i];
+        news->epoch = epoch;
+        news->sku_length = (uint8_t)sku.n;
+        memcpy(news->sku, sku.p, sku.n);
+        loop_post(news->engine->loop, &news->message);
+    }
+}
+
+/* --- telling the gate --- */
+
+static void outbox_add(outbox_t *outbox, const order_id_t *id)
+{
+    if (outbox->count == outbox->capacity) {
+        outbox->capacity = outbox->capacity == 0 ? 64 : outbox->capacity * 2;
+        outbox->ids = realloc(outbox->ids, outbox->capacity * sizeof(*outbox->ids));
+        if (outbox->ids == NULL)
+            abort();
+    }
+    outbox->ids[outbox->count++] = *id;
+}
+
+static void outbox_sent(outbox_t *outbox, bool heard)
+{
+    if (heard) {
+        outbox->count -= outbox->sending;
+        memmove(outbox->ids, outbox->ids + outbox->sending, outbox->count * sizeof(*outbox->ids));
+    }
+    outbox->sending = 0;
+}
+
+static void on_tell_timer(loop_timer_t *timer);
+
+static void tell_later(loop_item_t *item, uint32_t delay_ms)
+{
+    loop_timer_start(item->engine->loop, &item->tell_timer, delay_ms, on_tell_timer);
+}
+
+static void told(loop_item_t *item, outbox_t *outbox, const redisReply *reply)
+{
+    bool heard = reply != NULL && reply->type == REDIS_REPLY_INTEGER;
+    item->telling = false;
+    outbox_sent(outbox, heard);
+    if (!heard)
+        METRIC_INC(gate_calls_unknown_total);
+    if (item->settle.count != 0 || item->unreserve.count != 0)
+        tell_later(item, heard ? 0 : TELL_RETRY_MS);
+    else
+        --item->engine->telling;
+}
+
+static void on_settled(void *context, const redisReply *reply)
+{
+    loop_item_t *item = context;
+    if (reply != NULL && reply->type == REDIS_REPLY_INTEGER)
+        METRIC_ADD(settled_total, reply->integer);
+    told(item, &item->settle, reply);
+}
+
+static void on_unreserved(void *context, const redisReply *reply)
+{
+    loop_item_t *item = context;
+    if (reply != NULL && reply->type == REDIS_REPLY_INTEGER)
+        METRIC_ADD(unreserved_total, reply->integer);
+    told(item, &item->unreserve, reply);
+}
+
+static void add_keys(redis_args_t *args, const loop_item_t *item, bool buyers)
+{
+    str_t sku = loop_item_sku(item);
+    gate_add_key(args, GATE_KEY_GATE, item->slot, sku, 0);
+    if (buyers)
+        gate_add_key(args, GATE_KEY_BUYERS, item->slot, sku, 0);
+    gate_add_key(args, GATE_KEY_UNSETTLED, item->slot, sku, 0);
+    gate_add_key(args, GATE_KEY_KEYS, item->slot, sku, 0);
+    redis_args_add(args, sku);
+}
+
+static void on_tell_timer(loop_timer_t *timer)
+{
+    loop_item_t *item = H2O_STRUCT_FROM_MEMBER(loop_item_t, tell_timer, timer);
+    redis_args_t *args = &item->engine->args;
+    bool settling = item->settle.count != 0;
+    outbox_t *outbox = settling ? &item->settle : &item->unreserve;
+    outbox->sending = outbox->count < TELL_MAX ? outbox->count : TELL_MAX;
+    gate_call(args, settling ? "holdfast_settle" : "holdfast_unreserve", settling ? 3 : 4);
+    add_keys(args, item, !settling);
+    for (size_t i = 0; i < outbox->sending; ++i)
+        redis_args_add(args, (str_t){(const char *)outbox->ids[i].bytes, sizeof(order_id_t)});
+    item->telling =
+        redis_link_call(item->engine->gate, args, settling ? on_settled : on_unreserved, item);
+    if (!item->telling) {
+        outbox->sending = 0;
+        tell_later(item, TELL_RETRY_MS);
+    }
+}
+
+void engine_tell_gate(loop_item_t *item, const order_id_t *id, bool rejected)
+{
+    bool was_quiet = item->settle.count == 0 && item->unreserve.count == 0;
+    outbox_add(rejected ? &item->unreserve : &item->settle, id);
+    if (was_quiet) {
+        ++item->engine->telling;
+        tell_later(item, 0);
+    }
+}

@@ -1,0 +1,99 @@
+/*
+ * What one loop knows and does about purchases: its connection to the gate, its idea of each
+ * item, and what it still has to tell the gate. All of it belongs to the loop's thread.
+ *
+ * An item's idea is the row as read by item_sync(), so its gate is of the same epoch:
+ *
+ *   UNKNOWN ──somebody asks──▶ SYNCING ──▶ READY ──an attempt was stale, or news──▶ UNKNOWN
+ *                                 └──▶ failed: those who wait are told, UNKNOWN again
+ */
+#ifndef HOLDFAST_ENGINE_ENGINE_H
+#define HOLDFAST_ENGINE_ENGINE_H
+
+#include <uthash.h>
+
+#include "engine/node.h"
+#include "gate/redis_link.h"
+#include "reconcile/rebuild.h"
+#include "store/pool.h"
+#include "store/writer.h"
+
+struct purchase;
+struct watch_pool;
+
+/* Ids that the gate has to be told of, sent in batches until it has heard: both calls count only
+   what is still there, so that telling twice does no harm. */
+typedef struct {
+    order_id_t *ids;
+    size_t count, capacity;
+    size_t sending; /* the first so many are in a call now */
+} outbox_t;
+
+typedef enum { ITEM_UNKNOWN, ITEM_SYNCING, ITEM_READY } item_state_t;
+
+typedef struct loop_item {
+    UT_hash_handle hh;
+    struct engine_loop *engine;
+    char sku_bytes[SKU_BYTES_MAX];
+    uint8_t sku_length;
+    uint16_t slot;
+    node_shard_t *shard;
+
+    item_state_t state;
+    bool stale;                 /* news came while SYNCING: sync once more */
+    item_t item;                /* when READY */
+    uint64_t sold_out_until_ms; /* monotonic: refuse keyless requests until then */
+    uint64_t used_ms;           /* monotonic, for forgetting idle items */
+    unsigned purchases;         /* that point here */
+
+    h2o_linklist_t parked;  /* purchases that wait for READY */
+    h2o_linklist_t joining; /* strategy lua: who goes with the next reserve call */
+    bool reserving;         /* a reserve call is in flight */
+    loop_timer_t reserve_timer;
+
+    outbox_t settle, unreserve;
+    bool telling; /* a settle or unreserve call is in flight */
+    loop_timer_t tell_timer;
+} loop_item_t;
+
+static inline str_t loop_item_sku(const loop_item_t *item)
+{
+    return (str_t){item->sku_bytes, item->sku_length};
+}
+
+typedef struct engine_loop {
+    loop_t *loop;
+    node_t *node;
+    redis_link_t *gate;
+    struct watch_pool *watchers;
+    loop_item_t *items; /* uthash by sku */
+    redis_args_t args;  /* scratch */
+    unsigned purchases; /* not ended */
+    unsigned telling;   /* items with something to tell the gate */
+    unsigned jobs;      /* pool jobs of this loop, so that it does not end before them */
+    loop_timer_t housekeeping;
+} engine_loop_t;
+
+engine_loop_t *engine_loop_new(loop_t *loop, node_t *node);
+/* When engine_loop_is_idle(). */
+void engine_loop_free(engine_loop_t *engine);
+/* Nothing is under way: no purchase, nothing to tell. */
+bool engine_loop_is_idle(const engine_loop_t *engine);
+
+/* The loop's entry for a sku, made if there is none. */
+loop_item_t *engine_item(engine_loop_t *engine, str_t sku);
+/* Parks a purchase until the item is READY (or cannot be). Starts a sync if none runs. */
+void engine_item_park(loop_item_t *item, struct purchase *purchase);
+/* What is known about the item may be old. */
+void engine_item_doubt(loop_item_t *item);
+/* From any thread: the item's row changed; loops that know an older epoch look again. */
+void engine_news(node_t *node, str_t sku, uint64_t epoch);
+
+/* The order is in MySQL: tell the gate. `rejected`: its units return. */
+void engine_tell_gate(loop_item_t *item, const order_id_t *id, bool rejected);
+
+/* Submits and counts. False: the pool is full. */
+bool engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
+                   void (*run)(job_t *, worker_t *), void (*done)(job_t *));
+
+#endif

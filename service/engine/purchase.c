@@ -1,0 +1,452 @@
+#include "engine/purchase.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "metrics/metrics.h"
+
+/* While the first order of a key is on its way to MySQL, it is looked for this often. */
+#define LOOK_INTERVAL_MS 8
+/* The gate is frozen: the same call again. */
+#define FREEZE_RETRY_MS 8
+/* An attempt that must be made again, because of a lost answer or a server that is away. */
+#define RETRY_BASE_MS 16
+#define RETRY_CAP_MS 512
+
+static void route(purchase_t *p);
+
+/* --- answers --- */
+
+static void give_answer(purchase_t *p, const answer_t *answer)
+{
+    if (p->answered)
+        return;
+    p->answered = true;
+    loop_timer_stop(&p->answer_timer);
+    if (answer->replayed)
+        METRIC_INC(orders_replayed_total);
+    if (p->waiter != NULL)
+        p->answer(p->waiter, answer);
+    p->waiter = NULL;
+}
+
+static void free_purchase(loop_timer_t *timer)
+{
+    free(H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer));
+}
+
+/* The last step; nothing touches the purchase after it but its own free. */
+static void end(purchase_t *p, const answer_t *answer)
+{
+    assert(p->state != PURCHASE_ENDED);
+    give_answer(p, answer);
+    p->state = PURCHASE_ENDED;
+    loop_timer_stop(&p->answer_timer);
+    loop_timer_stop(&p->retry_timer);
+    if (h2o_linklist_is_linked(&p->link))
+        h2o_linklist_unlink(&p->link);
+    if (p->has_place)
+        writer_give_place(p->item->shard->writer);
+    --p->item->purchases;
+    --p->engine->purchases;
+    METRIC_ADD(purchases_in_flight, -1);
+    loop_timer_start(p->engine->loop, &p->retry_timer, 0, free_purchase);
+}
+
+static void end_refused(purchase_t *p, problem_t problem)
+{
+    METRIC_STRATEGY_ADD(refused_total, p->strategy, 1);
+    end(p, &(answer_t){ANSWER_REFUSED, problem, NULL, false});
+}
+
+/* What a repeat of a key hears: the first order as it now stands. */
+static void end_replayed(purchase_t *p, const order_t *first)
+{
+    if (first->digest != p->order.digest) {
+        end(p, &(answer_t){ANSWER_REFUSED, PROBLEM_IDEMPOTENCY_KEY_REUSED, NULL, false});
+        return;
+    }
+    answer_t answer = {ANSWER_ORDER, PROBLEM_NONE, first, true};
+    if (first->state == ORDER_RESERVED)
+        answer.kind = ANSWER_PENDING;
+    if (first->state == ORDER_REJECTED)
+        answer = (answer_t){ANSWER_REFUSED, first->reject_code, first, true};
+    end(p, &answer);
+}
+
+/* The row is what counts, whoever wrote it. */
+static void end_by_row(purchase_t *p, const order_t *row)
+{
+    if (row->state != ORDER_REJECTED) {
+        METRIC_STRATEGY_ADD(reserved_total, p->strategy, 1);
+        end(p, &(answer_t){ANSWER_ORDER, PROBLEM_NONE, row, false});
+        return;
+    }
+    METRIC_STRATEGY_ADD(refused_total, p->strategy, 1);
+    end(p, &(answer_t){ANSWER_REFUSED, row->reject_code, row, false});
+}
+
+static void give_pending(purchase_t *p)
+{
+    order_t order = p->order;
+    order.state = ORDER_RESERVED;
+    order.created_at_ms = order_id_time_ms(&order.id);
+    order.expires_at_ms = 0;
+    p->must_end_in_row = true; /* the buyer has its id: it may not end without a trace */
+    give_answer(p, &(answer_t){ANSWER_PENDING, PROBLEM_NONE, &order, false});
+}
+
+/* The buyer has waited long enough. */
+static void on_answer_deadline(loop_timer_t *timer)
+{
+    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, answer_timer, timer);
+    if (p->state == PURCHASE_LOOKING && !p->must_end_in_row) {
+        /* Known: refused, or a repeat of an order that is still on its way. */
+        order_t first = p->order;
+        first.id = p->first_id;
+        first.state = ORDER_RESERVED;
+        first.created_at_ms = order_id_time_ms(&first.id);
+        if (order_id_is_none(&p->first_id))
+            give_answer(p, &(answer_t){ANSWER_REFUSED, PROBLEM_UNAVAILABLE, NULL, false});
+        else
+            give_answer(p, &(answer_t){ANSWER_PENDING, PROBLEM_NONE, &first, true});
+        return;
+    }
+    if (!p->sent) {
+        end_refused(p, PROBLEM_UNAVAILABLE);
+        return;
+    }
+    METRIC_INC(orders_unknown_total);
+    give_pending(p);
+}
+
+/* --- starting --- */
+
+uint64_t purchase_digest(str_t sku, str_t buyer, uint32_t quantity)
+{
+    char text[SKU_BYTES_MAX + BUYER_BYTES_MAX + 16], *at = text;
+    assert(sku.n <= SKU_BYTES_MAX && buyer.n <= BUYER_BYTES_MAX);
+    str_put(&at, sku);
+    *at++ = '\0';
+    str_put(&at, buyer);
+    *at++ = '\0';
+    str_put(&at, (str_t){(const char *)&quantity, sizeof(quantity)});
+    return XXH3_64bits(text, (size_t)(at - text)) >> 1; /* fits a signed 64-bit too */
+}
+
+problem_t purchase_refuse_early(engine_loop_t *engine, const purchase_request_t *request)
+{
+    loop_item_t *item;
+    if (request->key.n != 0)
+        return PROBLEM_NONE;
+    HASH_FIND(hh, engine->items, request->sku.p, request->sku.n, item);
+    if (item == NULL || item->state != ITEM_READY || item->sold_out_until_ms <= clock_mono_ms())
+        return PROBLEM_NONE;
+    METRIC_INC(gate_local_refusals_total);
+    METRIC_STRATEGY_ADD(refused_total, item->item.terms.strategy, 1);
+    return PROBLEM_SOLD_OUT;
+}
+
+static void on_retry(loop_timer_t *timer)
+{
+    route(H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer));
+}
+
+purchase_t *purchase_start(engine_loop_t *engine, const purchase_request_t *request,
+                           purchase_answer_cb answer, void *waiter)
+{
+    purchase_t *p = calloc(1, sizeof(*p));
+    if (p == NULL)
+        abort();
+    p->engine = engine;
+    p->item = engine_item(engine, request->sku);
+    p->started_us = clock_mono_us();
+    p->answer = answer;
+    p->waiter = waiter;
+    order_set_sku(&p->order, request->sku);
+    order_set_buyer(&p->order, request->buyer);
+    p->order.quantity = request->quantity;
+    p->order.digest = purchase_digest(request->sku, request->buyer, request->quantity);
+    if (request->key.n != 0) {
+        memcpy(p->key_bytes, request->key.p, request->key.n);
+        p->key_length = (uint8_t)request->key.n;
+    }
+    ++engine->purchases;
+    ++p->item->purchases;
+    METRIC_ADD(purchases_in_flight, 1);
+    loop_timer_start(engine->loop, &p->answer_timer,
+                     engine->node->config->orders.answer_deadline_ms, on_answer_deadline);
+    loop_timer_start(engine->loop, &p->retry_timer, 0, on_retry);
+    return p;
+}
+
+void purchase_forget_waiter(purchase_t *p)
+{
+    p->waiter = NULL;
+}
+
+/* A place in the writer's queue, then an id. False: ended. */
+static bool prepare(purchase_t *p)
+{
+    writer_t *writer = p->item->shard->writer;
+    bool accepted = p->item->item.terms.acknowledge == ACKNOWLEDGE_ACCEPTED;
+    if (p->has_place)
+        return true;
+    if ((!accepted && writer_is_away(writer)) || !writer_take_place(writer)) {
+        end_refused(p, PROBLEM_UNAVAILABLE);
+        return false;
+    }
+    p->has_place = true;
+    uint64_t now_ms = remote_clock_now_ms(&p->engine->node->gate_clock);
+    p->order.id = order_id_issue(p->item->slot, now_ms);
+    p->commit_deadline_ms = now_ms + p->engine->node->config->orders.commit_deadline_ms;
+    return true;
+}
+
+/* ROUTING: to the strategy that rules the item now. */
+static void route(purchase_t *p)
+{
+    loop_item_t *item = p->item;
+    p->state = PURCHASE_ROUTING;
+    item->used_ms = clock_mono_ms();
+    if (item->state != ITEM_READY) {
+        p->state = PURCHASE_PARKED;
+        engine_item_park(item, p);
+        return;
+    }
+    p->strategy = item->item.terms.strategy;
+    if (!prepare(p))
+        return;
+    p->epoch = item->item.epoch;
+    p->state = PURCHASE_ADMITTING;
+    strategy_of(p->strategy)->start(p);
+}
+
+static void retry(purchase_t *p, uint32_t base_ms)
+{
+    p->state = PURCHASE_ROUTING;
+    loop_timer_start(p->engine->loop, &p->retry_timer,
+                     random_backoff(base_ms, RETRY_CAP_MS, p->tries++), on_retry);
+}
+
+void purchase_unparked(purchase_t *p, sync_result_t why)
+{
+    if (why == SYNC_READY) {
+        route(p);
+        return;
+    }
+    if (p->must_end_in_row || why == SYNC_BUSY) {
+        retry(p, RETRY_BASE_MS);
+        return;
+    }
+    end_refused(p, why == SYNC_UNKNOWN_ITEM ? PROBLEM_UNKNOWN_ITEM : PROBLEM_UNAVAILABLE);
+}
+
+/* --- looking for the first order of a key --- */
+
+static void on_look_again(loop_timer_t *timer);
+
+static void run_look(job_t *job, worker_t *worker)
+{
+    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
+    db_result_t result =
+        order_id_is_none(&p->first_id)
+            ? order_read_by_key(worker->db, &worker->sql, order_sku(&p->order),
+                                order_buyer(&p->order), purchase_key(p), true, &p->sql.row,
+                                &p->sql.found)
+            : order_read(worker->db, &worker->sql, &p->first_id, true, &p->sql.row, &p->sql.found);
+    p->sql.outcome = (int)result;
+}
+
+static void look_done(job_t *job)
+{
+    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
+    --p->engine->jobs;
+    if (p->sql.outcome == DB_OK && p->sql.found) {
+        end_replayed(p, &p->sql.row);
+        return;
+    }
+    bool known_absent = p->sql.outcome == DB_OK && order_id_is_none(&p->first_id);
+    if (known_absent) {
+        end_refused(p, p->problem);
+        return;
+    }
+    if (p->answered) {
+        end(p, &(answer_t){ANSWER_REFUSED, PROBLEM_UNAVAILABLE, NULL, false});
+        return;
+    }
+    loop_timer_start(p->engine->loop, &p->retry_timer, LOOK_INTERVAL_MS, on_look_again);
+}
+
+static void look(purchase_t *p)
+{
+    unsigned shard = p->engine->node->map.shard_of_slot[p->item->slot];
+    p->state = PURCHASE_LOOKING;
+    if (!engine_submit(p->engine, shard, &p->job, run_look, look_done)) {
+        METRIC_INC(queue_full_total);
+        end_refused(p, PROBLEM_UNAVAILABLE);
+    }
+}
+
+static void on_look_again(loop_timer_t *timer)
+{
+    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer);
+    if (p->answered)
+        end(p, &(answer_t){ANSWER_REFUSED, PROBLEM_UNAVAILABLE, NULL, false});
+    else
+        look(p);
+}
+
+/* --- the writer --- */
+
+static void write_done(writer_order_t *write)
+{
+    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, write, write);
+    if (write->result == WRITER_STALE) {
+        METRIC_INC(orders_readmitted_total);
+        if (p->epoch == p->item->item.epoch)
+            engine_item_doubt(p->item);
+        route(p);
+        return;
+    }
+    bool rejected = write->result == WRITER_UNWRITABLE || write->order.state == ORDER_REJECTED;
+    if (p->at_gate)
+        engine_tell_gate(p->item, &write->order.id, rejected);
+    if (write->result == WRITER_UNWRITABLE)
+        end_refused(p, PROBLEM_UNAVAILABLE);
+    else if (write->has_first)
+        end_replayed(p, &write->first);
+    else if (!order_id_is_none(&p->first_id) && !p->answered)
+        look(p); /* its own row is written; what the buyer hears is the first order */
+    else
+        end_by_row(p, &write->order);
+}
+
+/* COMMITTING: the order as it is wished, to MySQL. */
+static void submit_write(purchase_t *p, order_state_t state, problem_t why,
+                         const order_id_t *original, str_t key)
+{
+    p->state = PURCHASE_COMMITTING;
+    p->write.loop = p->engine->loop;
+    p->write.done = write_done;
+    p->write.has_first = false;
+    p->write.order = p->order;
+    p->write.order.state = state;
+    p->write.order.reject_code = why;
+    p->write.order.original_id = *original;
+    p->write.key = key;
+    p->write.epoch = p->epoch;
+    p->write.hold_seconds = p->item->item.terms.hold_seconds; /* of this epoch: see `epoch` */
+    writer_submit(p->item->shard->writer, &p->write);
+}
+
+static void write_live(purchase_t *p)
+{
+    submit_write(p, ORDER_CONFIRMED, PROBLEM_NONE, &ORDER_ID_NONE, purchase_key(p));
+}
+
+/* A rejected row holds no key: a later request with the key is a new one. */
+static void write_rejected(purchase_t *p, problem_t why, const order_id_t *original)
+{
+    p->must_end_in_row = true;
+    submit_write(p, ORDER_REJECTED, why, original, STR_NONE);
+}
+
+/* --- outcomes of strategies --- */
+
+/* The gate admits no id past its commit deadline; a SQL strategy has no such bound. */
+static bool past_admission(const purchase_t *p)
+{
+    return strategy_uses_gate(p->strategy) &&
+           remote_clock_now_ms(&p->engine->node->gate_clock) > p->commit_deadline_ms;
+}
+
+void purchase_admitted(purchase_t *p, bool seen)
+{
+    assert(p->state == PURCHASE_ADMITTING);
+    p->must_end_in_row = true;
+    p->at_gate = true;
+    bool maybe_repeat = seen && p->key_length != 0;
+    if (p->item->item.terms.acknowledge == ACKNOWLEDGE_ACCEPTED && !maybe_repeat)
+        give_pending(p);
+    write_live(p);
+}
+
+void purchase_refused(purchase_t *p, problem_t why, bool seen)
+{
+    assert(p->state == PURCHASE_ADMITTING);
+    if (p->must_end_in_row && why == PROBLEM_UNAVAILABLE && !past_admission(p)) {
+        retry(p, RETRY_BASE_MS);
+    } else if (p->must_end_in_row) {
+        write_rejected(p, why, &ORDER_ID_NONE);
+    } else if (seen && p->key_length != 0) {
+        p->problem = why;
+        p->first_id = ORDER_ID_NONE;
+        look(p);
+    } else {
+        end_refused(p, why);
+    }
+}
+
+void purchase_is_repeat(purchase_t *p, const order_id_t *first)
+{
+    assert(p->state == PURCHASE_ADMITTING);
+    p->first_id = *first;
+    if (p->must_end_in_row)
+        write_rejected(p, PROBLEM_DUPLICATE_REQUEST, first);
+    else
+        look(p);
+}
+
+void purchase_stale(purchase_t *p)
+{
+    assert(p->state == PURCHASE_ADMITTING);
+    p->sent = p->must_end_in_row;
+    if (p->epoch == p->item->item.epoch) /* else it was looked at again meanwhile */
+        engine_item_doubt(p->item);
+    route(p);
+}
+
+void purchase_delayed(purchase_t *p)
+{
+    assert(p->state == PURCHASE_ADMITTING);
+    p->sent = p->must_end_in_row;
+    p->tries = 0;
+    retry(p, FREEZE_RETRY_MS);
+}
+
+void purchase_unknown(purchase_t *p)
+{
+    assert(p->state == PURCHASE_ADMITTING);
+    p->must_end_in_row = true;
+    /* By now nobody can admit it any more: what remains is to write down how it ended. */
+    if (past_admission(p))
+        write_rejected(p, PROBLEM_UNAVAILABLE, &ORDER_ID_NONE);
+    else
+        retry(p, RETRY_BASE_MS);
+}
+
+void purchase_decided(purchase_t *p, const order_t *row, bool inserted)
+{
+    assert(p->state == PURCHASE_ADMITTING);
+    if (inserted)
+        METRIC_INC(orders_committed_total);
+    if (p->at_gate)
+        engine_tell_gate(p->item, &row->id, row->state == ORDER_REJECTED);
+    end_by_row(p, row);
+}
+
+void purchase_replays(purchase_t *p, const order_t *first)
+{
+    assert(p->state == PURCHASE_ADMITTING);
+    p->first_id = first->id;
+    if (p->must_end_in_row)
+        write_rejected(p, PROBLEM_DUPLICATE_REQUEST, &first->id);
+    else
+        end_replayed(p, first);
+}

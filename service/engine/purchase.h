@@ -1,0 +1,114 @@
+/*
+ * A purchase: one buyer's request on its way to an order, from the parsed body to its end.
+ *
+ *            ┌────────────────────────── stale ───────────────────────────┐
+ *            ▼                                                            │
+ *   ROUTING ───▶ PARKED (item not known) ───▶ ADMITTING ──admitted──▶ COMMITTING
+ *      │            │ cannot be known             │ refused              │ row
+ *      │            ▼                             ▼                      ▼
+ *      └─────────▶ ENDED ◀──── LOOKING (for the first order of its key) ◀┘
+ *
+ * The buyer is answered once: at the end, or earlier with 202 (acknowledge = accepted, or the
+ * outcome is not known in time). A buyer who goes away cancels nothing; what was started ends.
+ * A refusal without a row is given only when no attempt may have been admitted: see
+ * must_end_in_row.
+ *
+ * Owned by its loop, from purchase_start() until it frees itself.
+ */
+#ifndef HOLDFAST_ENGINE_PURCHASE_H
+#define HOLDFAST_ENGINE_PURCHASE_H
+
+#include "engine/engine.h"
+#include "strategies/strategy.h"
+
+typedef enum {
+    ANSWER_ORDER,   /* 201: `order` is in MySQL; or, replayed, as it now stands */
+    ANSWER_PENDING, /* 202: `order` is on its way */
+    ANSWER_REFUSED  /* `problem` */
+} answer_kind_t;
+
+typedef struct {
+    answer_kind_t kind;
+    problem_t problem;
+    const order_t *order; /* for REFUSED: NULL, or the rejected row */
+    bool replayed;
+} answer_t;
+
+/* Called once, never inside purchase_start(). `waiter` is what purchase_start() was given. */
+typedef void (*purchase_answer_cb)(void *waiter, const answer_t *answer);
+
+typedef struct {
+    str_t sku, buyer, key; /* key STR_NONE: none given */
+    uint32_t quantity;
+} purchase_request_t;
+
+typedef enum {
+    PURCHASE_ROUTING,
+    PURCHASE_PARKED,
+    PURCHASE_ADMITTING,
+    PURCHASE_COMMITTING,
+    PURCHASE_LOOKING,
+    PURCHASE_ENDED
+} purchase_state_t;
+
+typedef struct purchase {
+    h2o_linklist_t link; /* parked or joining */
+    engine_loop_t *engine;
+    loop_item_t *item;
+    purchase_state_t state;
+    strategy_id_t strategy;      /* that rules now */
+    uint64_t started_us;         /* monotonic */
+    uint64_t commit_deadline_ms; /* by the gate's clock; an id past it is never admitted */
+    unsigned tries;
+
+    bool has_place;       /* in the writer's queue */
+    bool sent;            /* an attempt is out, or was admitted */
+    bool must_end_in_row; /* an attempt may have been admitted, or the buyer was told 202 */
+    bool at_gate;         /* `unsettled` may hold it */
+    bool answered;
+
+    order_t order;        /* what was asked, with its id; other threads may read it */
+    uint64_t epoch;       /* of the item when it was routed */
+    writer_order_t write; /* the writer's while COMMITTING */
+    char key_bytes[KEY_BYTES_MAX];
+    uint8_t key_length;
+    problem_t problem; /* while LOOKING: the answer if no first order is found */
+    order_id_t first_id;
+
+    loop_timer_t answer_timer, retry_timer;
+    job_t job; /* of the SQL strategies, and of LOOKING */
+    struct {
+        int outcome; /* private to whoever runs the job */
+        problem_t problem;
+        bool found, inserted;
+        order_t row;
+        unsigned attempts, aborts;
+    } sql;
+    void *strategy_data; /* private to the strategy while ADMITTING */
+
+    purchase_answer_cb answer;
+    void *waiter; /* NULL: nobody waits any more */
+} purchase_t;
+
+/* What needs no attempt: PROBLEM_NONE, or a refusal that can be given at once. */
+problem_t purchase_refuse_early(engine_loop_t *engine, const purchase_request_t *request);
+/* `request` is copied. */
+purchase_t *purchase_start(engine_loop_t *engine, const purchase_request_t *request,
+                           purchase_answer_cb answer, void *waiter);
+/* The waiter is gone: no answer will be called. */
+void purchase_forget_waiter(purchase_t *purchase);
+
+/* --- for engine.c --- */
+/* The item is READY, or `why` it cannot be. */
+void purchase_unparked(purchase_t *purchase, sync_result_t why);
+
+/* --- for strategies --- */
+static inline str_t purchase_key(const purchase_t *p)
+{
+    return p->key_length == 0 ? STR_NONE : (str_t){p->key_bytes, p->key_length};
+}
+
+/* XXH3 of what was asked: a repeat of a key must ask the same. */
+uint64_t purchase_digest(str_t sku, str_t buyer, uint32_t quantity);
+
+#endif

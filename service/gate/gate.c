@@ -1,0 +1,102 @@
+#include "gate/gate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+problem_t gate_answer_problem(gate_answer_t answer)
+{
+    switch (answer) {
+    case GATE_SOLD_OUT:
+        return PROBLEM_SOLD_OUT;
+    case GATE_BUYER_LIMIT:
+        return PROBLEM_BUYER_LIMIT_EXCEEDED;
+    case GATE_NOT_STARTED:
+        return PROBLEM_SALE_NOT_STARTED;
+    case GATE_ENDED:
+        return PROBLEM_SALE_ENDED;
+    default:
+        return PROBLEM_UNAVAILABLE;
+    }
+}
+
+void gate_call(redis_args_t *args, const char *function, unsigned keys)
+{
+    redis_args_reset(args);
+    redis_args_add(args, STR("FCALL"));
+    redis_args_add(args, str_of(function));
+    redis_args_add_u64(args, keys);
+}
+
+str_t gate_key(char *out, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket)
+{
+    int n = 0;
+    switch (key) {
+    case GATE_KEY_GATE:
+    case GATE_KEY_BUYERS:
+        n = snprintf(out, GATE_KEY_SIZE, "hf:{%u}:%s:%.*s:%u", slot,
+                     key == GATE_KEY_GATE ? "gate" : "buyers", STR_ARG(sku), bucket);
+        break;
+    case GATE_KEY_UNSETTLED:
+        n = snprintf(out, GATE_KEY_SIZE, "hf:{%u}:unsettled", slot);
+        break;
+    case GATE_KEY_KEYS:
+        n = snprintf(out, GATE_KEY_SIZE, "hf:{%u}:keys", slot);
+        break;
+    }
+    return (str_t){out, (size_t)n};
+}
+
+void gate_add_key(redis_args_t *args, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket)
+{
+    char text[GATE_KEY_SIZE];
+    redis_args_add(args, gate_key(text, key, slot, sku, bucket));
+}
+
+static str_t next_field(str_t *rest)
+{
+    const char *end = rest->n == 0 ? NULL : memchr(rest->p, GATE_FIELD_SEPARATOR, rest->n);
+    str_t field = {rest->p, end == NULL ? rest->n : (size_t)(end - rest->p)};
+    size_t skip = end == NULL ? rest->n : field.n + 1;
+    *rest = (str_t){rest->p + skip, rest->n - skip};
+    return field;
+}
+
+static uint64_t number_field(str_t *rest)
+{
+    char text[24] = "";
+    str_t field = next_field(rest);
+    if (field.n < sizeof(text))
+        memcpy(text, field.p, field.n);
+    return strtoull(text, NULL, 10);
+}
+
+bool gate_record_parse(str_t text, gate_record_t *out)
+{
+    str_t rest = text;
+    out->epoch = number_field(&rest);
+    out->sku = next_field(&rest);
+    out->bucket = (uint16_t)number_field(&rest);
+    out->buyer = next_field(&rest);
+    out->quantity = (uint32_t)number_field(&rest);
+    out->key = next_field(&rest);
+    out->deadline_ms = number_field(&rest);
+    out->owner = next_field(&rest);
+    out->digest = number_field(&rest);
+    return out->sku.n != 0 && out->sku.n <= SKU_BYTES_MAX && out->buyer.n <= BUYER_BYTES_MAX &&
+           out->quantity != 0;
+}
+
+int64_t gate_reply_i64(const redisReply *reply, size_t element)
+{
+    if (element >= reply->elements)
+        return 0;
+    const redisReply *e = reply->element[element];
+    if (e->type == REDIS_REPLY_INTEGER)
+        return e->integer;
+    return e->type == REDIS_REPLY_STRING ? strtoll(e->str, NULL, 10) : 0;
+}
+
+bool gate_reply_is_array(const redisReply *reply, size_t elements_min)
+{
+    return reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements >= elements_min;
+}

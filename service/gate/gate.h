@@ -1,0 +1,73 @@
+/*
+ * The gate's words: keys, functions and answers, as in lua/holdfast.lua. Pure.
+ *
+ * The calls themselves are in gate/redis_link.h (loops, never blocking) and gate/gate_sync.h
+ * (pool threads, blocking).
+ */
+#ifndef HOLDFAST_GATE_GATE_H
+#define HOLDFAST_GATE_GATE_H
+
+#include <hiredis/hiredis.h>
+
+#include "base/problem.h"
+#include "gate/redis_args.h"
+#include "store/order.h"
+
+/* Must be the VERSION of lua/holdfast.lua. */
+#define GATE_LIBRARY_VERSION 1
+/* Separates the fields of a record in `unsettled`. */
+#define GATE_FIELD_SEPARATOR '\x1f'
+
+/* What reserve says about the item as a whole. */
+typedef enum {
+    GATE_ITEM_OK,
+    GATE_ITEM_MISSING, /* no gate: empty Redis, or an item that it never had */
+    GATE_ITEM_STALE,   /* the caller's epoch is not the gate's */
+    GATE_ITEM_FOREIGN, /* built under another Redis process: what it holds may be old */
+    GATE_ITEM_CLOSED,  /* a SQL strategy rules */
+    GATE_ITEM_FROZEN   /* for some milliseconds: `total` is about to be lowered */
+} gate_item_t;
+
+/* What it says about one order. */
+typedef enum {
+    GATE_ADMITTED,
+    GATE_SOLD_OUT,
+    GATE_BUYER_LIMIT,
+    GATE_NOT_STARTED,
+    GATE_ENDED,
+    GATE_LATE, /* past its commit deadline by the clock of Redis */
+    GATE_FIRST /* not a number from Redis: an earlier order of this key is unsettled */
+} gate_answer_t;
+#define GATE_SEEN 8 /* added: the gate has admitted this buyer before */
+
+problem_t gate_answer_problem(gate_answer_t answer);
+
+#define GATE_KEY_SIZE (SKU_BYTES_MAX + 48)
+typedef enum { GATE_KEY_GATE, GATE_KEY_BUYERS, GATE_KEY_UNSETTLED, GATE_KEY_KEYS } gate_key_t;
+
+/* "FCALL" name and the number of keys; then the keys are added one by one. */
+void gate_call(redis_args_t *args, const char *function, unsigned keys);
+void gate_add_key(redis_args_t *args, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket);
+/* Writes the key into `out` (GATE_KEY_SIZE) and returns it. */
+str_t gate_key(char *out, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket);
+
+/* One record of `unsettled`, read back. Borrowed from the text. */
+typedef struct {
+    uint64_t epoch;
+    str_t sku;
+    uint16_t bucket;
+    str_t buyer;
+    uint32_t quantity;
+    str_t key;
+    uint64_t deadline_ms;
+    str_t owner;
+    uint64_t digest;
+} gate_record_t;
+
+bool gate_record_parse(str_t text, gate_record_t *out);
+
+/* Number in a reply's element, 0 if it is none; integers come as numbers or as text. */
+int64_t gate_reply_i64(const redisReply *reply, size_t element);
+bool gate_reply_is_array(const redisReply *reply, size_t elements_min);
+
+#endif

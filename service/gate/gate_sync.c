@@ -1,0 +1,385 @@
+#include "gate/gate_sync.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "embedded.h"
+
+struct gate_sync {
+    const config_t *config;
+    redisContext *redis; /* NULL: not connected */
+    redis_args_t args;
+};
+
+gate_sync_t *gate_sync_new(const config_t *config)
+{
+    gate_sync_t *gate = calloc(1, sizeof(*gate));
+    if (gate == NULL)
+        abort();
+    gate->config = config;
+    return gate;
+}
+
+static void disconnect(gate_sync_t *gate)
+{
+    if (gate->redis != NULL)
+        redisFree(gate->redis);
+    gate->redis = NULL;
+}
+
+void gate_sync_free(gate_sync_t *gate)
+{
+    if (gate == NULL)
+        return;
+    disconnect(gate);
+    redis_args_free(&gate->args);
+    free(gate);
+}
+
+static bool authenticate(gate_sync_t *gate)
+{
+    if (gate->config->redis.password == NULL)
+        return true;
+    redisReply *reply = redisCommand(gate->redis, "AUTH %s", gate->config->redis.password);
+    bool ok = reply != NULL && reply->type != REDIS_REPLY_ERROR;
+    freeReplyObject(reply);
+    return ok;
+}
+
+/* A Redis that came up empty has no library: every new connection sees to it. */
+static bool ensure_library(gate_sync_t *gate)
+{
+    redisReply *reply = redisCommand(gate->redis, "FCALL holdfast_hello 0");
+    bool current =
+        gate_reply_is_array(reply, 3) && gate_reply_i64(reply, 0) >= GATE_LIBRARY_VERSION;
+    freeReplyObject(reply);
+    if (current)
+        return true;
+    str_t library = embedded_lua_library();
+    reply = gate->redis->err != 0
+                ? NULL
+                : redisCommand(gate->redis, "FUNCTION LOAD REPLACE %b", library.p, library.n);
+    bool loaded = reply != NULL && reply->type != REDIS_REPLY_ERROR;
+    if (!loaded)
+        LOG_ERROR("redis refuses the functions library",
+                  LOG_STR("error", reply != NULL ? reply->str : "no answer"));
+    freeReplyObject(reply);
+    return loaded;
+}
+
+static bool connect_redis(gate_sync_t *gate)
+{
+    const config_t *config = gate->config;
+    uint32_t ms = config->redis.timeout_ms;
+    struct timeval timeout = {ms / 1000, (ms % 1000) * 1000};
+    if (gate->redis != NULL)
+        return true;
+    gate->redis = config->redis.socket != NULL
+                      ? redisConnectUnixWithTimeout(config->redis.socket, timeout)
+                      : redisConnectWithTimeout(config->redis.host, config->redis.port, timeout);
+    if (gate->redis == NULL || gate->redis->err != 0 ||
+        redisSetTimeout(gate->redis, timeout) != REDIS_OK || !authenticate(gate) ||
+        !ensure_library(gate)) {
+        disconnect(gate);
+        return false;
+    }
+    return true;
+}
+
+gate_call_t gate_sync_connect(gate_sync_t *gate)
+{
+    return connect_redis(gate) ? GATE_CALL_OK : GATE_CALL_AWAY;
+}
+
+/* Sends gate->args; *reply is the caller's when the call is OK. */
+static gate_call_t call(gate_sync_t *gate, redisReply **reply)
+{
+    *reply = NULL;
+    if (!connect_redis(gate))
+        return GATE_CALL_AWAY;
+    redis_args_finish(&gate->args);
+    *reply = redisCommandArgv(gate->redis, gate->args.count, gate->args.argv, gate->args.lengths);
+    if (*reply == NULL) {
+        disconnect(gate);
+        return GATE_CALL_UNKNOWN;
+    }
+    if ((*reply)->type == REDIS_REPLY_ERROR) {
+        LOG_WARN("redis refuses a call", LOG_STR("error", (*reply)->str),
+                 LOG_BYTES("function", ((str_t){gate->args.argv[1], gate->args.lengths[1]})));
+        freeReplyObject(*reply);
+        *reply = NULL;
+        disconnect(gate); /* it may have lost the library: say hello again */
+        return GATE_CALL_REFUSED;
+    }
+    return GATE_CALL_OK;
+}
+
+static void begin(gate_sync_t *gate, const char *function, unsigned keys)
+{
+    gate_call(&gate->args, function, keys);
+}
+
+static void add_key(gate_sync_t *gate, gate_key_t key, uint16_t slot, str_t sku)
+{
+    gate_add_key(&gate->args, key, slot, sku, 0);
+}
+
+static void add_ids(gate_sync_t *gate, const order_id_t *ids, size_t count)
+{
+    for (size_t i = 0; i < count; ++i)
+        redis_args_add(&gate->args, (str_t){(const char *)ids[i].bytes, sizeof(ids[i].bytes)});
+}
+
+gate_call_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
+                           gate_item_t *answer, uint64_t *gate_epoch)
+{
+    redisReply *reply;
+    begin(gate, "holdfast_reserve", 4); /* of no orders: it only looks */
+    add_key(gate, GATE_KEY_GATE, slot, sku);
+    add_key(gate, GATE_KEY_BUYERS, slot, sku);
+    add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
+    add_key(gate, GATE_KEY_KEYS, slot, sku);
+    redis_args_add_u64(&gate->args, epoch);
+    redis_args_add(&gate->args, sku);
+    redis_args_add_u64(&gate->args, 0);
+    redis_args_add(&gate->args, STR(""));
+    gate_call_t result = call(gate, &reply);
+    if (result != GATE_CALL_OK)
+        return result;
+    *answer = (gate_item_t)gate_reply_i64(reply, 0);
+    *gate_epoch = (uint64_t)gate_reply_i64(reply, 1);
+    freeReplyObject(reply);
+    return GATE_CALL_OK;
+}
+
+gate_call_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_state_t *out)
+{
+    redisReply *reply;
+    begin(gate, "holdfast_inspect", 2);
+    add_key(gate, GATE_KEY_GATE, slot, sku);
+    add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
+    redis_args_add(&gate->args, sku);
+    redis_args_add_u64(&gate->args, 0);
+    gate_call_t result = call(gate, &reply);
+    if (result != GATE_CALL_OK)
+        return result;
+    *out = (gate_state_t){.answer = (gate_item_t)gate_reply_i64(reply, 0),
+                          .epoch = (uint64_t)gate_reply_i64(reply, 1),
+                          .closed = gate_reply_i64(reply, 2) != 0,
+                          .capacity = gate_reply_i64(reply, 3),
+                          .reserved = gate_reply_i64(reply, 4),
+                          .unreserved = gate_reply_i64(reply, 5),
+                          .settled = gate_reply_i64(reply, 6),
+                          .released = gate_reply_i64(reply, 7),
+                          .held_units = gate_reply_i64(reply, 8),
+                          .held_orders = gate_reply_i64(reply, 9),
+                          .now_ms = (uint64_t)gate_reply_i64(reply, 10)};
+    freeReplyObject(reply);
+    return GATE_CALL_OK;
+}
+
+gate_call_t gate_sync_unsettled_ids(gate_sync_t *gate, uint16_t slot, str_t sku, order_id_t **ids,
+                                    size_t *count)
+{
+    redisReply *reply;
+    *ids = NULL;
+    *count = 0;
+    begin(gate, "holdfast_unsettled_ids", 1);
+    add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
+    redis_args_add(&gate->args, sku);
+    redis_args_add_u64(&gate->args, 0);
+    gate_call_t result = call(gate, &reply);
+    if (result != GATE_CALL_OK)
+        return result;
+    *ids = calloc(reply->elements + 1, sizeof(**ids));
+    if (*ids == NULL)
+        abort();
+    for (size_t i = 0; i < reply->elements; ++i)
+        if (reply->element[i]->len == sizeof(order_id_t))
+            memcpy((*ids)[(*count)++].bytes, reply->element[i]->str, sizeof(order_id_t));
+    freeReplyObject(reply);
+    return GATE_CALL_OK;
+}
+
+gate_call_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gate_record_t *record,
+                                    char **text, bool *found)
+{
+    redisReply *reply;
+    *text = NULL;
+    *found = false;
+    redis_args_reset(&gate->args);
+    redis_args_add(&gate->args, STR("HGET"));
+    gate_add_key(&gate->args, GATE_KEY_UNSETTLED, order_id_slot(id), STR_NONE, 0);
+    add_ids(gate, id, 1);
+    gate_call_t result = call(gate, &reply);
+    if (result != GATE_CALL_OK)
+        return result;
+    if (reply->type == REDIS_REPLY_STRING) {
+        size_t n = (size_t)reply->len;
+        if ((*text = malloc(n + 1)) == NULL)
+            abort();
+        memcpy(*text, reply->str, n);
+        *found = gate_record_parse((str_t){*text, n}, record);
+    }
+    freeReplyObject(reply);
+    return GATE_CALL_OK;
+}
+
+gate_call_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigned count,
+                              gate_release_t *out)
+{
+    redisReply *reply;
+    str_t sku = {releases[0].sku_bytes, releases[0].sku_length};
+    uint16_t slot = slot_of_sku(sku);
+    begin(gate, "holdfast_release", 2);
+    add_key(gate, GATE_KEY_GATE, slot, sku);
+    add_key(gate, GATE_KEY_BUYERS, slot, sku);
+    redis_args_add_u64(&gate->args, releases[0].epoch);
+    for (unsigned i = 0; i < count; ++i) {
+        redis_args_add(&gate->args, (str_t){releases[i].buyer_bytes, releases[i].buyer_length});
+        redis_args_add_u64(&gate->args, releases[i].quantity);
+    }
+    gate_call_t result = call(gate, &reply);
+    if (result != GATE_CALL_OK)
+        return result;
+    str_t word = {reply->str, (size_t)reply->len};
+    *out = str_eq(word, STR("done"))    ? GATE_RELEASE_DONE
+           : str_eq(word, STR("newer")) ? GATE_RELEASE_NEWER
+                                        : GATE_RELEASE_LATER;
+    freeReplyObject(reply);
+    return GATE_CALL_OK;
+}
+
+gate_call_t gate_sync_freeze(gate_sync_t *gate, uint16_t slot, str_t sku, uint32_t ms,
+                             int64_t *unsettled, uint64_t *epoch)
+{
+    redisReply *reply;
+    begin(gate, "holdfast_freeze", 1);
+    add_key(gate, GATE_KEY_GATE, slot, sku);
+    redis_args_add_u64(&gate->args, ms);
+    gate_call_t result = call(gate, &reply);
+    if (result != GATE_CALL_OK)
+        return result;
+    *unsettled = gate_reply_i64(reply, 0);
+    *epoch = (uint64_t)gate_reply_i64(reply, 1);
+    freeReplyObject(reply);
+    return GATE_CALL_OK;
+}
+
+gate_call_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
+                             bool *frozen, int64_t *unsettled)
+{
+    redisReply *reply;
+    begin(gate, "holdfast_frozen", 1);
+    add_key(gate, GATE_KEY_GATE, slot, sku);
+    redis_args_add_u64(&gate->args, epoch);
+    gate_call_t result = call(gate, &reply);
+    if (result != GATE_CALL_OK)
+        return result;
+    *frozen = gate_reply_i64(reply, 0) != 0;
+    *unsettled = gate_reply_i64(reply, 1);
+    freeReplyObject(reply);
+    return GATE_CALL_OK;
+}
+
+gate_call_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku)
+{
+    redisReply *reply;
+    begin(gate, "holdfast_thaw", 1);
+    add_key(gate, GATE_KEY_GATE, slot, sku);
+    gate_call_t result = call(gate, &reply);
+    freeReplyObject(reply);
+    return result;
+}
+
+/* The staging key bears the epoch: two rebuilds at once never mix their tables. */
+static void add_staging_key(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch)
+{
+    char text[GATE_KEY_SIZE + 32];
+    str_t buyers = gate_key(text, GATE_KEY_BUYERS, slot, sku, 0);
+    int more =
+        snprintf(text + buyers.n, sizeof(text) - buyers.n, ":%llu", (unsigned long long)epoch);
+    redis_args_add(&gate->args, (str_t){text, buyers.n + (size_t)more});
+}
+
+gate_call_t gate_sync_stage(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
+                            const str_t *buyers, const int64_t *units, size_t count)
+{
+    redisReply *reply;
+    begin(gate, "holdfast_stage", 1);
+    add_staging_key(gate, slot, sku, epoch);
+    for (size_t i = 0; i < count; ++i) {
+        redis_args_add(&gate->args, buyers[i]);
+        redis_args_add_i64(&gate->args, units[i]);
+    }
+    gate_call_t result = call(gate, &reply);
+    freeReplyObject(reply);
+    return result;
+}
+
+gate_call_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
+                              const gate_rebuild_t *rebuild, gate_rebuilt_t *out)
+{
+    redisReply *reply;
+    const item_terms_t *terms = rebuild->terms;
+    begin(gate, "holdfast_rebuild", 5);
+    add_key(gate, GATE_KEY_GATE, slot, sku);
+    add_key(gate, GATE_KEY_BUYERS, slot, sku);
+    add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
+    add_key(gate, GATE_KEY_KEYS, slot, sku);
+    add_staging_key(gate, slot, sku, rebuild->epoch);
+    redis_args_add_u64(&gate->args, rebuild->epoch);
+    redis_args_add(&gate->args, sku);
+    redis_args_add_u64(&gate->args, 0);
+    redis_args_add_i64(&gate->args, rebuild->capacity);
+    redis_args_add_u64(&gate->args, terms->per_buyer_limit);
+    redis_args_add_u64(&gate->args, terms->starts_at_ms);
+    redis_args_add_u64(&gate->args, terms->ends_at_ms);
+    redis_args_add_u64(&gate->args, strategy_uses_gate(terms->strategy) ? 0 : 1);
+    redis_args_add_u64(&gate->args, rebuild->staged_buyers);
+    redis_args_add_i64(&gate->args, rebuild->staged_units);
+    add_ids(gate, rebuild->in_mysql, rebuild->in_mysql_count);
+    gate_call_t result = call(gate, &reply);
+    if (result != GATE_CALL_OK)
+        return result;
+    str_t word = gate_reply_is_array(reply, 1)
+                     ? (str_t){reply->element[0]->str, (size_t)reply->element[0]->len}
+                     : STR_NONE;
+    *out = str_eq(word, STR("done"))  ? GATE_REBUILT
+           : str_eq(word, STR("old")) ? GATE_REBUILD_OLD
+                                      : GATE_REBUILD_STAGING;
+    freeReplyObject(reply);
+    return GATE_CALL_OK;
+}
+
+gate_call_t gate_sync_settle(gate_sync_t *gate, uint16_t slot, str_t sku, const order_id_t *ids,
+                             size_t count)
+{
+    redisReply *reply;
+    begin(gate, "holdfast_settle", 3);
+    add_key(gate, GATE_KEY_GATE, slot, sku);
+    add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
+    add_key(gate, GATE_KEY_KEYS, slot, sku);
+    redis_args_add(&gate->args, sku);
+    add_ids(gate, ids, count);
+    gate_call_t result = call(gate, &reply);
+    freeReplyObject(reply);
+    return result;
+}
+
+gate_call_t gate_sync_unreserve(gate_sync_t *gate, uint16_t slot, str_t sku, const order_id_t *ids,
+                                size_t count)
+{
+    redisReply *reply;
+    begin(gate, "holdfast_unreserve", 4);
+    add_key(gate, GATE_KEY_GATE, slot, sku);
+    add_key(gate, GATE_KEY_BUYERS, slot, sku);
+    add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
+    add_key(gate, GATE_KEY_KEYS, slot, sku);
+    redis_args_add(&gate->args, sku);
+    add_ids(gate, ids, count);
+    gate_call_t result = call(gate, &reply);
+    freeReplyObject(reply);
+    return result;
+}

@@ -1,0 +1,93 @@
+/*
+ * Blocking calls to the gate, for pool threads and the reconciler: everything that is not on
+ * the path of a purchase. Each has redis.timeout_ms; one that got no answer drops the
+ * connection, and its outcome is unknown.
+ */
+#ifndef HOLDFAST_GATE_GATE_SYNC_H
+#define HOLDFAST_GATE_GATE_SYNC_H
+
+#include "gate/gate.h"
+
+typedef enum {
+    GATE_CALL_OK = 0,
+    GATE_CALL_AWAY,    /* no connection: nothing happened */
+    GATE_CALL_UNKNOWN, /* no answer: it may have happened */
+    GATE_CALL_REFUSED  /* Redis answered with an error, which was logged */
+} gate_call_t;
+
+typedef struct gate_sync gate_sync_t;
+
+gate_sync_t *gate_sync_new(const config_t *config);
+void gate_sync_free(gate_sync_t *gate);
+/* Connects, and loads the functions library (REPLACE) if Redis has none or an older one. Every
+   other call does the same when it has to. */
+gate_call_t gate_sync_connect(gate_sync_t *gate);
+
+/* What a gate holds, in one moment. */
+typedef struct {
+    gate_item_t answer; /* GATE_ITEM_OK, _MISSING or _FOREIGN */
+    uint64_t epoch;
+    bool closed;
+    int64_t capacity, reserved, unreserved, settled, released;
+    int64_t held_units;  /* really in `unsettled` under this epoch */
+    int64_t held_orders; /* of any epoch */
+    uint64_t now_ms;     /* the clock of Redis */
+} gate_state_t;
+
+static inline int64_t gate_available(const gate_state_t *state)
+{
+    return state->capacity - state->reserved + state->unreserved + state->released;
+}
+
+static inline int64_t gate_unsettled(const gate_state_t *state)
+{
+    return state->reserved - state->unreserved - state->settled;
+}
+
+/* What reserve would say to a caller of `epoch`, and the gate's own epoch (0: no gate). */
+gate_call_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
+                           gate_item_t *answer, uint64_t *gate_epoch);
+gate_call_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_state_t *out);
+/* The ids of the item's unsettled orders; *ids is malloc'ed. */
+gate_call_t gate_sync_unsettled_ids(gate_sync_t *gate, uint16_t slot, str_t sku, order_id_t **ids,
+                                    size_t *count);
+/* The record of one unsettled order. *found false: it is not there. `record` is borrowed
+   from `*text`, which the caller frees. */
+gate_call_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gate_record_t *record,
+                                    char **text, bool *found);
+
+typedef enum { GATE_RELEASE_DONE, GATE_RELEASE_NEWER, GATE_RELEASE_LATER } gate_release_t;
+/* All of one item and epoch. */
+gate_call_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigned count,
+                              gate_release_t *out);
+
+gate_call_t gate_sync_freeze(gate_sync_t *gate, uint16_t slot, str_t sku, uint32_t ms,
+                             int64_t *unsettled, uint64_t *epoch);
+gate_call_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
+                             bool *frozen, int64_t *unsettled);
+gate_call_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku);
+
+/* A part of the buyers' table of a rebuild under `epoch`; up to some thousands a call. */
+gate_call_t gate_sync_stage(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
+                            const str_t *buyers, const int64_t *units, size_t count);
+
+typedef struct {
+    uint64_t epoch;
+    int64_t capacity; /* total - allocated when the epoch began */
+    const item_terms_t *terms;
+    size_t staged_buyers;
+    int64_t staged_units;
+    const order_id_t *in_mysql; /* unsettled ids that MySQL has */
+    size_t in_mysql_count;
+} gate_rebuild_t;
+typedef enum { GATE_REBUILT, GATE_REBUILD_OLD, GATE_REBUILD_STAGING } gate_rebuilt_t;
+gate_call_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
+                              const gate_rebuild_t *rebuild, gate_rebuilt_t *out);
+
+/* Takes ids out of `unsettled`: committed ones, or rejected ones (their units return). */
+gate_call_t gate_sync_settle(gate_sync_t *gate, uint16_t slot, str_t sku, const order_id_t *ids,
+                             size_t count);
+gate_call_t gate_sync_unreserve(gate_sync_t *gate, uint16_t slot, str_t sku, const order_id_t *ids,
+                                size_t count);
+
+#endif

@@ -1,0 +1,335 @@
+#include "gate/redis_link.h"
+
+#include <assert.h>
+#include <hiredis/async.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "embedded.h"
+#include "metrics/metrics.h"
+
+typedef enum { LINK_DOWN, LINK_HELLO, LINK_LOADING, LINK_UP } link_state_t;
+
+struct redis_link {
+    loop_t *loop;
+    const config_t *config;
+    remote_clock_t *clock;
+    link_state_t state;
+    redisAsyncContext *redis; /* NULL while down */
+    h2o_socket_t *watched;    /* a duplicate of the descriptor: h2o closes its own */
+    loop_timer_t retry, watchdog;
+    unsigned attempts;
+    unsigned waiting;     /* calls without an answer */
+    uint64_t progress_ms; /* when the last answer came, or the first waiting call went */
+    uint64_t hello_ms;
+    char run_id[48];
+    bool freeing;
+};
+
+/* One call: the caller's callback behind one of ours that keeps count. */
+typedef struct {
+    redis_link_t *link;
+    redis_reply_cb cb;
+    void *context;
+} call_t;
+
+static void connect_now(redis_link_t *link);
+
+/* --- hiredis on h2o's loop: readiness only, hiredis itself reads and writes --- */
+
+static void on_readable(h2o_socket_t *sock, const char *err)
+{
+    redis_link_t *link = sock->data;
+    (void)err; /* hiredis meets the same error when it reads */
+    redisAsyncHandleRead(link->redis);
+}
+
+static void on_writable(h2o_socket_t *sock, const char *err)
+{
+    redis_link_t *link = sock->data;
+    (void)err;
+    redisAsyncHandleWrite(link->redis);
+}
+
+static void add_read(void *data)
+{
+    redis_link_t *link = data;
+    if (!h2o_socket_is_reading(link->watched))
+        h2o_socket_read_start(link->watched, on_readable);
+}
+
+static void del_read(void *data)
+{
+    redis_link_t *link = data;
+    if (h2o_socket_is_reading(link->watched))
+        h2o_socket_read_stop(link->watched);
+}
+
+static void add_write(void *data)
+{
+    redis_link_t *link = data;
+    if (!h2o_socket_is_writing(link->watched))
+        h2o_socket_notify_write(link->watched, on_writable);
+}
+
+static void del_write(void *data)
+{
+    (void)data; /* h2o's write notification fires once */
+}
+
+static void cleanup(void *data)
+{
+    redis_link_t *link = data;
+    if (link->watched != NULL) {
+        h2o_socket_close(link->watched);
+        link->watched = NULL;
+    }
+}
+
+static void attach(redis_link_t *link)
+{
+    redisAsyncContext *redis = link->redis;
+    link->watched =
+        h2o_evloop_socket_create(link->loop->h2o, dup(redis->c.fd), H2O_SOCKET_FLAG_DONT_READ);
+    link->watched->data = link;
+    redis->ev.data = link;
+    redis->ev.addRead = add_read;
+    redis->ev.delRead = del_read;
+    redis->ev.addWrite = add_write;
+    redis->ev.delWrite = del_write;
+    redis->ev.cleanup = cleanup;
+}
+
+/* --- the life of the connection --- */
+
+static void on_retry(loop_timer_t *timer)
+{
+    connect_now(H2O_STRUCT_FROM_MEMBER(redis_link_t, retry, timer));
+}
+
+static void went_down(redis_link_t *link, const char *why)
+{
+    if (link->state == LINK_UP || link->attempts == 0)
+        LOG_WARN("redis connection is down, will retry", LOG_STR("why", why),
+                 LOG_INT("loop", link->loop->index));
+    if (link->state == LINK_UP)
+        METRIC_ADD(redis_connections, -1);
+    link->state = LINK_DOWN;
+    link->redis = NULL;
+    loop_timer_stop(&link->watchdog);
+    if (!link->freeing)
+        loop_timer_start(link->loop, &link->retry, random_backoff(10, 500, link->attempts++),
+                         on_retry);
+}
+
+static void on_disconnect(const redisAsyncContext *redis, int status)
+{
+    redis_link_t *link = redis->data;
+    if (link->redis == redis)
+        went_down(link, status == REDIS_OK ? "closed" : redis->errstr);
+}
+
+static void on_connect(const redisAsyncContext *redis, int status)
+{
+    redis_link_t *link = redis->data;
+    if (status != REDIS_OK && link->redis == redis)
+        went_down(link, redis->errstr);
+}
+
+void redis_link_drop(redis_link_t *link)
+{
+    redisAsyncContext *redis = link->redis;
+    if (redis == NULL)
+        return;
+    redisAsyncFree(redis); /* answers every waiting call with NULL, then on_disconnect */
+    if (link->redis == redis)
+        went_down(link, "dropped");
+}
+
+static void on_watchdog(loop_timer_t *timer)
+{
+    redis_link_t *link = H2O_STRUCT_FROM_MEMBER(redis_link_t, watchdog, timer);
+    if (link->waiting != 0 &&
+        clock_mono_ms() - link->progress_ms > link->config->redis.timeout_ms) {
+        LOG_WARN("redis is silent, dropping the connection", LOG_INT("waiting", link->waiting));
+        redis_link_drop(link);
+        return;
+    }
+    loop_timer_start(link->loop, &link->watchdog, 64, on_watchdog);
+}
+
+static void on_reply(redisAsyncContext *redis, void *reply, void *privdata)
+{
+    call_t call = *(call_t *)privdata;
+    (void)redis;
+    free(privdata);
+    --call.link->waiting;
+    call.link->progress_ms = clock_mono_ms();
+    call.cb(call.context, reply);
+}
+
+static bool send_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb, void *context)
+{
+    call_t *call = malloc(sizeof(*call));
+    if (call == NULL)
+        abort();
+    *call = (call_t){link, cb, context};
+    redis_args_finish(args);
+    if (redisAsyncCommandArgv(link->redis, on_reply, call, args->count, args->argv,
+                              args->lengths) != REDIS_OK) {
+        free(call);
+        return false;
+    }
+    if (link->waiting++ == 0)
+        link->progress_ms = clock_mono_ms();
+    return true;
+}
+
+static void say_hello(redis_link_t *link);
+
+static void on_loaded(void *context, const redisReply *reply)
+{
+    redis_link_t *link = context;
+    if (reply == NULL)
+        return;
+    if (reply->type == REDIS_REPLY_ERROR) {
+        LOG_ERROR("redis refuses the functions library", LOG_STR("error", reply->str));
+        redis_link_drop(link);
+        return;
+    }
+    say_hello(link);
+}
+
+static void load_library(redis_link_t *link)
+{
+    redis_args_t args = {0};
+    link->state = LINK_LOADING;
+    redis_args_add(&args, STR("FUNCTION"));
+    redis_args_add(&args, STR("LOAD"));
+    redis_args_add(&args, STR("REPLACE"));
+    redis_args_add(&args, embedded_lua_library());
+    send_call(link, &args, on_loaded, link);
+    redis_args_free(&args);
+}
+
+static bool says_no_such_function(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ERROR && strstr(reply->str, "Function not found") != NULL;
+}
+
+static void on_hello(void *context, const redisReply *reply)
+{
+    redis_link_t *link = context;
+    if (reply == NULL)
+        return;
+    if (says_no_such_function(reply) ||
+        (gate_reply_is_array(reply, 3) && gate_reply_i64(reply, 0) < GATE_LIBRARY_VERSION)) {
+        load_library(link);
+        return;
+    }
+    if (!gate_reply_is_array(reply, 3) || reply->element[1]->type != REDIS_REPLY_STRING) {
+        LOG_WARN("redis does not say hello",
+                 LOG_STR("error", reply->type == REDIS_REPLY_ERROR ? reply->str : "odd reply"));
+        redis_link_drop(link);
+        return;
+    }
+    size_t n = (size_t)reply->element[1]->len;
+    n = n < sizeof(link->run_id) ? n : sizeof(link->run_id) - 1;
+    memcpy(link->run_id, reply->element[1]->str, n);
+    link->run_id[n] = '\0';
+    remote_clock_observe(link->clock, link->hello_ms, (uint64_t)gate_reply_i64(reply, 2));
+    link->state = LINK_UP;
+    link->attempts = 0;
+    METRIC_ADD(redis_connections, 1);
+}
+
+static void say_hello(redis_link_t *link)
+{
+    redis_args_t args = {0};
+    link->state = LINK_HELLO;
+    link->hello_ms = clock_mono_ms();
+    gate_call(&args, "holdfast_hello", 0);
+    send_call(link, &args, on_hello, link);
+    redis_args_free(&args);
+}
+
+static void on_auth(void *context, const redisReply *reply)
+{
+    redis_link_t *link = context;
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
+        LOG_ERROR("redis refuses the password", LOG_STR("error", reply->str));
+        redis_link_drop(link);
+    }
+}
+
+static void connect_now(redis_link_t *link)
+{
+    const config_t *config = link->config;
+    redisAsyncContext *redis = config->redis.socket != NULL
+                                   ? redisAsyncConnectUnix(config->redis.socket)
+                                   : redisAsyncConnect(config->redis.host, config->redis.port);
+    if (redis == NULL)
+        abort();
+    redis->data = link;
+    if (redis->err != 0) {
+        char why[128];
+        snprintf(why, sizeof(why), "%s", redis->errstr);
+        redisAsyncFree(redis);
+        went_down(link, why);
+        return;
+    }
+    link->redis = redis;
+    attach(link);
+    redisAsyncSetConnectCallback(redis, on_connect);
+    redisAsyncSetDisconnectCallback(redis, on_disconnect);
+    link->waiting = 0;
+    loop_timer_start(link->loop, &link->watchdog, 64, on_watchdog);
+    if (config->redis.password != NULL) {
+        redis_args_t args = {0};
+        redis_args_add(&args, STR("AUTH"));
+        redis_args_add(&args, str_of(config->redis.password));
+        send_call(link, &args, on_auth, link);
+        redis_args_free(&args);
+    }
+    say_hello(link);
+}
+
+redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_t *clock)
+{
+    redis_link_t *link = calloc(1, sizeof(*link));
+    if (link == NULL)
+        abort();
+    link->loop = loop;
+    link->config = config;
+    link->clock = clock;
+    connect_now(link);
+    return link;
+}
+
+void redis_link_free(redis_link_t *link)
+{
+    if (link == NULL)
+        return;
+    link->freeing = true;
+    redis_link_drop(link);
+    loop_timer_stop(&link->retry);
+    loop_timer_stop(&link->watchdog);
+    free(link);
+}
+
+bool redis_link_is_up(const redis_link_t *link)
+{
+    return link->state == LINK_UP;
+}
+
+str_t redis_link_run_id(const redis_link_t *link)
+{
+    return str_of(link->run_id);
+}
+
+bool redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb, void *context)
+{
+    return link->state == LINK_UP && send_call(link, args, cb, context);
+}

@@ -1,0 +1,9 @@
+/* The public listener: its table of routes. */
+#ifndef HOLDFAST_HTTP_API_H
+#define HOLDFAST_HTTP_API_H
+
+#include "http/exchange.h"
+
+void api_dispatch(exchange_t *exchange);
+
+#endif

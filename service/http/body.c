@@ -1,0 +1,352 @@
+#include "http/body.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistr.h>
+
+#include "base/clock.h"
+
+#define TOTAL_MAX 1000000000
+#define LIMIT_MAX 1000000000
+#define HOLD_SECONDS_MAX (366 * 86400)
+
+__attribute__((format(printf, 3, 4))) static bool wrong(mistake_t *mistake, problem_t problem,
+                                                        const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    mistake->problem = problem;
+    vsnprintf(mistake->detail, sizeof(mistake->detail), format, args);
+    va_end(args);
+    return false;
+}
+
+/* --- what cJSON lets pass --- */
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static size_t skip_digits(str_t s, size_t at)
+{
+    while (at < s.n && is_digit(s.p[at]))
+        ++at;
+    return at;
+}
+
+/* The end of the number at `at` by the grammar of RFC 8259, or 0: not one. */
+static size_t number_end(str_t s, size_t at)
+{
+    if (at < s.n && s.p[at] == '-')
+        ++at;
+    size_t digits = at;
+    at = skip_digits(s, at);
+    if (at == digits || (s.p[digits] == '0' && at != digits + 1))
+        return 0;
+    if (at < s.n && s.p[at] == '.') {
+        size_t fraction = ++at;
+        if ((at = skip_digits(s, at)) == fraction)
+            return 0;
+    }
+    if (at < s.n && (s.p[at] == 'e' || s.p[at] == 'E')) {
+        ++at;
+        if (at < s.n && (s.p[at] == '+' || s.p[at] == '-'))
+            ++at;
+        size_t exponent = at;
+        if ((at = skip_digits(s, at)) == exponent)
+            return 0;
+    }
+    return at;
+}
+
+/* The end of the string that begins at `at`, or 0: a control character or an escaped NUL in it. */
+static size_t string_end(str_t s, size_t at)
+{
+    for (++at; at < s.n; ++at) {
+        unsigned char c = (unsigned char)s.p[at];
+        if (c == '"')
+            return at + 1;
+        if (c < 0x20)
+            return 0;
+        if (c == '\\') {
+            if (s.n - at >= 6 && memcmp(s.p + at, "\\u0000", 6) == 0)
+                return 0;
+            ++at;
+        }
+    }
+    return 0;
+}
+
+static bool is_strict_json(str_t s)
+{
+    for (size_t at = 0; at < s.n;) {
+        unsigned char c = (unsigned char)s.p[at];
+        if (c == '"')
+            at = string_end(s, at);
+        else if (c == '-' || is_digit((char)c))
+            at = number_end(s, at);
+        else if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c >= 0x7f)
+            at = 0;
+        else
+            ++at;
+        if (at == 0)
+            return false;
+    }
+    return true;
+}
+
+static bool has_duplicate_names(const cJSON *object)
+{
+    for (const cJSON *a = object->child; a != NULL; a = a->next)
+        for (const cJSON *b = a->next; b != NULL; b = b->next)
+            if (strcmp(a->string, b->string) == 0)
+                return true;
+    return false;
+}
+
+static bool only_space(const char *from, const char *to)
+{
+    while (from < to && strchr(" \t\r\n", *from) != NULL && *from != '\0')
+        ++from;
+    return from == to;
+}
+
+/* A flat object of a few members is all that is ever taken: so many names at the most. */
+#define MEMBERS_MAX 32
+
+cJSON *body_parse(str_t body, mistake_t *mistake)
+{
+    const char *end = NULL;
+    cJSON *json = NULL;
+    mistake->problem = PROBLEM_NONE;
+    if (body.n != 0 && u8_check((const uint8_t *)body.p, body.n) == NULL && is_strict_json(body))
+        json = cJSON_ParseWithLengthOpts(body.p, body.n, &end, 0);
+    if (json != NULL && cJSON_IsObject(json) && only_space(end, body.p + body.n) &&
+        cJSON_GetArraySize(json) <= MEMBERS_MAX && !has_duplicate_names(json))
+        return json;
+    cJSON_Delete(json);
+    wrong(mistake, PROBLEM_MALFORMED_JSON,
+          "Send one JSON object in UTF-8, each name once, no NUL characters");
+    return NULL;
+}
+
+/* --- members --- */
+
+static bool only_known(const cJSON *json, const char *const *known, mistake_t *mistake)
+{
+    for (const cJSON *m = json->child; m != NULL; m = m->next) {
+        const char *const *k = known;
+        while (*k != NULL && strcmp(*k, m->string) != 0)
+            ++k;
+        if (*k == NULL)
+            return wrong(mistake, PROBLEM_INVALID_REQUEST, "%.40s: there is no such member",
+                         m->string);
+    }
+    return true;
+}
+
+static str_t string_of(const cJSON *member)
+{
+    return cJSON_IsString(member) ? str_of(member->valuestring) : STR_NONE;
+}
+
+/* A whole number within bounds; doubles are exact up to 2^53, far above any bound here. */
+static bool read_whole(const cJSON *member, const char *name, int64_t min, int64_t max,
+                       int64_t *out, mistake_t *mistake)
+{
+    double v = member != NULL ? member->valuedouble : 0;
+    if (!cJSON_IsNumber(member) || !isfinite(v) || v != floor(v) || v < (double)min ||
+        v > (double)max)
+        return wrong(mistake, PROBLEM_INVALID_REQUEST, "%s: give a whole number from %lld to %lld",
+                     name, (long long)min, (long long)max);
+    *out = (int64_t)v;
+    return true;
+}
+
+bool is_sku(str_t text)
+{
+    if (text.n == 0 || text.n > SKU_BYTES_MAX)
+        return false;
+    for (size_t i = 0; i < text.n; ++i) {
+        char c = text.p[i];
+        bool alnum = is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!alnum && (i == 0 || c == '\0' || strchr("._:~-", c) == NULL))
+            return false;
+    }
+    return true;
+}
+
+bool is_buyer_id(str_t text)
+{
+    if (text.n == 0 || text.n > BUYER_BYTES_MAX || u8_check((const uint8_t *)text.p, text.n))
+        return false;
+    for (size_t i = 0; i < text.n; ++i)
+        if ((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f)
+            return false;
+    return true;
+}
+
+bool is_idempotency_key(str_t text)
+{
+    if (text.n == 0 || text.n > KEY_BYTES_MAX)
+        return false;
+    for (size_t i = 0; i < text.n; ++i)
+        if (text.p[i] < 0x21 || text.p[i] > 0x7e)
+            return false;
+    return true;
+}
+
+#define SKU_RULE "sku: give 1 to 64 letters, digits or . _ : ~ - beginning with a letter or digit"
+#define BUYER_RULE "buyer_id: give 1 to 128 bytes of UTF-8 without control characters"
+
+bool body_read_order(const cJSON *json, uint32_t quantity_max, order_body_t *out,
+                     mistake_t *mistake)
+{
+    static const char *const known[] = {"sku", "buyer_id", "quantity", NULL};
+    int64_t quantity;
+    if (!only_known(json, known, mistake))
+        return false;
+    out->sku = string_of(cJSON_GetObjectItemCaseSensitive(json, "sku"));
+    out->buyer_id = string_of(cJSON_GetObjectItemCaseSensitive(json, "buyer_id"));
+    if (!is_sku(out->sku))
+        return wrong(mistake, PROBLEM_INVALID_REQUEST, SKU_RULE);
+    if (!is_buyer_id(out->buyer_id))
+        return wrong(mistake, PROBLEM_INVALID_REQUEST, BUYER_RULE);
+    if (!read_whole(cJSON_GetObjectItemCaseSensitive(json, "quantity"), "quantity", 1, quantity_max,
+                    &quantity, mistake))
+        return false;
+    out->quantity = (uint32_t)quantity;
+    return true;
+}
+
+static bool read_number_if_there(const cJSON *json, const char *name, int64_t max, bool *has,
+                                 int64_t *out, mistake_t *mistake)
+{
+    const cJSON *member = cJSON_GetObjectItemCaseSensitive(json, name);
+    *has = member != NULL;
+    return !*has || read_whole(member, name, 0, max, out, mistake);
+}
+
+static bool read_time_if_there(const cJSON *json, const char *name, bool *has, uint64_t *out,
+                               mistake_t *mistake)
+{
+    const cJSON *member = cJSON_GetObjectItemCaseSensitive(json, name);
+    *has = member != NULL;
+    if (!*has || cJSON_IsNull(member)) {
+        *out = 0;
+        return true;
+    }
+    str_t text = string_of(member);
+    if (text.p == NULL || time_parse_rfc3339(text.p, text.n, out) != 0 || *out == 0)
+        return wrong(mistake, PROBLEM_INVALID_REQUEST,
+                     "%s: give null or a time like 2026-01-31T12:00:00Z", name);
+    return true;
+}
+
+static bool read_word_if_there(const cJSON *json, const char *name, int (*parse)(str_t),
+                               const char *words, bool *has, int *out, mistake_t *mistake)
+{
+    const cJSON *member = cJSON_GetObjectItemCaseSensitive(json, name);
+    *has = member != NULL;
+    if (!*has)
+        return true;
+    str_t text = string_of(member);
+    *out = text.p == NULL ? -1 : parse(text);
+    if (*out < 0)
+        return wrong(mistake, PROBLEM_INVALID_REQUEST, "%s: give one of %s", name, words);
+    return true;
+}
+
+static int parse_strategy(str_t text)
+{
+    return strategy_parse(text.p, text.n);
+}
+
+#define STRATEGY_WORDS "lua, watch, optimistic, serializable"
+
+static bool read_members(const cJSON *json, item_change_t *change, mistake_t *mistake)
+{
+    int64_t total = 0, limit = 0, hold = 0;
+    int strategy = (int)change->terms.strategy, acknowledge = ACKNOWLEDGE_COMMITTED;
+    bool ok = read_number_if_there(json, "total", TOTAL_MAX, &change->has_total, &total, mistake) &&
+              read_number_if_there(json, "per_buyer_limit", LIMIT_MAX, &change->has_limit, &limit,
+                                   mistake) &&
+              read_number_if_there(json, "hold_seconds", HOLD_SECONDS_MAX, &change->has_hold, &hold,
+                                   mistake) &&
+              read_time_if_there(json, "starts_at", &change->has_starts,
+                                 &change->terms.starts_at_ms, mistake) &&
+              read_time_if_there(json, "ends_at", &change->has_ends, &change->terms.ends_at_ms,
+                                 mistake) &&
+              read_word_if_there(json, "strategy", parse_strategy, STRATEGY_WORDS,
+                                 &change->has_strategy, &strategy, mistake) &&
+              read_word_if_there(json, "acknowledge", acknowledge_parse, "committed, accepted",
+                                 &change->has_acknowledge, &acknowledge, mistake);
+    change->terms.total = total;
+    change->terms.per_buyer_limit = (uint32_t)limit;
+    change->terms.hold_seconds = (uint32_t)hold;
+    change->terms.strategy = (strategy_id_t)strategy;
+    change->terms.acknowledge = (acknowledge_t)acknowledge;
+    return ok;
+}
+
+bool body_read_change(const cJSON *json, strategy_id_t default_strategy, item_change_t *change,
+                      mistake_t *mistake)
+{
+    static const char *const known[] = {"total",   "per_buyer_limit", "hold_seconds", "starts_at",
+                                        "ends_at", "strategy",        "acknowledge",  NULL};
+    bool create = change->create;
+    *change = (item_change_t){.create = create, .terms = {.strategy = default_strategy}};
+    if (!only_known(json, known, mistake) || !read_members(json, change, mistake))
+        return false;
+    if (!create)
+        return true;
+    if (!change->has_total)
+        return wrong(mistake, PROBLEM_INVALID_REQUEST, "total: give the number of units on sale");
+    change->has_limit = change->has_hold = change->has_starts = change->has_ends = true;
+    change->has_strategy = change->has_acknowledge = true;
+    return true;
+}
+
+bool body_read_strategy(const cJSON *json, strategy_id_t *out, mistake_t *mistake)
+{
+    static const char *const known[] = {"strategy", NULL};
+    bool has;
+    int strategy = -1;
+    if (!only_known(json, known, mistake) ||
+        !read_word_if_there(json, "strategy", parse_strategy, STRATEGY_WORDS, &has, &strategy,
+                            mistake))
+        return false;
+    if (!has)
+        return wrong(mistake, PROBLEM_INVALID_REQUEST, "strategy: give one of " STRATEGY_WORDS);
+    *out = (strategy_id_t)strategy;
+    return true;
+}
+
+/* --- paths --- */
+
+static int hex_value(char c)
+{
+    if (is_digit(c))
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool percent_decode(str_t in, char *out, size_t *out_length)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < in.n; ++i) {
+        if (in.p[i] != '%') {
+            out[n++] = in.p[i];
+            continue;
+        }
+        if (in.n - i < 3 || hex_value(in.p[i + 1]) < 0 || hex_value(in.p[i + 2]) < 0)
+            return false;
+        out[n++] = (char)(hex_value(in.p[i + 1]) * 16 + hex_value(in.p[i + 2]));
+        i += 2;
+    }
+    *out_length = n;
+    return true;
+}

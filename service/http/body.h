@@ -1,0 +1,46 @@
+/*
+ * Request bodies and paths: strict where cJSON and URLs are lenient. Pure.
+ *
+ * A body must be one JSON object in UTF-8 (RFC 8259), with no name twice, no NUL in a string and
+ * no name that is not expected. cJSON parses; what it lets pass is refused before or after it.
+ */
+#ifndef HOLDFAST_HTTP_BODY_H
+#define HOLDFAST_HTTP_BODY_H
+
+#include <cjson/cJSON.h>
+
+#include "base/problem.h"
+#include "reconcile/rebuild.h"
+
+/* Filled with the first mistake. */
+typedef struct {
+    problem_t problem; /* PROBLEM_NONE: none */
+    char detail[192];  /* names the member, and says what is taken */
+} mistake_t;
+
+/* The object, to be freed with cJSON_Delete(), or NULL and a mistake. */
+cJSON *body_parse(str_t body, mistake_t *mistake);
+
+/* The three members of a purchase; strings are borrowed from `json`. */
+typedef struct {
+    str_t sku, buyer_id;
+    uint32_t quantity;
+} order_body_t;
+bool body_read_order(const cJSON *json, uint32_t quantity_max, order_body_t *out,
+                     mistake_t *mistake);
+
+/* The terms of an item. For PUT (`change->create`) `total` must be there and what is missing gets
+   its default; for PATCH what is missing stays. */
+bool body_read_change(const cJSON *json, strategy_id_t default_strategy, item_change_t *change,
+                      mistake_t *mistake);
+bool body_read_strategy(const cJSON *json, strategy_id_t *out, mistake_t *mistake);
+
+bool is_sku(str_t text);
+bool is_buyer_id(str_t text);
+bool is_idempotency_key(str_t text);
+
+/* Decodes %XX of one path segment or query value into `out` (as long as the input);
+   false: broken escape. */
+bool percent_decode(str_t in, char *out, size_t *out_length);
+
+#endif

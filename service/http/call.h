@@ -1,0 +1,30 @@
+/*
+ * A request that needs blocking work: a pool job that outlives its exchange if the client goes.
+ *
+ * Embed a call_t first in a struct made with calloc(). `run` is on a pool thread and may not
+ * touch the exchange; `reply` is on the loop and is left out when the client has gone; then the
+ * struct is freed (`dispose` first, if set).
+ */
+#ifndef HOLDFAST_HTTP_CALL_H
+#define HOLDFAST_HTTP_CALL_H
+
+#include "http/exchange.h"
+
+typedef struct call {
+    job_t job;
+    exchange_t *exchange; /* NULL: the client has gone */
+    engine_loop_t *engine;
+    void (*run)(struct call *call, worker_t *worker);
+    void (*reply)(struct call *call, exchange_t *exchange);
+    void (*dispose)(struct call *call); /* or NULL */
+} call_t;
+
+/* Takes `call`. A full pool answers 503 at once. `run`, `reply`, `dispose` are set by the caller.
+ */
+void call_submit(exchange_t *exchange, unsigned shard, call_t *call);
+/* From `reply`: another run on another shard instead of an answer. */
+void call_again(call_t *call, unsigned shard);
+/* calloc() that does not return NULL. */
+void *call_new(size_t size);
+
+#endif

@@ -1,0 +1,271 @@
+#include "http/exchange.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/random.h"
+
+#define JSON_TYPE "application/json"
+#define PROBLEM_TYPE "application/problem+json"
+/* Seconds; a client that comes back sooner finds the same queue. */
+#define RETRY_AFTER "1"
+
+static void on_dispose(void *p)
+{
+    exchange_t *exchange = p;
+    if (!exchange->answered && exchange->on_gone != NULL)
+        exchange->on_gone(exchange->waiting);
+    exchange->on_gone = NULL;
+}
+
+static bool is_request_id(h2o_iovec_t value)
+{
+    if (value.len == 0 || value.len > REQUEST_ID_MAX)
+        return false;
+    for (size_t i = 0; i < value.len; ++i) {
+        unsigned char c = (unsigned char)value.base[i];
+        if (!(c == '-' || c == '_' || c == '.' || (c >= '0' && c <= '9') ||
+              (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')))
+            return false;
+    }
+    return true;
+}
+
+static void set_request_id(exchange_t *exchange)
+{
+    ssize_t at = h2o_find_header_by_str(&exchange->req->headers, H2O_STRLIT("x-request-id"), -1);
+    if (at != -1 && is_request_id(exchange->req->headers.entries[at].value)) {
+        h2o_iovec_t value = exchange->req->headers.entries[at].value;
+        memcpy(exchange->request_id, value.base, value.len);
+        return;
+    }
+    snprintf(exchange->request_id, sizeof(exchange->request_id), "%016llx",
+             (unsigned long long)random_u64());
+}
+
+exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine)
+{
+    exchange_t *exchange = h2o_mem_alloc_shared(&req->pool, sizeof(*exchange), on_dispose);
+    memset(exchange, 0, sizeof(*exchange));
+    exchange->req = req;
+    exchange->engine = engine;
+    exchange->route = ROUTE_other;
+    exchange->started_us = clock_mono_us();
+    set_request_id(exchange);
+    return exchange;
+}
+
+/* --- answers --- */
+
+static void log_access(exchange_t *exchange, int status, uint64_t micros)
+{
+    const h2o_req_t *req = exchange->req;
+    log_level_t level =
+        exchange->engine->node->config->log.access ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+    if (status >= 500 && level < LOG_LEVEL_INFO)
+        level = LOG_LEVEL_INFO;
+    LOG_AT_(level, "request", LOG_STR("request_id", exchange->request_id),
+            LOG_BYTES("method", ((str_t){req->method.base, req->method.len})),
+            LOG_BYTES("path", ((str_t){req->path.base, req->path.len})), LOG_INT("status", status),
+            LOG_INT("micros", micros));
+}
+
+static void add_header(exchange_t *exchange, const char *name, const char *value)
+{
+    h2o_req_t *req = exchange->req;
+    h2o_iovec_t copy = h2o_strdup(&req->pool, value, SIZE_MAX);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 0, NULL, copy.base,
+                          copy.len);
+}
+
+static const char *reason_of(int status)
+{
+    switch (status) {
+    case 200:
+        return "OK";
+    case 201:
+        return "Created";
+    case 202:
+        return "Accepted";
+    case 400:
+        return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 409:
+        return "Conflict";
+    case 413:
+        return "Payload Too Large";
+    case 415:
+        return "Unsupported Media Type";
+    case 422:
+        return "Unprocessable Content";
+    case 429:
+        return "Too Many Requests";
+    default:
+        return "Service Unavailable";
+    }
+}
+
+void reply_text(exchange_t *exchange, int status, const char *content_type, str_t body)
+{
+    h2o_req_t *req = exchange->req;
+    uint64_t micros = clock_mono_us() - exchange->started_us;
+    assert(!exchange->answered);
+    exchange->answered = true;
+    req->res.status = status;
+    req->res.reason = reason_of(status);
+    req->res.content_length = body.n;
+    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, content_type,
+                   strlen(content_type));
+    add_header(exchange, "x-request-id", exchange->request_id);
+    metric_request(exchange->route, status, micros);
+    log_access(exchange, status, micros);
+    h2o_send_inline(req, body.p, body.n);
+}
+
+static void reply_cjson(exchange_t *exchange, int status, const char *content_type, cJSON *json)
+{
+    char *text = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
+    if (text == NULL)
+        abort();
+    reply_text(exchange, status, content_type, str_of(text));
+    free(text);
+}
+
+void reply_json(exchange_t *exchange, int status, cJSON *json)
+{
+    reply_cjson(exchange, status, JSON_TYPE, json);
+}
+
+static cJSON *problem_to_json(problem_t problem, const char *detail)
+{
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "type", "about:blank");
+    cJSON_AddStringToObject(json, "title", problem_title(problem));
+    cJSON_AddNumberToObject(json, "status", problem_status(problem));
+    cJSON_AddStringToObject(json, "code", problem_code(problem));
+    if (detail != NULL)
+        cJSON_AddStringToObject(json, "detail", detail);
+    return json;
+}
+
+static void add_problem_headers(exchange_t *exchange, problem_t problem)
+{
+    if (problem == PROBLEM_UNAVAILABLE || problem == PROBLEM_RATE_LIMITED)
+        add_header(exchange, "retry-after", RETRY_AFTER);
+    if (problem == PROBLEM_UNAUTHORIZED)
+        add_header(exchange, "www-authenticate", "Bearer");
+}
+
+void reply_problem(exchange_t *exchange, problem_t problem, const char *detail)
+{
+    add_problem_headers(exchange, problem);
+    if (detail != NULL) {
+        reply_cjson(exchange, problem_status(problem), PROBLEM_TYPE,
+                    problem_to_json(problem, detail));
+        return;
+    }
+    /* The answer that nearly everybody in a sale hears: no tree is built for it. */
+    char text[256];
+    int n = snprintf(text, sizeof(text),
+                     "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"code\":\"%s\"}",
+                     problem_title(problem), problem_status(problem), problem_code(problem));
+    reply_text(exchange, problem_status(problem), PROBLEM_TYPE, (str_t){text, (size_t)n});
+}
+
+void reply_method_not_allowed(exchange_t *exchange, const char *allow)
+{
+    add_header(exchange, "allow", allow);
+    reply_problem(exchange, PROBLEM_METHOD_NOT_ALLOWED, NULL);
+}
+
+/* --- orders --- */
+
+cJSON *time_to_json(uint64_t ms)
+{
+    char text[TIME_TEXT_SIZE];
+    if (ms == 0)
+        return cJSON_CreateNull();
+    time_format_rfc3339(text, ms);
+    return cJSON_CreateString(text);
+}
+
+static void add_bytes(cJSON *json, const char *name, str_t bytes)
+{
+    char text[BUYER_BYTES_MAX + 1];
+    if (bytes.n == 0) {
+        cJSON_AddNullToObject(json, name);
+        return;
+    }
+    assert(bytes.n < sizeof(text));
+    memcpy(text, bytes.p, bytes.n);
+    text[bytes.n] = '\0';
+    cJSON_AddStringToObject(json, name, text);
+}
+
+static void add_id(cJSON *json, const char *name, const order_id_t *id)
+{
+    char text[ORDER_ID_TEXT + 1];
+    if (order_id_is_none(id)) {
+        cJSON_AddNullToObject(json, name);
+        return;
+    }
+    order_id_format(text, id);
+    cJSON_AddStringToObject(json, name, text);
+}
+
+static void add_order(cJSON *json, const order_t *order)
+{
+    add_id(json, "order_id", &order->id);
+    add_bytes(json, "sku", order_sku(order));
+    add_bytes(json, "buyer_id", order_buyer(order));
+    if (order->quantity != 0)
+        cJSON_AddNumberToObject(json, "quantity", order->quantity);
+    else
+        cJSON_AddNullToObject(json, "quantity");
+    cJSON_AddStringToObject(json, "state", order_state_name(order->state));
+    cJSON_AddItemToObject(json, "created_at", time_to_json(order->created_at_ms));
+    cJSON_AddItemToObject(json, "expires_at", time_to_json(order->expires_at_ms));
+    if (order->reject_code == PROBLEM_NONE)
+        cJSON_AddNullToObject(json, "reject_code");
+    else
+        cJSON_AddStringToObject(json, "reject_code", problem_code(order->reject_code));
+    add_id(json, "original_order_id", &order->original_id);
+}
+
+cJSON *order_to_json(const order_t *order)
+{
+    cJSON *json = cJSON_CreateObject();
+    add_order(json, order);
+    return json;
+}
+
+void reply_order(exchange_t *exchange, int status, const order_t *order, bool replayed)
+{
+    char location[64] = "/v1/orders/";
+    order_id_format(location + strlen(location), &order->id);
+    if (status == 201 || status == 202)
+        add_header(exchange, "location", location);
+    if (replayed)
+        add_header(exchange, "idempotency-replayed", "true");
+    reply_json(exchange, status, order_to_json(order));
+}
+
+void reply_rejected_order(exchange_t *exchange, problem_t problem, const order_t *order,
+                          bool replayed)
+{
+    cJSON *json = problem_to_json(problem, NULL);
+    add_order(json, order);
+    if (replayed)
+        add_header(exchange, "idempotency-replayed", "true");
+    add_problem_headers(exchange, problem);
+    reply_cjson(exchange, problem_status(problem), PROBLEM_TYPE, json);
+}

@@ -1,0 +1,14 @@
+/* Items as the public sees them, and whether this node can serve. */
+#ifndef HOLDFAST_HTTP_ITEMS_H
+#define HOLDFAST_HTTP_ITEMS_H
+
+#include "http/route.h"
+#include "store/item.h"
+
+void handle_item_get(exchange_t *exchange, const route_match_t *match);
+void handle_healthz(exchange_t *exchange, const route_match_t *match);
+void handle_readyz(exchange_t *exchange, const route_match_t *match);
+
+cJSON *item_to_json(const item_t *item);
+
+#endif

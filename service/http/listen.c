@@ -1,0 +1,77 @@
+#include "http/listen.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <h2o.h>
+#include <openssl/err.h>
+
+#define BACKLOG 4096
+
+static int bind_socket(const config_address_t *address, bool share)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
+    char port[8];
+    int fd = -1, on = 1;
+    snprintf(port, sizeof(port), "%u", address->port);
+    int error = getaddrinfo(address->host, port, &hints, &found);
+    if (error != 0) {
+        fprintf(stderr, "holdfast: cannot listen on %s:%u: %s\n", address->host, address->port,
+                gai_strerror(error));
+        return -1;
+    }
+    fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+              (!share || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0) &&
+              bind(fd, found->ai_addr, found->ai_addrlen) == 0;
+    if (!ok)
+        fprintf(stderr, "holdfast: cannot listen on %s:%u: %s\n", address->host, address->port,
+                strerror(errno));
+    freeaddrinfo(found);
+    if (!ok && fd >= 0)
+        close(fd);
+    return ok ? fd : -1;
+}
+
+bool listen_check_free(const config_address_t *address)
+{
+    int fd = bind_socket(address, false);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+int listen_open(const config_address_t *address)
+{
+    int fd = bind_socket(address, true);
+    if (fd >= 0 && listen(fd, BACKLOG) != 0) {
+        fprintf(stderr, "holdfast: cannot listen on %s:%u: %s\n", address->host, address->port,
+                strerror(errno));
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+SSL_CTX *listen_tls(const config_t *config)
+{
+    static const h2o_iovec_t http1_only[] = {{H2O_STRLIT("http/1.1")}, {NULL, 0}};
+    SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
+    if (tls == NULL || SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) != 1 ||
+        SSL_CTX_use_certificate_chain_file(tls, config->http.tls_certificate_file) != 1 ||
+        SSL_CTX_use_PrivateKey_file(tls, config->http.tls_key_file, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(tls) != 1) {
+        fprintf(stderr, "holdfast: cannot use certificate %s with key %s: %s\n",
+                config->http.tls_certificate_file, config->http.tls_key_file,
+                ERR_error_string(ERR_get_error(), NULL));
+        SSL_CTX_free(tls);
+        return NULL;
+    }
+    h2o_ssl_register_alpn_protocols(tls,
+                                    config->http.http2 ? h2o_http2_alpn_protocols : http1_only);
+    return tls;
+}

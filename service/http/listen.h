@@ -1,0 +1,17 @@
+/* Sockets and certificates of listeners. Each complains on stderr about what it cannot have. */
+#ifndef HOLDFAST_HTTP_LISTEN_H
+#define HOLDFAST_HTTP_LISTEN_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+
+#include "config/config.h"
+
+/* SO_REUSEPORT would let a second process take the address and half of the buyers: is it free? */
+bool listen_check_free(const config_address_t *address);
+/* A listening socket with SO_REUSEPORT, or -1. */
+int listen_open(const config_address_t *address);
+/* From the configuration's certificate and key; TLS 1.2 and later; NULL after a complaint. */
+SSL_CTX *listen_tls(const config_t *config);
+
+#endif

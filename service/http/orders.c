@@ -1,0 +1,277 @@
+#include "http/orders.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "http/body.h"
+#include "http/call.h"
+#include "reconcile/release.h"
+
+/* --- one order, wherever it is --- */
+
+typedef enum { FOUND, NOT_HERE, NOT_ABLE } lookup_t;
+
+typedef struct {
+    call_t call; /* first */
+    order_id_t id;
+    lookup_t lookup;
+    order_t order;
+    order_move_t move;
+    order_move_result_t moved;
+} order_call_t;
+
+static void order_of_record(const order_id_t *id, const gate_record_t *record, order_t *out)
+{
+    *out = (order_t){.id = *id,
+                     .quantity = record->quantity,
+                     .state = ORDER_RESERVED,
+                     .created_at_ms = order_id_time_ms(id)};
+    order_set_sku(out, record->sku);
+    order_set_buyer(out, record->buyer);
+}
+
+/* Redis holds what is on its way. *known false: Redis did not answer. */
+static bool find_unsettled(worker_t *worker, const order_id_t *id, order_t *out, bool *known)
+{
+    gate_record_t record;
+    char *text;
+    bool found;
+    *known = gate_sync_unsettled_get(worker->gate, id, &record, &text, &found) == GATE_CALL_OK;
+    if (*known && found)
+        order_of_record(id, &record, out);
+    free(text);
+    return *known && found;
+}
+
+/* An id that was issued here and is nowhere, past its commit deadline: it ends now, as rejected. */
+static lookup_t decide_if_due(worker_t *worker, const order_id_t *id, order_t *out)
+{
+    const node_t *node = worker->node;
+    uint64_t deadline = order_id_time_ms(id) + node->config->orders.commit_deadline_ms;
+    if (!order_id_issued_here(id))
+        return NOT_HERE;
+    if (remote_clock_now_ms(&node->gate_clock) <= deadline)
+        return NOT_ABLE;
+    return order_decide_rejected(worker->db, &worker->sql, id, PROBLEM_UNAVAILABLE, out) == DB_OK
+               ? FOUND
+               : NOT_ABLE;
+}
+
+static lookup_t look_up(worker_t *worker, const order_id_t *id, order_t *out)
+{
+    bool found, redis_answered;
+    if (order_read(worker->db, &worker->sql, id, false, out, &found) != DB_OK)
+        return NOT_ABLE;
+    if (found)
+        return FOUND;
+    if (!order_id_issued_here(id))
+        return NOT_HERE;
+    if (find_unsettled(worker, id, out, &redis_answered))
+        return FOUND;
+    if (!redis_answered)
+        return NOT_ABLE;
+    /* It may have been settled between the two looks. */
+    if (order_read(worker->db, &worker->sql, id, true, out, &found) != DB_OK)
+        return NOT_ABLE;
+    return found ? FOUND : decide_if_due(worker, id, out);
+}
+
+static void run_get(call_t *call, worker_t *worker)
+{
+    order_call_t *c = (order_call_t *)call;
+    c->lookup = look_up(worker, &c->id, &c->order);
+}
+
+/* False: answered, because there is no such order or nobody can tell. */
+static bool lookup_is_found(exchange_t *exchange, lookup_t lookup)
+{
+    if (lookup == NOT_HERE)
+        reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
+    else if (lookup == NOT_ABLE)
+        reply_problem(exchange, PROBLEM_UNAVAILABLE, "Nobody can tell yet; ask again");
+    return lookup == FOUND;
+}
+
+static void reply_get(call_t *call, exchange_t *exchange)
+{
+    order_call_t *c = (order_call_t *)call;
+    if (lookup_is_found(exchange, c->lookup))
+        reply_order(exchange, 200, &c->order, false);
+}
+
+static void submit(exchange_t *exchange, const route_match_t *match, order_move_t move,
+                   void (*run)(call_t *, worker_t *), void (*reply)(call_t *, exchange_t *))
+{
+    order_id_t id;
+    if (!order_id_parse(match->param, &id) || order_id_slot(&id) >= SLOT_COUNT) {
+        reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
+        return;
+    }
+    order_call_t *c = call_new(sizeof(*c));
+    c->call.run = run;
+    c->call.reply = reply;
+    c->id = id;
+    c->move = move;
+    call_submit(exchange, exchange->engine->node->map.shard_of_slot[order_id_slot(&id)], &c->call);
+}
+
+void handle_order_get(exchange_t *exchange, const route_match_t *match)
+{
+    submit(exchange, match, ORDER_MOVE_CONFIRM, run_get, reply_get);
+}
+
+/* --- moves --- */
+
+static void run_move(call_t *call, worker_t *worker)
+{
+    order_call_t *c = (order_call_t *)call;
+    release_t release;
+    bool released;
+    db_result_t result;
+    c->moved = order_move(worker->db, &worker->sql, c->move, &c->id, &c->order, &release, &released,
+                          &result);
+    if (c->moved == ORDER_MOVED && released)
+        release_to_gate(worker, &release, 1);
+    if (c->moved == ORDER_MOVE_NOT_FOUND)
+        c->lookup = look_up(worker, &c->id, &c->order);
+}
+
+static void reply_move(call_t *call, exchange_t *exchange)
+{
+    order_call_t *c = (order_call_t *)call;
+    char detail[96];
+    if (c->moved == ORDER_MOVED) {
+        reply_order(exchange, 200, &c->order, false);
+        return;
+    }
+    if (c->moved == ORDER_MOVE_FAILED) {
+        reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
+        return;
+    }
+    if (c->moved == ORDER_MOVE_NOT_FOUND && !lookup_is_found(exchange, c->lookup))
+        return;
+    bool late = c->order.state == ORDER_HELD; /* and yet it did not move */
+    snprintf(detail, sizeof(detail), "The order is %s%s", order_state_name(c->order.state),
+             late ? " and its time is over" : "");
+    reply_problem(exchange, PROBLEM_WRONG_STATE, detail);
+}
+
+void handle_order_confirm(exchange_t *exchange, const route_match_t *match)
+{
+    submit(exchange, match, ORDER_MOVE_CONFIRM, run_move, reply_move);
+}
+
+void handle_order_cancel(exchange_t *exchange, const route_match_t *match)
+{
+    submit(exchange, match, ORDER_MOVE_CANCEL, run_move, reply_move);
+}
+
+void handle_order_extend(exchange_t *exchange, const route_match_t *match)
+{
+    submit(exchange, match, ORDER_MOVE_EXTEND, run_move, reply_move);
+}
+
+/* --- a buyer's orders, over all shards: one after the other, then merged --- */
+
+#define PAGE_DEFAULT 20
+#define PAGE_MAX 100
+
+typedef struct {
+    call_t call; /* first */
+    char buyer[BUYER_BYTES_MAX];
+    uint8_t buyer_length;
+    order_id_t before;
+    unsigned page, shard;
+    bool failed;
+    unsigned count;
+    order_t orders[2 * PAGE_MAX + 2]; /* newest first; room for one more shard's page */
+} list_call_t;
+
+static int newest_first(const void *a, const void *b)
+{
+    return memcmp(((const order_t *)b)->id.bytes, ((const order_t *)a)->id.bytes,
+                  sizeof(((const order_t *)a)->id.bytes));
+}
+
+static void run_list(call_t *call, worker_t *worker)
+{
+    list_call_t *c = (list_call_t *)call;
+    unsigned more = 0;
+    str_t buyer = {c->buyer, c->buyer_length};
+    c->failed = order_page_of_buyer(worker->db, &worker->sql, buyer, &c->before, c->page + 1,
+                                    c->orders + c->count, &more) != DB_OK;
+    c->count += more;
+    qsort(c->orders, c->count, sizeof(c->orders[0]), newest_first);
+    if (c->count > c->page + 1)
+        c->count = c->page + 1;
+}
+
+static void reply_list(call_t *call, exchange_t *exchange)
+{
+    list_call_t *c = (list_call_t *)call;
+    char cursor[ORDER_ID_TEXT + 1];
+    if (c->failed) {
+        reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
+        return;
+    }
+    if (++c->shard < exchange->engine->node->map.shards_count) {
+        call_again(call, c->shard);
+        return;
+    }
+    bool more = c->count > c->page;
+    unsigned count = more ? c->page : c->count;
+    cJSON *json = cJSON_CreateObject();
+    cJSON *orders = cJSON_AddArrayToObject(json, "orders");
+    for (unsigned i = 0; i < count; ++i)
+        cJSON_AddItemToArray(orders, order_to_json(&c->orders[i]));
+    if (more) {
+        order_id_format(cursor, &c->orders[count - 1].id);
+        cJSON_AddStringToObject(json, "next_cursor", cursor);
+    } else {
+        cJSON_AddNullToObject(json, "next_cursor");
+    }
+    reply_json(exchange, 200, json);
+}
+
+/* False: it is there and wrong. */
+static bool read_limit(str_t text, unsigned *out)
+{
+    *out = PAGE_DEFAULT;
+    if (text.p == NULL)
+        return true;
+    *out = 0;
+    for (size_t i = 0; i < text.n && i < 4; ++i) {
+        if (text.p[i] < '0' || text.p[i] > '9')
+            return false;
+        *out = *out * 10 + (unsigned)(text.p[i] - '0');
+    }
+    return *out >= 1 && *out <= PAGE_MAX;
+}
+
+void handle_buyer_orders(exchange_t *exchange, const route_match_t *match)
+{
+    unsigned page;
+    order_id_t before = ORDER_ID_NONE;
+    str_t cursor = query_value(match->query, "cursor");
+    if (!is_buyer_id(match->param)) {
+        reply_problem(exchange, PROBLEM_INVALID_REQUEST,
+                      "buyer_id: give 1 to 128 bytes of UTF-8 without control characters");
+        return;
+    }
+    if (!read_limit(query_value(match->query, "limit"), &page)) {
+        reply_problem(exchange, PROBLEM_INVALID_REQUEST, "limit: give a number from 1 to 100");
+        return;
+    }
+    if (cursor.p != NULL && !order_id_parse(cursor, &before)) {
+        reply_problem(exchange, PROBLEM_INVALID_REQUEST, "cursor: give the next_cursor of a page");
+        return;
+    }
+    list_call_t *c = call_new(sizeof(*c));
+    c->call.run = run_list;
+    c->call.reply = reply_list;
+    memcpy(c->buyer, match->param.p, match->param.n);
+    c->buyer_length = (uint8_t)match->param.n;
+    c->before = before;
+    c->page = page;
+    call_submit(exchange, 0, &c->call);
+}

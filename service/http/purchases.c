@@ -1,0 +1,76 @@
+#include "http/purchases.h"
+
+#include "engine/purchase.h"
+#include "http/body.h"
+
+static void on_gone(void *waiting)
+{
+    purchase_forget_waiter(waiting);
+}
+
+static void on_answer(void *waiter, const answer_t *answer)
+{
+    exchange_t *exchange = waiter;
+    exchange->on_gone = NULL;
+    switch (answer->kind) {
+    case ANSWER_ORDER:
+        reply_order(exchange, 201, answer->order, answer->replayed);
+        break;
+    case ANSWER_PENDING:
+        reply_order(exchange, 202, answer->order, answer->replayed);
+        break;
+    case ANSWER_REFUSED:
+        if (answer->order != NULL)
+            reply_rejected_order(exchange, answer->problem, answer->order, answer->replayed);
+        else
+            reply_problem(exchange, answer->problem, NULL);
+        break;
+    }
+}
+
+/* False: answered. */
+static bool read_key(exchange_t *exchange, str_t *key)
+{
+    const h2o_req_t *req = exchange->req;
+    ssize_t at = h2o_find_header_by_str(&req->headers, H2O_STRLIT("idempotency-key"), -1);
+    *key = STR_NONE;
+    if (at == -1)
+        return true;
+    *key = (str_t){req->headers.entries[at].value.base, req->headers.entries[at].value.len};
+    bool again = h2o_find_header_by_str(&req->headers, H2O_STRLIT("idempotency-key"), at) != -1;
+    if (is_idempotency_key(*key) && !again)
+        return true;
+    reply_problem(exchange, PROBLEM_INVALID_REQUEST,
+                  "Idempotency-Key: give one, of 1 to 128 visible ASCII characters");
+    return false;
+}
+
+void handle_order_create(exchange_t *exchange, const route_match_t *match)
+{
+    (void)match;
+    h2o_req_t *req = exchange->req;
+    engine_loop_t *engine = exchange->engine;
+    mistake_t mistake = {PROBLEM_NONE, ""};
+    order_body_t body;
+    purchase_request_t request;
+    if (!read_key(exchange, &request.key))
+        return;
+    cJSON *json = body_parse((str_t){req->entity.base, req->entity.len}, &mistake);
+    if (json == NULL ||
+        !body_read_order(json, engine->node->config->orders.quantity_max, &body, &mistake)) {
+        cJSON_Delete(json);
+        reply_problem(exchange, mistake.problem, mistake.detail);
+        return;
+    }
+    request.sku = body.sku;
+    request.buyer = body.buyer_id;
+    request.quantity = body.quantity;
+    problem_t early = purchase_refuse_early(engine, &request);
+    if (early != PROBLEM_NONE) {
+        reply_problem(exchange, early, NULL);
+    } else {
+        exchange->waiting = purchase_start(engine, &request, on_answer, exchange);
+        exchange->on_gone = on_gone;
+    }
+    cJSON_Delete(json);
+}

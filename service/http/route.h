@@ -1,0 +1,33 @@
+/*
+ * From method and path to a handler. Both listeners have a table each.
+ */
+#ifndef HOLDFAST_HTTP_ROUTE_H
+#define HOLDFAST_HTTP_ROUTE_H
+
+#include "http/exchange.h"
+
+#define PARAM_BYTES_MAX 512
+
+/* What the one `*` of a pattern matched, percent-decoded; and the raw query. */
+typedef struct {
+    char bytes[PARAM_BYTES_MAX];
+    str_t param;
+    str_t query;
+} route_match_t;
+
+typedef struct {
+    const char *method;
+    const char *pattern; /* "/v1/orders/(*)/confirm" without the brackets: * is one segment */
+    route_t route;
+    bool takes_body; /* JSON is demanded, if there is a Content-Type */
+    void (*handle)(exchange_t *exchange, const route_match_t *match);
+} route_entry_t;
+
+/* Finds the handler and calls it; answers 404, 405 or 415 itself. `table` ends with a NULL method.
+   HEAD is served as GET. */
+void route_dispatch(const route_entry_t *table, exchange_t *exchange);
+
+/* The value of a query parameter, still encoded; STR_NONE if absent. */
+str_t query_value(str_t query, const char *name);
+
+#endif

@@ -1,0 +1,295 @@
+#include "http/server.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "admin/admin.h"
+#include "base/log.h"
+#include "engine/engine.h"
+#include "http/api.h"
+#include "http/errors.h"
+#include "http/listen.h"
+
+/* While draining: how often to look, and how long an idle connection may still send something. */
+#define DRAIN_LOOK_MS 16
+#define DRAIN_IDLE_MS 1000
+/* Connections accepted in one turn of the loop. */
+#define ACCEPT_BATCH 64
+
+struct server_loop;
+
+/* One listener of one loop: public, or admin on the first. */
+typedef struct {
+    struct server_loop *owner;
+    int fd;
+    h2o_socket_t *socket;
+    h2o_globalconf_t config;
+    h2o_context_t context;
+    h2o_accept_ctx_t accept;
+    bool open;
+} listener_t;
+
+typedef struct server_loop {
+    server_t *server;
+    unsigned index;
+    loop_t loop;
+    pthread_t thread;
+    engine_loop_t *engine;
+    listener_t listeners[2];
+    unsigned listeners_count;
+    int public_fd, admin_fd; /* admin_fd -1: not on this loop */
+    unsigned connections;
+    uint64_t active_ms; /* monotonic: when a request last came */
+    bool drained;
+    loop_timer_t drain_timer;
+    loop_message_t drain_message, end_message;
+} server_loop_t;
+
+typedef struct {
+    h2o_handler_t super;
+    server_loop_t *owner;
+    void (*dispatch)(exchange_t *exchange);
+} handler_t;
+
+struct server {
+    node_t *node;
+    SSL_CTX *tls;
+    unsigned loops_count;
+    server_loop_t *loops;
+    h2o_sem_t signal; /* posted by each loop when it is set up, and again when it has drained */
+};
+
+/* --- requests --- */
+
+static int on_request(h2o_handler_t *handler, h2o_req_t *req)
+{
+    handler_t *self = (handler_t *)handler;
+    exchange_t *exchange = exchange_new(req, self->owner->engine);
+    self->owner->active_ms = clock_mono_ms();
+    if (self->owner->drained) /* the stores are being stopped */
+        reply_problem(exchange, PROBLEM_UNAVAILABLE, "Shutting down");
+    else
+        self->dispatch(exchange);
+    return 0;
+}
+
+/* --- connections --- */
+
+static void on_connection_closed(void *data)
+{
+    server_loop_t *owner = data;
+    --owner->connections;
+    METRIC_ADD(http_connections, -1);
+}
+
+static void accept_one(listener_t *listener, h2o_socket_t *socket)
+{
+    server_loop_t *owner = listener->owner;
+    bool full = METRIC_ADD(http_connections, 1) >=
+                (int64_t)owner->server->node->config->http.connections_max;
+    ++owner->connections;
+    socket->on_close.cb = on_connection_closed;
+    socket->on_close.data = owner;
+    if (full) {
+        METRIC_INC(http_connections_refused_total);
+        h2o_socket_close(socket);
+        return;
+    }
+    h2o_accept(&listener->accept, socket);
+}
+
+static void on_accept(h2o_socket_t *socket, const char *err)
+{
+    listener_t *listener = socket->data;
+    h2o_socket_t *connection;
+    if (err != NULL)
+        return;
+    for (int i = 0; i < ACCEPT_BATCH; ++i) {
+        if ((connection = h2o_evloop_socket_accept(socket)) == NULL)
+            return;
+        accept_one(listener, connection);
+    }
+}
+
+/* --- listeners --- */
+
+static void configure(listener_t *listener, void (*dispatch)(exchange_t *))
+{
+    const config_t *config = listener->owner->server->node->config;
+    h2o_globalconf_t *h2o = &listener->config;
+    h2o_config_init(h2o);
+    h2o->server_name = h2o_iovec_init(H2O_STRLIT("holdfast"));
+    h2o->max_request_entity_size = config->http.body_bytes_max;
+    h2o->http1.req_timeout = config->http.idle_timeout_ms;
+    h2o->http1.upgrade_to_http2 = config->http.http2;
+    h2o->http2.idle_timeout = config->http.idle_timeout_ms;
+    h2o_hostconf_t *host =
+        h2o_config_register_host(h2o, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
+    handler_t *handler = (handler_t *)h2o_create_handler(path, sizeof(*handler));
+    handler->super.on_req = on_request;
+    handler->owner = listener->owner;
+    handler->dispatch = dispatch;
+    errors_register(host);
+    h2o_context_init(&listener->context, listener->owner->loop.h2o, h2o);
+}
+
+static void open_listener(server_loop_t *owner, int fd, void (*dispatch)(exchange_t *))
+{
+    listener_t *listener = &owner->listeners[owner->listeners_count++];
+    listener->owner = owner;
+    listener->fd = fd;
+    configure(listener, dispatch);
+    listener->accept.ctx = &listener->context;
+    listener->accept.hosts = listener->config.hosts;
+    listener->accept.ssl_ctx = owner->server->tls;
+    listener->socket = h2o_evloop_socket_create(owner->loop.h2o, fd, H2O_SOCKET_FLAG_DONT_READ);
+    listener->socket->data = listener;
+    listener->open = true;
+    h2o_socket_read_start(listener->socket, on_accept);
+}
+
+/* Those who are in the backlog have connected: they are served, not reset. */
+static void close_listener(listener_t *listener)
+{
+    h2o_socket_t *connection;
+    if (!listener->open)
+        return;
+    while ((connection = h2o_evloop_socket_accept(listener->socket)) != NULL)
+        accept_one(listener, connection);
+    h2o_socket_read_stop(listener->socket);
+    h2o_socket_close(listener->socket);
+    listener->open = false;
+    h2o_context_request_shutdown(&listener->context);
+}
+
+/* --- draining --- */
+
+static void on_drain_timer(loop_timer_t *timer)
+{
+    server_loop_t *owner = H2O_STRUCT_FROM_MEMBER(server_loop_t, drain_timer, timer);
+    bool silent = owner->connections == 0 || clock_mono_ms() - owner->active_ms > DRAIN_IDLE_MS;
+    owner->drained = silent && engine_loop_is_idle(owner->engine);
+    if (owner->drained)
+        h2o_sem_post(&owner->server->signal);
+    else
+        loop_timer_start(&owner->loop, &owner->drain_timer, DRAIN_LOOK_MS, on_drain_timer);
+}
+
+static void on_drain(loop_message_t *message)
+{
+    server_loop_t *owner = H2O_STRUCT_FROM_MEMBER(server_loop_t, drain_message, message);
+    for (unsigned i = 0; i < owner->listeners_count; ++i)
+        close_listener(&owner->listeners[i]);
+    owner->active_ms = clock_mono_ms();
+    loop_timer_start(&owner->loop, &owner->drain_timer, DRAIN_LOOK_MS, on_drain_timer);
+}
+
+static void wait_for_all(server_t *server)
+{
+    for (unsigned i = 0; i < server->loops_count; ++i)
+        h2o_sem_wait(&server->signal);
+}
+
+void server_drain(server_t *server)
+{
+    for (unsigned i = 0; i < server->loops_count; ++i) {
+        server->loops[i].drain_message.run = on_drain;
+        loop_post(&server->loops[i].loop, &server->loops[i].drain_message);
+    }
+    wait_for_all(server);
+}
+
+static void on_end(loop_message_t *message)
+{
+    H2O_STRUCT_FROM_MEMBER(server_loop_t, end_message, message)->loop.stop = true;
+}
+
+/* --- the whole --- */
+
+/* h2o's buffers belong to the thread that made them: all that is a loop's is made and freed here.
+ */
+static void *loop_thread(void *arg)
+{
+    server_loop_t *owner = arg;
+    loop_init(&owner->loop, owner->index);
+    open_listener(owner, owner->public_fd, api_dispatch);
+    if (owner->admin_fd >= 0)
+        open_listener(owner, owner->admin_fd, admin_dispatch);
+    owner->engine = engine_loop_new(&owner->loop, owner->server->node);
+    owner->server->node->loops[owner->index] = owner->engine;
+    h2o_sem_post(&owner->server->signal);
+    loop_run(&owner->loop);
+    /* What h2o made for its contexts and for connections still open goes with the process. */
+    engine_loop_free(owner->engine);
+    return NULL;
+}
+
+static bool open_sockets(server_t *server, int *public_fds, int *admin_fd)
+{
+    const config_t *config = server->node->config;
+    if (!listen_check_free(&config->http.listen) || !listen_check_free(&config->admin.listen))
+        return false;
+    for (unsigned i = 0; i < server->loops_count; ++i)
+        if ((public_fds[i] = listen_open(&config->http.listen)) < 0)
+            return false;
+    return (*admin_fd = listen_open(&config->admin.listen)) >= 0;
+}
+
+static unsigned count_loops(const config_t *config)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (config->http.threads != 0)
+        return config->http.threads;
+    return cores < 1 ? 1 : (unsigned)cores;
+}
+
+server_t *server_open(node_t *node)
+{
+    server_t *server = calloc(1, sizeof(*server));
+    if (server == NULL)
+        abort();
+    server->node = node;
+    server->loops_count = count_loops(node->config);
+    server->loops = calloc(server->loops_count, sizeof(*server->loops));
+    int *fds = calloc(server->loops_count, sizeof(*fds)), admin_fd;
+    node->loops = calloc(server->loops_count, sizeof(*node->loops));
+    if (server->loops == NULL || fds == NULL || node->loops == NULL)
+        abort();
+    node->loops_count = server->loops_count;
+    if ((node->config->http.tls_certificate_file != NULL &&
+         (server->tls = listen_tls(node->config)) == NULL) ||
+        !open_sockets(server, fds, &admin_fd)) {
+        free(fds);
+        return NULL; /* the process ends */
+    }
+    for (unsigned i = 0; i < server->loops_count; ++i) {
+        server_loop_t *owner = &server->loops[i];
+        owner->server = server;
+        owner->index = i;
+        owner->public_fd = fds[i];
+        owner->admin_fd = i == 0 ? admin_fd : -1;
+    }
+    h2o_sem_init(&server->signal, 0);
+    free(fds);
+    return server;
+}
+
+void server_start(server_t *server)
+{
+    for (unsigned i = 0; i < server->loops_count; ++i)
+        h2o_multithread_create_thread(&server->loops[i].thread, NULL, loop_thread,
+                                      &server->loops[i]);
+    wait_for_all(server);
+}
+
+void server_end(server_t *server)
+{
+    for (unsigned i = 0; i < server->loops_count; ++i) {
+        server->loops[i].end_message.run = on_end;
+        loop_post(&server->loops[i].loop, &server->loops[i].end_message);
+        pthread_join(server->loops[i].thread, NULL);
+    }
+    SSL_CTX_free(server->tls);
+    h2o_sem_destroy(&server->signal);
+}

@@ -1,0 +1,27 @@
+/*
+ * The HTTP side: a thread with an event loop per core, each with its own listener on the public
+ * address (SO_REUSEPORT); the first also has the admin listener.
+ *
+ *   RUNNING ──server_drain()──▶ readyz says 503, all goes on
+ *           ──readiness_delay──▶ listeners closed, answers say `Connection: close`
+ *           ──nothing under way──▶ loops end ──▶ stores are stopped
+ *
+ * A purchase that was started is finished first. All functions are for the main thread.
+ */
+#ifndef HOLDFAST_HTTP_SERVER_H
+#define HOLDFAST_HTTP_SERVER_H
+
+#include "engine/node.h"
+
+typedef struct server server_t;
+
+/* Opens the sockets; complains on stderr and returns NULL if one cannot be had. */
+server_t *server_open(node_t *node);
+/* Starts the threads; node->loops is filled when it returns. */
+void server_start(server_t *server);
+/* Blocks until nothing is under way on any loop; from then on requests are answered 503. */
+void server_drain(server_t *server);
+/* After server_drain(), when everything that posts to loops has ended. */
+void server_end(server_t *server);
+
+#endif

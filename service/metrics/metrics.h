@@ -1,0 +1,118 @@
+/*
+ * What the process counts, and its text for Prometheus (exposition format 0.0.4).
+ *
+ * All are process-wide relaxed atomics: any thread counts, and a scrape may be a moment apart
+ * between two of them. Names on the wire are "holdfast_" + the name here; units last.
+ */
+#ifndef HOLDFAST_METRICS_METRICS_H
+#define HOLDFAST_METRICS_METRICS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "config/config.h"
+
+/* type, name, help */
+#define METRICS_PLAIN(X)                                                                           \
+    X(gauge, http_connections, "Open client connections")                                          \
+    X(counter, http_connections_refused_total, "Connections closed at once: connections_max")      \
+    X(gauge, redis_connections, "Connections of the loops to Redis that are up")                   \
+    X(counter, gate_rebuilds_total, "Gates rebuilt from MySQL")                                    \
+    X(counter, gate_rebuild_failures_total, "Rebuilds that did not end")                           \
+    X(counter, gate_calls_unknown_total, "Calls to Redis whose outcome was lost")                  \
+    X(counter, gate_drift_total, "Orders the gate admitted and the row's guard refused")           \
+    X(counter, gate_local_refusals_total, "Sold-out answers given without asking the gate")        \
+    X(counter, settled_total, "Orders taken out of unsettled after their COMMIT")                  \
+    X(counter, unreserved_total, "Orders taken out of unsettled, their units given back")          \
+    X(counter, releases_total, "Releases told to a gate")                                          \
+    X(counter, releases_given_up_total, "Releases left to the reconciler")                         \
+    X(counter, orders_expired_total, "Holds whose time ran out")                                   \
+    X(counter, orders_committed_total, "Orders this process committed live")                       \
+    X(counter, orders_rejected_total, "Orders this process committed as rejected")                 \
+    X(counter, orders_unwritable_total, "Orders that MySQL refused in every form")                 \
+    X(counter, orders_readmitted_total, "Orders admitted anew because the epoch had moved")        \
+    X(counter, orders_unknown_total, "Answers 202 because the outcome was not known in time")      \
+    X(counter, orders_replayed_total, "Repeats answered with the first order")                     \
+    X(counter, queue_full_total, "Purchases refused because a queue was full")                     \
+    X(gauge, purchases_in_flight, "Purchases that have not ended")                                 \
+    X(counter, writer_commits_total, "Transactions that a writer committed")                       \
+    X(counter, writer_version_misses_total, "Hot-row updates that found another version")          \
+    X(counter, writer_conflicts_total, "Writer transactions run again: deadlock or lock wait")     \
+    X(counter, writer_bisections_total, "Batches split to find an order MySQL refuses")            \
+    X(counter, writer_lost_total, "Connections lost under a writer's transaction")
+
+/* Per strategy: name, help */
+#define METRICS_BY_STRATEGY(X)                                                                     \
+    X(reserved_total, "Purchases that ended in a live order or a place at the gate")               \
+    X(refused_total, "Purchases refused for good")                                                 \
+    X(aborts_total, "Attempts lost to a competing buyer: EXEC nil, version moved, deadlock")       \
+    X(retries_total, "Attempts made again")
+
+/* Histograms: name, help, kind of buckets */
+#define METRICS_HISTOGRAMS(X)                                                                      \
+    X(commit_seconds, "Duration of one writer transaction", SECONDS)                               \
+    X(gate_call_seconds, "Duration of one reserve call", SECONDS)                                  \
+    X(gate_batch_orders, "Buyers in one reserve call", COUNTS)                                     \
+    X(writer_batch_orders, "Orders in one writer transaction", COUNTS)                             \
+    X(rebuild_seconds, "Duration of one rebuild of a gate", SECONDS)
+
+typedef enum {
+#define X(type_, name_, help_) METRIC_##name_,
+    METRICS_PLAIN(X)
+#undef X
+        METRIC_COUNT
+} metric_t;
+
+typedef enum {
+#define X(name_, help_) METRIC_BY_STRATEGY_##name_,
+    METRICS_BY_STRATEGY(X)
+#undef X
+        METRIC_BY_STRATEGY_COUNT
+} metric_by_strategy_t;
+
+typedef enum {
+#define X(name_, help_, kind_) HISTOGRAM_##name_,
+    METRICS_HISTOGRAMS(X)
+#undef X
+        HISTOGRAM_COUNT
+} histogram_t;
+
+/* The routes of both listeners, as label values. */
+#define ROUTE_TABLE(X)                                                                             \
+    X(order_create)                                                                                \
+    X(order_get) X(order_confirm) X(order_cancel) X(order_extend) X(item_get) X(buyer_orders)      \
+        X(healthz) X(readyz) X(item_put) X(item_patch) X(item_reconcile) X(strategy_put) X(status) \
+            X(audit) X(metrics) X(other)
+typedef enum {
+#define X(name_) ROUTE_##name_,
+    ROUTE_TABLE(X)
+#undef X
+        ROUTE_COUNT
+} route_t;
+
+extern _Atomic int64_t metric_values[METRIC_COUNT];
+extern _Atomic int64_t metric_strategy_values[METRIC_BY_STRATEGY_COUNT][STRATEGY_COUNT];
+
+#define METRIC_ADD(name_, n_)                                                                      \
+    atomic_fetch_add_explicit(&metric_values[METRIC_##name_], (n_), memory_order_relaxed)
+#define METRIC_INC(name_) METRIC_ADD(name_, 1)
+#define METRIC_GET(name_) atomic_load_explicit(&metric_values[METRIC_##name_], memory_order_relaxed)
+#define METRIC_STRATEGY_ADD(name_, strategy_, n_)                                                  \
+    atomic_fetch_add_explicit(&metric_strategy_values[METRIC_BY_STRATEGY_##name_][strategy_],      \
+                              (n_), memory_order_relaxed)
+
+/* `value` in microseconds for a histogram of seconds, else a count. */
+void metric_observe(histogram_t histogram, uint64_t value);
+/* One answer of a route, with the time from its request's arrival. */
+void metric_request(route_t route, int status, uint64_t micros);
+
+/* A gauge that is read from its owner at a scrape (queue depths). */
+typedef struct {
+    const char *name, *help, *label, *label_value;
+    int64_t value;
+} metric_sample_t;
+
+/* Appends the whole exposition to a malloc'ed, NUL-terminated string, which the caller frees. */
+char *metrics_render(const metric_sample_t *samples, unsigned samples_count);
+
+#endif

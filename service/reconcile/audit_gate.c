@@ -1,0 +1,228 @@
+#include "reconcile/audit_parts.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+/*
+ * How gate and row are compared (B).
+ *
+ * available = capacity - reserved + unreserved + released, where capacity = total - allocated as
+ * they were when the epoch began. Since then allocated grew by what was committed and shrank by
+ * what was released, and what was reserved and not unreserved is committed or pending. So
+ *
+ *     available = total - allocated - pending - (released in MySQL, the gate not told yet)
+ *
+ * with pending: in `unsettled` and not in MySQL, or there as `rejected` (its units were never
+ * allocated, and unreserve is on its way). What is committed and not yet settled is not pending.
+ * The last term passes in milliseconds, which is why a difference has to last.
+ *
+ * Counters only grow: two equal looks at a gate mean that nothing happened to it in between.
+ */
+
+#define ROUNDS_MAX 20
+#define ROUND_US (100 * 1000)
+#define LOOK_UP_CHUNK 500
+
+typedef enum {
+    LOOK_AGREES,
+    LOOK_DIFFERS,
+    LOOK_PENDING, /* no gate of the row's epoch: the next purchase rebuilds it */
+    LOOK_BUSY,    /* the gate changed meanwhile */
+    LOOK_BLIND
+} look_t;
+
+typedef struct {
+    item_t row; /* as last read */
+    gate_state_t gate;
+    int64_t pending;
+    look_t look;
+    unsigned same; /* looks in a row that found this very difference */
+} suspect_t;
+
+static int64_t drift_of(const suspect_t *suspect)
+{
+    const item_t *row = &suspect->row;
+    return gate_available(&suspect->gate) -
+           (row->terms.total - item_allocated(row) - suspect->pending);
+}
+
+static int64_t expected_of(const suspect_t *suspect)
+{
+    return gate_available(&suspect->gate) - drift_of(suspect);
+}
+
+static bool inspect(audit_t *audit, const item_t *row, gate_state_t *out)
+{
+    if (gate_sync_inspect(audit->gate, row->slot, item_sku(row), out) == GATE_CALL_OK)
+        return true;
+    audit_cannot_look(audit, AUDIT_B, "Redis does not answer");
+    return false;
+}
+
+static bool gate_is_of(const gate_state_t *gate, const item_t *row)
+{
+    return gate->answer == GATE_ITEM_OK && gate->epoch == row->epoch && !gate->closed;
+}
+
+static bool same_moment(const gate_state_t *a, const gate_state_t *b)
+{
+    return a->answer == b->answer && a->epoch == b->epoch && a->closed == b->closed &&
+           a->reserved == b->reserved && a->unreserved == b->unreserved &&
+           a->settled == b->settled && a->released == b->released;
+}
+
+static look_t compare(const suspect_t *suspect)
+{
+    bool counted = gate_unsettled(&suspect->gate) == suspect->gate.held_units;
+    return counted && drift_of(suspect) == 0 ? LOOK_AGREES : LOOK_DIFFERS;
+}
+
+/* Units of the orders among `ids` that were allocated: there, and not born rejected. */
+static db_result_t sum_allocated(audit_t *audit, const order_id_t *ids, size_t count,
+                                 int64_t *units)
+{
+    db_result_t result = DB_OK;
+    for (size_t from = 0; result == DB_OK && from < count; from += LOOK_UP_CHUNK) {
+        sql_reset(&audit->sql);
+        sql_add(&audit->sql, "SELECT SUM(quantity) FROM orders WHERE state <> 'rejected' "
+                             "AND order_id IN (");
+        for (size_t i = from; i < count && i < from + LOOK_UP_CHUNK; ++i)
+            sql_add(&audit->sql, i == from ? "%o" : ", %o", &ids[i]);
+        sql_add(&audit->sql, ")");
+        result = db_query(audit->db, &audit->sql);
+        if (result == DB_OK && db_next(audit->db))
+            *units += db_i64(audit->db, 0);
+    }
+    return result;
+}
+
+/* The row and what MySQL has of `ids`, of one moment. */
+static bool read_store(audit_t *audit, suspect_t *suspect, const order_id_t *ids, size_t count)
+{
+    int64_t settling = 0;
+    bool found = false;
+    item_t row;
+    db_result_t result = audit_snapshot(audit);
+    if (result == DB_OK)
+        result = item_read(audit->db, &audit->sql, item_sku(&suspect->row), false, &row, &found);
+    if (result == DB_OK)
+        result = sum_allocated(audit, ids, count, &settling);
+    if (result != DB_OK)
+        audit_cannot_look(audit, AUDIT_B, db_error(audit->db));
+    db_rollback(audit->db);
+    if (result == DB_OK && found)
+        suspect->row = row;
+    suspect->pending = suspect->gate.held_units - settling;
+    return result == DB_OK;
+}
+
+static look_t look_closely(audit_t *audit, suspect_t *suspect)
+{
+    gate_state_t after;
+    order_id_t *ids = NULL;
+    size_t count = 0;
+    item_t *row = &suspect->row;
+    if (!inspect(audit, row, &suspect->gate))
+        return LOOK_BLIND;
+    if (gate_sync_unsettled_ids(audit->gate, row->slot, item_sku(row), &ids, &count) !=
+        GATE_CALL_OK) {
+        audit_cannot_look(audit, AUDIT_B, "Redis does not answer");
+        return LOOK_BLIND;
+    }
+    bool seen = read_store(audit, suspect, ids, count) && inspect(audit, row, &after);
+    free(ids);
+    if (!seen)
+        return LOOK_BLIND;
+    if (!strategy_uses_gate(row->terms.strategy))
+        return LOOK_AGREES; /* toggled meanwhile: the gate is closed and nobody asks it */
+    if (!gate_is_of(&suspect->gate, row))
+        return LOOK_PENDING;
+    return same_moment(&suspect->gate, &after) ? compare(suspect) : LOOK_BUSY;
+}
+
+static void look_again(audit_t *audit, suspect_t *suspect)
+{
+    look_t look_before = suspect->look;
+    int64_t drift_before = drift_of(suspect);
+    suspect->look = look_closely(audit, suspect);
+    bool same = look_before == LOOK_DIFFERS && suspect->look == LOOK_DIFFERS &&
+                drift_of(suspect) == drift_before;
+    suspect->same = same ? suspect->same + 1 : 0;
+}
+
+/* The cheap look at each item: one call, and the row as the snapshot had it. */
+static bool look_at_all(audit_t *audit, suspect_t *suspects, size_t *count)
+{
+    for (size_t i = 0; i < audit->shard_items_count; ++i) {
+        suspect_t suspect = {.row = audit->shard_items[i].item};
+        if (!strategy_uses_gate(suspect.row.terms.strategy))
+            continue;
+        if (!inspect(audit, &suspect.row, &suspect.gate))
+            return false;
+        audit->invariants[AUDIT_B].checked++;
+        audit->unsettled += suspect.gate.held_units;
+        suspect.look = gate_is_of(&suspect.gate, &suspect.row) ? compare(&suspect) : LOOK_PENDING;
+        if (suspect.look != LOOK_AGREES || suspect.gate.held_units != 0)
+            suspects[(*count)++] = suspect;
+    }
+    return true;
+}
+
+/* Until all agree or only wait for a rebuild, which a purchase has to ask for. */
+static bool look_until_settled(audit_t *audit, suspect_t *suspects, size_t count)
+{
+    bool open = count != 0;
+    for (unsigned round = 0; open && round < ROUNDS_MAX; ++round) {
+        if (round != 0)
+            usleep(ROUND_US);
+        open = false;
+        for (size_t i = 0; i < count; ++i) {
+            if (suspects[i].look == LOOK_AGREES && round != 0)
+                continue;
+            look_again(audit, &suspects[i]);
+            if (suspects[i].look == LOOK_BLIND)
+                return false;
+            open = open || suspects[i].look == LOOK_DIFFERS || suspects[i].look == LOOK_BUSY;
+        }
+    }
+    return true;
+}
+
+static void violate_b(audit_t *audit, const suspect_t *suspect)
+{
+    const item_t *row = &suspect->row;
+    const gate_state_t *gate = &suspect->gate;
+    cJSON *numbers = audit_numbers_of(item_sku(row), row->bucket);
+    cJSON_AddNumberToObject(numbers, "epoch", (double)row->epoch);
+    cJSON_AddNumberToObject(numbers, "total", (double)row->terms.total);
+    cJSON_AddNumberToObject(numbers, "allocated", (double)item_allocated(row));
+    cJSON_AddNumberToObject(numbers, "unsettled", (double)suspect->pending);
+    cJSON_AddNumberToObject(numbers, "expected", (double)expected_of(suspect));
+    cJSON_AddNumberToObject(numbers, "available", (double)gate_available(gate));
+    cJSON_AddNumberToObject(numbers, "drift", (double)drift_of(suspect));
+    cJSON_AddNumberToObject(numbers, "unsettled_counted", (double)gate_unsettled(gate));
+    cJSON_AddNumberToObject(numbers, "unsettled_held", (double)gate->held_units);
+    audit_violation(audit, AUDIT_B, numbers);
+}
+
+static void judge(audit_t *audit, const suspect_t *suspect)
+{
+    if (suspect->look == LOOK_PENDING)
+        audit->pending_rebuild++;
+    else if (suspect->look == LOOK_DIFFERS && suspect->same != 0)
+        violate_b(audit, suspect);
+    else if (suspect->look != LOOK_AGREES)
+        audit->busy++;
+}
+
+void audit_gates(audit_t *audit)
+{
+    suspect_t *suspects = calloc(audit->shard_items_count + 1, sizeof(*suspects));
+    size_t count = 0;
+    if (suspects == NULL)
+        abort();
+    if (look_at_all(audit, suspects, &count) && look_until_settled(audit, suspects, count))
+        for (size_t i = 0; i < count; ++i)
+            judge(audit, &suspects[i]);
+    free(suspects);
+}

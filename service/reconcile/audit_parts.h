@@ -1,0 +1,59 @@
+/*
+ * What the parts of an audit share; private to reconcile/audit*.c.
+ *
+ * An audit_t belongs to one thread. audit_store.c looks at a shard's rows (A, C, D) and leaves
+ * its items behind for audit_gate.c (B).
+ */
+#ifndef HOLDFAST_RECONCILE_AUDIT_PARTS_H
+#define HOLDFAST_RECONCILE_AUDIT_PARTS_H
+
+#include <cjson/cJSON.h>
+
+#include "gate/gate_sync.h"
+#include "store/item.h"
+
+typedef enum { AUDIT_A, AUDIT_B, AUDIT_C, AUDIT_D, AUDIT_INVARIANTS } audit_id_t;
+
+typedef struct {
+    int64_t checked;          /* items, or orders */
+    int64_t violations_total; /* of which the first are in `violations` */
+    cJSON *violations;
+    char error[320]; /* not "": something could not be looked at */
+} invariant_t;
+
+typedef struct {
+    item_t item;
+    int64_t live_orders, live_units; /* sums over its orders, of the same snapshot */
+} audit_item_t;
+
+typedef struct {
+    invariant_t invariants[AUDIT_INVARIANTS];
+    int64_t items, orders, live_orders, live_units, unsettled;
+    int64_t pending_rebuild, busy; /* of B */
+    int64_t grandfathered;         /* of C */
+    gate_sync_t *gate;
+    sql_t sql; /* scratch */
+    /* Of the shard at hand: */
+    db_t *db;
+    audit_item_t *shard_items; /* by sku and bucket */
+    size_t shard_items_count, shard_items_capacity;
+} audit_t;
+
+/* Takes `numbers`. */
+void audit_violation(audit_t *audit, audit_id_t id, cJSON *numbers);
+/* Only the first of an invariant is kept. */
+void audit_cannot_look(audit_t *audit, audit_id_t id, const char *error);
+/* Makes {"sku", "bucket"}. */
+cJSON *audit_numbers_of(str_t sku, uint64_t bucket);
+/* Adds a text from a store, whatever bytes it has. */
+void audit_add_text(cJSON *object, const char *name, str_t text);
+
+/* What follows on audit->db is of one moment, until db_rollback(). */
+db_result_t audit_snapshot(audit_t *audit);
+
+/* A, C and D on audit->db; fills shard_items. False: MySQL did not let it look. */
+bool audit_store(audit_t *audit);
+/* B for shard_items. */
+void audit_gates(audit_t *audit);
+
+#endif

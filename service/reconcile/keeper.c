@@ -1,0 +1,189 @@
+#include "reconcile/keeper.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "engine/engine.h"
+#include "metrics/metrics.h"
+#include "reconcile/release.h"
+
+/* Epochs are at least the shard's clock when they were made; COMMIT may come this much later. */
+#define EPOCH_OVERLAP_MS 10000
+
+typedef struct mend {
+    UT_hash_handle hh;
+    uint8_t sku_length;
+    char sku[SKU_BYTES_MAX];
+} mend_t;
+
+struct keeper {
+    struct node *node;
+    unsigned shard;
+    worker_t worker;
+    release_t *releases;
+    uint64_t epochs_read_ms; /* monotonic */
+    bool away;
+    pthread_t thread;
+    pthread_mutex_t mutex; /* of what follows */
+    pthread_cond_t wake;
+    bool stopping;
+    mend_t *mends; /* uthash by sku */
+};
+
+static void note_away(keeper_t *keeper, db_result_t result)
+{
+    bool away = result == DB_AWAY || result == DB_LOST;
+    if (away && !keeper->away)
+        LOG_WARN("background work waits for MySQL", LOG_INT("shard", keeper->shard),
+                 LOG_STR("error", db_error(keeper->worker.db)));
+    keeper->away = away;
+}
+
+/* --- expiry --- */
+
+static void expire(keeper_t *keeper)
+{
+    unsigned max = keeper->node->config->reconcile.expiry_batch_max, count = 0;
+    db_result_t result;
+    do {
+        result = order_expire_batch(keeper->worker.db, &keeper->worker.sql, max, keeper->releases,
+                                    &count);
+        if (count != 0) {
+            METRIC_ADD(orders_expired_total, count);
+            release_to_gate(&keeper->worker, keeper->releases, count);
+        }
+    } while (result == DB_OK && count == max);
+    note_away(keeper, result);
+}
+
+/* --- epochs --- */
+
+static void on_epoch(void *context, const item_t *item)
+{
+    engine_news(context, item_sku(item), item->epoch);
+}
+
+static void follow_epochs(keeper_t *keeper)
+{
+    uint64_t sent = clock_mono_ms(), now_ms;
+    if (keeper->epochs_read_ms != 0 &&
+        sent - keeper->epochs_read_ms < keeper->node->config->reconcile.epoch_poll_ms)
+        return;
+    if (shard_clock_read(keeper->worker.db, &now_ms) != DB_OK)
+        return;
+    remote_clock_observe(&keeper->node->shards[keeper->shard].clock, sent, now_ms);
+    if (item_scan(keeper->worker.db, &keeper->worker.sql, now_ms - EPOCH_OVERLAP_MS, on_epoch,
+                  keeper->node) == DB_OK)
+        keeper->epochs_read_ms = sent;
+}
+
+/* --- mending --- */
+
+void keeper_mend(keeper_t *keeper, str_t sku)
+{
+    mend_t *mend;
+    pthread_mutex_lock(&keeper->mutex);
+    HASH_FIND(hh, keeper->mends, sku.p, sku.n, mend);
+    if (mend == NULL) {
+        if ((mend = calloc(1, sizeof(*mend))) == NULL)
+            abort();
+        mend->sku_length = (uint8_t)sku.n;
+        memcpy(mend->sku, sku.p, sku.n);
+        HASH_ADD(hh, keeper->mends, sku, mend->sku_length, mend);
+        pthread_cond_signal(&keeper->wake);
+    }
+    pthread_mutex_unlock(&keeper->mutex);
+}
+
+static mend_t *take_mends(keeper_t *keeper)
+{
+    pthread_mutex_lock(&keeper->mutex);
+    mend_t *all = keeper->mends;
+    keeper->mends = NULL;
+    pthread_mutex_unlock(&keeper->mutex);
+    return all;
+}
+
+static void mend_gates(keeper_t *keeper)
+{
+    mend_t *all = take_mends(keeper), *mend, *next;
+    HASH_ITER(hh, all, mend, next)
+    {
+        item_t item;
+        str_t sku = {mend->sku, mend->sku_length};
+        sync_result_t result = item_rebuild(&keeper->worker, sku, &item);
+        HASH_DEL(all, mend);
+        if (result == SYNC_READY)
+            engine_news(keeper->node, sku, item.epoch);
+        else if (result != SYNC_UNKNOWN_ITEM)
+            keeper_mend(keeper, sku); /* Redis or MySQL is away: in the next pass */
+        free(mend);
+    }
+}
+
+/* --- the thread --- */
+
+static bool wait_for_next_pass(keeper_t *keeper)
+{
+    struct timespec until;
+    uint32_t ms = keeper->node->config->reconcile.expiry_interval_ms;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&keeper->mutex);
+    if (!keeper->stopping)
+        pthread_cond_timedwait(&keeper->wake, &keeper->mutex, &until);
+    bool go_on = !keeper->stopping;
+    pthread_mutex_unlock(&keeper->mutex);
+    return go_on;
+}
+
+static void *keeper_thread(void *arg)
+{
+    keeper_t *keeper = arg;
+    do {
+        expire(keeper);
+        follow_epochs(keeper);
+        mend_gates(keeper);
+    } while (wait_for_next_pass(keeper));
+    worker_dispose(&keeper->worker);
+    return NULL;
+}
+
+keeper_t *keeper_start(struct node *node, unsigned shard)
+{
+    keeper_t *keeper = calloc(1, sizeof(*keeper));
+    if (keeper == NULL)
+        abort();
+    keeper->node = node;
+    keeper->shard = shard;
+    keeper->releases = calloc(node->config->reconcile.expiry_batch_max, sizeof(release_t));
+    if (keeper->releases == NULL)
+        abort();
+    worker_init(&keeper->worker, node, shard);
+    pthread_mutex_init(&keeper->mutex, NULL);
+    pthread_cond_init(&keeper->wake, NULL);
+    h2o_multithread_create_thread(&keeper->thread, NULL, keeper_thread, keeper);
+    return keeper;
+}
+
+void keeper_stop(keeper_t *keeper)
+{
+    mend_t *mend, *next;
+    pthread_mutex_lock(&keeper->mutex);
+    keeper->stopping = true;
+    pthread_cond_signal(&keeper->wake);
+    pthread_mutex_unlock(&keeper->mutex);
+    pthread_join(keeper->thread, NULL);
+    HASH_ITER(hh, keeper->mends, mend, next)
+    {
+        HASH_DEL(keeper->mends, mend);
+        free(mend);
+    }
+    pthread_cond_destroy(&keeper->wake);
+    pthread_mutex_destroy(&keeper->mutex);
+    free(keeper->releases);
+    free(keeper);
+}

@@ -1,0 +1,50 @@
+#include "reconcile/release.h"
+
+#include <unistd.h>
+
+#include "base/log.h"
+#include "engine/node.h"
+#include "metrics/metrics.h"
+#include "reconcile/keeper.h"
+
+#define LATER_TRIES 50
+#define LATER_PAUSE_US 20000
+
+static bool same_gate(const release_t *a, const release_t *b)
+{
+    return a->epoch == b->epoch && a->sku_length == b->sku_length &&
+           memcmp(a->sku_bytes, b->sku_bytes, a->sku_length) == 0;
+}
+
+static bool tell(worker_t *worker, const release_t *releases, unsigned count)
+{
+    gate_release_t answer = GATE_RELEASE_LATER;
+    for (unsigned i = 0; i < LATER_TRIES && answer == GATE_RELEASE_LATER; ++i) {
+        if (i != 0)
+            usleep(LATER_PAUSE_US);
+        if (gate_sync_release(worker->gate, releases, count, &answer) != GATE_CALL_OK)
+            return false;
+    }
+    return answer != GATE_RELEASE_LATER;
+}
+
+bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count)
+{
+    bool all = true;
+    for (unsigned from = 0, to; from < count; from = to) {
+        for (to = from + 1; to < count && same_gate(&releases[from], &releases[to]);)
+            ++to;
+        if (!strategy_uses_gate(releases[from].strategy))
+            continue;
+        if (tell(worker, releases + from, to - from)) {
+            METRIC_ADD(releases_total, to - from);
+            continue;
+        }
+        str_t sku = {releases[from].sku_bytes, releases[from].sku_length};
+        METRIC_ADD(releases_given_up_total, to - from);
+        LOG_WARN("a release did not reach the gate; it will be rebuilt", LOG_BYTES("sku", sku));
+        keeper_mend(worker->node->shards[worker->shard].keeper, sku);
+        all = false;
+    }
+    return all;
+}

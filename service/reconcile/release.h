@@ -1,0 +1,16 @@
+/*
+ * Telling the gate of units that left live orders in MySQL.
+ *
+ * Only the winner of the move tells, once. An older gate answers `later` and is asked again for a
+ * second at most; a newer one has it already; an unknown outcome is never resent. What could not be
+ * told is counted, and the item is put down for a rebuild, which reads the truth.
+ */
+#ifndef HOLDFAST_RECONCILE_RELEASE_H
+#define HOLDFAST_RECONCILE_RELEASE_H
+
+#include "store/pool.h"
+
+/* Sorted by item; of committed moves only. Blocking. Returns false if something was given up. */
+bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count);
+
+#endif

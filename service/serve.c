@@ -1,0 +1,182 @@
+#include "serve.h"
+
+#include <openssl/rand.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "engine/node.h"
+#include "http/server.h"
+#include "reconcile/keeper.h"
+#include "store/migrate.h"
+#include "store/pool.h"
+#include "store/writer.h"
+
+static void name_incarnation(node_t *node)
+{
+    unsigned char bytes[16];
+    if (RAND_bytes(bytes, sizeof(bytes)) != 1)
+        abort();
+    for (size_t i = 0; i < sizeof(bytes); ++i)
+        snprintf(node->incarnation + 2 * i, 3, "%02x", bytes[i]);
+}
+
+static void node_init(node_t *node, const config_t *config)
+{
+    *node = (node_t){.config = config};
+    shard_map_init(&node->map, config);
+    name_incarnation(node);
+    remote_clock_init(&node->gate_clock);
+    node->shards = calloc(config->shards_count, sizeof(*node->shards));
+    if (node->shards == NULL)
+        abort();
+    for (unsigned i = 0; i < config->shards_count; ++i)
+        remote_clock_init(&node->shards[i].clock);
+    atomic_store(&node->default_strategy, (int)config->orders.default_strategy);
+}
+
+/* The toggle's default outlives a restart: it is kept on every shard. */
+static void read_default_strategy(node_t *node, db_t *db)
+{
+    const sql_t sql = {(char *)"SELECT value FROM settings WHERE name = 'default_strategy'", 58, 0};
+    if (db_query(db, &sql) != DB_OK || !db_next(db))
+        return;
+    str_t word = db_bytes(db, 0);
+    int strategy = strategy_parse(word.p, word.n);
+    if (strategy >= 0)
+        atomic_store(&node->default_strategy, strategy);
+}
+
+/* A shard that is away now may come later; one with another schema never fits. */
+static bool check_shard(node_t *node, unsigned shard)
+{
+    const config_shard_t *config = &node->config->shards[shard];
+    sql_t sql = {NULL, 0, 0};
+    uint64_t sent = clock_mono_ms(), now_ms;
+    db_t *db = db_new(node->config, shard_primary(config));
+    migrate_status_t status = migrate_check(db, &sql);
+    bool fits = status == MIGRATE_CURRENT || status == MIGRATE_FAILED;
+    if (!fits)
+        fprintf(stderr, "holdfast: %s: %s\n", config->name, migrate_status_text(status));
+    if (status == MIGRATE_FAILED)
+        LOG_WARN("a shard does not answer; its items are unavailable until it does",
+                 LOG_STR("shard", config->name), LOG_STR("error", db_error(db)));
+    if (status == MIGRATE_CURRENT) {
+        read_default_strategy(node, db);
+        if (shard_clock_read(db, &now_ms) == DB_OK)
+            remote_clock_observe(&node->shards[shard].clock, sent, now_ms);
+    }
+    sql_free(&sql);
+    db_free(db);
+    return fits;
+}
+
+static bool check_stores(node_t *node)
+{
+    gate_sync_t *gate = gate_sync_new(node->config);
+    if (gate_sync_connect(gate) != GATE_CALL_OK)
+        LOG_WARN("Redis does not answer; lua and watch items are unavailable until it does");
+    gate_sync_free(gate);
+    for (unsigned i = 0; i < node->map.shards_count; ++i)
+        if (!check_shard(node, i))
+            return false;
+    return true;
+}
+
+static void start_stores(node_t *node)
+{
+    const config_t *config = node->config;
+    for (unsigned i = 0; i < node->map.shards_count; ++i) {
+        node->shards[i].writer = writer_start(node, i);
+        node->shards[i].pool =
+            pool_start(node, i, config->mysql.pool_threads, config->mysql.pool_queue_max);
+    }
+}
+
+/* The loops have drained: nobody submits any more. */
+static void stop_stores(node_t *node)
+{
+    for (unsigned i = 0; i < node->map.shards_count; ++i) {
+        pool_stop(node->shards[i].pool);
+        writer_stop(node->shards[i].writer);
+        keeper_stop(node->shards[i].keeper);
+    }
+}
+
+/* --- the end --- */
+
+static void *watch_the_clock(void *arg)
+{
+    const config_t *config = arg;
+    usleep(config->shutdown.deadline_ms * 1000);
+    LOG_ERROR("what is under way did not end in time; ending the process",
+              LOG_INT("deadline_ms", config->shutdown.deadline_ms));
+    _exit(1);
+}
+
+static void wait_for_signal(void)
+{
+    sigset_t set;
+    int signal_number;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigwait(&set, &signal_number);
+    LOG_INFO("ending: readiness goes down, then listeners close, then what was started ends",
+             LOG_INT("signal", signal_number));
+}
+
+static void drain(node_t *node, server_t *server)
+{
+    pthread_t clock;
+    atomic_store(&node->draining, true);
+    if (pthread_create(&clock, NULL, watch_the_clock, (void *)node->config) == 0)
+        pthread_detach(clock);
+    usleep(node->config->shutdown.readiness_delay_ms * 1000);
+    server_drain(server);
+}
+
+/* Threads inherit the mask: only the main thread takes these. */
+static void block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+int serve(const config_t *config)
+{
+    node_t node;
+    block_signals();
+    log_set_level(config->log.level);
+    order_id_set_key(str_of(config->orders.id_key));
+    node_init(&node, config);
+    if (!check_stores(&node)) {
+        free(node.shards);
+        return 1;
+    }
+    server_t *server = server_open(&node);
+    if (server == NULL)
+        return 1;
+    start_stores(&node);
+    server_start(server);
+    for (unsigned i = 0; i < node.map.shards_count; ++i)
+        node.shards[i].keeper = keeper_start(&node, i);
+    LOG_INFO("serving", LOG_STR("host", config->http.listen.host),
+             LOG_INT("port", config->http.listen.port), LOG_INT("loops", node.loops_count),
+             LOG_STR("incarnation", node.incarnation));
+    wait_for_signal();
+    drain(&node, server);
+    stop_stores(&node);
+    server_end(server);
+    free(node.shards);
+    free(node.loops);
+    LOG_INFO("ended");
+    return 0;
+}

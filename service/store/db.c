@@ -1,0 +1,288 @@
+#include "store/db.h"
+
+#include <assert.h>
+#include <errmsg.h>
+#include <mysql.h>
+#include <mysqld_error.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+struct db {
+    const config_t *config;
+    const config_server_t *server;
+    MYSQL *mysql; /* NULL: not connected */
+    MYSQL_RES *rows;
+    MYSQL_ROW row;
+    unsigned long *lengths;
+    unsigned last_errno;
+    char last_error[256];
+};
+
+/* Names that only one of the two families' headers has. */
+enum {
+    ERROR_CHECKREAD = 1020,        /* MariaDB: innodb_snapshot_isolation */
+    ERROR_DISK_FULL = 1021,        /* ER_DISK_FULL */
+    ERROR_RECORD_FILE_FULL = 1114, /* table or tablespace is full */
+    ERROR_READ_ONLY = 1290,        /* --read-only */
+    ERROR_READ_ONLY_MODE = 1836,   /* innodb read only */
+    ERROR_SHUTDOWN = 1053,         /* server shutdown in progress */
+    ERROR_NORMAL_SHUTDOWN = 1077,
+    ERROR_CONNECTION_KILLED = 1927, /* MariaDB */
+    ERROR_TOO_MANY_CONNECTIONS = 1040,
+    ERROR_CANT_LOCK = 1015,
+    ERROR_STATEMENT_TIMEOUT = 1969, /* MariaDB max_statement_time */
+};
+
+db_t *db_new(const config_t *config, const config_server_t *server)
+{
+    db_t *db = calloc(1, sizeof(*db));
+    if (db == NULL)
+        abort();
+    db->config = config;
+    db->server = server;
+    return db;
+}
+
+static void drop_rows(db_t *db)
+{
+    if (db->rows != NULL) {
+        mysql_free_result(db->rows);
+        db->rows = NULL;
+        db->row = NULL;
+    }
+}
+
+void db_disconnect(db_t *db)
+{
+    drop_rows(db);
+    if (db->mysql != NULL) {
+        mysql_close(db->mysql);
+        db->mysql = NULL;
+    }
+}
+
+void db_free(db_t *db)
+{
+    if (db == NULL)
+        return;
+    db_disconnect(db);
+    free(db);
+}
+
+void db_thread_end(void)
+{
+    mysql_thread_end();
+}
+
+const char *db_error(const db_t *db)
+{
+    return db->last_error;
+}
+
+unsigned db_errno(const db_t *db)
+{
+    return db->last_errno;
+}
+
+static db_result_t classify(unsigned error)
+{
+    switch (error) {
+    case 0:
+        return DB_OK;
+    case ER_LOCK_DEADLOCK:
+    case ER_LOCK_WAIT_TIMEOUT:
+    case ERROR_CHECKREAD:
+        return DB_CONFLICT;
+    case ER_DUP_ENTRY:
+        return DB_DUPLICATE;
+    case ERROR_DISK_FULL:
+    case ERROR_RECORD_FILE_FULL:
+    case ERROR_READ_ONLY:
+    case ERROR_READ_ONLY_MODE:
+    case ERROR_TOO_MANY_CONNECTIONS:
+        return DB_AWAY;
+    case CR_SERVER_GONE_ERROR:
+    case CR_SERVER_LOST:
+    case CR_SERVER_LOST_EXTENDED:
+    case CR_COMMANDS_OUT_OF_SYNC:
+    case CR_MALFORMED_PACKET:
+    case ERROR_SHUTDOWN:
+    case ERROR_NORMAL_SHUTDOWN:
+    case ERROR_CONNECTION_KILLED:
+    case ERROR_STATEMENT_TIMEOUT:
+    case ER_QUERY_INTERRUPTED:
+        return DB_LOST;
+    default:
+        return DB_REFUSED;
+    }
+}
+
+/* Keeps the error text and decides what became of the call. */
+static db_result_t fail(db_t *db)
+{
+    db->last_errno = mysql_errno(db->mysql);
+    snprintf(db->last_error, sizeof(db->last_error), "%s: %u %s", db->server->name, db->last_errno,
+             mysql_error(db->mysql));
+    db_result_t result = classify(db->last_errno);
+    if (result == DB_OK) /* a call failed and left no code: trust nothing on this connection */
+        result = DB_LOST;
+    if (result == DB_LOST)
+        db_disconnect(db);
+    return result;
+}
+
+static db_result_t set_up_session(db_t *db)
+{
+    sql_t sql = {NULL, 0, 0};
+    sql_add(&sql,
+            "SET SESSION time_zone='+00:00', sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
+            "innodb_lock_wait_timeout=%u, autocommit=1;"
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            (uint64_t)db->config->mysql.lock_wait_timeout_s);
+    /* Oracle's server has no such variable; there wait_timeout bounds it. */
+    if (strstr(mysql_get_server_info(db->mysql), "MariaDB") != NULL)
+        sql_add(&sql, ";SET SESSION idle_transaction_timeout=%u",
+                (uint64_t)db->config->mysql.idle_transaction_timeout_s);
+    db_result_t result = db_exec(db, &sql, NULL, 0);
+    sql_free(&sql);
+    return result;
+}
+
+db_result_t db_connect(db_t *db)
+{
+    if (db->mysql != NULL)
+        return DB_OK;
+    if ((db->mysql = mysql_init(NULL)) == NULL)
+        abort();
+    unsigned seconds = (db->config->mysql.timeout_ms + 999) / 1000;
+    mysql_options(db->mysql, MYSQL_OPT_CONNECT_TIMEOUT, &seconds);
+    mysql_options(db->mysql, MYSQL_OPT_READ_TIMEOUT, &seconds);
+    mysql_options(db->mysql, MYSQL_OPT_WRITE_TIMEOUT, &seconds);
+    mysql_options(db->mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4");
+    const config_server_t *server = db->server;
+    if (mysql_real_connect(db->mysql, server->host, db->config->mysql.user,
+                           db->config->mysql.password, db->config->mysql.database, server->port,
+                           server->socket, CLIENT_MULTI_STATEMENTS) == NULL) {
+        fail(db);
+        db_disconnect(db);
+        return DB_AWAY;
+    }
+    if (set_up_session(db) != DB_OK) {
+        db_disconnect(db);
+        return DB_AWAY;
+    }
+    return DB_OK;
+}
+
+db_result_t db_exec(db_t *db, const sql_t *sql, uint64_t *affected, unsigned count)
+{
+    if (db_connect(db) != DB_OK)
+        return DB_AWAY;
+    drop_rows(db);
+    if (mysql_real_query(db->mysql, sql->p, sql->n) != 0)
+        return fail(db);
+    for (unsigned i = 0;; ++i) {
+        MYSQL_RES *rows = mysql_store_result(db->mysql);
+        if (rows != NULL)
+            mysql_free_result(rows);
+        else if (mysql_errno(db->mysql) != 0)
+            return fail(db);
+        if (i < count)
+            affected[i] = mysql_affected_rows(db->mysql);
+        int more = mysql_next_result(db->mysql);
+        if (more > 0)
+            return fail(db);
+        if (more < 0)
+            return DB_OK;
+    }
+}
+
+db_result_t db_run(db_t *db, const char *literal)
+{
+    const sql_t sql = {(char *)literal, strlen(literal), 0};
+    return db_exec(db, &sql, NULL, 0);
+}
+
+db_result_t db_commit(db_t *db)
+{
+    if (db->mysql == NULL)
+        return DB_LOST;
+    if (mysql_commit(db->mysql) == 0)
+        return DB_OK;
+    db_result_t result = fail(db);
+    /* A COMMIT that the server refused is rolled back only if it says so; else look again. */
+    if (result != DB_CONFLICT)
+        db_disconnect(db);
+    return result == DB_CONFLICT ? DB_CONFLICT : DB_LOST;
+}
+
+void db_rollback(db_t *db)
+{
+    drop_rows(db);
+    if (db->mysql != NULL && mysql_rollback(db->mysql) != 0)
+        db_disconnect(db);
+}
+
+db_result_t db_query(db_t *db, const sql_t *sql)
+{
+    if (db_connect(db) != DB_OK)
+        return DB_AWAY;
+    drop_rows(db);
+    if (mysql_real_query(db->mysql, sql->p, sql->n) != 0)
+        return fail(db);
+    if ((db->rows = mysql_store_result(db->mysql)) == NULL)
+        return fail(db);
+    return DB_OK;
+}
+
+bool db_next(db_t *db)
+{
+    if (db->rows == NULL || (db->row = mysql_fetch_row(db->rows)) == NULL) {
+        drop_rows(db);
+        return false;
+    }
+    db->lengths = mysql_fetch_lengths(db->rows);
+    return true;
+}
+
+bool db_is_null(const db_t *db, unsigned column)
+{
+    assert(db->row != NULL);
+    return db->row[column] == NULL;
+}
+
+str_t db_bytes(const db_t *db, unsigned column)
+{
+    return db_is_null(db, column) ? STR_NONE : (str_t){db->row[column], db->lengths[column]};
+}
+
+uint64_t db_u64(const db_t *db, unsigned column)
+{
+    return db_is_null(db, column) ? 0 : strtoull(db->row[column], NULL, 10);
+}
+
+int64_t db_i64(const db_t *db, unsigned column)
+{
+    return db_is_null(db, column) ? 0 : strtoll(db->row[column], NULL, 10);
+}
+
+uint64_t db_time_ms(const db_t *db, unsigned column)
+{
+    uint64_t ms = 0;
+    str_t text = db_bytes(db, column);
+    if (text.p == NULL || time_parse_sql(text.p, text.n, &ms) != 0)
+        return 0;
+    return ms;
+}
+
+order_id_t db_order_id(const db_t *db, unsigned column)
+{
+    order_id_t id = ORDER_ID_NONE;
+    str_t bytes = db_bytes(db, column);
+    if (bytes.n == sizeof(id.bytes))
+        memcpy(id.bytes, bytes.p, sizeof(id.bytes));
+    return id;
+}

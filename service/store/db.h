@@ -1,0 +1,71 @@
+/*
+ * One connection to one MySQL server, blocking.
+ *
+ * The only module that includes <mysql.h>, and where Oracle's and MariaDB's clients and servers
+ * differ. A `db_t` belongs to one thread at a time. It connects on first use and again after a
+ * loss; every new session is set up alike (UTC, strict mode, READ COMMITTED, short lock waits,
+ * and where the server knows it a short time-out on idle transactions: a stopped process must not
+ * own a hot row).
+ *
+ * db_exec() and db_query() run one text; see store/sql.h for how it is made.
+ */
+#ifndef HOLDFAST_STORE_DB_H
+#define HOLDFAST_STORE_DB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/order_id.h"
+#include "base/str.h"
+#include "config/config.h"
+#include "store/sql.h"
+
+typedef enum {
+    DB_OK = 0,
+    DB_CONFLICT,  /* deadlock, lock wait, snapshot too old: rolled back, run the whole again */
+    DB_DUPLICATE, /* a UNIQUE key refused it */
+    DB_REFUSED,   /* the server took the statement and refused it for good: see db_error() */
+    DB_LOST,      /* the connection broke: nobody knows what happened to an open COMMIT */
+    DB_AWAY,      /* no connection, read-only or full: nothing happened */
+} db_result_t;
+
+typedef struct db db_t;
+
+/* `config` and `server` outlive it. Does not connect yet. */
+db_t *db_new(const config_t *config, const config_server_t *server);
+void db_free(db_t *db);
+/* Once per thread that uses any db_t, at its end. */
+void db_thread_end(void);
+
+/* Connects if there is no connection. DB_OK or DB_AWAY. */
+db_result_t db_connect(db_t *db);
+/* Drops the connection; a transaction that was open on it is rolled back by the server. */
+void db_disconnect(db_t *db);
+/* Of the last failure, for people; never NULL. */
+const char *db_error(const db_t *db);
+unsigned db_errno(const db_t *db);
+
+/*
+ * Runs the statements of `sql` (separated by ';'); fills affected[i] of the i-th for up to
+ * `count`. Stops at the first that fails. Result sets are discarded.
+ */
+db_result_t db_exec(db_t *db, const sql_t *sql, uint64_t *affected, unsigned count);
+/* The same for a literal. */
+db_result_t db_run(db_t *db, const char *literal);
+/* DB_LOST here means: unknown whether it committed. */
+db_result_t db_commit(db_t *db);
+/* Never fails: a connection that cannot roll back is dropped, which rolls back. */
+void db_rollback(db_t *db);
+
+/* Runs one SELECT; its rows are then read with db_next() until false. */
+db_result_t db_query(db_t *db, const sql_t *sql);
+bool db_next(db_t *db);
+/* Column values of the present row; borrowed until the next db_* call. */
+bool db_is_null(const db_t *db, unsigned column);
+str_t db_bytes(const db_t *db, unsigned column); /* STR_NONE for NULL */
+uint64_t db_u64(const db_t *db, unsigned column);
+int64_t db_i64(const db_t *db, unsigned column);
+uint64_t db_time_ms(const db_t *db, unsigned column); /* of a DATETIME(3); 0 for NULL */
+order_id_t db_order_id(const db_t *db, unsigned column);
+
+#endif

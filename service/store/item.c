@@ -1,0 +1,84 @@
+#include "store/item.h"
+
+#include <assert.h>
+
+static const char *const acknowledge_names[] = {"committed", "accepted"};
+
+#define ITEM_COLUMNS                                                                               \
+    "sku, bucket, slot, total, allocated_total, released_total, version, epoch, per_buyer_limit, " \
+    "hold_seconds, starts_at, ends_at, strategy, acknowledge, "                                    \
+    "rebuild_until IS NOT NULL AND rebuild_until > NOW(3), epoch_allocated_total, "                \
+    "epoch_released_total"
+
+const char *acknowledge_name(acknowledge_t acknowledge)
+{
+    return acknowledge_names[acknowledge];
+}
+
+int acknowledge_parse(str_t name)
+{
+    for (int i = 0; i < 2; ++i)
+        if (str_eq(name, str_of(acknowledge_names[i])))
+            return i;
+    return -1;
+}
+
+static void item_of_row(const db_t *db, item_t *item)
+{
+    str_t sku = db_bytes(db, 0), strategy = db_bytes(db, 12);
+    assert(sku.n <= SKU_BYTES_MAX);
+    memcpy(item->sku_bytes, sku.p, sku.n);
+    item->sku_length = (uint8_t)sku.n;
+    item->bucket = (uint16_t)db_u64(db, 1);
+    item->slot = (uint16_t)db_u64(db, 2);
+    item->terms.total = db_i64(db, 3);
+    item->allocated_total = db_i64(db, 4);
+    item->released_total = db_i64(db, 5);
+    item->version = db_u64(db, 6);
+    item->epoch = db_u64(db, 7);
+    item->terms.per_buyer_limit = (uint32_t)db_u64(db, 8);
+    item->terms.hold_seconds = (uint32_t)db_u64(db, 9);
+    item->terms.starts_at_ms = db_time_ms(db, 10);
+    item->terms.ends_at_ms = db_time_ms(db, 11);
+    item->terms.strategy = (strategy_id_t)strategy_parse(strategy.p, strategy.n);
+    item->terms.acknowledge = (acknowledge_t)acknowledge_parse(db_bytes(db, 13));
+    item->rebuilding = db_u64(db, 14) != 0;
+    item->epoch_allocated_total = db_i64(db, 15);
+    item->epoch_released_total = db_i64(db, 16);
+}
+
+db_result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, bool *found)
+{
+    *found = false;
+    sql_reset(sql);
+    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE sku = %s AND bucket = 0", sku);
+    if (lock)
+        sql_add(sql, " FOR UPDATE");
+    db_result_t result = db_query(db, sql);
+    if (result == DB_OK && (*found = db_next(db)))
+        item_of_row(db, out);
+    return result;
+}
+
+db_result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
+                      void (*each)(void *context, const item_t *item), void *context)
+{
+    item_t item;
+    sql_reset(sql);
+    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE epoch >= %u", epoch_from);
+    db_result_t result = db_query(db, sql);
+    while (result == DB_OK && db_next(db)) {
+        item_of_row(db, &item);
+        each(context, &item);
+    }
+    return result;
+}
+
+db_result_t shard_clock_read(db_t *db, uint64_t *now_ms)
+{
+    const sql_t sql = {(char *)"SELECT NOW(3)", 13, 0};
+    db_result_t result = db_query(db, &sql);
+    if (result == DB_OK && db_next(db))
+        *now_ms = db_time_ms(db, 0);
+    return result;
+}

@@ -1,0 +1,68 @@
+/*
+ * An item as its row in `inventory` says: the truth about its terms, totals and epoch.
+ *
+ * All functions that take a db_t block and are for pool threads and the reconciler.
+ */
+#ifndef HOLDFAST_STORE_ITEM_H
+#define HOLDFAST_STORE_ITEM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "shards/shard_map.h"
+#include "store/db.h"
+
+typedef enum { ACKNOWLEDGE_COMMITTED, ACKNOWLEDGE_ACCEPTED } acknowledge_t;
+
+const char *acknowledge_name(acknowledge_t acknowledge);
+int acknowledge_parse(str_t name); /* -1: no such word */
+
+/* What a person decides about an item. Times are ms since 1970, 0: open end. */
+typedef struct {
+    int64_t total;
+    uint32_t per_buyer_limit; /* 0: none */
+    uint32_t hold_seconds;    /* 0: born confirmed */
+    uint64_t starts_at_ms, ends_at_ms;
+    strategy_id_t strategy;
+    acknowledge_t acknowledge;
+} item_terms_t;
+
+typedef struct {
+    char sku_bytes[SKU_BYTES_MAX];
+    uint8_t sku_length;
+    uint16_t bucket;
+    uint16_t slot;
+    item_terms_t terms;
+    int64_t allocated_total, released_total;
+    int64_t epoch_allocated_total, epoch_released_total; /* when this epoch began */
+    uint64_t version, epoch;
+    bool rebuilding; /* by somebody whose time is not up */
+} item_t;
+
+static inline str_t item_sku(const item_t *item)
+{
+    return (str_t){item->sku_bytes, item->sku_length};
+}
+
+/* Units in live orders. */
+static inline int64_t item_allocated(const item_t *item)
+{
+    return item->allocated_total - item->released_total;
+}
+
+/* Do the lua or watch strategies admit for this item, so that its gate is open? */
+static inline bool strategy_uses_gate(strategy_id_t strategy)
+{
+    return strategy == STRATEGY_LUA || strategy == STRATEGY_WATCH;
+}
+
+/* Reads one row, locked if `lock`. DB_OK and *found false: there is none. */
+db_result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, bool *found);
+/* Calls `each` for all items whose epoch is at least `epoch_from`. */
+db_result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
+                      void (*each)(void *context, const item_t *item), void *context);
+/* The clock of the server, ms since 1970. */
+db_result_t shard_clock_read(db_t *db, uint64_t *now_ms);
+
+#endif

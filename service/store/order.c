@@ -1,0 +1,307 @@
+#include "store/order.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+static const char *const state_names[] = {"reserved",  "held",    "confirmed",
+                                          "cancelled", "expired", "rejected"};
+
+const char *order_state_name(order_state_t state)
+{
+    return state_names[state];
+}
+
+static order_state_t state_of_name(str_t name)
+{
+    for (unsigned i = 0; i < sizeof(state_names) / sizeof(state_names[0]); ++i)
+        if (str_eq(name, str_of(state_names[i])))
+            return (order_state_t)i;
+    assert(!"the state is one of our own ENUM");
+    return ORDER_REJECTED;
+}
+
+void order_set_sku(order_t *order, str_t sku)
+{
+    assert(sku.n <= sizeof(order->sku_bytes));
+    if (sku.n != 0)
+        memcpy(order->sku_bytes, sku.p, sku.n);
+    order->sku_length = (uint8_t)sku.n;
+}
+
+void order_set_buyer(order_t *order, str_t buyer)
+{
+    assert(buyer.n <= sizeof(order->buyer_bytes));
+    if (buyer.n != 0)
+        memcpy(order->buyer_bytes, buyer.p, buyer.n);
+    order->buyer_length = (uint8_t)buyer.n;
+}
+
+void order_of_row(const db_t *db, order_t *out)
+{
+    out->id = db_order_id(db, 0);
+    order_set_sku(out, db_bytes(db, 1));
+    order_set_buyer(out, db_bytes(db, 2));
+    out->quantity = (uint32_t)db_u64(db, 3);
+    out->state = state_of_name(db_bytes(db, 4));
+    out->reject_code = db_is_null(db, 5) ? PROBLEM_NONE : problem_of_code(db_bytes(db, 5));
+    out->original_id = db_order_id(db, 6);
+    out->digest = db_u64(db, 7);
+    out->created_at_ms = db_time_ms(db, 8);
+    out->expires_at_ms = db_time_ms(db, 9);
+}
+
+static db_result_t read_one(db_t *db, sql_t *sql, bool lock, order_t *out, bool *found)
+{
+    *found = false;
+    if (lock)
+        sql_add(sql, " FOR UPDATE");
+    db_result_t result = db_query(db, sql);
+    if (result == DB_OK && (*found = db_next(db)))
+        order_of_row(db, out);
+    return result;
+}
+
+db_result_t order_read(db_t *db, sql_t *sql, const order_id_t *id, bool lock, order_t *out,
+                       bool *found)
+{
+    sql_reset(sql);
+    sql_add(sql, "SELECT " ORDER_COLUMNS " FROM orders WHERE order_id = %o", id);
+    return read_one(db, sql, lock, out, found);
+}
+
+db_result_t order_read_by_key(db_t *db, sql_t *sql, str_t sku, str_t buyer, str_t key, bool lock,
+                              order_t *out, bool *found)
+{
+    sql_reset(sql);
+    sql_add(sql,
+            "SELECT " ORDER_COLUMNS
+            " FROM orders WHERE sku = %s AND buyer_id = %s AND idempotency_key = %s",
+            sku, buyer, key);
+    return read_one(db, sql, lock, out, found);
+}
+
+db_result_t order_decide_rejected(db_t *db, sql_t *sql, const order_id_t *id, problem_t why,
+                                  order_t *out)
+{
+    bool found;
+    sql_reset(sql);
+    sql_add(sql,
+            "INSERT INTO orders (order_id, state, reject_code, epoch, created_at, updated_at) "
+            "VALUES (%o, 'rejected', %w, 0, NOW(3), NOW(3)) "
+            "ON DUPLICATE KEY UPDATE order_id = order_id",
+            id, problem_code(why));
+    db_result_t result = db_exec(db, sql, NULL, 0);
+    if (result != DB_OK)
+        return result;
+    result = order_read(db, sql, id, true, out, &found);
+    return result == DB_OK && !found ? DB_CONFLICT : result;
+}
+
+/* In the open transaction: the row is out of a live state, now its units return. */
+static db_result_t release_units(db_t *db, sql_t *sql, release_t *release)
+{
+    uint64_t affected[1] = {0};
+    str_t sku = {release->sku_bytes, release->sku_length};
+    sql_reset(sql);
+    sql_add(sql,
+            "UPDATE inventory SET released_total = released_total + %u, version = version + 1, "
+            "updated_at = NOW(3) WHERE sku = %s AND bucket = 0",
+            (uint64_t)release->quantity, sku);
+    db_result_t result = db_exec(db, sql, affected, 1);
+    if (result != DB_OK)
+        return result;
+    if (affected[0] != 1)
+        return DB_REFUSED; /* an order without its item: nothing may be moved */
+    item_t item;
+    bool found;
+    result = item_read(db, sql, sku, false, &item, &found);
+    if (result == DB_OK) {
+        release->epoch = item.epoch;
+        release->strategy = item.terms.strategy;
+    }
+    return result;
+}
+
+static void release_of_order(const order_t *order, release_t *release)
+{
+    *release = (release_t){.id = order->id,
+                           .sku_length = order->sku_length,
+                           .buyer_length = order->buyer_length,
+                           .quantity = order->quantity};
+    memcpy(release->sku_bytes, order->sku_bytes, order->sku_length);
+    memcpy(release->buyer_bytes, order->buyer_bytes, order->buyer_length);
+}
+
+/* Guards: a hold that ran out can be cancelled (its units return once, this way or by expiry),
+   but neither confirmed nor extended. */
+static void move_statement(sql_t *sql, order_move_t move, const order_id_t *id)
+{
+    sql_reset(sql);
+    switch (move) {
+    case ORDER_MOVE_CONFIRM:
+        sql_add(sql,
+                "UPDATE orders SET state = 'confirmed', updated_at = NOW(3) WHERE order_id = %o "
+                "AND state = 'held' AND expires_at > NOW(3)",
+                id);
+        break;
+    case ORDER_MOVE_CANCEL:
+        sql_add(sql,
+                "UPDATE orders SET state = 'cancelled', updated_at = NOW(3) WHERE order_id = %o "
+                "AND state IN ('held', 'confirmed')",
+                id);
+        break;
+    case ORDER_MOVE_EXTEND:
+        sql_add(sql,
+                "UPDATE orders SET expires_at = NOW(3) + INTERVAL (SELECT hold_seconds FROM "
+                "inventory WHERE inventory.sku = orders.sku AND inventory.bucket = orders.bucket) "
+                "SECOND, updated_at = NOW(3) "
+                "WHERE order_id = %o AND state = 'held' AND expires_at > NOW(3)",
+                id);
+        break;
+    }
+}
+
+static bool already_happened(order_move_t move, const order_t *order)
+{
+    return (move == ORDER_MOVE_CONFIRM && order->state == ORDER_CONFIRMED) ||
+           (move == ORDER_MOVE_CANCEL && order->state == ORDER_CANCELLED);
+}
+
+/* One transaction; returns the outcome before COMMIT, or ORDER_MOVE_FAILED. */
+static order_move_result_t move_in_transaction(db_t *db, sql_t *sql, order_move_t move,
+                                               const order_id_t *id, order_t *out,
+                                               release_t *release, bool *released,
+                                               db_result_t *result)
+{
+    uint64_t affected[1] = {0};
+    bool found;
+    if ((*result = db_run(db, "START TRANSACTION")) != DB_OK)
+        return ORDER_MOVE_FAILED;
+    move_statement(sql, move, id);
+    if ((*result = db_exec(db, sql, affected, 1)) != DB_OK ||
+        (*result = order_read(db, sql, id, false, out, &found)) != DB_OK)
+        return ORDER_MOVE_FAILED;
+    if (!found)
+        return ORDER_MOVE_NOT_FOUND;
+    if (affected[0] == 0)
+        return already_happened(move, out) ? ORDER_MOVED : ORDER_MOVE_WRONG_STATE;
+    if (move != ORDER_MOVE_CANCEL)
+        return ORDER_MOVED;
+    release_of_order(out, release);
+    if ((*result = release_units(db, sql, release)) != DB_OK)
+        return ORDER_MOVE_FAILED;
+    *released = strategy_uses_gate(release->strategy);
+    return ORDER_MOVED;
+}
+
+order_move_result_t order_move(db_t *db, sql_t *sql, order_move_t move, const order_id_t *id,
+                               order_t *out, release_t *release, bool *released,
+                               db_result_t *db_result)
+{
+    order_move_result_t outcome = ORDER_MOVE_FAILED;
+    *db_result = DB_CONFLICT;
+    for (int attempt = 0; attempt < 5 && *db_result == DB_CONFLICT; ++attempt) {
+        *released = false;
+        outcome = move_in_transaction(db, sql, move, id, out, release, released, db_result);
+        if (outcome == ORDER_MOVE_FAILED) {
+            db_rollback(db);
+            continue;
+        }
+        *db_result = db_commit(db);
+    }
+    return *db_result == DB_OK ? outcome : ORDER_MOVE_FAILED;
+}
+
+static int by_sku(const void *a, const void *b)
+{
+    const release_t *x = a, *y = b;
+    size_t n = x->sku_length < y->sku_length ? x->sku_length : y->sku_length;
+    int order = memcmp(x->sku_bytes, y->sku_bytes, n);
+    return order != 0 ? order : (int)x->sku_length - (int)y->sku_length;
+}
+
+static db_result_t pick_expired(db_t *db, sql_t *sql, unsigned max, release_t *releases,
+                                unsigned *count)
+{
+    sql_reset(sql);
+    sql_add(sql,
+            "SELECT " ORDER_COLUMNS " FROM orders WHERE state = 'held' AND expires_at <= NOW(3) "
+            "ORDER BY expires_at LIMIT %u FOR UPDATE SKIP LOCKED",
+            (uint64_t)max);
+    db_result_t result = db_query(db, sql);
+    order_t order;
+    while (result == DB_OK && db_next(db)) {
+        order_of_row(db, &order);
+        release_of_order(&order, &releases[(*count)++]);
+    }
+    return result;
+}
+
+static db_result_t mark_expired(db_t *db, sql_t *sql, const release_t *releases, unsigned count)
+{
+    uint64_t affected[1] = {0};
+    sql_reset(sql);
+    sql_add(sql, "UPDATE orders SET state = 'expired', updated_at = NOW(3) "
+                 "WHERE state = 'held' AND order_id IN (");
+    for (unsigned i = 0; i < count; ++i)
+        sql_add(sql, i == 0 ? "%o" : ", %o", &releases[i].id);
+    sql_add(sql, ")");
+    db_result_t result = db_exec(db, sql, affected, 1);
+    /* The rows are locked by us: fewer changed would mean that totals no longer follow rows. */
+    return result == DB_OK && affected[0] != count ? DB_CONFLICT : result;
+}
+
+/* releases[] is sorted by sku: one UPDATE for each item, in an order all nodes share. */
+static db_result_t release_by_item(db_t *db, sql_t *sql, release_t *releases, unsigned count)
+{
+    for (unsigned from = 0, to; from < count; from = to) {
+        release_t sum = releases[from];
+        for (to = from + 1; to < count && by_sku(&releases[from], &releases[to]) == 0; ++to)
+            sum.quantity += releases[to].quantity;
+        db_result_t result = release_units(db, sql, &sum);
+        if (result != DB_OK)
+            return result;
+        for (unsigned i = from; i < to; ++i) {
+            releases[i].epoch = sum.epoch;
+            releases[i].strategy = sum.strategy;
+        }
+    }
+    return DB_OK;
+}
+
+db_result_t order_expire_batch(db_t *db, sql_t *sql, unsigned max, release_t *releases,
+                               unsigned *count)
+{
+    *count = 0;
+    db_result_t result = db_run(db, "START TRANSACTION");
+    if (result == DB_OK)
+        result = pick_expired(db, sql, max, releases, count);
+    if (result == DB_OK && *count != 0) {
+        qsort(releases, *count, sizeof(*releases), by_sku);
+        result = mark_expired(db, sql, releases, *count);
+        if (result == DB_OK)
+            result = release_by_item(db, sql, releases, *count);
+    }
+    if (result == DB_OK)
+        result = db_commit(db);
+    else
+        db_rollback(db);
+    if (result != DB_OK)
+        *count = 0;
+    return result;
+}
+
+db_result_t order_page_of_buyer(db_t *db, sql_t *sql, str_t buyer, const order_id_t *before,
+                                unsigned max, order_t *out, unsigned *count)
+{
+    *count = 0;
+    sql_reset(sql);
+    sql_add(sql, "SELECT " ORDER_COLUMNS " FROM orders WHERE buyer_id = %s", buyer);
+    if (!order_id_is_none(before))
+        sql_add(sql, " AND order_id < %o", before);
+    sql_add(sql, " ORDER BY order_id DESC LIMIT %u", (uint64_t)max);
+    db_result_t result = db_query(db, sql);
+    while (result == DB_OK && db_next(db))
+        order_of_row(db, &out[(*count)++]);
+    return result;
+}

@@ -1,0 +1,52 @@
+/*
+ * The pool of a shard: threads with a MySQL and a Redis connection each, for all work that
+ * waits and is not the writer's: reads, moves of orders, rebuilds, whole transactions of the
+ * SQL strategies.
+ *
+ * A loop submits a job; a pool thread runs it; its `done` then runs on that loop. The queue is
+ * bounded: pool_submit() says no at once when it is full.
+ */
+#ifndef HOLDFAST_STORE_POOL_H
+#define HOLDFAST_STORE_POOL_H
+
+#include "config/config.h"
+#include "gate/gate_sync.h"
+#include "loop/loop.h"
+#include "store/db.h"
+
+struct node;
+
+/* What a pool thread owns. */
+typedef struct worker {
+    struct node *node;
+    unsigned shard;
+    db_t *db;
+    db_t *db_snapshot; /* a second connection to the same server, for rebuilds */
+    gate_sync_t *gate;
+    sql_t sql; /* scratch */
+} worker_t;
+
+void worker_init(worker_t *worker, struct node *node, unsigned shard);
+void worker_dispose(worker_t *worker);
+
+/* Embedded in what is to be done; owned by the pool between submit and `done`. */
+typedef struct job {
+    loop_message_t message;
+    loop_t *loop;
+    void (*run)(struct job *job, worker_t *worker);
+    void (*done)(struct job *job);
+    struct job *next;
+} job_t;
+
+typedef struct pool pool_t;
+
+pool_t *pool_start(struct node *node, unsigned shard, unsigned threads, unsigned queue_max);
+/* Waits for all jobs that were taken. Nobody may submit any more. */
+void pool_stop(pool_t *pool);
+/* From any thread. Takes the job, or returns false at once: full. */
+bool pool_submit(pool_t *pool, loop_t *loop, job_t *job, void (*run)(job_t *, worker_t *),
+                 void (*done)(job_t *));
+/* Jobs waiting now. */
+unsigned pool_depth(pool_t *pool);
+
+#endif

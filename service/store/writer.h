@@ -1,0 +1,63 @@
+/*
+ * The group-commit writer of a shard: one thread, one connection. What queued while the last
+ * COMMIT ran is the next transaction.
+ *
+ *   place taken ─▶ queued ─▶ in a batch ─▶ ROW         it is in MySQL, as `order` now says
+ *                              │  ▲    └──▶ STALE       nothing happened: its epoch is over
+ *                              └──┘    └──▶ UNWRITABLE  MySQL takes it in no form
+ *                       conflict, lost, away: again
+ *
+ * It is decide(id, wish) for many at once: each order ends as it was wished, or as the row that
+ * has its id already says. The row of the item is changed last, under its version, its epoch and
+ * `allocated + units <= total`; `allocated_total` grows by rows that this transaction inserted.
+ *
+ * A place is taken before anything is asked of the gate, so that an admitted order always has
+ * one. writer_take_place(), writer_submit() and the readers below are for any thread.
+ */
+#ifndef HOLDFAST_STORE_WRITER_H
+#define HOLDFAST_STORE_WRITER_H
+
+#include "loop/loop.h"
+#include "store/order.h"
+
+struct node;
+
+typedef enum { WRITER_ROW, WRITER_STALE, WRITER_UNWRITABLE } writer_result_t;
+
+/* Owned by the writer between writer_submit() and `done`, which runs on `loop`. */
+typedef struct writer_order {
+    loop_message_t message;
+    loop_t *loop;
+    void (*done)(struct writer_order *order);
+    struct writer_order *next;
+    unsigned arrival; /* within its batch */
+
+    /* The wish: id, sku, buyer, quantity, digest, and `rejected` with its code or else live.
+       After WRITER_ROW: what the row says. */
+    order_t order;
+    str_t key;      /* STR_NONE: no idempotency key; borrowed from the submitter */
+    uint64_t epoch; /* under which it was admitted */
+    uint32_t hold_seconds;
+
+    writer_result_t result;
+    bool inserted;  /* by this writer, now; false: the row was there */
+    bool has_first; /* it lost its key: `first` is the order that has it */
+    order_t first;
+} writer_order_t;
+
+typedef struct writer writer_t;
+
+writer_t *writer_start(struct node *node, unsigned shard);
+/* Ends when all that was submitted is done. */
+void writer_stop(writer_t *writer);
+
+/* False: the queue is full; refuse at once. */
+bool writer_take_place(writer_t *writer);
+void writer_give_place(writer_t *writer);
+void writer_submit(writer_t *writer, writer_order_t *order);
+
+/* MySQL does not answer at present: what is queued waits. */
+bool writer_is_away(const writer_t *writer);
+unsigned writer_depth(const writer_t *writer);
+
+#endif

@@ -1,0 +1,514 @@
+#include "store/writer_batch.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <uthash.h>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "metrics/metrics.h"
+
+/* So many version misses in a row, then the row is locked before it is read. */
+#define MISSES_BEFORE_LOCK 3
+/* Rows remembered; beyond it all are forgotten, which costs one read each. */
+#define HOT_ROWS_MAX 65536
+/* The shard's clock is asked again after so long. */
+#define CLOCK_AGE_MAX_MS 1000
+
+struct hot_row {
+    UT_hash_handle hh;
+    uint64_t version, epoch;
+    uint8_t sku_length;
+    char sku[SKU_BYTES_MAX];
+};
+
+/* Orders of one item and epoch within a batch; they stand side by side after sorting. */
+typedef struct {
+    writer_order_t **orders;
+    unsigned count;
+    uint64_t units; /* of those wished live */
+    hot_row_t *row; /* NULL: not known */
+} group_t;
+
+/* What one attempt at a batch came to. */
+typedef enum { ATTEMPT_COMMITTED, ATTEMPT_AGAIN, ATTEMPT_SPLIT, ATTEMPT_FAILED } attempt_t;
+
+void writer_core_init(writer_core_t *core, const config_t *config, unsigned shard,
+                      remote_clock_t *clock)
+{
+    memset(core, 0, sizeof(*core));
+    core->config = config;
+    core->clock = clock;
+    core->db = db_new(config, shard_primary(&config->shards[shard]));
+}
+
+static void forget_rows(writer_core_t *core)
+{
+    hot_row_t *row, *next;
+    HASH_ITER(hh, core->rows, row, next)
+    {
+        HASH_DEL(core->rows, row);
+        free(row);
+    }
+}
+
+void writer_core_dispose(writer_core_t *core)
+{
+    forget_rows(core);
+    db_free(core->db);
+    sql_free(&core->sql);
+}
+
+static hot_row_t *find_row(writer_core_t *core, str_t sku)
+{
+    hot_row_t *row;
+    HASH_FIND(hh, core->rows, sku.p, sku.n, row);
+    return row;
+}
+
+static hot_row_t *remember_row(writer_core_t *core, const item_t *item)
+{
+    str_t sku = item_sku(item);
+    hot_row_t *row = find_row(core, sku);
+    if (row == NULL) {
+        if ((row = calloc(1, sizeof(*row))) == NULL)
+            abort();
+        row->sku_length = (uint8_t)sku.n;
+        memcpy(row->sku, sku.p, sku.n);
+        HASH_ADD(hh, core->rows, sku, sku.n, row);
+    }
+    row->version = item->version;
+    row->epoch = item->epoch;
+    return row;
+}
+
+/* --- groups --- */
+
+static bool is_live_wish(const writer_order_t *order)
+{
+    return order->order.state != ORDER_REJECTED;
+}
+
+static int by_item_epoch_arrival(const void *a, const void *b)
+{
+    const writer_order_t *x = *(writer_order_t *const *)a, *y = *(writer_order_t *const *)b;
+    str_t s = order_sku(&x->order), t = order_sku(&y->order);
+    int order = memcmp(s.p, t.p, s.n < t.n ? s.n : t.n);
+    if (order == 0)
+        order = (int)s.n - (int)t.n;
+    if (order == 0)
+        order = (x->epoch > y->epoch) - (x->epoch < y->epoch);
+    return order != 0 ? order : (x->arrival > y->arrival) - (x->arrival < y->arrival);
+}
+
+static unsigned make_groups(writer_order_t **orders, unsigned count, group_t *groups)
+{
+    unsigned groups_count = 0;
+    qsort(orders, count, sizeof(*orders), by_item_epoch_arrival);
+    for (unsigned i = 0; i < count; ++i) {
+        group_t *group = groups_count == 0 ? NULL : &groups[groups_count - 1];
+        if (group == NULL || orders[i]->epoch != group->orders[0]->epoch ||
+            !str_eq(order_sku(&orders[i]->order), order_sku(&group->orders[0]->order))) {
+            group = &groups[groups_count++];
+            *group = (group_t){&orders[i], 0, 0, NULL};
+        }
+        ++group->count;
+        if (is_live_wish(orders[i]))
+            group->units += orders[i]->order.quantity;
+    }
+    return groups_count;
+}
+
+static void mark(writer_order_t *order, writer_result_t result, bool inserted)
+{
+    order->result = result;
+    order->inserted = inserted;
+    order->arrival = UINT_MAX; /* done: leaves the batch */
+}
+
+static unsigned drop_done(writer_order_t **orders, unsigned count)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < count; ++i)
+        if (orders[i]->arrival != UINT_MAX)
+            orders[kept++] = orders[i];
+    return kept;
+}
+
+static void wish_rejected(writer_order_t *order, problem_t why)
+{
+    order->order.state = ORDER_REJECTED;
+    order->order.reject_code = why;
+}
+
+/* Compares a group with its row as just read. True: the batch changed, begin it again. */
+static bool check_group(group_t *group, const item_t *item, bool found)
+{
+    if (!found || item->epoch != group->orders[0]->epoch) {
+        for (unsigned i = 0; i < group->count; ++i)
+            if (is_live_wish(group->orders[i]))
+                mark(group->orders[i], WRITER_STALE, false);
+        return true;
+    }
+    bool changed = false;
+    int64_t left = item->terms.total - item_allocated(item);
+    for (unsigned i = 0; i < group->count; ++i) {
+        writer_order_t *order = group->orders[i];
+        if (!is_live_wish(order))
+            continue;
+        if ((int64_t)order->order.quantity <= left) {
+            left -= order->order.quantity;
+            continue;
+        }
+        wish_rejected(order, PROBLEM_SOLD_OUT); /* the gate admitted what the row has not */
+        METRIC_INC(gate_drift_total);
+        changed = true;
+    }
+    return changed;
+}
+
+/* Finds the version of each hot row: remembered, or read (locked after misses, in item order). */
+static db_result_t find_versions(writer_core_t *core, group_t *groups, unsigned count, bool lock,
+                                 bool *changed)
+{
+    *changed = false;
+    for (unsigned i = 0; i < count; ++i) {
+        group_t *group = &groups[i];
+        str_t sku = order_sku(&group->orders[0]->order);
+        if (group->units == 0)
+            continue;
+        group->row = find_row(core, sku);
+        if (!lock && group->row != NULL && group->row->epoch == group->orders[0]->epoch)
+            continue;
+        item_t item;
+        bool found;
+        db_result_t result = item_read(core->db, &core->sql, sku, lock, &item, &found);
+        if (result != DB_OK)
+            return result;
+        if (check_group(group, &item, found))
+            *changed = true;
+        if (found)
+            group->row = remember_row(core, &item);
+    }
+    return DB_OK;
+}
+
+/* --- the text of the transaction --- */
+
+static void add_order_row(sql_t *sql, writer_order_t *o, uint64_t now_ms)
+{
+    order_t *order = &o->order;
+    bool live = is_live_wish(o);
+    if (live)
+        order->state = o->hold_seconds == 0 ? ORDER_CONFIRMED : ORDER_HELD;
+    order->created_at_ms = now_ms;
+    order->expires_at_ms =
+        live && o->hold_seconds != 0 ? now_ms + (uint64_t)o->hold_seconds * 1000 : 0;
+    sql_add(sql, "(%o, %s, 0, %s, %u, %w, %w, %o, %s, %u, %u, %t, %t, %t)", &order->id,
+            order_sku(order), order_buyer(order), (uint64_t)order->quantity,
+            order_state_name(order->state), live ? NULL : problem_code(order->reject_code),
+            &order->original_id, o->key, order->digest, o->epoch, now_ms, order->expires_at_ms,
+            now_ms);
+}
+
+static void add_insert(sql_t *sql, writer_order_t **orders, unsigned count, uint64_t now_ms)
+{
+    sql_add(sql,
+            "INSERT INTO orders (order_id, sku, bucket, buyer_id, quantity, state, reject_code, "
+            "original_order_id, idempotency_key, request_digest, epoch, created_at, "
+            "expires_at, updated_at) VALUES ");
+    for (unsigned i = 0; i < count; ++i) {
+        if (i != 0)
+            sql_add(sql, ", ");
+        add_order_row(sql, orders[i], now_ms);
+    }
+    /* A duplicate changes nothing and is told by the count of rows; any other error still is one.
+     */
+    sql_add(sql, " ON DUPLICATE KEY UPDATE order_id = orders.order_id");
+}
+
+static void add_update(sql_t *sql, const group_t *group)
+{
+    sql_add(sql,
+            "; UPDATE inventory SET allocated_total = allocated_total + %u, version = version + 1, "
+            "updated_at = NOW(3) WHERE sku = %s AND bucket = 0 AND version = %u AND epoch = %u "
+            "AND allocated_total - released_total + %u <= total",
+            group->units, order_sku(&group->orders[0]->order), group->row->version,
+            group->orders[0]->epoch, group->units);
+}
+
+/* --- duplicates --- */
+
+static void take_row(writer_order_t *order, const order_t *row)
+{
+    /* A row decided before its owner wrote it has no sku: keep what the owner knows. */
+    order_t known = order->order;
+    order->order = *row;
+    if (row->sku_length == 0) {
+        order_set_sku(&order->order, order_sku(&known));
+        order_set_buyer(&order->order, order_buyer(&known));
+        order->order.quantity = known.quantity;
+    }
+    mark(order, WRITER_ROW, false);
+}
+
+static db_result_t find_by_id(writer_core_t *core, writer_order_t **orders, unsigned count,
+                              unsigned *hits)
+{
+    sql_reset(&core->sql);
+    sql_add(&core->sql, "SELECT " ORDER_COLUMNS " FROM orders WHERE order_id IN (");
+    for (unsigned i = 0; i < count; ++i)
+        sql_add(&core->sql, i == 0 ? "%o" : ", %o", &orders[i]->order.id);
+    sql_add(&core->sql, ") FOR UPDATE");
+    db_result_t result = db_query(core->db, &core->sql);
+    while (result == DB_OK && db_next(core->db)) {
+        order_t row;
+        order_of_row(core->db, &row);
+        for (unsigned i = 0; i < count; ++i)
+            if (order_id_eq(&orders[i]->order.id, &row.id)) {
+                take_row(orders[i], &row);
+                ++*hits;
+            }
+    }
+    return result;
+}
+
+static db_result_t find_by_key(writer_core_t *core, writer_order_t *order, unsigned *hits)
+{
+    bool found;
+    order_t first;
+    db_result_t result =
+        order_read_by_key(core->db, &core->sql, order_sku(&order->order),
+                          order_buyer(&order->order), order->key, true, &first, &found);
+    if (result == DB_OK && found && !order_id_eq(&first.id, &order->order.id)) {
+        order->first = first;
+        order->has_first = true;
+        order->order.original_id = first.id;
+        order->key = STR_NONE;
+        wish_rejected(order, PROBLEM_DUPLICATE_REQUEST);
+        ++*hits;
+    }
+    return result;
+}
+
+/* Some row was there already. By id: that row is the outcome. By key: the order has lost. */
+static db_result_t resolve_duplicates(writer_core_t *core, writer_order_t **orders, unsigned count,
+                                      unsigned *hits)
+{
+    *hits = 0;
+    db_result_t result = find_by_id(core, orders, count, hits);
+    for (unsigned i = 0; i < count && result == DB_OK; ++i)
+        if (orders[i]->arrival != UINT_MAX && orders[i]->key.p != NULL)
+            result = find_by_key(core, orders[i], hits);
+    return result;
+}
+
+/* --- one attempt --- */
+
+static db_result_t read_clock_if_old(writer_core_t *core)
+{
+    uint64_t sent = clock_mono_ms(), now_ms = 0;
+    if (core->clock_read_ms != 0 && sent - core->clock_read_ms < CLOCK_AGE_MAX_MS)
+        return DB_OK;
+    db_result_t result = shard_clock_read(core->db, &now_ms);
+    if (result == DB_OK) {
+        remote_clock_observe(core->clock, sent, now_ms);
+        core->clock_read_ms = sent;
+    }
+    return result;
+}
+
+/* Forgets the rows whose update changed nothing, so that the next attempt reads them. */
+static bool all_updated(writer_core_t *core, group_t *groups, unsigned count,
+                        const uint64_t *affected)
+{
+    bool all = true;
+    for (unsigned i = 0; i < count; ++i) {
+        if (groups[i].units == 0 || *affected++ == 1)
+            continue;
+        METRIC_INC(writer_version_misses_total);
+        HASH_DEL(core->rows, groups[i].row);
+        free(groups[i].row);
+        groups[i].row = NULL;
+        all = false;
+    }
+    return all;
+}
+
+static attempt_t fail(writer_core_t *core, db_result_t result, db_result_t *out)
+{
+    *out = result;
+    db_rollback(core->db);
+    return ATTEMPT_FAILED;
+}
+
+static attempt_t again(writer_core_t *core)
+{
+    db_rollback(core->db);
+    return ATTEMPT_AGAIN;
+}
+
+static void committed(group_t *groups, unsigned groups_count, writer_order_t **orders,
+                      unsigned count)
+{
+    for (unsigned i = 0; i < groups_count; ++i)
+        if (groups[i].units != 0)
+            ++groups[i].row->version;
+    for (unsigned i = 0; i < count; ++i) {
+        if (is_live_wish(orders[i]))
+            METRIC_INC(orders_committed_total);
+        else
+            METRIC_INC(orders_rejected_total);
+        mark(orders[i], WRITER_ROW, true);
+    }
+    METRIC_INC(writer_commits_total);
+}
+
+/* One text: begin, INSERT, an UPDATE a group. affected[1] is the INSERT's. Where the rows are
+   locked already the transaction is open, and a START would commit it. */
+static db_result_t run_statements(writer_core_t *core, writer_order_t **orders, unsigned count,
+                                  group_t *groups, unsigned groups_count, bool open,
+                                  uint64_t *affected)
+{
+    sql_reset(&core->sql);
+    sql_add(&core->sql, open ? "DO 0; " : "START TRANSACTION; ");
+    add_insert(&core->sql, orders, count, remote_clock_now_ms(core->clock));
+    for (unsigned i = 0; i < groups_count; ++i)
+        if (groups[i].units != 0)
+            add_update(&core->sql, &groups[i]);
+    return db_exec(core->db, &core->sql, affected, 2 + groups_count);
+}
+
+static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
+                         group_t *groups, uint64_t *affected, db_result_t *failure)
+{
+    bool lock = core->misses >= MISSES_BEFORE_LOCK, changed;
+    unsigned groups_count = make_groups(orders, count, groups), hits;
+    db_result_t result = db_connect(core->db);
+    if (result == DB_OK)
+        result = read_clock_if_old(core);
+    if (result == DB_OK && lock)
+        result = db_run(core->db, "START TRANSACTION");
+    if (result == DB_OK)
+        result = find_versions(core, groups, groups_count, lock, &changed);
+    if (result != DB_OK)
+        return fail(core, result, failure);
+    if (changed)
+        return again(core);
+    result = run_statements(core, orders, count, groups, groups_count, lock, affected);
+    if (result != DB_OK)
+        return fail(core, result, failure);
+    if (affected[1] != count) {
+        db_rollback(core->db);
+        result = resolve_duplicates(core, orders, count, &hits);
+        if (result != DB_OK)
+            return fail(core, result, failure);
+        return hits != 0 ? ATTEMPT_AGAIN : ATTEMPT_SPLIT; /* twins within the batch */
+    }
+    if (!all_updated(core, groups, groups_count, affected + 2)) {
+        ++core->misses;
+        return again(core);
+    }
+    core->misses = 0;
+    result = db_commit(core->db);
+    if (result != DB_OK)
+        return fail(core, result, failure);
+    committed(groups, groups_count, orders, count);
+    return ATTEMPT_COMMITTED;
+}
+
+/* --- until every order has a result --- */
+
+static void apply(writer_core_t *core, writer_order_t **orders, unsigned count);
+
+static void split(writer_core_t *core, writer_order_t **orders, unsigned count)
+{
+    METRIC_INC(writer_bisections_total);
+    apply(core, orders, count / 2);
+    apply(core, orders + count / 2, count - count / 2);
+}
+
+/* MySQL refuses this one order for good: all that can still be written is that it is rejected. */
+static void give_up_one(writer_core_t *core, writer_order_t *order)
+{
+    char id[ORDER_ID_TEXT + 1];
+    order_t row;
+    order_id_format(id, &order->order.id);
+    LOG_ERROR("MySQL refuses an order; rejecting it", LOG_STR("order_id", id),
+              LOG_STR("error", db_error(core->db)));
+    db_result_t result =
+        order_decide_rejected(core->db, &core->sql, &order->order.id, PROBLEM_UNAVAILABLE, &row);
+    if (result == DB_OK) {
+        METRIC_INC(orders_rejected_total);
+        take_row(order, &row);
+    } else if (result == DB_REFUSED || result == DB_DUPLICATE) {
+        METRIC_INC(orders_unwritable_total);
+        mark(order, WRITER_UNWRITABLE, false);
+    }
+    /* else: not a refusal after all; the loop in apply() tries the whole again */
+}
+
+static void wait_before_retry(writer_core_t *core, db_result_t failure, unsigned tries)
+{
+    if (failure == DB_CONFLICT) {
+        METRIC_INC(writer_conflicts_total);
+        usleep(random_backoff(500, 20000, tries));
+        return;
+    }
+    if (failure == DB_LOST)
+        METRIC_INC(writer_lost_total);
+    if (!atomic_exchange(&core->away, true))
+        LOG_WARN("MySQL is away; what is queued waits", LOG_STR("error", db_error(core->db)));
+    usleep(random_backoff(10000, 250000, tries));
+}
+
+static void came_back(writer_core_t *core)
+{
+    if (atomic_exchange(&core->away, false))
+        LOG_INFO("MySQL is back");
+}
+
+static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
+{
+    group_t *groups = calloc(count + 1, sizeof(*groups));
+    uint64_t *affected = calloc(count + 3, sizeof(*affected));
+    if (groups == NULL || affected == NULL)
+        abort();
+    for (unsigned tries = 0; (count = drop_done(orders, count)) != 0;) {
+        db_result_t failure = DB_OK;
+        attempt_t outcome = attempt(core, orders, count, groups, affected, &failure);
+        if (outcome == ATTEMPT_COMMITTED || outcome == ATTEMPT_AGAIN) {
+            came_back(core);
+            continue;
+        }
+        bool refused =
+            outcome == ATTEMPT_FAILED && (failure == DB_REFUSED || failure == DB_DUPLICATE);
+        if (count > 1 && (refused || outcome == ATTEMPT_SPLIT)) {
+            split(core, orders, count);
+            break;
+        }
+        if (refused)
+            give_up_one(core, orders[0]);
+        else
+            wait_before_retry(core, outcome == ATTEMPT_SPLIT ? DB_CONFLICT : failure, tries++);
+    }
+    free(groups);
+    free(affected);
+}
+
+void writer_apply(writer_core_t *core, writer_order_t **orders, unsigned count)
+{
+    if (HASH_COUNT(core->rows) > HOT_ROWS_MAX)
+        forget_rows(core);
+    /* apply() sorts and shrinks its array: the caller's stays as it is. */
+    writer_order_t **work = calloc(count, sizeof(*work));
+    if (work == NULL)
+        abort();
+    for (unsigned i = 0; i < count; ++i) {
+        work[i] = orders[i];
+        work[i]->arrival = i;
+    }
+    apply(core, work, count);
+    free(work);
+}

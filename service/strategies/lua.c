@@ -1,0 +1,174 @@
+/*
+ * Strategy lua: the combining gate. While a reserve call for an item is in flight, new buyers
+ * join the next; one atomic call then decides about all of them, each with an answer of its own.
+ */
+#include <stdlib.h>
+
+#include "engine/purchase.h"
+#include "metrics/metrics.h"
+#include "strategies/strategy.h"
+
+/* One reserve call and who is in it, in the order of the answers. */
+typedef struct {
+    loop_item_t *item;
+    uint64_t sent_us;
+    unsigned count;
+    purchase_t *purchases[];
+} batch_t;
+
+static void on_reserve_timer(loop_timer_t *timer);
+
+/* At the end of this turn of the loop: all that it has read by then goes together. */
+static void schedule(loop_item_t *item)
+{
+    if (!item->reserving && !h2o_linklist_is_empty(&item->joining))
+        loop_timer_start(item->engine->loop, &item->reserve_timer, 0, on_reserve_timer);
+}
+
+static void start(purchase_t *purchase)
+{
+    loop_item_t *item = purchase->item;
+    h2o_linklist_insert(&item->joining, &purchase->link);
+    if (!h2o_timeout_is_linked(&item->reserve_timer.entry))
+        schedule(item);
+}
+
+/* --- answers --- */
+
+static void admit_or_refuse(purchase_t *purchase, int64_t answer)
+{
+    gate_answer_t plain = (gate_answer_t)(answer % GATE_SEEN);
+    bool seen = answer >= GATE_SEEN;
+    if (plain == GATE_ADMITTED)
+        purchase_admitted(purchase, seen);
+    else
+        purchase_refused(purchase, gate_answer_problem(plain), seen);
+}
+
+static void answer_one(purchase_t *purchase, const redisReply *answer)
+{
+    order_id_t first;
+    if (answer->type == REDIS_REPLY_INTEGER) {
+        admit_or_refuse(purchase, answer->integer);
+    } else if (answer->type == REDIS_REPLY_STRING && answer->len == sizeof(first.bytes)) {
+        memcpy(first.bytes, answer->str, sizeof(first.bytes));
+        purchase_is_repeat(purchase, &first);
+    } else {
+        purchase_unknown(purchase);
+    }
+}
+
+static void each(batch_t *batch, void (*outcome)(purchase_t *))
+{
+    for (unsigned i = 0; i < batch->count; ++i)
+        outcome(batch->purchases[i]);
+}
+
+static void answer_all(batch_t *batch, const redisReply *reply)
+{
+    if (!gate_reply_is_array(reply, 3)) {
+        METRIC_INC(gate_calls_unknown_total);
+        each(batch, purchase_unknown);
+        return;
+    }
+    switch ((gate_item_t)gate_reply_i64(reply, 0)) {
+    case GATE_ITEM_OK:
+        break;
+    case GATE_ITEM_FROZEN:
+        each(batch, purchase_delayed);
+        return;
+    default:
+        each(batch, purchase_stale);
+        return;
+    }
+    if (reply->elements != batch->count + 3) {
+        each(batch, purchase_unknown);
+        return;
+    }
+    if (gate_reply_i64(reply, 2) <= 0)
+        batch->item->sold_out_until_ms =
+            clock_mono_ms() + batch->item->engine->node->config->orders.sold_out_cache_ms;
+    for (unsigned i = 0; i < batch->count; ++i)
+        answer_one(batch->purchases[i], reply->element[3 + i]);
+}
+
+static void on_reply(void *context, const redisReply *reply)
+{
+    batch_t *batch = context;
+    metric_observe(HISTOGRAM_gate_call_seconds, clock_mono_us() - batch->sent_us);
+    batch->item->reserving = false;
+    answer_all(batch, reply);
+    schedule(batch->item);
+    free(batch);
+}
+
+/* --- the call --- */
+
+static void add_order(redis_args_t *args, const purchase_t *purchase)
+{
+    const order_t *order = &purchase->order;
+    redis_args_add(args, (str_t){(const char *)order->id.bytes, sizeof(order->id.bytes)});
+    redis_args_add(args, order_buyer(order));
+    redis_args_add_u64(args, order->quantity);
+    redis_args_add(args, purchase_key(purchase));
+    redis_args_add_u64(args, purchase->commit_deadline_ms);
+    redis_args_add_u64(args, order->digest);
+}
+
+/* One call speaks of one epoch: who was routed under another goes with the next. */
+static bool fits(const batch_t *batch, const purchase_t *purchase)
+{
+    return batch->count == 0 || purchase->epoch == batch->purchases[0]->epoch;
+}
+
+static batch_t *take_batch(loop_item_t *item)
+{
+    unsigned max = item->engine->node->config->redis.batch_max;
+    batch_t *batch = malloc(sizeof(*batch) + max * sizeof(batch->purchases[0]));
+    if (batch == NULL)
+        abort();
+    *batch = (batch_t){.item = item, .sent_us = clock_mono_us()};
+    while (batch->count < max && !h2o_linklist_is_empty(&item->joining)) {
+        purchase_t *purchase = H2O_STRUCT_FROM_MEMBER(purchase_t, link, item->joining.next);
+        if (!fits(batch, purchase))
+            break;
+        h2o_linklist_unlink(&purchase->link);
+        batch->purchases[batch->count++] = purchase;
+    }
+    return batch;
+}
+
+static void on_reserve_timer(loop_timer_t *timer)
+{
+    loop_item_t *item = H2O_STRUCT_FROM_MEMBER(loop_item_t, reserve_timer, timer);
+    redis_args_t *args = &item->engine->args;
+    str_t sku = loop_item_sku(item);
+    if (item->reserving || h2o_linklist_is_empty(&item->joining))
+        return;
+    batch_t *batch = take_batch(item);
+    gate_call(args, "holdfast_reserve", 4);
+    gate_add_key(args, GATE_KEY_GATE, item->slot, sku, 0);
+    gate_add_key(args, GATE_KEY_BUYERS, item->slot, sku, 0);
+    gate_add_key(args, GATE_KEY_UNSETTLED, item->slot, sku, 0);
+    gate_add_key(args, GATE_KEY_KEYS, item->slot, sku, 0);
+    redis_args_add_u64(args, batch->purchases[0]->epoch);
+    redis_args_add(args, sku);
+    redis_args_add_u64(args, 0);
+    redis_args_add(args, str_of(item->engine->node->incarnation));
+    for (unsigned i = 0; i < batch->count; ++i)
+        add_order(args, batch->purchases[i]);
+    metric_observe(HISTOGRAM_gate_batch_orders, batch->count);
+    item->reserving = redis_link_call(item->engine->gate, args, on_reply, batch);
+    for (unsigned i = 0; i < batch->count; ++i) {
+        if (item->reserving)
+            batch->purchases[i]->sent = true;
+        else
+            purchase_refused(batch->purchases[i], PROBLEM_UNAVAILABLE, false);
+    }
+    if (!item->reserving) {
+        free(batch);
+        schedule(item);
+    }
+}
+
+const strategy_t strategy_lua = {start};

@@ -1,0 +1,23 @@
+/*
+ * Strategy optimistic: read the version, do the work, change the row only if the version is still
+ * the same. One REPEATABLE READ snapshot, version first; each retry checks limit and window again.
+ */
+#include "strategies/sql_purchase.h"
+
+static const sql_strategy_t optimistic = {
+    STRATEGY_OPTIMISTIC,
+    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION",
+    true,
+};
+
+static void run(job_t *job, worker_t *worker)
+{
+    sql_purchase_run(&optimistic, job, worker);
+}
+
+static void start(purchase_t *purchase)
+{
+    sql_purchase_start(purchase, run);
+}
+
+const strategy_t strategy_optimistic = {start};

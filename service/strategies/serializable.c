@@ -1,0 +1,23 @@
+/*
+ * Strategy serializable: leave it all to the isolation level. Every read locks what it read, so
+ * that two buyers of one item deadlock and one of them begins again. Kept for comparison.
+ */
+#include "strategies/sql_purchase.h"
+
+static const sql_strategy_t serializable = {
+    STRATEGY_SERIALIZABLE,
+    "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; START TRANSACTION",
+    false,
+};
+
+static void run(job_t *job, worker_t *worker)
+{
+    sql_purchase_run(&serializable, job, worker);
+}
+
+static void start(purchase_t *purchase)
+{
+    sql_purchase_start(purchase, run);
+}
+
+const strategy_t strategy_serializable = {start};

@@ -1,0 +1,352 @@
+/*
+ * Strategy watch: Redis's own optimistic lock, one buyer at a time on a leased connection.
+ *
+ *   LEASING ──▶ LOOKING: WATCH, reads ──▶ decide ──refused──▶ UNWATCH, done
+ *      ▲                                    │ admitted
+ *      │                                    ▼
+ *      └── nil: somebody else was first ── EXEC: MULTI, writes, EXEC ──▶ done
+ *
+ * The same keys, checks and counters as holdfast_reserve in lua/holdfast.lua, which says why each
+ * check stands where it stands. The value is checked between WATCH and MULTI. Retries are bounded
+ * and jittered.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/random.h"
+#include "engine/purchase.h"
+#include "metrics/metrics.h"
+#include "strategies/strategy.h"
+#include "strategies/watch_pool.h"
+
+#define LOOK_REPLIES 6 /* WATCH, HMGET gate, HGET buyer, HGET id, HGET key, TIME */
+
+typedef struct {
+    purchase_t *purchase;
+    redis_link_t *link;
+    unsigned aborts;
+    unsigned replies_due; /* of the pipeline in flight */
+    bool lost;
+    bool seen;
+    loop_timer_t timer;
+
+    /* what the look found */
+    struct {
+        bool present, closed, known_id, has_first, has_units;
+        uint64_t epoch;
+        bool same_run;
+        uint64_t frozen_until, starts_at, ends_at, now;
+        int64_t limit, capacity, reserved, unreserved, released, units;
+        order_id_t first;
+    } look;
+    bool executed; /* EXEC answered with an array */
+    bool refused;  /* EXEC answered with an error */
+} attempt_t;
+
+static void lease(attempt_t *a);
+
+static void start(purchase_t *purchase)
+{
+    attempt_t *a = calloc(1, sizeof(*a));
+    if (a == NULL)
+        abort();
+    a->purchase = purchase;
+    purchase->strategy_data = a;
+    purchase->sent = true; /* from here on only this attempt may end it */
+    lease(a);
+}
+
+static purchase_t *finish(attempt_t *a)
+{
+    purchase_t *purchase = a->purchase;
+    if (a->link != NULL)
+        watch_pool_return(purchase->engine->watchers, a->link);
+    purchase->strategy_data = NULL;
+    free(a);
+    return purchase;
+}
+
+/* --- EXEC --- */
+
+static void on_retry(loop_timer_t *timer)
+{
+    lease(H2O_STRUCT_FROM_MEMBER(attempt_t, timer, timer));
+}
+
+static void aborted(attempt_t *a)
+{
+    purchase_t *p = a->purchase;
+    METRIC_STRATEGY_ADD(aborts_total, STRATEGY_WATCH, 1);
+    if (++a->aborts > p->engine->node->config->orders.retries_max) {
+        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
+        return;
+    }
+    METRIC_STRATEGY_ADD(retries_total, STRATEGY_WATCH, 1);
+    watch_pool_return(p->engine->watchers, a->link);
+    a->link = NULL;
+    loop_timer_start(p->engine->loop, &a->timer, random_backoff(1, 16, a->aborts), on_retry);
+}
+
+static void on_exec_reply(void *context, const redisReply *reply)
+{
+    attempt_t *a = context;
+    if (reply == NULL)
+        a->lost = true;
+    else if (reply->type == REDIS_REPLY_ERROR)
+        a->refused = true; /* at EXEC, or at a command before it, which makes EXEC refuse */
+    if (--a->replies_due != 0)
+        return;
+    if (a->lost) {
+        METRIC_INC(gate_calls_unknown_total);
+        purchase_unknown(finish(a));
+    } else if (a->refused) {
+        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false); /* out of memory, read-only */
+    } else if (reply->type == REDIS_REPLY_ARRAY) {
+        bool seen = a->seen;
+        purchase_admitted(finish(a), seen);
+    } else {
+        aborted(a);
+    }
+}
+
+static void send_command(attempt_t *a, redis_args_t *args, redis_reply_cb cb)
+{
+    if (redis_link_call(a->link, args, cb, a))
+        ++a->replies_due;
+    else
+        a->lost = true;
+}
+
+static void begin(redis_args_t *args, const char *command, const loop_item_t *item, gate_key_t key)
+{
+    redis_args_reset(args);
+    redis_args_add(args, str_of(command));
+    gate_add_key(args, key, item->slot, loop_item_sku(item), 0);
+}
+
+/* As in lua/holdfast.lua: fields of a record, and of the index of keys. */
+static void add_record(redis_args_t *args, const purchase_t *p)
+{
+    char text[SKU_BYTES_MAX + BUYER_BYTES_MAX + KEY_BYTES_MAX + 160];
+    int n = snprintf(text, sizeof(text),
+                     "%llu\x1f%.*s\x1f"
+                     "0\x1f%.*s\x1f%u\x1f%.*s\x1f%llu\x1f%s\x1f%llu",
+                     (unsigned long long)p->epoch, STR_ARG(order_sku(&p->order)),
+                     STR_ARG(order_buyer(&p->order)), p->order.quantity, (int)p->key_length,
+                     p->key_bytes, (unsigned long long)p->commit_deadline_ms,
+                     p->engine->node->incarnation, (unsigned long long)p->order.digest);
+    redis_args_add(args, (str_t){text, (size_t)n});
+}
+
+static void add_key_field(redis_args_t *args, const purchase_t *p)
+{
+    char text[SKU_BYTES_MAX + BUYER_BYTES_MAX + KEY_BYTES_MAX + 4];
+    int n = snprintf(text, sizeof(text), "%.*s\x1f%.*s\x1f%.*s", STR_ARG(order_sku(&p->order)),
+                     STR_ARG(order_buyer(&p->order)), (int)p->key_length, p->key_bytes);
+    redis_args_add(args, (str_t){text, (size_t)n});
+}
+
+static void add_id(redis_args_t *args, const purchase_t *p)
+{
+    redis_args_add(args, (str_t){(const char *)p->order.id.bytes, sizeof(p->order.id.bytes)});
+}
+
+static void execute(attempt_t *a)
+{
+    purchase_t *p = a->purchase;
+    redis_args_t *args = &p->engine->args;
+    a->lost = a->refused = false;
+    redis_args_reset(args);
+    redis_args_add(args, STR("MULTI"));
+    send_command(a, args, on_exec_reply);
+    begin(args, "HINCRBY", p->item, GATE_KEY_GATE);
+    redis_args_add(args, STR("reserved"));
+    redis_args_add_u64(args, p->order.quantity);
+    send_command(a, args, on_exec_reply);
+    begin(args, "HINCRBY", p->item, GATE_KEY_BUYERS);
+    redis_args_add(args, order_buyer(&p->order));
+    redis_args_add_u64(args, p->order.quantity);
+    send_command(a, args, on_exec_reply);
+    begin(args, "HSET", p->item, GATE_KEY_UNSETTLED);
+    add_id(args, p);
+    add_record(args, p);
+    send_command(a, args, on_exec_reply);
+    if (p->key_length != 0) {
+        begin(args, "HSET", p->item, GATE_KEY_KEYS);
+        add_key_field(args, p);
+        add_id(args, p);
+        send_command(a, args, on_exec_reply);
+    }
+    redis_args_reset(args);
+    redis_args_add(args, STR("EXEC"));
+    send_command(a, args, on_exec_reply);
+    if (a->replies_due == 0) /* nothing of it was sent */
+        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
+}
+
+/* --- the look --- */
+
+static void ignore(void *context, const redisReply *reply)
+{
+    (void)context;
+    (void)reply;
+}
+
+/* The connection goes back without a watch on it. */
+static purchase_t *finish_unwatched(attempt_t *a)
+{
+    redis_args_t *args = &a->purchase->engine->args;
+    redis_args_reset(args);
+    redis_args_add(args, STR("UNWATCH"));
+    redis_link_call(a->link, args, ignore, NULL);
+    return finish(a);
+}
+
+/* The checks of the Lua function, in its order. */
+static void decide(attempt_t *a)
+{
+    purchase_t *p = a->purchase;
+    a->seen = a->look.has_units;
+    bool seen = a->seen;
+    int64_t left = a->look.capacity - a->look.reserved + a->look.unreserved + a->look.released;
+    if (!a->look.present || !a->look.same_run || a->look.epoch != p->epoch || a->look.closed) {
+        purchase_stale(finish_unwatched(a));
+    } else if (a->look.frozen_until > a->look.now) {
+        purchase_delayed(finish_unwatched(a));
+    } else if (a->look.known_id) {
+        purchase_admitted(finish_unwatched(a), false);
+    } else if (a->look.has_first) {
+        order_id_t first = a->look.first;
+        purchase_is_repeat(finish_unwatched(a), &first);
+    } else if (a->look.now > p->commit_deadline_ms) {
+        purchase_refused(finish_unwatched(a), PROBLEM_UNAVAILABLE, seen);
+    } else if (a->look.starts_at != 0 && a->look.now < a->look.starts_at) {
+        purchase_refused(finish_unwatched(a), PROBLEM_SALE_NOT_STARTED, seen);
+    } else if (a->look.ends_at != 0 && a->look.now >= a->look.ends_at) {
+        purchase_refused(finish_unwatched(a), PROBLEM_SALE_ENDED, seen);
+    } else if (a->look.limit != 0 && a->look.units + p->order.quantity > a->look.limit) {
+        purchase_refused(finish_unwatched(a), PROBLEM_BUYER_LIMIT_EXCEEDED, seen);
+    } else if ((int64_t)p->order.quantity > left) {
+        if (left <= 0)
+            p->item->sold_out_until_ms =
+                clock_mono_ms() + p->engine->node->config->orders.sold_out_cache_ms;
+        purchase_refused(finish_unwatched(a), PROBLEM_SOLD_OUT, seen);
+    } else {
+        execute(a);
+    }
+}
+
+static void read_gate(attempt_t *a, const redisReply *reply)
+{
+    if (!gate_reply_is_array(reply, 12) || reply->element[0]->type != REDIS_REPLY_STRING)
+        return;
+    const redisReply *run = reply->element[1];
+    str_t run_id = run->type == REDIS_REPLY_STRING ? (str_t){run->str, (size_t)run->len} : STR_NONE;
+    a->look.present = true;
+    a->look.epoch = (uint64_t)gate_reply_i64(reply, 0);
+    a->look.same_run = str_eq(run_id, redis_link_run_id(a->link));
+    a->look.closed = gate_reply_i64(reply, 2) != 0;
+    a->look.frozen_until = (uint64_t)gate_reply_i64(reply, 3);
+    a->look.limit = gate_reply_i64(reply, 4);
+    a->look.starts_at = (uint64_t)gate_reply_i64(reply, 5);
+    a->look.ends_at = (uint64_t)gate_reply_i64(reply, 6);
+    a->look.capacity = gate_reply_i64(reply, 7);
+    a->look.reserved = gate_reply_i64(reply, 8);
+    a->look.unreserved = gate_reply_i64(reply, 9);
+    a->look.released = gate_reply_i64(reply, 11);
+}
+
+static void read_reply(attempt_t *a, unsigned index, const redisReply *reply)
+{
+    bool text = reply->type == REDIS_REPLY_STRING;
+    switch (index) {
+    case 1:
+        read_gate(a, reply);
+        break;
+    case 2:
+        a->look.has_units = text;
+        a->look.units = text ? strtoll(reply->str, NULL, 10) : 0;
+        break;
+    case 3:
+        a->look.known_id = text;
+        break;
+    case 4:
+        if (text && reply->len == sizeof(a->look.first.bytes) && a->purchase->key_length != 0) {
+            a->look.has_first = true;
+            memcpy(a->look.first.bytes, reply->str, sizeof(a->look.first.bytes));
+        }
+        break;
+    case 5:
+        a->look.now =
+            (uint64_t)gate_reply_i64(reply, 0) * 1000 + (uint64_t)gate_reply_i64(reply, 1) / 1000;
+        break;
+    default:
+        break;
+    }
+}
+
+static void on_look_reply(void *context, const redisReply *reply)
+{
+    attempt_t *a = context;
+    if (reply == NULL || reply->type == REDIS_REPLY_ERROR)
+        a->lost = true;
+    else
+        read_reply(a, LOOK_REPLIES - a->replies_due, reply);
+    if (--a->replies_due != 0)
+        return;
+    if (a->lost) /* only reads were asked: known not to be admitted by this attempt */
+        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
+    else
+        decide(a);
+}
+
+static void look(attempt_t *a)
+{
+    purchase_t *p = a->purchase;
+    redis_args_t *args = &p->engine->args;
+    static const char *const fields[] = {"epoch",           "run_id",     "closed",  "frozen_until",
+                                         "per_buyer_limit", "starts_at",  "ends_at", "capacity",
+                                         "reserved",        "unreserved", "settled", "released"};
+    memset(&a->look, 0, sizeof(a->look));
+    a->lost = false;
+    a->replies_due = 0;
+    begin(args, "WATCH", p->item, GATE_KEY_GATE);
+    gate_add_key(args, GATE_KEY_BUYERS, p->item->slot, loop_item_sku(p->item), 0);
+    send_command(a, args, on_look_reply);
+    begin(args, "HMGET", p->item, GATE_KEY_GATE);
+    for (unsigned i = 0; i < sizeof(fields) / sizeof(fields[0]); ++i)
+        redis_args_add(args, str_of(fields[i]));
+    send_command(a, args, on_look_reply);
+    begin(args, "HGET", p->item, GATE_KEY_BUYERS);
+    redis_args_add(args, order_buyer(&p->order));
+    send_command(a, args, on_look_reply);
+    begin(args, "HGET", p->item, GATE_KEY_UNSETTLED);
+    add_id(args, p);
+    send_command(a, args, on_look_reply);
+    begin(args, "HGET", p->item, GATE_KEY_KEYS);
+    add_key_field(args, p);
+    send_command(a, args, on_look_reply);
+    redis_args_reset(args);
+    redis_args_add(args, STR("TIME"));
+    send_command(a, args, on_look_reply);
+    if (a->replies_due == 0)
+        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
+}
+
+static void on_leased(purchase_t *purchase, redis_link_t *link)
+{
+    attempt_t *a = purchase->strategy_data;
+    a->link = link;
+    if (link == NULL)
+        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
+    else
+        look(a);
+}
+
+static void lease(attempt_t *a)
+{
+    watch_pool_lease(a->purchase->engine->watchers, a->purchase, on_leased);
+}
+
+const strategy_t strategy_watch = {start};
