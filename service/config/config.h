@@ -79,8 +79,8 @@ typedef struct {
         strategy_id_t default_strategy; /* of items created without one, until toggled; lua */
         char *id_key;                   /* from id_key or id_key_file: keys the check bits of order
                                            ids; at least 16 characters, the same on all nodes */
-        uint32_t answer_deadline_ms;    /* then the answer is 202 or 503; 3000 */
-        uint32_t commit_deadline_ms;    /* then an id may no longer be admitted; 5000 */
+        uint32_t answer_deadline_ms;    /* then the answer is 202 or 503; 5000 */
+        uint32_t commit_deadline_ms;    /* then an id may no longer be admitted; 8000 */
         uint32_t retries_max;           /* of one attempt by watch and the SQL strategies; 256 */
         uint32_t quantity_max;          /* units in one order; 1000 */
         uint32_t sold_out_cache_ms;     /* a loop refuses by itself for so long; 30 */

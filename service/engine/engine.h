@@ -86,7 +86,10 @@ loop_item_t *engine_item(engine_loop_t *engine, str_t sku);
 void engine_item_park(loop_item_t *item, struct purchase *purchase);
 /* What is known about the item may be old. */
 void engine_item_doubt(loop_item_t *item);
-/* From any thread: the item's row changed; loops that know an older epoch look again. */
+/* No unit is left: for some tens of milliseconds keyless requests are refused without asking. */
+void engine_item_sold_out(loop_item_t *item);
+/* From any thread: the item's row changed, or units came back. Loops that know an older epoch look
+   again, and none refuses by itself any more. */
 void engine_news(node_t *node, str_t sku, uint64_t epoch);
 
 /* The order is in MySQL: tell the gate. `rejected`: its units return. */

@@ -80,9 +80,8 @@ typedef struct purchase {
     struct {
         int outcome; /* private to whoever runs the job */
         problem_t problem;
-        bool found, inserted;
+        bool found, inserted, none_left;
         order_t row;
-        unsigned attempts, aborts;
     } sql;
     void *strategy_data; /* private to the strategy while ADMITTING */
 

@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "engine/node.h"
+#include "engine/engine.h"
 #include "metrics/metrics.h"
 #include "reconcile/keeper.h"
 
@@ -34,13 +34,14 @@ bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count
     for (unsigned from = 0, to; from < count; from = to) {
         for (to = from + 1; to < count && same_gate(&releases[from], &releases[to]);)
             ++to;
-        if (!strategy_uses_gate(releases[from].strategy))
-            continue;
-        if (tell(worker, releases + from, to - from)) {
+        str_t sku = {releases[from].sku_bytes, releases[from].sku_length};
+        bool told = !strategy_uses_gate(releases[from].strategy) ||
+                    tell(worker, releases + from, to - from);
+        engine_news(worker->node, sku, releases[from].epoch); /* there are units again */
+        if (told) {
             METRIC_ADD(releases_total, to - from);
             continue;
         }
-        str_t sku = {releases[from].sku_bytes, releases[from].sku_length};
         METRIC_ADD(releases_given_up_total, to - from);
         LOG_WARN("a release did not reach the gate; it will be rebuilt", LOG_BYTES("sku", sku));
         keeper_mend(worker->node->shards[worker->shard].keeper, sku);

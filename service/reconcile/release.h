@@ -10,7 +10,8 @@
 
 #include "store/pool.h"
 
-/* Sorted by item; of committed moves only. Blocking. Returns false if something was given up. */
+/* Sorted by item; of committed moves only. Blocking. Tells this node's loops too that there are
+   units again. Returns false if something was given up. */
 bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count);
 
 #endif

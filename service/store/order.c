@@ -190,7 +190,7 @@ static order_move_result_t move_in_transaction(db_t *db, sql_t *sql, order_move_
     release_of_order(out, release);
     if ((*result = release_units(db, sql, release)) != DB_OK)
         return ORDER_MOVE_FAILED;
-    *released = strategy_uses_gate(release->strategy);
+    *released = true;
     return ORDER_MOVED;
 }
 

@@ -105,7 +105,7 @@ typedef enum {
     ORDER_MOVE_FAILED /* see *db_result */
 } order_move_result_t;
 
-/* `*released` is true when `*release` has to go to the gate. */
+/* `*released` is true when this call moved units out of a live state: see release_to_gate(). */
 order_move_result_t order_move(db_t *db, sql_t *sql, order_move_t move, const order_id_t *id,
                                order_t *out, release_t *release, bool *released,
                                db_result_t *db_result);

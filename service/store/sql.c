@@ -25,6 +25,8 @@ static char *reserve(sql_t *sql, size_t more)
 
 static void add_raw(sql_t *sql, const char *p, size_t n)
 {
+    if (n == 0)
+        return;
     memcpy(reserve(sql, n), p, n);
     sql->n += n;
 }

@@ -86,8 +86,7 @@ static void answer_all(batch_t *batch, const redisReply *reply)
         return;
     }
     if (gate_reply_i64(reply, 2) <= 0)
-        batch->item->sold_out_until_ms =
-            clock_mono_ms() + batch->item->engine->node->config->orders.sold_out_cache_ms;
+        engine_item_sold_out(batch->item);
     for (unsigned i = 0; i < batch->count; ++i)
         answer_one(batch->purchases[i], reply->element[3 + i]);
 }

@@ -8,7 +8,7 @@
 
 /* Backoff after an abort, in microseconds. */
 #define BACKOFF_BASE_US 500
-#define BACKOFF_CAP_US 20000
+#define BACKOFF_CAP_US 8000
 
 /* How one purchase came out of its job. */
 typedef enum {
@@ -76,6 +76,7 @@ static db_result_t check(purchase_t *p, worker_t *worker, const item_t *item, ui
         p->sql.problem = PROBLEM_BUYER_LIMIT_EXCEEDED;
     else if (item_allocated(item) + quantity > terms->total)
         p->sql.problem = PROBLEM_SOLD_OUT;
+    p->sql.none_left = item_allocated(item) >= terms->total;
     return result;
 }
 
@@ -211,6 +212,8 @@ static void done(job_t *job)
         purchase_replays(p, &p->sql.row);
         break;
     case OUTCOME_REFUSED:
+        if (p->sql.problem == PROBLEM_SOLD_OUT && p->sql.none_left)
+            engine_item_sold_out(p->item);
         purchase_refused(p, p->sql.problem, false);
         break;
     case OUTCOME_STALE:

@@ -229,8 +229,7 @@ static void decide(attempt_t *a)
         purchase_refused(finish_unwatched(a), PROBLEM_BUYER_LIMIT_EXCEEDED, seen);
     } else if ((int64_t)p->order.quantity > left) {
         if (left <= 0)
-            p->item->sold_out_until_ms =
-                clock_mono_ms() + p->engine->node->config->orders.sold_out_cache_ms;
+            engine_item_sold_out(p->item);
         purchase_refused(finish_unwatched(a), PROBLEM_SOLD_OUT, seen);
     } else {
         execute(a);

@@ -30,8 +30,8 @@ static void test_defaults(void **state)
     assert_int_equal(c->shutdown.readiness_delay_ms, 200);
     assert_int_equal(c->shutdown.deadline_ms, 15000);
     assert_int_equal(c->orders.default_strategy, STRATEGY_LUA);
-    assert_int_equal(c->orders.answer_deadline_ms, 3000);
-    assert_int_equal(c->orders.commit_deadline_ms, 5000);
+    assert_int_equal(c->orders.answer_deadline_ms, 5000);
+    assert_int_equal(c->orders.commit_deadline_ms, 8000);
     assert_int_equal(c->orders.retries_max, 256);
     assert_int_equal(c->orders.quantity_max, 1000);
     assert_int_equal(c->orders.sold_out_cache_ms, 30);

@@ -1,0 +1,49 @@
+"""Options that spike and compare share, and the checks of their values."""
+
+import argparse
+import re
+import sys
+
+import sale
+
+
+def add_common(parser):
+    parser.add_argument("--connections", type=number(1, 4096), default=64, metavar="C", help="default 64")
+    parser.add_argument("--threads", type=number(1, 64), metavar="N",
+                        help="of wrk; a divisor of C, default half the cores")
+    parser.add_argument("--dir", metavar="DIR", help="directory of the stack")
+
+
+def parse(parser):
+    arguments = parser.parse_args()
+    arguments.threads = arguments.threads or sale.default_threads(arguments.connections)
+    if arguments.connections % arguments.threads:
+        parser.error(f"{arguments.connections} connections cannot be shared equally by {arguments.threads} threads")
+    return arguments
+
+
+def number(least, most):
+    def parse_number(text):
+        if not re.fullmatch(r"[0-9]{1,15}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} to {most}")
+        return int(text)
+    return parse_number
+
+
+def seconds(text):
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) or not 0.01 <= float(text) <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not a time from 0.01 to 3600 seconds")
+    return float(text)
+
+
+def sku(text):
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
+        raise argparse.ArgumentTypeError("a sku for a load test has 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+    return text
+
+
+def complainer(program):
+    def complain(problem, status):
+        print(f"{program}: {problem}", file=sys.stderr)
+        return status
+    return complain

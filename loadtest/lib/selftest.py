@@ -1,0 +1,215 @@
+"""Tests of the load tests' own reckoning: python3 loadtest/lib/selftest.py
+
+The crowd runs against a server of a few lines in here; no stack is needed.
+"""
+
+import asyncio
+import sys
+import tempfile
+import threading
+import unittest
+from collections import Counter
+from dataclasses import replace
+
+sys.dont_write_bytecode = True
+
+import audit
+import comparison
+import crowd
+import options
+import stack
+from audit import Books, Gate, Order, Row
+
+ROW = Row(slot=1, bucket=0, total=2, allocated=2, per_buyer_limit=1, epoch=7, strategy="lua")
+GATE = {"epoch": "7", "closed": "0", "capacity": "5",
+        "reserved": "4", "unreserved": "1", "settled": "2", "released": "0"}
+TERMS = {"hold_seconds": 0, "per_buyer_limit": 1, "quantity": 1}
+
+
+def sold_two():
+    """Two units, three buyers, all as it should be."""
+    books = Books([ROW], {"a": Order("confirmed", 1, "b1"), "b": Order("held", 1, "b2")})
+    heard = crowd.Crowd(ended="answered", issued=3, answered=3, accepted=2, sold_out=1, answered_201=["a", "b"])
+    return books, heard
+
+
+class AuditTest(unittest.TestCase):
+    def wrong(self, books, heard, gate=Gate(0), terms=TERMS):
+        return audit.examine(books, gate, heard, terms).wrong()
+
+    def test_a_right_sale_has_nothing_wrong(self):
+        self.assertEqual(self.wrong(*sold_two()), {})
+
+    def test_an_order_that_is_gone_is_lost(self):
+        books, heard = sold_two()
+        heard.answered_201.append("c")
+        self.assertEqual(self.wrong(books, heard), {"lost": 1})
+
+    def test_a_cancelled_order_is_lost_and_an_expired_hold_is_not(self):
+        books, heard = sold_two()
+        books.rows = [replace(ROW, allocated=1)]
+        books.orders["b"] = Order("cancelled", 1, "b2")
+        self.assertEqual(self.wrong(books, heard), {"lost": 1, "unsold": 1})
+        books.orders["b"] = Order("expired", 1, "b2")
+        self.assertEqual(self.wrong(books, heard, terms=TERMS | {"hold_seconds": 5}), {})
+
+    def test_more_live_units_than_the_total_are_oversold(self):
+        books, heard = sold_two()
+        books.orders["c"] = Order("confirmed", 1, "b3")
+        heard.answered_201.append("c")
+        self.assertEqual(self.wrong(books, heard), {"oversold": 1, "unbalanced": 1})
+
+    def test_an_id_given_twice_and_a_buyer_with_two_orders_are_duplicated(self):
+        books, heard = sold_two()
+        heard.answered_201.append("a")
+        self.assertEqual(self.wrong(books, heard), {"duplicated": 1})
+        books, heard = sold_two()
+        books.orders["b"] = Order("held", 1, "b1")
+        self.assertEqual(self.wrong(books, heard), {"duplicated": 1})
+
+    def test_a_live_order_of_a_refused_buyer_is_found_and_of_an_unanswered_one_is_forgiven(self):
+        books, heard = sold_two()
+        heard.answered_201.remove("b")
+        self.assertEqual(self.wrong(books, heard), {"refused_live": 1})
+        heard.issued += 1
+        self.assertEqual(self.wrong(books, heard), {})
+
+    def test_an_order_answered_202_must_have_ended_in_some_state(self):
+        books, heard = sold_two()
+        books.orders["c"] = Order("rejected", 1, "b3")
+        heard.answered_202 = ["c", "d"]
+        self.assertEqual(self.wrong(books, heard), {"undecided": 1})
+
+    def test_a_gate_that_cannot_be_told_is_wrong(self):
+        self.assertEqual(self.wrong(*sold_two(), gate=Gate(None)), {"drift": None})
+
+    def test_invariant_b(self):
+        row = replace(ROW, total=10, allocated=7)  # 10 - 7 - 1 unsettled = 2 = 5 - 4 + 1
+        self.assertEqual((audit.invariant_b(row, GATE).drift, audit.invariant_b(row, GATE).unsettled), (0, 1))
+        self.assertEqual(audit.invariant_b(row, GATE | {"capacity": "8"}).drift, 3)
+        for strange in ({}, GATE | {"closed": "1"}, GATE | {"epoch": "6"}):
+            self.assertIsNone(audit.invariant_b(row, strange).drift)
+
+
+class WatchTest(unittest.TestCase):
+    PLAN = crowd.Plan("", "s", buyers=10, seconds=1, connections=4, threads=1)
+
+    def test_why_a_crowd_ends(self):
+        seen = crowd.Progress(share=10, issued=10, answered=9, parked=4)
+        self.assertIsNone(crowd.why_end(seen, self.PLAN, idle_s=0.1))
+        self.assertEqual(crowd.why_end(seen, self.PLAN, idle_s=2), "lost answers")
+        self.assertEqual(crowd.why_end(replace(seen, parked=3), self.PLAN, idle_s=15), "stalled")
+        self.assertEqual(crowd.why_end(replace(seen, gave_up=1), self.PLAN, idle_s=0), "gone")
+        self.assertEqual(crowd.why_end(replace(seen, answered=10), self.PLAN, idle_s=0), "answered")
+
+    def test_parked_connections_closed_for_idleness_are_no_errors(self):
+        heard = crowd.Crowd(ended="time", issued=10, answered=9)
+        wrk = {"connect": 0, "read": 3, "write": 0, "timeout": 0}
+        crowd.add_errors(heard, wrk, [{"parked": 7, "malformed": 0}], self.PLAN)
+        self.assertEqual(heard.errors, {})
+        crowd.add_errors(heard, wrk, [{"parked": 4, "malformed": 0}], self.PLAN)
+        self.assertEqual(heard.errors, {"no answer": 1})
+
+    def test_what_could_not_be_sent_is_told_from_what_was_not_answered(self):
+        heard = crowd.Crowd(ended="gone", issued=30, answered=10)
+        wrk = {"connect": 0, "read": 4, "write": 16, "timeout": 0}
+        crowd.add_errors(heard, wrk, [{"parked": 0, "malformed": 0}], self.PLAN)
+        self.assertEqual(heard.errors, {"no answer": 4, "could not be sent": 16})
+        self.assertEqual((heard.issued, heard.unanswered), (14, 4))
+
+
+class SmallPartsTest(unittest.TestCase):
+    def test_counters(self):
+        text = 'holdfast_aborts_total{strategy="lua"} 3\nholdfast_retries_total{strategy="lua"} 1.5e1\nother 1\n'
+        self.assertEqual(stack.parse_counters(text), {("aborts", "lua"): 3, ("retries", "lua"): 15})
+
+    def test_numbers_that_are_none_are_refused(self):
+        for text in ("0", "-1", "1.5", "1e3", "", "٣", "9" * 40):
+            with self.assertRaises(Exception):
+                options.number(1, 100)(text)
+
+    def test_spread(self):
+        self.assertEqual(comparison.spread({"median": 1234.5, "min": 1000, "max": 2000}, 0), "1,234 (1,000 - 2,000)")
+
+    def test_a_ratio_is_the_median_of_the_rounds(self):
+        self.assertEqual(comparison.ratio([10, 40, 900], [1, 2, 3]), 20)
+        self.assertIsNone(comparison.ratio([1], [0]))
+
+
+class Shop:
+    """Sells `stock` units over HTTP/1.1 and remembers who came; sometimes it breaks the connection instead."""
+
+    def __init__(self, stock, break_at=()):
+        self.stock, self.break_at = stock, break_at
+        self.came = Counter()
+
+    def __enter__(self):
+        self.loop = asyncio.new_event_loop()
+        self.server = self.loop.run_until_complete(asyncio.start_server(self.serve, "127.0.0.1", 0))
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        self.url = "http://127.0.0.1:%d" % self.server.sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(self, *_):
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.server.close()
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.close()
+
+    async def serve(self, reader, writer):
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                self.came[await reader.readexactly(length)] += 1
+                if self.came.total() in self.break_at:
+                    break
+                status, body = self.sell()
+                writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        writer.close()
+
+    def sell(self):
+        if self.stock == 0:
+            return b"409 Conflict", b'{"code":"sold_out"}'
+        self.stock -= 1
+        return b"201 Created", b'{"order_id":"00000000-0000-7000-8000-%012x"}' % self.stock
+
+
+class CrowdTest(unittest.TestCase):
+    def drive(self, shop, buyers, connections, threads, seconds=20):
+        plan = crowd.Plan(shop.url, "sku", buyers, seconds, connections, threads)
+        with tempfile.TemporaryDirectory() as directory:
+            return crowd.drive(plan, directory, lambda *_: None)
+
+    def test_every_buyer_comes_exactly_once(self):
+        for buyers, connections, threads in ((1, 1, 1), (3, 16, 1), (1001, 16, 1), (1000, 12, 3)):
+            with self.subTest(buyers=buyers, threads=threads), Shop(stock=10) as shop:
+                heard = self.drive(shop, buyers, connections, threads)
+                self.assertEqual((heard.ended, heard.issued, heard.answered), ("answered", buyers, buyers))
+                self.assertEqual((len(shop.came), shop.came.total()), (buyers, buyers))
+                self.assertEqual(len(set(heard.answered_201)), min(10, buyers))
+                self.assertEqual(heard.accepted + heard.sold_out, buyers)
+                self.assertEqual(heard.errors, {})
+
+    def test_a_lost_answer_is_an_error_and_its_buyer_does_not_come_again(self):
+        with Shop(stock=10, break_at=(50, 60)) as shop:
+            heard = self.drive(shop, 300, 8, 2)
+        self.assertEqual((heard.ended, heard.issued, heard.answered), ("lost answers", 300, 298))
+        self.assertEqual(heard.errors, {"no answer": 2})
+        self.assertEqual(shop.came.most_common(1)[0][1], 1)
+
+    def test_the_time_is_a_bound(self):
+        with Shop(stock=10) as shop:
+            heard = self.drive(shop, 90_000_000, 8, 1, seconds=1)
+        self.assertEqual((heard.ended, heard.errors), ("time", {}))
+        self.assertLessEqual(heard.unanswered, 8)
+
+
+if __name__ == "__main__":
+    unittest.main()

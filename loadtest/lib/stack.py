@@ -1,0 +1,182 @@
+"""The running stack: where it listens, and how its admin API, MySQL and Redis are asked."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+STRATEGIES = ("lua", "watch", "optimistic", "serializable")
+GATE_STRATEGIES = ("lua", "watch")
+REQUIRED = (
+    "HOLDFAST_URL",
+    "HOLDFAST_ADMIN_URL",
+    "HOLDFAST_ADMIN_TOKEN",
+    "HOLDFAST_REDIS_SOCKET",
+    "HOLDFAST_MYSQL_SOCKETS",
+    "HOLDFAST_MYSQL_USER",
+)
+TOOLS = {"wrk": "wrk", "mariadb": "mariadb-client", "redis-cli": "redis-tools"}
+HTTP_TIMEOUT_S = 10
+CLIENT_TIMEOUT_S = 120
+LOOPBACK = re.compile(r"^(127\.\d+\.\d+\.\d+|::1|localhost)$")
+
+
+class StackError(Exception):
+    """The stack cannot be used; the text says what to do about it."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    url: str
+    admin_url: str
+    admin_token: str
+    redis_socket: str
+    mysql_sockets: tuple
+    mysql_user: str
+
+    def get(self, path):
+        """A call of the public API: (status, body)."""
+        return _call(urllib.request.Request(self.url + path))
+
+    def admin(self, method, path, body=None):
+        """A call of the admin API: (status, body). The token travels in a header, never on a command line."""
+        request = urllib.request.Request(self.admin_url + path, method=method)
+        request.add_header("Authorization", "Bearer " + self.admin_token)
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+            request.data = json.dumps(body).encode()
+        return _call(request)
+
+    def put_item(self, sku, terms):
+        status, body = self.admin("PUT", "/v1/items/" + sku, terms)
+        if status not in (200, 201):
+            raise StackError(f"PUT of item {sku} was answered {status}: {body.strip()[:300]}")
+
+    def patch_item(self, sku, changes):
+        """Whether the change was taken, and a sentence if not."""
+        try:
+            status, body = self.admin("PATCH", "/v1/items/" + sku, changes)
+        except StackError as error:
+            return False, str(error)
+        return status == 200, f"PATCH {changes} was answered {status}: {body.strip()[:200]}"
+
+    def counters(self):
+        """{(name, strategy): value} of the aborts and retries; empty when the service does not tell."""
+        try:
+            status, body = self.admin("GET", "/metrics")
+        except StackError:
+            return {}
+        return parse_counters(body) if status == 200 else {}
+
+    def mysql(self, socket, statements):
+        """The rows of the statements' results, each a list of strings."""
+        command = ["mariadb", "--no-defaults", "--batch", "--skip-column-names", "--quick",
+                   f"--socket={socket}", f"--user={self.mysql_user}", "holdfast"]
+        return [line.split("\t") for line in _client(command, statements, "MySQL at " + socket)]
+
+    def redis(self, *words):
+        """The lines of one Redis command's reply."""
+        return _client(["redis-cli", "-s", self.redis_socket, *words], None, "Redis at " + self.redis_socket)
+
+
+def _client(command, stdin, what):
+    try:
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=CLIENT_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise StackError(f"{what} did not answer within {CLIENT_TIMEOUT_S} s") from None
+    if done.returncode != 0:
+        raise StackError(f"{what} could not be asked: {(done.stderr or done.stdout).strip()[:300]}")
+    return done.stdout.splitlines()
+
+
+# No proxy from the environment may come between: these are loopback addresses.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _call(request):
+    try:
+        with _opener.open(request, timeout=HTTP_TIMEOUT_S) as response:
+            return response.status, response.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(errors="replace")
+    except (OSError, ValueError) as error:
+        raise StackError(f"{request.get_method()} {request.full_url} failed: {error}") from None
+
+
+COUNTER = re.compile(r'^holdfast_(aborts|retries)_total\{[^}]*strategy="(\w+)"[^}]*\}\s+([0-9.eE+]+)', re.M)
+
+
+def parse_counters(metrics):
+    counters = {}
+    for name, strategy, value in COUNTER.findall(metrics):
+        counters[name, strategy] = counters.get((name, strategy), 0) + int(float(value))
+    return counters
+
+
+def read_env_file(path):
+    """The NAME=VALUE lines of a file made to be sourced by a shell."""
+    settings = {}
+    for line in path.read_text().splitlines():
+        name, equals, value = line.strip().removeprefix("export ").partition("=")
+        if equals and name.isidentifier():
+            settings[name] = " ".join(shlex.split(value))
+    return settings
+
+
+def find_settings(directory):
+    """Of --dir if given, else of the environment, else of the default stack."""
+    if directory is None and "HOLDFAST_URL" in os.environ:
+        return dict(os.environ), "the environment"
+    path = (Path(directory) if directory else ROOT / ".run") / "env"
+    option = f" --dir {shlex.quote(str(directory))}" if directory else ""
+    if not path.is_file():
+        raise StackError(f"no stack: there is no {path}. Start one with: deploy/up{option}")
+    return read_env_file(path), str(path)
+
+
+def open_stack(directory=None):
+    """The stack, known to answer; StackError otherwise."""
+    missing = [package for tool, package in TOOLS.items() if not shutil.which(tool)]
+    if missing:
+        raise StackError("tools are missing; install them with: apt-get install " + " ".join(missing))
+    settings, source = find_settings(directory)
+    absent = [name for name in REQUIRED if not settings.get(name)]
+    if absent:
+        raise StackError(f"{source} does not set {', '.join(absent)}")
+    stack = Stack(
+        url=settings["HOLDFAST_URL"].rstrip("/"),
+        admin_url=settings["HOLDFAST_ADMIN_URL"].rstrip("/"),
+        admin_token=settings["HOLDFAST_ADMIN_TOKEN"],
+        redis_socket=settings["HOLDFAST_REDIS_SOCKET"],
+        mysql_sockets=tuple(settings["HOLDFAST_MYSQL_SOCKETS"].split()),
+        mysql_user=settings["HOLDFAST_MYSQL_USER"],
+    )
+    for url in (stack.url, stack.admin_url):
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme != "http" or not LOOPBACK.match(parts.hostname or ""):
+            raise StackError(f"{url} is not plain HTTP on loopback: a load test is only for a stack on this machine")
+    require_answers(stack, source)
+    return stack
+
+
+def require_answers(stack, source):
+    try:
+        status, body = stack.get("/readyz")
+    except StackError as error:
+        raise StackError(f"the stack of {source} does not answer ({error}). Start it with: deploy/up") from None
+    if status != 200:
+        raise StackError(f"the stack of {source} is not ready ({status}: {body.strip()[:200]})")
+    status, body = stack.admin("GET", "/v1/status")
+    if status != 200:
+        raise StackError(f"the admin API refuses the token of {source} ({status}: {body.strip()[:200]})")
+    stack.redis("PING")
+    for socket in stack.mysql_sockets:
+        stack.mysql(socket, "SELECT 1;")

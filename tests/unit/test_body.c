@@ -1,0 +1,255 @@
+/* Bodies and paths: what is refused, by which code, and that the member is named. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "http/body.h"
+
+#define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
+
+static void is_malformed(str_t body)
+{
+    mistake_t mistake;
+    /* A copy of exactly its size: reading past the end is seen by the sanitizer. */
+    char *copy = malloc(body.n + 1);
+    assert_non_null(copy);
+    if (body.n != 0)
+        memcpy(copy, body.p, body.n);
+    copy = realloc(copy, body.n == 0 ? 1 : body.n);
+    cJSON *json = body_parse((str_t){copy, body.n}, &mistake);
+    if (json != NULL)
+        print_error("taken, and should not be: %.*s\n", STR_ARG(body));
+    assert_null(json);
+    assert_int_equal(mistake.problem, PROBLEM_MALFORMED_JSON);
+    free(copy);
+}
+
+static void test_malformed(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = {
+        "",
+        " ",
+        "{",
+        "}",
+        "[]",
+        "1",
+        "null",
+        "\"a\"",
+        "{\"a\":1",
+        "{\"a\":1}}",
+        "{\"a\":1} x",
+        "{\"a\":1}{\"b\":2}",
+        "{'a':1}",
+        "{a:1}",
+        "{\"a\":1,}",
+        "{\"a\":01}",
+        "{\"a\":+1}",
+        "{\"a\":1.}",
+        "{\"a\":.5}",
+        "{\"a\":1e}",
+        "{\"a\":-}",
+        "{\"a\":0x10}",
+        "{\"a\":NaN}",
+        "{\"a\":Infinity}",
+        "{\"a\":tru}",
+        "{\"a\":\"\\x41\"}",
+        "{\"a\":\"\\u12\"}",
+        "{\"a\":\"\\ud800\"}",
+        "{\"a\":\"\\udc00\\ud800\"}",
+        "{\"a\":\"\\u0000\"}",
+        "{\"a\\u0000b\":1}",
+        "{\"a\":\"tab\there\"}",
+        "{\"a\":1,\"a\":2}",
+        "{\"a\":1,\"\\u0061\":2}",
+        "\xef\xbb\xbf{\"a\":1}",
+        "{\"a\":\"\xff\"}",
+        "{\"a\":\"\xc0\x80\"}",
+        "{\"a\":\"\xed\xa0\x80\"}",
+        "{\"a\":\"\xf4\x90\x80\x80\"}",
+        "{\"a\":1}\f",
+        "/* c */{\"a\":1}",
+    };
+    for (size_t i = 0; i < LENGTH(bodies); ++i)
+        is_malformed(str_of(bodies[i]));
+    is_malformed((str_t){"{\"a\":1}\0", 8});
+    is_malformed((str_t){"{\"a\":\"b\0c\"}", 11});
+}
+
+static void test_deep_nesting_is_refused_not_followed(void **state)
+{
+    (void)state;
+    enum { DEPTH = 100000 };
+    char *deep = malloc(DEPTH);
+    assert_non_null(deep);
+    memset(deep, '[', DEPTH);
+    memcpy(deep, "{\"a\":", 5);
+    is_malformed((str_t){deep, DEPTH});
+    free(deep);
+}
+
+static void test_well_formed(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = {
+        "{}",
+        " { \"a\" : 1 } \r\n\t",
+        "{\"a\":-0.5e+10,\"b\":[1,[2,{\"c\":null}]]}",
+        "{\"a\":\"\\\\u0000 is text\"}",
+        "{\"a\":\"\\ud83d\\ude00\",\"b\":\"\xf0\x9f\x98\x80\"}",
+    };
+    for (size_t i = 0; i < LENGTH(bodies); ++i) {
+        mistake_t mistake;
+        cJSON *json = body_parse(str_of(bodies[i]), &mistake);
+        if (json == NULL)
+            print_error("refused, and should not be: %s\n", bodies[i]);
+        assert_non_null(json);
+        cJSON_Delete(json);
+    }
+}
+
+/* Parses an order body; returns the member that the refusal names, or "" when it was taken. */
+static const char *order_mistake(const char *body)
+{
+    static char named[64];
+    mistake_t mistake = {PROBLEM_NONE, ""};
+    order_body_t order;
+    cJSON *json = body_parse(str_of(body), &mistake);
+    assert_non_null(json);
+    bool ok = body_read_order(json, 1000, &order, &mistake);
+    cJSON_Delete(json);
+    if (ok)
+        return "";
+    assert_int_equal(mistake.problem, PROBLEM_INVALID_REQUEST);
+    snprintf(named, sizeof(named), "%.*s", (int)strcspn(mistake.detail, ":"), mistake.detail);
+    return named;
+}
+
+static void test_orders(void **state)
+{
+    (void)state;
+#define ORDER(sku_, buyer_, quantity_)                                                             \
+    "{\"sku\":" sku_ ",\"buyer_id\":" buyer_ ",\"quantity\":" quantity_ "}"
+    static const struct {
+        const char *body, *named;
+    } cases[] = {
+        {ORDER("\"a\"", "\"b\"", "1"), ""},
+        {ORDER("\"a\"", "\"o'brien/\\\"x\\\" %2f\"", "1000"), ""},
+        {ORDER("\"a\"", "\"b\"", "1.0"), ""},
+        {ORDER("\"\"", "\"b\"", "1"), "sku"},
+        {ORDER("\"a b\"", "\"b\"", "1"), "sku"},
+        {ORDER("\"-a\"", "\"b\"", "1"), "sku"},
+        {ORDER("\"a/b\"", "\"b\"", "1"), "sku"},
+        {ORDER("\"a'--\"", "\"b\"", "1"), "sku"},
+        {ORDER("7", "\"b\"", "1"), "sku"},
+        {ORDER("null", "\"b\"", "1"), "sku"},
+        {ORDER("\"a\"", "\"\"", "1"), "buyer_id"},
+        {ORDER("\"a\"", "\"b\\n\"", "1"), "buyer_id"},
+        {ORDER("\"a\"", "\"b\\u007f\"", "1"), "buyer_id"},
+        {ORDER("\"a\"", "{\"b\":1}", "1"), "buyer_id"},
+        {ORDER("\"a\"", "\"b\"", "0"), "quantity"},
+        {ORDER("\"a\"", "\"b\"", "-1"), "quantity"},
+        {ORDER("\"a\"", "\"b\"", "1.5"), "quantity"},
+        {ORDER("\"a\"", "\"b\"", "1001"), "quantity"},
+        {ORDER("\"a\"", "\"b\"", "18446744073709551617"), "quantity"},
+        {ORDER("\"a\"", "\"b\"", "1e999"), "quantity"},
+        {ORDER("\"a\"", "\"b\"", "-1e999"), "quantity"},
+        {ORDER("\"a\"", "\"b\"", "\"1\""), "quantity"},
+        {ORDER("\"a\"", "\"b\"", "true"), "quantity"},
+        {"{\"sku\":\"a\",\"buyer_id\":\"b\"}", "quantity"},
+        {"{\"buyer_id\":\"b\",\"quantity\":1}", "sku"},
+        {"{\"sku\":\"a\",\"buyer_id\":\"b\",\"quantity\":1,\"SKU\":\"c\"}", "SKU"},
+    };
+    for (size_t i = 0; i < LENGTH(cases); ++i)
+        assert_string_equal(order_mistake(cases[i].body), cases[i].named);
+}
+
+static void test_lengths_of_names(void **state)
+{
+    (void)state;
+    char name[200];
+    memset(name, 'x', sizeof(name));
+    assert_true(is_sku((str_t){name, SKU_BYTES_MAX}));
+    assert_false(is_sku((str_t){name, SKU_BYTES_MAX + 1}));
+    assert_true(is_buyer_id((str_t){name, BUYER_BYTES_MAX}));
+    assert_false(is_buyer_id((str_t){name, BUYER_BYTES_MAX + 1}));
+    assert_true(is_idempotency_key((str_t){name, KEY_BYTES_MAX}));
+    assert_false(is_idempotency_key((str_t){name, KEY_BYTES_MAX + 1}));
+    assert_false(is_idempotency_key(STR("a b")));
+    assert_false(is_sku((str_t){"a\0b", 3}));
+}
+
+static const char *change_mistake(const char *body, bool create, item_change_t *change)
+{
+    static char named[64];
+    mistake_t mistake = {PROBLEM_NONE, ""};
+    cJSON *json = body_parse(str_of(body), &mistake);
+    assert_non_null(json);
+    change->create = create;
+    bool ok = body_read_change(json, STRATEGY_WATCH, change, &mistake);
+    cJSON_Delete(json);
+    snprintf(named, sizeof(named), "%.*s", (int)strcspn(mistake.detail, ":"), mistake.detail);
+    return ok ? "" : named;
+}
+
+static void test_changes(void **state)
+{
+    (void)state;
+    item_change_t c;
+    assert_string_equal(change_mistake("{}", true, &c), "total");
+    assert_string_equal(change_mistake("{\"total\":-1}", true, &c), "total");
+    assert_string_equal(change_mistake("{\"total\":1e10}", true, &c), "total");
+    assert_string_equal(change_mistake("{\"total\":null}", false, &c), "total");
+    assert_string_equal(change_mistake("{\"strategy\":\"hope\"}", false, &c), "strategy");
+    assert_string_equal(change_mistake("{\"strategy\":3}", false, &c), "strategy");
+    assert_string_equal(change_mistake("{\"acknowledge\":\"\"}", false, &c), "acknowledge");
+    assert_string_equal(change_mistake("{\"starts_at\":\"noon\"}", false, &c), "starts_at");
+    assert_string_equal(change_mistake("{\"ends_at\":12}", false, &c), "ends_at");
+    assert_string_equal(change_mistake("{\"hold\":12}", false, &c), "hold");
+    assert_string_equal(change_mistake("{\"per_buyer_limit\":0.5}", false, &c), "per_buyer_limit");
+
+    assert_string_equal(change_mistake("{\"total\":7}", true, &c), "");
+    assert_true(c.has_strategy && c.has_limit && c.has_starts);
+    assert_int_equal(c.terms.strategy, STRATEGY_WATCH);
+    assert_int_equal(c.terms.total, 7);
+
+    assert_string_equal(
+        change_mistake("{\"starts_at\":\"2026-01-31T12:00:00+02:00\",\"ends_at\":null}", false, &c),
+        "");
+    assert_true(c.has_starts && c.has_ends && !c.has_total && !c.has_strategy);
+    assert_int_equal(c.terms.starts_at_ms, 1769853600000);
+    assert_int_equal(c.terms.ends_at_ms, 0);
+}
+
+static void test_percent_decoding(void **state)
+{
+    (void)state;
+    char out[16];
+    size_t n;
+    assert_true(percent_decode(STR("a%2Fb%20c"), out, &n));
+    assert_int_equal(n, 5);
+    assert_memory_equal(out, "a/b c", 5);
+    assert_false(percent_decode(STR("a%2"), out, &n));
+    assert_false(percent_decode(STR("a%zz"), out, &n));
+    assert_true(percent_decode(STR("%00"), out, &n));
+    assert_int_equal(n, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_deep_nesting_is_refused_not_followed),
+        cmocka_unit_test(test_well_formed),
+        cmocka_unit_test(test_orders),
+        cmocka_unit_test(test_lengths_of_names),
+        cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_percent_decoding),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

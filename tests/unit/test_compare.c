@@ -1,0 +1,138 @@
+/* The reconciler's comparison: from three snapshots to a finding, each rule broken once. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "reconcile/compare.h"
+
+/* An item in mid-sale: epoch 7 began with 10 allocated; since then 5 were reserved, of which 3
+   are committed and settled, 2 unsettled; 1 was released. */
+static gate_state_t a_gate(void)
+{
+    return (gate_state_t){.answer = GATE_ITEM_OK,
+                          .epoch = 7,
+                          .capacity = 90,
+                          .reserved = 5,
+                          .settled = 3,
+                          .released = 1,
+                          .held_units = 2,
+                          .held_orders = 2};
+}
+
+static item_t a_row(void)
+{
+    return (item_t){.terms = {.total = 100, .strategy = STRATEGY_LUA},
+                    .epoch = 7,
+                    .allocated_total = 13,
+                    .released_total = 1,
+                    .epoch_allocated_total = 10,
+                    .epoch_released_total = 0};
+}
+
+static finding_t compare_at_rest(gate_state_t gate, item_t row)
+{
+    return compare_gate(&gate, &row, &gate);
+}
+
+static void test_agreement(void **state)
+{
+    (void)state;
+    assert_int_equal(compare_at_rest(a_gate(), a_row()), FINDING_AGREE);
+}
+
+static void test_a_gate_that_is_not_of_this_row(void **state)
+{
+    (void)state;
+    gate_state_t gate = a_gate();
+    gate.answer = GATE_ITEM_MISSING;
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_NOT_BUILT);
+    gate = a_gate();
+    gate.answer = GATE_ITEM_FOREIGN;
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_NOT_BUILT);
+    gate = a_gate();
+    gate.epoch = 6;
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_NOT_BUILT);
+    gate.epoch = 8; /* a restored MySQL under a living Redis */
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_NOT_BUILT);
+    gate = a_gate();
+    gate.closed = true;
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_NOT_BUILT);
+    item_t row = a_row();
+    row.terms.strategy = STRATEGY_OPTIMISTIC;
+    assert_int_equal(compare_at_rest(a_gate(), row), FINDING_NOT_BUILT);
+}
+
+static void test_closed_gates_are_not_compared(void **state)
+{
+    (void)state;
+    gate_state_t gate = a_gate();
+    item_t row = a_row();
+    gate.closed = true;
+    gate.held_units = 55;
+    row.terms.strategy = STRATEGY_SERIALIZABLE;
+    assert_int_equal(compare_at_rest(gate, row), FINDING_AGREE);
+}
+
+static void test_each_broken_rule(void **state)
+{
+    (void)state;
+    gate_state_t gate = a_gate();
+    item_t row = a_row();
+    gate.reserved += 1000; /* a lying counter */
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_COUNTERS);
+    gate = a_gate();
+    gate.held_units = 1; /* a hold that vanished from `unsettled` */
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_COUNTERS);
+    row.allocated_total = 12; /* settled what MySQL never had */
+    assert_int_equal(compare_at_rest(a_gate(), row), FINDING_UNDERSOLD);
+    row = a_row();
+    row.allocated_total = 16; /* committed more than was reserved */
+    assert_int_equal(compare_at_rest(a_gate(), row), FINDING_OVERSOLD);
+    row = a_row();
+    row.released_total = 0;
+    assert_int_equal(compare_at_rest(a_gate(), row), FINDING_RELEASES);
+}
+
+static void test_units_that_leaked_show_only_in_quiet(void **state)
+{
+    (void)state;
+    gate_state_t gate = a_gate(), later;
+    item_t row = a_row();
+    gate.reserved = 3; /* all settled */
+    gate.held_units = 0;
+    row.released_total = 4; /* three releases never reached the gate */
+    assert_int_equal(compare_at_rest(gate, row), FINDING_LEAKED);
+    later = gate;
+    later.released = 2; /* one arrived between the looks: traffic, not drift */
+    assert_int_equal(compare_gate(&gate, &row, &later), FINDING_AGREE);
+    gate.capacity += 1000; /* a gate that promises what is not there */
+    row.released_total = 1;
+    assert_int_equal(compare_at_rest(gate, row), FINDING_LEAKED);
+}
+
+static void test_traffic_between_the_looks_is_not_drift(void **state)
+{
+    (void)state;
+    gate_state_t before = a_gate(), after = a_gate();
+    item_t row = a_row();
+    row.allocated_total += 2; /* the two unsettled were committed */
+    after.settled += 2;
+    after.held_units = 0;
+    assert_int_equal(compare_gate(&before, &row, &after), FINDING_AGREE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_agreement),
+        cmocka_unit_test(test_a_gate_that_is_not_of_this_row),
+        cmocka_unit_test(test_closed_gates_are_not_compared),
+        cmocka_unit_test(test_each_broken_rule),
+        cmocka_unit_test(test_units_that_leaked_show_only_in_quiet),
+        cmocka_unit_test(test_traffic_between_the_looks_is_not_drift),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

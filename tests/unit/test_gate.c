@@ -1,0 +1,283 @@
+/* The gate's words: keys, calls, records of `unsettled`, answers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gate/gate.h"
+
+#define US "\x1f"
+
+static void expect_str(str_t found, const char *expected)
+{
+    assert_int_equal(found.n, strlen(expected));
+    if (found.n != 0)
+        assert_memory_equal(found.p, expected, found.n);
+}
+
+/* --- keys --- */
+
+/* What is in Redis was written under these names: they may not change. */
+static void test_keys(void **state)
+{
+    (void)state;
+    char out[GATE_KEY_SIZE];
+    expect_str(gate_key(out, GATE_KEY_GATE, 7, STR("sku-1"), 0), "hf:{7}:gate:sku-1:0");
+    expect_str(gate_key(out, GATE_KEY_BUYERS, 1023, STR("sku-1"), 3), "hf:{1023}:buyers:sku-1:3");
+    expect_str(gate_key(out, GATE_KEY_UNSETTLED, 0, STR("sku-1"), 3), "hf:{0}:unsettled");
+    expect_str(gate_key(out, GATE_KEY_KEYS, 12, STR_NONE, 0), "hf:{12}:keys");
+}
+
+/* A sku is not cut at a colon or a brace: no two items share a key. */
+static void test_keys_of_odd_skus(void **state)
+{
+    (void)state;
+    char a[GATE_KEY_SIZE], b[GATE_KEY_SIZE];
+    expect_str(gate_key(a, GATE_KEY_GATE, 7, STR("a:1"), 0), "hf:{7}:gate:a:1:0");
+    expect_str(gate_key(a, GATE_KEY_GATE, 7, STR("{8}%s"), 0), "hf:{7}:gate:{8}%s:0");
+    str_t first = gate_key(a, GATE_KEY_GATE, 7, STR("a:1"), 0);
+    assert_false(str_eq(first, gate_key(b, GATE_KEY_GATE, 7, STR("a"), 1)));
+}
+
+static void test_key_of_the_longest_sku(void **state)
+{
+    (void)state;
+    char sku[SKU_BYTES_MAX], out[GATE_KEY_SIZE];
+    memset(sku, 'x', sizeof(sku));
+    str_t key = gate_key(out, GATE_KEY_BUYERS, 65535, (str_t){sku, sizeof(sku)}, 65535);
+    assert_int_equal(key.n, strlen("hf:{65535}:buyers:") + SKU_BYTES_MAX + strlen(":65535"));
+    assert_true(key.n < GATE_KEY_SIZE);
+    assert_memory_equal(key.p + key.n - 8, "xx:65535", 8);
+}
+
+static void test_call(void **state)
+{
+    (void)state;
+    redis_args_t args = {0};
+    for (int again = 0; again < 2; ++again) {
+        gate_call(&args, "holdfast_settle", 2);
+        gate_add_key(&args, GATE_KEY_GATE, 5, STR("s"), 0);
+        gate_add_key(&args, GATE_KEY_UNSETTLED, 5, STR("s"), 0);
+        redis_args_add(&args, STR("\0id"));
+        redis_args_add(&args, STR(""));
+        redis_args_add_u64(&args, UINT64_MAX);
+        redis_args_add_i64(&args, INT64_MIN);
+        redis_args_finish(&args);
+        const str_t expected[] = {STR("FCALL"),
+                                  STR("holdfast_settle"),
+                                  STR("2"),
+                                  STR("hf:{5}:gate:s:0"),
+                                  STR("hf:{5}:unsettled"),
+                                  STR("\0id"),
+                                  STR(""),
+                                  STR("18446744073709551615"),
+                                  STR("-9223372036854775808")};
+        assert_int_equal(args.count, 9);
+        for (int i = 0; i < args.count; ++i)
+            assert_true(str_eq((str_t){args.argv[i], args.lengths[i]}, expected[i]));
+    }
+    redis_args_free(&args);
+    assert_null(args.argv);
+}
+
+/* Thousands of words, so that words already there move with the memory. */
+static void test_call_grows(void **state)
+{
+    (void)state;
+    redis_args_t args = {0};
+    gate_call(&args, "f", 0);
+    for (uint64_t i = 0; i < 10000; ++i)
+        redis_args_add_u64(&args, i);
+    redis_args_finish(&args);
+    assert_int_equal(args.count, 10003);
+    for (int i = 3; i < args.count; ++i) {
+        char text[24];
+        snprintf(text, sizeof(text), "%d", i - 3);
+        assert_true(str_eq((str_t){args.argv[i], args.lengths[i]}, str_of(text)));
+    }
+    redis_args_free(&args);
+}
+
+/* --- records --- */
+
+static void test_record(void **state)
+{
+    (void)state;
+    gate_record_t r;
+    assert_true(
+        gate_record_parse(STR("1769860800123" US "sku-1" US "3" US "buyer" US "2" US "key" US
+                              "1769860805123" US "owner-7" US "18446744073709551615"),
+                          &r));
+    assert_int_equal(r.epoch, 1769860800123);
+    expect_str(r.sku, "sku-1");
+    assert_int_equal(r.bucket, 3);
+    expect_str(r.buyer, "buyer");
+    assert_int_equal(r.quantity, 2);
+    expect_str(r.key, "key");
+    assert_int_equal(r.deadline_ms, 1769860805123);
+    expect_str(r.owner, "owner-7");
+    assert_true(r.digest == UINT64_MAX);
+}
+
+static void test_record_without_key(void **state)
+{
+    (void)state;
+    gate_record_t r;
+    assert_true(gate_record_parse(STR("5" US "s" US "0" US "b" US "1" US US "9" US US "0"), &r));
+    expect_str(r.key, "");
+    assert_int_equal(r.deadline_ms, 9);
+    expect_str(r.owner, "");
+    assert_int_equal(r.digest, 0);
+}
+
+/* Any other byte is part of a value, whatever it means elsewhere. */
+static void test_record_with_odd_bytes(void **state)
+{
+    (void)state;
+    gate_record_t r;
+    assert_true(gate_record_parse(STR("5" US "a:{b} \xc3\xa9" US "0" US "'\"\\%s\n" US "1000" US
+                                      "\x1e\x7f" US "9" US "o" US "1"),
+                                  &r));
+    expect_str(r.sku, "a:{b} \xc3\xa9");
+    expect_str(r.buyer, "'\"\\%s\n");
+    expect_str(r.key, "\x1e\x7f");
+    assert_int_equal(r.quantity, 1000);
+}
+
+/* The text is not terminated: what lies behind it is not read. */
+static void test_record_ends_where_it_ends(void **state)
+{
+    (void)state;
+    static const char text[] = "5" US "s" US "0" US "b" US "1" US "k" US "9" US "o" US "12";
+    size_t n = sizeof(text) - 1;
+    char *bytes = malloc(n);
+    assert_non_null(bytes);
+    memcpy(bytes, text, n);
+    gate_record_t r;
+    assert_true(gate_record_parse((str_t){bytes, n}, &r));
+    assert_int_equal(r.digest, 12);
+    assert_true(gate_record_parse((str_t){bytes, n - 1}, &r));
+    assert_int_equal(r.digest, 1);
+    free(bytes);
+}
+
+/* Cut anywhere, filled with anything: refused or read, but never read past its end. */
+static void test_record_cut(void **state)
+{
+    (void)state;
+    static const char text[] = "5" US "s" US "0" US "b" US "1" US "k" US "9" US "o" US "12";
+    for (size_t n = 0; n < sizeof(text); ++n) {
+        char *bytes = malloc(n == 0 ? 1 : n);
+        assert_non_null(bytes);
+        memcpy(bytes, text, n);
+        gate_record_t r;
+        bool ok = gate_record_parse((str_t){bytes, n}, &r);
+        if (n < strlen("5" US "s" US "0" US "b" US "1"))
+            assert_false(ok);
+        free(bytes);
+    }
+}
+
+static void test_records_refused(void **state)
+{
+    (void)state;
+    gate_record_t r;
+    char text[512];
+    char longest[BUYER_BYTES_MAX + 2];
+    memset(longest, 'x', sizeof(longest));
+    assert_false(gate_record_parse(STR(""), &r));
+    assert_false(gate_record_parse(STR("nonsense"), &r));
+    assert_false(gate_record_parse(STR(US US US US US US US US), &r));
+    /* no sku; no units; units that are no number */
+    assert_false(gate_record_parse(STR("5" US US "0" US "b" US "1" US US "9" US "o" US "1"), &r));
+    assert_false(
+        gate_record_parse(STR("5" US "s" US "0" US "b" US "0" US US "9" US "o" US "1"), &r));
+    assert_false(
+        gate_record_parse(STR("5" US "s" US "0" US "b" US "many" US US "9" US "o" US "1"), &r));
+    /* What would not fit where it is copied to. */
+    for (int more = 0; more < 2; ++more) {
+        int n = snprintf(text, sizeof(text), "5" US "%.*s" US "0" US "b" US "1" US US "9" US US "1",
+                         SKU_BYTES_MAX + more, longest);
+        assert_int_equal(gate_record_parse((str_t){text, (size_t)n}, &r), more == 0);
+        n = snprintf(text, sizeof(text), "5" US "s" US "0" US "%.*s" US "1" US US "9" US US "1",
+                     BUYER_BYTES_MAX + more, longest);
+        assert_int_equal(gate_record_parse((str_t){text, (size_t)n}, &r), more == 0);
+    }
+}
+
+/* --- answers --- */
+
+static void test_answers_are_problems(void **state)
+{
+    (void)state;
+    assert_int_equal(gate_answer_problem(GATE_SOLD_OUT), PROBLEM_SOLD_OUT);
+    assert_int_equal(gate_answer_problem(GATE_BUYER_LIMIT), PROBLEM_BUYER_LIMIT_EXCEEDED);
+    assert_int_equal(gate_answer_problem(GATE_NOT_STARTED), PROBLEM_SALE_NOT_STARTED);
+    assert_int_equal(gate_answer_problem(GATE_ENDED), PROBLEM_SALE_ENDED);
+    assert_int_equal(gate_answer_problem(GATE_LATE), PROBLEM_UNAVAILABLE);
+}
+
+/* As lua/holdfast.lua writes them. */
+static void test_numbers_of_the_library(void **state)
+{
+    (void)state;
+    assert_int_equal(GATE_ITEM_OK, 0);
+    assert_int_equal(GATE_ITEM_MISSING, 1);
+    assert_int_equal(GATE_ITEM_STALE, 2);
+    assert_int_equal(GATE_ITEM_FOREIGN, 3);
+    assert_int_equal(GATE_ITEM_CLOSED, 4);
+    assert_int_equal(GATE_ITEM_FROZEN, 5);
+    assert_int_equal(GATE_ADMITTED, 0);
+    assert_int_equal(GATE_SOLD_OUT, 1);
+    assert_int_equal(GATE_BUYER_LIMIT, 2);
+    assert_int_equal(GATE_NOT_STARTED, 3);
+    assert_int_equal(GATE_ENDED, 4);
+    assert_int_equal(GATE_LATE, 5);
+    assert_true(GATE_SEEN > GATE_FIRST);
+}
+
+static void test_replies(void **state)
+{
+    (void)state;
+    redisReply number = {.type = REDIS_REPLY_INTEGER, .integer = -3};
+    redisReply text = {.type = REDIS_REPLY_STRING, .str = (char *)"1769860800123", .len = 13};
+    redisReply word = {.type = REDIS_REPLY_STRING, .str = (char *)"done", .len = 4};
+    redisReply nil = {.type = REDIS_REPLY_NIL};
+    redisReply *elements[] = {&number, &text, &word, &nil};
+    redisReply array = {.type = REDIS_REPLY_ARRAY, .elements = 4, .element = elements};
+    assert_int_equal(gate_reply_i64(&array, 0), -3);
+    assert_int_equal(gate_reply_i64(&array, 1), 1769860800123);
+    assert_int_equal(gate_reply_i64(&array, 2), 0);
+    assert_int_equal(gate_reply_i64(&array, 3), 0);
+    assert_int_equal(gate_reply_i64(&array, 4), 0);
+    assert_true(gate_reply_is_array(&array, 4));
+    assert_false(gate_reply_is_array(&array, 5));
+    assert_false(gate_reply_is_array(&number, 0));
+    assert_false(gate_reply_is_array(NULL, 0));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_keys_of_odd_skus),
+        cmocka_unit_test(test_key_of_the_longest_sku),
+        cmocka_unit_test(test_call),
+        cmocka_unit_test(test_call_grows),
+        cmocka_unit_test(test_record),
+        cmocka_unit_test(test_record_without_key),
+        cmocka_unit_test(test_record_with_odd_bytes),
+        cmocka_unit_test(test_record_ends_where_it_ends),
+        cmocka_unit_test(test_record_cut),
+        cmocka_unit_test(test_records_refused),
+        cmocka_unit_test(test_answers_are_problems),
+        cmocka_unit_test(test_numbers_of_the_library),
+        cmocka_unit_test(test_replies),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
