@@ -228,12 +228,11 @@ end
 
 -- Takes the records of these ids out of unsettled; calls `each` for those that were there and
 -- belong to the gate's present epoch. Others are only taken out: they were never counted in it.
-local function take_out(gate, sku, unsettled_key, keys_key, ids, each)
+local function take_out(gate, sku, bucket, unsettled_key, keys_key, ids, each)
   local records, gone, gone_keys = hmget(unsettled_key, ids), {}, {}
   for i, id in ipairs(ids) do
     local record = records[i] and read_record(records[i])
-    if record and record.sku == sku then
-      records[i] = false
+    if record and record.sku == sku and record.bucket == bucket then
       gone[#gone + 1] = id
       if record.key ~= '' then
         gone_keys[#gone_keys + 1] = key_field(sku, record.buyer, record.key)
@@ -260,10 +259,10 @@ local function unique(args, from)
 end
 
 -- These orders are in MySQL in any state but `rejected`.
--- KEYS gate unsettled keys; ARGV sku, ids. Returns how many were there.
+-- KEYS gate unsettled keys; ARGV sku bucket, ids. Returns how many were there.
 local function settle(keys, args)
   local gate, units = read_gate(keys[1]), 0
-  local count = take_out(gate, args[1], keys[2], keys[3], unique(args, 2), function(record)
+  local count = take_out(gate, args[1], args[2], keys[2], keys[3], unique(args, 3), function(record)
     units = units + record.quantity
   end)
   if units > 0 then
@@ -273,10 +272,10 @@ local function settle(keys, args)
 end
 
 -- These orders are `rejected` in MySQL: their units return.
--- KEYS gate buyers unsettled keys; ARGV sku, ids. Returns how many were there.
+-- KEYS gate buyers unsettled keys; ARGV sku bucket, ids. Returns how many were there.
 local function unreserve(keys, args)
   local gate, units = read_gate(keys[1]), 0
-  local count = take_out(gate, args[1], keys[3], keys[4], unique(args, 2), function(record)
+  local count = take_out(gate, args[1], args[2], keys[3], keys[4], unique(args, 3), function(record)
     units = units + record.quantity
     redis.call('HINCRBY', keys[2], record.buyer, -record.quantity)
   end)

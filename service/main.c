@@ -1,13 +1,13 @@
 /*
  * holdfast: one binary. See usage() for its commands and README.md for what they are for.
  */
-#include <mysql.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "config/config.h"
 #include "reconcile/audit.h"
 #include "serve.h"
+#include "store/db.h"
 #include "store/migrate.h"
 
 static int usage(FILE *out)
@@ -60,9 +60,9 @@ int main(int argc, char **argv)
                 argv[3]);
         return 1;
     }
-    mysql_library_init(0, NULL, NULL); /* before any thread */
+    db_library_begin();
     int status = run(argv[1], config);
     config_free(config);
-    mysql_library_end();
+    db_library_end();
     return status;
 }

@@ -152,6 +152,8 @@ static void block_signals(void)
 
 int serve(const config_t *config)
 {
+    /* Static: what h2o made for its contexts is never freed, and stays reachable from here. */
+    static server_t *server;
     node_t node;
     block_signals();
     log_set_level(config->log.level);
@@ -161,8 +163,7 @@ int serve(const config_t *config)
         free(node.shards);
         return 1;
     }
-    server_t *server = server_open(&node);
-    if (server == NULL)
+    if ((server = server_open(&node)) == NULL)
         return 1;
     start_stores(&node);
     server_start(server);

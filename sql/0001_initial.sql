@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS inventory (
   version BIGINT UNSIGNED NOT NULL DEFAULT 1 COMMENT 'goes up with every change of the row',
   epoch BIGINT UNSIGNED NOT NULL COMMENT 'goes up with every rebuild of the gate and every change of strategy or terms',
   per_buyer_limit INT UNSIGNED NOT NULL COMMENT 'live units one buyer may own; 0: no limit',
+  limit_epoch BIGINT UNSIGNED NOT NULL DEFAULT 0 COMMENT 'epoch that last lowered the limit; earlier orders are left alone',
   hold_seconds INT UNSIGNED NOT NULL COMMENT '0: born confirmed',
   starts_at DATETIME(3) NULL,
   ends_at DATETIME(3) NULL,

@@ -178,7 +178,7 @@ def examine(books, gate, crowd, terms):
     findings.unbalanced = abs(sum(row.allocated for row in books.rows) - units)
     findings.later_live = sum(1 for order_id in set(crowd.answered_202) if order_id in live)
     findings.undecided = sum(1 for order_id in set(crowd.answered_202) if order_id not in books.orders)
-    unheard = crowd.unanswered + crowd.server_errors  # of these attempts nobody was told how they ended
+    unheard = crowd.unanswered + crowd.unsent + crowd.server_errors  # nobody was told how these attempts ended
     findings.refused_live = max(0, len(live.keys() - set(answered)) - unheard)
     if terms["hold_seconds"] == 0 and not unheard and should_be_sold_out(crowd, total, terms["quantity"]):
         left = max(0, total - units)

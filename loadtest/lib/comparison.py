@@ -69,10 +69,16 @@ def spread(values, decimals):
     return middle if low == high else f"{middle} ({low} - {high})"
 
 
+def wrongs(run):
+    """What makes a run a failure, however fast it was: words. Errors that were answered are shown, not judged."""
+    stopped = ["stopped answering"] if run["ended"] in ("stalled", "gone") else []
+    return [name for name, number in run["audit"].items() if number != 0] + stopped
+
+
 def verdict_of(runs, strategy):
     """"ok", or what its runs got wrong."""
     mine = [run for run in runs if run["strategy"] == strategy]
-    wrong = sorted({name for run in mine for name, number in run["audit"].items() if number != 0})
+    wrong = sorted({name for run in mine for name in wrongs(run)})
     errors = sum(run["errors"] for run in mine)
     if wrong:
         return "WRONG: " + ", ".join(wrong)

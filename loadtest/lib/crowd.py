@@ -12,7 +12,8 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parents[1] / "wrk"
 POLL_S = 0.05
 STOP_S = 5          # how long wrk may take to end once interrupted
-LOST_ANSWERS_S = 2  # all sent, every connection parked, and still answers missing: they will not come
+LOST_ANSWERS_S = 2  # nothing more is sent, and for so long no answer has come: none will
+SLOW_ANSWER_S = 5   # the time is up, and for so long no answer has come: it is not just slow
 STALLED_S = 15      # no answer at all for so long: the service is gone or hangs
 ANSWER_WITHIN_S = 30  # a later answer counts as an error (wrk's --timeout)
 
@@ -58,6 +59,7 @@ class Crowd:
     refused: dict = field(default_factory=dict)  # other 409 and 429: "409 sale_ended" -> count
     errors: dict = field(default_factory=dict)   # kind -> count, none of them 0
     server_errors: int = 0
+    unsent: int = 0
     seconds: float = 0.0           # first request to last answer
     seconds_to_last_201: float = 0.0
     latency_ms: dict = field(default_factory=dict)
@@ -127,7 +129,7 @@ def watch(wrk, plan, directory, on_progress, stop):
         if ended or stop.is_set():
             return ended or "interrupted"
         time.sleep(POLL_S)
-    if time.monotonic() - moved_at >= LOST_ANSWERS_S and answered < plan.buyers:
+    if answered == 0 or (answered < plan.buyers and time.monotonic() - moved_at >= SLOW_ANSWER_S):
         return "stalled"
     return "time"
 
@@ -136,7 +138,7 @@ def why_end(seen, plan, idle_s):
     """Why the crowd should end now, or None. Pure."""
     if seen.share == plan.buyers == seen.answered:
         return "answered"
-    if seen.gave_up:
+    if seen.gave_up and idle_s >= LOST_ANSWERS_S:
         return "gone"
     all_parked = seen.issued == plan.buyers and seen.parked >= plan.connections
     if all_parked and idle_s >= LOST_ANSWERS_S:
@@ -211,12 +213,14 @@ def add_errors(crowd, wrk_errors, tallies, plan):
     """An attempt that will never be answered is an error; one that was under way when the time was up is none.
 
     wrk's read errors are connections that broke before their answer, but also those that the server closed
-    while they were parked. Its write errors are attempts that never left: their buyers did not come.
+    while they were parked. Its write errors are, nearly all, attempts that found nobody to connect to: those
+    buyers did not come. (A few may have been read before the connection was reset; the audit minds that.)
     """
     read, write = int(wrk_errors["read"]), int(wrk_errors["write"])
     closed_idle = max(0, int(sum(tally["parked"] for tally in tallies)) - plan.connections - write)
     broken = min(crowd.unanswered, max(0, read - closed_idle))
     unsent = min(crowd.unanswered - broken, write)
+    crowd.unsent = unsent
     crowd.issued -= unsent
     under_way = crowd.ended in ("time", "interrupted")
     add_error(crowd, "no answer", broken if under_way else crowd.unanswered)

@@ -69,10 +69,11 @@ def render(outcome):
     lines += rows(("buyers who came", count(heard.issued), f"of {plan.buyers:,}: {ENDINGS[heard.ended]}"),
                   ("answered", count(heard.answered), f"in {heard.seconds:.2f} s"))
     if heard.unanswered:
-        lines += rows(("not answered", count(heard.unanswered), "under way when the crowd was stopped, or lost"))
+        lines += rows(("not answered", count(heard.unanswered), "under way at the end, or lost"))
     if outcome.toggles:
         lines += rows(("changes of strategy", count(outcome.toggles), "while it ran"))
-    lines += ["", "Answers", *answer_rows(heard, found), "", "Speed", *speed_rows(outcome), "", "Audit of MySQL and Redis"]
+    lines += ["", "Answers", *answer_rows(heard, found), "", "Speed", *speed_rows(outcome)]
+    lines += ["", "Audit of MySQL and Redis"]
     lines += rows(("live in MySQL", count(found.live_units), f"units of {outcome.terms['total']:,}, "
                    f"in {found.live_orders:,} orders"))
     for name, meaning in AUDIT:
@@ -85,7 +86,7 @@ def render(outcome):
 def answer_rows(heard, found):
     pairs = [("201 accepted", count(heard.accepted), "")]
     if heard.later:
-        pairs.append(("202 accepted later", count(heard.later), f"of them {found.later_live:,} live in the end"))
+        pairs.append(("202 accepted later", count(heard.later), f"{found.later_live:,} live in the end"))
     pairs.append(("409 sold_out", count(heard.sold_out), ""))
     pairs += [(kind, count(number), "") for kind, number in sorted(heard.refused.items())]
     pairs += [(kind, count(number), "error") for kind, number in sorted(heard.errors.items())]

@@ -99,7 +99,7 @@ class WatchTest(unittest.TestCase):
         self.assertIsNone(crowd.why_end(seen, self.PLAN, idle_s=0.1))
         self.assertEqual(crowd.why_end(seen, self.PLAN, idle_s=2), "lost answers")
         self.assertEqual(crowd.why_end(replace(seen, parked=3), self.PLAN, idle_s=15), "stalled")
-        self.assertEqual(crowd.why_end(replace(seen, gave_up=1), self.PLAN, idle_s=0), "gone")
+        self.assertEqual(crowd.why_end(replace(seen, gave_up=1), self.PLAN, idle_s=2), "gone")
         self.assertEqual(crowd.why_end(replace(seen, answered=10), self.PLAN, idle_s=0), "answered")
 
     def test_parked_connections_closed_for_idleness_are_no_errors(self):

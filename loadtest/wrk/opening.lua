@@ -10,16 +10,19 @@
 --
 -- wrk calls request() after a connect, after an answer, and after a reconnect, and never otherwise; of a broken
 -- connection it tells the script nothing. It reconnects at once, so that a service that is gone would cost it
--- all its buyers in a moment: a thread that has lost more than a few answers a connection gives up.
+-- all its buyers in a moment: a thread that has lost more than a few answers a connection sends no more, and
+-- only waits for the answers that may still come.
 
 local ffi = require("ffi")
 ffi.cdef [[
   typedef struct { long seconds; long nanoseconds; } holdfast_timespec;
   int clock_gettime(int clock, holdfast_timespec *now);
+  int usleep(unsigned microseconds);
 ]]
 local CLOCK_REALTIME = 0
 local PROGRESS_EVERY_S = 0.2
 local LOST_PER_CONNECTION = 3
+local RECONNECT_PAUSE_US = 500
 local timespec = ffi.new("holdfast_timespec")
 
 local function now_s()
@@ -43,7 +46,7 @@ tally = {
 answers = {} -- "409 sold_out" -> count
 
 local next_buyer, last_buyer
-local unanswered_max, parked_max
+local connections, unanswered_max
 local request_head, request_tail
 local verify_request
 local orders, progress
@@ -72,9 +75,8 @@ function init(args)
   next_buyer = math.floor(buyers * id / thread_count)
   last_buyer = math.floor(buyers * (id + 1) / thread_count) - 1
   tally.share = last_buyer - next_buyer + 1
-  local connections = tonumber(args[5]) / thread_count
+  connections = tonumber(args[5]) / thread_count
   unanswered_max = connections * (1 + LOST_PER_CONNECTION)
-  parked_max = connections * 1000 -- the parked ones are closed for idleness now and then
 
   -- The buyer's number has a fixed width, so all but that number is written once.
   local before = string.format('{"sku":"%s","buyer_id":"%s-b', sku, sku)
@@ -92,10 +94,12 @@ function init(args)
   report(now_s())
 end
 
-local function give_up()
-  tally.gave_up = 1
+local function park()
+  tally.parked = tally.parked + 1
   report(now_s())
-  wrk.thread:stop()
+  if tally.parked > 2 * connections then -- parked again and again: nobody is there, and wrk would spin
+    ffi.C.usleep(RECONNECT_PAUSE_US)
+  end
   return ""
 end
 
@@ -104,13 +108,11 @@ function request()
     to_be_verified = false
     return verify_request
   end
-  if tally.issued - tally.answered >= unanswered_max or tally.parked >= parked_max then
-    return give_up()
+  if tally.issued - tally.answered >= unanswered_max then
+    tally.gave_up = 1
   end
-  if next_buyer > last_buyer then
-    tally.parked = tally.parked + 1
-    report(now_s())
-    return ""
+  if tally.gave_up == 1 or next_buyer > last_buyer then
+    return park()
   end
   if tally.issued == 0 then
     tally.first_at = now_s()

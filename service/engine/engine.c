@@ -313,6 +313,7 @@ static void add_keys(redis_args_t *args, const loop_item_t *item, bool buyers)
     gate_add_key(args, GATE_KEY_UNSETTLED, item->slot, sku, 0);
     gate_add_key(args, GATE_KEY_KEYS, item->slot, sku, 0);
     redis_args_add(args, sku);
+    redis_args_add_u64(args, 0);
 }
 
 static void on_tell_timer(loop_timer_t *timer)

@@ -335,6 +335,7 @@ static void submit_write(purchase_t *p, order_state_t state, problem_t why,
     p->write.loop = p->engine->loop;
     p->write.done = write_done;
     p->write.has_first = false;
+    p->write.nameless = false;
     p->write.order = p->order;
     p->write.order.state = state;
     p->write.order.reject_code = why;

@@ -61,29 +61,36 @@ static str_t next_field(str_t *rest)
     return field;
 }
 
-static uint64_t number_field(str_t *rest)
+/* Digits only, at most `max`; anything else spoils the record. */
+static uint64_t number_field(str_t *rest, uint64_t max, bool *ok)
 {
-    char text[24] = "";
     str_t field = next_field(rest);
-    if (field.n < sizeof(text))
-        memcpy(text, field.p, field.n);
-    return strtoull(text, NULL, 10);
+    uint64_t number = 0;
+    *ok = *ok && field.n != 0 && field.n <= 20;
+    for (size_t i = 0; *ok && i < field.n; ++i) {
+        unsigned digit = (unsigned char)field.p[i] - (unsigned)'0';
+        *ok = digit <= 9 && number <= (max - digit) / 10;
+        number = number * 10 + digit;
+    }
+    return *ok ? number : 0;
 }
 
 bool gate_record_parse(str_t text, gate_record_t *out)
 {
     str_t rest = text;
-    out->epoch = number_field(&rest);
+    bool ok = true;
+    out->epoch = number_field(&rest, UINT64_MAX, &ok);
     out->sku = next_field(&rest);
-    out->bucket = (uint16_t)number_field(&rest);
+    out->bucket = (uint16_t)number_field(&rest, UINT16_MAX, &ok);
     out->buyer = next_field(&rest);
-    out->quantity = (uint32_t)number_field(&rest);
+    out->quantity = (uint32_t)number_field(&rest, UINT32_MAX, &ok);
     out->key = next_field(&rest);
-    out->deadline_ms = number_field(&rest);
+    out->deadline_ms = number_field(&rest, UINT64_MAX, &ok);
     out->owner = next_field(&rest);
-    out->digest = number_field(&rest);
-    return out->sku.n != 0 && out->sku.n <= SKU_BYTES_MAX && out->buyer.n <= BUYER_BYTES_MAX &&
-           out->quantity != 0;
+    out->digest = number_field(&rest, UINT64_MAX, &ok);
+    return ok && rest.n == 0 && out->quantity != 0 && out->sku.n != 0 &&
+           out->sku.n <= SKU_BYTES_MAX && out->buyer.n != 0 && out->buyer.n <= BUYER_BYTES_MAX &&
+           out->key.n <= KEY_BYTES_MAX;
 }
 
 int64_t gate_reply_i64(const redisReply *reply, size_t element)

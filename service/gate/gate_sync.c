@@ -162,8 +162,12 @@ gate_call_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_
     redis_args_add(&gate->args, sku);
     redis_args_add_u64(&gate->args, 0);
     gate_call_t result = call(gate, &reply);
-    if (result != GATE_CALL_OK)
+    if (result == GATE_CALL_OK && !gate_reply_is_array(reply, 11))
+        result = GATE_CALL_REFUSED;
+    if (result != GATE_CALL_OK) {
+        freeReplyObject(reply);
         return result;
+    }
     *out = (gate_state_t){.answer = (gate_item_t)gate_reply_i64(reply, 0),
                           .epoch = (uint64_t)gate_reply_i64(reply, 1),
                           .closed = gate_reply_i64(reply, 2) != 0,
@@ -362,6 +366,7 @@ gate_call_t gate_sync_settle(gate_sync_t *gate, uint16_t slot, str_t sku, const 
     add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
     add_key(gate, GATE_KEY_KEYS, slot, sku);
     redis_args_add(&gate->args, sku);
+    redis_args_add_u64(&gate->args, 0);
     add_ids(gate, ids, count);
     gate_call_t result = call(gate, &reply);
     freeReplyObject(reply);
@@ -378,6 +383,7 @@ gate_call_t gate_sync_unreserve(gate_sync_t *gate, uint16_t slot, str_t sku, con
     add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
     add_key(gate, GATE_KEY_KEYS, slot, sku);
     redis_args_add(&gate->args, sku);
+    redis_args_add_u64(&gate->args, 0);
     add_ids(gate, ids, count);
     gate_call_t result = call(gate, &reply);
     freeReplyObject(reply);

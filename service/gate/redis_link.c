@@ -111,7 +111,7 @@ static void on_retry(loop_timer_t *timer)
 
 static void went_down(redis_link_t *link, const char *why)
 {
-    if (link->state == LINK_UP || link->attempts == 0)
+    if (!link->freeing && (link->state == LINK_UP || link->attempts == 0))
         LOG_WARN("redis connection is down, will retry", LOG_STR("why", why),
                  LOG_INT("loop", link->loop->index));
     if (link->state == LINK_UP)

@@ -55,7 +55,7 @@ static bool inspect(audit_t *audit, const item_t *row, gate_state_t *out)
 {
     if (gate_sync_inspect(audit->gate, row->slot, item_sku(row), out) == GATE_CALL_OK)
         return true;
-    audit_cannot_look(audit, AUDIT_B, "Redis does not answer");
+    audit_cannot_look(audit, AUDIT_B, "the gate cannot be read: Redis is away, or refuses");
     return false;
 }
 
@@ -126,7 +126,7 @@ static look_t look_closely(audit_t *audit, suspect_t *suspect)
         return LOOK_BLIND;
     if (gate_sync_unsettled_ids(audit->gate, row->slot, item_sku(row), &ids, &count) !=
         GATE_CALL_OK) {
-        audit_cannot_look(audit, AUDIT_B, "Redis does not answer");
+        audit_cannot_look(audit, AUDIT_B, "the gate cannot be read: Redis is away, or refuses");
         return LOOK_BLIND;
     }
     bool seen = read_store(audit, suspect, ids, count) && inspect(audit, row, &after);

@@ -123,18 +123,19 @@ static db_result_t look_at_a(audit_t *audit)
 static void query_past_limit(sql_t *sql, uint64_t smallest_limit)
 {
     sql_reset(sql);
-    sql_add(sql,
-            "SELECT b.sku, b.buyer_id, b.units, b.per_buyer_limit, SUM(o.epoch >= b.epoch AND "
-            "CAST(CONV(HEX(LEFT(o.order_id, 6)), 16, 10) AS UNSIGNED) >= b.epoch) AS present "
-            "FROM (SELECT g.sku, g.buyer_id, g.units, i.per_buyer_limit, i.epoch "
-            "FROM (SELECT sku, buyer_id, SUM(quantity) AS units "
-            "FROM orders FORCE INDEX FOR GROUP BY (orders_idempotency) WHERE state IN " LIVE
-            " GROUP BY sku, buyer_id HAVING units > %u) g "
-            "JOIN inventory i ON i.sku = g.sku AND i.bucket = 0 "
-            "WHERE i.per_buyer_limit > 0 AND g.units > i.per_buyer_limit) b "
-            "JOIN orders o ON o.sku = b.sku AND o.buyer_id = b.buyer_id AND o.state IN " LIVE
-            " GROUP BY b.sku, b.buyer_id, b.units, b.per_buyer_limit",
-            smallest_limit);
+    sql_add(
+        sql,
+        "SELECT b.sku, b.buyer_id, b.units, b.per_buyer_limit, SUM(o.epoch >= b.limit_epoch AND "
+        "CAST(CONV(HEX(LEFT(o.order_id, 6)), 16, 10) AS UNSIGNED) >= b.limit_epoch) AS present "
+        "FROM (SELECT g.sku, g.buyer_id, g.units, i.per_buyer_limit, i.limit_epoch "
+        "FROM (SELECT sku, buyer_id, SUM(quantity) AS units "
+        "FROM orders FORCE INDEX FOR GROUP BY (orders_idempotency) WHERE state IN " LIVE
+        " GROUP BY sku, buyer_id HAVING units > %u) g "
+        "JOIN inventory i ON i.sku = g.sku AND i.bucket = 0 "
+        "WHERE i.per_buyer_limit > 0 AND g.units > i.per_buyer_limit) b "
+        "JOIN orders o ON o.sku = b.sku AND o.buyer_id = b.buyer_id AND o.state IN " LIVE
+        " GROUP BY b.sku, b.buyer_id, b.units, b.per_buyer_limit",
+        smallest_limit);
 }
 
 static void note_past_limit(audit_t *audit)

@@ -58,8 +58,15 @@ static void raise_epoch_statement(sql_t *sql, const rebuild_t *rebuild, uint64_t
             "rebuild_token = %u, rebuild_until = NOW(3) + INTERVAL %u MICROSECOND, "
             "updated_at = NOW(3)",
             gate_epoch, rebuild->token, (uint64_t)REBUILD_LEASE_MS * 1000);
-    if (rebuild->terms != NULL)
+    if (rebuild->terms != NULL) {
+        /* Assignments run from left to right: `epoch` is the new one, the limit still the old. */
+        uint64_t limit = rebuild->terms->per_buyer_limit;
+        sql_add(sql,
+                ", limit_epoch = IF(%u <> 0 AND (per_buyer_limit = 0 OR %u < per_buyer_limit), "
+                "epoch, limit_epoch)",
+                limit, limit);
         add_terms(sql, rebuild->terms);
+    }
     sql_add(sql, " WHERE sku = %s AND bucket = 0 AND epoch = %u", item_sku(item), item->epoch);
     if (rebuild->terms != NULL)
         sql_add(sql, " AND allocated_total - released_total + %d <= %d", rebuild->unsettled_max,
@@ -352,6 +359,8 @@ sync_result_t item_rebuild(worker_t *worker, str_t sku, item_t *out)
 
 /* --- change of terms --- */
 
+/* How long a change is tried: under a SQL strategy it competes with every buyer for the row. */
+#define CHANGE_PATIENCE_MS 15000
 /* How long the gate admits nobody while `total` is being lowered, at the most. */
 #define FREEZE_MS 1000
 /* How long to wait, frozen, for what is on its way to MySQL to arrive. */
@@ -509,7 +518,7 @@ static change_result_t try_change(worker_t *worker, str_t sku, const item_change
 
 change_result_t item_change(worker_t *worker, str_t sku, const item_change_t *change, item_t *out)
 {
-    uint64_t deadline = clock_mono_ms() + SYNC_PATIENCE_MS;
+    uint64_t deadline = clock_mono_ms() + CHANGE_PATIENCE_MS;
     change_result_t result = CHANGE_AWAY;
     bool again = true;
     for (unsigned tries = 0; again && clock_mono_ms() < deadline; ++tries) {

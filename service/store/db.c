@@ -72,6 +72,16 @@ void db_free(db_t *db)
     free(db);
 }
 
+void db_library_begin(void)
+{
+    mysql_library_init(0, NULL, NULL);
+}
+
+void db_library_end(void)
+{
+    mysql_library_end();
+}
+
 void db_thread_end(void)
 {
     mysql_thread_end();

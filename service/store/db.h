@@ -22,7 +22,7 @@
 
 typedef enum {
     DB_OK = 0,
-    DB_CONFLICT,  /* deadlock, lock wait, snapshot too old: rolled back, run the whole again */
+    DB_CONFLICT,  /* deadlock, lock wait, snapshot too old: db_rollback(), then the whole again */
     DB_DUPLICATE, /* a UNIQUE key refused it */
     DB_REFUSED,   /* the server took the statement and refused it for good: see db_error() */
     DB_LOST,      /* the connection broke: nobody knows what happened to an open COMMIT */
@@ -34,6 +34,9 @@ typedef struct db db_t;
 /* `config` and `server` outlive it. Does not connect yet. */
 db_t *db_new(const config_t *config, const config_server_t *server);
 void db_free(db_t *db);
+/* Before the first thread that uses any db_t, and after the last. */
+void db_library_begin(void);
+void db_library_end(void);
 /* Once per thread that uses any db_t, at its end. */
 void db_thread_end(void);
 

@@ -41,6 +41,7 @@ typedef struct writer_order {
 
     writer_result_t result;
     bool inserted;  /* by this writer, now; false: the row was there */
+    bool nameless; /* its row was decided before it came: sku and buyer to be filled in */
     bool has_first; /* it lost its key: `first` is the order that has it */
     order_t first;
 } writer_order_t;

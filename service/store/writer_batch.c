@@ -249,6 +249,7 @@ static void take_row(writer_order_t *order, const order_t *row)
         order_set_sku(&order->order, order_sku(&known));
         order_set_buyer(&order->order, order_buyer(&known));
         order->order.quantity = known.quantity;
+        order->nameless = true;
     }
     mark(order, WRITER_ROW, false);
 }
@@ -292,15 +293,33 @@ static db_result_t find_by_key(writer_core_t *core, writer_order_t *order, unsig
     return result;
 }
 
+/* A row that was decided without its owner gets the names that only its owner knows. */
+static db_result_t fill_in_names(writer_core_t *core, writer_order_t *order)
+{
+    const order_t *row = &order->order;
+    sql_reset(&core->sql);
+    sql_add(&core->sql,
+            "UPDATE orders SET sku = %s, buyer_id = %s, quantity = %u, epoch = %u, "
+            "updated_at = NOW(3) WHERE order_id = %o AND sku IS NULL AND state = 'rejected'",
+            order_sku(row), order_buyer(row), (uint64_t)row->quantity, order->epoch, &row->id);
+    db_result_t result = db_exec(core->db, &core->sql, NULL, 0);
+    if (result == DB_OK)
+        order->nameless = false;
+    return result;
+}
+
 /* Some row was there already. By id: that row is the outcome. By key: the order has lost. */
 static db_result_t resolve_duplicates(writer_core_t *core, writer_order_t **orders, unsigned count,
                                       unsigned *hits)
 {
     *hits = 0;
     db_result_t result = find_by_id(core, orders, count, hits);
-    for (unsigned i = 0; i < count && result == DB_OK; ++i)
+    for (unsigned i = 0; i < count && result == DB_OK; ++i) {
         if (orders[i]->arrival != UINT_MAX && orders[i]->key.p != NULL)
             result = find_by_key(core, orders[i], hits);
+        else if (orders[i]->nameless)
+            result = fill_in_names(core, orders[i]);
+    }
     return result;
 }
 

@@ -8,6 +8,8 @@ static const sql_strategy_t optimistic = {
     STRATEGY_OPTIMISTIC,
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION",
     true,
+    500,
+    10000,
 };
 
 static void run(job_t *job, worker_t *worker)

@@ -8,6 +8,8 @@ static const sql_strategy_t serializable = {
     STRATEGY_SERIALIZABLE,
     "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; START TRANSACTION",
     false,
+    2000, /* sparser than optimistic: each newcomer's read lock holds up all who want to write */
+    50000,
 };
 
 static void run(job_t *job, worker_t *worker)

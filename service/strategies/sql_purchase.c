@@ -6,10 +6,6 @@
 #include "base/random.h"
 #include "metrics/metrics.h"
 
-/* Backoff after an abort, in microseconds. */
-#define BACKOFF_BASE_US 500
-#define BACKOFF_CAP_US 8000
-
 /* How one purchase came out of its job. */
 typedef enum {
     OUTCOME_DECIDED, /* p->sql.row is in MySQL */
@@ -187,7 +183,7 @@ void sql_purchase_run(const sql_strategy_t *strategy, job_t *job, worker_t *work
             break;
         if (tries != 0) {
             METRIC_STRATEGY_ADD(retries_total, strategy->id, 1);
-            usleep(random_backoff(BACKOFF_BASE_US, BACKOFF_CAP_US, tries));
+            usleep(random_backoff(strategy->backoff_base_us, strategy->backoff_cap_us, tries));
         }
         outcome = in_transaction(p, strategy, worker, &doubt);
         if (!(outcome == OUTCOME_DECIDED && p->sql.inserted))

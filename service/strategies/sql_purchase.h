@@ -9,8 +9,9 @@
 
 typedef struct {
     strategy_id_t id;
-    const char *begin;  /* statements that open the transaction */
-    bool check_version; /* the hot row must have the version that was read */
+    const char *begin;                        /* statements that open the transaction */
+    bool check_version;                       /* the hot row must have the version that was read */
+    uint32_t backoff_base_us, backoff_cap_us; /* after an abort */
 } sql_strategy_t;
 
 /* `run` calls sql_purchase_run() with its own sql_strategy_t. */
