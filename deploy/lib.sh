@@ -17,11 +17,11 @@ RUN_PACKAGES=(
     libh2o-evloop-dev libhiredis-dev default-libmysqlclient-dev libcjson-dev libcyaml-dev
     libyaml-dev uthash-dev libxxhash-dev libssl-dev libunistring-dev zlib1g-dev
     redis-server redis-tools mariadb-server-core mariadb-client-core mariadb-client
-    curl jq util-linux procps
+    curl jq util-linux procps openssl python3 wrk
 )
-# What the tests and load tools take besides.
+# What the tests take besides.
 TEST_PACKAGES=(
-    libcmocka-dev libcurl4-openssl-dev clang-format-14 shellcheck python3 wrk nghttp2-client openssl
+    libcmocka-dev libcurl4-openssl-dev clang-format-14 shellcheck nghttp2-client
 )
 
 say() { printf '%s\n' "$*"; }

@@ -13,7 +13,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 1
+local VERSION = 2
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -454,6 +454,19 @@ local function unsettled_ids(keys, args)
   return out
 end
 
+-- KEYS unsettled; ARGV max. Orders past their commit deadline: id and record in turn.
+local function overdue(keys, args)
+  local all, out, now = redis.call('HGETALL', keys[1]), {}, now_ms()
+  for i = 1, #all, 2 do
+    if #out >= 2 * tonumber(args[1]) then break end
+    if tonumber(read_record(all[i + 1]).deadline) < now then
+      out[#out + 1] = all[i]
+      out[#out + 1] = all[i + 1]
+    end
+  end
+  return out
+end
+
 -- {version of this library, run id, now in ms}
 local function hello()
   return { VERSION, server_run_id(), now_ms() }
@@ -470,4 +483,5 @@ redis.register_function({ function_name = 'holdfast_rebuild', callback = rebuild
 redis.register_function({ function_name = 'holdfast_frozen', callback = frozen, flags = { 'no-writes', 'allow-stale' } })
 redis.register_function({ function_name = 'holdfast_inspect', callback = inspect, flags = { 'no-writes' } })
 redis.register_function({ function_name = 'holdfast_unsettled_ids', callback = unsettled_ids, flags = { 'no-writes' } })
+redis.register_function({ function_name = 'holdfast_overdue', callback = overdue, flags = { 'no-writes' } })
 redis.register_function({ function_name = 'holdfast_hello', callback = hello, flags = { 'no-writes' } })

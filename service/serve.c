@@ -11,6 +11,7 @@
 #include "engine/node.h"
 #include "http/server.h"
 #include "reconcile/keeper.h"
+#include "reconcile/reconciler.h"
 #include "store/migrate.h"
 #include "store/pool.h"
 #include "store/writer.h"
@@ -90,9 +91,27 @@ static void start_stores(node_t *node)
 {
     const config_t *config = node->config;
     for (unsigned i = 0; i < node->map.shards_count; ++i) {
+        node->shards[i].reconciler = reconciler_new(node, i);
         node->shards[i].writer = writer_start(node, i);
         node->shards[i].pool =
             pool_start(node, i, config->mysql.pool_threads, config->mysql.pool_queue_max);
+    }
+}
+
+/* The loops are there: now these may post to them. */
+static void start_background(node_t *node)
+{
+    for (unsigned i = 0; i < node->map.shards_count; ++i) {
+        node->shards[i].keeper = keeper_start(node, i);
+        reconciler_start(node->shards[i].reconciler);
+    }
+}
+
+static void stop_background(node_t *node)
+{
+    for (unsigned i = 0; i < node->map.shards_count; ++i) {
+        keeper_stop(node->shards[i].keeper);
+        reconciler_stop(node->shards[i].reconciler);
     }
 }
 
@@ -102,7 +121,7 @@ static void stop_stores(node_t *node)
     for (unsigned i = 0; i < node->map.shards_count; ++i) {
         pool_stop(node->shards[i].pool);
         writer_stop(node->shards[i].writer);
-        keeper_stop(node->shards[i].keeper);
+        reconciler_free(node->shards[i].reconciler);
     }
 }
 
@@ -136,6 +155,7 @@ static void drain(node_t *node, server_t *server)
     if (pthread_create(&clock, NULL, watch_the_clock, (void *)node->config) == 0)
         pthread_detach(clock);
     usleep(node->config->shutdown.readiness_delay_ms * 1000);
+    stop_background(node); /* it would go on giving the loops work */
     server_drain(server);
 }
 
@@ -167,8 +187,7 @@ int serve(const config_t *config)
         return 1;
     start_stores(&node);
     server_start(server);
-    for (unsigned i = 0; i < node.map.shards_count; ++i)
-        node.shards[i].keeper = keeper_start(&node, i);
+    start_background(&node);
     LOG_INFO("serving", LOG_STR("host", config->http.listen.host),
              LOG_INT("port", config->http.listen.port), LOG_INT("loops", node.loops_count),
              LOG_STR("incarnation", node.incarnation));

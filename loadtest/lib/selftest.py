@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Tests of the load tests' own reckoning: python3 loadtest/lib/selftest.py
 
 The crowd runs against a server of a few lines in here; no stack is needed.

@@ -1,6 +1,7 @@
 #include "admin/admin.h"
 
 #include <openssl/crypto.h>
+#include <strings.h>
 
 #include "admin/handlers.h"
 
@@ -25,7 +26,7 @@ static bool is_authorized(const exchange_t *exchange)
         return false;
     str_t given = {req->headers.entries[at].value.base, req->headers.entries[at].value.len};
     size_t n = sizeof(scheme) - 1;
-    return given.n == n + token.n && memcmp(given.p, scheme, n) == 0 &&
+    return given.n == n + token.n && strncasecmp(given.p, scheme, n) == 0 &&
            CRYPTO_memcmp(given.p + n, token.p, token.n) == 0;
 }
 

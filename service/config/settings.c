@@ -169,6 +169,8 @@ _Static_assert(offsetof(config_shard_t, slot_last) ==
 static const setting_t reconcile_settings[] = {
     {NUMBER(reconcile, expiry_interval_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "200",
      .help = "Pause between two looks for holds that have run out."},
+    {NUMBER(reconcile, pass_interval_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "1000",
+     .help = "Pause between two passes over orphans and over gates that may disagree with MySQL."},
     {NUMBER(reconcile, epoch_poll_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "1000",
      .help = "Pause between two looks at the epochs of the items."},
     {NUMBER(reconcile, expiry_batch_max, 1, 10000), .unit = "orders", .fallback = "256",

@@ -246,6 +246,39 @@ void engine_news(node_t *node, str_t sku, uint64_t epoch)
     }
 }
 
+/* --- orders whose owner is gone --- */
+
+typedef struct {
+    loop_message_t message;
+    engine_loop_t *engine;
+    order_id_t id;
+    gate_record_t record; /* points into bytes */
+    char bytes[SKU_BYTES_MAX + BUYER_BYTES_MAX + KEY_BYTES_MAX];
+} adoption_t;
+
+static void on_adoption(loop_message_t *message)
+{
+    adoption_t *adoption = H2O_STRUCT_FROM_MEMBER(adoption_t, message, message);
+    purchase_adopt(adoption->engine, &adoption->id, &adoption->record);
+    free(adoption);
+}
+
+void engine_adopt(node_t *node, const order_id_t *id, const gate_record_t *record)
+{
+    adoption_t *adoption = calloc(1, sizeof(*adoption));
+    if (adoption == NULL)
+        abort();
+    char *at = adoption->bytes;
+    adoption->message.run = on_adoption;
+    adoption->engine = node->loops[order_id_slot(id) % node->loops_count];
+    adoption->id = *id;
+    adoption->record = *record;
+    adoption->record.sku = str_put(&at, record->sku);
+    adoption->record.buyer = str_put(&at, record->buyer);
+    adoption->record.key = str_put(&at, record->key);
+    loop_post(adoption->engine->loop, &adoption->message);
+}
+
 /* --- telling the gate --- */
 
 static void outbox_add(outbox_t *outbox, const order_id_t *id)

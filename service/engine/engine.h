@@ -95,6 +95,9 @@ void engine_news(node_t *node, str_t sku, uint64_t epoch);
 /* The order is in MySQL: tell the gate. `rejected`: its units return. */
 void engine_tell_gate(loop_item_t *item, const order_id_t *id, bool rejected);
 
+/* From any thread: some loop of this node takes an order over whose owner is gone. */
+void engine_adopt(node_t *node, const order_id_t *id, const gate_record_t *record);
+
 /* Submits and counts. False: the pool is full. */
 bool engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
                    void (*run)(job_t *, worker_t *), void (*done)(job_t *));

@@ -14,13 +14,15 @@
 struct pool;
 struct writer;
 struct keeper;
+struct reconciler;
 struct engine_loop;
 
 typedef struct {
     struct pool *pool;
     struct writer *writer;
-    struct keeper *keeper; /* background thread: expiry, epochs */
-    remote_clock_t clock;  /* of the shard's primary */
+    struct keeper *keeper;         /* thread: expiry, epochs */
+    struct reconciler *reconciler; /* thread: orphans, drift */
+    remote_clock_t clock;          /* of the shard's primary */
 } node_shard_t;
 
 typedef struct node {

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
+#include "reconcile/reconciler.h"
 
 /* While the first order of a key is on its way to MySQL, it is looked for this often. */
 #define LOOK_INTERVAL_MS 8
@@ -157,17 +158,13 @@ static void on_retry(loop_timer_t *timer)
     route(H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer));
 }
 
-purchase_t *purchase_start(engine_loop_t *engine, const purchase_request_t *request,
-                           purchase_answer_cb answer, void *waiter)
+static purchase_t *new_purchase(engine_loop_t *engine, const purchase_request_t *request)
 {
     purchase_t *p = calloc(1, sizeof(*p));
     if (p == NULL)
         abort();
     p->engine = engine;
     p->item = engine_item(engine, request->sku);
-    p->started_us = clock_mono_us();
-    p->answer = answer;
-    p->waiter = waiter;
     order_set_sku(&p->order, request->sku);
     order_set_buyer(&p->order, request->buyer);
     p->order.quantity = request->quantity;
@@ -179,10 +176,30 @@ purchase_t *purchase_start(engine_loop_t *engine, const purchase_request_t *requ
     ++engine->purchases;
     ++p->item->purchases;
     METRIC_ADD(purchases_in_flight, 1);
-    loop_timer_start(engine->loop, &p->answer_timer,
-                     engine->node->config->orders.answer_deadline_ms, on_answer_deadline);
     loop_timer_start(engine->loop, &p->retry_timer, 0, on_retry);
     return p;
+}
+
+purchase_t *purchase_start(engine_loop_t *engine, const purchase_request_t *request,
+                           purchase_answer_cb answer, void *waiter)
+{
+    purchase_t *p = new_purchase(engine, request);
+    p->answer = answer;
+    p->waiter = waiter;
+    loop_timer_start(engine->loop, &p->answer_timer,
+                     engine->node->config->orders.answer_deadline_ms, on_answer_deadline);
+    return p;
+}
+
+void purchase_adopt(engine_loop_t *engine, const order_id_t *id, const gate_record_t *record)
+{
+    const purchase_request_t request = {record->sku, record->buyer, record->key, record->quantity};
+    purchase_t *p = new_purchase(engine, &request);
+    p->order.id = *id;
+    p->order.digest = record->digest;
+    p->commit_deadline_ms = record->deadline_ms;
+    p->must_end_in_row = p->at_gate = p->sent = true;
+    p->answered = true; /* its buyer is gone, or asks by GET */
 }
 
 void purchase_forget_waiter(purchase_t *p)
@@ -202,6 +219,8 @@ static bool prepare(purchase_t *p)
         return false;
     }
     p->has_place = true;
+    if (!order_id_is_none(&p->order.id))
+        return true; /* adopted */
     uint64_t now_ms = remote_clock_now_ms(&p->engine->node->gate_clock);
     p->order.id = order_id_issue(p->item->slot, now_ms);
     p->commit_deadline_ms = now_ms + p->engine->node->config->orders.commit_deadline_ms;
@@ -263,12 +282,21 @@ static void run_look(job_t *job, worker_t *worker)
     p->sql.outcome = (int)result;
 }
 
+static void look(purchase_t *p);
+
 static void look_done(job_t *job)
 {
     purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
     --p->engine->jobs;
+    const order_t *row = &p->sql.row;
     if (p->sql.outcome == DB_OK && p->sql.found) {
-        end_replayed(p, &p->sql.row);
+        /* The gate may know a repeat that lost the key: what counts is who won it. */
+        if (row->reject_code == PROBLEM_DUPLICATE_REQUEST && !order_id_is_none(&row->original_id)) {
+            p->first_id = row->original_id;
+            look(p);
+        } else {
+            end_replayed(p, row);
+        }
         return;
     }
     bool known_absent = p->sql.outcome == DB_OK && order_id_is_none(&p->first_id);
@@ -317,6 +345,8 @@ static void write_done(writer_order_t *write)
     bool rejected = write->result == WRITER_UNWRITABLE || write->order.state == ORDER_REJECTED;
     if (p->at_gate)
         engine_tell_gate(p->item, &write->order.id, rejected);
+    if (write->drift)
+        reconciler_mend(p->item->shard->reconciler, order_sku(&p->order));
     if (write->result == WRITER_UNWRITABLE)
         end_refused(p, PROBLEM_UNAVAILABLE);
     else if (write->has_first)
@@ -335,6 +365,7 @@ static void submit_write(purchase_t *p, order_state_t state, problem_t why,
     p->write.loop = p->engine->loop;
     p->write.done = write_done;
     p->write.has_first = false;
+    p->write.drift = false;
     p->write.nameless = false;
     p->write.order = p->order;
     p->write.order.state = state;

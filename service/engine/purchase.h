@@ -57,7 +57,6 @@ typedef struct purchase {
     loop_item_t *item;
     purchase_state_t state;
     strategy_id_t strategy;      /* that rules now */
-    uint64_t started_us;         /* monotonic */
     uint64_t commit_deadline_ms; /* by the gate's clock; an id past it is never admitted */
     unsigned tries;
 
@@ -94,6 +93,9 @@ problem_t purchase_refuse_early(engine_loop_t *engine, const purchase_request_t 
 /* `request` is copied. */
 purchase_t *purchase_start(engine_loop_t *engine, const purchase_request_t *request,
                            purchase_answer_cb answer, void *waiter);
+/* Nobody owns this unsettled order any more: it goes the way of all orders, under its own id, to
+   its end in MySQL. Copies `record`. */
+void purchase_adopt(engine_loop_t *engine, const order_id_t *id, const gate_record_t *record);
 /* The waiter is gone: no answer will be called. */
 void purchase_forget_waiter(purchase_t *purchase);
 

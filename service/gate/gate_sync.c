@@ -230,6 +230,64 @@ gate_call_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gat
     return GATE_CALL_OK;
 }
 
+gate_call_t gate_sync_overdue(gate_sync_t *gate, uint16_t slot, unsigned max,
+                              void (*each)(void *context, const order_id_t *id,
+                                           const gate_record_t *record),
+                              void *context)
+{
+    redisReply *reply;
+    begin(gate, "holdfast_overdue", 1);
+    add_key(gate, GATE_KEY_UNSETTLED, slot, STR_NONE);
+    redis_args_add_u64(&gate->args, max);
+    gate_call_t result = call(gate, &reply);
+    if (result != GATE_CALL_OK)
+        return result;
+    for (size_t i = 0; i + 1 < reply->elements; i += 2) {
+        const redisReply *id = reply->element[i], *text = reply->element[i + 1];
+        order_id_t order_id;
+        gate_record_t record;
+        if (id->len != sizeof(order_id.bytes) ||
+            !gate_record_parse((str_t){text->str, (size_t)text->len}, &record))
+            continue;
+        memcpy(order_id.bytes, id->str, sizeof(order_id.bytes));
+        each(context, &order_id, &record);
+    }
+    freeReplyObject(reply);
+    return GATE_CALL_OK;
+}
+
+static void begin_owner(gate_sync_t *gate, const char *command, str_t owner)
+{
+    char key[80];
+    int n = snprintf(key, sizeof(key), "hf:owner:%.*s", STR_ARG(owner));
+    redis_args_reset(&gate->args);
+    redis_args_add(&gate->args, str_of(command));
+    redis_args_add(&gate->args, (str_t){key, (size_t)n});
+}
+
+gate_call_t gate_sync_heartbeat(gate_sync_t *gate, str_t owner, uint32_t ms)
+{
+    redisReply *reply;
+    begin_owner(gate, "SET", owner);
+    redis_args_add(&gate->args, STR("1"));
+    redis_args_add(&gate->args, STR("PX"));
+    redis_args_add_u64(&gate->args, ms);
+    gate_call_t result = call(gate, &reply);
+    freeReplyObject(reply);
+    return result;
+}
+
+gate_call_t gate_sync_is_alive(gate_sync_t *gate, str_t owner, bool *alive)
+{
+    redisReply *reply;
+    begin_owner(gate, "EXISTS", owner);
+    gate_call_t result = call(gate, &reply);
+    if (result == GATE_CALL_OK)
+        *alive = reply->integer != 0;
+    freeReplyObject(reply);
+    return result;
+}
+
 gate_call_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigned count,
                               gate_release_t *out)
 {

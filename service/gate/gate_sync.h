@@ -56,6 +56,16 @@ gate_call_t gate_sync_unsettled_ids(gate_sync_t *gate, uint16_t slot, str_t sku,
 gate_call_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gate_record_t *record,
                                     char **text, bool *found);
 
+/* Orders of a slot that are past their commit deadline: up to `max`, each with its record. */
+gate_call_t gate_sync_overdue(gate_sync_t *gate, uint16_t slot, unsigned max,
+                              void (*each)(void *context, const order_id_t *id,
+                                           const gate_record_t *record),
+                              void *context);
+
+/* A process says that it lives, for `ms`; and is asked for by others. */
+gate_call_t gate_sync_heartbeat(gate_sync_t *gate, str_t owner, uint32_t ms);
+gate_call_t gate_sync_is_alive(gate_sync_t *gate, str_t owner, bool *alive);
+
 typedef enum { GATE_RELEASE_DONE, GATE_RELEASE_NEWER, GATE_RELEASE_LATER } gate_release_t;
 /* All of one item and epoch. */
 gate_call_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigned count,

@@ -240,7 +240,9 @@ static bool read_limit(str_t text, unsigned *out)
     if (text.p == NULL)
         return true;
     *out = 0;
-    for (size_t i = 0; i < text.n && i < 4; ++i) {
+    if (text.n > 3)
+        return false;
+    for (size_t i = 0; i < text.n; ++i) {
         if (text.p[i] < '0' || text.p[i] > '9')
             return false;
         *out = *out * 10 + (unsigned)(text.p[i] - '0');

@@ -31,6 +31,8 @@
     X(counter, orders_rejected_total, "Orders this process committed as rejected")                 \
     X(counter, orders_unwritable_total, "Orders that MySQL refused in every form")                 \
     X(counter, orders_readmitted_total, "Orders admitted anew because the epoch had moved")        \
+    X(counter, orphans_adopted_total, "Unsettled orders taken over from an owner that is gone")    \
+    X(counter, reconciler_findings_total, "Gates found to disagree with MySQL")                    \
     X(counter, orders_unknown_total, "Answers 202 because the outcome was not known in time")      \
     X(counter, orders_replayed_total, "Repeats answered with the first order")                     \
     X(counter, queue_full_total, "Purchases refused because a queue was full")                     \
@@ -81,9 +83,9 @@ typedef enum {
 #define ROUTE_TABLE(X)                                                                             \
     X(order_create)                                                                                \
     X(order_get)                                                                                   \
-    X(order_confirm) X(order_cancel) X(order_extend) X(item_get) X(buyer_orders) X(healthz)        \
-        X(readyz) X(item_put) X(item_patch) X(item_reconcile) X(strategy_put) X(status) X(audit)   \
-            X(metrics) X(other)
+    X(order_confirm)                                                                               \
+    X(order_cancel) X(order_extend) X(item_get) X(buyer_orders) X(healthz) X(readyz) X(item_put)   \
+        X(item_patch) X(item_reconcile) X(strategy_put) X(status) X(audit) X(metrics) X(other)
 typedef enum {
 #define X(name_) ROUTE_##name_,
     ROUTE_TABLE(X)

@@ -11,12 +11,6 @@
 /* Epochs are at least the shard's clock when they were made; COMMIT may come this much later. */
 #define EPOCH_OVERLAP_MS 10000
 
-typedef struct mend {
-    UT_hash_handle hh;
-    uint8_t sku_length;
-    char sku[SKU_BYTES_MAX];
-} mend_t;
-
 struct keeper {
     struct node *node;
     unsigned shard;
@@ -28,7 +22,6 @@ struct keeper {
     pthread_mutex_t mutex; /* of what follows */
     pthread_cond_t wake;
     bool stopping;
-    mend_t *mends; /* uthash by sku */
 };
 
 static void note_away(keeper_t *keeper, db_result_t result)
@@ -78,50 +71,6 @@ static void follow_epochs(keeper_t *keeper)
         keeper->epochs_read_ms = sent;
 }
 
-/* --- mending --- */
-
-void keeper_mend(keeper_t *keeper, str_t sku)
-{
-    mend_t *mend;
-    pthread_mutex_lock(&keeper->mutex);
-    HASH_FIND(hh, keeper->mends, sku.p, sku.n, mend);
-    if (mend == NULL) {
-        if ((mend = calloc(1, sizeof(*mend))) == NULL)
-            abort();
-        mend->sku_length = (uint8_t)sku.n;
-        memcpy(mend->sku, sku.p, sku.n);
-        HASH_ADD(hh, keeper->mends, sku, mend->sku_length, mend);
-        pthread_cond_signal(&keeper->wake);
-    }
-    pthread_mutex_unlock(&keeper->mutex);
-}
-
-static mend_t *take_mends(keeper_t *keeper)
-{
-    pthread_mutex_lock(&keeper->mutex);
-    mend_t *all = keeper->mends;
-    keeper->mends = NULL;
-    pthread_mutex_unlock(&keeper->mutex);
-    return all;
-}
-
-static void mend_gates(keeper_t *keeper)
-{
-    mend_t *all = take_mends(keeper), *mend, *next;
-    HASH_ITER(hh, all, mend, next)
-    {
-        item_t item;
-        str_t sku = {mend->sku, mend->sku_length};
-        sync_result_t result = item_rebuild(&keeper->worker, sku, &item);
-        HASH_DEL(all, mend);
-        if (result == SYNC_READY)
-            engine_news(keeper->node, sku, item.epoch);
-        else if (result != SYNC_UNKNOWN_ITEM)
-            keeper_mend(keeper, sku); /* Redis or MySQL is away: in the next pass */
-        free(mend);
-    }
-}
-
 /* --- the thread --- */
 
 static bool wait_for_next_pass(keeper_t *keeper)
@@ -146,7 +95,6 @@ static void *keeper_thread(void *arg)
     do {
         expire(keeper);
         follow_epochs(keeper);
-        mend_gates(keeper);
     } while (wait_for_next_pass(keeper));
     worker_dispose(&keeper->worker);
     return NULL;
@@ -171,17 +119,11 @@ keeper_t *keeper_start(struct node *node, unsigned shard)
 
 void keeper_stop(keeper_t *keeper)
 {
-    mend_t *mend, *next;
     pthread_mutex_lock(&keeper->mutex);
     keeper->stopping = true;
     pthread_cond_signal(&keeper->wake);
     pthread_mutex_unlock(&keeper->mutex);
     pthread_join(keeper->thread, NULL);
-    HASH_ITER(hh, keeper->mends, mend, next)
-    {
-        HASH_DEL(keeper->mends, mend);
-        free(mend);
-    }
     pthread_cond_destroy(&keeper->wake);
     pthread_mutex_destroy(&keeper->mutex);
     free(keeper->releases);

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "metrics/metrics.h"
-#include "reconcile/keeper.h"
+#include "reconcile/reconciler.h"
 
 #define LATER_TRIES 50
 #define LATER_PAUSE_US 20000
@@ -44,7 +44,7 @@ bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count
         }
         METRIC_ADD(releases_given_up_total, to - from);
         LOG_WARN("a release did not reach the gate; it will be rebuilt", LOG_BYTES("sku", sku));
-        keeper_mend(worker->node->shards[worker->shard].keeper, sku);
+        reconciler_mend(worker->node->shards[worker->shard].reconciler, sku);
         all = false;
     }
     return all;

@@ -41,7 +41,8 @@ typedef struct writer_order {
 
     writer_result_t result;
     bool inserted;  /* by this writer, now; false: the row was there */
-    bool nameless; /* its row was decided before it came: sku and buyer to be filled in */
+    bool nameless;  /* its row was decided before it came: sku and buyer to be filled in */
+    bool drift;     /* the gate admitted it and the row had no units: the gate is wrong */
     bool has_first; /* it lost its key: `first` is the order that has it */
     order_t first;
 } writer_order_t;

@@ -161,7 +161,8 @@ static bool check_group(group_t *group, const item_t *item, bool found)
             left -= order->order.quantity;
             continue;
         }
-        wish_rejected(order, PROBLEM_SOLD_OUT); /* the gate admitted what the row has not */
+        wish_rejected(order, PROBLEM_SOLD_OUT);
+        order->drift = true;
         METRIC_INC(gate_drift_total);
         changed = true;
     }

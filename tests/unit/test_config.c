@@ -50,6 +50,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->mysql.writer_queue_max, 8192);
     assert_int_equal(c->mysql.writer_batch_max, 256);
     assert_int_equal(c->reconcile.expiry_interval_ms, 200);
+    assert_int_equal(c->reconcile.pass_interval_ms, 1000);
     assert_int_equal(c->reconcile.epoch_poll_ms, 1000);
     assert_int_equal(c->reconcile.expiry_batch_max, 256);
     assert_int_equal(c->log.level, LOG_LEVEL_INFO);
@@ -97,7 +98,8 @@ static const char everything[] =
     "  - {name: b2, socket: /b2}\n"
     "  - {name: b3, host: 10.0.0.1, status: secondary}\n"
     "- {name: a, slots: 0-511, servers: [{name: b1, socket: /a}]}\n"
-    "reconcile: {expiry_interval_ms: 28, epoch_poll_ms: 29, expiry_batch_max: 30}\n"
+    "reconcile: {expiry_interval_ms: 28, epoch_poll_ms: 29, expiry_batch_max: 30, "
+    "pass_interval_ms: 31}\n"
     "log: {level: debug, access: true}\n";
 
 static void assert_plain_sections(const config_t *c)
@@ -124,6 +126,7 @@ static void assert_plain_sections(const config_t *c)
     assert_int_equal(c->orders.retries_max, 13);
     assert_int_equal(c->orders.quantity_max, 14);
     assert_int_equal(c->orders.sold_out_cache_ms, 15);
+    assert_int_equal(c->reconcile.pass_interval_ms, 31);
     assert_int_equal(c->reconcile.expiry_interval_ms, 28);
     assert_int_equal(c->reconcile.epoch_poll_ms, 29);
     assert_int_equal(c->reconcile.expiry_batch_max, 30);

@@ -1,0 +1,20 @@
+/*
+ * Orders whose owner is gone: admitted by the gate, past their commit deadline, and the process
+ * that was to write them gives no heartbeat any more.
+ *
+ * One is taken over when this node has seen it so for some seconds by its own clock. Taking over
+ * is never wrong, only wasted if the owner lives after all: the id decides in MySQL.
+ */
+#ifndef HOLDFAST_RECONCILE_ORPHANS_H
+#define HOLDFAST_RECONCILE_ORPHANS_H
+
+#include "store/pool.h"
+
+typedef struct orphans orphans_t;
+
+orphans_t *orphans_new(void);
+void orphans_free(orphans_t *orphans);
+/* One look over the slots of the worker's shard. Blocking. Returns how many were taken over. */
+unsigned orphans_pass(orphans_t *orphans, worker_t *worker);
+
+#endif
