@@ -1,0 +1,104 @@
+#include "redis_view.h"
+
+#include <hiredis/hiredis.h>
+
+#include "harness/rows.h"
+
+#define AGREE_MS 8000
+
+static redisContext *open_redis(const test_stack_t *stack)
+{
+    redisContext *redis = redisConnectUnix(stack->redis_socket);
+    if (redis == NULL || redis->err != 0)
+        FAIL("cannot reach %s: %s", stack->redis_socket, redis == NULL ? "" : redis->errstr);
+    return redis;
+}
+
+long long redis_run(const test_stack_t *stack, const char *format, ...)
+{
+    long long number = 0;
+    va_list arguments;
+    redisContext *redis = open_redis(stack);
+    va_start(arguments, format);
+    redisReply *reply = redisvCommand(redis, format, arguments);
+    va_end(arguments);
+    char *fault = reply == NULL                      ? test_text("%s", redis->errstr)
+                  : reply->type == REDIS_REPLY_ERROR ? test_text("%s", reply->str)
+                                                     : NULL;
+    if (fault == NULL)
+        number = reply->type == REDIS_REPLY_INTEGER  ? reply->integer
+                 : reply->type == REDIS_REPLY_STRING ? strtoll(reply->str, NULL, 10)
+                                                     : 0;
+    if (reply != NULL)
+        freeReplyObject(reply);
+    redisFree(redis);
+    EXPECT(fault == NULL, "Redis: %s: %s", format, fault);
+    return number;
+}
+
+static long long slot_of(const test_stack_t *stack, const char *sku)
+{
+    return rows_sum(stack, "SELECT slot FROM inventory WHERE sku = '%s'", sku);
+}
+
+const char *redis_key(const test_stack_t *stack, const char *which, const char *sku)
+{
+    return test_text("hf:{%lld}:%s:%s:0", slot_of(stack, sku), which, sku);
+}
+
+redis_view_t redis_view(const test_stack_t *stack, const char *sku)
+{
+    const char *key = redis_key(stack, "gate", sku);
+    redis_view_t view = {.exists = redis_run(stack, "EXISTS %s", key) == 1};
+    view.unsettled = redis_run(stack, "HLEN hf:{%lld}:unsettled", slot_of(stack, sku));
+    if (!view.exists)
+        return view;
+    struct {
+        const char *field;
+        long long *to;
+    } fields[] = {
+        {"epoch", &view.epoch},       {"capacity", &view.capacity},
+        {"reserved", &view.reserved}, {"unreserved", &view.unreserved},
+        {"settled", &view.settled},   {"released", &view.released},
+    };
+    for (size_t i = 0; i < TEST_COUNT(fields); i++)
+        *fields[i].to = redis_run(stack, "HGET %s %s", key, fields[i].field);
+    view.closed = redis_run(stack, "HGET %s closed", key) == 1;
+    view.available = view.capacity - view.reserved + view.unreserved + view.released;
+    return view;
+}
+
+static const char *disagreement(const test_stack_t *stack, const char *sku)
+{
+    long long left = rows_sum(stack,
+                              "SELECT total - allocated_total + released_total FROM inventory "
+                              "WHERE sku = '%s'",
+                              sku);
+    bool uses_gate =
+        rows_sum(stack, "SELECT strategy IN ('lua', 'watch') FROM inventory WHERE sku = '%s'",
+                 sku) == 1;
+    redis_view_t view = redis_view(stack, sku);
+    if (!uses_gate)
+        return view.exists && !view.closed ? "a SQL strategy rules, but the gate is open" : NULL;
+    if (!view.exists)
+        return "there is no gate";
+    if (view.unsettled != 0)
+        return test_text("%lld orders are unsettled", view.unsettled);
+    if (view.reserved - view.unreserved != view.settled)
+        return test_text("reserved %lld, unreserved %lld, settled %lld", view.reserved,
+                         view.unreserved, view.settled);
+    if (view.available != left)
+        return test_text("%lld units left at the gate, %lld in MySQL", view.available, left);
+    return NULL;
+}
+
+void redis_expect_agrees(const char *file, int line, const test_stack_t *stack, const char *sku)
+{
+    long long end = test_clock_ms() + AGREE_MS;
+    const char *why;
+    while ((why = disagreement(stack, sku)) != NULL) {
+        if (test_clock_ms() > end)
+            test_fail(file, line, "gate and row of %s disagree for good: %s", sku, why);
+        usleep(20000);
+    }
+}

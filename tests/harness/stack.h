@@ -1,0 +1,46 @@
+/*
+ * Stacks: the shared one that tests/run has brought up (its DIR/env is in our environment), and
+ * stacks of a test's own, for tests that kill, stop or configure something.
+ *
+ * Signals go only to processes that deploy/up of such a stack, or this harness, has started.
+ */
+#ifndef HOLDFAST_HARNESS_STACK_H
+#define HOLDFAST_HARNESS_STACK_H
+
+#include "harness/test.h"
+
+#define STACK_SHARDS_MAX 8
+
+typedef struct {
+    char *dir, *url, *admin_url, *token, *config, *redis_socket, *mysql_user;
+    char *mysql_sockets[STACK_SHARDS_MAX];
+    pid_t pid, redis_pid, mysql_pids[STACK_SHARDS_MAX];
+    unsigned shards;
+} test_stack_t;
+
+/* The one of our environment. Never ends. */
+const test_stack_t *stack_shared(void);
+
+/* Brings one up, with settings "section.key=value", or changes the settings of one that is up (its
+   service then starts again; what died is started again too). `name` is for its directory. */
+test_stack_t *stack_start(const char *name, const char *const *settings, unsigned settings_count);
+#define STACK_START(name_, ...)                                                                    \
+    stack_start(name_, (const char *const[]){__VA_ARGS__},                                         \
+                sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+void stack_again(test_stack_t *stack, const char *const *settings, unsigned settings_count);
+#define STACK_AGAIN(stack_, ...)                                                                   \
+    stack_again(stack_, (const char *const[]){__VA_ARGS__},                                        \
+                sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+/* Stops it; its logs stay. False: a sanitizer has complained in a log of the service. */
+bool stack_stop(test_stack_t *stack);
+
+/* A second service over the same servers; its configuration is the first one's, but for addresses
+   and name. Of the result only url, admin_url and pid differ. Ended by stack_second_stop(). */
+test_stack_t *stack_second_start(const test_stack_t *stack);
+void stack_second_stop(test_stack_t *second);
+
+void process_signal(pid_t pid, int signal);
+/* Ended, or a zombie that nobody has waited for. */
+bool process_is_gone(pid_t pid);
+
+#endif

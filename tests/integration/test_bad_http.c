@@ -1,0 +1,274 @@
+/*
+ * Bad HTTP: lengths, framing, headers, clients that go away. As test_bad_input.c: refused clearly,
+ * nothing lost, never a 500, never a crash.
+ */
+#include <signal.h>
+
+#include "harness/sale.h"
+
+#define STACK stack_shared()
+#define PATIENCE_MS 15000
+#define RAW(text_)                                                                                 \
+    {                                                                                              \
+        text_, sizeof(text_) - 1                                                                   \
+    }
+
+static const char *sku; /* with many units, that must stay unsold */
+
+static void expect_refused(const char *what, const web_answer_t *answer, long status,
+                           const char *code)
+{
+    const char *fault = answer->status == 0 ? "not given" : web_problem_fault(answer);
+    if (answer->status != status || fault != NULL || !web_has_code(answer, code))
+        FAIL("%.300s\n  expected %ld %s\n  got %s%s%s", what, status, code, web_show(answer),
+             fault == NULL ? "" : ": ", fault == NULL ? "" : fault);
+}
+
+/* --- lengths --- */
+
+static void a_long_body_is_413(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {17000, 100000, 2000000};
+    for (size_t i = 0; i < TEST_COUNT(lengths); i++) {
+        const char *body = test_text("{\"sku\":\"%s\"}", test_repeat("s", lengths[i]));
+        const char *head = test_text("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Type: "
+                                     "application/json\r\nContent-Length: %zu\r\n\r\n",
+                                     strlen(body));
+        const char *request = test_text("%s%s", head, body);
+        web_answer_t answer = web_raw(STACK->url, request, strlen(request), PATIENCE_MS);
+        expect_refused(test_text("%zu bytes", strlen(body)), &answer, 413, "body_too_large");
+        head = test_text("PUT /v1/items/%s HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "
+                         "%s\r\nContent-Length: %zu\r\n\r\n",
+                         sku, STACK->token, strlen(body));
+        request = test_text("%s%s", head, body);
+        answer = web_raw(STACK->admin_url, request, strlen(request), PATIENCE_MS);
+        expect_refused(test_text("%zu bytes", strlen(body)), &answer, 413, "body_too_large");
+    }
+    /* Chunked: the length is not said before. */
+    const char *chunk = test_text("%x\r\n%s\r\n", 8192, test_repeat("x", 8192));
+    const char *request = test_text("POST /v1/orders HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+                                    "chunked\r\n\r\n%s0\r\n\r\n",
+                                    test_repeat(chunk, 6));
+    web_answer_t answer = web_raw(STACK->url, request, strlen(request), PATIENCE_MS);
+    expect_refused("chunks", &answer, 413, "body_too_large");
+}
+
+static void a_body_in_chunks_is_a_body(void **state)
+{
+    (void)state;
+    const char *mine = sale_item(STACK, "chunks", "\"total\":100,\"strategy\":\"lua\"");
+    const char *body = test_text("{\"sku\":\"%s\",\"buyer_id\":\"b\",\"quantity\":1}", mine);
+    size_t half = strlen(body) / 2;
+    const char *request =
+        test_text("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Type: "
+                  "application/json\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n%.*s"
+                  "\r\n%zx\r\n%s\r\n0\r\n\r\n",
+                  half, (int)half, body, strlen(body) - half, body + half);
+    web_answer_t answer = web_raw(STACK->url, request, strlen(request), PATIENCE_MS);
+    EXPECT(answer.status == 201, "%s", web_show(&answer));
+}
+
+/* --- broken HTTP --- */
+
+/* Where there is no request to answer, the connection may be closed without a word, or with what
+   h2o's parser says by itself, which no filter sees. Any other answer is a refusal in our words. */
+static void expect_raw_refusal(const char *base, const char *what, const void *bytes, size_t n)
+{
+    web_answer_t answer = web_raw(base, bytes, n, PATIENCE_MS);
+    EXPECT(!answer.refused, "%s: no connection: the service is gone", what);
+    bool by_parser = answer.status == 400 && strcmp(answer.body, "Bad Request") == 0;
+    if (answer.status == 0 || by_parser)
+        return;
+    EXPECT(answer.status >= 400 && answer.status < 500, "%s: %s", what, web_show(&answer));
+    EXPECT(web_problem_fault(&answer) == NULL, "%s: a refusal %s: %s", what,
+           web_problem_fault(&answer), web_show(&answer));
+}
+
+static void broken_http_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t length;
+    } requests[] = {
+        RAW("\r\n\r\n\r\n\r\nX"),
+        RAW("GET\r\n\r\n"),
+        RAW("GET /\r\n\r\n"),
+        RAW("GET / HTTP/9.9\r\n\r\n"),
+        RAW("GET / HTTP/1.1\r\nHost h\r\n\r\n"),
+        RAW("GET / HTTP/1.1\r\n: x\r\n\r\n"),
+        RAW("GET /\0 HTTP/1.1\r\nHost: h\r\n\r\n"),
+        RAW("GET /v1/orders/\xff HTTP/1.1\r\nHost: h\r\n\r\n"),
+        RAW("GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n"),
+        RAW("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 no TLS here \r\n\r\n"),
+        RAW("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n{}"),
+        RAW("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n{}"),
+        RAW("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: 1e1\r\n\r\n{}"),
+        RAW("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: "
+            "99999999999999999999999\r\n\r\n{}"),
+        RAW("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: "
+            "18446744073709551617\r\n\r\n{}"),
+        RAW("POST /v1/orders HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n{}"),
+        RAW("POST /v1/orders HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+            "chunked\r\n\r\nzz\r\n{}\r\n0\r\n"
+            "\r\n"),
+        RAW("POST /v1/orders HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "ffffffffffffffffff\r\n{}\r\n0\r\n\r\n"),
+    };
+    const char *const bases[] = {STACK->url, STACK->admin_url};
+    for (size_t b = 0; b < TEST_COUNT(bases); b++)
+        for (size_t i = 0; i < TEST_COUNT(requests); i++)
+            expect_raw_refusal(bases[b], test_text("number %zu: %s", i, requests[i].bytes),
+                               requests[i].bytes, requests[i].length);
+}
+
+static void too_many_headers_are_refused(void **state)
+{
+    (void)state;
+    const char *const bases[] = {STACK->url, STACK->admin_url};
+    for (size_t b = 0; b < TEST_COUNT(bases); b++) {
+        const char *many = test_text("GET /healthz HTTP/1.1\r\nHost: h\r\n%s\r\n",
+                                     test_repeat("X-Header: value\r\n", 2000));
+        expect_raw_refusal(bases[b], "2,000 headers", many, strlen(many));
+        const char *big = test_text("GET /healthz HTTP/1.1\r\nHost: h\r\nX-Big: %s\r\n\r\n",
+                                    test_repeat("x", 1000000));
+        expect_raw_refusal(bases[b], "a header of a megabyte", big, strlen(big));
+    }
+}
+
+/* Two servers in a row must not disagree where a request ends. Of a request with both a length and
+   chunks, RFC 9112 (6.3) lets the chunks decide, as libh2o does: what follows them is a request of
+   its own. All other heads are refused, or nothing behind them is ever taken for a request. */
+static void smuggled_requests_are_not_served(void **state)
+{
+    (void)state;
+    const char *mine = sale_item(STACK, "smuggle", "\"total\":10,\"strategy\":\"lua\"");
+    const char *body = test_text("{\"sku\":\"%s\",\"buyer_id\":\"s\",\"quantity\":1}", mine);
+    const char *inner = test_text("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: "
+                                  "%zu\r\n\r\n%s",
+                                  strlen(body), body);
+    const char *const heads[] = {
+        test_text("Content-Length: %zu\r\nContent-Length: 5\r\n", strlen(inner) + 5),
+        test_text("Content-Length: %zu\r\nTransfer-Encoding : chunked\r\n", strlen(inner) + 5),
+        test_text("Content-Length: %zu\r\nTransfer-Encoding: xchunked\r\n", strlen(inner) + 5),
+        test_text("Content-Length: 5, %zu\r\n", strlen(inner) + 5),
+    };
+    for (size_t i = 0; i < TEST_COUNT(heads); i++) {
+        const char *request =
+            test_text("GET /healthz HTTP/1.1\r\nHost: h\r\n%s\r\n0\r\n\r\n%s", heads[i], inner);
+        int fd = web_connect(STACK->url);
+        EXPECT(fd >= 0, "no connection");
+        EXPECT_NUMBER(write(fd, request, strlen(request)), strlen(request));
+        web_answer_t first = web_read(fd, 1000), second = web_read(fd, 500);
+        close(fd);
+        EXPECT(strstr(first.body, "order_id") == NULL && second.status != 201,
+               "%sthe inner request was served: %s, then %s", heads[i], web_show(&first),
+               web_show(&second));
+    }
+    EXPECT_NUMBER(sale_live_orders(STACK, mine), 0);
+}
+
+/* A client that sends a byte now and then, or goes away in the middle, costs nothing. */
+static void clients_that_go_away_leave_no_trace(void **state)
+{
+    (void)state;
+    const char *mine = sale_item(STACK, "gone", "\"total\":500,\"strategy\":\"lua\"");
+    for (int i = 0; i < 40; i++) {
+        const char *body =
+            test_text("{\"sku\":\"%s\",\"buyer_id\":\"g%d\",\"quantity\":1}", mine, i);
+        const char *request = test_text("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: "
+                                        "%zu\r\n\r\n%s",
+                                        strlen(body), body);
+        int fd = web_connect(STACK->url);
+        EXPECT(fd >= 0, "no connection");
+        size_t n = i % 4 == 0 ? strlen(request) / 2 : strlen(request);
+        EXPECT_NUMBER(write(fd, request, n), n);
+        close(fd); /* without reading */
+    }
+    usleep(300000);
+    /* Whole requests were orders, whoever was there to hear of it; halves were none. */
+    WAIT_UNTIL(sale_live_orders(STACK, mine) == sale_allocated(STACK, mine), 5000);
+    EXPECT(sale_live_orders(STACK, mine) <= 30, "%lld orders of 30 whole requests",
+           sale_live_orders(STACK, mine));
+    EXPECT_SOUND(STACK, mine, 0);
+    EXPECT_GATE_AGREES(STACK, mine);
+}
+
+static void pipelined_requests_are_answered_in_order(void **state)
+{
+    (void)state;
+    static const char three[] = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
+                                "GET /v1/orders/x HTTP/1.1\r\nHost: h\r\n\r\n"
+                                "GET /nowhere HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    int fd = web_connect(STACK->url);
+    EXPECT_NUMBER(write(fd, three, sizeof(three) - 1), sizeof(three) - 1);
+    char all[8192] = "";
+    size_t n = 0;
+    ssize_t got;
+    while ((got = read(fd, all + n, sizeof(all) - 1 - n)) > 0)
+        n += (size_t)got;
+    close(fd);
+    const char *a = strstr(all, "200 OK"), *b = strstr(all, "unknown_order"),
+               *c = strstr(all, "not_found");
+    EXPECT(a != NULL && b != NULL && c != NULL && a < b && b < c, "%s", all);
+}
+
+/* --- after all of it --- */
+
+static void no_input_has_earned_a_500(void **state)
+{
+    (void)state;
+    web_answer_t metrics = ADMIN(STACK, .path = "/metrics");
+    EXPECT_STATUS(metrics, 200);
+    for (const char *line = metrics.body; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        const char *end = strchrnul(line, '\n'), *status = strstr(line, "status=\"");
+        if (status == NULL || status > end)
+            continue;
+        status += strlen("status=\"");
+        EXPECT(*status != '5' || strncmp(status, "503", 3) == 0, "%.*s", (int)(end - line), line);
+        EXPECT(*status != '0', "a status that nobody knows: %.*s", (int)(end - line), line);
+    }
+}
+
+static void the_service_still_sells(void **state)
+{
+    (void)state;
+    EXPECT(!process_is_gone(STACK->pid), "the service is gone");
+    EXPECT_NUMBER(sale_live_orders(STACK, sku), 0);
+    EXPECT_NUMBER(sale_available(STACK, sku), 777);
+    web_answer_t order = sale_buy(STACK, sku, "at last", 777, NULL);
+    EXPECT_STATUS(order, 201);
+    EXPECT_SOUND(STACK, sku, 0);
+    EXPECT_GATE_AGREES(STACK, sku);
+}
+
+static int start(void **state)
+{
+    (void)state;
+    static char name[80];
+    snprintf(name, sizeof(name), "%s",
+             sale_item(STACK, "bad", "\"total\":777,\"strategy\":\"lua\""));
+    sku = name;
+    return 0;
+}
+
+#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_long_body_is_413),
+        TEST(a_body_in_chunks_is_a_body),
+        TEST(broken_http_is_refused),
+        TEST(too_many_headers_are_refused),
+        TEST(smuggled_requests_are_not_served),
+        TEST(clients_that_go_away_leave_no_trace),
+        TEST(pipelined_requests_are_answered_in_order),
+        TEST(no_input_has_earned_a_500),
+        TEST(the_service_still_sells),
+    };
+    signal(SIGPIPE, SIG_IGN);
+    return test_run("bad http", tests, TEST_COUNT(tests), start, NULL);
+}
