@@ -25,7 +25,7 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
         abort();
     engine->loop = loop;
     engine->node = node;
-    engine->gate = redis_link_new(loop, node->config, &node->gate_clock);
+    engine->gate = redis_link_new(loop, node->config, &node->gate_clock, &node->gates_up);
     engine->watchers = watch_pool_new(loop, node);
     loop_timer_start(loop, &engine->housekeeping, HOUSEKEEPING_MS, on_housekeeping);
     return engine;

@@ -33,6 +33,7 @@ typedef struct node {
     node_shard_t *shards;      /* map.shards_count of them */
     struct engine_loop **loops;
     unsigned loops_count;
+    atomic_uint gates_up;        /* loops whose connection to Redis is up */
     atomic_int default_strategy; /* of items created without one */
     atomic_bool draining;
 } node_t;

@@ -16,6 +16,7 @@ struct redis_link {
     loop_t *loop;
     const config_t *config;
     remote_clock_t *clock;
+    atomic_uint *up_count;
     link_state_t state;
     redisAsyncContext *redis; /* NULL while down */
     h2o_socket_t *watched;    /* a duplicate of the descriptor: h2o closes its own */
@@ -109,13 +110,22 @@ static void on_retry(loop_timer_t *timer)
     connect_now(H2O_STRUCT_FROM_MEMBER(redis_link_t, retry, timer));
 }
 
+static void count_up(redis_link_t *link, bool up)
+{
+    METRIC_ADD(redis_connections, up ? 1 : -1);
+    if (link->up_count != NULL && up)
+        atomic_fetch_add(link->up_count, 1);
+    if (link->up_count != NULL && !up)
+        atomic_fetch_sub(link->up_count, 1);
+}
+
 static void went_down(redis_link_t *link, const char *why)
 {
     if (!link->freeing && (link->state == LINK_UP || link->attempts == 0))
         LOG_WARN("redis connection is down, will retry", LOG_STR("why", why),
                  LOG_INT("loop", link->loop->index));
     if (link->state == LINK_UP)
-        METRIC_ADD(redis_connections, -1);
+        count_up(link, false);
     link->state = LINK_DOWN;
     link->redis = NULL;
     loop_timer_stop(&link->watchdog);
@@ -242,7 +252,7 @@ static void on_hello(void *context, const redisReply *reply)
     remote_clock_observe(link->clock, link->hello_ms, (uint64_t)gate_reply_i64(reply, 2));
     link->state = LINK_UP;
     link->attempts = 0;
-    METRIC_ADD(redis_connections, 1);
+    count_up(link, true);
 }
 
 static void say_hello(redis_link_t *link)
@@ -296,7 +306,8 @@ static void connect_now(redis_link_t *link)
     say_hello(link);
 }
 
-redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_t *clock)
+redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_t *clock,
+                             atomic_uint *up_count)
 {
     redis_link_t *link = calloc(1, sizeof(*link));
     if (link == NULL)
@@ -304,6 +315,7 @@ redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_
     link->loop = loop;
     link->config = config;
     link->clock = clock;
+    link->up_count = up_count;
     connect_now(link);
     return link;
 }

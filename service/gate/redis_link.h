@@ -13,6 +13,8 @@
 #ifndef HOLDFAST_GATE_REDIS_LINK_H
 #define HOLDFAST_GATE_REDIS_LINK_H
 
+#include <stdatomic.h>
+
 #include "base/clock.h"
 #include "config/config.h"
 #include "gate/gate.h"
@@ -21,8 +23,10 @@
 typedef struct redis_link redis_link_t;
 typedef void (*redis_reply_cb)(void *context, const redisReply *reply);
 
-/* Starts to connect. `clock` is fed with the time of Redis at each hello; may be shared. */
-redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_t *clock);
+/* Starts to connect. `clock` is fed with the time of Redis at each hello; `up_count`, if not NULL,
+   is one higher while this link is up. Both may be shared. */
+redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_t *clock,
+                             atomic_uint *up_count);
 /* Calls that wait end with NULL, inside this call. */
 void redis_link_free(redis_link_t *link);
 bool redis_link_is_up(const redis_link_t *link);

@@ -70,7 +70,7 @@ void handle_healthz(exchange_t *exchange, const route_match_t *match)
     reply_text(exchange, 200, "application/json", STR("{\"status\":\"ok\"}"));
 }
 
-/* --- readiness: not draining, Redis up, every shard answers --- */
+/* --- readiness: not draining, Redis up for every loop, every shard answers --- */
 
 typedef struct {
     call_t call; /* first */
@@ -119,7 +119,7 @@ void handle_readyz(exchange_t *exchange, const route_match_t *match)
     cJSON *missing = cJSON_CreateArray();
     if (atomic_load(&engine->node->draining))
         cJSON_AddItemToArray(missing, cJSON_CreateString("shutting down"));
-    if (!redis_link_is_up(engine->gate))
+    if (atomic_load(&engine->node->gates_up) < engine->node->loops_count)
         cJSON_AddItemToArray(missing, cJSON_CreateString("redis"));
     if (cJSON_GetArraySize(missing) != 0) {
         reply_readiness(exchange, missing);

@@ -14,10 +14,10 @@
 /* libh2o 2.2 has one list of timers for each duration; a delay is rounded up to one of these. */
 #define LOOP_DELAYS_MS                                                                             \
     {                                                                                              \
-        0, 1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192,    \
-            16384                                                                                  \
+        0, 1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 5120,    \
+            6144, 8192, 12288, 16384                                                               \
     }
-#define LOOP_DELAYS_COUNT 20
+#define LOOP_DELAYS_COUNT 23
 #define LOOP_DELAY_MAX_MS 16384
 
 typedef struct {

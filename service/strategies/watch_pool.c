@@ -80,7 +80,7 @@ static void serve(watch_pool_t *pool)
         return;
     if (pool->count < pool->node->config->redis.watch_connections) {
         pool->slots[pool->count++] = (slot_t){
-            redis_link_new(pool->loop, pool->node->config, &pool->node->gate_clock), false};
+            redis_link_new(pool->loop, pool->node->config, &pool->node->gate_clock, NULL), false};
     } else if (all_are_down(pool) &&
                !redis_link_is_up(pool->node->loops[pool->loop->index]->gate)) {
         while (!h2o_linklist_is_empty(&pool->waiting))
