@@ -53,7 +53,7 @@ class Gate:
 
 @dataclass
 class Findings:
-    """What is wrong, and the numbers around it. The first four are the audit of INTERFACE.md."""
+    """What is wrong, and the numbers around it. The first four are the audit of the load-test result."""
 
     oversold: int = 0       # live units beyond the total
     lost: int = 0           # answered 201 and not live in MySQL

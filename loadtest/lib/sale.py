@@ -91,7 +91,7 @@ class Outcome:
         return not self.findings.wrong() and not self.faults()
 
     def as_json(self):
-        """The load-test result of INTERFACE.md, with a little added at the end."""
+        """The load-test result, as others read it; what was added later stands at the end."""
         found, heard = self.findings, self.crowd
         return {
             "strategy": self.terms["strategy"],

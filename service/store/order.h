@@ -35,7 +35,7 @@ const char *order_state_name(order_state_t state);
 typedef struct {
     order_id_t id;
     char sku_bytes[SKU_BYTES_MAX];
-    uint8_t sku_length; /* 0: not known yet, see DESIGN "decide" */
+    uint8_t sku_length; /* 0: not known yet: decided before its owner wrote it */
     char buyer_bytes[BUYER_BYTES_MAX];
     uint8_t buyer_length;
     uint32_t quantity;

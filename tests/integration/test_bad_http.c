@@ -4,16 +4,13 @@
  */
 #include <signal.h>
 
-#include "harness/sale.h"
+#include "integration/aftermath.h"
 
-#define STACK stack_shared()
 #define PATIENCE_MS 15000
 #define RAW(text_)                                                                                 \
     {                                                                                              \
         text_, sizeof(text_) - 1                                                                   \
     }
-
-static const char *sku; /* with many units, that must stay unsold */
 
 static void expect_refused(const char *what, const web_answer_t *answer, long status,
                            const char *code)
@@ -214,46 +211,6 @@ static void pipelined_requests_are_answered_in_order(void **state)
     const char *a = strstr(all, "200 OK"), *b = strstr(all, "unknown_order"),
                *c = strstr(all, "not_found");
     EXPECT(a != NULL && b != NULL && c != NULL && a < b && b < c, "%s", all);
-}
-
-/* --- after all of it --- */
-
-static void no_input_has_earned_a_500(void **state)
-{
-    (void)state;
-    web_answer_t metrics = ADMIN(STACK, .path = "/metrics");
-    EXPECT_STATUS(metrics, 200);
-    for (const char *line = metrics.body; line != NULL; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        const char *end = strchrnul(line, '\n'), *status = strstr(line, "status=\"");
-        if (status == NULL || status > end)
-            continue;
-        status += strlen("status=\"");
-        EXPECT(*status != '5' || strncmp(status, "503", 3) == 0, "%.*s", (int)(end - line), line);
-        EXPECT(*status != '0', "a status that nobody knows: %.*s", (int)(end - line), line);
-    }
-}
-
-static void the_service_still_sells(void **state)
-{
-    (void)state;
-    EXPECT(!process_is_gone(STACK->pid), "the service is gone");
-    EXPECT_NUMBER(sale_live_orders(STACK, sku), 0);
-    EXPECT_NUMBER(sale_available(STACK, sku), 777);
-    web_answer_t order = sale_buy(STACK, sku, "at last", 777, NULL);
-    EXPECT_STATUS(order, 201);
-    EXPECT_SOUND(STACK, sku, 0);
-    EXPECT_GATE_AGREES(STACK, sku);
-}
-
-static int start(void **state)
-{
-    (void)state;
-    static char name[80];
-    snprintf(name, sizeof(name), "%s",
-             sale_item(STACK, "bad", "\"total\":777,\"strategy\":\"lua\""));
-    sku = name;
-    return 0;
 }
 
 #define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)

@@ -1,14 +1,10 @@
 /*
- * Bad input: a clear refusal in the terms of INTERFACE.md, nothing lost, never a 500, never a
+ * Bad input: a clear refusal in the terms of the README, nothing lost, never a 500, never a
  * crash. Every refusal, whoever gives it, is application/problem+json with a code.
  */
 #include <signal.h>
 
-#include "harness/sale.h"
-
-#define STACK stack_shared()
-
-static const char *sku; /* with many units, that must stay unsold */
+#include "integration/aftermath.h"
 
 static web_answer_t post(const char *body, size_t length)
 {
@@ -640,46 +636,6 @@ static void a_new_sku_is_checked_too(void **state)
     EXPECT(put.status == 200 || put.status == 201, "%s", web_show(&put));
     web_answer_t order = sale_buy(STACK, longest, test_repeat("b", 128), 1, test_repeat("k", 128));
     EXPECT_STATUS(order, 201);
-}
-
-/* --- after all of it --- */
-
-static void no_input_has_earned_a_500(void **state)
-{
-    (void)state;
-    web_answer_t metrics = ADMIN(STACK, .path = "/metrics");
-    EXPECT_STATUS(metrics, 200);
-    for (const char *line = metrics.body; line != NULL; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        const char *end = strchrnul(line, '\n'), *status = strstr(line, "status=\"");
-        if (status == NULL || status > end)
-            continue;
-        status += strlen("status=\"");
-        EXPECT(*status != '5' || strncmp(status, "503", 3) == 0, "%.*s", (int)(end - line), line);
-        EXPECT(*status != '0', "a status that nobody knows: %.*s", (int)(end - line), line);
-    }
-}
-
-static void the_service_still_sells(void **state)
-{
-    (void)state;
-    EXPECT(!process_is_gone(STACK->pid), "the service is gone");
-    EXPECT_NUMBER(sale_live_orders(STACK, sku), 0);
-    EXPECT_NUMBER(sale_available(STACK, sku), 777);
-    web_answer_t order = sale_buy(STACK, sku, "at last", 777, NULL);
-    EXPECT_STATUS(order, 201);
-    EXPECT_SOUND(STACK, sku, 0);
-    EXPECT_GATE_AGREES(STACK, sku);
-}
-
-static int start(void **state)
-{
-    (void)state;
-    static char name[80];
-    snprintf(name, sizeof(name), "%s",
-             sale_item(STACK, "bad", "\"total\":777,\"strategy\":\"lua\""));
-    sku = name;
-    return 0;
 }
 
 #define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)

@@ -1,6 +1,6 @@
 /*
  * To see it: /metrics parses as Prometheus text and counts what happened, /v1/status says what
- * INTERFACE.md promises, and health and readiness tell apart alive and able.
+ * the README promises, and health and readiness tell apart alive and able.
  */
 #include <ctype.h>
 #include <math.h>
@@ -270,7 +270,7 @@ static void status_names_the_groups_and_their_servers(void **state)
     }
 }
 
-/* INTERFACE.md names the subjects but not the members; these are the ones that are there. */
+/* The members that are there; others may join them. */
 static void status_speaks_of_all_that_is_promised(void **state)
 {
     (void)state;

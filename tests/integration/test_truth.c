@@ -1,6 +1,6 @@
 /*
- * "What is true", from DESIGN.md: what Redis loses or lies about, a MySQL that stops, orders whose
- * outcome nobody knew in time. All on a stack of its own, whose servers may be stopped.
+ * "What is promised", from the README: what Redis loses or lies about, a MySQL that stops, orders
+ * whose outcome nobody knew in time. All on a stack of its own, whose servers may be stopped.
  */
 #include <pthread.h>
 #include <signal.h>

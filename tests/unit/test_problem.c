@@ -1,4 +1,4 @@
-/* The table of refusals, as INTERFACE.md promises it. */
+/* The table of refusals, as the README promises it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
