@@ -414,36 +414,3 @@ gate_call_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
     freeReplyObject(reply);
     return GATE_CALL_OK;
 }
-
-gate_call_t gate_sync_settle(gate_sync_t *gate, uint16_t slot, str_t sku, const order_id_t *ids,
-                             size_t count)
-{
-    redisReply *reply;
-    begin(gate, "holdfast_settle", 3);
-    add_key(gate, GATE_KEY_GATE, slot, sku);
-    add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
-    add_key(gate, GATE_KEY_KEYS, slot, sku);
-    redis_args_add(&gate->args, sku);
-    redis_args_add_u64(&gate->args, 0);
-    add_ids(gate, ids, count);
-    gate_call_t result = call(gate, &reply);
-    freeReplyObject(reply);
-    return result;
-}
-
-gate_call_t gate_sync_unreserve(gate_sync_t *gate, uint16_t slot, str_t sku, const order_id_t *ids,
-                                size_t count)
-{
-    redisReply *reply;
-    begin(gate, "holdfast_unreserve", 4);
-    add_key(gate, GATE_KEY_GATE, slot, sku);
-    add_key(gate, GATE_KEY_BUYERS, slot, sku);
-    add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
-    add_key(gate, GATE_KEY_KEYS, slot, sku);
-    redis_args_add(&gate->args, sku);
-    redis_args_add_u64(&gate->args, 0);
-    add_ids(gate, ids, count);
-    gate_call_t result = call(gate, &reply);
-    freeReplyObject(reply);
-    return result;
-}

@@ -94,10 +94,4 @@ typedef enum { GATE_REBUILT, GATE_REBUILD_OLD, GATE_REBUILD_STAGING } gate_rebui
 gate_call_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
                               const gate_rebuild_t *rebuild, gate_rebuilt_t *out);
 
-/* Takes ids out of `unsettled`: committed ones, or rejected ones (their units return). */
-gate_call_t gate_sync_settle(gate_sync_t *gate, uint16_t slot, str_t sku, const order_id_t *ids,
-                             size_t count);
-gate_call_t gate_sync_unreserve(gate_sync_t *gate, uint16_t slot, str_t sku, const order_id_t *ids,
-                                size_t count);
-
 #endif

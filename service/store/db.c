@@ -92,11 +92,6 @@ const char *db_error(const db_t *db)
     return db->last_error;
 }
 
-unsigned db_errno(const db_t *db)
-{
-    return db->last_errno;
-}
-
 static db_result_t classify(unsigned error)
 {
     switch (error) {

@@ -46,7 +46,6 @@ db_result_t db_connect(db_t *db);
 void db_disconnect(db_t *db);
 /* Of the last failure, for people; never NULL. */
 const char *db_error(const db_t *db);
-unsigned db_errno(const db_t *db);
 
 /*
  * Runs the statements of `sql` (separated by ';'); fills affected[i] of the i-th for up to

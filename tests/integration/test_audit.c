@@ -375,6 +375,31 @@ static void test_a_under_traffic(void **state)
 
 /* --- B --- */
 
+/* As a loop tells it: the order is in MySQL, committed or rejected. */
+static void tell_gate(const char *function, const order_id_t *id)
+{
+    bool rejected = strcmp(function, "holdfast_unreserve") == 0;
+    str_t sku = str_of(sale.sku);
+    redis_args_t args = {0};
+    redisContext *redis = redisConnectUnix(getenv("HOLDFAST_REDIS_SOCKET"));
+    assert_true(redis != NULL && redis->err == 0);
+    gate_call(&args, function, rejected ? 4 : 3);
+    gate_add_key(&args, GATE_KEY_GATE, sale.slot, sku, 0);
+    if (rejected)
+        gate_add_key(&args, GATE_KEY_BUYERS, sale.slot, sku, 0);
+    gate_add_key(&args, GATE_KEY_UNSETTLED, sale.slot, sku, 0);
+    gate_add_key(&args, GATE_KEY_KEYS, sale.slot, sku, 0);
+    redis_args_add(&args, sku);
+    redis_args_add_u64(&args, 0);
+    redis_args_add(&args, (str_t){(const char *)id->bytes, sizeof(id->bytes)});
+    redis_args_finish(&args);
+    redisReply *reply = redisCommandArgv(redis, args.count, args.argv, args.lengths);
+    assert_true(reply != NULL && reply->type == REDIS_REPLY_INTEGER);
+    freeReplyObject(reply);
+    redis_args_free(&args);
+    redisFree(redis);
+}
+
 static void test_b_unsettled(void **state)
 {
     (void)state;
@@ -384,13 +409,13 @@ static void test_b_unsettled(void **state)
     insert_order(id, "cy", 2, "confirmed", NULL);
     change("UPDATE inventory SET allocated_total = allocated_total + 2 WHERE sku = %s");
     audit_finds("");
-    gate_sync_settle(sale.gate, sale.slot, str_of(sale.sku), &id, 1);
+    tell_gate("holdfast_settle", &id);
     EXPECT_NUMBER(total(audit_finds(""), "unsettled"), 0);
     /* Rejected, and its units not given back yet. */
     id = reserve("dan", 1);
     insert_order(id, "dan", 1, "rejected", NULL);
     audit_finds("");
-    gate_sync_unreserve(sale.gate, sale.slot, str_of(sale.sku), &id, 1);
+    tell_gate("holdfast_unreserve", &id);
     audit_finds("");
 }
 
@@ -465,7 +490,7 @@ static void *live_through(void *unused)
                 "WHERE sku = %s; COMMIT",
                 &id, sku, sale.epoch, sku);
         db_exec(db, &sql, NULL, 0);
-        gate_sync_settle(gate, sale.slot, sku, &id, 1);
+        tell_gate("holdfast_settle", &id);
         sql_reset(&sql);
         sql_add(&sql,
                 "START TRANSACTION; UPDATE orders SET state = 'cancelled' WHERE "
