@@ -109,20 +109,32 @@ static void look_at(void *context, const order_id_t *id, const gate_record_t *re
     engine_adopt(node, id, record);
 }
 
+/* Slots that have items: elsewhere nothing can be unsettled. */
+static unsigned read_slots(worker_t *worker, uint16_t *slots)
+{
+    const sql_t sql = {(char *)"SELECT DISTINCT slot FROM inventory", 35, 0};
+    unsigned count = 0;
+    if (db_query(worker->db, &sql) != DB_OK)
+        return 0;
+    while (db_next(worker->db) && count < SLOT_COUNT)
+        slots[count++] = (uint16_t)db_u64(worker->db, 0);
+    return count;
+}
+
 unsigned orphans_pass(orphans_t *orphans, worker_t *worker)
 {
-    const config_shard_t *shard = &worker->node->config->shards[worker->shard];
+    uint16_t slots[SLOT_COUNT];
+    unsigned count = read_slots(worker, slots);
     ++orphans->pass;
     orphans->adopted = 0;
     orphans->worker = worker;
     orphans->owner[0] = '\0';
-    for (unsigned slot = shard->slot_first; slot <= shard->slot_last; ++slot)
-        if (gate_sync_overdue(worker->gate, (uint16_t)slot, SLOT_MAX, look_at, orphans) !=
-            GATE_CALL_OK)
+    for (unsigned i = 0; i < count; ++i)
+        if (gate_sync_overdue(worker->gate, slots[i], SLOT_MAX, look_at, orphans) != GATE_CALL_OK)
             return orphans->adopted; /* Redis is away: what was seen is kept */
     forget_unseen(orphans, orphans->pass);
     if (orphans->adopted != 0)
-        LOG_INFO("took over orders whose owner is gone", LOG_STR("shard", shard->name),
+        LOG_INFO("took over orders whose owner is gone", LOG_INT("shard", worker->shard),
                  LOG_INT("orders", orphans->adopted));
     return orphans->adopted;
 }
