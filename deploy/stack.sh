@@ -170,7 +170,7 @@ yaml_scalar() {
 
 config_yaml() {
     local line key section="" i first last shards=${ASKED[shards]} name
-    printf '# Written by deploy/up; see: holdfast check --help\n'
+    printf '# Written by deploy/up; see: holdfast settings\n'
     while IFS= read -r line; do
         key=${line%%=*}
         if [[ ${key%%.*} != "$section" ]]; then

@@ -13,7 +13,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 2
+local VERSION = 3
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -83,10 +83,16 @@ local GATE_FIELDS = {
   'epoch', 'run_id', 'closed', 'frozen_until', 'per_buyer_limit', 'starts_at', 'ends_at', 'capacity',
   'reserved', 'unreserved', 'settled', 'released',
 }
+-- nil where there is none, or what stands there is none: it is then rebuilt.
 local function read_gate(key)
-  local v = redis.call('HMGET', key, unpack(GATE_FIELDS))
-  if not v[1] then
+  local v = redis.pcall('HMGET', key, unpack(GATE_FIELDS))
+  if v.err or not v[1] then
     return nil
+  end
+  for i = 4, #GATE_FIELDS do
+    if not tonumber(v[i]) then
+      return nil
+    end
   end
   return {
     epoch = v[1], run_id = v[2], closed = v[3] == '1', frozen_until = tonumber(v[4]), limit = tonumber(v[5]),
@@ -99,9 +105,20 @@ local function available(gate)
   return gate.capacity - gate.reserved + gate.unreserved + gate.released
 end
 
+-- Is each of these keys a hash, or not there?
+local function are_hashes(keys, from)
+  for i = from, #keys do
+    local kind = redis.call('TYPE', keys[i]).ok
+    if kind ~= 'hash' and kind ~= 'none' then
+      return false
+    end
+  end
+  return true
+end
+
 -- The checks on the item that come before any on an order, in this order.
-local function item_answer(gate, epoch, now)
-  if not gate then return ITEM_MISSING end
+local function item_answer(gate, epoch, now, keys)
+  if not gate or not are_hashes(keys, 2) then return ITEM_MISSING end
   if gate.run_id ~= server_run_id() then return ITEM_FOREIGN end
   if gate.epoch ~= epoch then return ITEM_STALE end
   if gate.closed then return ITEM_CLOSED end
@@ -185,7 +202,7 @@ local function reserve(keys, args)
     return redis.error_reply(wrong)
   end
   local gate, now = read_gate(gate_key), now_ms()
-  local item = item_answer(gate, epoch, now)
+  local item = item_answer(gate, epoch, now, keys)
   if item ~= ITEM_OK then
     return { item, gate and gate.epoch or '0', 0 }
   end
@@ -397,6 +414,11 @@ local function rebuild(keys, args)
   if not staging_is_whole(keys[5], count, sum) then
     return { 'staging', gate and gate.epoch or '0', 0 }
   end
+  for i = 3, 4 do
+    if not are_hashes({ keys[i] }, 1) then
+      redis.call('DEL', keys[i])
+    end
+  end
   local dropped = {}
   for i = 11, #args do
     dropped[args[i]] = true
@@ -419,11 +441,12 @@ end
 
 -- KEYS gate unsettled; ARGV sku bucket. The counters, and what `unsettled` really holds of the
 -- present epoch: {answer as in reserve with the gate's own epoch, epoch, closed, capacity, reserved,
--- unreserved, settled, released, held units, held orders of any epoch, now in ms}.
+-- unreserved, settled, released, held units, held orders of any epoch, now in ms, per-buyer limit,
+-- starts_at, ends_at, frozen_until}.
 local function inspect(keys, args)
   local gate, now = read_gate(keys[1]), now_ms()
-  if not gate then
-    return { ITEM_MISSING, '0', 0, 0, 0, 0, 0, 0, 0, 0, now }
+  if not gate or not are_hashes(keys, 2) then
+    return { ITEM_MISSING, '0', 0, 0, 0, 0, 0, 0, 0, 0, now, 0, 0, 0, 0 }
   end
   local all, units, orders = redis.call('HVALS', keys[2]), 0, 0
   for _, text in ipairs(all) do
@@ -438,12 +461,15 @@ local function inspect(keys, args)
   local answer = gate.run_id == server_run_id() and ITEM_OK or ITEM_FOREIGN
   return {
     answer, gate.epoch, gate.closed and 1 or 0, gate.capacity, gate.reserved, gate.unreserved, gate.settled,
-    gate.released, units, orders, now,
+    gate.released, units, orders, now, gate.limit, gate.starts_at, gate.ends_at, gate.frozen_until,
   }
 end
 
 -- KEYS unsettled; ARGV sku bucket. The ids of the item's unsettled orders.
 local function unsettled_ids(keys, args)
+  if not are_hashes(keys, 1) then
+    return {}
+  end
   local all, out = redis.call('HGETALL', keys[1]), {}
   for i = 1, #all, 2 do
     local record = read_record(all[i + 1])
@@ -456,6 +482,9 @@ end
 
 -- KEYS unsettled; ARGV max. Orders past their commit deadline: id and record in turn.
 local function overdue(keys, args)
+  if not are_hashes(keys, 1) then
+    return {}
+  end
   local all, out, now = redis.call('HGETALL', keys[1]), {}, now_ms()
   for i = 1, #all, 2 do
     if #out >= 2 * tonumber(args[1]) then break end

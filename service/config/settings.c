@@ -35,7 +35,7 @@ static const setting_t http_settings[] = {
     {NUMBER(http, threads, 0, 1024), .unit = "threads", .fallback = "0",
      .help = "Event loops that serve requests; 0 starts one for each core."},
     {NUMBER(http, connections_max, 1, 1000000), .unit = "connections", .fallback = "10000",
-     .help = "Connections that the process keeps open at a time; further ones wait."},
+     .help = "Connections that the process keeps open at a time; further ones are closed at once."},
     {NUMBER(http, body_bytes_max, 256, 16777216), .unit = "bytes", .fallback = "16384",
      .help = "A request with a longer body is answered 413."},
     {NUMBER(http, idle_timeout_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "10000",

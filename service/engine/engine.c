@@ -205,8 +205,10 @@ void engine_item_doubt(loop_item_t *item)
         item->state = ITEM_UNKNOWN;
 }
 
-void engine_item_sold_out(loop_item_t *item)
+void engine_item_sold_out(loop_item_t *item, unsigned units_back)
 {
+    if (item->units_back != units_back)
+        return;
     item->sold_out_until_ms =
         clock_mono_ms() + item->engine->node->config->orders.sold_out_cache_ms;
 }
@@ -224,8 +226,10 @@ static void on_news(loop_message_t *message)
     news_t *news = H2O_STRUCT_FROM_MEMBER(news_t, message, message);
     loop_item_t *item;
     HASH_FIND(hh, news->engine->items, news->sku, news->sku_length, item);
-    if (item != NULL)
+    if (item != NULL) {
         item->sold_out_until_ms = 0;
+        ++item->units_back;
+    }
     if (item != NULL && (item->state != ITEM_READY || item->item.epoch < news->epoch))
         engine_item_doubt(item);
     free(news);

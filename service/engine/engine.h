@@ -43,6 +43,7 @@ typedef struct loop_item {
     bool stale;                 /* news came while SYNCING: sync once more */
     item_t item;                /* when READY */
     uint64_t sold_out_until_ms; /* monotonic: refuse keyless requests until then */
+    unsigned units_back;        /* counts the times that units came back */
     uint64_t used_ms;           /* monotonic, for forgetting idle items */
     unsigned purchases;         /* that point here */
 
@@ -86,8 +87,9 @@ loop_item_t *engine_item(engine_loop_t *engine, str_t sku);
 void engine_item_park(loop_item_t *item, struct purchase *purchase);
 /* What is known about the item may be old. */
 void engine_item_doubt(loop_item_t *item);
-/* No unit is left: for some tens of milliseconds keyless requests are refused without asking. */
-void engine_item_sold_out(loop_item_t *item);
+/* No unit is left: for some tens of milliseconds keyless requests are refused without asking. Not
+   if units came back since the look that found none, which began when item->units_back was so. */
+void engine_item_sold_out(loop_item_t *item, unsigned units_back);
 /* From any thread: the item's row changed, or units came back. Loops that know an older epoch look
    again, and none refuses by itself any more. */
 void engine_news(node_t *node, str_t sku, uint64_t epoch);

@@ -242,6 +242,7 @@ static void route(purchase_t *p)
     if (!prepare(p))
         return;
     p->epoch = item->item.epoch;
+    p->units_back = item->units_back;
     p->state = PURCHASE_ADMITTING;
     strategy_of(p->strategy)->start(p);
 }

@@ -68,6 +68,7 @@ typedef struct purchase {
 
     order_t order;        /* what was asked, with its id; other threads may read it */
     uint64_t epoch;       /* of the item when it was routed */
+    unsigned units_back;  /* likewise */
     writer_order_t write; /* the writer's while COMMITTING */
     char key_bytes[KEY_BYTES_MAX];
     uint8_t key_length;

@@ -162,7 +162,7 @@ gate_call_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_
     redis_args_add(&gate->args, sku);
     redis_args_add_u64(&gate->args, 0);
     gate_call_t result = call(gate, &reply);
-    if (result == GATE_CALL_OK && !gate_reply_is_array(reply, 11))
+    if (result == GATE_CALL_OK && !gate_reply_is_array(reply, 15))
         result = GATE_CALL_REFUSED;
     if (result != GATE_CALL_OK) {
         freeReplyObject(reply);
@@ -178,7 +178,11 @@ gate_call_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_
                           .released = gate_reply_i64(reply, 7),
                           .held_units = gate_reply_i64(reply, 8),
                           .held_orders = gate_reply_i64(reply, 9),
-                          .now_ms = (uint64_t)gate_reply_i64(reply, 10)};
+                          .now_ms = (uint64_t)gate_reply_i64(reply, 10),
+                          .per_buyer_limit = (uint64_t)gate_reply_i64(reply, 11),
+                          .starts_at_ms = (uint64_t)gate_reply_i64(reply, 12),
+                          .ends_at_ms = (uint64_t)gate_reply_i64(reply, 13),
+                          .frozen_until_ms = (uint64_t)gate_reply_i64(reply, 14)};
     freeReplyObject(reply);
     return GATE_CALL_OK;
 }

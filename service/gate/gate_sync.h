@@ -32,6 +32,7 @@ typedef struct {
     int64_t held_units;  /* really in `unsettled` under this epoch */
     int64_t held_orders; /* of any epoch */
     uint64_t now_ms;     /* the clock of Redis */
+    uint64_t per_buyer_limit, starts_at_ms, ends_at_ms, frozen_until_ms;
 } gate_state_t;
 
 static inline int64_t gate_available(const gate_state_t *state)

@@ -120,6 +120,7 @@ static void configure(listener_t *listener, void (*dispatch)(exchange_t *))
     h2o_config_init(h2o);
     h2o->server_name = h2o_iovec_init(H2O_STRLIT("holdfast"));
     h2o->max_request_entity_size = config->http.body_bytes_max;
+    h2o->handshake_timeout = config->http.idle_timeout_ms;
     h2o->http1.req_timeout = config->http.idle_timeout_ms;
     h2o->http1.upgrade_to_http2 = config->http.http2;
     h2o->http2.idle_timeout = config->http.idle_timeout_ms;

@@ -2,9 +2,9 @@
 
 const char *finding_name(finding_t finding)
 {
-    static const char *const names[] = {"agree",     "not_built", "counters_differ",
-                                        "undersold", "oversold",  "released_too_much",
-                                        "leaked"};
+    static const char *const names[] = {
+        "agree",     "not_built", "terms_differ",      "counters_differ",
+        "undersold", "oversold",  "released_too_much", "leaked"};
     return names[finding];
 }
 
@@ -12,6 +12,16 @@ static bool built(const gate_state_t *gate, const item_t *row)
 {
     return gate->answer == GATE_ITEM_OK && gate->epoch == row->epoch &&
            gate->closed == !strategy_uses_gate(row->terms.strategy);
+}
+
+/* No freeze that this program asks for lasts longer than this. */
+#define FREEZE_MAX_MS 5000
+
+static bool same_terms(const gate_state_t *gate, const item_terms_t *terms)
+{
+    return gate->per_buyer_limit == terms->per_buyer_limit &&
+           gate->starts_at_ms == terms->starts_at_ms && gate->ends_at_ms == terms->ends_at_ms &&
+           gate->frozen_until_ms <= gate->now_ms + FREEZE_MAX_MS;
 }
 
 /* Nothing happened between the two looks at the gate. */
@@ -30,6 +40,8 @@ finding_t compare_gate(const gate_state_t *before, const item_t *row, const gate
         return FINDING_NOT_BUILT;
     if (after->closed) /* under a SQL strategy nothing but the epoch is compared */
         return FINDING_AGREE;
+    if (!same_terms(after, &row->terms))
+        return FINDING_TERMS;
     if (gate_unsettled(before) != before->held_units || gate_unsettled(after) != after->held_units)
         return FINDING_COUNTERS;
     if (before->settled > committed)

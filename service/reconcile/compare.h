@@ -14,6 +14,7 @@
 typedef enum {
     FINDING_AGREE,
     FINDING_NOT_BUILT, /* no gate, another run id, another epoch, or open against closed */
+    FINDING_TERMS,     /* limit or window are not the row's, or it is frozen for too long */
     FINDING_COUNTERS,  /* counters and `unsettled` differ */
     FINDING_UNDERSOLD, /* settled more than MySQL has */
     FINDING_OVERSOLD,  /* MySQL has more than was reserved */

@@ -2,6 +2,13 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/random.h"
+
+/* A move competes for the item's row with all who buy it, under SERIALIZABLE for longest. */
+#define MOVE_PATIENCE_MS 4000
 
 static const char *const state_names[] = {"reserved",  "held",    "confirmed",
                                           "cancelled", "expired", "rejected"};
@@ -199,9 +206,12 @@ order_move_result_t order_move(db_t *db, sql_t *sql, order_move_t move, const or
                                db_result_t *db_result)
 {
     order_move_result_t outcome = ORDER_MOVE_FAILED;
+    uint64_t deadline = clock_mono_ms() + MOVE_PATIENCE_MS;
     *db_result = DB_CONFLICT;
-    for (int attempt = 0; attempt < 5 && *db_result == DB_CONFLICT; ++attempt) {
+    for (unsigned tries = 0; *db_result == DB_CONFLICT && clock_mono_ms() < deadline; ++tries) {
         *released = false;
+        if (tries != 0)
+            usleep(random_backoff(1000, 20000, tries));
         outcome = move_in_transaction(db, sql, move, id, out, release, released, db_result);
         if (outcome == ORDER_MOVE_FAILED) {
             db_rollback(db);

@@ -12,6 +12,7 @@
 typedef struct {
     loop_item_t *item;
     uint64_t sent_us;
+    unsigned units_back; /* of the item when it was sent */
     unsigned count;
     purchase_t *purchases[];
 } batch_t;
@@ -86,7 +87,7 @@ static void answer_all(batch_t *batch, const redisReply *reply)
         return;
     }
     if (gate_reply_i64(reply, 2) <= 0)
-        engine_item_sold_out(batch->item);
+        engine_item_sold_out(batch->item, batch->units_back);
     for (unsigned i = 0; i < batch->count; ++i)
         answer_one(batch->purchases[i], reply->element[3 + i]);
 }
@@ -126,7 +127,7 @@ static batch_t *take_batch(loop_item_t *item)
     batch_t *batch = malloc(sizeof(*batch) + max * sizeof(batch->purchases[0]));
     if (batch == NULL)
         abort();
-    *batch = (batch_t){.item = item, .sent_us = clock_mono_us()};
+    *batch = (batch_t){.item = item, .sent_us = clock_mono_us(), .units_back = item->units_back};
     while (batch->count < max && !h2o_linklist_is_empty(&item->joining)) {
         purchase_t *purchase = H2O_STRUCT_FROM_MEMBER(purchase_t, link, item->joining.next);
         if (!fits(batch, purchase))

@@ -209,7 +209,7 @@ static void done(job_t *job)
         break;
     case OUTCOME_REFUSED:
         if (p->sql.problem == PROBLEM_SOLD_OUT && p->sql.none_left)
-            engine_item_sold_out(p->item);
+            engine_item_sold_out(p->item, p->units_back);
         purchase_refused(p, p->sql.problem, false);
         break;
     case OUTCOME_STALE:

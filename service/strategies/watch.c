@@ -29,6 +29,7 @@ typedef struct {
     unsigned replies_due; /* of the pipeline in flight */
     bool lost;
     bool seen;
+    unsigned units_back; /* of the item when the look began */
     loop_timer_t timer;
 
     /* what the look found */
@@ -41,7 +42,7 @@ typedef struct {
         order_id_t first;
     } look;
     bool executed; /* EXEC answered with an array */
-    bool refused;  /* EXEC answered with an error */
+    bool refused;  /* answered with an error */
 } attempt_t;
 
 static void lease(attempt_t *a);
@@ -229,7 +230,7 @@ static void decide(attempt_t *a)
         purchase_refused(finish_unwatched(a), PROBLEM_BUYER_LIMIT_EXCEEDED, seen);
     } else if ((int64_t)p->order.quantity > left) {
         if (left <= 0)
-            engine_item_sold_out(p->item);
+            engine_item_sold_out(p->item, a->units_back);
         purchase_refused(finish_unwatched(a), PROBLEM_SOLD_OUT, seen);
     } else {
         execute(a);
@@ -288,14 +289,18 @@ static void read_reply(attempt_t *a, unsigned index, const redisReply *reply)
 static void on_look_reply(void *context, const redisReply *reply)
 {
     attempt_t *a = context;
-    if (reply == NULL || reply->type == REDIS_REPLY_ERROR)
+    if (reply == NULL)
         a->lost = true;
+    else if (reply->type == REDIS_REPLY_ERROR)
+        a->refused = true; /* what stands there is no gate */
     else
         read_reply(a, LOOK_REPLIES - a->replies_due, reply);
     if (--a->replies_due != 0)
         return;
     if (a->lost) /* only reads were asked: known not to be admitted by this attempt */
         purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
+    else if (a->refused)
+        purchase_stale(finish_unwatched(a));
     else
         decide(a);
 }
@@ -308,7 +313,8 @@ static void look(attempt_t *a)
                                          "per_buyer_limit", "starts_at",  "ends_at", "capacity",
                                          "reserved",        "unreserved", "settled", "released"};
     memset(&a->look, 0, sizeof(a->look));
-    a->lost = false;
+    a->units_back = p->item->units_back;
+    a->lost = a->refused = false;
     a->replies_due = 0;
     begin(args, "WATCH", p->item, GATE_KEY_GATE);
     gate_add_key(args, GATE_KEY_BUYERS, p->item->slot, loop_item_sku(p->item), 0);

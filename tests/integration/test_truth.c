@@ -141,6 +141,35 @@ static void a_gate_that_hides_units_is_mended_by_reconcile(void **state)
     EXPECT_STATUS(order, 201);
 }
 
+/* What stands under the gate's keys is not what the service put there: the item sells again. */
+static void a_spoiled_gate_is_built_again(void **state)
+{
+    const char *strategy = *state;
+    static const struct {
+        const char *command, *key; /* %s: the key */
+    } spoils[] = {
+        {"HSET %s capacity abc", "gate"},
+        {"HSET %s frozen_until 99999999999999", "gate"},
+        {"HSET %s ends_at 5", "gate"},
+        {"HSET %s per_buyer_limit 0", "gate"},
+        {"HSET %s epoch 99999999999999", "gate"},
+        {"SET %s x", "gate"},
+        {"SET %s x", "buyers"},
+        {"DEL %s", "gate"},
+    };
+    const char *sku = sale_item(stack, "spoil",
+                                "\"total\":20,\"per_buyer_limit\":1,\"strategy\":\"%s\"", strategy);
+    web_answer_t order = sale_buy(stack, sku, "first", 1, NULL);
+    EXPECT_STATUS(order, 201);
+    for (size_t i = 0; i < TEST_COUNT(spoils); i++) {
+        redis_run(stack, spoils[i].command, redis_key(stack, spoils[i].key, sku));
+        WAIT_UNTIL(sale_buy(stack, sku, test_text("b%zu", i), 1, NULL).status == 201, 10000);
+    }
+    WAIT_UNTIL(sale_buy(stack, sku, "first", 1, NULL).status == 409, 10000);
+    EXPECT_SOUND(stack, sku, 1);
+    EXPECT_GATE_AGREES(stack, sku);
+}
+
 /* --- the row --- */
 
 static void the_row_itself_refuses_to_be_oversold(void **state)
@@ -503,6 +532,8 @@ int main(void)
         UNDER("lua", a_lying_gate_oversells_nothing),
         UNDER("watch", a_lying_gate_oversells_nothing),
         TEST(a_gate_that_hides_units_is_mended_by_reconcile),
+        UNDER("lua", a_spoiled_gate_is_built_again),
+        UNDER("watch", a_spoiled_gate_is_built_again),
         TEST(the_row_itself_refuses_to_be_oversold),
         UNDER("lua", a_row_changed_behind_its_back_is_obeyed),
         UNDER("watch", a_row_changed_behind_its_back_is_obeyed),

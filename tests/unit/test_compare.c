@@ -65,6 +65,26 @@ static void test_a_gate_that_is_not_of_this_row(void **state)
     assert_int_equal(compare_at_rest(a_gate(), row), FINDING_NOT_BUILT);
 }
 
+static void test_terms_that_are_not_the_rows(void **state)
+{
+    (void)state;
+    gate_state_t gate = a_gate();
+    gate.per_buyer_limit = 1;
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_TERMS);
+    gate = a_gate();
+    gate.ends_at_ms = 5;
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_TERMS);
+    gate = a_gate();
+    gate.starts_at_ms = 5;
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_TERMS);
+    gate = a_gate();
+    gate.now_ms = 1000000;
+    gate.frozen_until_ms = gate.now_ms + 1000; /* as a lowered total does */
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_AGREE);
+    gate.frozen_until_ms = gate.now_ms + 3600000;
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_TERMS);
+}
+
 static void test_closed_gates_are_not_compared(void **state)
 {
     (void)state;
@@ -129,6 +149,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_agreement),
         cmocka_unit_test(test_a_gate_that_is_not_of_this_row),
+        cmocka_unit_test(test_terms_that_are_not_the_rows),
         cmocka_unit_test(test_closed_gates_are_not_compared),
         cmocka_unit_test(test_each_broken_rule),
         cmocka_unit_test(test_units_that_leaked_show_only_in_quiet),
