@@ -14,25 +14,49 @@ static redisContext *open_redis(const test_stack_t *stack)
     return redis;
 }
 
-long long redis_run(const test_stack_t *stack, const char *format, ...)
+static long long number_of(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_INTEGER  ? reply->integer
+           : reply->type == REDIS_REPLY_STRING ? strtoll(reply->str, NULL, 10)
+                                               : 0;
+}
+
+/* `at` NULL: the answer itself. */
+static long long run(const test_stack_t *stack, const size_t *at, const char *format,
+                     va_list arguments)
 {
     long long number = 0;
-    va_list arguments;
     redisContext *redis = open_redis(stack);
-    va_start(arguments, format);
     redisReply *reply = redisvCommand(redis, format, arguments);
-    va_end(arguments);
     char *fault = reply == NULL                      ? test_text("%s", redis->errstr)
                   : reply->type == REDIS_REPLY_ERROR ? test_text("%s", reply->str)
-                                                     : NULL;
+                  : at != NULL && *at >= reply->elements
+                      ? test_text("an answer of only %zu elements", reply->elements)
+                      : NULL;
     if (fault == NULL)
-        number = reply->type == REDIS_REPLY_INTEGER  ? reply->integer
-                 : reply->type == REDIS_REPLY_STRING ? strtoll(reply->str, NULL, 10)
-                                                     : 0;
+        number = number_of(at == NULL ? reply : reply->element[*at]);
     if (reply != NULL)
         freeReplyObject(reply);
     redisFree(redis);
     EXPECT(fault == NULL, "Redis: %s: %s", format, fault);
+    return number;
+}
+
+long long redis_run(const test_stack_t *stack, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    long long number = run(stack, NULL, format, arguments);
+    va_end(arguments);
+    return number;
+}
+
+long long redis_run_at(const test_stack_t *stack, size_t at, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    long long number = run(stack, &at, format, arguments);
+    va_end(arguments);
     return number;
 }
 

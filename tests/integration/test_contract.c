@@ -575,6 +575,25 @@ static void the_limit_holds_when_one_buyer_comes_all_at_once(void **state)
     EXPECT_GATE_AGREES(STACK, sku);
 }
 
+/* Each of many buyers three times at once: as many chances for two to be let in side by side. */
+static web_request_t thrice(void *context, unsigned i)
+{
+    return sale_request(STACK, context, test_text("b%u", i / 3), 1, NULL);
+}
+
+static void the_limit_holds_when_every_buyer_comes_three_times_at_once(void **state)
+{
+    const char *sku = new_item(state, "\"total\":1000,\"per_buyer_limit\":1");
+    web_crowd(&(web_crowd_t){.connections = 24,
+                             .count = 360,
+                             .request = thrice,
+                             .answered = ignore,
+                             .context = (void *)sku});
+    EXPECT_SOUND(STACK, sku, 1);
+    EXPECT_NUMBER(sale_live_units(STACK, sku), 120);
+    EXPECT_GATE_AGREES(STACK, sku);
+}
+
 /* --- the orders of a buyer --- */
 
 static void a_buyer_sees_the_orders_newest_first(void **state)
@@ -630,6 +649,7 @@ static const struct {
     CASE(a_quantity_above_the_limit_is_refused_as_such),
     CASE(a_cancelled_order_gives_the_limit_back),
     CASE(the_limit_holds_when_one_buyer_comes_all_at_once),
+    CASE(the_limit_holds_when_every_buyer_comes_three_times_at_once),
     CASE(the_sale_has_a_window),
     CASE(a_sale_opens_by_itself),
     CASE(an_unknown_item_is_404),

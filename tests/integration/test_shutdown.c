@@ -117,6 +117,42 @@ static void sigterm_in_the_middle_of_a_crowd_loses_nothing(void **state)
     EXPECT_GATE_AGREES(stack, sku);
 }
 
+typedef struct {
+    const char *sku;
+    web_answer_t answer;
+    pthread_t thread;
+} buyer_t;
+
+static void *buy(void *context)
+{
+    buyer_t *buyer = context;
+    buyer->answer = sale_buy(stack, buyer->sku, "patient", 3, NULL);
+    return NULL;
+}
+
+/* It waits at a frozen gate, neither with the writer nor with the pool: only its loop knows of it,
+   and its connection is silent for longer than an idle one may be. */
+static void a_purchase_that_waits_at_the_gate_is_answered_before_the_end(void **state)
+{
+    const char *strategy = *state;
+    STACK_AGAIN(stack, "orders.answer_deadline_ms=8000", "orders.commit_deadline_ms=9000");
+    const char *sku = sale_item(stack, "drain", "\"total\":9,\"strategy\":\"%s\"", strategy);
+    buyer_t buyer = {.sku = sku};
+    redis_run(stack, "HSET %s frozen_until %lld", redis_key(stack, "gate", sku),
+              sale_now_ms() + 4000);
+    EXPECT_NUMBER(pthread_create(&buyer.thread, NULL, buy, &buyer), 0);
+    usleep(300000);
+    long long sent_ms = test_clock_ms();
+    process_signal(stack->pid, SIGTERM);
+    pthread_join(buyer.thread, NULL);
+    expect_ended(sent_ms, DEADLINE_MS + EXIT_SLACK_MS);
+    EXPECT_STATUS(buyer.answer, 201);
+    EXPECT(buyer.answer.seconds > 3.0, "it did not wait: %.3f s", buyer.answer.seconds);
+    EXPECT_NUMBER(sale_live_units(stack, sku), 3);
+    EXPECT_GATE_AGREES(stack, sku); /* with nobody there to mend it */
+    STACK_AGAIN(stack, "orders.answer_deadline_ms=", "orders.commit_deadline_ms=");
+}
+
 static void idle_connections_do_not_hold_up_the_end(void **state)
 {
     (void)state;
@@ -293,6 +329,8 @@ int main(void)
         UNDER("lua", sigterm_in_the_middle_of_a_crowd_loses_nothing),
         UNDER("watch", sigterm_in_the_middle_of_a_crowd_loses_nothing),
         UNDER("optimistic", sigterm_in_the_middle_of_a_crowd_loses_nothing),
+        UNDER("lua", a_purchase_that_waits_at_the_gate_is_answered_before_the_end),
+        UNDER("watch", a_purchase_that_waits_at_the_gate_is_answered_before_the_end),
         TEST(idle_connections_do_not_hold_up_the_end),
         TEST(half_a_request_does_not_hold_up_the_end),
         TEST(a_second_sigterm_does_no_harm),

@@ -170,6 +170,58 @@ static void a_spoiled_gate_is_built_again(void **state)
     EXPECT_GATE_AGREES(stack, sku);
 }
 
+/* Nothing asks about it and nobody buys: the pass finds it. */
+static void a_gate_that_drifts_is_found_by_the_reconciler(void **state)
+{
+    const char *strategy = *state;
+    const char *sku = sale_item(stack, "drift", "\"total\":20,\"strategy\":\"%s\"", strategy);
+    web_answer_t order = sale_buy(stack, sku, "a", 2, NULL);
+    EXPECT_STATUS(order, 201);
+    EXPECT_GATE_AGREES(stack, sku);
+    redis_run(stack, "HINCRBY %s reserved 5", redis_key(stack, "gate", sku));
+    EXPECT_GATE_AGREES(stack, sku);
+    /* Counters and records agree with each other, but units are missing. */
+    redis_run(stack, "HINCRBY %s capacity -5", redis_key(stack, "gate", sku));
+    EXPECT_GATE_AGREES(stack, sku);
+    order = sale_buy(stack, sku, "b", 18, NULL);
+    EXPECT_STATUS(order, 201);
+}
+
+/* The writer that was refused by the row has it mended at once, long before the next pass. */
+static void a_gate_that_the_row_contradicts_is_mended_without_a_pass(void **state)
+{
+    (void)state;
+    STACK_AGAIN(stack, "reconcile.pass_interval_ms=3600000");
+    const char *sku = sale_item(stack, "mend", "\"total\":10,\"strategy\":\"lua\"");
+    web_answer_t order = sale_buy(stack, sku, "a", 10, NULL);
+    EXPECT_STATUS(order, 201);
+    redis_run(stack, "HINCRBY %s capacity 100", redis_key(stack, "gate", sku));
+    WAIT_UNTIL(({
+                   order = sale_buy(stack, sku, "b", 1, "k"); /* past what loops remember */
+                   EXPECT_PROBLEM(order, 409, "sold_out");
+                   rows_sum(stack,
+                            "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'rejected'",
+                            sku) != 0;
+               }),
+               5000);
+    EXPECT_GATE_AGREES(stack, sku);
+    STACK_AGAIN(stack, "reconcile.pass_interval_ms=");
+}
+
+static void a_frozen_gate_keeps_buyers_waiting(void **state)
+{
+    const char *strategy = *state;
+    const char *sku = sale_item(stack, "frozen", "\"total\":9,\"strategy\":\"%s\"", strategy);
+    web_answer_t order = sale_buy(stack, sku, "a", 1, NULL);
+    EXPECT_STATUS(order, 201);
+    redis_run(stack, "HSET %s frozen_until %lld", redis_key(stack, "gate", sku),
+              sale_now_ms() + 1500);
+    order = sale_buy(stack, sku, "b", 1, NULL);
+    EXPECT_STATUS(order, 201);
+    EXPECT(order.seconds > 1.0, "through a frozen gate after %.3f s", order.seconds);
+    EXPECT_GATE_AGREES(stack, sku);
+}
+
 /* --- the row --- */
 
 static void the_row_itself_refuses_to_be_oversold(void **state)
@@ -284,6 +336,29 @@ static void the_other_shard_sells_on(void **state)
     process_signal(mysql, SIGCONT);
     EXPECT(tally.created == 50 && tally.sold_out == 10, "%s", sale_show(&tally));
     EXPECT(ready.status == 503 || ready.status == 200, "%s", web_show(&ready));
+}
+
+/* Between its deadline and the pass that expires it, which is made not to come. */
+static void a_hold_past_its_deadline_can_only_be_given_back(void **state)
+{
+    (void)state;
+    STACK_AGAIN(stack, "reconcile.expiry_interval_ms=3600000");
+    const char *sku = sale_item(stack, "hold", "\"total\":5,\"hold_seconds\":1");
+    web_answer_t order = sale_buy(stack, sku, "a", 2, NULL);
+    EXPECT_STATUS(order, 201);
+    while (sale_now_ms() < sale_parse_time(web_string(&order, "expires_at")) + 100)
+        usleep(20000);
+    web_answer_t extend = sale_move(stack, sale_id(&order), "extend");
+    EXPECT_PROBLEM(extend, 409, "wrong_state");
+    web_answer_t confirm = sale_move(stack, sale_id(&order), "confirm");
+    EXPECT_PROBLEM(confirm, 409, "wrong_state");
+    EXPECT_NUMBER(sale_live_units(stack, sku), 2); /* nothing has expired it meanwhile */
+    web_answer_t cancel = sale_move(stack, sale_id(&order), "cancel");
+    EXPECT_STATUS(cancel, 200);
+    EXPECT_NUMBER(sale_available(stack, sku), 5);
+    STACK_AGAIN(stack, "reconcile.expiry_interval_ms=");
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
 }
 
 /* --- ids --- */
@@ -423,6 +498,106 @@ static void what_is_accepted_while_mysql_is_stopped_ends_after(void **state)
     EXPECT_GATE_AGREES(stack, sku);
 }
 
+/* While the first is on its way, a repeat hears of it, and takes no units. */
+static void a_repeat_of_what_mysql_does_not_have_yet_is_that_order(void **state)
+{
+    const char *strategy = *state;
+    const char *sku = sale_item(
+        stack, "repeat", "\"total\":60,\"acknowledge\":\"accepted\",\"strategy\":\"%s\"", strategy);
+    sale_tally_t warm =
+        sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 40, .connections = 40});
+    EXPECT(warm.pending == 40, "%s", sale_show(&warm));
+    EXPECT_GATE_AGREES(stack, sku);
+    pid_t mysql = mysql_of(sku);
+    process_signal(mysql, SIGSTOP);
+    web_answer_t first = sale_buy(stack, sku, "alice", 2, "k");
+    web_answer_t repeat = sale_buy(stack, sku, "alice", 2, "k");
+    process_signal(mysql, SIGCONT);
+    EXPECT_STATUS(first, 202);
+    EXPECT_STATUS(repeat, 202);
+    EXPECT(strcmp(sale_id(&repeat), sale_id(&first)) == 0, "two orders of a key: %s and %s",
+           sale_id(&first), sale_id(&repeat));
+    EXPECT(strcmp(repeat.replayed, "true") == 0, "%s", web_show(&repeat));
+    WAIT_UNTIL(sale_live_units(stack, sku) == 42, 15000);
+    EXPECT_GATE_AGREES(stack, sku);
+}
+
+/* --- a total that is lowered while the row is busy --- */
+
+typedef struct {
+    const char *sku, *set; /* of the row that is locked: what changes at the end */
+    int total, seconds;
+    unsigned error;
+    web_answer_t answer;
+    pthread_t thread;
+} slow_t;
+
+static void *lock_the_row(void *context)
+{
+    slow_t *slow = context;
+    slow->error = rows_change(stack, "UPDATE inventory SET %s WHERE sku = '%s' AND SLEEP(%d) = 0",
+                              slow->set, slow->sku, slow->seconds);
+    return NULL;
+}
+
+static void *lower_the_total(void *context)
+{
+    slow_t *slow = context;
+    slow->answer = sale_patch(stack, slow->sku, "\"total\":%d", slow->total);
+    return NULL;
+}
+
+/* The change of total waits for the row for longer than the gate stays frozen, and the gate admits
+   in between: the change must look again, or what was promised would be more than there is. */
+static void a_total_is_not_lowered_under_what_came_after_the_freeze(void **state)
+{
+    (void)state;
+    STACK_AGAIN(stack, "mysql.lock_wait_timeout_s=20");
+    const char *sku = sale_item(stack, "thawed",
+                                "\"total\":60,\"acknowledge\":\"accepted\",\"strategy\":\"lua\"");
+    sale_tally_t warm =
+        sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 40, .connections = 40});
+    EXPECT(warm.pending == 40, "%s", sale_show(&warm));
+    EXPECT_GATE_AGREES(stack, sku);
+    slow_t lock = {.sku = sku, .set = "updated_at = NOW(3)", .seconds = 2};
+    slow_t change = {.sku = sku, .total = 45};
+    EXPECT_NUMBER(pthread_create(&lock.thread, NULL, lock_the_row, &lock), 0);
+    usleep(200000);
+    EXPECT_NUMBER(pthread_create(&change.thread, NULL, lower_the_total, &change), 0);
+    usleep(200000);
+    web_answer_t order = sale_buy(stack, sku, "late", 10, NULL); /* waits for the freeze to end */
+    pthread_join(lock.thread, NULL);
+    pthread_join(change.thread, NULL);
+    EXPECT_NUMBER(lock.error, 0);
+    EXPECT_STATUS(order, 202);
+    EXPECT(order.seconds > 0.3 && order.seconds < 1.7, "admitted after %.3f s", order.seconds);
+    EXPECT_PROBLEM(change.answer, 409, "wrong_state");
+    WAIT_UNTIL(sale_live_units(stack, sku) == 50, 10000);
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
+    STACK_AGAIN(stack, "mysql.lock_wait_timeout_s=");
+}
+
+/* Somebody buys between the look at the row and its change: the change looks again. */
+static void a_total_is_not_lowered_under_what_is_sold_meanwhile(void **state)
+{
+    const char *strategy = *state;
+    const char *sku = sale_item(stack, "race", "\"total\":10,\"strategy\":\"%s\"", strategy);
+    web_answer_t order = sale_buy(stack, sku, "a", 5, NULL);
+    EXPECT_STATUS(order, 201);
+    slow_t buyer = {.sku = sku, .set = "allocated_total = allocated_total + 4", .seconds = 1};
+    EXPECT_NUMBER(pthread_create(&buyer.thread, NULL, lock_the_row, &buyer), 0);
+    usleep(200000);
+    web_answer_t change = sale_patch(stack, sku, "\"total\":7");
+    pthread_join(buyer.thread, NULL);
+    EXPECT_NUMBER(buyer.error, 0);
+    EXPECT_PROBLEM(change, 409, "wrong_state");
+    unsigned error = rows_change(
+        stack, "UPDATE inventory SET allocated_total = allocated_total - 4 WHERE sku = '%s'", sku);
+    EXPECT_NUMBER(error, 0);
+    EXPECT_SOUND(stack, sku, 0);
+}
+
 /* --- two processes --- */
 
 static void two_processes_sell_and_expire_at_once(void **state)
@@ -451,6 +626,35 @@ static void two_processes_sell_and_expire_at_once(void **state)
            "%lld units were ever allocated: %s", ever, sale_show(&tally));
     EXPECT_NUMBER(rows_sum(stack, "SELECT released_total FROM inventory WHERE sku = '%s'", sku),
                   ever);
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
+}
+
+/* Both come to expire the same orders while the item's row is locked, so that neither can finish
+   first: each unit comes back once. */
+static void two_processes_expire_an_order_once(void **state)
+{
+    (void)state;
+    test_stack_t *second = stack_second_start(stack);
+    const char *sku = sale_item(stack, "once", "\"total\":20,\"hold_seconds\":1");
+    web_answer_t kept =
+        sale_buy(stack, sku, "kept", 10, NULL); /* else the row itself would object */
+    EXPECT_STATUS(kept, 201);
+    kept = sale_move(stack, sale_id(&kept), "confirm");
+    EXPECT_STATUS(kept, 200);
+    for (int i = 0; i < 3; i++) {
+        web_answer_t order = sale_buy(stack, sku, test_text("b%d", i), 2, NULL);
+        EXPECT_STATUS(order, 201);
+    }
+    long long begun = test_clock_ms();
+    unsigned error = rows_change(
+        stack, "UPDATE inventory SET updated_at = NOW(3) WHERE sku = '%s' AND SLEEP(1.6) = 0", sku);
+    EXPECT_NUMBER(error, 0);
+    EXPECT(test_clock_ms() - begun >= 1500, "the row was not locked");
+    WAIT_UNTIL(sale_live_orders(stack, sku) == 1, 5000);
+    usleep(300000); /* the other one's turn */
+    stack_second_stop(second);
+    EXPECT_NUMBER(rows_sum(stack, "SELECT released_total FROM inventory WHERE sku = '%s'", sku), 6);
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
 }
@@ -534,6 +738,11 @@ int main(void)
         TEST(a_gate_that_hides_units_is_mended_by_reconcile),
         UNDER("lua", a_spoiled_gate_is_built_again),
         UNDER("watch", a_spoiled_gate_is_built_again),
+        UNDER("lua", a_gate_that_drifts_is_found_by_the_reconciler),
+        UNDER("watch", a_gate_that_drifts_is_found_by_the_reconciler),
+        TEST(a_gate_that_the_row_contradicts_is_mended_without_a_pass),
+        UNDER("lua", a_frozen_gate_keeps_buyers_waiting),
+        UNDER("watch", a_frozen_gate_keeps_buyers_waiting),
         TEST(the_row_itself_refuses_to_be_oversold),
         UNDER("lua", a_row_changed_behind_its_back_is_obeyed),
         UNDER("watch", a_row_changed_behind_its_back_is_obeyed),
@@ -544,6 +753,7 @@ int main(void)
         UNDER("optimistic", orders_sent_to_a_stopped_mysql_end_by_themselves),
         UNDER("serializable", orders_sent_to_a_stopped_mysql_end_by_themselves),
         TEST(the_other_shard_sells_on),
+        TEST(a_hold_past_its_deadline_can_only_be_given_back),
         TEST(an_issued_id_that_is_nowhere_becomes_rejected),
         TEST(an_id_that_may_still_be_admitted_is_not_decided),
         TEST(a_forged_id_is_404_and_writes_nothing),
@@ -551,8 +761,14 @@ int main(void)
         UNDER("watch", accepted_is_202_and_then_confirmed),
         TEST(a_crowd_that_is_accepted_is_not_oversold),
         TEST(what_is_accepted_while_mysql_is_stopped_ends_after),
+        UNDER("lua", a_repeat_of_what_mysql_does_not_have_yet_is_that_order),
+        UNDER("watch", a_repeat_of_what_mysql_does_not_have_yet_is_that_order),
+        TEST(a_total_is_not_lowered_under_what_came_after_the_freeze),
+        UNDER("optimistic", a_total_is_not_lowered_under_what_is_sold_meanwhile),
+        UNDER("serializable", a_total_is_not_lowered_under_what_is_sold_meanwhile),
         UNDER("lua", two_processes_sell_and_expire_at_once),
         UNDER("optimistic", two_processes_sell_and_expire_at_once),
+        TEST(two_processes_expire_an_order_once),
         TEST(a_change_at_one_process_is_obeyed_by_the_other),
         TEST(redis_dies_and_comes_back),
     };

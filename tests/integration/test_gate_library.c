@@ -1,0 +1,142 @@
+/*
+ * Guards of lua/holdfast.lua whose absence the row and the reconciler would make good for, so that
+ * no sale shows it. The item is one that MySQL does not know: the service leaves its gate alone.
+ */
+#include "harness/sale.h"
+
+#define STACK stack_shared()
+
+#define LIB_KEY(which_) "hf:{77}:" which_ ":by-itself:0"
+#define LIB_UNSETTLED "hf:{77}:unsettled hf:{77}:keys"
+#define LIB_ALL LIB_KEY("gate") " " LIB_KEY("buyers") " " LIB_UNSETTLED
+#define LIB_FAR 4000000000000LL /* ms: a commit deadline that does not come */
+
+/* What reserve says: at 0 of the item, at 3 of the order. Ids are 16 digits. */
+static long long lib_reserve(size_t at, int epoch, const char *id, int quantity, const char *key,
+                             long long deadline)
+{
+    return redis_run_at(STACK, at,
+                        "FCALL holdfast_reserve 4 " LIB_ALL
+                        " %d by-itself 0 nobody %s alice %d %s %lld 0",
+                        epoch, id, quantity, key, deadline);
+}
+
+static void lib_rebuild(int epoch, int capacity, int closed, const char *in_mysql)
+{
+    redis_run(STACK,
+              "FCALL holdfast_rebuild 5 " LIB_ALL " hf:{77}:staging %d by-itself 0 %d 0 0 0 %d 0 0 "
+              "%s",
+              epoch, capacity, closed, in_mysql);
+}
+
+static long long lib_counter(const char *name)
+{
+    return redis_run(STACK, "HGET " LIB_KEY("gate") " %s", name);
+}
+
+static int lib_setup(void **state)
+{
+    (void)state;
+    redis_run(STACK, "DEL " LIB_ALL);
+    lib_rebuild(1000, 10, 0, "0");
+    return 0;
+}
+
+static int lib_teardown(void **state)
+{
+    redis_run(STACK, "DEL " LIB_ALL);
+    return test_teardown(state);
+}
+
+static void the_gate_admits_nobody_past_the_commit_deadline(void **state)
+{
+    (void)state;
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 2, "k", 1), 5);
+    EXPECT_NUMBER(lib_counter("reserved"), 0);
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 2, "k", LIB_FAR), 0);
+    EXPECT_NUMBER(lib_counter("reserved"), 2);
+}
+
+static void the_gate_knows_an_unsettled_key_and_id(void **state)
+{
+    (void)state;
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 2, "k", LIB_FAR), 0);
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 2, "k", LIB_FAR), 0);
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000002", 2, "k", LIB_FAR), 1000000000000001LL);
+    EXPECT_NUMBER(lib_counter("reserved"), 2);
+    EXPECT_NUMBER(redis_run(STACK, "FCALL holdfast_settle 3 " LIB_KEY(
+                                       "gate") " " LIB_UNSETTLED " by-itself 0 1000000000000001"),
+                  1);
+    EXPECT_NUMBER(lib_counter("settled"), 2);
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000002", 3, "k", LIB_FAR), 8); /* seen */
+    EXPECT_NUMBER(
+        redis_run(STACK, "FCALL holdfast_unreserve 4 " LIB_ALL " by-itself 0 1000000000000002"), 1);
+    EXPECT_NUMBER(lib_counter("unreserved"), 3);
+    EXPECT_NUMBER(redis_run(STACK, "HGET " LIB_KEY("buyers") " alice"), 2);
+}
+
+static void the_gate_counts_what_is_released_under_its_epoch(void **state)
+{
+    (void)state;
+    static const int epochs[] = {999, 1001, 1000}; /* only the last is the gate's */
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 5, "k", LIB_FAR), 0);
+    for (size_t i = 0; i < TEST_COUNT(epochs); i++) {
+        EXPECT_NUMBER(lib_counter("released"), 0);
+        redis_run(STACK,
+                  "FCALL holdfast_release 2 " LIB_KEY("gate") " " LIB_KEY("buyers") " %d alice 2",
+                  epochs[i]);
+    }
+    EXPECT_NUMBER(lib_counter("released"), 2);
+    EXPECT_NUMBER(redis_run(STACK, "HGET " LIB_KEY("buyers") " alice"), 3);
+}
+
+static void the_gate_admits_only_under_its_epoch_and_while_open(void **state)
+{
+    (void)state;
+    EXPECT_NUMBER(lib_reserve(0, 999, "1000000000000001", 1, "k", LIB_FAR), 2);
+    EXPECT_NUMBER(lib_reserve(0, 1001, "1000000000000001", 1, "k", LIB_FAR), 2);
+    redis_run(STACK, "FCALL holdfast_freeze 1 " LIB_KEY("gate") " 60000");
+    EXPECT_NUMBER(lib_reserve(0, 1000, "1000000000000001", 1, "k", LIB_FAR), 5);
+    redis_run(STACK, "FCALL holdfast_thaw 1 " LIB_KEY("gate"));
+    redis_run(STACK, "HSET " LIB_KEY("gate") " run_id 0123456789");
+    EXPECT_NUMBER(lib_reserve(0, 1000, "1000000000000001", 1, "k", LIB_FAR), 3);
+    lib_rebuild(1001, 10, 1, "0");
+    EXPECT_NUMBER(lib_reserve(0, 1001, "1000000000000001", 1, "k", LIB_FAR), 4);
+    EXPECT_NUMBER(lib_counter("reserved"), 0);
+    lib_rebuild(1002, 10, 0, "0");
+    EXPECT_NUMBER(lib_reserve(3, 1002, "1000000000000001", 1, "k", LIB_FAR), 0);
+}
+
+static void a_rebuild_carries_what_is_unsettled_and_never_goes_back(void **state)
+{
+    (void)state;
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 2, "k", LIB_FAR), 0);
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000002", 3, "l", LIB_FAR), 8);
+    lib_rebuild(1000, 99, 0, "0");
+    lib_rebuild(999, 99, 0, "0");
+    EXPECT_NUMBER(lib_counter("epoch"), 1000);
+    EXPECT_NUMBER(lib_counter("capacity"), 10);
+    EXPECT_NUMBER(lib_counter("reserved"), 5);
+    lib_rebuild(1001, 8, 0, "1000000000000001"); /* that one is in MySQL */
+    EXPECT_NUMBER(lib_counter("epoch"), 1001);
+    EXPECT_NUMBER(lib_counter("reserved"), 3);
+    EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:unsettled"), 1);
+    EXPECT_NUMBER(redis_run(STACK, "HGET " LIB_KEY("buyers") " alice"), 3);
+    EXPECT_NUMBER(lib_reserve(3, 1001, "1000000000000003", 6, "m", LIB_FAR), 1 + 8); /* 5 left */
+    EXPECT_NUMBER(lib_reserve(3, 1001, "1000000000000003", 5, "l", LIB_FAR), 1000000000000002LL);
+    EXPECT_NUMBER(lib_reserve(3, 1001, "1000000000000003", 5, "m", LIB_FAR), 8);
+}
+
+#define LIBRARY(function_) cmocka_unit_test_setup_teardown(function_, lib_setup, lib_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        LIBRARY(the_gate_admits_nobody_past_the_commit_deadline),
+        LIBRARY(the_gate_knows_an_unsettled_key_and_id),
+        LIBRARY(the_gate_counts_what_is_released_under_its_epoch),
+        LIBRARY(the_gate_admits_only_under_its_epoch_and_while_open),
+        LIBRARY(a_rebuild_carries_what_is_unsettled_and_never_goes_back),
+    };
+    return test_run("gate library", tests, TEST_COUNT(tests), NULL, NULL);
+}
