@@ -186,8 +186,21 @@ static bool log_is_clean(const test_stack_t *stack)
     return true;
 }
 
+/* The second service that is running, 0: none. A case that fails does not come to its stop. */
+static pid_t second_pid;
+
+static void end_forgotten_second(void)
+{
+    if (second_pid == 0)
+        return;
+    kill(second_pid, SIGKILL);
+    waitpid(second_pid, NULL, 0);
+    second_pid = 0;
+}
+
 bool stack_stop(test_stack_t *stack)
 {
+    end_forgotten_second();
     const char *down = test_text("%s/deploy/down", test_environment("HOLDFAST_REPO"));
     run((const char *const[]){down, "--dir", stack->dir, NULL}, test_text("%s.up.log", stack->dir));
     bool clean = log_is_clean(stack);
@@ -257,8 +270,9 @@ test_stack_t *stack_second_start(const test_stack_t *stack)
     second->url = copy(test_text("http://%s", http));
     second->admin_url = copy(test_text("http://%s", admin));
     const char *program = test_text("%s/holdfast", test_environment("HOLDFAST_TEST_BUILD"));
-    second->pid = spawn((const char *const[]){program, "serve", "-c", config, NULL},
-                        test_text("%s/log/holdfast-second.log", stack->dir));
+    end_forgotten_second();
+    second->pid = second_pid = spawn((const char *const[]){program, "serve", "-c", config, NULL},
+                                     test_text("%s/log/holdfast-second.log", stack->dir));
     WAIT_UNTIL(answers_ready(second->url), 20000);
     return second;
 }
@@ -269,6 +283,7 @@ void stack_second_stop(test_stack_t *second)
     process_signal(second->pid, SIGTERM);
     WAIT_UNTIL(process_is_gone(second->pid), 25000);
     waitpid(second->pid, &status, 0);
+    second_pid = 0;
     free(second->url);
     free(second->admin_url);
     free(second);
