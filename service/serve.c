@@ -14,6 +14,7 @@
 #include "reconcile/reconciler.h"
 #include "store/migrate.h"
 #include "store/pool.h"
+#include "store/settings.h"
 #include "store/writer.h"
 
 static void name_incarnation(node_t *node)
@@ -39,14 +40,10 @@ static void node_init(node_t *node, const config_t *config)
     atomic_store(&node->default_strategy, (int)config->orders.default_strategy);
 }
 
-/* The toggle's default outlives a restart: it is kept on every shard. */
+/* The toggle's default outlives a restart. */
 static void read_default_strategy(node_t *node, db_t *db)
 {
-    const sql_t sql = {(char *)"SELECT value FROM settings WHERE name = 'default_strategy'", 58, 0};
-    if (db_query(db, &sql) != DB_OK || !db_next(db))
-        return;
-    str_t word = db_bytes(db, 0);
-    int strategy = strategy_parse(word.p, word.n);
+    int strategy = settings_read_default_strategy(db);
     if (strategy >= 0)
         atomic_store(&node->default_strategy, strategy);
 }

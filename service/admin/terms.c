@@ -5,6 +5,7 @@
 #include "http/body.h"
 #include "http/call.h"
 #include "http/items.h"
+#include "store/settings.h"
 
 /* --- one item --- */
 
@@ -126,24 +127,13 @@ static void collect_sku(void *context, const item_t *item)
     list->skus[list->count++][item->sku_length] = '\0';
 }
 
-static bool save_default(worker_t *worker, strategy_id_t strategy)
-{
-    sql_reset(&worker->sql);
-    sql_add(
-        &worker->sql,
-        "INSERT INTO settings (name, value, updated_at) VALUES ('default_strategy', %w, NOW(3)) "
-        "ON DUPLICATE KEY UPDATE value = %w, updated_at = NOW(3)",
-        strategy_name(strategy), strategy_name(strategy));
-    return db_exec(worker->db, &worker->sql, NULL, 0) == DB_OK;
-}
-
 static void run_toggle(call_t *call, worker_t *worker)
 {
     toggle_call_t *c = (toggle_call_t *)call;
     sku_list_t list = {0};
     item_change_t change = {.has_strategy = true, .terms = {.strategy = c->strategy}};
     item_t item;
-    if (!save_default(worker, c->strategy) ||
+    if (settings_save_default_strategy(worker->db, &worker->sql, c->strategy) != DB_OK ||
         item_scan(worker->db, &worker->sql, 0, collect_sku, &list) != DB_OK)
         ++c->failed;
     for (size_t i = 0; i < list.count; ++i) {

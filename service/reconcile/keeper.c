@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "metrics/metrics.h"
 #include "reconcile/release.h"
+#include "store/settings.h"
 
 /* Epochs are at least the shard's clock when they were made; COMMIT may come this much later. */
 #define EPOCH_OVERLAP_MS 10000
@@ -65,6 +66,9 @@ static void follow_epochs(keeper_t *keeper)
         return;
     if (shard_clock_read(keeper->worker.db, &now_ms) != DB_OK)
         return;
+    int strategy = keeper->shard == 0 ? settings_read_default_strategy(keeper->worker.db) : -1;
+    if (strategy >= 0) /* another node may have been told */
+        atomic_store(&keeper->node->default_strategy, strategy);
     remote_clock_observe(&keeper->node->shards[keeper->shard].clock, sent, now_ms);
     if (item_scan(keeper->worker.db, &keeper->worker.sql, now_ms - EPOCH_OVERLAP_MS, on_epoch,
                   keeper->node) == DB_OK)

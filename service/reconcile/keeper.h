@@ -1,6 +1,7 @@
 /*
- * The shard's clockwork, a thread: expires holds, follows epochs that other nodes raise, keeps the
- * shard's clock. Any number of nodes may run it at once: what it does is guarded in MySQL.
+ * The shard's clockwork, a thread: expires holds, follows epochs and the default strategy that
+ * other nodes change, keeps the shard's clock. Any number of nodes may run it at once: what it does
+ * is guarded in MySQL.
  */
 #ifndef HOLDFAST_RECONCILE_KEEPER_H
 #define HOLDFAST_RECONCILE_KEEPER_H

@@ -678,6 +678,11 @@ static void a_change_at_one_process_is_obeyed_by_the_other(void **state)
     EXPECT_STATUS(closed, 200);
     order = sale_buy(second, sku, "late", 1, NULL);
     EXPECT_PROBLEM(order, 409, "sold_out");
+    web_answer_t toggled =
+        ADMIN(stack, .method = "PUT", .path = "/v1/strategy", .body = "{\"strategy\":\"watch\"}");
+    EXPECT_STATUS(toggled, 200);
+    WAIT_UNTIL(strstr(ADMIN(second, .path = "/v1/status").body, "\"default_strategy\":\"watch\""),
+               10000);
     stack_second_stop(second);
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
