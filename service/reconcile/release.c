@@ -35,13 +35,13 @@ bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count
         for (to = from + 1; to < count && same_gate(&releases[from], &releases[to]);)
             ++to;
         str_t sku = {releases[from].sku_bytes, releases[from].sku_length};
-        bool told = !strategy_uses_gate(releases[from].strategy) ||
-                    tell(worker, releases + from, to - from);
+        bool gated = strategy_uses_gate(releases[from].strategy);
+        bool told = gated && tell(worker, releases + from, to - from);
         engine_news(worker->node, sku, releases[from].epoch); /* there are units again */
-        if (told) {
+        if (told)
             METRIC_ADD(releases_total, to - from);
+        if (told || !gated)
             continue;
-        }
         METRIC_ADD(releases_given_up_total, to - from);
         LOG_WARN("a release did not reach the gate; it will be rebuilt", LOG_BYTES("sku", sku));
         reconciler_mend(worker->node->shards[worker->shard].reconciler, sku);
