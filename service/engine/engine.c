@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "engine/purchase.h"
 #include "metrics/metrics.h"
@@ -360,6 +361,7 @@ static void on_tell_timer(loop_timer_t *timer)
     bool settling = item->settle.count != 0;
     outbox_t *outbox = settling ? &item->settle : &item->unreserve;
     outbox->sending = outbox->count < TELL_MAX ? outbox->count : TELL_MAX;
+    FAILPOINT("tell_gate");
     gate_call(args, settling ? "holdfast_settle" : "holdfast_unreserve", settling ? 3 : 4);
     add_keys(args, item, !settling);
     for (size_t i = 0; i < outbox->sending; ++i)

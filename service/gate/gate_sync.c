@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "embedded.h"
 
@@ -100,6 +101,10 @@ static gate_call_t call(gate_sync_t *gate, redisReply **reply)
         return GATE_CALL_AWAY;
     redis_args_finish(&gate->args);
     *reply = redisCommandArgv(gate->redis, gate->args.count, gate->args.argv, gate->args.lengths);
+    if (*reply != NULL && FAILPOINT_FAILS("gate_sync_answer_lost")) {
+        freeReplyObject(*reply);
+        *reply = NULL;
+    }
     if (*reply == NULL) {
         disconnect(gate);
         return GATE_CALL_UNKNOWN;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "embedded.h"
@@ -170,6 +171,20 @@ static void on_watchdog(loop_timer_t *timer)
     loop_timer_start(link->loop, &link->watchdog, 64, on_watchdog);
 }
 
+/* A master that became a replica, or one without our library: whoever connects anew finds the
+   right one, or loads it. */
+static bool is_of_wrong_server(const redisReply *reply)
+{
+    static const char *const words[] = {"READONLY", "MASTERDOWN", "LOADING",
+                                        "ERR Function not found"};
+    if (reply == NULL || reply->type != REDIS_REPLY_ERROR)
+        return false;
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); ++i)
+        if (strncmp(reply->str, words[i], strlen(words[i])) == 0)
+            return true;
+    return false;
+}
+
 static void on_reply(redisAsyncContext *redis, void *reply, void *privdata)
 {
     call_t call = *(call_t *)privdata;
@@ -177,7 +192,11 @@ static void on_reply(redisAsyncContext *redis, void *reply, void *privdata)
     free(privdata);
     --call.link->waiting;
     call.link->progress_ms = clock_mono_ms();
-    call.cb(call.context, reply);
+    bool lost = call.link->state == LINK_UP && FAILPOINT_FAILS("gate_answer_lost");
+    bool wrong_server = is_of_wrong_server(reply);
+    call.cb(call.context, lost ? NULL : reply);
+    if ((lost || wrong_server) && call.link->redis == redis)
+        redis_link_drop(call.link);
 }
 
 static bool send_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb, void *context)

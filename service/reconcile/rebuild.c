@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "engine/node.h"
@@ -129,6 +130,7 @@ static step_t raise_epoch(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
         db_rollback(worker->db_snapshot);
         return step;
     }
+    FAILPOINT("rebuild_row_locked");
     return step_of_db(db_commit(worker->db));
 }
 
@@ -182,6 +184,7 @@ static step_t stage_chunk(worker_t *worker, const item_t *item, const chunk_t *c
 {
     if (count == 0)
         return STEP_OK;
+    FAILPOINT("rebuild_staging");
     gate_call_t call = gate_sync_stage(worker->gate, item->slot, item_sku(item), item->epoch,
                                        chunk->buyers, chunk->units, count);
     return call == GATE_CALL_OK ? STEP_OK : STEP_GATE_AWAY;
@@ -240,12 +243,16 @@ static step_t build_gate(worker_t *worker, const item_t *item)
     gate_rebuild_t rebuild = {.epoch = item->epoch,
                               .capacity = item->terms.total - item_allocated(item),
                               .terms = &item->terms};
+    FAILPOINT("rebuild_row_raised");
     step_t step = look_up_unsettled(worker, item, &in_mysql, &rebuild.in_mysql_count);
+    FAILPOINT("rebuild_looked_up");
     rebuild.in_mysql = in_mysql;
     if (step == STEP_OK && strategy_uses_gate(item->terms.strategy))
         step = stage_buyers(worker, item, &rebuild);
+    FAILPOINT("rebuild_staged");
     if (step == STEP_OK)
         step = swap_gate(worker, item, &rebuild);
+    FAILPOINT("rebuild_swapped");
     free(in_mysql);
     return step;
 }
@@ -423,6 +430,7 @@ static step_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
     if (epoch != item->epoch)
         return STEP_LOST_RACE;
     rebuild->needs_freeze = true;
+    FAILPOINT("rebuild_frozen");
     while (rebuild->unsettled_max != 0 && clock_mono_ms() < deadline) {
         usleep(5000);
         if (gate_sync_frozen(worker->gate, item->slot, item_sku(item), epoch, &frozen,

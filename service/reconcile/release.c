@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "engine/engine.h"
 #include "metrics/metrics.h"
@@ -36,7 +37,9 @@ bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count
             ++to;
         str_t sku = {releases[from].sku_bytes, releases[from].sku_length};
         bool gated = strategy_uses_gate(releases[from].strategy);
+        FAILPOINT("release_before_gate");
         bool told = gated && tell(worker, releases + from, to - from);
+        FAILPOINT("release_after_gate");
         engine_news(worker->node, sku, releases[from].epoch); /* there are units again */
         if (told)
             METRIC_ADD(releases_total, to - from);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 
 struct db {
@@ -215,7 +216,11 @@ db_result_t db_commit(db_t *db)
 {
     if (db->mysql == NULL)
         return DB_LOST;
-    if (mysql_commit(db->mysql) == 0)
+    if (FAILPOINT_FAILS("commit_not_sent")) {
+        db_disconnect(db);
+        return DB_LOST;
+    }
+    if (mysql_commit(db->mysql) == 0 && !FAILPOINT_FAILS("commit_answer_lost"))
         return DB_OK;
     db_result_t result = fail(db);
     /* A COMMIT that the server refused is rolled back only if it says so; else look again. */

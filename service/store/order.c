@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/random.h"
 
 /* A move competes for the item's row with all who buy it, under SERIALIZABLE for longest. */
@@ -217,7 +218,9 @@ order_move_result_t order_move(db_t *db, sql_t *sql, order_move_t move, const or
             db_rollback(db);
             continue;
         }
+        FAILPOINT("move_before_commit");
         *db_result = db_commit(db);
+        FAILPOINT("move_after_commit");
     }
     return *db_result == DB_OK ? outcome : ORDER_MOVE_FAILED;
 }
@@ -292,11 +295,14 @@ db_result_t order_expire_batch(db_t *db, sql_t *sql, unsigned max, release_t *re
         if (result == DB_OK)
             result = release_by_item(db, sql, releases, *count);
     }
+    FAILPOINT("expire_before_commit");
     if (result == DB_OK)
         result = db_commit(db);
     else
         db_rollback(db);
-    if (result != DB_OK)
+    if (result == DB_OK && *count != 0)
+        FAILPOINT("expire_after_commit");
+    else if (result != DB_OK)
         *count = 0;
     return result;
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include <uthash.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
@@ -431,9 +432,11 @@ static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned 
         return again(core);
     }
     core->misses = 0;
+    FAILPOINT("writer_before_commit");
     result = db_commit(core->db);
     if (result != DB_OK)
         return fail(core, result, failure);
+    FAILPOINT("writer_after_commit");
     committed(groups, groups_count, orders, count);
     return ATTEMPT_COMMITTED;
 }

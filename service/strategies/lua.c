@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "base/failpoint.h"
 #include "engine/purchase.h"
 #include "metrics/metrics.h"
 #include "strategies/strategy.h"
@@ -96,6 +97,7 @@ static void on_reply(void *context, const redisReply *reply)
 {
     batch_t *batch = context;
     metric_observe(HISTOGRAM_gate_call_seconds, clock_mono_us() - batch->sent_us);
+    FAILPOINT("reserve_answered");
     batch->item->reserving = false;
     answer_all(batch, reply);
     schedule(batch->item);

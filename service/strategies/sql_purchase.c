@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
@@ -119,6 +120,7 @@ static db_result_t write_order(purchase_t *p, const sql_strategy_t *strategy, wo
     result = db_exec(worker->db, &worker->sql, affected, 1);
     if (result == DB_OK && affected[0] != 1)
         return DB_CONFLICT; /* the version moved, or the epoch, or the last unit went */
+    FAILPOINT("sql_before_commit");
     return result == DB_OK ? db_commit(worker->db) : result;
 }
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/failpoint.h"
 #include "base/random.h"
 #include "engine/purchase.h"
 #include "metrics/metrics.h"
@@ -98,6 +99,7 @@ static void on_exec_reply(void *context, const redisReply *reply)
         a->refused = true; /* at EXEC, or at a command before it, which makes EXEC refuse */
     if (--a->replies_due != 0)
         return;
+    FAILPOINT("reserve_answered");
     if (a->lost) {
         METRIC_INC(gate_calls_unknown_total);
         purchase_unknown(finish(a));

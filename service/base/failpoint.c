@@ -1,0 +1,149 @@
+#include "base/failpoint.h"
+
+#ifdef HOLDFAST_FAILPOINTS
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define POINTS_MAX 32
+#define NAME_SIZE 48
+
+typedef enum { ACT_KILL, ACT_STOP, ACT_PAUSE, ACT_FAIL } act_t;
+
+typedef struct {
+    char name[NAME_SIZE], action[NAME_SIZE];
+    act_t act;
+    unsigned pause_ms;
+    unsigned after, times; /* how many hits are let pass; how often it acts then */
+    unsigned hits;
+} point_t;
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static point_t points[POINTS_MAX];
+static unsigned points_count;
+static struct timespec read_at;
+static ino_t read_inode;
+
+static bool parse_action(point_t *point)
+{
+    if (strcmp(point->action, "kill") == 0)
+        point->act = ACT_KILL;
+    else if (strcmp(point->action, "stop") == 0)
+        point->act = ACT_STOP;
+    else if (strcmp(point->action, "fail") == 0)
+        point->act = ACT_FAIL;
+    else if (sscanf(point->action, "pause=%u", &point->pause_ms) == 1)
+        point->act = ACT_PAUSE;
+    else
+        return false;
+    return true;
+}
+
+static void parse_line(const char *line)
+{
+    point_t point = {.times = UINT32_MAX};
+    char options[2][NAME_SIZE] = {"", ""};
+    int words =
+        sscanf(line, "%47s %47s %47s %47s", point.name, point.action, options[0], options[1]);
+    if (words < 2 || point.name[0] == '#' || points_count == POINTS_MAX)
+        return;
+    for (int i = 0; i < words - 2; ++i)
+        if (sscanf(options[i], "after=%u", &point.after) != 1 &&
+            sscanf(options[i], "times=%u", &point.times) != 1)
+            return;
+    if (parse_action(&point))
+        points[points_count++] = point;
+    else
+        fprintf(stderr, "failpoints: not understood: %s", line);
+}
+
+/* The file is replaced as a whole by whoever arms; a new inode or time is a new file. */
+static void read_if_new(const char *path)
+{
+    struct stat about;
+    char line[256];
+    if (stat(path, &about) != 0) {
+        points_count = 0;
+        read_inode = 0;
+        return;
+    }
+    if (about.st_ino == read_inode && about.st_mtim.tv_sec == read_at.tv_sec &&
+        about.st_mtim.tv_nsec == read_at.tv_nsec)
+        return;
+    FILE *in = fopen(path, "re");
+    if (in == NULL)
+        return;
+    read_inode = about.st_ino;
+    read_at = about.st_mtim;
+    points_count = 0;
+    while (fgets(line, sizeof(line), in) != NULL)
+        parse_line(line);
+    fclose(in);
+}
+
+/* Before it is done: a process that kills itself says nothing afterwards. */
+static void note(const char *path, const point_t *point)
+{
+    char file[4096], line[160];
+    snprintf(file, sizeof(file), "%s.hits", path);
+    int n = snprintf(line, sizeof(line), "%s %s %d\n", point->name, point->action, (int)getpid());
+    int fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return;
+    if (write(fd, line, (size_t)n) != n)
+        perror("failpoints");
+    close(fd);
+}
+
+static bool due(const char *path, const char *name, point_t *out)
+{
+    bool found = false;
+    pthread_mutex_lock(&mutex);
+    read_if_new(path);
+    for (unsigned i = 0; i < points_count && !found; ++i) {
+        point_t *point = &points[i];
+        if (strcmp(point->name, name) != 0)
+            continue;
+        unsigned hit = point->hits++;
+        found = hit >= point->after && hit - point->after < point->times;
+        *out = *point;
+    }
+    if (found)
+        note(path, out);
+    pthread_mutex_unlock(&mutex);
+    return found;
+}
+
+bool failpoint_hit(const char *name)
+{
+    const char *path = getenv("HOLDFAST_FAILPOINTS");
+    point_t point;
+    if (path == NULL || !due(path, name, &point))
+        return false;
+    switch (point.act) {
+    case ACT_KILL:
+        raise(SIGKILL);
+        break;
+    case ACT_STOP:
+        kill(getpid(), SIGSTOP);
+        break;
+    case ACT_PAUSE:
+        usleep(point.pause_ms * 1000);
+        break;
+    case ACT_FAIL:
+        return true;
+    }
+    return false;
+}
+
+#else
+/* A file of nothing is no C file. */
+typedef int failpoint_none_t;
+#endif
