@@ -3,9 +3,10 @@
 -- and is then rebuilt from there.
 --
 -- Keys, all under the hash tag of the item's slot (hf:{SLOT}:...):
---   gate:SKU:BUCKET    hash. epoch, run_id (of the Redis it was built under), closed, frozen_until,
+--   gate:SKU:BUCKET    hash. epoch, built_under (the Redis, see below), closed, frozen_until,
 --                      per_buyer_limit, starts_at, ends_at (ms), capacity at the epoch's start, and
---                      counters that only grow: reserved, unreserved, settled, released (units)
+--                      counters that only grow: reserved, unreserved, settled, released (units),
+--                      known (fields of `buyers`)
 --   buyers:SKU:BUCKET  hash. buyer -> live and unsettled units; 0 after a release
 --   unsettled          hash of the slot. order id (16 bytes) -> record
 --   keys               hash of the slot. sku, buyer, idempotency key -> order id, while unsettled
@@ -13,7 +14,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 3
+local VERSION = 4
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -22,14 +23,19 @@ local ITEM_OK, ITEM_MISSING, ITEM_STALE, ITEM_FOREIGN, ITEM_CLOSED, ITEM_FROZEN 
 local ADMITTED, SOLD_OUT, BUYER_LIMIT, NOT_STARTED, ENDED, LATE = 0, 1, 2, 3, 4, 5
 local SEEN = 8
 
--- The run id of this Redis process. The library is loaded anew when the process starts, so
--- that remembering it is safe.
-local run_id = nil
-local function server_run_id()
-  if not run_id then
-    run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- Which Redis this is, and since when it holds its data: the run id of the process, new with each
+-- start, and the replication id, new with each promotion. A gate that was built under another may
+-- have lost its last writes. It is remembered for as long as this library stays loaded: a start,
+-- and a replica that takes over all the data of a master, load it anew.
+-- Source: Redis, "Redis replication" (replication ID, failover), and Redis 7.0 (functions are
+-- part of what a full synchronisation brings).
+local identity = nil
+local function server_identity()
+  if not identity then
+    identity = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') .. ':' ..
+      string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
   end
-  return run_id
+  return identity
 end
 
 local function now_ms()
@@ -80,8 +86,8 @@ local function hdel(key, names)
 end
 
 local GATE_FIELDS = {
-  'epoch', 'run_id', 'closed', 'frozen_until', 'per_buyer_limit', 'starts_at', 'ends_at', 'capacity',
-  'reserved', 'unreserved', 'settled', 'released',
+  'epoch', 'built_under', 'closed', 'frozen_until', 'per_buyer_limit', 'starts_at', 'ends_at', 'capacity',
+  'reserved', 'unreserved', 'settled', 'released', 'known',
 }
 -- nil where there is none, or what stands there is none: it is then rebuilt.
 local function read_gate(key)
@@ -95,9 +101,9 @@ local function read_gate(key)
     end
   end
   return {
-    epoch = v[1], run_id = v[2], closed = v[3] == '1', frozen_until = tonumber(v[4]), limit = tonumber(v[5]),
+    epoch = v[1], built_under = v[2], closed = v[3] == '1', frozen_until = tonumber(v[4]), limit = tonumber(v[5]),
     starts_at = tonumber(v[6]), ends_at = tonumber(v[7]), capacity = tonumber(v[8]), reserved = tonumber(v[9]),
-    unreserved = tonumber(v[10]), settled = tonumber(v[11]), released = tonumber(v[12]),
+    unreserved = tonumber(v[10]), settled = tonumber(v[11]), released = tonumber(v[12]), known = tonumber(v[13]),
   }
 end
 
@@ -119,7 +125,7 @@ end
 -- The checks on the item that come before any on an order, in this order.
 local function item_answer(gate, epoch, now, keys)
   if not gate or not are_hashes(keys, 2) then return ITEM_MISSING end
-  if gate.run_id ~= server_run_id() then return ITEM_FOREIGN end
+  if gate.built_under ~= server_identity() then return ITEM_FOREIGN end
   if gate.epoch ~= epoch then return ITEM_STALE end
   if gate.closed then return ITEM_CLOSED end
   if gate.frozen_until > now then return ITEM_FROZEN end
@@ -208,7 +214,7 @@ local function reserve(keys, args)
   end
 
   local known = look_up(orders, buyers_key, unsettled_key, keys_key, sku)
-  local left, taken = available(gate), 0
+  local left, taken, strangers = available(gate), 0, 0
   local new_units, new_records, new_keys = {}, {}, {}
   local reply = { ITEM_OK, gate.epoch, 0 }
   for _, order in ipairs(orders) do
@@ -219,6 +225,7 @@ local function reserve(keys, args)
         epoch, sku, bucket, order.buyer, order.quantity, order.key, order.deadline, owner, order.digest,
       }, US)
       taken = taken + order.quantity
+      strangers = strangers + (known.units[order.buyer] and 0 or 1)
       known.units[order.buyer] = (known.units[order.buyer] or 0) + order.quantity
       known.records[order.id] = record
       new_units[#new_units + 1] = order.buyer
@@ -236,6 +243,7 @@ local function reserve(keys, args)
   reply[3] = left - taken
   if taken > 0 then
     redis.call('HINCRBY', gate_key, 'reserved', taken)
+    redis.call('HINCRBY', gate_key, 'known', strangers)
     hset(buyers_key, new_units)
     hset(unsettled_key, new_records)
     hset(keys_key, new_keys)
@@ -433,22 +441,22 @@ local function rebuild(keys, args)
     redis.call('HINCRBY', keys[2], buyer, more)
   end
   redis.call('DEL', keys[1])
-  redis.call('HSET', keys[1], 'epoch', epoch, 'run_id', server_run_id(), 'closed', closed and 1 or 0,
+  redis.call('HSET', keys[1], 'epoch', epoch, 'built_under', server_identity(), 'closed', closed and 1 or 0,
     'frozen_until', 0, 'per_buyer_limit', args[5], 'starts_at', args[6], 'ends_at', args[7], 'capacity', args[4],
-    'reserved', units, 'unreserved', 0, 'settled', 0, 'released', 0)
+    'reserved', units, 'unreserved', 0, 'settled', 0, 'released', 0, 'known', redis.call('HLEN', keys[2]))
   return { 'done', epoch, units }
 end
 
--- KEYS gate unsettled; ARGV sku bucket. The counters, and what `unsettled` really holds of the
--- present epoch: {answer as in reserve with the gate's own epoch, epoch, closed, capacity, reserved,
--- unreserved, settled, released, held units, held orders of any epoch, now in ms, per-buyer limit,
--- starts_at, ends_at, frozen_until}.
+-- KEYS gate buyers unsettled; ARGV sku bucket. The counters, and what `unsettled` really holds of
+-- the present epoch: {answer as in reserve with the gate's own epoch, epoch, closed, capacity,
+-- reserved, unreserved, settled, released, held units, held orders of any epoch, now in ms,
+-- per-buyer limit, starts_at, ends_at, frozen_until, known, fields that `buyers` really has}.
 local function inspect(keys, args)
   local gate, now = read_gate(keys[1]), now_ms()
   if not gate or not are_hashes(keys, 2) then
-    return { ITEM_MISSING, '0', 0, 0, 0, 0, 0, 0, 0, 0, now, 0, 0, 0, 0 }
+    return { ITEM_MISSING, '0', 0, 0, 0, 0, 0, 0, 0, 0, now, 0, 0, 0, 0, 0, 0 }
   end
-  local all, units, orders = redis.call('HVALS', keys[2]), 0, 0
+  local all, units, orders = redis.call('HVALS', keys[3]), 0, 0
   for _, text in ipairs(all) do
     local record = read_record(text)
     if record.sku == args[1] and record.bucket == args[2] then
@@ -458,10 +466,11 @@ local function inspect(keys, args)
       end
     end
   end
-  local answer = gate.run_id == server_run_id() and ITEM_OK or ITEM_FOREIGN
+  local answer = gate.built_under == server_identity() and ITEM_OK or ITEM_FOREIGN
   return {
     answer, gate.epoch, gate.closed and 1 or 0, gate.capacity, gate.reserved, gate.unreserved, gate.settled,
-    gate.released, units, orders, now, gate.limit, gate.starts_at, gate.ends_at, gate.frozen_until,
+    gate.released, units, orders, now, gate.limit, gate.starts_at, gate.ends_at, gate.frozen_until, gate.known,
+    redis.call('HLEN', keys[2]),
   }
 end
 
@@ -480,15 +489,36 @@ local function unsettled_ids(keys, args)
   return out
 end
 
--- KEYS unsettled; ARGV max. Orders past their commit deadline: id and record in turn.
-local function overdue(keys, args)
+-- KEYS unsettled. The owners of the slot's unsettled orders, each once.
+local function owners(keys)
   if not are_hashes(keys, 1) then
     return {}
   end
-  local all, out, now = redis.call('HGETALL', keys[1]), {}, now_ms()
+  local out, have = {}, {}
+  for _, text in ipairs(redis.call('HVALS', keys[1])) do
+    local owner = read_record(text).owner
+    if owner and not have[owner] then
+      have[owner] = true
+      out[#out + 1] = owner
+    end
+  end
+  return out
+end
+
+-- KEYS unsettled; ARGV max, owners that are gone. Orders of those, and all orders past their commit
+-- deadline: id and record in turn.
+local function orphans(keys, args)
+  if not are_hashes(keys, 1) then
+    return {}
+  end
+  local all, out, gone, now = redis.call('HGETALL', keys[1]), {}, {}, now_ms()
+  for i = 2, #args do
+    gone[args[i]] = true
+  end
   for i = 1, #all, 2 do
     if #out >= 2 * tonumber(args[1]) then break end
-    if tonumber(read_record(all[i + 1]).deadline) < now then
+    local record = read_record(all[i + 1])
+    if gone[record.owner] or (tonumber(record.deadline) or 0) < now then
       out[#out + 1] = all[i]
       out[#out + 1] = all[i + 1]
     end
@@ -496,9 +526,9 @@ local function overdue(keys, args)
   return out
 end
 
--- {version of this library, run id, now in ms}
+-- {version of this library, identity of the server, now in ms}
 local function hello()
-  return { VERSION, server_run_id(), now_ms() }
+  return { VERSION, server_identity(), now_ms() }
 end
 
 redis.register_function('holdfast_reserve', reserve)
@@ -512,5 +542,6 @@ redis.register_function({ function_name = 'holdfast_rebuild', callback = rebuild
 redis.register_function({ function_name = 'holdfast_frozen', callback = frozen, flags = { 'no-writes', 'allow-stale' } })
 redis.register_function({ function_name = 'holdfast_inspect', callback = inspect, flags = { 'no-writes' } })
 redis.register_function({ function_name = 'holdfast_unsettled_ids', callback = unsettled_ids, flags = { 'no-writes' } })
-redis.register_function({ function_name = 'holdfast_overdue', callback = overdue, flags = { 'no-writes' } })
+redis.register_function({ function_name = 'holdfast_owners', callback = owners, flags = { 'no-writes' } })
+redis.register_function({ function_name = 'holdfast_orphans', callback = orphans, flags = { 'no-writes' } })
 redis.register_function({ function_name = 'holdfast_hello', callback = hello, flags = { 'no-writes' } })

@@ -32,6 +32,7 @@ static void node_init(node_t *node, const config_t *config)
     shard_map_init(&node->map, config);
     name_incarnation(node);
     remote_clock_init(&node->gate_clock);
+    gate_health_init(&node->gate_health);
     node->shards = calloc(config->shards_count, sizeof(*node->shards));
     if (node->shards == NULL)
         abort();

@@ -7,6 +7,7 @@
 #include "http/items.h"
 #include "reconcile/audit.h"
 #include "reconcile/pass.h"
+#include "reconcile/reconciler.h"
 
 /* --- reconcile now --- */
 
@@ -21,8 +22,9 @@ static void run_pass(call_t *call, worker_t *worker)
 {
     pass_call_t *c = (pass_call_t *)call;
     str_t sku = {c->sku, c->sku_length};
-    c->pass = reconcile_pass(worker, sku);
-    if (c->pass.rebuilt)
+    memory_t memory = {0};
+    c->pass = reconcile_pass(worker, sku, &memory, NULL);
+    if (c->pass.done != ACTION_NONE)
         engine_news(worker->node, sku, c->pass.item.epoch);
 }
 
@@ -55,7 +57,7 @@ static void reply_pass(call_t *call, exchange_t *exchange)
     }
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "found", finding_name(c->pass.finding));
-    cJSON_AddStringToObject(json, "did", c->pass.rebuilt ? "rebuilt" : "nothing");
+    cJSON_AddStringToObject(json, "did", pass_deed(&c->pass));
     add_pass_numbers(json, &c->pass);
     reply_json(exchange, 200, json);
 }
@@ -114,20 +116,41 @@ void handle_audit(exchange_t *exchange, const route_match_t *match)
 
 /* --- metrics --- */
 
+/* Findings of all shards, by kind. */
+static void count_findings(const node_t *node, uint64_t findings[FINDING_COUNT])
+{
+    reconciler_report_t report;
+    for (unsigned i = 0; i < node->map.shards_count; ++i) {
+        reconciler_report(node->shards[i].reconciler, &report);
+        for (unsigned f = 0; f < FINDING_COUNT; ++f)
+            findings[f] += report.findings[f];
+    }
+}
+
 void handle_metrics(exchange_t *exchange, const route_match_t *match)
 {
     (void)match;
     node_t *node = exchange->engine->node;
-    unsigned shards = node->map.shards_count;
-    metric_sample_t *samples = call_new(2 * shards * sizeof(*samples));
-    for (unsigned i = 0; i < shards; ++i) {
-        const char *name = node->config->shards[i].name;
-        samples[i] = (metric_sample_t){"writer_queue_orders", "Places taken in the writer's queue",
-                                       "shard", name, writer_depth(node->shards[i].writer)};
-        samples[shards + i] = (metric_sample_t){"pool_queue_jobs", "Jobs waiting for a pool thread",
-                                                "shard", name, pool_depth(node->shards[i].pool)};
-    }
-    char *text = metrics_render(samples, 2 * shards);
+    unsigned shards = node->map.shards_count, count = 0;
+    uint64_t findings[FINDING_COUNT] = {0};
+    metric_sample_t *samples = call_new((2 * shards + FINDING_COUNT) * sizeof(*samples));
+    for (unsigned i = 0; i < shards; ++i)
+        samples[count++] = (metric_sample_t){
+            "gauge", "writer_queue_orders",        "Places taken in the writer's queue",
+            "shard", node->config->shards[i].name, writer_depth(node->shards[i].writer)};
+    for (unsigned i = 0; i < shards; ++i)
+        samples[count++] = (metric_sample_t){"gauge",
+                                             "pool_queue_jobs",
+                                             "Jobs waiting for a pool thread",
+                                             "shard",
+                                             node->config->shards[i].name,
+                                             pool_depth(node->shards[i].pool)};
+    count_findings(node, findings);
+    for (unsigned f = FINDING_AGREE + 1; f < FINDING_COUNT; ++f)
+        samples[count++] = (metric_sample_t){
+            "counter", "reconciler_findings_total", "Gates found to disagree with MySQL",
+            "found",   finding_name((finding_t)f),  (int64_t)findings[f]};
+    char *text = metrics_render(samples, count);
     reply_text(exchange, 200, "text/plain; version=0.0.4", str_of(text));
     free(text);
     free(samples);
@@ -136,10 +159,15 @@ void handle_metrics(exchange_t *exchange, const route_match_t *match)
 /* --- status --- */
 
 typedef struct {
+    bool failed;
+    char holder[65]; /* of the reconciler's lease */
+} shard_view_t;
+
+typedef struct {
     call_t call; /* first */
     unsigned shard;
-    cJSON *items;  /* of all shards, the newest epochs first come as they are */
-    bool failed[]; /* by shard */
+    cJSON *items;         /* of all shards */
+    shard_view_t views[]; /* by shard */
 } status_call_t;
 
 /* Items that the answer lists; there may be very many. */
@@ -155,14 +183,16 @@ static void add_status_item(void *context, const item_t *item)
     cJSON_AddNumberToObject(json, "version", (double)item->version);
     cJSON_AddNumberToObject(json, "slot", item->slot);
     cJSON_AddBoolToObject(json, "rebuilding", item->rebuilding);
+    cJSON_AddBoolToObject(json, "gate_down", item->gate_down);
     cJSON_AddItemToArray(items, json);
 }
 
 static void run_status(call_t *call, worker_t *worker)
 {
     status_call_t *c = (status_call_t *)call;
-    c->failed[c->shard] =
-        item_scan(worker->db, &worker->sql, 0, add_status_item, c->items) != DB_OK;
+    shard_view_t *view = &c->views[c->shard];
+    view->failed = item_scan(worker->db, &worker->sql, 0, add_status_item, c->items) != DB_OK ||
+                   lease_holder(worker->db, &worker->sql, RECONCILER_LEASE, view->holder) != DB_OK;
 }
 
 static const char *const status_words[] = {"primary", "secondary", "spare", "faulty"};
@@ -199,6 +229,37 @@ static void add_groups(cJSON *json, const config_t *config)
     }
 }
 
+/* What this process's reconciler found and did; the lease may be another's. */
+static void add_reconciler(cJSON *shard, reconciler_t *reconciler, const shard_view_t *view)
+{
+    reconciler_report_t report;
+    char at[TIME_TEXT_SIZE];
+    reconciler_report(reconciler, &report);
+    cJSON *json = cJSON_AddObjectToObject(shard, "reconciler");
+    cJSON_AddStringToObject(json, "holder", view->holder);
+    cJSON_AddBoolToObject(json, "holds_lease", report.holds_lease);
+    cJSON_AddNumberToObject(json, "passes", (double)report.passes);
+    if (report.passes != 0)
+        cJSON_AddNumberToObject(json, "last_pass_ms_ago", (double)report.last_pass_ms_ago);
+    cJSON_AddNumberToObject(json, "items_compared", (double)report.items);
+    cJSON_AddNumberToObject(json, "orphans_adopted", (double)report.orphans);
+    cJSON_AddNumberToObject(json, "repairs", (double)report.repairs);
+    cJSON *findings = cJSON_AddObjectToObject(json, "findings");
+    for (unsigned f = FINDING_AGREE + 1; f < FINDING_COUNT; ++f)
+        cJSON_AddNumberToObject(findings, finding_name((finding_t)f), (double)report.findings[f]);
+    if (!report.has_last) {
+        cJSON_AddNullToObject(json, "last_finding");
+        return;
+    }
+    cJSON *last = cJSON_AddObjectToObject(json, "last_finding");
+    time_format_rfc3339(at, report.last_at_ms);
+    cJSON_AddStringToObject(last, "sku", report.last_sku);
+    cJSON_AddStringToObject(last, "found", finding_name(report.last_finding));
+    cJSON_AddStringToObject(last, "did", report.last_deed);
+    cJSON_AddNumberToObject(last, "epoch", (double)report.last_epoch);
+    cJSON_AddStringToObject(last, "at", at);
+}
+
 static void add_shards(cJSON *json, const node_t *node, const status_call_t *c)
 {
     cJSON *shards = cJSON_AddArrayToObject(json, "shards");
@@ -209,9 +270,10 @@ static void add_shards(cJSON *json, const node_t *node, const status_call_t *c)
         cJSON *shard = cJSON_CreateObject();
         cJSON_AddStringToObject(shard, "name", config->name);
         cJSON_AddStringToObject(shard, "slots", slots);
-        cJSON_AddBoolToObject(shard, "answers", !c->failed[i]);
+        cJSON_AddBoolToObject(shard, "answers", !c->views[i].failed);
         cJSON_AddNumberToObject(shard, "writer_queue", writer_depth(node->shards[i].writer));
         cJSON_AddNumberToObject(shard, "pool_queue", pool_depth(node->shards[i].pool));
+        add_reconciler(shard, node->shards[i].reconciler, &c->views[i]);
         cJSON_AddItemToArray(shards, shard);
     }
 }
@@ -261,7 +323,7 @@ void handle_status(exchange_t *exchange, const route_match_t *match)
 {
     (void)match;
     status_call_t *c =
-        call_new(sizeof(*c) + exchange->engine->node->map.shards_count * sizeof(c->failed[0]));
+        call_new(sizeof(*c) + exchange->engine->node->map.shards_count * sizeof(c->views[0]));
     c->call.run = run_status;
     c->call.reply = reply_status;
     c->call.dispose = dispose_status;

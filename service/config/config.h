@@ -24,6 +24,9 @@ typedef enum {
     STRATEGY_COUNT
 } strategy_id_t;
 
+/* What becomes of items under lua and watch while Redis is away. */
+typedef enum { GATE_DOWN_REFUSE, GATE_DOWN_OPTIMISTIC } gate_down_t;
+
 /* "host:port", IPv6 in brackets. */
 typedef struct {
     char *host;
@@ -89,10 +92,12 @@ typedef struct {
         char *socket;
         char *host;
         uint16_t port;
-        char *password;             /* from password or password_file */
-        uint32_t timeout_ms;        /* connect and blocking calls; 1000 */
-        uint32_t watch_connections; /* leased by the watch strategy, per HTTP thread; 16 */
-        uint32_t batch_max;         /* buyers in one reserve call; 256 */
+        char *password;              /* from password or password_file */
+        uint32_t timeout_ms;         /* connect and blocking calls; 1000 */
+        uint32_t watch_connections;  /* leased by the watch strategy, per HTTP thread; 16 */
+        uint32_t batch_max;          /* buyers in one reserve call; 256 */
+        gate_down_t on_gate_down;    /* refuse */
+        uint32_t gate_down_after_ms; /* away for so long, then on_gate_down applies; 1000 */
     } redis;
     struct {
         char *user;

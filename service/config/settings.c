@@ -11,6 +11,7 @@
 #define HOUR_MS 3600000
 
 static const char *const strategy_words[] = {"lua", "watch", "optimistic", "serializable", NULL};
+static const char *const gate_down_words[] = {"refuse", "optimistic", NULL};
 static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};
 static const char *const status_words[] = {"primary", "secondary", "spare", "faulty", NULL};
 static const char *const mode_words[] = {"offline", "read-only", "read-write", NULL};
@@ -107,6 +108,12 @@ static const setting_t redis_settings[] = {
      .help = "Connections for each HTTP thread that the watch strategy leases."},
     {NUMBER(redis, batch_max, 1, 1024), .unit = "buyers", .fallback = "256",
      .help = "Buyers that one reserve call carries."},
+    {FIELD("on_gate_down", WORD, config_t, redis.on_gate_down), .words = gate_down_words,
+     .fallback = "refuse",
+     .help = "While Redis is away, items under lua and watch are refused with 503, or sold by the "
+             "optimistic strategy until it is back; the same on all nodes."},
+    {NUMBER(redis, gate_down_after_ms, 0, HOUR_MS), .unit = "milliseconds", .fallback = "1000",
+     .help = "Redis must be away for so long before the optimistic strategy stands in."},
 };
 
 static const setting_t mysql_settings[] = {

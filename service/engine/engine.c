@@ -19,6 +19,28 @@
 
 static void on_housekeeping(loop_timer_t *timer);
 
+static void ignore(void *context, const redisReply *reply)
+{
+    (void)context;
+    (void)reply;
+}
+
+/* Often, so that a Redis that comes back soon knows who lives. */
+static void on_heartbeat(loop_timer_t *timer)
+{
+    engine_loop_t *engine = H2O_STRUCT_FROM_MEMBER(engine_loop_t, heartbeat, timer);
+    redis_args_t *args = &engine->args;
+    char key[GATE_OWNER_KEY_SIZE];
+    redis_args_reset(args);
+    redis_args_add(args, STR("SET"));
+    redis_args_add(args, gate_owner_key(key, str_of(engine->node->incarnation)));
+    redis_args_add(args, STR("1"));
+    redis_args_add(args, STR("PX"));
+    redis_args_add_u64(args, HEARTBEAT_MS);
+    redis_link_call(engine->gate, args, ignore, NULL);
+    loop_timer_start(engine->loop, &engine->heartbeat, HEARTBEAT_INTERVAL_MS, on_heartbeat);
+}
+
 engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
 {
     engine_loop_t *engine = calloc(1, sizeof(*engine));
@@ -26,9 +48,11 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
         abort();
     engine->loop = loop;
     engine->node = node;
-    engine->gate = redis_link_new(loop, node->config, &node->gate_clock, &node->gates_up);
+    engine->gate = redis_link_new(loop, node->config, &node->gate_clock, &node->gate_health);
     engine->watchers = watch_pool_new(loop, node);
     loop_timer_start(loop, &engine->housekeeping, HOUSEKEEPING_MS, on_housekeeping);
+    if (loop->index == 0) /* one speaks for the process */
+        loop_timer_start(loop, &engine->heartbeat, 0, on_heartbeat);
     return engine;
 }
 
@@ -58,6 +82,7 @@ void engine_loop_free(engine_loop_t *engine)
 {
     loop_item_t *item, *next;
     loop_timer_stop(&engine->housekeeping);
+    loop_timer_stop(&engine->heartbeat);
     redis_link_free(engine->gate);
     watch_pool_free(engine->watchers);
     HASH_ITER(hh, engine->items, item, next)
@@ -204,6 +229,13 @@ void engine_item_doubt(loop_item_t *item)
         item->stale = true;
     else
         item->state = ITEM_UNKNOWN;
+}
+
+bool engine_gate_is_given_up(const engine_loop_t *engine)
+{
+    const config_t *config = engine->node->config;
+    return config->redis.on_gate_down == GATE_DOWN_OPTIMISTIC &&
+           gate_health_down_ms(&engine->node->gate_health) > config->redis.gate_down_after_ms;
 }
 
 void engine_item_sold_out(loop_item_t *item, unsigned units_back)

@@ -14,7 +14,7 @@
 
 #include "engine/node.h"
 #include "gate/redis_link.h"
-#include "reconcile/rebuild.h"
+#include "reconcile/sync.h"
 #include "store/pool.h"
 #include "store/writer.h"
 
@@ -72,8 +72,13 @@ typedef struct engine_loop {
     unsigned purchases; /* not ended */
     unsigned telling;   /* items with something to tell the gate */
     unsigned jobs;      /* pool jobs of this loop, so that it does not end before them */
-    loop_timer_t housekeeping;
+    loop_timer_t housekeeping, heartbeat;
 } engine_loop_t;
+
+/* This process owns entries in `unsettled`. While it lives it says so in Redis, under
+   gate_owner_key(), for so long at a time; others take over what a silent one leaves. */
+#define HEARTBEAT_MS 2000
+#define HEARTBEAT_INTERVAL_MS 256
 
 engine_loop_t *engine_loop_new(loop_t *loop, node_t *node);
 /* When engine_loop_is_idle(). */
@@ -87,6 +92,8 @@ loop_item_t *engine_item(engine_loop_t *engine, str_t sku);
 void engine_item_park(loop_item_t *item, struct purchase *purchase);
 /* What is known about the item may be old. */
 void engine_item_doubt(loop_item_t *item);
+/* Redis has been away for so long that the optimistic strategy is to stand in. */
+bool engine_gate_is_given_up(const engine_loop_t *engine);
 /* No unit is left: for some tens of milliseconds keyless requests are refused without asking. Not
    if units came back since the look that found none, which began when item->units_back was so. */
 void engine_item_sold_out(loop_item_t *item, unsigned units_back);

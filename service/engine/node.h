@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "config/config.h"
+#include "gate/redis_link.h"
 #include "shards/shard_map.h"
 
 struct pool;
@@ -33,7 +34,7 @@ typedef struct node {
     node_shard_t *shards;      /* map.shards_count of them */
     struct engine_loop **loops;
     unsigned loops_count;
-    atomic_uint gates_up;        /* loops whose connection to Redis is up */
+    gate_health_t gate_health;   /* of the loops' connections to Redis */
     atomic_int default_strategy; /* of items created without one */
     atomic_bool draining;
 } node_t;

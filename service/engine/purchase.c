@@ -149,7 +149,7 @@ problem_t purchase_refuse_early(engine_loop_t *engine, const purchase_request_t 
     if (item == NULL || item->state != ITEM_READY || item->sold_out_until_ms <= clock_mono_ms())
         return PROBLEM_NONE;
     METRIC_INC(gate_local_refusals_total);
-    METRIC_STRATEGY_ADD(refused_total, item->item.terms.strategy, 1);
+    METRIC_STRATEGY_ADD(refused_total, item_strategy(&item->item), 1);
     return PROBLEM_SOLD_OUT;
 }
 
@@ -233,12 +233,15 @@ static void route(purchase_t *p)
     loop_item_t *item = p->item;
     p->state = PURCHASE_ROUTING;
     item->used_ms = clock_mono_ms();
+    if (item->state == ITEM_READY && item_uses_gate(&item->item) &&
+        engine_gate_is_given_up(p->engine))
+        engine_item_doubt(item);
     if (item->state != ITEM_READY) {
         p->state = PURCHASE_PARKED;
         engine_item_park(item, p);
         return;
     }
-    p->strategy = item->item.terms.strategy;
+    p->strategy = item_strategy(&item->item);
     if (!prepare(p))
         return;
     p->epoch = item->item.epoch;
@@ -347,7 +350,7 @@ static void write_done(writer_order_t *write)
     if (p->at_gate)
         engine_tell_gate(p->item, &write->order.id, rejected);
     if (write->drift)
-        reconciler_mend(p->item->shard->reconciler, order_sku(&p->order));
+        reconciler_mend(p->item->shard->reconciler, order_sku(&p->order), p->epoch);
     if (write->result == WRITER_UNWRITABLE)
         end_refused(p, PROBLEM_UNAVAILABLE);
     else if (write->has_first)
@@ -457,6 +460,7 @@ void purchase_unknown(purchase_t *p)
 {
     assert(p->state == PURCHASE_ADMITTING);
     p->must_end_in_row = true;
+    p->at_gate = p->at_gate || strategy_uses_gate(p->strategy);
     /* By now nobody can admit it any more: what remains is to write down how it ended. */
     if (past_admission(p))
         write_rejected(p, PROBLEM_UNAVAILABLE, &ORDER_ID_NONE);

@@ -107,3 +107,9 @@ bool gate_reply_is_array(const redisReply *reply, size_t elements_min)
 {
     return reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements >= elements_min;
 }
+
+str_t gate_owner_key(char *out, str_t incarnation)
+{
+    int n = snprintf(out, GATE_OWNER_KEY_SIZE, "hf:owner:%.*s", STR_ARG(incarnation));
+    return (str_t){out, (size_t)n};
+}

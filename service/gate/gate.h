@@ -14,7 +14,7 @@
 #include "store/order.h"
 
 /* Must be the VERSION of lua/holdfast.lua. */
-#define GATE_LIBRARY_VERSION 3
+#define GATE_LIBRARY_VERSION 4
 /* Separates the fields of a record in `unsettled`. */
 #define GATE_FIELD_SEPARATOR '\x1f'
 
@@ -23,7 +23,7 @@ typedef enum {
     GATE_ITEM_OK,
     GATE_ITEM_MISSING, /* no gate: empty Redis, or an item that it never had */
     GATE_ITEM_STALE,   /* the caller's epoch is not the gate's */
-    GATE_ITEM_FOREIGN, /* built under another Redis process: what it holds may be old */
+    GATE_ITEM_FOREIGN, /* built under another Redis process or role: what it holds may be old */
     GATE_ITEM_CLOSED,  /* a SQL strategy rules */
     GATE_ITEM_FROZEN   /* for some milliseconds: `total` is about to be lowered */
 } gate_item_t;
@@ -50,6 +50,11 @@ void gate_call(redis_args_t *args, const char *function, unsigned keys);
 void gate_add_key(redis_args_t *args, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket);
 /* Writes the key into `out` (GATE_KEY_SIZE) and returns it. */
 str_t gate_key(char *out, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket);
+
+/* A process that lives keeps this key, for some seconds at a time. `out` has GATE_OWNER_KEY_SIZE.
+ */
+#define GATE_OWNER_KEY_SIZE 80
+str_t gate_owner_key(char *out, str_t incarnation);
 
 /* One record of `unsettled`, read back. Borrowed from the text. */
 typedef struct {

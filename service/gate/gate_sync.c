@@ -161,13 +161,14 @@ gate_call_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t
 gate_call_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_state_t *out)
 {
     redisReply *reply;
-    begin(gate, "holdfast_inspect", 2);
+    begin(gate, "holdfast_inspect", 3);
     add_key(gate, GATE_KEY_GATE, slot, sku);
+    add_key(gate, GATE_KEY_BUYERS, slot, sku);
     add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
     redis_args_add(&gate->args, sku);
     redis_args_add_u64(&gate->args, 0);
     gate_call_t result = call(gate, &reply);
-    if (result == GATE_CALL_OK && !gate_reply_is_array(reply, 15))
+    if (result == GATE_CALL_OK && !gate_reply_is_array(reply, 17))
         result = GATE_CALL_REFUSED;
     if (result != GATE_CALL_OK) {
         freeReplyObject(reply);
@@ -187,7 +188,9 @@ gate_call_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_
                           .per_buyer_limit = (uint64_t)gate_reply_i64(reply, 11),
                           .starts_at_ms = (uint64_t)gate_reply_i64(reply, 12),
                           .ends_at_ms = (uint64_t)gate_reply_i64(reply, 13),
-                          .frozen_until_ms = (uint64_t)gate_reply_i64(reply, 14)};
+                          .frozen_until_ms = (uint64_t)gate_reply_i64(reply, 14),
+                          .known_buyers = gate_reply_i64(reply, 15),
+                          .buyers = gate_reply_i64(reply, 16)};
     freeReplyObject(reply);
     return GATE_CALL_OK;
 }
@@ -239,18 +242,47 @@ gate_call_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gat
     return GATE_CALL_OK;
 }
 
-gate_call_t gate_sync_overdue(gate_sync_t *gate, uint16_t slot, unsigned max,
-                              void (*each)(void *context, const order_id_t *id,
-                                           const gate_record_t *record),
-                              void *context)
+gate_call_t gate_sync_owners(gate_sync_t *gate, uint16_t slot, gate_owner_t *owners, unsigned max,
+                             unsigned *count)
 {
     redisReply *reply;
-    begin(gate, "holdfast_overdue", 1);
+    *count = 0;
+    begin(gate, "holdfast_owners", 1);
     add_key(gate, GATE_KEY_UNSETTLED, slot, STR_NONE);
-    redis_args_add_u64(&gate->args, max);
     gate_call_t result = call(gate, &reply);
     if (result != GATE_CALL_OK)
         return result;
+    for (size_t i = 0; i < reply->elements && *count < max; ++i) {
+        const redisReply *name = reply->element[i];
+        if (name->type != REDIS_REPLY_STRING || (size_t)name->len > GATE_OWNER_BYTES_MAX)
+            continue;
+        gate_owner_t *owner = &owners[(*count)++];
+        memcpy(owner->bytes, name->str, (size_t)name->len);
+        owner->length = (uint8_t)name->len;
+    }
+    freeReplyObject(reply);
+    return GATE_CALL_OK;
+}
+
+gate_call_t gate_sync_is_alive(gate_sync_t *gate, const gate_owner_t *owner, bool *alive)
+{
+    redisReply *reply;
+    char key[GATE_OWNER_KEY_SIZE];
+    redis_args_reset(&gate->args);
+    redis_args_add(&gate->args, STR("EXISTS"));
+    redis_args_add(&gate->args, gate_owner_key(key, (str_t){owner->bytes, owner->length}));
+    gate_call_t result = call(gate, &reply);
+    if (result == GATE_CALL_OK)
+        *alive = reply->integer != 0;
+    freeReplyObject(reply);
+    return result;
+}
+
+static void each_record(const redisReply *reply,
+                        void (*each)(void *context, const order_id_t *id,
+                                     const gate_record_t *record),
+                        void *context)
+{
     for (size_t i = 0; i + 1 < reply->elements; i += 2) {
         const redisReply *id = reply->element[i], *text = reply->element[i + 1];
         order_id_t order_id;
@@ -261,38 +293,21 @@ gate_call_t gate_sync_overdue(gate_sync_t *gate, uint16_t slot, unsigned max,
         memcpy(order_id.bytes, id->str, sizeof(order_id.bytes));
         each(context, &order_id, &record);
     }
-    freeReplyObject(reply);
-    return GATE_CALL_OK;
 }
 
-static void begin_owner(gate_sync_t *gate, const char *command, str_t owner)
-{
-    char key[80];
-    int n = snprintf(key, sizeof(key), "hf:owner:%.*s", STR_ARG(owner));
-    redis_args_reset(&gate->args);
-    redis_args_add(&gate->args, str_of(command));
-    redis_args_add(&gate->args, (str_t){key, (size_t)n});
-}
-
-gate_call_t gate_sync_heartbeat(gate_sync_t *gate, str_t owner, uint32_t ms)
+gate_call_t gate_sync_orphans(
+    gate_sync_t *gate, uint16_t slot, const gate_owner_t *gone, unsigned gone_count, unsigned max,
+    void (*each)(void *context, const order_id_t *id, const gate_record_t *record), void *context)
 {
     redisReply *reply;
-    begin_owner(gate, "SET", owner);
-    redis_args_add(&gate->args, STR("1"));
-    redis_args_add(&gate->args, STR("PX"));
-    redis_args_add_u64(&gate->args, ms);
-    gate_call_t result = call(gate, &reply);
-    freeReplyObject(reply);
-    return result;
-}
-
-gate_call_t gate_sync_is_alive(gate_sync_t *gate, str_t owner, bool *alive)
-{
-    redisReply *reply;
-    begin_owner(gate, "EXISTS", owner);
+    begin(gate, "holdfast_orphans", 1);
+    add_key(gate, GATE_KEY_UNSETTLED, slot, STR_NONE);
+    redis_args_add_u64(&gate->args, max);
+    for (unsigned i = 0; i < gone_count; ++i)
+        redis_args_add(&gate->args, (str_t){gone[i].bytes, gone[i].length});
     gate_call_t result = call(gate, &reply);
     if (result == GATE_CALL_OK)
-        *alive = reply->integer != 0;
+        each_record(reply, each, context);
     freeReplyObject(reply);
     return result;
 }
@@ -407,7 +422,7 @@ gate_call_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
     redis_args_add_u64(&gate->args, terms->per_buyer_limit);
     redis_args_add_u64(&gate->args, terms->starts_at_ms);
     redis_args_add_u64(&gate->args, terms->ends_at_ms);
-    redis_args_add_u64(&gate->args, strategy_uses_gate(terms->strategy) ? 0 : 1);
+    redis_args_add_u64(&gate->args, rebuild->closed ? 1 : 0);
     redis_args_add_u64(&gate->args, rebuild->staged_buyers);
     redis_args_add_i64(&gate->args, rebuild->staged_units);
     add_ids(gate, rebuild->in_mysql, rebuild->in_mysql_count);

@@ -33,6 +33,7 @@ typedef struct {
     int64_t held_orders; /* of any epoch */
     uint64_t now_ms;     /* the clock of Redis */
     uint64_t per_buyer_limit, starts_at_ms, ends_at_ms, frozen_until_ms;
+    int64_t known_buyers, buyers; /* fields of `buyers`: as counted, and really there */
 } gate_state_t;
 
 static inline int64_t gate_available(const gate_state_t *state)
@@ -57,15 +58,23 @@ gate_call_t gate_sync_unsettled_ids(gate_sync_t *gate, uint16_t slot, str_t sku,
 gate_call_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gate_record_t *record,
                                     char **text, bool *found);
 
-/* Orders of a slot that are past their commit deadline: up to `max`, each with its record. */
-gate_call_t gate_sync_overdue(gate_sync_t *gate, uint16_t slot, unsigned max,
-                              void (*each)(void *context, const order_id_t *id,
-                                           const gate_record_t *record),
-                              void *context);
+/* The incarnation of a process, as in records. */
+#define GATE_OWNER_BYTES_MAX 63
+typedef struct {
+    char bytes[GATE_OWNER_BYTES_MAX];
+    uint8_t length;
+} gate_owner_t;
 
-/* A process says that it lives, for `ms`; and is asked for by others. */
-gate_call_t gate_sync_heartbeat(gate_sync_t *gate, str_t owner, uint32_t ms);
-gate_call_t gate_sync_is_alive(gate_sync_t *gate, str_t owner, bool *alive);
+/* Who owns unsettled orders in a slot: fills up to `max`. */
+gate_call_t gate_sync_owners(gate_sync_t *gate, uint16_t slot, gate_owner_t *owners, unsigned max,
+                             unsigned *count);
+/* Does this process give its heartbeat (engine/engine.h)? */
+gate_call_t gate_sync_is_alive(gate_sync_t *gate, const gate_owner_t *owner, bool *alive);
+/* Unsettled orders of a slot that belong to one of `gone`, or are past their commit deadline: up to
+   `max`, each with its record. */
+gate_call_t gate_sync_orphans(
+    gate_sync_t *gate, uint16_t slot, const gate_owner_t *gone, unsigned gone_count, unsigned max,
+    void (*each)(void *context, const order_id_t *id, const gate_record_t *record), void *context);
 
 typedef enum { GATE_RELEASE_DONE, GATE_RELEASE_NEWER, GATE_RELEASE_LATER } gate_release_t;
 /* All of one item and epoch. */
@@ -86,6 +95,7 @@ typedef struct {
     uint64_t epoch;
     int64_t capacity; /* total - allocated when the epoch began */
     const item_terms_t *terms;
+    bool closed; /* a SQL strategy rules */
     size_t staged_buyers;
     int64_t staged_units;
     const order_id_t *in_mysql; /* unsettled ids that MySQL has */

@@ -17,7 +17,7 @@ struct redis_link {
     loop_t *loop;
     const config_t *config;
     remote_clock_t *clock;
-    atomic_uint *up_count;
+    gate_health_t *health;
     link_state_t state;
     redisAsyncContext *redis; /* NULL while down */
     h2o_socket_t *watched;    /* a duplicate of the descriptor: h2o closes its own */
@@ -26,7 +26,7 @@ struct redis_link {
     unsigned waiting;     /* calls without an answer */
     uint64_t progress_ms; /* when the last answer came, or the first waiting call went */
     uint64_t hello_ms;
-    char run_id[48];
+    char identity[96];
     bool freeing;
 };
 
@@ -111,13 +111,27 @@ static void on_retry(loop_timer_t *timer)
     connect_now(H2O_STRUCT_FROM_MEMBER(redis_link_t, retry, timer));
 }
 
+void gate_health_init(gate_health_t *health)
+{
+    atomic_store(&health->up, 0);
+    atomic_store(&health->down_since_ms, clock_mono_ms());
+}
+
+uint64_t gate_health_down_ms(const gate_health_t *health)
+{
+    uint64_t since_ms = atomic_load(&health->down_since_ms);
+    return atomic_load(&health->up) != 0 ? 0 : clock_mono_ms() - since_ms;
+}
+
+/* The moment is set before the last one counts as down, so that nobody reads an older one. */
 static void count_up(redis_link_t *link, bool up)
 {
     METRIC_ADD(redis_connections, up ? 1 : -1);
-    if (link->up_count != NULL && up)
-        atomic_fetch_add(link->up_count, 1);
-    if (link->up_count != NULL && !up)
-        atomic_fetch_sub(link->up_count, 1);
+    if (link->health == NULL)
+        return;
+    if (!up)
+        atomic_store(&link->health->down_since_ms, clock_mono_ms());
+    atomic_fetch_add(&link->health->up, up ? 1U : -1U);
 }
 
 static void went_down(redis_link_t *link, const char *why)
@@ -265,9 +279,9 @@ static void on_hello(void *context, const redisReply *reply)
         return;
     }
     size_t n = (size_t)reply->element[1]->len;
-    n = n < sizeof(link->run_id) ? n : sizeof(link->run_id) - 1;
-    memcpy(link->run_id, reply->element[1]->str, n);
-    link->run_id[n] = '\0';
+    n = n < sizeof(link->identity) ? n : sizeof(link->identity) - 1;
+    memcpy(link->identity, reply->element[1]->str, n);
+    link->identity[n] = '\0';
     remote_clock_observe(link->clock, link->hello_ms, (uint64_t)gate_reply_i64(reply, 2));
     link->state = LINK_UP;
     link->attempts = 0;
@@ -326,7 +340,7 @@ static void connect_now(redis_link_t *link)
 }
 
 redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_t *clock,
-                             atomic_uint *up_count)
+                             gate_health_t *health)
 {
     redis_link_t *link = calloc(1, sizeof(*link));
     if (link == NULL)
@@ -334,7 +348,7 @@ redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_
     link->loop = loop;
     link->config = config;
     link->clock = clock;
-    link->up_count = up_count;
+    link->health = health;
     connect_now(link);
     return link;
 }
@@ -355,9 +369,9 @@ bool redis_link_is_up(const redis_link_t *link)
     return link->state == LINK_UP;
 }
 
-str_t redis_link_run_id(const redis_link_t *link)
+str_t redis_link_identity(const redis_link_t *link)
 {
-    return str_of(link->run_id);
+    return str_of(link->identity);
 }
 
 bool redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb, void *context)

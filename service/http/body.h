@@ -10,7 +10,7 @@
 #include <cjson/cJSON.h>
 
 #include "base/problem.h"
-#include "reconcile/rebuild.h"
+#include "reconcile/change.h"
 
 /* Filled with the first mistake. */
 typedef struct {

@@ -119,7 +119,9 @@ void handle_readyz(exchange_t *exchange, const route_match_t *match)
     cJSON *missing = cJSON_CreateArray();
     if (atomic_load(&engine->node->draining))
         cJSON_AddItemToArray(missing, cJSON_CreateString("shutting down"));
-    if (atomic_load(&engine->node->gates_up) < engine->node->loops_count)
+    /* Where the optimistic strategy stands in, Redis is not needed to serve. */
+    if (engine->node->config->redis.on_gate_down == GATE_DOWN_REFUSE &&
+        atomic_load(&engine->node->gate_health.up) < engine->node->loops_count)
         cJSON_AddItemToArray(missing, cJSON_CreateString("redis"));
     if (cJSON_GetArraySize(missing) != 0) {
         reply_readiness(exchange, missing);

@@ -32,7 +32,10 @@
     X(counter, orders_unwritable_total, "Orders that MySQL refused in every form")                 \
     X(counter, orders_readmitted_total, "Orders admitted anew because the epoch had moved")        \
     X(counter, orphans_adopted_total, "Unsettled orders taken over from an owner that is gone")    \
-    X(counter, reconciler_findings_total, "Gates found to disagree with MySQL")                    \
+    X(counter, reconciler_passes_total, "Passes over a shard, under its lease")                    \
+    X(counter, reconciler_repairs_total, "Gates rebuilt because they disagreed with MySQL")        \
+    X(counter, stand_ins_total, "Items put under the optimistic strategy because Redis was away")  \
+    X(counter, restores_total, "Gates that admit again after Redis was away")                      \
     X(counter, orders_unknown_total, "Answers 202 because the outcome was not known in time")      \
     X(counter, orders_replayed_total, "Repeats answered with the first order")                     \
     X(counter, queue_full_total, "Purchases refused because a queue was full")                     \
@@ -56,7 +59,8 @@
     X(gate_call_seconds, "Duration of one reserve call", SECONDS)                                  \
     X(gate_batch_orders, "Buyers in one reserve call", COUNTS)                                     \
     X(writer_batch_orders, "Orders in one writer transaction", COUNTS)                             \
-    X(rebuild_seconds, "Duration of one rebuild of a gate", SECONDS)
+    X(rebuild_seconds, "Duration of one rebuild of a gate", SECONDS)                               \
+    X(rebuild_lock_seconds, "Time for which a rebuild locks the row of the item", SECONDS)
 
 typedef enum {
 #define X(type_, name_, help_) METRIC_##name_,
@@ -124,9 +128,9 @@ void metric_observe(histogram_t histogram, uint64_t value);
 /* One answer of a route, with the time from its request's arrival. */
 void metric_request(route_t route, int status, uint64_t micros);
 
-/* A gauge that is read from its owner at a scrape (queue depths). */
+/* What is read from its owner at a scrape (queue depths); `type` "gauge" or "counter". */
 typedef struct {
-    const char *name, *help, *label, *label_value;
+    const char *type, *name, *help, *label, *label_value;
     int64_t value;
 } metric_sample_t;
 

@@ -133,7 +133,7 @@ static look_t look_closely(audit_t *audit, suspect_t *suspect)
     free(ids);
     if (!seen)
         return LOOK_BLIND;
-    if (!strategy_uses_gate(row->terms.strategy))
+    if (!item_uses_gate(row))
         return LOOK_AGREES; /* toggled meanwhile: the gate is closed and nobody asks it */
     if (!gate_is_of(&suspect->gate, row))
         return LOOK_PENDING;
@@ -155,7 +155,7 @@ static bool look_at_all(audit_t *audit, suspect_t *suspects, size_t *count)
 {
     for (size_t i = 0; i < audit->shard_items_count; ++i) {
         suspect_t suspect = {.row = audit->shard_items[i].item};
-        if (!strategy_uses_gate(suspect.row.terms.strategy))
+        if (!item_uses_gate(&suspect.row))
             continue;
         if (!inspect(audit, &suspect.row, &suspect.gate))
             return false;

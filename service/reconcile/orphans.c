@@ -3,18 +3,22 @@
 #include <stdlib.h>
 #include <uthash.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "engine/engine.h"
 #include "metrics/metrics.h"
 
-/* Seen overdue and without an owner for so long, then taken over. */
-#define WATCHED_MS 2000
-/* An own order may still wait in this process's writer; it is taken up again only after this. */
-#define OWN_WATCHED_MS 20000
+/* Seen without an owner for so long, then taken over: a Redis that has just come back has heard no
+   heartbeat yet. */
+#define WATCHED_MS 500
+/* An own order past its deadline may still wait for MySQL in this process. */
+#define OWN_WATCHED_MS 4000
 /* Taken over and still there after so long: once more. */
-#define AGAIN_MS 10000
+#define AGAIN_MS 5000
 /* Looked at in one slot and pass. */
 #define SLOT_MAX 256
+/* Processes whose heartbeat is asked for in one pass; more cannot own orders at one time. */
+#define OWNERS_MAX 64
 
 typedef struct {
     UT_hash_handle hh;
@@ -29,8 +33,8 @@ struct orphans {
     unsigned pass;
     unsigned adopted; /* in this pass */
     worker_t *worker;
-    char owner[64]; /* the owner that was asked for last, and what was heard */
-    bool owner_alive;
+    gate_owner_t gone[OWNERS_MAX], living[OWNERS_MAX]; /* as heard in this pass */
+    unsigned gone_count, living_count;
 };
 
 orphans_t *orphans_new(void)
@@ -75,29 +79,42 @@ static sighting_t *sight(orphans_t *orphans, const order_id_t *id)
     return sighting;
 }
 
-/* In doubt, alive: then nothing is done in this pass. */
-static bool owner_is_alive(orphans_t *orphans, str_t owner)
+/* --- who lives --- */
+
+static bool is_among(const gate_owner_t *owners, unsigned count, str_t name)
 {
-    if (owner.n >= sizeof(orphans->owner))
-        return true;
-    if (str_eq(owner, str_of(orphans->owner)))
-        return orphans->owner_alive;
-    bool alive = true;
-    if (gate_sync_is_alive(orphans->worker->gate, owner, &alive) != GATE_CALL_OK)
-        return true;
-    memcpy(orphans->owner, owner.p, owner.n);
-    orphans->owner[owner.n] = '\0';
-    orphans->owner_alive = alive;
-    return alive;
+    for (unsigned i = 0; i < count; ++i)
+        if (str_eq((str_t){owners[i].bytes, owners[i].length}, name))
+            return true;
+    return false;
 }
+
+/* In doubt alive: then nothing is done in this pass. */
+static void ask_for(orphans_t *orphans, const gate_owner_t *owner)
+{
+    bool alive = true;
+    str_t name = {owner->bytes, owner->length};
+    if (str_eq(name, str_of(orphans->worker->node->incarnation)) ||
+        is_among(orphans->gone, orphans->gone_count, name) ||
+        is_among(orphans->living, orphans->living_count, name))
+        return;
+    if (gate_sync_is_alive(orphans->worker->gate, owner, &alive) != GATE_CALL_OK)
+        return;
+    if (alive && orphans->living_count < OWNERS_MAX)
+        orphans->living[orphans->living_count++] = *owner;
+    else if (!alive && orphans->gone_count < OWNERS_MAX)
+        orphans->gone[orphans->gone_count++] = *owner;
+}
+
+/* --- a slot --- */
 
 static void look_at(void *context, const order_id_t *id, const gate_record_t *record)
 {
     orphans_t *orphans = context;
     node_t *node = orphans->worker->node;
     bool own = str_eq(record->owner, str_of(node->incarnation));
-    if (!own && owner_is_alive(orphans, record->owner))
-        return; /* not sighted: should its owner go later, the watch begins then */
+    if (!own && !is_among(orphans->gone, orphans->gone_count, record->owner))
+        return; /* overdue, but its owner lives and will see to it */
     sighting_t *sighting = sight(orphans, id);
     uint64_t now = clock_mono_ms();
     if (now - sighting->since_ms < (own ? OWN_WATCHED_MS : WATCHED_MS) ||
@@ -106,7 +123,24 @@ static void look_at(void *context, const order_id_t *id, const gate_record_t *re
     sighting->adopted_ms = now;
     ++orphans->adopted;
     METRIC_INC(orphans_adopted_total);
+    FAILPOINT("orphan_adopted");
     engine_adopt(node, id, record);
+}
+
+/* False: Redis is away. */
+static bool look_at_slot(orphans_t *orphans, uint16_t slot)
+{
+    gate_sync_t *gate = orphans->worker->gate;
+    gate_owner_t owners[OWNERS_MAX];
+    unsigned count;
+    if (gate_sync_owners(gate, slot, owners, OWNERS_MAX, &count) != GATE_CALL_OK)
+        return false;
+    if (count == 0)
+        return true;
+    for (unsigned i = 0; i < count; ++i)
+        ask_for(orphans, &owners[i]);
+    return gate_sync_orphans(gate, slot, orphans->gone, orphans->gone_count, SLOT_MAX, look_at,
+                             orphans) == GATE_CALL_OK;
 }
 
 /* Slots that have items: elsewhere nothing can be unsettled. */
@@ -124,14 +158,15 @@ static unsigned read_slots(worker_t *worker, uint16_t *slots)
 unsigned orphans_pass(orphans_t *orphans, worker_t *worker)
 {
     uint16_t slots[SLOT_COUNT];
+    if (writer_is_away(worker->node->shards[worker->shard].writer))
+        return 0; /* what is taken over now could only wait */
     unsigned count = read_slots(worker, slots);
     ++orphans->pass;
-    orphans->adopted = 0;
+    orphans->adopted = orphans->gone_count = orphans->living_count = 0;
     orphans->worker = worker;
-    orphans->owner[0] = '\0';
     for (unsigned i = 0; i < count; ++i)
-        if (gate_sync_overdue(worker->gate, slots[i], SLOT_MAX, look_at, orphans) != GATE_CALL_OK)
-            return orphans->adopted; /* Redis is away: what was seen is kept */
+        if (!look_at_slot(orphans, slots[i]))
+            return orphans->adopted; /* what was seen is kept */
     forget_unseen(orphans, orphans->pass);
     if (orphans->adopted != 0)
         LOG_INFO("took over orders whose owner is gone", LOG_INT("shard", worker->shard),

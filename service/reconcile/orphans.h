@@ -1,9 +1,9 @@
 /*
- * Orders whose owner is gone: admitted by the gate, past their commit deadline, and the process
- * that was to write them gives no heartbeat any more.
+ * Orders whose owner is gone: admitted by the gate, and the process that was to write them gives
+ * no heartbeat any more; or past their commit deadline although this very process owns them.
  *
- * One is taken over when this node has seen it so for some seconds by its own clock. Taking over
- * is never wrong, only wasted if the owner lives after all: the id decides in MySQL.
+ * One is taken over when this node has seen it so in two passes. Taking over is never wrong, only
+ * wasted if the owner lives after all: the id decides in MySQL.
  */
 #ifndef HOLDFAST_RECONCILE_ORPHANS_H
 #define HOLDFAST_RECONCILE_ORPHANS_H

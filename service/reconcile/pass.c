@@ -2,40 +2,71 @@
 
 #include <unistd.h>
 
-/* A miss that is gone at the second look was a moment of the traffic, not drift. */
-#define LOOKS 3
-#define PAUSE_US 50000
+#include "base/failpoint.h"
+#include "engine/node.h"
 
-static sync_result_t look_once(worker_t *worker, str_t sku, pass_t *pass)
+#define LOOK_AGAIN_US 50000
+
+static sync_result_t look(worker_t *worker, str_t sku, snapshot_t *snapshot)
 {
-    gate_state_t before;
     bool found;
     uint16_t slot = slot_of_sku(sku);
-    if (gate_sync_inspect(worker->gate, slot, sku, &before) != GATE_CALL_OK)
+    if (gate_sync_inspect(worker->gate, slot, sku, &snapshot->before) != GATE_CALL_OK)
         return SYNC_GATE_AWAY;
-    db_result_t result = item_read(worker->db, &worker->sql, sku, false, &pass->item, &found);
+    db_result_t result = item_read(worker->db, &worker->sql, sku, false, &snapshot->row, &found);
     if (result != DB_OK)
         return SYNC_STORE_AWAY;
     if (!found)
         return SYNC_UNKNOWN_ITEM;
-    if (gate_sync_inspect(worker->gate, slot, sku, &pass->gate) != GATE_CALL_OK)
+    if (gate_sync_inspect(worker->gate, slot, sku, &snapshot->after) != GATE_CALL_OK)
         return SYNC_GATE_AWAY;
-    pass->finding = compare_gate(&before, &pass->item, &pass->gate);
+    snapshot->now_ms = clock_mono_ms();
     return SYNC_READY;
 }
 
-pass_t reconcile_pass(worker_t *worker, str_t sku)
+static void act(worker_t *worker, str_t sku, action_t action, const lease_t *lease, pass_t *pass)
 {
-    pass_t pass = {.finding = FINDING_NOT_BUILT};
-    for (int i = 0; i < LOOKS; ++i) {
-        if (i != 0)
-            usleep(PAUSE_US);
-        pass.result = look_once(worker, sku, &pass);
-        if (pass.result != SYNC_READY || pass.finding == FINDING_AGREE)
-            return pass;
+    uint64_t epoch = pass->item.epoch;
+    FAILPOINT("reconcile_looked");
+    switch (action) {
+    case ACTION_SYNC:
+        pass->result = item_sync(worker, sku, &pass->item);
+        break;
+    case ACTION_REBUILD:
+        pass->result = item_rebuild(worker, sku, epoch, lease, &pass->item);
+        break;
+    case ACTION_RESTORE:
+        pass->result = item_restore(worker, sku, epoch, lease, &pass->item);
+        break;
+    default:
+        return;
     }
-    pass.result = pass.finding == FINDING_NOT_BUILT ? item_sync(worker, sku, &pass.item)
-                                                    : item_rebuild(worker, sku, &pass.item);
-    pass.rebuilt = pass.result == SYNC_READY;
-    return pass;
+    if (pass->result == SYNC_READY)
+        pass->done = action;
+}
+
+pass_t reconcile_pass(worker_t *worker, str_t sku, memory_t *memory, const lease_t *lease)
+{
+    snapshot_t snapshot;
+    pass_t pass = {.finding = FINDING_AGREE};
+    for (;;) {
+        pass.result = look(worker, sku, &snapshot);
+        if (pass.result != SYNC_READY)
+            return pass;
+        decision_t decision = reconcile_decide(memory, &snapshot);
+        pass.finding = decision.finding;
+        pass.item = snapshot.row;
+        pass.gate = snapshot.after;
+        if (decision.action != ACTION_LOOK_AGAIN) {
+            act(worker, sku, decision.action, lease, &pass);
+            return pass;
+        }
+        usleep(LOOK_AGAIN_US);
+    }
+}
+
+const char *pass_deed(const pass_t *pass)
+{
+    static const char *const deeds[] = {"nothing", "nothing", "rebuilt", "rebuilt", "restored"};
+    return deeds[pass->done];
 }

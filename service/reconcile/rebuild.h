@@ -1,6 +1,6 @@
 /*
  * Rebuild: the one way to change a gate, and with it an item's terms or strategy. No stop of the
- * traffic is needed.
+ * traffic is needed:
  *
  *   1. MySQL, one transaction: the row's epoch goes up first; then totals and, in a snapshot taken
  *      while the row is locked, each buyer's live units. From its COMMIT on nothing commits
@@ -9,45 +9,42 @@
  *   3. The gate is swapped: those found are dropped, all others are carried as reserved under the
  *      new epoch.
  *
- * A crash anywhere is redone with a higher epoch. Blocking; for pool threads.
+ * A crash anywhere is redone with a higher epoch. Step 1 writes into the row who rebuilds and until
+ * when, so that others wait instead of doing the same. Blocking; for pool threads and the
+ * background.
  */
 #ifndef HOLDFAST_RECONCILE_REBUILD_H
 #define HOLDFAST_RECONCILE_REBUILD_H
 
 #include "store/item.h"
+#include "store/lease.h"
 #include "store/pool.h"
 
-typedef enum {
-    SYNC_READY,        /* the gate is that of the row's epoch (or none is needed) */
-    SYNC_UNKNOWN_ITEM, /* there is no such row */
-    SYNC_GATE_AWAY,    /* the row is read, Redis does not answer */
-    SYNC_STORE_AWAY,   /* MySQL does not answer */
-    SYNC_BUSY          /* somebody else is rebuilding, or it kept changing: ask again */
-} sync_result_t;
+/* How long the gate admits nobody while `total` is being lowered, at the most. */
+#define FREEZE_MS 1000
 
-/* Reads the row and makes its gate agree with it. */
-sync_result_t item_sync(worker_t *worker, str_t sku, item_t *out);
-
-/* Rebuilds although gate and row have the same epoch: for drift. */
-sync_result_t item_rebuild(worker_t *worker, str_t sku, item_t *out);
-
-/* What an admin wants changed; members without their flag stay. */
 typedef struct {
-    bool create; /* PUT: make the item if it is not there */
-    bool has_total, has_limit, has_hold, has_starts, has_ends, has_strategy, has_acknowledge;
-    item_terms_t terms;
-} item_change_t;
+    item_t item;               /* the row as last seen; afterwards as it is */
+    const item_terms_t *terms; /* to be set, or NULL: they stay as they are */
+    int64_t unsettled_max;     /* for a lowered total: units the gate held when it froze */
+    bool needs_freeze;         /* checked once more under the row's lock */
+    const lease_t *lease;      /* must still be held; NULL: none is needed */
+    bool stand_in;             /* no gate is built: the optimistic strategy rules until restored */
+    bool restore;              /* the gate admits again */
+    uint64_t token;            /* private */
+} rebuild_t;
 
 typedef enum {
-    CHANGE_DONE,
-    CHANGE_CREATED,
-    CHANGE_UNKNOWN_ITEM,
-    CHANGE_WRONG_STATE,    /* total below what is allocated or unsettled */
-    CHANGE_INVALID_WINDOW, /* together with what stays, the sale would end before it starts */
-    CHANGE_AWAY            /* MySQL, or Redis where it is needed, does not answer */
-} change_result_t;
+    STEP_OK,
+    STEP_LOST_RACE, /* the row or the gate moved meanwhile, or the lease is gone: look anew */
+    STEP_STORE_AWAY,
+    STEP_GATE_AWAY, /* the row may have been changed; the gate was not */
+    STEP_NOT_FROZEN
+} step_t;
 
-/* Changes terms under a new epoch. Under traffic: nobody gets a wrong answer. */
-change_result_t item_change(worker_t *worker, str_t sku, const item_change_t *change, item_t *out);
+step_t step_of_db(db_result_t result);
+
+/* All three steps. The new epoch is above the row's, `gate_epoch` and the shard's clock in ms. */
+step_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch);
 
 #endif

@@ -3,50 +3,66 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "engine/engine.h"
 #include "metrics/metrics.h"
 #include "reconcile/orphans.h"
 #include "reconcile/pass.h"
 
-/* Items compared in one pass; the next pass goes on behind them. */
-#define ITEMS_PER_PASS 200
-/* What keeps it from one pass over items it does at the next: a pass ends after so long. */
+/* Skus read at a time. */
+#define PAGE 200
+/* A pass over items ends after so long; the next goes on behind. */
 #define PASS_MS 1000
-/* A process that does not say in this time that it lives is taken for gone. */
-#define HEARTBEAT_MS 5000
+/* Others may take the shard over when its holder says nothing for so long. */
+#define LEASE_MS 2000
 
 typedef struct mend {
     UT_hash_handle hh;
+    uint64_t epoch;
     uint8_t sku_length;
     char sku[SKU_BYTES_MAX];
 } mend_t;
 
-/* Skus to be compared in this pass. */
+/* What is kept of an item between passes. */
 typedef struct {
-    char skus[ITEMS_PER_PASS][SKU_BYTES_MAX];
-    uint8_t lengths[ITEMS_PER_PASS];
+    UT_hash_handle hh;
+    memory_t memory;
+    unsigned round; /* last compared in */
+    uint8_t sku_length;
+    char sku[SKU_BYTES_MAX];
+} tracked_t;
+
+typedef struct {
+    char skus[PAGE][SKU_BYTES_MAX];
+    uint8_t lengths[PAGE];
     unsigned count;
-} round_t;
+} page_t;
 
 struct reconciler {
     struct node *node;
     unsigned shard;
     worker_t worker;
+    lease_t lease;
+    uint64_t taken_ms; /* monotonic: when the lease was last taken or renewed */
     orphans_t *orphans;
-    round_t round;
-    char after[SKU_BYTES_MAX]; /* the last sku of the pass before */
+    page_t page;
+    tracked_t *tracked;        /* uthash by sku */
+    unsigned round;            /* of all items */
+    char after[SKU_BYTES_MAX]; /* the last sku that was compared */
     uint8_t after_length;
     pthread_t thread;
     pthread_mutex_t mutex; /* of what follows */
     pthread_cond_t wake;
     bool stopping;
     mend_t *mends; /* uthash by sku */
+    reconciler_report_t report;
+    uint64_t last_pass_ms; /* monotonic */
 };
 
 /* --- mending on demand --- */
 
-void reconciler_mend(reconciler_t *reconciler, str_t sku)
+void reconciler_mend(reconciler_t *reconciler, str_t sku, uint64_t epoch)
 {
     mend_t *mend;
     pthread_mutex_lock(&reconciler->mutex);
@@ -59,6 +75,8 @@ void reconciler_mend(reconciler_t *reconciler, str_t sku)
         HASH_ADD(hh, reconciler->mends, sku, mend->sku_length, mend);
         pthread_cond_signal(&reconciler->wake);
     }
+    if (epoch > mend->epoch)
+        mend->epoch = epoch;
     pthread_mutex_unlock(&reconciler->mutex);
 }
 
@@ -88,13 +106,68 @@ static void mend_gates(reconciler_t *reconciler)
     {
         item_t item;
         str_t sku = {mend->sku, mend->sku_length};
-        sync_result_t result = item_rebuild(&reconciler->worker, sku, &item);
+        sync_result_t result = item_rebuild(&reconciler->worker, sku, mend->epoch, NULL, &item);
         if (result == SYNC_READY)
             engine_news(reconciler->node, sku, item.epoch);
         else if (result != SYNC_UNKNOWN_ITEM)
-            reconciler_mend(reconciler, sku); /* Redis or MySQL is away: in the next pass */
+            reconciler_mend(reconciler, sku, mend->epoch); /* something is away: next pass */
     }
     free_mends(all);
+}
+
+/* --- what is remembered of items --- */
+
+static memory_t *memory_of(reconciler_t *reconciler, str_t sku)
+{
+    tracked_t *tracked;
+    HASH_FIND(hh, reconciler->tracked, sku.p, sku.n, tracked);
+    if (tracked == NULL) {
+        if ((tracked = calloc(1, sizeof(*tracked))) == NULL)
+            abort();
+        tracked->sku_length = (uint8_t)sku.n;
+        memcpy(tracked->sku, sku.p, sku.n);
+        HASH_ADD(hh, reconciler->tracked, sku, tracked->sku_length, tracked);
+    }
+    tracked->round = reconciler->round;
+    return &tracked->memory;
+}
+
+/* Those that a whole round did not meet; `all`: every one, since another node goes on. */
+static void forget_items(reconciler_t *reconciler, bool all)
+{
+    tracked_t *tracked, *next;
+    HASH_ITER(hh, reconciler->tracked, tracked, next)
+    {
+        if (!all && tracked->round == reconciler->round)
+            continue;
+        HASH_DEL(reconciler->tracked, tracked);
+        free(tracked);
+    }
+}
+
+/* --- the lease --- */
+
+static bool take_lease(reconciler_t *reconciler)
+{
+    worker_t *worker = &reconciler->worker;
+    bool held_before = reconciler->lease.fence != 0;
+    reconciler->taken_ms = clock_mono_ms();
+    db_result_t result = lease_take(worker->db, &worker->sql, &reconciler->lease, LEASE_MS);
+    bool holds = result == DB_OK && reconciler->lease.fence != 0;
+    if (holds != held_before)
+        LOG_INFO(holds ? "reconciling this shard" : "another node reconciles this shard now",
+                 LOG_INT("shard", reconciler->shard));
+    pthread_mutex_lock(&reconciler->mutex);
+    reconciler->report.holds_lease = holds;
+    pthread_mutex_unlock(&reconciler->mutex);
+    FAILPOINT("reconcile_lease_taken");
+    return holds;
+}
+
+/* Renewed when half of it is over. */
+static bool keep_lease(reconciler_t *reconciler)
+{
+    return clock_mono_ms() - reconciler->taken_ms < LEASE_MS / 2 || take_lease(reconciler);
 }
 
 /* --- comparing --- */
@@ -107,58 +180,106 @@ static bool stopping(reconciler_t *reconciler)
     return stop;
 }
 
-/* The next items in the order of their skus, behind those of the pass before. */
-static bool read_round(reconciler_t *reconciler)
+/* The next items in the order of their skus, behind those that were compared last. */
+static bool read_page(reconciler_t *reconciler)
 {
     worker_t *worker = &reconciler->worker;
-    round_t *round = &reconciler->round;
-    round->count = 0;
+    page_t *page = &reconciler->page;
+    page->count = 0;
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
             "SELECT sku FROM inventory WHERE bucket = 0 AND sku > %s AND strategy IN "
             "('lua', 'watch') ORDER BY sku LIMIT %u",
-            ((str_t){reconciler->after, reconciler->after_length}), (uint64_t)ITEMS_PER_PASS);
+            ((str_t){reconciler->after, reconciler->after_length}), (uint64_t)PAGE);
     if (db_query(worker->db, &worker->sql) != DB_OK)
         return false;
     while (db_next(worker->db)) {
         str_t sku = db_bytes(worker->db, 0);
-        memcpy(round->skus[round->count], sku.p, sku.n);
-        round->lengths[round->count++] = (uint8_t)sku.n;
+        memcpy(page->skus[page->count], sku.p, sku.n);
+        page->lengths[page->count++] = (uint8_t)sku.n;
     }
     return true;
 }
 
+static void note_finding(reconciler_t *reconciler, str_t sku, const pass_t *pass)
+{
+    reconciler_report_t *report = &reconciler->report;
+    bool repaired = pass->done == ACTION_SYNC || pass->done == ACTION_REBUILD;
+    if (repaired)
+        METRIC_INC(reconciler_repairs_total);
+    if (pass->done == ACTION_RESTORE)
+        METRIC_INC(restores_total);
+    LOG_WARN("gate and MySQL disagreed", LOG_BYTES("sku", sku),
+             LOG_STR("found", finding_name(pass->finding)), LOG_STR("did", pass_deed(pass)),
+             LOG_INT("epoch", pass->item.epoch));
+    pthread_mutex_lock(&reconciler->mutex);
+    ++report->findings[pass->finding];
+    report->repairs += repaired;
+    report->has_last = true;
+    memcpy(report->last_sku, sku.p, sku.n);
+    report->last_sku[sku.n] = '\0';
+    report->last_finding = pass->finding;
+    report->last_deed = pass_deed(pass);
+    report->last_epoch = pass->item.epoch;
+    report->last_at_ms = clock_wall_ms();
+    pthread_mutex_unlock(&reconciler->mutex);
+}
+
 static void compare_one(reconciler_t *reconciler, str_t sku)
 {
-    pass_t pass = reconcile_pass(&reconciler->worker, sku);
-    if (pass.result != SYNC_READY || pass.finding == FINDING_AGREE)
-        return;
-    METRIC_INC(reconciler_findings_total);
-    LOG_WARN("gate and MySQL disagreed", LOG_BYTES("sku", sku),
-             LOG_STR("found", finding_name(pass.finding)),
-             LOG_STR("did", pass.rebuilt ? "rebuilt" : "nothing"));
-    if (pass.rebuilt)
+    pass_t pass =
+        reconcile_pass(&reconciler->worker, sku, memory_of(reconciler, sku), &reconciler->lease);
+    pthread_mutex_lock(&reconciler->mutex);
+    ++reconciler->report.items;
+    pthread_mutex_unlock(&reconciler->mutex);
+    bool waiting = pass.finding == FINDING_GATE_BACK && pass.done == ACTION_NONE;
+    if (pass.finding != FINDING_AGREE && !waiting)
+        note_finding(reconciler, sku, &pass);
+    if (pass.done != ACTION_NONE)
         engine_news(reconciler->node, sku, pass.item.epoch);
 }
 
-static void compare_round(reconciler_t *reconciler)
+/* One page. False: the pass is over, because all items were met, or it has lasted long enough. */
+static bool compare_page(reconciler_t *reconciler, uint64_t deadline)
 {
-    round_t *round = &reconciler->round;
-    uint64_t deadline = clock_mono_ms() + PASS_MS;
-    unsigned i = 0;
-    if (!read_round(reconciler))
-        return;
-    for (; i < round->count && clock_mono_ms() < deadline && !stopping(reconciler); ++i)
-        compare_one(reconciler, (str_t){round->skus[i], round->lengths[i]});
-    bool all = i == round->count && round->count < ITEMS_PER_PASS;
-    reconciler->after_length = 0;
-    if (!all && i != 0) {
-        memcpy(reconciler->after, round->skus[i - 1], round->lengths[i - 1]);
-        reconciler->after_length = round->lengths[i - 1];
+    page_t *page = &reconciler->page;
+    if (!read_page(reconciler))
+        return false;
+    for (unsigned i = 0; i < page->count; ++i) {
+        if (clock_mono_ms() > deadline || stopping(reconciler) || !keep_lease(reconciler))
+            return false;
+        compare_one(reconciler, (str_t){page->skus[i], page->lengths[i]});
+        memcpy(reconciler->after, page->skus[i], page->lengths[i]);
+        reconciler->after_length = page->lengths[i];
     }
+    if (page->count == PAGE)
+        return true;
+    reconciler->after_length = 0; /* from the beginning */
+    forget_items(reconciler, false);
+    ++reconciler->round;
+    return false;
 }
 
 /* --- the thread --- */
+
+static void pass_over_shard(reconciler_t *reconciler)
+{
+    uint64_t deadline = clock_mono_ms() + PASS_MS;
+    mend_gates(reconciler);
+    if (!take_lease(reconciler)) {
+        forget_items(reconciler, true);
+        return;
+    }
+    unsigned orphans = orphans_pass(reconciler->orphans, &reconciler->worker);
+    while (compare_page(reconciler, deadline))
+        ;
+    METRIC_INC(reconciler_passes_total);
+    pthread_mutex_lock(&reconciler->mutex);
+    ++reconciler->report.passes;
+    reconciler->report.orphans += orphans;
+    reconciler->last_pass_ms = clock_mono_ms();
+    pthread_mutex_unlock(&reconciler->mutex);
+}
 
 /* Until the next pass, or until something is put down to be mended. False: stop. */
 static bool wait_for_next_pass(reconciler_t *reconciler)
@@ -180,15 +301,18 @@ static bool wait_for_next_pass(reconciler_t *reconciler)
 static void *reconciler_thread(void *arg)
 {
     reconciler_t *reconciler = arg;
-    while (wait_for_next_pass(reconciler)) {
-        gate_sync_heartbeat(reconciler->worker.gate, str_of(reconciler->node->incarnation),
-                            HEARTBEAT_MS);
-        mend_gates(reconciler);
-        orphans_pass(reconciler->orphans, &reconciler->worker);
-        compare_round(reconciler);
-    }
+    while (wait_for_next_pass(reconciler))
+        pass_over_shard(reconciler);
     worker_dispose(&reconciler->worker);
     return NULL;
+}
+
+void reconciler_report(reconciler_t *reconciler, reconciler_report_t *out)
+{
+    pthread_mutex_lock(&reconciler->mutex);
+    *out = reconciler->report;
+    out->last_pass_ms_ago = clock_mono_ms() - reconciler->last_pass_ms;
+    pthread_mutex_unlock(&reconciler->mutex);
 }
 
 reconciler_t *reconciler_new(struct node *node, unsigned shard)
@@ -198,6 +322,7 @@ reconciler_t *reconciler_new(struct node *node, unsigned shard)
         abort();
     reconciler->node = node;
     reconciler->shard = shard;
+    reconciler->lease = (lease_t){.name = RECONCILER_LEASE, .holder = node->incarnation};
     reconciler->orphans = orphans_new();
     worker_init(&reconciler->worker, node, shard);
     pthread_mutex_init(&reconciler->mutex, NULL);
@@ -222,6 +347,7 @@ void reconciler_stop(reconciler_t *reconciler)
 void reconciler_free(reconciler_t *reconciler)
 {
     orphans_free(reconciler->orphans);
+    forget_items(reconciler, true);
     free_mends(reconciler->mends);
     pthread_cond_destroy(&reconciler->wake);
     pthread_mutex_destroy(&reconciler->mutex);

@@ -1,23 +1,47 @@
 /*
- * The reconciler of a shard, a thread: takes orphans over, compares gates with their rows a few at
- * a time, and rebuilds what was put down for it. Every node may run it; nothing it does depends on
- * being the only one.
+ * The background thread of a shard that keeps gates and rows in step. A lease lets one node at a
+ * time do it for a shard; epochs keep it safe if two do.
+ *
+ * Each pass: gates that somebody has put down to be mended are rebuilt (by any node); then, under
+ * the lease, orders whose owner is gone are taken over (orphans.h), and items are compared
+ * (pass.h), as many as fit into a second; the next pass goes on behind them.
  */
 #ifndef HOLDFAST_RECONCILE_RECONCILER_H
 #define HOLDFAST_RECONCILE_RECONCILER_H
 
+#include <stdint.h>
+
 #include "base/str.h"
+#include "reconcile/decide.h"
 
 struct node;
 typedef struct reconciler reconciler_t;
 
-/* From here on it may be asked to mend; its thread begins with reconciler_start(), when the loops
-   are there, and has ended after reconciler_stop(). */
+/* The name of its lease, one in each shard. */
+#define RECONCILER_LEASE "reconciler"
+
+/* Two steps: mends may be put down from here on, by any thread. */
 reconciler_t *reconciler_new(struct node *node, unsigned shard);
 void reconciler_start(reconciler_t *reconciler);
 void reconciler_stop(reconciler_t *reconciler);
 void reconciler_free(reconciler_t *reconciler);
-/* From any thread: the item's gate is known to disagree with MySQL; rebuild it soon. */
-void reconciler_mend(reconciler_t *reconciler, str_t sku);
+
+/* The gate of this item was wrong under `epoch`: rebuild it, if that is still its epoch. Any
+   thread. */
+void reconciler_mend(reconciler_t *reconciler, str_t sku, uint64_t epoch);
+
+/* What it has done, for /v1/status; any thread. Counts are of this process. */
+typedef struct {
+    bool holds_lease;
+    uint64_t passes, items, orphans, repairs;
+    uint64_t findings[FINDING_COUNT];
+    uint64_t last_pass_ms_ago; /* only if passes is not 0 */
+    bool has_last;             /* a finding, and what was done about it: */
+    char last_sku[SKU_BYTES_MAX + 1];
+    finding_t last_finding;
+    const char *last_deed;
+    uint64_t last_epoch, last_at_ms; /* wall clock */
+} reconciler_report_t;
+void reconciler_report(reconciler_t *reconciler, reconciler_report_t *out);
 
 #endif

@@ -47,7 +47,7 @@ bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count
             continue;
         METRIC_ADD(releases_given_up_total, to - from);
         LOG_WARN("a release did not reach the gate; it will be rebuilt", LOG_BYTES("sku", sku));
-        reconciler_mend(worker->node->shards[worker->shard].reconciler, sku);
+        reconciler_mend(worker->node->shards[worker->shard].reconciler, sku, releases[from].epoch);
         all = false;
     }
     return all;

@@ -8,7 +8,7 @@ static const char *const acknowledge_names[] = {"committed", "accepted"};
     "sku, bucket, slot, total, allocated_total, released_total, version, epoch, per_buyer_limit, " \
     "hold_seconds, starts_at, ends_at, strategy, acknowledge, "                                    \
     "rebuild_until IS NOT NULL AND rebuild_until > NOW(3), epoch_allocated_total, "                \
-    "epoch_released_total"
+    "epoch_released_total, gate_down"
 
 const char *acknowledge_name(acknowledge_t acknowledge)
 {
@@ -45,6 +45,17 @@ static void item_of_row(const db_t *db, item_t *item)
     item->rebuilding = db_u64(db, 14) != 0;
     item->epoch_allocated_total = db_i64(db, 15);
     item->epoch_released_total = db_i64(db, 16);
+    item->gate_down = db_u64(db, 17) != 0;
+}
+
+void item_add_terms(sql_t *sql, const item_terms_t *terms)
+{
+    sql_add(sql,
+            ", total = %d, per_buyer_limit = %u, hold_seconds = %u, starts_at = %t, ends_at = %t, "
+            "strategy = %w, acknowledge = %w",
+            terms->total, (uint64_t)terms->per_buyer_limit, (uint64_t)terms->hold_seconds,
+            terms->starts_at_ms, terms->ends_at_ms, strategy_name(terms->strategy),
+            acknowledge_name(terms->acknowledge));
 }
 
 db_result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, bool *found)

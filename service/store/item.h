@@ -38,6 +38,7 @@ typedef struct {
     int64_t epoch_allocated_total, epoch_released_total; /* when this epoch began */
     uint64_t version, epoch;
     bool rebuilding; /* by somebody whose time is not up */
+    bool gate_down;  /* Redis was away: the optimistic strategy stands in, see item_strategy() */
 } item_t;
 
 static inline str_t item_sku(const item_t *item)
@@ -57,6 +58,19 @@ static inline bool strategy_uses_gate(strategy_id_t strategy)
     return strategy == STRATEGY_LUA || strategy == STRATEGY_WATCH;
 }
 
+/* The strategy that rules now. */
+static inline strategy_id_t item_strategy(const item_t *item)
+{
+    return item->gate_down ? STRATEGY_OPTIMISTIC : item->terms.strategy;
+}
+
+static inline bool item_uses_gate(const item_t *item)
+{
+    return strategy_uses_gate(item_strategy(item));
+}
+
+/* ", total = ..., strategy = ..." for an INSERT ... SET or an UPDATE. */
+void item_add_terms(sql_t *sql, const item_terms_t *terms);
 /* Reads one row, locked if `lock`. DB_OK and *found false: there is none. */
 db_result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, bool *found);
 /* Calls `each` for all items whose epoch is at least `epoch_from`. */

@@ -125,7 +125,7 @@ static db_result_t release_units(db_t *db, sql_t *sql, release_t *release)
     result = item_read(db, sql, sku, false, &item, &found);
     if (result == DB_OK) {
         release->epoch = item.epoch;
-        release->strategy = item.terms.strategy;
+        release->strategy = item_strategy(&item);
     }
     return result;
 }

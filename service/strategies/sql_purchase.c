@@ -152,7 +152,7 @@ static outcome_t in_transaction(purchase_t *p, const sql_strategy_t *strategy, w
         result = item_read(worker->db, &worker->sql, order_sku(&p->order), false, &item, &found);
     if (result != DB_OK)
         return failed(p, worker, result, doubt);
-    if (!found || item.terms.strategy != strategy->id)
+    if (!found || item_strategy(&item) != strategy->id)
         return OUTCOME_STALE;
     result = find_written(p, worker, &outcome);
     if (result != DB_OK)

@@ -37,7 +37,7 @@ typedef struct {
     struct {
         bool present, closed, known_id, has_first, has_units;
         uint64_t epoch;
-        bool same_run;
+        bool same_server;
         uint64_t frozen_until, starts_at, ends_at, now;
         int64_t limit, capacity, reserved, unreserved, released, units;
         order_id_t first;
@@ -167,6 +167,12 @@ static void execute(attempt_t *a)
     redis_args_add(args, STR("reserved"));
     redis_args_add_u64(args, p->order.quantity);
     send_command(a, args, on_exec_reply);
+    if (!a->look.has_units) {
+        begin(args, "HINCRBY", p->item, GATE_KEY_GATE);
+        redis_args_add(args, STR("known"));
+        redis_args_add_u64(args, 1);
+        send_command(a, args, on_exec_reply);
+    }
     begin(args, "HINCRBY", p->item, GATE_KEY_BUYERS);
     redis_args_add(args, order_buyer(&p->order));
     redis_args_add_u64(args, p->order.quantity);
@@ -213,7 +219,7 @@ static void decide(attempt_t *a)
     a->seen = a->look.has_units;
     bool seen = a->seen;
     int64_t left = a->look.capacity - a->look.reserved + a->look.unreserved + a->look.released;
-    if (!a->look.present || !a->look.same_run || a->look.epoch != p->epoch || a->look.closed) {
+    if (!a->look.present || !a->look.same_server || a->look.epoch != p->epoch || a->look.closed) {
         purchase_stale(finish_unwatched(a));
     } else if (a->look.frozen_until > a->look.now) {
         purchase_delayed(finish_unwatched(a));
@@ -243,11 +249,12 @@ static void read_gate(attempt_t *a, const redisReply *reply)
 {
     if (!gate_reply_is_array(reply, 12) || reply->element[0]->type != REDIS_REPLY_STRING)
         return;
-    const redisReply *run = reply->element[1];
-    str_t run_id = run->type == REDIS_REPLY_STRING ? (str_t){run->str, (size_t)run->len} : STR_NONE;
+    const redisReply *server = reply->element[1];
+    str_t built_under =
+        server->type == REDIS_REPLY_STRING ? (str_t){server->str, (size_t)server->len} : STR_NONE;
     a->look.present = true;
     a->look.epoch = (uint64_t)gate_reply_i64(reply, 0);
-    a->look.same_run = str_eq(run_id, redis_link_run_id(a->link));
+    a->look.same_server = str_eq(built_under, redis_link_identity(a->link));
     a->look.closed = gate_reply_i64(reply, 2) != 0;
     a->look.frozen_until = (uint64_t)gate_reply_i64(reply, 3);
     a->look.limit = gate_reply_i64(reply, 4);
@@ -311,9 +318,9 @@ static void look(attempt_t *a)
 {
     purchase_t *p = a->purchase;
     redis_args_t *args = &p->engine->args;
-    static const char *const fields[] = {"epoch",           "run_id",     "closed",  "frozen_until",
-                                         "per_buyer_limit", "starts_at",  "ends_at", "capacity",
-                                         "reserved",        "unreserved", "settled", "released"};
+    static const char *const fields[] = {
+        "epoch",   "built_under", "closed",   "frozen_until", "per_buyer_limit", "starts_at",
+        "ends_at", "capacity",    "reserved", "unreserved",   "settled",         "released"};
     memset(&a->look, 0, sizeof(a->look));
     a->units_back = p->item->units_back;
     a->lost = a->refused = false;

@@ -528,7 +528,7 @@ static void test_b_passing_difference(void **state)
 static void test_b_pending_rebuild(void **state)
 {
     (void)state;
-    spoil("HSET", GATE_KEY_GATE, STR("run_id"), STR("another"));
+    spoil("HSET", GATE_KEY_GATE, STR("built_under"), STR("another"));
     EXPECT_NUMBER(number(invariant(audit_finds(""), "B"), "pending_rebuild"), 1);
     spoil("DEL", GATE_KEY_GATE, STR_NONE, STR_NONE);
     EXPECT_NUMBER(number(invariant(audit_finds(""), "B"), "pending_rebuild"), 1);

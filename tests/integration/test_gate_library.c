@@ -98,7 +98,7 @@ static void the_gate_admits_only_under_its_epoch_and_while_open(void **state)
     redis_run(STACK, "FCALL holdfast_freeze 1 " LIB_KEY("gate") " 60000");
     EXPECT_NUMBER(lib_reserve(0, 1000, "1000000000000001", 1, "k", LIB_FAR), 5);
     redis_run(STACK, "FCALL holdfast_thaw 1 " LIB_KEY("gate"));
-    redis_run(STACK, "HSET " LIB_KEY("gate") " run_id 0123456789");
+    redis_run(STACK, "HSET " LIB_KEY("gate") " built_under 0123456789");
     EXPECT_NUMBER(lib_reserve(0, 1000, "1000000000000001", 1, "k", LIB_FAR), 3);
     lib_rebuild(1001, 10, 1, "0");
     EXPECT_NUMBER(lib_reserve(0, 1001, "1000000000000001", 1, "k", LIB_FAR), 4);

@@ -93,7 +93,7 @@ static void a_gate_that_is_missing_or_foreign_is_rebuilt(void **state)
     EXPECT_STATUS(order, 201);
     EXPECT_GATE_AGREES(stack, sku);
     /* What an older backup, or a failover to a stale replica, would show. */
-    redis_run(stack, "HSET %s run_id 0123456789 capacity 100", gate);
+    redis_run(stack, "HSET %s built_under 0123456789 capacity 100", gate);
     order = sale_buy(stack, sku, "c", 6, NULL);
     EXPECT_PROBLEM(order, 409, "sold_out");
     long long asked =

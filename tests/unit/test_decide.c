@@ -1,4 +1,4 @@
-/* The reconciler's comparison: from three snapshots to a finding, each rule broken once. */
+/* The reconciler's decisions: from snapshots to findings and actions, each rule broken once. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "reconcile/compare.h"
+#include "reconcile/decide.h"
 
 /* An item in mid-sale: epoch 7 began with 10 allocated; since then 5 were reserved, of which 3
    are committed and settled, 2 unsettled; 1 was released. */
@@ -19,7 +19,9 @@ static gate_state_t a_gate(void)
                           .settled = 3,
                           .released = 1,
                           .held_units = 2,
-                          .held_orders = 2};
+                          .held_orders = 2,
+                          .known_buyers = 9,
+                          .buyers = 9};
 }
 
 static item_t a_row(void)
@@ -30,6 +32,19 @@ static item_t a_row(void)
                     .released_total = 1,
                     .epoch_allocated_total = 10,
                     .epoch_released_total = 0};
+}
+
+static decision_t decide(memory_t *memory, gate_state_t before, item_t row, gate_state_t after,
+                         uint64_t now_ms)
+{
+    return reconcile_decide(memory, &(snapshot_t){before, row, after, now_ms});
+}
+
+static finding_t compare_gate(const gate_state_t *before, const item_t *row,
+                              const gate_state_t *after)
+{
+    memory_t memory = {0};
+    return decide(&memory, *before, *row, *after, 1000).finding;
 }
 
 static finding_t compare_at_rest(gate_state_t gate, item_t row)
@@ -114,9 +129,15 @@ static void test_each_broken_rule(void **state)
     row = a_row();
     row.released_total = 0;
     assert_int_equal(compare_at_rest(a_gate(), row), FINDING_RELEASES);
+    gate = a_gate();
+    gate.capacity += 1000; /* a gate that promises what is not there */
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_CAPACITY);
+    gate = a_gate();
+    gate.buyers = 0; /* their table vanished, and with it the limit */
+    assert_int_equal(compare_at_rest(gate, a_row()), FINDING_BUYERS);
 }
 
-static void test_units_that_leaked_show_only_in_quiet(void **state)
+static void test_units_that_leaked_show_in_quiet(void **state)
 {
     (void)state;
     gate_state_t gate = a_gate(), later;
@@ -128,9 +149,80 @@ static void test_units_that_leaked_show_only_in_quiet(void **state)
     later = gate;
     later.released = 2; /* one arrived between the looks: traffic, not drift */
     assert_int_equal(compare_gate(&gate, &row, &later), FINDING_AGREE);
-    gate.capacity += 1000; /* a gate that promises what is not there */
-    row.released_total = 1;
-    assert_int_equal(compare_at_rest(gate, row), FINDING_LEAKED);
+}
+
+/* In traffic no look is quiet; but what MySQL had freed seconds ago the gate must know by now. */
+static void test_units_that_leaked_show_in_traffic_after_a_while(void **state)
+{
+    (void)state;
+    memory_t memory = {0};
+    gate_state_t gate = a_gate(), later = a_gate();
+    item_t row = a_row();
+    row.released_total = 4;
+    later.reserved += 1;
+    later.held_units += 1;
+    assert_int_equal(decide(&memory, gate, row, later, 1000).finding, FINDING_AGREE);
+    assert_int_equal(decide(&memory, gate, row, later, 2900).finding, FINDING_AGREE);
+    decision_t first = decide(&memory, gate, row, later, 3000);
+    assert_int_equal(first.finding, FINDING_LEAKED);
+    assert_int_equal(first.action, ACTION_LOOK_AGAIN);
+    decision_t second = decide(&memory, gate, row, later, 3050);
+    assert_int_equal(second.finding, FINDING_LEAKED);
+    assert_int_equal(second.action, ACTION_REBUILD);
+    gate.released = later.released = 4; /* had it only been slow */
+    memory = (memory_t){0};
+    decide(&memory, gate, row, later, 1000);
+    assert_int_equal(decide(&memory, gate, row, later, 3000).finding, FINDING_AGREE);
+}
+
+static void test_one_miss_is_a_moment_two_are_drift(void **state)
+{
+    (void)state;
+    memory_t memory = {0};
+    gate_state_t wrong = a_gate();
+    wrong.held_units = 1;
+    assert_int_equal(decide(&memory, wrong, a_row(), wrong, 1).action, ACTION_LOOK_AGAIN);
+    assert_int_equal(decide(&memory, a_gate(), a_row(), a_gate(), 2).action, ACTION_NONE);
+    assert_int_equal(decide(&memory, wrong, a_row(), wrong, 3).action, ACTION_LOOK_AGAIN);
+    assert_int_equal(decide(&memory, wrong, a_row(), wrong, 4).action, ACTION_REBUILD);
+}
+
+static void test_a_miss_of_another_epoch_does_not_count(void **state)
+{
+    (void)state;
+    memory_t memory = {0};
+    gate_state_t wrong = a_gate();
+    item_t row = a_row();
+    wrong.held_units = 1;
+    assert_int_equal(decide(&memory, wrong, row, wrong, 1).action, ACTION_LOOK_AGAIN);
+    wrong.epoch = row.epoch = 8;
+    assert_int_equal(decide(&memory, wrong, row, wrong, 2).action, ACTION_LOOK_AGAIN);
+    assert_int_equal(decide(&memory, wrong, row, wrong, 3).action, ACTION_REBUILD);
+}
+
+static void test_a_gate_of_another_epoch_is_synchronised_not_rebuilt(void **state)
+{
+    (void)state;
+    memory_t memory = {0};
+    gate_state_t old = a_gate();
+    old.epoch = 6;
+    assert_int_equal(decide(&memory, old, a_row(), old, 1).action, ACTION_LOOK_AGAIN);
+    assert_int_equal(decide(&memory, old, a_row(), old, 2).action, ACTION_SYNC);
+}
+
+static void test_a_gate_that_is_back_is_trusted_after_a_while(void **state)
+{
+    (void)state;
+    memory_t memory = {0};
+    gate_state_t gate = a_gate();
+    item_t row = a_row();
+    row.gate_down = true;
+    row.epoch = 9;
+    decision_t first = decide(&memory, gate, row, gate, 1000);
+    assert_int_equal(first.finding, FINDING_GATE_BACK);
+    assert_int_equal(first.action, ACTION_NONE);
+    assert_int_equal(decide(&memory, gate, row, gate, 2400).action, ACTION_NONE);
+    assert_int_equal(decide(&memory, gate, row, gate, 2500).action, ACTION_RESTORE);
 }
 
 static void test_traffic_between_the_looks_is_not_drift(void **state)
@@ -152,7 +244,12 @@ int main(void)
         cmocka_unit_test(test_terms_that_are_not_the_rows),
         cmocka_unit_test(test_closed_gates_are_not_compared),
         cmocka_unit_test(test_each_broken_rule),
-        cmocka_unit_test(test_units_that_leaked_show_only_in_quiet),
+        cmocka_unit_test(test_units_that_leaked_show_in_quiet),
+        cmocka_unit_test(test_units_that_leaked_show_in_traffic_after_a_while),
+        cmocka_unit_test(test_one_miss_is_a_moment_two_are_drift),
+        cmocka_unit_test(test_a_miss_of_another_epoch_does_not_count),
+        cmocka_unit_test(test_a_gate_of_another_epoch_is_synchronised_not_rebuilt),
+        cmocka_unit_test(test_a_gate_that_is_back_is_trusted_after_a_while),
         cmocka_unit_test(test_traffic_between_the_looks_is_not_drift),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

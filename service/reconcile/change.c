@@ -1,0 +1,185 @@
+#include "reconcile/change.h"
+
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "base/random.h"
+#include "reconcile/rebuild.h"
+#include "reconcile/sync.h"
+
+/* How long a change is tried: under a SQL strategy it competes with every buyer for the row. */
+#define CHANGE_PATIENCE_MS 15000
+/* How long to wait, frozen, for what is on its way to MySQL to arrive. */
+#define DRAIN_PATIENCE_MS 400
+
+static item_terms_t merge(const item_terms_t *now, const item_change_t *change)
+{
+    item_terms_t terms = *now;
+    if (change->has_total)
+        terms.total = change->terms.total;
+    if (change->has_limit)
+        terms.per_buyer_limit = change->terms.per_buyer_limit;
+    if (change->has_hold)
+        terms.hold_seconds = change->terms.hold_seconds;
+    if (change->has_starts)
+        terms.starts_at_ms = change->terms.starts_at_ms;
+    if (change->has_ends)
+        terms.ends_at_ms = change->terms.ends_at_ms;
+    if (change->has_strategy)
+        terms.strategy = change->terms.strategy;
+    if (change->has_acknowledge)
+        terms.acknowledge = change->terms.acknowledge;
+    return terms;
+}
+
+static bool terms_equal(const item_terms_t *a, const item_terms_t *b)
+{
+    return a->total == b->total && a->per_buyer_limit == b->per_buyer_limit &&
+           a->hold_seconds == b->hold_seconds && a->starts_at_ms == b->starts_at_ms &&
+           a->ends_at_ms == b->ends_at_ms && a->strategy == b->strategy &&
+           a->acknowledge == b->acknowledge;
+}
+
+static bool window_is_valid(const item_terms_t *terms)
+{
+    return terms->starts_at_ms == 0 || terms->ends_at_ms == 0 ||
+           terms->starts_at_ms < terms->ends_at_ms;
+}
+
+static db_result_t insert_item(worker_t *worker, str_t sku, const item_terms_t *terms)
+{
+    sql_reset(&worker->sql);
+    sql_add(&worker->sql,
+            "INSERT INTO inventory SET sku = %s, bucket = 0, slot = %u, created_at = NOW(3), "
+            "updated_at = NOW(3), epoch = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED)",
+            sku, (uint64_t)slot_of_sku(sku));
+    item_add_terms(&worker->sql, terms);
+    return db_exec(worker->db, &worker->sql, NULL, 0);
+}
+
+/* Freezes the gate of rebuild->item's epoch and waits for its unsettled orders to reach MySQL. */
+static step_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
+{
+    const item_t *item = &rebuild->item;
+    uint64_t epoch, deadline = clock_mono_ms() + DRAIN_PATIENCE_MS;
+    bool frozen = true;
+    if (gate_sync_freeze(worker->gate, item->slot, item_sku(item), FREEZE_MS,
+                         &rebuild->unsettled_max, &epoch) != GATE_CALL_OK)
+        return STEP_GATE_AWAY;
+    if (epoch != item->epoch)
+        return STEP_LOST_RACE;
+    rebuild->needs_freeze = true;
+    FAILPOINT("rebuild_frozen");
+    while (rebuild->unsettled_max != 0 && clock_mono_ms() < deadline) {
+        usleep(5000);
+        if (gate_sync_frozen(worker->gate, item->slot, item_sku(item), epoch, &frozen,
+                             &rebuild->unsettled_max) != GATE_CALL_OK)
+            return STEP_GATE_AWAY;
+        if (!frozen)
+            return STEP_NOT_FROZEN;
+    }
+    return STEP_OK;
+}
+
+/* Is `total` below what is sold or about to be? Reads the row anew: draining sold some. */
+static step_t check_total(worker_t *worker, rebuild_t *rebuild, bool *too_low)
+{
+    bool found;
+    item_t now;
+    db_result_t result =
+        item_read(worker->db, &worker->sql, item_sku(&rebuild->item), false, &now, &found);
+    if (result != DB_OK)
+        return step_of_db(result);
+    if (!found || now.epoch != rebuild->item.epoch)
+        return STEP_LOST_RACE;
+    *too_low = item_allocated(&now) + rebuild->unsettled_max > rebuild->terms->total;
+    return STEP_OK;
+}
+
+static step_t change_once(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch, bool *too_low)
+{
+    const item_t *item = &rebuild->item;
+    step_t step = STEP_OK;
+    *too_low = false;
+    if (rebuild->terms->total < item->terms.total) {
+        if (item->gate_down)
+            return STEP_GATE_AWAY; /* nobody can tell what it has admitted */
+        if (item_uses_gate(item))
+            step = freeze_and_drain(worker, rebuild);
+        if (step == STEP_OK)
+            step = check_total(worker, rebuild, too_low);
+    }
+    if (step == STEP_OK && !*too_low)
+        return rebuild_run(worker, rebuild, gate_epoch);
+    if (rebuild->needs_freeze)
+        gate_sync_thaw(worker->gate, item->slot, item_sku(item));
+    return step;
+}
+
+static change_result_t create_item(worker_t *worker, str_t sku, const item_change_t *change,
+                                   bool *again)
+{
+    if (!change->create)
+        return CHANGE_UNKNOWN_ITEM;
+    if (!window_is_valid(&change->terms))
+        return CHANGE_INVALID_WINDOW;
+    db_result_t result = insert_item(worker, sku, &change->terms);
+    *again = result == DB_DUPLICATE || result == DB_CONFLICT || result == DB_LOST;
+    return result == DB_OK ? CHANGE_CREATED : CHANGE_AWAY;
+}
+
+/* One look and one try. *again: something moved meanwhile, look anew. */
+static change_result_t try_change(worker_t *worker, str_t sku, const item_change_t *change,
+                                  item_t *out, bool *again)
+{
+    uint64_t gate_epoch;
+    gate_item_t answer;
+    bool too_low;
+    *again = false;
+    sync_result_t seen = item_look(worker, sku, out, &answer, &gate_epoch);
+    if (seen == SYNC_UNKNOWN_ITEM)
+        return create_item(worker, sku, change, again);
+    if (seen == SYNC_STORE_AWAY || seen == SYNC_BUSY) {
+        *again = seen == SYNC_BUSY;
+        return CHANGE_AWAY;
+    }
+    item_terms_t terms = merge(&out->terms, change);
+    if (!window_is_valid(&terms))
+        return CHANGE_INVALID_WINDOW;
+    if (terms_equal(&terms, &out->terms))
+        return CHANGE_DONE;
+    /* A gate that does not agree with the row cannot say what is unsettled: first mend it. */
+    if (seen == SYNC_READY && !gate_agrees(answer, out) &&
+        item_sync(worker, sku, out) != SYNC_READY)
+        return CHANGE_AWAY;
+    rebuild_t rebuild = {.item = *out, .terms = &terms};
+    step_t step = change_once(worker, &rebuild, gate_epoch, &too_low);
+    *out = rebuild.item;
+    if (too_low)
+        return CHANGE_WRONG_STATE;
+    *again = step == STEP_LOST_RACE || step == STEP_NOT_FROZEN;
+    /* Redis away after the row was changed: the change is made, the gate follows when it is back.
+     */
+    if (step == STEP_GATE_AWAY && terms_equal(&terms, &out->terms))
+        return CHANGE_DONE;
+    return step == STEP_OK ? CHANGE_DONE : CHANGE_AWAY;
+}
+
+change_result_t item_change(worker_t *worker, str_t sku, const item_change_t *change, item_t *out)
+{
+    uint64_t deadline = clock_mono_ms() + CHANGE_PATIENCE_MS;
+    change_result_t result = CHANGE_AWAY;
+    bool again = true;
+    for (unsigned tries = 0; again && clock_mono_ms() < deadline; ++tries) {
+        if (tries != 0)
+            usleep(random_backoff(2000, 20000, tries));
+        result = try_change(worker, sku, change, out, &again);
+    }
+    if (again)
+        return CHANGE_AWAY;
+    /* Builds the gate of a new item, and finishes what a lost race left. */
+    if (result == CHANGE_CREATED || result == CHANGE_DONE)
+        item_sync(worker, sku, out);
+    return result;
+}

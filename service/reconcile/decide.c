@@ -1,0 +1,139 @@
+#include "reconcile/decide.h"
+
+/* No freeze that this program asks for lasts longer than this. */
+#define FREEZE_MAX_MS 5000
+/* A release that has not reached the gate after so long will not. */
+#define RELEASE_PATIENCE_MS 2000
+/* So many looks in a row find something, then it is drift. */
+#define MISSES_MAX 2
+/* Redis answers for so long again before the gate is trusted with the sale. */
+#define GATE_BACK_MS 1500
+
+const char *finding_name(finding_t finding)
+{
+    static const char *const names[FINDING_COUNT] = {
+        "agree",         "not_built", "terms_differ", "capacity_differs",  "counters_differ",
+        "buyers_differ", "undersold", "oversold",     "released_too_much", "leaked",
+        "gate_back"};
+    return names[finding];
+}
+
+static bool built(const gate_state_t *gate, const item_t *row)
+{
+    return gate->answer == GATE_ITEM_OK && gate->epoch == row->epoch &&
+           gate->closed == !item_uses_gate(row);
+}
+
+static bool same_terms(const gate_state_t *gate, const item_terms_t *terms)
+{
+    return gate->per_buyer_limit == terms->per_buyer_limit &&
+           gate->starts_at_ms == terms->starts_at_ms && gate->ends_at_ms == terms->ends_at_ms &&
+           gate->frozen_until_ms <= gate->now_ms + FREEZE_MAX_MS;
+}
+
+static int64_t capacity_of(const item_t *row)
+{
+    return row->terms.total - (row->epoch_allocated_total - row->epoch_released_total);
+}
+
+static bool counted(const gate_state_t *gate)
+{
+    return gate_unsettled(gate) == gate->held_units;
+}
+
+static bool buyers_counted(const gate_state_t *gate)
+{
+    return gate->known_buyers == gate->buyers;
+}
+
+/* Nothing happened between the two looks at the gate. */
+static bool quiet(const gate_state_t *before, const gate_state_t *after)
+{
+    return before->reserved == after->reserved && before->settled == after->settled &&
+           before->unreserved == after->unreserved && before->released == after->released &&
+           gate_unsettled(after) == 0;
+}
+
+/* Has the gate not heard of a release that MySQL made long enough ago? */
+static bool release_is_missing(const memory_t *memory, const snapshot_t *s)
+{
+    return memory->released_at_ms != 0 &&
+           s->now_ms - memory->released_at_ms >= RELEASE_PATIENCE_MS &&
+           s->after.released < memory->released;
+}
+
+static finding_t compare(const memory_t *memory, const snapshot_t *s)
+{
+    const gate_state_t *before = &s->before, *after = &s->after;
+    const item_t *row = &s->row;
+    int64_t committed = row->allocated_total - row->epoch_allocated_total;
+    int64_t released = row->released_total - row->epoch_released_total;
+    if (row->gate_down)
+        return FINDING_GATE_BACK;
+    if (!built(before, row) || !built(after, row))
+        return FINDING_NOT_BUILT;
+    if (after->closed) /* under a SQL strategy nothing but the epoch is compared */
+        return FINDING_AGREE;
+    if (!same_terms(after, &row->terms))
+        return FINDING_TERMS;
+    if (after->capacity != capacity_of(row))
+        return FINDING_CAPACITY;
+    if (!counted(before) || !counted(after))
+        return FINDING_COUNTERS;
+    if (!buyers_counted(before) || !buyers_counted(after))
+        return FINDING_BUYERS;
+    if (before->settled > committed)
+        return FINDING_UNDERSOLD;
+    if (committed > after->reserved - after->unreserved)
+        return FINDING_OVERSOLD;
+    if (before->released > released)
+        return FINDING_RELEASES;
+    if (release_is_missing(memory, s) ||
+        (quiet(before, after) && gate_available(after) != row->terms.total - item_allocated(row)))
+        return FINDING_LEAKED;
+    return FINDING_AGREE;
+}
+
+/* What was kept of another epoch says nothing of this one. */
+static void begin_epoch(memory_t *memory, const item_t *row)
+{
+    if (memory->epoch != row->epoch)
+        *memory = (memory_t){.epoch = row->epoch};
+}
+
+/* The oldest count that the gate must have reached by now is the one that is kept. */
+static void keep_releases(memory_t *memory, const snapshot_t *s)
+{
+    if (memory->released_at_ms != 0 && s->now_ms - memory->released_at_ms < RELEASE_PATIENCE_MS)
+        return;
+    memory->released = s->row.released_total - s->row.epoch_released_total;
+    memory->released_at_ms = s->now_ms;
+}
+
+static action_t act_on(memory_t *memory, const snapshot_t *s, finding_t finding)
+{
+    if (finding == FINDING_AGREE) {
+        memory->misses = 0;
+        return ACTION_NONE;
+    }
+    if (finding == FINDING_GATE_BACK) {
+        if (memory->gate_back_ms == 0)
+            memory->gate_back_ms = s->now_ms;
+        return s->now_ms - memory->gate_back_ms >= GATE_BACK_MS ? ACTION_RESTORE : ACTION_NONE;
+    }
+    if (++memory->misses < MISSES_MAX)
+        return ACTION_LOOK_AGAIN;
+    memory->misses = 0;
+    return finding == FINDING_NOT_BUILT ? ACTION_SYNC : ACTION_REBUILD;
+}
+
+decision_t reconcile_decide(memory_t *memory, const snapshot_t *s)
+{
+    decision_t decision = {FINDING_AGREE, ACTION_NONE};
+    begin_epoch(memory, &s->row);
+    decision.finding = compare(memory, s);
+    decision.action = act_on(memory, s, decision.finding);
+    if (decision.finding != FINDING_LEAKED)
+        keep_releases(memory, s);
+    return decision;
+}

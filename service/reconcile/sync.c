@@ -1,0 +1,140 @@
+#include "reconcile/sync.h"
+
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "engine/node.h"
+#include "metrics/metrics.h"
+#include "reconcile/rebuild.h"
+
+/* How long item_sync() keeps at it before it says SYNC_BUSY. */
+#define SYNC_PATIENCE_MS 3000
+
+bool gate_agrees(gate_item_t answer, const item_t *item)
+{
+    if (item_uses_gate(item))
+        return answer == GATE_ITEM_OK || answer == GATE_ITEM_FROZEN;
+    return answer == GATE_ITEM_CLOSED;
+}
+
+sync_result_t item_look(worker_t *worker, str_t sku, item_t *item, gate_item_t *answer,
+                        uint64_t *gate_epoch)
+{
+    bool found;
+    db_result_t result = item_read(worker->db, &worker->sql, sku, false, item, &found);
+    *gate_epoch = 0;
+    *answer = GATE_ITEM_MISSING;
+    if (result != DB_OK)
+        return result == DB_CONFLICT ? SYNC_BUSY : SYNC_STORE_AWAY;
+    if (!found)
+        return SYNC_UNKNOWN_ITEM;
+    return gate_sync_peek(worker->gate, item->slot, sku, item->epoch, answer, gate_epoch) ==
+                   GATE_CALL_OK
+               ? SYNC_READY
+               : SYNC_GATE_AWAY;
+}
+
+/* What is wanted besides agreement, and what came of it. */
+typedef struct {
+    uint64_t epoch;       /* rebuild even if they agree, while the row has this epoch; 0: not */
+    bool restore;         /* and let the gate admit again */
+    const lease_t *lease; /* or NULL */
+    item_t *item;
+    sync_result_t result; /* when a try says true: done */
+} wish_t;
+
+static bool done(wish_t *wish, sync_result_t result)
+{
+    wish->result = result;
+    return true;
+}
+
+static bool try_rebuild(worker_t *worker, wish_t *wish, rebuild_t *rebuild, uint64_t gate_epoch)
+{
+    step_t step = rebuild_run(worker, rebuild, gate_epoch);
+    *wish->item = rebuild->item;
+    if (step == STEP_OK)
+        return done(wish, SYNC_READY);
+    if (step == STEP_STORE_AWAY)
+        return done(wish, SYNC_STORE_AWAY);
+    if (step == STEP_GATE_AWAY)
+        return done(wish, item_uses_gate(wish->item) ? SYNC_GATE_AWAY : SYNC_READY);
+    if (rebuild->lease != NULL && !lease_is_held(rebuild->lease))
+        return done(wish, SYNC_BUSY); /* somebody else's work by now */
+    return false;
+}
+
+/* A SQL strategy rules without Redis: an open gate of an older epoch admits nothing that commits.
+   With a gate strategy the sale stops, or the optimistic strategy stands in. */
+static bool without_gate(worker_t *worker, wish_t *wish)
+{
+    const config_t *config = worker->node->config;
+    if (!item_uses_gate(wish->item))
+        return done(wish, SYNC_READY);
+    if (config->redis.on_gate_down != GATE_DOWN_OPTIMISTIC ||
+        gate_health_down_ms(&worker->node->gate_health) < config->redis.gate_down_after_ms)
+        return done(wish, SYNC_GATE_AWAY);
+    if (wish->item->rebuilding)
+        return false;
+    rebuild_t rebuild = {.item = *wish->item, .stand_in = true};
+    bool ended = try_rebuild(worker, wish, &rebuild, 0);
+    if (ended && wish->result == SYNC_READY) {
+        METRIC_INC(stand_ins_total);
+        LOG_WARN("Redis is away: the optimistic strategy stands in",
+                 LOG_BYTES("sku", item_sku(wish->item)), LOG_INT("epoch", wish->item->epoch));
+    }
+    return ended;
+}
+
+static bool try_once(worker_t *worker, str_t sku, wish_t *wish)
+{
+    gate_item_t answer;
+    uint64_t gate_epoch;
+    item_t *item = wish->item;
+    sync_result_t seen = item_look(worker, sku, item, &answer, &gate_epoch);
+    if (seen == SYNC_GATE_AWAY)
+        return without_gate(worker, wish);
+    if (seen == SYNC_BUSY)
+        return false;
+    if (seen != SYNC_READY)
+        return done(wish, seen);
+    bool forced = wish->epoch == item->epoch;
+    /* While the optimistic strategy stands in, the gate is left as it is: of an older epoch. */
+    if (!forced && (item->gate_down || gate_agrees(answer, item)))
+        return done(wish, SYNC_READY);
+    if (item->rebuilding)
+        return false;
+    rebuild_t rebuild = {
+        .item = *item, .lease = forced ? wish->lease : NULL, .restore = forced && wish->restore};
+    return try_rebuild(worker, wish, &rebuild, gate_epoch);
+}
+
+static sync_result_t sync_until_agreed(worker_t *worker, str_t sku, wish_t *wish)
+{
+    uint64_t deadline = clock_mono_ms() + SYNC_PATIENCE_MS;
+    for (unsigned tries = 0; clock_mono_ms() < deadline; ++tries) {
+        if (try_once(worker, sku, wish))
+            return wish->result;
+        usleep(random_backoff(2000, 30000, tries));
+    }
+    return SYNC_BUSY;
+}
+
+sync_result_t item_sync(worker_t *worker, str_t sku, item_t *out)
+{
+    return sync_until_agreed(worker, sku, &(wish_t){.item = out});
+}
+
+sync_result_t item_rebuild(worker_t *worker, str_t sku, uint64_t epoch, const lease_t *lease,
+                           item_t *out)
+{
+    return sync_until_agreed(worker, sku, &(wish_t){.epoch = epoch, .lease = lease, .item = out});
+}
+
+sync_result_t item_restore(worker_t *worker, str_t sku, uint64_t epoch, const lease_t *lease,
+                           item_t *out)
+{
+    wish_t wish = {.epoch = epoch, .restore = true, .lease = lease, .item = out};
+    return sync_until_agreed(worker, sku, &wish);
+}

@@ -1,0 +1,38 @@
+/*
+ * Row and gate of an item, made to agree. Blocking; for pool threads and the background.
+ */
+#ifndef HOLDFAST_RECONCILE_SYNC_H
+#define HOLDFAST_RECONCILE_SYNC_H
+
+#include "store/item.h"
+#include "store/lease.h"
+#include "store/pool.h"
+
+typedef enum {
+    SYNC_READY,        /* the gate is that of the row's epoch (or none is needed) */
+    SYNC_UNKNOWN_ITEM, /* there is no such row */
+    SYNC_GATE_AWAY,    /* the row is read, Redis does not answer */
+    SYNC_STORE_AWAY,   /* MySQL does not answer */
+    SYNC_BUSY          /* somebody else is rebuilding, or it kept changing: ask again */
+} sync_result_t;
+
+/* Reads the row and makes its gate agree with it. With redis.on_gate_down = optimistic and Redis
+   away for long enough, the optimistic strategy stands in. */
+sync_result_t item_sync(worker_t *worker, str_t sku, item_t *out);
+
+/* Rebuilds although gate and row have the same epoch, if the row still has `epoch`: for drift that
+   was seen then. With a lease: only while it is held. Else like item_sync(). */
+sync_result_t item_rebuild(worker_t *worker, str_t sku, uint64_t epoch, const lease_t *lease,
+                           item_t *out);
+
+/* The gate of an item for which the optimistic strategy stood in admits again. */
+sync_result_t item_restore(worker_t *worker, str_t sku, uint64_t epoch, const lease_t *lease,
+                           item_t *out);
+
+/* One look at both; *gate_epoch 0: no gate. */
+sync_result_t item_look(worker_t *worker, str_t sku, item_t *item, gate_item_t *answer,
+                        uint64_t *gate_epoch);
+/* Is the gate as item_look() saw it the one that the row needs? */
+bool gate_agrees(gate_item_t answer, const item_t *item);
+
+#endif
