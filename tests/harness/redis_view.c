@@ -4,8 +4,6 @@
 
 #include "harness/rows.h"
 
-#define AGREE_MS 8000
-
 static redisContext *open_redis(const test_stack_t *stack)
 {
     redisContext *redis = redisConnectUnix(stack->redis_socket);
@@ -116,9 +114,10 @@ static const char *disagreement(const test_stack_t *stack, const char *sku)
     return NULL;
 }
 
-void redis_expect_agrees(const char *file, int line, const test_stack_t *stack, const char *sku)
+void redis_expect_agrees(const char *file, int line, const test_stack_t *stack, const char *sku,
+                         int patience_ms)
 {
-    long long end = test_clock_ms() + AGREE_MS;
+    long long end = test_clock_ms() + patience_ms;
     const char *why;
     while ((why = disagreement(stack, sku)) != NULL) {
         if (test_clock_ms() > end)

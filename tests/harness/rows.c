@@ -73,6 +73,26 @@ unsigned rows_change(const test_stack_t *stack, const char *format, ...)
     return first_error;
 }
 
+void rows_each(const test_stack_t *stack, void (*take)(void *context, char **columns),
+               void *context, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    const char *sql = format_sql(format, arguments);
+    va_end(arguments);
+    for (unsigned i = 0; i < stack->shards; i++) {
+        MYSQL *mysql = open_shard(stack, i);
+        unsigned error = mysql_query(mysql, sql) == 0 ? 0 : mysql_errno(mysql);
+        MYSQL_RES *result = error == 0 ? mysql_store_result(mysql) : NULL;
+        MYSQL_ROW row;
+        while (result != NULL && (row = mysql_fetch_row(result)) != NULL)
+            take(context, row);
+        mysql_free_result(result);
+        mysql_close(mysql);
+        EXPECT(error == 0 && result != NULL, "MySQL error %u of %s", error, sql);
+    }
+}
+
 unsigned rows_shard_of(const test_stack_t *stack, const char *sku)
 {
     for (unsigned i = 0; i < stack->shards; i++) {

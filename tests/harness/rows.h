@@ -11,6 +11,9 @@ long long rows_sum(const test_stack_t *stack, const char *format, ...)
 /* Changes something on each shard; 0, or the error number of the first that refuses. */
 unsigned rows_change(const test_stack_t *stack, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* Hands each row of each shard to `take`; its columns are text, NULL where the value is. */
+void rows_each(const test_stack_t *stack, void (*take)(void *context, char **columns),
+               void *context, const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* Which shard has the item. */
 unsigned rows_shard_of(const test_stack_t *stack, const char *sku);
 

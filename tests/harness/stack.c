@@ -108,8 +108,24 @@ static char *read_file(const char *path)
 
 /* --- running programs --- */
 
-static pid_t spawn(const char *const *arguments, const char *log)
+/* Our environment and one more variable. Made before the fork, since other threads may run. */
+static char **environment_with(const char *variable)
 {
+    size_t count = 0;
+    while (environ[count] != NULL)
+        count++;
+    char **all = test_bytes((count + 2) * sizeof(*all));
+    all[0] = (char *)variable;
+    memcpy(all + 1, environ, count * sizeof(*all));
+    return all;
+}
+
+/* `failpoints`: NULL, or the file that arms the program's failpoints. */
+static pid_t spawn(const char *const *arguments, const char *log, const char *failpoints)
+{
+    char **environment = failpoints == NULL
+                             ? environ
+                             : environment_with(test_text("HOLDFAST_FAILPOINTS=%s", failpoints));
     pid_t pid = fork();
     if (pid != 0)
         return pid;
@@ -117,14 +133,14 @@ static pid_t spawn(const char *const *arguments, const char *log)
     dup2(in, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(out, STDERR_FILENO);
-    execvp(arguments[0], (char *const *)arguments);
+    execvpe(arguments[0], (char *const *)arguments, environment);
     _exit(127);
 }
 
-static void run(const char *const *arguments, const char *log)
+static void run(const char *const *arguments, const char *log, const char *failpoints)
 {
     int status = 0;
-    pid_t pid = spawn(arguments, log);
+    pid_t pid = spawn(arguments, log, failpoints);
     if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
         FAIL("%s failed (status %d):\n%s", arguments[0], status, read_file(log));
 }
@@ -151,7 +167,7 @@ static void up(const test_stack_t *stack, const char *const *settings, unsigned 
         arguments[n++] = settings[i];
     }
     arguments[n] = NULL;
-    run(arguments, test_text("%s.up.log", stack->dir));
+    run(arguments, test_text("%s.up.log", stack->dir), stack->failpoints);
 }
 
 test_stack_t *stack_start(const char *name, const char *const *settings, unsigned settings_count)
@@ -160,6 +176,7 @@ test_stack_t *stack_start(const char *name, const char *const *settings, unsigne
     if (stack == NULL)
         abort();
     stack->dir = copy(test_text("%s/%s-%d", test_environment("HOLDFAST_TEST_TMP"), name, getpid()));
+    stack->failpoints = copy(test_text("%s/failpoints", stack->dir));
     up(stack, settings, settings_count);
     fill(stack, from_text, read_file(test_text("%s/env", stack->dir)));
     return stack;
@@ -186,35 +203,47 @@ static bool log_is_clean(const test_stack_t *stack)
     return true;
 }
 
-/* The second service that is running, 0: none. A case that fails does not come to its stop. */
-static pid_t second_pid;
+/* Services that stack_node_start() has started and nobody has stopped: a case that fails does not
+   come to its stop. */
+static struct {
+    pid_t pid; /* 0: none */
+    char *config;
+} nodes[STACK_NODES_MAX];
 
-static void end_forgotten_second(void)
+/* `config` NULL: all. */
+static void forget_nodes(const char *config, bool kill_them)
 {
-    if (second_pid == 0)
-        return;
-    kill(second_pid, SIGKILL);
-    waitpid(second_pid, NULL, 0);
-    second_pid = 0;
+    for (size_t i = 0; i < TEST_COUNT(nodes); i++) {
+        if (nodes[i].pid == 0 || (config != NULL && strcmp(config, nodes[i].config) != 0))
+            continue;
+        if (kill_them) {
+            kill(nodes[i].pid, SIGKILL);
+            waitpid(nodes[i].pid, NULL, 0);
+        }
+        free(nodes[i].config);
+        nodes[i].pid = 0;
+    }
 }
 
 bool stack_stop(test_stack_t *stack)
 {
-    end_forgotten_second();
+    forget_nodes(NULL, true);
     const char *down = test_text("%s/deploy/down", test_environment("HOLDFAST_REPO"));
-    run((const char *const[]){down, "--dir", stack->dir, NULL}, test_text("%s.up.log", stack->dir));
+    run((const char *const[]){down, "--dir", stack->dir, NULL}, test_text("%s.up.log", stack->dir),
+        NULL);
     bool clean = log_is_clean(stack);
     /* The data is big, and nobody will read it; the logs are for tests/run. */
     run((const char *const[]){"rm", "-rf", test_text("%s/mysql", stack->dir),
                               test_text("%s/redis", stack->dir), NULL},
-        test_text("%s.up.log", stack->dir));
+        test_text("%s.up.log", stack->dir), NULL);
     unfill(stack);
+    free(stack->failpoints);
     free(stack->dir);
     free(stack);
     return clean;
 }
 
-/* --- a second service --- */
+/* --- more services --- */
 
 static unsigned free_port(void)
 {
@@ -228,24 +257,49 @@ static unsigned free_port(void)
     return ntohs(at.sin_port);
 }
 
-/* Writes `from` with each `old` replaced by its `new`. */
-static void write_derived(const char *path, const char *from, const char *const (*pairs)[2],
-                          size_t count)
+/* `text` with each `old` replaced by its `new`. */
+static char *replaced(const char *text, const char *const (*pairs)[2], size_t count)
+{
+    char *out = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&out, &size);
+    while (*text != '\0') {
+        size_t i = 0;
+        while (i < count && strncmp(text, pairs[i][0], strlen(pairs[i][0])) != 0)
+            i++;
+        fputs(i < count ? pairs[i][1] : ((char[]){*text, '\0'}), to);
+        text += i < count ? strlen(pairs[i][0]) : 1;
+    }
+    fclose(to);
+    test_keep(out, free);
+    return out;
+}
+
+/* A configuration as deploy/up writes it, with one "section.key=value" over it. */
+static const char *with_setting(const char *yaml, const char *setting)
+{
+    const char *dot = strchr(setting, '.'), *is = strchr(setting, '=');
+    EXPECT(dot != NULL && is != NULL, "no setting: %s", setting);
+    const char *head = test_text("%.*s:\n", (int)(dot - setting), setting);
+    const char *old = test_text("  %.*s: ", (int)(is - dot - 1), dot + 1);
+    const char *at = strstr(yaml, test_text("\n%s", head));
+    if (at == NULL)
+        return test_text("%s%s%s\n%s", head, old, is + 1, yaml);
+    at += 1 + strlen(head);
+    const char *rest = at;
+    while (strncmp(rest, "  ", 2) == 0 && strncmp(rest, old, strlen(old)) != 0)
+        rest = strchr(rest, '\n') + 1;
+    bool there = strncmp(rest, old, strlen(old)) == 0;
+    return test_text("%.*s%s%s\n%.*s%s", (int)(at - yaml), yaml, old, is + 1, (int)(rest - at), at,
+                     there ? strchr(rest, '\n') + 1 : rest);
+}
+
+static void write_file(const char *path, const char *text)
 {
     FILE *out = fopen(path, "we");
     if (out == NULL)
         FAIL("cannot write %s: %s", path, strerror(errno));
-    while (*from != '\0') {
-        size_t i = 0;
-        while (i < count && strncmp(from, pairs[i][0], strlen(pairs[i][0])) != 0)
-            i++;
-        if (i < count) {
-            fputs(pairs[i][1], out);
-            from += strlen(pairs[i][0]);
-        } else {
-            fputc(*from++, out);
-        }
-    }
+    fputs(text, out);
     fclose(out);
 }
 
@@ -254,40 +308,94 @@ static bool answers_ready(const char *url)
     return WEB(.base = url, .path = "/readyz").status == 200;
 }
 
-test_stack_t *stack_second_start(const test_stack_t *stack)
+static void serve(test_stack_t *node)
 {
-    test_stack_t *second = calloc(1, sizeof(*second));
-    if (second == NULL)
+    const char *program = test_text("%s/holdfast", test_environment("HOLDFAST_TEST_BUILD"));
+    size_t i = 0;
+    while (i < TEST_COUNT(nodes) && nodes[i].pid != 0)
+        i++;
+    EXPECT(i < TEST_COUNT(nodes), "more than %zu further services", TEST_COUNT(nodes));
+    node->pid =
+        spawn((const char *const[]){program, "serve", "-c", node->config, NULL},
+              test_text("%s/log/holdfast-%u.log", node->dir, node->number), node->failpoints);
+    nodes[i].pid = node->pid;
+    nodes[i].config = copy(node->config);
+    WAIT_UNTIL(answers_ready(node->url), 30000);
+}
+
+test_stack_t *stack_node_start(const test_stack_t *stack, unsigned n, const char *const *settings,
+                               unsigned settings_count)
+{
+    test_stack_t *node = calloc(1, sizeof(*node));
+    if (node == NULL)
         abort();
-    const char *config = test_text("%s/second.yaml", stack->dir);
     const char *http = test_text("127.0.0.1:%u", free_port());
     const char *admin = test_text("127.0.0.1:%u", free_port());
     const char *const pairs[][2] = {{stack->url + strlen("http://"), http},
                                     {stack->admin_url + strlen("http://"), admin},
-                                    {"name: n1\n", "name: n2\n"}};
-    write_derived(config, read_file(stack->config), pairs, TEST_COUNT(pairs));
-    *second = *stack;
-    second->url = copy(test_text("http://%s", http));
-    second->admin_url = copy(test_text("http://%s", admin));
-    const char *program = test_text("%s/holdfast", test_environment("HOLDFAST_TEST_BUILD"));
-    end_forgotten_second();
-    second->pid = second_pid = spawn((const char *const[]){program, "serve", "-c", config, NULL},
-                                     test_text("%s/log/holdfast-second.log", stack->dir));
-    WAIT_UNTIL(answers_ready(second->url), 20000);
-    return second;
+                                    {"name: n1\n", test_text("name: n%u\n", n)}};
+    const char *yaml = replaced(read_file(stack->config), pairs, TEST_COUNT(pairs));
+    for (unsigned i = 0; i < settings_count; i++)
+        yaml = with_setting(yaml, settings[i]);
+    *node = *stack;
+    node->number = n;
+    node->url = copy(test_text("http://%s", http));
+    node->admin_url = copy(test_text("http://%s", admin));
+    node->config = copy(test_text("%s/node-%u.yaml", stack->dir, n));
+    node->failpoints = copy(test_text("%s/failpoints-%u", stack->dir, n));
+    write_file(node->config, yaml);
+    forget_nodes(node->config, true);
+    serve(node);
+    return node;
+}
+
+void stack_node_again(test_stack_t *node)
+{
+    WAIT_UNTIL(process_is_gone(node->pid), 25000);
+    forget_nodes(node->config, true);
+    serve(node);
+}
+
+void stack_node_stop(test_stack_t *node)
+{
+    int status = 0;
+    if (!process_is_gone(node->pid)) {
+        process_signal(node->pid, SIGTERM);
+        process_signal(node->pid, SIGCONT);
+        WAIT_UNTIL(process_is_gone(node->pid), 25000);
+        waitpid(node->pid, &status, 0);
+        forget_nodes(node->config, false);
+    }
+    forget_nodes(node->config, true);
+    char *own[] = {node->url, node->admin_url, node->config, node->failpoints};
+    for (size_t i = 0; i < TEST_COUNT(own); i++)
+        free(own[i]);
+    free(node);
+    EXPECT(status == 0, "a further service ended with status %d", status);
+}
+
+test_stack_t *stack_second_start(const test_stack_t *stack)
+{
+    return stack_node_start(stack, 2, NULL, 0);
 }
 
 void stack_second_stop(test_stack_t *second)
 {
+    stack_node_stop(second);
+}
+
+int stack_command(const test_stack_t *stack, const char *command)
+{
     int status = 0;
-    process_signal(second->pid, SIGTERM);
-    WAIT_UNTIL(process_is_gone(second->pid), 25000);
-    waitpid(second->pid, &status, 0);
-    second_pid = 0;
-    free(second->url);
-    free(second->admin_url);
-    free(second);
-    EXPECT(status == 0, "the second service ended with status %d", status);
+    const char *program = test_text("%s/holdfast", test_environment("HOLDFAST_TEST_BUILD"));
+    const char *log = test_text("%s/log/%s.log", stack->dir, command);
+    unlink(log);
+    pid_t pid = spawn((const char *const[]){program, command, "-c", stack->config, NULL}, log,
+                      stack->failpoints);
+    EXPECT(pid > 0 && waitpid(pid, &status, 0) == pid, "cannot run %s", program);
+    if (status != 0)
+        print_error("%s", read_file(log));
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 /* --- processes --- */

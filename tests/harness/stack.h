@@ -11,11 +11,15 @@
 
 #define STACK_SHARDS_MAX 8
 
+/* A stack, or one more service of it. */
 typedef struct {
+    char
+        *failpoints; /* the file that arms its service, see harness/fault.h; NULL: the shared one */
     char *dir, *url, *admin_url, *token, *config, *redis_socket, *mysql_user;
     char *mysql_sockets[STACK_SHARDS_MAX];
     pid_t pid, redis_pid, mysql_pids[STACK_SHARDS_MAX];
     unsigned shards;
+    unsigned number; /* of a further service; 0: the stack's own */
 } test_stack_t;
 
 /* The one of our environment. Never ends. */
@@ -34,10 +38,23 @@ void stack_again(test_stack_t *stack, const char *const *settings, unsigned sett
 /* Stops it; its logs stay. False: a sanitizer has complained in a log of the service. */
 bool stack_stop(test_stack_t *stack);
 
-/* A second service over the same servers; its configuration is the first one's, but for addresses
-   and name. Of the result only url, admin_url and pid differ. Ended by stack_second_stop(). */
+/* One more service over the same servers, `n` from 2 on: its configuration is the first one's, but
+   for addresses, name and `settings`. Of the result url, admin_url, config, failpoints and pid are
+   its own. Signals may kill it; stack_node_again() then starts it as it was. One that a failed case
+   has left running ends when its number is used again, or with the stack. */
+#define STACK_NODES_MAX 4
+test_stack_t *stack_node_start(const test_stack_t *stack, unsigned n, const char *const *settings,
+                               unsigned settings_count);
+void stack_node_again(test_stack_t *node);
+/* By SIGTERM; fails if it does not end with status 0. One that is dead already is only forgotten.
+ */
+void stack_node_stop(test_stack_t *node);
+/* Number 2, without settings. */
 test_stack_t *stack_second_start(const test_stack_t *stack);
 void stack_second_stop(test_stack_t *second);
+
+/* `holdfast COMMAND -c CONFIG`; its exit status. What it says is printed if that is not 0. */
+int stack_command(const test_stack_t *stack, const char *command);
 
 void process_signal(pid_t pid, int signal);
 /* Ended, or a zombie that nobody has waited for. */

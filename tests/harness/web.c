@@ -132,7 +132,10 @@ static void prepare(exchange_t *x, const web_request_t *request)
     curl_easy_setopt(x->easy, CURLOPT_PROXY, "");
     curl_easy_setopt(x->easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(x->easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(x->easy, CURLOPT_TIMEOUT_MS, (long)CALL_TIMEOUT_MS);
+    curl_easy_setopt(x->easy, CURLOPT_TIMEOUT_MS,
+                     (long)(request->timeout_ms != 0 ? request->timeout_ms : CALL_TIMEOUT_MS));
+    curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, request->sent_once ? 1L : 0L);
+    curl_easy_setopt(x->easy, CURLOPT_FORBID_REUSE, request->sent_once ? 1L : 0L);
     curl_easy_setopt(x->easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(x->easy, CURLOPT_WRITEDATA, x);
     curl_easy_setopt(x->easy, CURLOPT_HEADERFUNCTION, on_header);

@@ -19,6 +19,10 @@ typedef struct {
     const char *key;          /* Idempotency-Key */
     const char *token;        /* Bearer */
     const char *headers[3];   /* more, "Name: value" */
+    /* On a new connection: over an old one that turns out to be closed, the client sends it twice
+       and nobody hears of the first. */
+    bool sent_once;
+    unsigned timeout_ms; /* 0: 30 s */
 } web_request_t;
 
 typedef struct {

@@ -1,0 +1,371 @@
+#include "promises.h"
+
+#define PENDING_MS 30000
+#define SELL_OUT_MS 40000
+
+/* An order as it is in MySQL. */
+typedef struct {
+    char id[SALE_ID_SIZE], state[16], buyer[64], key[64];
+    int quantity;
+    bool seen; /* matched with something that the crowd was told */
+} row_t;
+
+typedef struct {
+    row_t *all; /* by id */
+    size_t count, room;
+} rows_t;
+
+typedef struct {
+    const test_stack_t *stack;
+    crowd_t *crowd;
+    rows_t *rows; /* test memory */
+    unsigned lost, ghosts;
+    long long oversold, agreed_ms;
+    char *first; /* what is wrong first, in words */
+} check_t;
+
+static void wrong(check_t *check, unsigned *count, const char *format, ...)
+{
+    va_list arguments;
+    char *text = NULL;
+    va_start(arguments, format);
+    if (vasprintf(&text, format, arguments) < 0)
+        abort();
+    va_end(arguments);
+    test_keep(text, free);
+    if (check->first == NULL)
+        check->first = text;
+    ++*count;
+}
+
+/* --- what is in MySQL --- */
+
+static void put(char *to, size_t size, const char *from)
+{
+    snprintf(to, size, "%s", from == NULL ? "" : from);
+}
+
+static void take_row(void *context, char **columns)
+{
+    rows_t *rows = context;
+    if (rows->count == rows->room) {
+        rows->room = rows->room * 2 + 1024;
+        rows->all = realloc(rows->all, rows->room * sizeof(*rows->all));
+        if (rows->all == NULL)
+            abort();
+    }
+    row_t *row = &rows->all[rows->count++];
+    put(row->id, sizeof(row->id), columns[0]);
+    put(row->state, sizeof(row->state), columns[1]);
+    put(row->buyer, sizeof(row->buyer), columns[2]);
+    put(row->key, sizeof(row->key), columns[3]);
+    row->quantity = columns[4] == NULL ? 0 : atoi(columns[4]);
+    row->seen = false;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const row_t *)a)->id, ((const row_t *)b)->id);
+}
+
+static void free_rows(void *rows)
+{
+    free(((rows_t *)rows)->all);
+    free(rows);
+}
+
+#define COLUMNS "order_uuid, state, buyer_id, idempotency_key, quantity"
+
+static rows_t *read_rows(const check_t *check)
+{
+    rows_t *rows = calloc(1, sizeof(*rows));
+    if (rows == NULL)
+        abort();
+    test_keep(rows, free_rows);
+    for (unsigned i = 0; i < crowd_skus(check->crowd); i++)
+        rows_each(check->stack, take_row, rows, "SELECT " COLUMNS " FROM orders WHERE sku = '%s'",
+                  crowd_sku(check->crowd, i));
+    /* Decided without their owner. */
+    rows_each(check->stack, take_row, rows, "SELECT " COLUMNS " FROM orders WHERE sku IS NULL");
+    if (rows->count != 0)
+        qsort(rows->all, rows->count, sizeof(*rows->all), by_id);
+    return rows;
+}
+
+static row_t *find(const rows_t *rows, const char *id)
+{
+    row_t key;
+    put(key.id, sizeof(key.id), id);
+    return rows->count == 0 ? NULL
+                            : bsearch(&key, rows->all, rows->count, sizeof(*rows->all), by_id);
+}
+
+static bool is(const row_t *row, const char *state)
+{
+    return strcmp(row->state, state) == 0;
+}
+
+static bool is_live(const row_t *row)
+{
+    return is(row, "held") || is(row, "confirmed");
+}
+
+/* --- A: what was answered --- */
+
+/* NULL, or why an order that was promised should not be in this state. */
+static const char *broken(const crowd_order_t *order, const row_t *row)
+{
+    bool held = order->expires_at[0] != '\0';
+    if (order->cancelled)
+        return is(row, "cancelled") ? NULL : "its cancel was answered 200";
+    if (is(row, "cancelled"))
+        return order->cancel_sent ? NULL : "nobody has cancelled it";
+    if (order->confirmed)
+        return is(row, "confirmed") ? NULL : "its confirm was answered 200";
+    if (is(row, "expired") && (!held || sale_now_ms() < sale_parse_time(order->expires_at)))
+        return "its hold has not run out";
+    if (is(row, "rejected"))
+        return "it was answered 201";
+    return NULL;
+}
+
+static void check_order(check_t *check, const crowd_order_t *order)
+{
+    const crowd_wish_t *wish = crowd_wish(check->crowd, order->wish);
+    row_t *row = find(check->rows, order->id);
+    if (row == NULL) {
+        wrong(check, &check->lost, "%s is not in MySQL", order->id);
+        return;
+    }
+    row->seen = true;
+    bool promised = order->created || order->confirmed || order->cancelled;
+    const char *why = promised ? broken(order, row) : NULL;
+    if (why != NULL)
+        wrong(check, &check->lost, "%s is %s: %s", order->id, row->state, why);
+    if (order->refused && !is(row, "rejected"))
+        wrong(check, &check->ghosts, "%s is %s, and was refused", order->id, row->state);
+    if (order->other_wish != order->wish)
+        wrong(check, &check->ghosts, "%s is the order of two wishes", order->id);
+    if (row->buyer[0] != '\0' && !is(row, "rejected") &&
+        (row->quantity != wish->quantity ||
+         strcmp(row->buyer, crowd_buyer(check->crowd, wish->buyer)) != 0))
+        wrong(check, &check->lost, "%s is of %s, %d units", order->id, row->buyer, row->quantity);
+}
+
+/* --- E: what nobody was told of --- */
+
+/* Might a request without an answer have made it? Each explains one order. */
+static bool is_explained(check_t *check, unsigned *doubts, const row_t *row, unsigned buyer)
+{
+    unsigned wish;
+    if (row->key[0] != '\0')
+        return crowd_owns_key(check->crowd, row->key, &wish) && doubts[wish] != 0;
+    for (wish = 0; wish < crowd_wishes(check->crowd); wish++) {
+        const crowd_wish_t *w = crowd_wish(check->crowd, wish);
+        if (!w->keyed && w->buyer == buyer && w->quantity == row->quantity && doubts[wish] != 0) {
+            doubts[wish]--;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_ghosts(check_t *check)
+{
+    unsigned count = crowd_wishes(check->crowd), buyer;
+    unsigned *doubts = test_bytes((count + 1) * sizeof(*doubts));
+    for (unsigned i = 0; i < count; i++)
+        doubts[i] = crowd_wish(check->crowd, i)->in_doubt;
+    for (size_t i = 0; i < check->rows->count; i++) {
+        const row_t *row = &check->rows->all[i];
+        if (row->seen || is(row, "rejected") ||
+            !crowd_owns_buyer(check->crowd, row->buyer, &buyer) ||
+            is_explained(check, doubts, row, buyer))
+            continue;
+        wrong(check, &check->ghosts, "%s of %s, key %s, is %s, and nobody was told", row->id,
+              row->buyer, row->key, row->state);
+    }
+}
+
+static void settle_pending(check_t *check)
+{
+    long long end = test_clock_ms() + PENDING_MS;
+    for (unsigned i = 0; i < crowd_orders(check->crowd); i++) {
+        const crowd_order_t *order = crowd_order(check->crowd, i);
+        web_answer_t answer;
+        if (order->created || !order->pending)
+            continue;
+        while (answer = sale_get(check->stack, order->id),
+               answer.status != 200 || strcmp(sale_state(&answer), "reserved") == 0) {
+            if (test_clock_ms() > end) {
+                wrong(check, &check->lost, "answered 202 and not ended: %s: %s", order->id,
+                      web_show(&answer));
+                break;
+            }
+            usleep(50000);
+        }
+    }
+}
+
+/* What has ended as rejected, or not, does not change sides. */
+static void check_stays(check_t *check)
+{
+    const rows_t *later = read_rows(check);
+    for (size_t i = 0; i < check->rows->count; i++) {
+        const row_t *before = &check->rows->all[i], *now = find(later, before->id);
+        if (now == NULL)
+            wrong(check, &check->lost, "%s is gone", before->id);
+        else if (is(before, "rejected") && !is(now, "rejected"))
+            wrong(check, &check->ghosts, "%s was rejected and is %s", now->id, now->state);
+        else if (!is(before, "rejected") && is(now, "rejected"))
+            wrong(check, &check->lost, "%s was %s and is rejected", now->id, before->state);
+    }
+}
+
+/* --- B, D --- */
+
+static void check_totals(check_t *check)
+{
+    long long units = 0, total = 0;
+    for (size_t i = 0; i < check->rows->count; i++)
+        units += is_live(&check->rows->all[i]) ? check->rows->all[i].quantity : 0;
+    for (unsigned i = 0; i < crowd_skus(check->crowd); i++)
+        total += rows_sum(check->stack, "SELECT total FROM inventory WHERE sku = '%s'",
+                          crowd_sku(check->crowd, i));
+    check->oversold = units > total ? units - total : 0;
+}
+
+static bool audit_is_content(const test_stack_t *stack)
+{
+    web_answer_t audit = ADMIN(stack, .path = "/v1/audit");
+    return audit.status == 200 && cJSON_IsTrue(cJSON_GetObjectItem(audit.json, "ok"));
+}
+
+static void check_agreement(const char *file, int line, check_t *check)
+{
+    long long begun = test_clock_ms(), end = begun + PROMISES_QUIET_MS;
+    for (unsigned i = 0; i < crowd_skus(check->crowd); i++)
+        redis_expect_agrees(file, line, check->stack, crowd_sku(check->crowd, i),
+                            (int)(end - test_clock_ms()));
+    check->agreed_ms = test_clock_ms() - begun;
+}
+
+static void check_audits(const char *file, int line, const test_stack_t *stack)
+{
+    long long end = test_clock_ms() + PROMISES_QUIET_MS;
+    while (!audit_is_content(stack)) {
+        if (test_clock_ms() > end)
+            test_fail(file, line, "the audit: %s", ADMIN(stack, .path = "/v1/audit").body);
+        usleep(100000);
+    }
+    if (stack_command(stack, "audit") != 0)
+        test_fail(file, line, "holdfast audit is not content, see %s/log", stack->dir);
+}
+
+/* --- F: the rest can be bought --- */
+
+typedef struct {
+    const test_stack_t *stack;
+    const char *sku;
+    int quantity;
+    unsigned *buyers;
+} late_t;
+
+static web_request_t next_late(void *context, unsigned i)
+{
+    late_t *late = context;
+    (void)i;
+    return sale_request(late->stack, late->sku, test_text("late-%u", ++*late->buyers),
+                        late->quantity, NULL);
+}
+
+static bool go_on_until_sold_out(void *context, unsigned i, const web_answer_t *answer)
+{
+    (void)context;
+    (void)i;
+    return !web_has_code(answer, "sold_out");
+}
+
+static void check_sells_out(const char *file, int line, check_t *check, const char *sku)
+{
+    const test_stack_t *stack = check->stack;
+    long long end = test_clock_ms() + SELL_OUT_MS, left, limit;
+    unsigned buyers = 0;
+    limit = rows_sum(stack, "SELECT per_buyer_limit FROM inventory WHERE sku = '%s'", sku);
+    while ((left = rows_sum(stack,
+                            "SELECT total - allocated_total + released_total FROM inventory WHERE "
+                            "sku = '%s'",
+                            sku)) != 0) {
+        if (test_clock_ms() > end)
+            test_fail(file, line, "%lld units of %s cannot be sold", left, sku);
+        long long each = left / 64 + 1;
+        each = limit != 0 && each > limit ? limit : each > 1000 ? 1000 : each;
+        web_crowd(&(web_crowd_t){
+            .connections = 8,
+            .count = (unsigned)(left / each) + 4,
+            .request = next_late,
+            .answered = go_on_until_sold_out,
+            .context = &(late_t){stack, sku, (int)each, &buyers},
+        });
+    }
+}
+
+/* --- all of it --- */
+
+static const char *format_text(const char *format, va_list arguments)
+{
+    char *text = NULL;
+    if (vasprintf(&text, format, arguments) < 0)
+        abort();
+    test_keep(text, free);
+    return text;
+}
+
+static void report(const check_t *check, const char *name, const char *faults)
+{
+    print_message("%s: seed %llu; %s; %s; agreed after %lld ms; oversold %lld, lost %u, ghosts "
+                  "%u\n",
+                  name, (unsigned long long)chance_seed(), faults, crowd_show(check->crowd),
+                  check->agreed_ms, check->oversold, check->lost, check->ghosts);
+}
+
+static void check_items(const char *file, int line, check_t *check)
+{
+    for (unsigned i = 0; i < crowd_skus(check->crowd); i++) {
+        const char *sku = crowd_sku(check->crowd, i);
+        int limit = (int)rows_sum(check->stack,
+                                  "SELECT per_buyer_limit FROM inventory WHERE sku = '%s'", sku);
+        sale_expect_sound(file, line, check->stack, sku, limit);
+    }
+}
+
+void promises_expect(const char *file, int line, const char *name, const test_stack_t *stack,
+                     crowd_t *crowd, const char *faults, ...)
+{
+    check_t check = {.stack = stack, .crowd = crowd, .agreed_ms = -1};
+    va_list arguments;
+    va_start(arguments, faults);
+    const char *words = format_text(faults, arguments);
+    va_end(arguments);
+    crowd_stop(crowd);
+    check_agreement(file, line, &check);
+    settle_pending(&check);
+    check.rows = read_rows(&check);
+    for (unsigned i = 0; i < crowd_orders(crowd); i++)
+        check_order(&check, crowd_order(crowd, i));
+    check_ghosts(&check);
+    check_totals(&check);
+    check_items(file, line, &check);
+    check_audits(file, line, stack);
+    for (unsigned i = 0; i < crowd_skus(crowd); i++)
+        check_sells_out(file, line, &check, crowd_sku(crowd, i));
+    check_stays(&check);
+    check_items(file, line, &check);
+    for (unsigned i = 0; i < crowd_skus(crowd); i++)
+        redis_expect_agrees(file, line, stack, crowd_sku(crowd, i), PROMISES_QUIET_MS);
+    report(&check, name, words);
+    if (check.first != NULL || check.oversold != 0)
+        test_fail(file, line, "first: %s", check.first);
+    if (crowd_odd(crowd) != NULL)
+        test_fail(file, line, "an answer that fits nothing: %s", crowd_odd(crowd));
+}

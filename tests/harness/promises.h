@@ -1,0 +1,27 @@
+/*
+ * The promises of the README, held against what a crowd was told, after whatever a case has done:
+ *
+ *   A  each order that was answered 201 is in MySQL and live, unless its cancel was asked for or
+ *      its hold ran out; what was confirmed or cancelled is so
+ *   B  units of live orders = allocated, and never above total
+ *   C  no buyer is past the limit
+ *   D  gate and MySQL agree within PROMISES_QUIET_MS of quiet, and every audit is content
+ *   E  no order is live that nobody was told of, nothing that was refused is; every 202 ends, and
+ *      what was rejected stays so; one key has one order
+ *   F  what is left can be bought to the last unit
+ */
+#ifndef HOLDFAST_HARNESS_PROMISES_H
+#define HOLDFAST_HARNESS_PROMISES_H
+
+#include "harness/crowd.h"
+
+#define PROMISES_QUIET_MS 10000
+
+/* Stops the crowd first. All services of the stack must be up. Prints one line, with `faults` (a
+   format: what has happened), and then fails if a promise is broken. */
+#define EXPECT_PROMISES(stack_, crowd_, ...)                                                       \
+    promises_expect(__FILE__, __LINE__, __func__, stack_, crowd_, __VA_ARGS__)
+void promises_expect(const char *file, int line, const char *name, const test_stack_t *stack,
+                     crowd_t *crowd, const char *faults, ...) __attribute__((format(printf, 6, 7)));
+
+#endif
