@@ -7,6 +7,8 @@
 #include "harness/fault.h"
 #include "harness/promises.h"
 
+#define KILLS_AT_RANDOM 5
+
 static test_stack_t *stack, *node;
 
 static int start(void **state)
@@ -26,44 +28,193 @@ static int stop(void **state)
     return clean ? 0 : -1;
 }
 
-/* A place where it dies, and the item that leads there. */
-typedef struct {
-    const char *point, *terms;
-    unsigned after_max; /* so many hits at most are let pass */
-    bool alone;         /* nobody else serves the crowd */
-} place_t;
-
-static void dies_at(void **state)
+/* After a case that failed half way, too. */
+static int all_up(void **state)
 {
-    const place_t *place = *state;
-    chance_t chance = chance_of(place->point);
-    const char *sku = sale_item(stack, "dies", "%s", place->terms);
-    const test_stack_t *nodes[] = {node, stack};
-    crowd_t *crowd = crowd_start(&(crowd_plan_t){
-        .nodes = nodes, .nodes_count = place->alone ? 1 : 2, .skus = &sku, .skus_count = 1});
-    crowd_await(crowd, CROWD_CREATED, 50);
-    fault_arm(node, "%s kill after=%u\n", place->point, chance_below(&chance, place->after_max));
-    EXPECT_FAULT(node, place->point, 20000);
-    stack_node_again(node);
+    (void)state;
+    stack_again(stack, NULL, 0);
+    fault_disarm(stack);
     fault_disarm(node);
-    crowd_await(crowd, CROWD_CREATED, 50);
-    EXPECT_PROMISES(stack, crowd, "killed at %s", place->point);
+    if (process_is_gone(node->pid))
+        stack_node_again(node);
+    return 0;
 }
 
-#define HOLDS "\"total\":3000,\"per_buyer_limit\":20,\"hold_seconds\":4,"
-#define PLACE(point_, strategy_, after_max_, alone_)                                               \
+/* --- a sale --- */
+
+/* Two items: one has plenty, of the other units come back by expiry and are sold again. */
+typedef struct {
+    const char *skus[2];
+    const test_stack_t *nodes[2];
+    crowd_t *crowd;
+} sale_t;
+
+static sale_t begin(const char *strategy, bool alone)
+{
+    sale_t sale = {.nodes = {node, stack}};
+    sale.skus[0] = sale_item(
+        stack, "plenty",
+        "\"total\":4000,\"per_buyer_limit\":25,\"hold_seconds\":5,\"strategy\":\"%s\"", strategy);
+    sale.skus[1] =
+        sale_item(stack, "few", "\"total\":80,\"hold_seconds\":1,\"strategy\":\"%s\"", strategy);
+    if (alone) {
+        process_signal(stack->pid, SIGKILL);
+        WAIT_UNTIL(process_is_gone(stack->pid), 5000);
+    }
+    sale.crowd = crowd_start(&(crowd_plan_t){.nodes = sale.nodes,
+                                             .nodes_count = alone ? 1 : 2,
+                                             .skus = sale.skus,
+                                             .skus_count = TEST_COUNT(sale.skus)});
+    crowd_await(sale.crowd, CROWD_CREATED, 30);
+    return sale;
+}
+
+/* --- at named places --- */
+
+#define PLACES_MAX 8
+
+/* Places where it dies, one after the other, and how it is made to come there. */
+typedef struct {
+    const char *strategy;
+    bool alone; /* nobody else lives */
+    void (*provoke)(const sale_t *sale);
+    const char *places[PLACES_MAX];
+} route_t;
+
+/* The change itself may be cut off by the death that it leads to. */
+static void change_terms(const sale_t *sale)
+{
+    static int total = 4000;
+    total += total % 2 == 0 ? 1 : -1; /* up, down: only a lowered total freezes the gate */
+    for (size_t i = 0; i < TEST_COUNT(sale->skus) && !process_is_gone(node->pid); i++)
+        sale_patch(node, sale->skus[i], "\"total\":%d", total + (i == 0 ? 0 : -3900));
+}
+
+static void change_strategy(const sale_t *sale)
+{
+    static bool watch;
+    watch = !watch;
+    sale_patch(node, sale->skus[0], "\"strategy\":\"%s\"", watch ? "watch" : "lua");
+}
+
+static void flush_redis(const sale_t *sale)
+{
+    (void)sale;
+    redis_run(stack, "FLUSHALL");
+}
+
+static void die_at(const sale_t *sale, const route_t *route, const char *place, chance_t *chance)
+{
+    long long end = test_clock_ms() + 30000;
+    /* What traffic leads to is passed a few times first. */
+    unsigned after = route->provoke == NULL ? chance_below(chance, 12) : 0;
+    fault_arm(node, "%s kill after=%u\n", place, after);
+    while (!process_is_gone(node->pid)) {
+        EXPECT(test_clock_ms() < end, "it does not die at %s", place);
+        if (route->provoke != NULL)
+            route->provoke(sale);
+        usleep(route->provoke != NULL ? 200000 : 10000);
+    }
+    EXPECT(fault_hits(node, place) == 1, "died %u times at %s", fault_hits(node, place), place);
+    fault_disarm(node);
+    stack_node_again(node);
+    crowd_await(sale->crowd, CROWD_CREATED, 10);
+}
+
+static void dies_at_named_places(void **state)
+{
+    const route_t *route = *state;
+    char words[400];
+    int n = snprintf(words, sizeof(words), "%s%s, killed at", route->strategy,
+                     route->alone ? ", alone" : "");
+    sale_t sale = begin(route->strategy, route->alone);
+    for (size_t i = 0; i < PLACES_MAX && route->places[i] != NULL; i++) {
+        chance_t chance = chance_of(route->places[i]);
+        die_at(&sale, route, route->places[i], &chance);
+        n += snprintf(words + n, sizeof(words) - (size_t)n, " %s", route->places[i]);
+    }
+    stack_again(stack, NULL, 0);
+    EXPECT_PROMISES(stack, sale.crowd, "%s", words);
+}
+
+/* --- at any moment --- */
+
+static void kill_one(unsigned which)
+{
+    pid_t pid = which == 0 ? stack->pid : node->pid;
+    process_signal(pid, SIGKILL);
+    WAIT_UNTIL(process_is_gone(pid), 5000);
+}
+
+static void dies_at_any_moment(void **state)
+{
+    const char *strategy = *state;
+    chance_t chance = chance_of(test_text("moments %s", strategy));
+    sale_t sale = begin(strategy, false);
+    unsigned kills = 0;
+    for (unsigned i = 0; i < KILLS_AT_RANDOM; i++) {
+        unsigned first = chance_below(&chance, 2);
+        bool both = chance_percent(&chance, 30);
+        usleep(chance_below(&chance, 900) * 1000);
+        kill_one(first);
+        if (both)
+            kill_one(1 - first);
+        kills += both ? 2 : 1;
+        usleep(chance_below(&chance, 300) * 1000);
+        if (process_is_gone(node->pid))
+            stack_node_again(node);
+        stack_again(stack, NULL, 0);
+        crowd_await(sale.crowd, CROWD_CREATED, 10);
+    }
+    EXPECT(crowd_told(sale.crowd, CROWD_AWAY) + crowd_told(sale.crowd, CROWD_LOST) > 0,
+           "the crowd has not felt it: %s", crowd_show(sale.crowd));
+    EXPECT_PROMISES(stack, sale.crowd, "%s, %u kills at random", strategy, kills);
+}
+
+#define PURCHASE                                                                                   \
     {                                                                                              \
-        strategy_ ": dies at " point_, dies_at, NULL, test_teardown, &(place_t)                    \
+        "reserve_answered", "writer_before_commit", "writer_after_commit", "tell_gate"             \
+    }
+#define MOVES                                                                                      \
+    {                                                                                              \
+        "move_before_commit", "move_after_commit", "release_before_gate", "release_after_gate",    \
+            "expire_before_commit", "expire_after_commit"                                          \
+    }
+#define REBUILD                                                                                    \
+    {                                                                                              \
+        "rebuild_row_locked", "rebuild_row_raised", "rebuild_looked_up", "rebuild_staging",        \
+            "rebuild_staged", "rebuild_swapped"                                                    \
+    }
+#define ROUTE(name_, ...)                                                                          \
+    {                                                                                              \
+        name_, dies_at_named_places, all_up, test_teardown, &(route_t)                             \
         {                                                                                          \
-            point_, HOLDS "\"strategy\":\"" strategy_ "\"", after_max_, alone_                     \
+            __VA_ARGS__                                                                            \
         }                                                                                          \
+    }
+#define UNDER(strategy_, function_)                                                                \
+    {                                                                                              \
+        strategy_ ": " #function_, function_, all_up, test_teardown, (void *)strategy_             \
     }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        PLACE("reserve_answered", "lua", 20, true),
-        PLACE("writer_after_commit", "watch", 20, false),
+        ROUTE("lua, alone: dies in a purchase", "lua", true, NULL, PURCHASE),
+        ROUTE("watch: dies in a purchase", "watch", false, NULL, PURCHASE),
+        ROUTE("optimistic: dies in a purchase", "optimistic", false, NULL, {"sql_before_commit"}),
+        ROUTE("serializable, alone: dies in a purchase", "serializable", true, NULL,
+              {"sql_before_commit"}),
+        ROUTE("lua: dies in a move or an expiry", "lua", false, NULL, MOVES),
+        ROUTE("watch, alone: dies in a move or an expiry", "watch", true, NULL, MOVES),
+        ROUTE("lua: dies in a change of terms", "lua", false, change_terms, REBUILD),
+        ROUTE("lua: dies while the gate is frozen", "lua", false, change_terms, {"rebuild_frozen"}),
+        ROUTE("lua and watch: dies in a change of strategy", "lua", false, change_strategy,
+              REBUILD),
+        ROUTE("watch, alone: dies in the rebuild of an emptied gate", "watch", true, flush_redis,
+              REBUILD),
+        UNDER("lua", dies_at_any_moment),
+        UNDER("watch", dies_at_any_moment),
     };
     return chance_run("kill", tests, TEST_COUNT(tests), start, stop);
 }

@@ -339,6 +339,12 @@ test_stack_t *stack_node_start(const test_stack_t *stack, unsigned n, const char
         yaml = with_setting(yaml, settings[i]);
     *node = *stack;
     node->number = n;
+    node->dir = copy(stack->dir);
+    node->token = copy(stack->token);
+    node->mysql_user = copy(stack->mysql_user);
+    node->redis_socket = copy(stack->redis_socket);
+    for (unsigned i = 0; i < stack->shards; i++)
+        node->mysql_sockets[i] = copy(stack->mysql_sockets[i]);
     node->url = copy(test_text("http://%s", http));
     node->admin_url = copy(test_text("http://%s", admin));
     node->config = copy(test_text("%s/node-%u.yaml", stack->dir, n));
@@ -367,9 +373,9 @@ void stack_node_stop(test_stack_t *node)
         forget_nodes(node->config, false);
     }
     forget_nodes(node->config, true);
-    char *own[] = {node->url, node->admin_url, node->config, node->failpoints};
-    for (size_t i = 0; i < TEST_COUNT(own); i++)
-        free(own[i]);
+    unfill(node);
+    free(node->failpoints);
+    free(node->dir);
     free(node);
     EXPECT(status == 0, "a further service ended with status %d", status);
 }
