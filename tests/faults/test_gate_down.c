@@ -1,0 +1,124 @@
+/* Redis is away for longer: what redis.on_gate_down makes of it, and the way back. */
+#include <signal.h>
+
+#include "harness/fault.h"
+#include "harness/promises.h"
+
+static test_stack_t *stack;
+
+/* As configured, or longer for a slow machine. */
+#define STAND_IN_MS 20000
+
+static int start(void **state)
+{
+    (void)state;
+    stack = STACK_START("gate-down", "redis.on_gate_down=refuse", "redis.timeout_ms=500");
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    bool clean = stack_stop(stack);
+    test_forget();
+    return clean ? 0 : -1;
+}
+
+static void kill_redis(void)
+{
+    process_signal(stack->redis_pid, SIGKILL);
+    WAIT_UNTIL(process_is_gone(stack->redis_pid), 5000);
+}
+
+/* Starts what is not running; the service stays as it is. */
+static void bring_redis_back(const char *policy)
+{
+    pid_t service = stack->pid;
+    STACK_AGAIN(stack, test_text("redis.on_gate_down=%s", policy), "redis.timeout_ms=500");
+    EXPECT_NUMBER(stack->pid, service);
+}
+
+static bool buys(const char *sku, const char *buyer)
+{
+    return sale_buy(stack, sku, buyer, 1, NULL).status == 201;
+}
+
+static void refused_until_it_is_back_and_other_strategies_do_not_notice(void **state)
+{
+    (void)state;
+    const char *lua = sale_item(stack, "refuse-lua", "\"total\":50,\"strategy\":\"lua\"");
+    const char *watch = sale_item(stack, "refuse-watch", "\"total\":50,\"strategy\":\"watch\"");
+    const char *sql = sale_item(stack, "refuse-sql", "\"total\":50,\"strategy\":\"optimistic\"");
+    EXPECT(buys(lua, "first") && buys(watch, "first") && buys(sql, "first"), "no sale at all");
+    kill_redis();
+    /* What was sent before the loss is noticed is in doubt: a 202. Not what comes after. */
+    WAIT_UNTIL(WEB(.base = stack->url, .path = "/readyz").status == 503, 5000);
+    web_answer_t gone = sale_buy(stack, lua, "a", 1, NULL);
+    EXPECT_PROBLEM(gone, 503, "unavailable");
+    EXPECT(gone.retry_after[0] != '\0', "no Retry-After: %s", web_show(&gone));
+    gone = sale_buy(stack, watch, "a", 1, NULL);
+    EXPECT_PROBLEM(gone, 503, "unavailable");
+    for (int i = 0; i < 10; i++)
+        EXPECT(buys(sql, test_text("b%d", i)), "optimistic needs no Redis");
+    usleep(1500 * 1000); /* past gate_down_after_ms: `refuse` goes on to refuse */
+    gone = sale_buy(stack, lua, "a", 1, NULL);
+    EXPECT_PROBLEM(gone, 503, "unavailable");
+    EXPECT_NUMBER(fault_metric(stack, "stand_ins_total"), 0);
+    bring_redis_back("refuse");
+    WAIT_UNTIL(buys(lua, "late") && buys(watch, "late"), 15000);
+    EXPECT_SOUND(stack, lua, 0);
+    EXPECT_SOUND(stack, watch, 0);
+    EXPECT_GATE_AGREES(stack, lua);
+    EXPECT_GATE_AGREES(stack, watch);
+}
+
+static bool stands_in(const char *sku)
+{
+    return rows_sum(stack, "SELECT gate_down FROM inventory WHERE sku = '%s'", sku) != 0;
+}
+
+/* The crowd goes on through the outage: it must be sold to while Redis is away, and by the gate
+   afterwards. */
+static void optimistic_stands_in_and_the_gate_comes_back(void **state)
+{
+    (void)state;
+    STACK_AGAIN(stack, "redis.on_gate_down=optimistic", "redis.timeout_ms=500");
+    const char *skus[] = {
+        sale_item(stack, "stand-lua", "\"total\":4000,\"per_buyer_limit\":40,\"strategy\":\"lua\""),
+        sale_item(
+            stack, "stand-watch",
+            "\"total\":4000,\"per_buyer_limit\":40,\"hold_seconds\":60,\"strategy\":\"watch\""),
+        sale_item(stack, "stand-202",
+                  "\"total\":4000,\"per_buyer_limit\":40,\"strategy\":\"lua\","
+                  "\"acknowledge\":\"accepted\"")};
+    crowd_t *crowd = crowd_start(&(crowd_plan_t){.nodes = (const test_stack_t *const[]){stack},
+                                                 .nodes_count = 1,
+                                                 .skus = skus,
+                                                 .skus_count = 3});
+    crowd_await(crowd, CROWD_CREATED, 100);
+    kill_redis();
+    for (int i = 0; i < 3; i++)
+        WAIT_UNTIL(stands_in(skus[i]), STAND_IN_MS);
+    EXPECT(process_is_gone(stack->redis_pid), "Redis came back by itself");
+    crowd_await(crowd, CROWD_CREATED, 100);
+    EXPECT(fault_metric(stack, "stand_ins_total") >= 3, "no stand-in was counted");
+    web_answer_t ready = WEB(.base = stack->url, .path = "/readyz");
+    EXPECT_STATUS(ready, 200); /* it serves: a balancer must not take it out */
+    web_answer_t lowered = sale_patch(stack, skus[0], "\"total\":3999");
+    EXPECT_PROBLEM(lowered, 503, "unavailable"); /* nobody knows what Redis had admitted */
+    bring_redis_back("optimistic");
+    for (int i = 0; i < 3; i++)
+        WAIT_UNTIL(!stands_in(skus[i]), STAND_IN_MS);
+    WAIT_UNTIL(fault_metric(stack, "restores_total") >= 3, STAND_IN_MS);
+    crowd_await(crowd, CROWD_CREATED, 100);
+    EXPECT_PROMISES(stack, crowd, "Redis killed, stood in for, restored");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refused_until_it_is_back_and_other_strategies_do_not_notice),
+        cmocka_unit_test(optimistic_stands_in_and_the_gate_comes_back),
+    };
+    return test_run("gate_down", tests, TEST_COUNT(tests), start, stop);
+}
