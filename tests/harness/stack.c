@@ -1,10 +1,9 @@
 #include "stack.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/socket.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -120,8 +119,7 @@ static char **environment_with(const char *variable)
     return all;
 }
 
-/* `failpoints`: NULL, or the file that arms the program's failpoints. */
-static pid_t spawn(const char *const *arguments, const char *log, const char *failpoints)
+pid_t process_spawn(const char *const *arguments, const char *log, const char *failpoints)
 {
     char **environment = failpoints == NULL
                              ? environ
@@ -129,6 +127,7 @@ static pid_t spawn(const char *const *arguments, const char *log, const char *fa
     pid_t pid = fork();
     if (pid != 0)
         return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     int out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600), in = open("/dev/null", O_RDONLY);
     dup2(in, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
@@ -140,7 +139,7 @@ static pid_t spawn(const char *const *arguments, const char *log, const char *fa
 static void run(const char *const *arguments, const char *log, const char *failpoints)
 {
     int status = 0;
-    pid_t pid = spawn(arguments, log, failpoints);
+    pid_t pid = process_spawn(arguments, log, failpoints);
     if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
         FAIL("%s failed (status %d):\n%s", arguments[0], status, read_file(log));
 }
@@ -245,18 +244,6 @@ bool stack_stop(test_stack_t *stack)
 
 /* --- more services --- */
 
-static unsigned free_port(void)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof(at);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (bind(fd, (struct sockaddr *)&at, n) != 0 ||
-        getsockname(fd, (struct sockaddr *)&at, &n) != 0)
-        FAIL("no free port: %s", strerror(errno));
-    close(fd);
-    return ntohs(at.sin_port);
-}
-
 /* `text` with each `old` replaced by its `new`. */
 static char *replaced(const char *text, const char *const (*pairs)[2], size_t count)
 {
@@ -315,9 +302,9 @@ static void serve(test_stack_t *node)
     while (i < TEST_COUNT(nodes) && nodes[i].pid != 0)
         i++;
     EXPECT(i < TEST_COUNT(nodes), "more than %zu further services", TEST_COUNT(nodes));
-    node->pid =
-        spawn((const char *const[]){program, "serve", "-c", node->config, NULL},
-              test_text("%s/log/holdfast-%u.log", node->dir, node->number), node->failpoints);
+    node->pid = process_spawn((const char *const[]){program, "serve", "-c", node->config, NULL},
+                              test_text("%s/log/holdfast-%u.log", node->dir, node->number),
+                              node->failpoints);
     nodes[i].pid = node->pid;
     nodes[i].config = copy(node->config);
     WAIT_UNTIL(answers_ready(node->url), 30000);
@@ -329,8 +316,8 @@ test_stack_t *stack_node_start(const test_stack_t *stack, unsigned n, const char
     test_stack_t *node = calloc(1, sizeof(*node));
     if (node == NULL)
         abort();
-    const char *http = test_text("127.0.0.1:%u", free_port());
-    const char *admin = test_text("127.0.0.1:%u", free_port());
+    const char *http = test_text("127.0.0.1:%u", web_free_port());
+    const char *admin = test_text("127.0.0.1:%u", web_free_port());
     const char *const pairs[][2] = {{stack->url + strlen("http://"), http},
                                     {stack->admin_url + strlen("http://"), admin},
                                     {"name: n1\n", test_text("name: n%u\n", n)}};
@@ -396,8 +383,8 @@ int stack_command(const test_stack_t *stack, const char *command)
     const char *program = test_text("%s/holdfast", test_environment("HOLDFAST_TEST_BUILD"));
     const char *log = test_text("%s/log/%s.log", stack->dir, command);
     unlink(log);
-    pid_t pid = spawn((const char *const[]){program, command, "-c", stack->config, NULL}, log,
-                      stack->failpoints);
+    pid_t pid = process_spawn((const char *const[]){program, command, "-c", stack->config, NULL},
+                              log, stack->failpoints);
     EXPECT(pid > 0 && waitpid(pid, &status, 0) == pid, "cannot run %s", program);
     if (status != 0)
         print_error("%s", read_file(log));

@@ -45,6 +45,9 @@ bool stack_stop(test_stack_t *stack);
 #define STACK_NODES_MAX 4
 test_stack_t *stack_node_start(const test_stack_t *stack, unsigned n, const char *const *settings,
                                unsigned settings_count);
+#define STACK_NODE_START(stack_, n_, ...)                                                          \
+    stack_node_start(stack_, n_, (const char *const[]){__VA_ARGS__},                               \
+                     sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 void stack_node_again(test_stack_t *node);
 /* By SIGTERM; fails if it does not end with status 0. One that is dead already is only forgotten.
  */
@@ -56,6 +59,9 @@ void stack_second_stop(test_stack_t *second);
 /* `holdfast COMMAND -c CONFIG`; its exit status. What it says is printed if that is not 0. */
 int stack_command(const test_stack_t *stack, const char *command);
 
+/* A program of this test, which does not outlive it: a child, to be waited for. Its output is
+   appended to `log`; `failpoints`: the file that arms it, or NULL. */
+pid_t process_spawn(const char *const *arguments, const char *log, const char *failpoints);
 void process_signal(pid_t pid, int signal);
 /* Ended, or a zombie that nobody has waited for. */
 bool process_is_gone(pid_t pid);

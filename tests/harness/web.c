@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <curl/curl.h>
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -304,6 +305,18 @@ int web_connect(const char *base)
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     return fd;
+}
+
+unsigned web_free_port(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(fd, (struct sockaddr *)&at, n) != 0 ||
+        getsockname(fd, (struct sockaddr *)&at, &n) != 0)
+        FAIL("no free port: %s", strerror(errno));
+    close(fd);
+    return ntohs(at.sin_port);
 }
 
 /* Where the body begins, or NULL: the head is not whole yet. */

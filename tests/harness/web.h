@@ -57,6 +57,8 @@ void web_crowd(const web_crowd_t *crowd);
 web_answer_t web_raw(const char *base, const void *bytes, size_t length, int patience_ms);
 /* A TCP connection to the server, or -1. */
 int web_connect(const char *base);
+/* A port of the loopback that nobody uses now. */
+unsigned web_free_port(void);
 /* Reads one whole answer from such a connection, as web_raw() does. */
 web_answer_t web_read(int fd, int patience_ms);
 
