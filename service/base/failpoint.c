@@ -132,7 +132,7 @@ bool failpoint_hit(const char *name)
         raise(SIGKILL);
         break;
     case ACT_STOP:
-        kill(getpid(), SIGSTOP);
+        raise(SIGSTOP); /* to this thread, which then goes no step further */
         break;
     case ACT_PAUSE:
         usleep(point.pause_ms * 1000);

@@ -1,0 +1,111 @@
+/*
+ * A service is stopped (SIGSTOP) between its change of the hot row and its COMMIT: the server ends
+ * that transaction, another service goes on, and when it is woken nothing is there twice.
+ */
+#include <signal.h>
+
+#include "harness/fault.h"
+#include "harness/mysqld.h"
+#include "harness/promises.h"
+
+static test_stack_t *stack, *node;
+
+static int start(void **state)
+{
+    (void)state;
+    stack = STACK_START("stop", "orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=4000");
+    node = stack_node_start(stack, 2, NULL, 0);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    if (!process_is_gone(node->pid))
+        process_signal(node->pid, SIGCONT); /* a case that failed may have left it */
+    stack_node_stop(node);
+    bool clean = stack_stop(stack);
+    test_forget();
+    return clean ? 0 : -1;
+}
+
+static bool is_stopped(pid_t pid)
+{
+    char path[64], line[512] = "";
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    FILE *in = fopen(path, "re");
+    EXPECT(in != NULL && fgets(line, sizeof(line), in) != NULL, "%s", path);
+    fclose(in);
+    const char *name_end = strrchr(line, ')');
+    return name_end != NULL && name_end[2] == 'T';
+}
+
+typedef struct {
+    const char *point, *terms;
+    bool taken_over; /* it stays stopped until the other one has adopted its orders */
+} place_t;
+
+/* It owns the row for idle_transaction_timeout_s = 1; what comes on top is a slow machine's. */
+#define GOES_ON_MS 8000
+#define TAKEN_OVER_MS 40000
+
+static void stops_at(void **state)
+{
+    const place_t *place = *state;
+    chance_t chance = chance_of(place->point);
+    const char *sku = sale_item(stack, "stops", "%s", place->terms);
+    crowd_plan_t plan = {.nodes = (const test_stack_t *const[]){node},
+                         .nodes_count = 1,
+                         .skus = &sku,
+                         .skus_count = 1,
+                         .per_second = 120,
+                         .quantity_max = 1};
+    crowd_t *here = crowd_start(&plan);
+    plan.nodes = (const test_stack_t *const[]){stack};
+    crowd_t *there = crowd_start(&plan);
+    crowd_await(here, CROWD_CREATED, 30);
+    crowd_await(there, CROWD_CREATED, 30);
+    double adopted = fault_metric(stack, "orphans_adopted_total");
+    unsigned shard = rows_shard_of(stack, sku);
+    long long aborted = mysqld_status(stack, shard, "Aborted_clients");
+    fault_arm(node, "%s stop after=%u times=1\n", place->point, chance_below(&chance, 20));
+    EXPECT_FAULT(node, place->point, 20000);
+    WAIT_UNTIL(is_stopped(node->pid), 5000);
+    unsigned sold = crowd_told(there, CROWD_CREATED);
+    long long stopped = test_clock_ms(), went_on;
+    WAIT_UNTIL(crowd_told(there, CROWD_CREATED) >= sold + 10, GOES_ON_MS);
+    went_on = test_clock_ms() - stopped;
+    if (place->taken_over)
+        WAIT_UNTIL(fault_metric(stack, "orphans_adopted_total") > adopted, TAKEN_OVER_MS);
+    WAIT_UNTIL(mysqld_status(stack, shard, "Aborted_clients") > aborted, GOES_ON_MS);
+    EXPECT(is_stopped(node->pid), "it did not stay stopped");
+    fault_disarm(node);
+    process_signal(node->pid, SIGCONT);
+    crowd_await(here, CROWD_CREATED, 30);
+    crowd_stop(there);
+    EXPECT_PROMISES(stack, here, "stopped at %s, the other went on after %lld ms, woken after %lld",
+                    place->point, went_on, test_clock_ms() - stopped);
+    EXPECT_PROMISES(stack, there, "as seen from the other");
+}
+
+#define TERMS(strategy_, more_)                                                                    \
+    "\"total\":1200,\"per_buyer_limit\":20,\"hold_seconds\":4,\"strategy\":\"" strategy_ "\"" more_
+#define PLACE(name_, point_, terms_, taken_over_)                                                  \
+    {                                                                                              \
+        name_ ": stops at " point_, stops_at, NULL, test_teardown, &(place_t)                      \
+        {                                                                                          \
+            point_, terms_, taken_over_                                                            \
+        }                                                                                          \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PLACE("lua", "writer_before_commit", TERMS("lua", ""), false),
+        PLACE("watch", "writer_before_commit", TERMS("watch", ""), false),
+        PLACE("optimistic", "sql_before_commit", TERMS("optimistic", ""), false),
+        PLACE("serializable", "sql_before_commit", TERMS("serializable", ""), false),
+        PLACE("lua, taken over", "writer_before_commit", TERMS("lua", ""), true),
+    };
+    return chance_run("stop", tests, TEST_COUNT(tests), start, stop);
+}
