@@ -168,6 +168,7 @@ static outcome_t in_transaction(purchase_t *p, const sql_strategy_t *strategy, w
     result = write_order(p, strategy, worker, &item, now_ms);
     if (result != DB_OK)
         return failed(p, worker, result, doubt);
+    FAILPOINT("sql_after_commit");
     p->sql.inserted = true;
     return OUTCOME_DECIDED;
 }

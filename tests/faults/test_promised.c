@@ -1,0 +1,290 @@
+/*
+ * What was promised stays so: a total is not lowered under orders that were accepted and are not
+ * in MySQL yet; a buyer who heard nothing gets the order by the key; one order that MySQL will
+ * never take pulls down no other of its batch.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#include "harness/fault.h"
+#include "harness/mysqld.h"
+#include "harness/promises.h"
+
+static test_stack_t *stack, *node;
+
+static int start(void **state)
+{
+    (void)state;
+    stack =
+        STACK_START("promised", "orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=4000");
+    node = stack_node_start(stack, 2, NULL, 0);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    stack_node_stop(node);
+    bool clean = stack_stop(stack);
+    test_forget();
+    return clean ? 0 : -1;
+}
+
+/* --- a total that is lowered --- */
+
+#define ACCEPTED "\"acknowledge\":\"accepted\",\"strategy\":\"%s\""
+
+/* So that every loop of both services knows the item, and answers without MySQL. */
+static unsigned warm_up(const char *sku, unsigned each)
+{
+    const test_stack_t *nodes[] = {stack, node};
+    unsigned accepted = 0;
+    for (unsigned n = 0; n < TEST_COUNT(nodes); n++) {
+        sale_tally_t warm = sale_rush(&(sale_rush_t){
+            .stack = nodes[n], .sku = sku, .buyers = each, .connections = each});
+        EXPECT(warm.pending == each, "%s", sale_show(&warm));
+        accepted += warm.pending;
+    }
+    EXPECT_GATE_AGREES(stack, sku);
+    return accepted;
+}
+
+typedef struct {
+    const char *sku;
+    int total;
+    web_answer_t answer;
+    pthread_t thread;
+} change_t;
+
+static void *lower_the_total(void *context)
+{
+    change_t *change = context;
+    change->answer = sale_patch(node, change->sku, "\"total\":%d", change->total);
+    return NULL;
+}
+
+/* Whatever the change was answered, no accepted order is rejected for it. */
+static void expect_all_accepted_live(const char *sku, unsigned accepted)
+{
+    WAIT_UNTIL(sale_live_orders(stack, sku) >= accepted, 30000);
+    EXPECT_NUMBER(sale_live_orders(stack, sku), accepted);
+    EXPECT_NUMBER(
+        rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'rejected'", sku),
+        0);
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
+}
+
+static void a_total_is_lowered_while_mysql_is_stopped(void **state)
+{
+    const char *strategy = *state;
+    const char *sku = sale_item(stack, "lower", "\"total\":300," ACCEPTED, strategy);
+    unsigned accepted = warm_up(sku, 30);
+    pid_t mysql = stack->mysql_pids[rows_shard_of(stack, sku)];
+    process_signal(mysql, SIGSTOP);
+    change_t change = {.sku = sku, .total = (int)accepted + 10};
+    sale_tally_t more =
+        sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 40, .connections = 10});
+    pthread_create(&change.thread, NULL, lower_the_total, &change);
+    usleep(700000);
+    process_signal(mysql, SIGCONT);
+    pthread_join(change.thread, NULL);
+    EXPECT(more.pending == 40, "nothing was unsettled: %s", sale_show(&more));
+    EXPECT(change.answer.status == 409 || change.answer.status == 503, "%s",
+           web_show(&change.answer));
+    accepted += more.pending;
+    EXPECT_NUMBER(rows_sum(stack, "SELECT total FROM inventory WHERE sku = '%s'", sku), 300);
+    expect_all_accepted_live(sku, accepted);
+}
+
+/* The writer stands before its COMMITs; totals are asked for, near what has been taken. */
+static void totals_are_lowered_under_a_crowd(void **state)
+{
+    const char *strategy = *state;
+    const char *sku = sale_item(stack, "lowers", "\"total\":20000," ACCEPTED, strategy);
+    const test_stack_t *nodes[] = {stack, node};
+    unsigned lowered = 0, refused = 0;
+    warm_up(sku, 20);
+    crowd_t *crowd = crowd_start(&(crowd_plan_t){.nodes = nodes,
+                                                 .nodes_count = 2,
+                                                 .skus = &sku,
+                                                 .skus_count = 1,
+                                                 .quantity_max = 1,
+                                                 .keeps_all = true});
+    fault_arm(stack, "writer_before_commit pause=150\n");
+    fault_arm(node, "writer_before_commit pause=150\n");
+    for (unsigned i = 0; i < 12; i++) {
+        crowd_await(crowd, CROWD_PENDING, 20);
+        long long told = crowd_told(crowd, CROWD_PENDING) + 40;
+        web_answer_t change = sale_patch(i % 2 == 0 ? stack : node, sku, "\"total\":%lld",
+                                         told + (long long)(i % 4) * 15 - 15);
+        lowered += change.status == 200;
+        refused += change.status != 200;
+        EXPECT(change.status == 200 || change.status == 503 ||
+                   (change.status == 409 && web_has_code(&change, "wrong_state")),
+               "%s", web_show(&change));
+        change = sale_patch(stack, sku, "\"total\":20000");
+        EXPECT(change.status == 200 || change.status == 503, "%s", web_show(&change));
+    }
+    EXPECT_FAULT(stack, "writer_before_commit", 1000);
+    EXPECT_FAULT(node, "writer_before_commit", 1000);
+    fault_disarm(stack);
+    fault_disarm(node);
+    WAIT_UNTIL(sale_patch(stack, sku, "\"total\":20000").status == 200, 20000);
+    crowd_stop(crowd);
+    EXPECT_PROMISES(stack, crowd, "%s: lowered %u times, refused %u times", strategy, lowered,
+                    refused);
+    /* A loser of its key is a repeat, and the only one that may be rejected. */
+    EXPECT_NUMBER(rows_sum(stack,
+                           "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'rejected' "
+                           "AND reject_code <> 'duplicate_request' AND buyer_id NOT LIKE 'late-%%'",
+                           sku),
+                  0);
+}
+
+/* --- an answer that is lost --- */
+
+static void all_but_one_are_sold(const char *sku, int total)
+{
+    web_answer_t order = sale_buy(stack, sku, "first", total - 1, NULL);
+    EXPECT_STATUS(order, 201);
+}
+
+/* The repeats hear of the order whose answer was lost, at both services; a newcomer is late. */
+static void expect_repeat_is_the_order(const char *sku, int total)
+{
+    WAIT_UNTIL(sale_live_units(stack, sku) == total, 20000);
+    const test_stack_t *nodes[] = {stack, node};
+    const char *first = NULL;
+    for (unsigned n = 0; n < TEST_COUNT(nodes); n++) {
+        WAIT_UNTIL(web_has_code(&(web_answer_t[]){sale_buy(nodes[n], sku, "late", 1, NULL)}[0],
+                                "sold_out"),
+                   20000);
+        web_answer_t repeat = sale_buy(nodes[n], sku, "last", 1, "k");
+        EXPECT(repeat.status == 201 && strcmp(repeat.replayed, "true") == 0, "%s",
+               web_show(&repeat));
+        EXPECT(first == NULL || strcmp(first, sale_id(&repeat)) == 0, "two orders of a key: %s %s",
+               first, sale_id(&repeat));
+        first = sale_id(&repeat);
+    }
+    EXPECT_NUMBER(rows_sum(stack,
+                           "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND buyer_id = 'last' AND "
+                           "state = 'confirmed'",
+                           sku),
+                  1);
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
+}
+
+static void the_last_unit_is_sold_by_one_who_dies(void **state)
+{
+    const char *strategy = *state;
+    const char *point = *strategy == 'l' || *strategy == 'w' ? "writer_after_commit"
+                                                             : "sql_after_commit";
+    const char *sku = sale_item(stack, "dies", "\"total\":5,\"strategy\":\"%s\"", strategy);
+    all_but_one_are_sold(sku, 5);
+    fault_arm(node, "%s kill\n", point);
+    web_request_t request = sale_request(node, sku, "last", 1, "k");
+    request.sent_once = true;
+    web_answer_t answer = web_call(&request);
+    EXPECT(answer.status == 0, "it lived to say %s", web_show(&answer));
+    EXPECT_FAULT(node, point, 1000);
+    fault_disarm(node);
+    stack_node_again(node);
+    expect_repeat_is_the_order(sku, 5);
+}
+
+static void the_last_buyer_hangs_up(void **state)
+{
+    const char *strategy = *state;
+    const char *sku = sale_item(stack, "hangs", "\"total\":5,\"strategy\":\"%s\"", strategy);
+    all_but_one_are_sold(sku, 5);
+    web_request_t request = sale_request(node, sku, "last", 1, "k");
+    const char *bytes = test_text("POST /v1/orders HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\n"
+                                  "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                                  strlen(request.body), request.body);
+    int fd = web_connect(node->url);
+    EXPECT(fd >= 0, "no connection");
+    EXPECT_NUMBER(send(fd, bytes, strlen(bytes), MSG_NOSIGNAL), strlen(bytes));
+    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    usleep(1000); /* it is read, and then reset */
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    close(fd);
+    /* If the reset came first, nobody has bought, and the repeat is the first. */
+    usleep(300000);
+    if (sale_live_units(stack, sku) < 5) {
+        web_answer_t order = sale_buy(node, sku, "last", 1, "k");
+        EXPECT_STATUS(order, 201);
+    }
+    expect_repeat_is_the_order(sku, 5);
+}
+
+/* --- an order that MySQL will never take --- */
+
+#define BATCH 200
+
+static void one_of_two_hundred_can_never_be_written(void **state)
+{
+    const char *strategy = *state;
+    chance_t chance = chance_of("poison");
+    const char *sku = sale_item(stack, "poison", "\"total\":%d,\"strategy\":\"%s\"", BATCH, strategy);
+    web_answer_t order = sale_buy(stack, sku, "before", 1, NULL);
+    EXPECT_STATUS(order, 201);
+    unsigned shard = rows_shard_of(stack, sku), poisoned = chance_below(&chance, BATCH);
+    mysqld_run(stack, shard,
+               "CREATE TRIGGER poison BEFORE INSERT ON orders FOR EACH ROW BEGIN "
+               "IF NEW.sku = '%s' AND NEW.buyer_id = 'buyer-%u' THEN "
+               "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'never this one'; END IF; END",
+               sku, poisoned);
+    double split = fault_metric(stack, "writer_bisections_total");
+    /* While this holds the writer up, all the others come together. */
+    fault_arm(stack, "writer_before_commit pause=800 times=1\n");
+    web_answer_t cancel = sale_move(stack, sale_id(&order), "cancel");
+    EXPECT_STATUS(cancel, 200);
+    sale_tally_t tally = sale_rush(
+        &(sale_rush_t){.stack = stack, .sku = sku, .buyers = BATCH, .connections = BATCH});
+    mysqld_run(stack, shard, "DROP TRIGGER poison");
+    EXPECT_FAULT(stack, "writer_before_commit", 1000);
+    split = fault_metric(stack, "writer_bisections_total") - split;
+    EXPECT(tally.created == BATCH - 1 && tally.unavailable == 1 && tally.odd == NULL, "%s",
+           sale_show(&tally));
+    EXPECT(split >= 2, "no batch was split to find it: %.0f", split);
+    long long rejected = rows_sum(stack,
+                                  "SELECT COUNT(*) FROM orders WHERE state = 'rejected' AND "
+                                  "reject_code = 'unavailable' AND sku IS NULL");
+    EXPECT(rejected >= 1, "it has not ended as rejected");
+    EXPECT_NUMBER(sale_live_orders(stack, sku), BATCH - 1);
+    EXPECT_GATE_AGREES(stack, sku);
+    order = sale_buy(stack, sku, "the last unit", 1, NULL);
+    EXPECT_STATUS(order, 201);
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
+    print_message("%s: buyer-%u of %d, found by %.0f splits\n", strategy, poisoned, BATCH, split);
+}
+
+#define UNDER(strategy_, function_)                                                                \
+    {                                                                                              \
+        strategy_ ": " #function_, function_, NULL, test_teardown, (void *)strategy_               \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        UNDER("lua", a_total_is_lowered_while_mysql_is_stopped),
+        UNDER("watch", a_total_is_lowered_while_mysql_is_stopped),
+        UNDER("lua", totals_are_lowered_under_a_crowd),
+        UNDER("watch", totals_are_lowered_under_a_crowd),
+        UNDER("lua", the_last_unit_is_sold_by_one_who_dies),
+        UNDER("watch", the_last_unit_is_sold_by_one_who_dies),
+        UNDER("optimistic", the_last_unit_is_sold_by_one_who_dies),
+        UNDER("serializable", the_last_unit_is_sold_by_one_who_dies),
+        UNDER("lua", the_last_buyer_hangs_up),
+        UNDER("watch", the_last_buyer_hangs_up),
+        UNDER("optimistic", the_last_buyer_hangs_up),
+        UNDER("serializable", the_last_buyer_hangs_up),
+        UNDER("lua", one_of_two_hundred_can_never_be_written),
+        UNDER("watch", one_of_two_hundred_can_never_be_written),
+    };
+    return chance_run("promised", tests, TEST_COUNT(tests), start, stop);
+}
