@@ -341,7 +341,7 @@ static db_result_t read_clock_if_old(writer_core_t *core)
 }
 
 /* Forgets the rows whose update changed nothing, so that the next attempt reads them. */
-static bool all_updated(writer_core_t *core, group_t *groups, unsigned count,
+static bool all_updated(writer_core_t *core, const group_t *groups, unsigned count,
                         const uint64_t *affected)
 {
     bool all = true;
@@ -349,9 +349,12 @@ static bool all_updated(writer_core_t *core, group_t *groups, unsigned count,
         if (groups[i].units == 0 || *affected++ == 1)
             continue;
         METRIC_INC(writer_version_misses_total);
-        HASH_DEL(core->rows, groups[i].row);
-        free(groups[i].row);
-        groups[i].row = NULL;
+        /* Groups of one item under two epochs share its row: the first of them forgets it. */
+        hot_row_t *row = find_row(core, order_sku(&groups[i].orders[0]->order));
+        if (row != NULL) {
+            HASH_DEL(core->rows, row);
+            free(row);
+        }
         all = false;
     }
     return all;
