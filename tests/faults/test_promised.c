@@ -41,8 +41,8 @@ static unsigned warm_up(const char *sku, unsigned each)
     const test_stack_t *nodes[] = {stack, node};
     unsigned accepted = 0;
     for (unsigned n = 0; n < TEST_COUNT(nodes); n++) {
-        sale_tally_t warm = sale_rush(&(sale_rush_t){
-            .stack = nodes[n], .sku = sku, .buyers = each, .connections = each});
+        sale_tally_t warm = sale_rush(
+            &(sale_rush_t){.stack = nodes[n], .sku = sku, .buyers = each, .connections = each});
         EXPECT(warm.pending == each, "%s", sale_show(&warm));
         accepted += warm.pending;
     }
@@ -180,8 +180,8 @@ static void expect_repeat_is_the_order(const char *sku, int total)
 static void the_last_unit_is_sold_by_one_who_dies(void **state)
 {
     const char *strategy = *state;
-    const char *point = *strategy == 'l' || *strategy == 'w' ? "writer_after_commit"
-                                                             : "sql_after_commit";
+    const char *point =
+        *strategy == 'l' || *strategy == 'w' ? "writer_after_commit" : "sql_after_commit";
     const char *sku = sale_item(stack, "dies", "\"total\":5,\"strategy\":\"%s\"", strategy);
     all_but_one_are_sold(sku, 5);
     fault_arm(node, "%s kill\n", point);
@@ -228,7 +228,8 @@ static void one_of_two_hundred_can_never_be_written(void **state)
 {
     const char *strategy = *state;
     chance_t chance = chance_of("poison");
-    const char *sku = sale_item(stack, "poison", "\"total\":%d,\"strategy\":\"%s\"", BATCH, strategy);
+    const char *sku =
+        sale_item(stack, "poison", "\"total\":%d,\"strategy\":\"%s\"", BATCH, strategy);
     web_answer_t order = sale_buy(stack, sku, "before", 1, NULL);
     EXPECT_STATUS(order, 201);
     unsigned shard = rows_shard_of(stack, sku), poisoned = chance_below(&chance, BATCH);
@@ -250,9 +251,8 @@ static void one_of_two_hundred_can_never_be_written(void **state)
     EXPECT(tally.created == BATCH - 1 && tally.unavailable == 1 && tally.odd == NULL, "%s",
            sale_show(&tally));
     EXPECT(split >= 2, "no batch was split to find it: %.0f", split);
-    long long rejected = rows_sum(stack,
-                                  "SELECT COUNT(*) FROM orders WHERE state = 'rejected' AND "
-                                  "reject_code = 'unavailable' AND sku IS NULL");
+    long long rejected = rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE state = 'rejected' AND "
+                                         "reject_code = 'unavailable' AND sku IS NULL");
     EXPECT(rejected >= 1, "it has not ended as rejected");
     EXPECT_NUMBER(sale_live_orders(stack, sku), BATCH - 1);
     EXPECT_GATE_AGREES(stack, sku);
@@ -284,7 +284,6 @@ int main(void)
         UNDER("optimistic", the_last_buyer_hangs_up),
         UNDER("serializable", the_last_buyer_hangs_up),
         UNDER("lua", one_of_two_hundred_can_never_be_written),
-        UNDER("watch", one_of_two_hundred_can_never_be_written),
     };
     return chance_run("promised", tests, TEST_COUNT(tests), start, stop);
 }
