@@ -61,7 +61,32 @@ static size_t number_end(str_t s, size_t at)
     return at;
 }
 
-/* The end of the string that begins at `at`, or 0: a control character or an escaped NUL in it. */
+static int hex_value(char c)
+{
+    if (is_digit(c))
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The end of the four digits of "\uXXXX" at `at`, or 0: not four, or an escaped NUL. cJSON takes
+   what is no digit for a zero. */
+static size_t code_point_end(str_t s, size_t at)
+{
+    int all = 0;
+    if (s.n - at < 4)
+        return 0;
+    for (size_t end = at + 4; at < end; ++at) {
+        int value = hex_value(s.p[at]);
+        if (value < 0)
+            return 0;
+        all |= value;
+    }
+    return all == 0 ? 0 : at;
+}
+
+/* The end of the string that begins at `at`, or 0: a control character, an escaped NUL or a broken
+   code point in it. Other escapes are left to cJSON. */
 static size_t string_end(str_t s, size_t at)
 {
     for (++at; at < s.n; ++at) {
@@ -70,10 +95,10 @@ static size_t string_end(str_t s, size_t at)
             return at + 1;
         if (c < 0x20)
             return 0;
-        if (c == '\\') {
-            if (s.n - at >= 6 && memcmp(s.p + at, "\\u0000", 6) == 0)
+        if (c == '\\' && ++at < s.n && s.p[at] == 'u') {
+            if ((at = code_point_end(s, at + 1)) == 0)
                 return 0;
-            ++at;
+            --at;
         }
     }
     return 0;
@@ -325,14 +350,6 @@ bool body_read_strategy(const cJSON *json, strategy_id_t *out, mistake_t *mistak
 }
 
 /* --- paths --- */
-
-static int hex_value(char c)
-{
-    if (is_digit(c))
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 bool percent_decode(str_t in, char *out, size_t *out_length)
 {
