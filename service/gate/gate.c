@@ -90,7 +90,7 @@ bool gate_record_parse(str_t text, gate_record_t *out)
     out->digest = number_field(&rest, UINT64_MAX, &ok);
     return ok && rest.n == 0 && out->quantity != 0 && out->sku.n != 0 &&
            out->sku.n <= SKU_BYTES_MAX && out->buyer.n != 0 && out->buyer.n <= BUYER_BYTES_MAX &&
-           out->key.n <= KEY_BYTES_MAX;
+           out->key.n <= KEY_BYTES_MAX && out->owner.n <= GATE_OWNER_MAX;
 }
 
 int64_t gate_reply_i64(const redisReply *reply, size_t element)

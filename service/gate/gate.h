@@ -51,9 +51,12 @@ void gate_add_key(redis_args_t *args, gate_key_t key, uint16_t slot, str_t sku, 
 /* Writes the key into `out` (GATE_KEY_SIZE) and returns it. */
 str_t gate_key(char *out, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket);
 
+/* Bytes of the name of a process that owns records. */
+#define GATE_OWNER_MAX 64
+
 /* A process that lives keeps this key, for some seconds at a time. `out` has GATE_OWNER_KEY_SIZE.
  */
-#define GATE_OWNER_KEY_SIZE 80
+#define GATE_OWNER_KEY_SIZE (GATE_OWNER_MAX + 16)
 str_t gate_owner_key(char *out, str_t incarnation);
 
 /* One record of `unsettled`, read back. Borrowed from the text. */

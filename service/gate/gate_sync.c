@@ -254,7 +254,7 @@ gate_call_t gate_sync_owners(gate_sync_t *gate, uint16_t slot, gate_owner_t *own
         return result;
     for (size_t i = 0; i < reply->elements && *count < max; ++i) {
         const redisReply *name = reply->element[i];
-        if (name->type != REDIS_REPLY_STRING || (size_t)name->len > GATE_OWNER_BYTES_MAX)
+        if (name->type != REDIS_REPLY_STRING || (size_t)name->len > GATE_OWNER_MAX)
             continue;
         gate_owner_t *owner = &owners[(*count)++];
         memcpy(owner->bytes, name->str, (size_t)name->len);

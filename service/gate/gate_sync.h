@@ -59,9 +59,8 @@ gate_call_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gat
                                     char **text, bool *found);
 
 /* The incarnation of a process, as in records. */
-#define GATE_OWNER_BYTES_MAX 63
 typedef struct {
-    char bytes[GATE_OWNER_BYTES_MAX];
+    char bytes[GATE_OWNER_MAX];
     uint8_t length;
 } gate_owner_t;
 

@@ -207,6 +207,9 @@ static void test_records_refused(void **state)
         n = snprintf(text, sizeof(text), "5" US "s" US "0" US "%.*s" US "1" US US "9" US US "1",
                      BUYER_BYTES_MAX + more, longest);
         assert_int_equal(gate_record_parse((str_t){text, (size_t)n}, &r), more == 0);
+        n = snprintf(text, sizeof(text), "5" US "s" US "0" US "b" US "1" US US "9" US "%.*s" US "1",
+                     GATE_OWNER_MAX + more, longest);
+        assert_int_equal(gate_record_parse((str_t){text, (size_t)n}, &r), more == 0);
     }
 }
 
