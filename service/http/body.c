@@ -10,6 +10,8 @@
 #define TOTAL_MAX 1000000000
 #define LIMIT_MAX 1000000000
 #define HOLD_SECONDS_MAX (366 * 86400)
+/* Bytes of an unknown name in a detail. */
+#define NAME_SHOWN_MAX 40
 
 __attribute__((format(printf, 3, 4))) static bool wrong(mistake_t *mistake, problem_t problem,
                                                         const char *format, ...)
@@ -159,6 +161,17 @@ cJSON *body_parse(str_t body, mistake_t *mistake)
 
 /* --- members --- */
 
+/* As much of a name as fits into a detail, cut between characters: a detail is UTF-8 too. */
+static int shown_length(const char *name)
+{
+    size_t n = strnlen(name, NAME_SHOWN_MAX + 1);
+    if (n <= NAME_SHOWN_MAX)
+        return (int)n;
+    for (n = NAME_SHOWN_MAX; n != 0 && ((unsigned char)name[n] & 0xc0) == 0x80;)
+        --n;
+    return (int)n;
+}
+
 static bool only_known(const cJSON *json, const char *const *known, mistake_t *mistake)
 {
     for (const cJSON *m = json->child; m != NULL; m = m->next) {
@@ -166,8 +179,8 @@ static bool only_known(const cJSON *json, const char *const *known, mistake_t *m
         while (*k != NULL && strcmp(*k, m->string) != 0)
             ++k;
         if (*k == NULL)
-            return wrong(mistake, PROBLEM_INVALID_REQUEST, "%.40s: there is no such member",
-                         m->string);
+            return wrong(mistake, PROBLEM_INVALID_REQUEST, "%.*s: there is no such member",
+                         shown_length(m->string), m->string);
     }
     return true;
 }

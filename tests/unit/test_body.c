@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistr.h>
 
 #include <cmocka.h>
 
@@ -169,6 +170,28 @@ static void test_orders(void **state)
         assert_string_equal(order_mistake(cases[i].body), cases[i].named);
 }
 
+/* The name of an unknown member is shown in part: whole characters, wherever it is cut. */
+static void test_a_long_unknown_name_is_cut_between_characters(void **state)
+{
+    (void)state;
+    for (unsigned offset = 0; offset < 4; ++offset) {
+        mistake_t mistake = {PROBLEM_NONE, ""};
+        order_body_t order;
+        char body[256] = "{\"", *at = body + 2;
+        for (unsigned i = 0; i < offset; ++i)
+            *at++ = 'x';
+        for (unsigned i = 0; i < 20; ++i, at += 4)
+            memcpy(at, "\xf0\x9f\x98\x80", 4);
+        memcpy(at, "\":1}", 5);
+        cJSON *json = body_parse(str_of(body), &mistake);
+        assert_non_null(json);
+        assert_false(body_read_order(json, 1000, &order, &mistake));
+        cJSON_Delete(json);
+        assert_null(u8_check((const uint8_t *)mistake.detail, strlen(mistake.detail)));
+        assert_int_equal(strcspn(mistake.detail, ":"), offset + (40 - offset) / 4 * 4);
+    }
+}
+
 static void test_lengths_of_names(void **state)
 {
     (void)state;
@@ -247,6 +270,7 @@ int main(void)
         cmocka_unit_test(test_deep_nesting_is_refused_not_followed),
         cmocka_unit_test(test_well_formed),
         cmocka_unit_test(test_orders),
+        cmocka_unit_test(test_a_long_unknown_name_is_cut_between_characters),
         cmocka_unit_test(test_lengths_of_names),
         cmocka_unit_test(test_changes),
         cmocka_unit_test(test_percent_decoding),
