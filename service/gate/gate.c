@@ -79,6 +79,8 @@ bool gate_record_parse(str_t text, gate_record_t *out)
 {
     str_t rest = text;
     bool ok = true;
+    if (text.n == 0)
+        return false;
     out->epoch = number_field(&rest, UINT64_MAX, &ok);
     out->sku = next_field(&rest);
     out->bucket = (uint16_t)number_field(&rest, UINT16_MAX, &ok);
@@ -93,14 +95,21 @@ bool gate_record_parse(str_t text, gate_record_t *out)
            out->key.n <= KEY_BYTES_MAX && out->owner.n <= GATE_OWNER_MAX;
 }
 
+int64_t gate_reply_number(const redisReply *reply)
+{
+    int64_t number = 0;
+    if (reply->type == REDIS_REPLY_INTEGER)
+        number = reply->integer;
+    else if (reply->type == REDIS_REPLY_STRING)
+        number = strtoll(reply->str, NULL, 10);
+    return number > GATE_NUMBER_MAX    ? GATE_NUMBER_MAX
+           : number < -GATE_NUMBER_MAX ? -GATE_NUMBER_MAX
+                                       : number;
+}
+
 int64_t gate_reply_i64(const redisReply *reply, size_t element)
 {
-    if (element >= reply->elements)
-        return 0;
-    const redisReply *e = reply->element[element];
-    if (e->type == REDIS_REPLY_INTEGER)
-        return e->integer;
-    return e->type == REDIS_REPLY_STRING ? strtoll(e->str, NULL, 10) : 0;
+    return element < reply->elements ? gate_reply_number(reply->element[element]) : 0;
 }
 
 bool gate_reply_is_array(const redisReply *reply, size_t elements_min)

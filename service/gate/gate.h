@@ -74,7 +74,12 @@ typedef struct {
 
 bool gate_record_parse(str_t text, gate_record_t *out);
 
-/* Number in a reply's element, 0 if it is none; integers come as numbers or as text. */
+/* As far as Lua counts exactly; sums of some of these do not overflow, whatever stands in Redis. */
+#define GATE_NUMBER_MAX (INT64_C(1) << 53)
+/* The number that a reply is, 0 if it is none; integers come as numbers or as text. One beyond
+   GATE_NUMBER_MAX is taken for that. */
+int64_t gate_reply_number(const redisReply *reply);
+/* Likewise, of an element. */
 int64_t gate_reply_i64(const redisReply *reply, size_t element);
 bool gate_reply_is_array(const redisReply *reply, size_t elements_min);
 

@@ -275,7 +275,7 @@ static void read_reply(attempt_t *a, unsigned index, const redisReply *reply)
         break;
     case 2:
         a->look.has_units = text;
-        a->look.units = text ? strtoll(reply->str, NULL, 10) : 0;
+        a->look.units = gate_reply_number(reply);
         break;
     case 3:
         a->look.known_id = text;

@@ -254,6 +254,11 @@ static void test_replies(void **state)
     redisReply *elements[] = {&number, &text, &word, &nil};
     redisReply array = {.type = REDIS_REPLY_ARRAY, .elements = 4, .element = elements};
     assert_int_equal(gate_reply_i64(&array, 0), -3);
+    /* No sum of what is read overflows. */
+    redisReply huge = {.type = REDIS_REPLY_INTEGER, .integer = INT64_MAX};
+    assert_int_equal(gate_reply_number(&huge), GATE_NUMBER_MAX);
+    huge.integer = INT64_MIN;
+    assert_int_equal(gate_reply_number(&huge), -GATE_NUMBER_MAX);
     assert_int_equal(gate_reply_i64(&array, 1), 1769860800123);
     assert_int_equal(gate_reply_i64(&array, 2), 0);
     assert_int_equal(gate_reply_i64(&array, 3), 0);
