@@ -19,6 +19,11 @@ static void on_dispose(void *p)
     if (!exchange->answered && exchange->on_gone != NULL)
         exchange->on_gone(exchange->waiting);
     exchange->on_gone = NULL;
+    /* No answer of ours is without a body; of a HEAD nothing of it is sent. */
+    const h2o_req_t *req = exchange->req;
+    bool head = h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"));
+    connection_request_ends(&exchange->taking,
+                            exchange->answered && (head || req->bytes_sent != 0));
 }
 
 static bool is_request_id(h2o_iovec_t value)
@@ -55,6 +60,7 @@ exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine)
     exchange->route = ROUTE_other;
     exchange->started_us = clock_mono_us();
     set_request_id(exchange);
+    connection_request_begins(&exchange->taking, req);
     return exchange;
 }
 
@@ -127,6 +133,7 @@ void reply_text(exchange_t *exchange, int status, const char *content_type, str_
     add_header(exchange, "x-request-id", exchange->request_id);
     metric_request(exchange->route, status, micros);
     log_access(exchange, status, micros);
+    connection_answered(&exchange->taking);
     h2o_send_inline(req, body.p, body.n);
 }
 

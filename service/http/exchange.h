@@ -12,6 +12,7 @@
 
 #include "base/problem.h"
 #include "engine/engine.h"
+#include "http/connection.h"
 #include "metrics/metrics.h"
 #include "store/order.h"
 
@@ -24,6 +25,7 @@ typedef struct exchange {
     uint64_t started_us;
     char request_id[REQUEST_ID_MAX + 1];
     bool answered;
+    connection_answer_t taking;     /* of the answer, by its client */
     void (*on_gone)(void *waiting); /* NULL: nobody waits */
     void *waiting;
 } exchange_t;

@@ -11,12 +11,17 @@
 #include <openssl/err.h>
 
 #define BACKLOG 4096
+/* Of a connection, in the kernel, which takes double. One turn of a loop serves all requests that
+   it finds there, so that it must not find a second's worth; and a client who never reads holds
+   no more than this. A body is far smaller. */
+#define RECEIVE_BUFFER_BYTES (32 * 1024)
+#define SEND_BUFFER_BYTES (128 * 1024)
 
 static int bind_socket(const config_address_t *address, bool share)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
     char port[8];
-    int fd = -1, on = 1;
+    int fd = -1, on = 1, receive = RECEIVE_BUFFER_BYTES, send = SEND_BUFFER_BYTES;
     snprintf(port, sizeof(port), "%u", address->port);
     int error = getaddrinfo(address->host, port, &hints, &found);
     if (error != 0) {
@@ -27,6 +32,8 @@ static int bind_socket(const config_address_t *address, bool share)
     fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
               (!share || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0) &&
+              setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof(receive)) == 0 &&
+              setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof(send)) == 0 &&
               bind(fd, found->ai_addr, found->ai_addrlen) == 0;
     if (!ok)
         fprintf(stderr, "holdfast: cannot listen on %s:%u: %s\n", address->host, address->port,

@@ -1,6 +1,7 @@
 #include "http/server.h"
 
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "admin/admin.h"
@@ -38,7 +39,7 @@ typedef struct server_loop {
     listener_t listeners[2];
     unsigned listeners_count;
     int public_fd, admin_fd; /* admin_fd -1: not on this loop */
-    unsigned connections;
+    connections_t connections;
     uint64_t active_ms; /* monotonic: when a request last came */
     bool drained;
     loop_timer_t drain_timer;
@@ -54,6 +55,7 @@ typedef struct {
 struct server {
     node_t *node;
     SSL_CTX *tls;
+    unsigned connections_max;
     unsigned loops_count;
     server_loop_t *loops;
     h2o_sem_t signal; /* posted by each loop when it is set up, and again when it has drained */
@@ -68,6 +70,8 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
     self->owner->active_ms = clock_mono_ms();
     if (self->owner->drained) /* the stores are being stopped */
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "Shutting down");
+    else if (exchange->taking.connection->ended) /* what libh2o had read of it before its end */
+        reply_problem(exchange, PROBLEM_UNAVAILABLE, "The connection is ending");
     else
         self->dispatch(exchange);
     return 0;
@@ -75,22 +79,11 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 
 /* --- connections --- */
 
-static void on_connection_closed(void *data)
-{
-    server_loop_t *owner = data;
-    --owner->connections;
-    METRIC_ADD(http_connections, -1);
-}
-
 static void accept_one(listener_t *listener, h2o_socket_t *socket)
 {
     server_loop_t *owner = listener->owner;
-    bool full = METRIC_ADD(http_connections, 1) >=
-                (int64_t)owner->server->node->config->http.connections_max;
-    ++owner->connections;
-    socket->on_close.cb = on_connection_closed;
-    socket->on_close.data = owner;
-    if (full) {
+    connection_open(&owner->connections, socket);
+    if (METRIC_GET(http_connections) > (int64_t)owner->server->connections_max) {
         METRIC_INC(http_connections_refused_total);
         h2o_socket_close(socket);
         return;
@@ -169,7 +162,8 @@ static void close_listener(listener_t *listener)
 static void on_drain_timer(loop_timer_t *timer)
 {
     server_loop_t *owner = H2O_STRUCT_FROM_MEMBER(server_loop_t, drain_timer, timer);
-    bool silent = owner->connections == 0 || clock_mono_ms() - owner->active_ms > DRAIN_IDLE_MS;
+    bool silent =
+        owner->connections.count == 0 || clock_mono_ms() - owner->active_ms > DRAIN_IDLE_MS;
     owner->drained = silent && engine_loop_is_idle(owner->engine);
     if (owner->drained)
         h2o_sem_post(&owner->server->signal);
@@ -214,6 +208,7 @@ static void *loop_thread(void *arg)
 {
     server_loop_t *owner = arg;
     loop_init(&owner->loop, owner->index);
+    connections_init(&owner->connections, &owner->loop, owner->server->node->config);
     open_listener(owner, owner->public_fd, api_dispatch);
     if (owner->admin_fd >= 0)
         open_listener(owner, owner->admin_fd, admin_dispatch);
@@ -221,6 +216,7 @@ static void *loop_thread(void *arg)
     owner->server->node->loops[owner->index] = owner->engine;
     h2o_sem_post(&owner->server->signal);
     loop_run(&owner->loop);
+    connections_dispose(&owner->connections);
     /* What h2o made for its contexts and for connections still open goes with the process. */
     engine_loop_free(owner->engine);
     return NULL;
@@ -245,6 +241,35 @@ static unsigned count_loops(const config_t *config)
     return cores < 1 ? 1 : (unsigned)cores;
 }
 
+/* Descriptors that the process needs besides its clients': a connection of each pool thread to
+   Redis and two to MySQL, those that watch leases, and some. */
+static rlim_t own_descriptors(const config_t *config, unsigned loops)
+{
+    return 256 + loops * (config->redis.watch_connections + 8) +
+           config->shards_count * (3 * config->mysql.pool_threads + 8);
+}
+
+/* Without a descriptor accept(2) fails for ever, and so do connections to Redis and MySQL that come
+   back: so the clients' are never so many. */
+static unsigned count_connections_max(const config_t *config, unsigned loops)
+{
+    struct rlimit limit;
+    rlim_t own = own_descriptors(config, loops), wanted = own + config->http.connections_max;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return config->http.connections_max;
+    if (limit.rlim_cur < wanted) {
+        limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur >= wanted)
+        return config->http.connections_max;
+    unsigned left = limit.rlim_cur > own ? (unsigned)(limit.rlim_cur - own) : 1;
+    LOG_WARN("the limit of open files allows fewer connections than http.connections_max",
+             LOG_INT("open_files_max", limit.rlim_max),
+             LOG_INT("connections_max", config->http.connections_max), LOG_INT("allowed", left));
+    return left;
+}
+
 server_t *server_open(node_t *node)
 {
     server_t *server = calloc(1, sizeof(*server));
@@ -252,6 +277,7 @@ server_t *server_open(node_t *node)
         abort();
     server->node = node;
     server->loops_count = count_loops(node->config);
+    server->connections_max = count_connections_max(node->config, server->loops_count);
     server->loops = calloc(server->loops_count, sizeof(*server->loops));
     int *fds = calloc(server->loops_count, sizeof(*fds)), admin_fd;
     node->loops = calloc(server->loops_count, sizeof(*node->loops));

@@ -16,6 +16,7 @@
 #define METRICS_PLAIN(X)                                                                           \
     X(gauge, http_connections, "Open client connections")                                          \
     X(counter, http_connections_refused_total, "Connections closed at once: connections_max")      \
+    X(counter, http_connections_ended_total, "Connections ended: answers not taken, or resets")    \
     X(gauge, redis_connections, "Connections of the loops to Redis that are up")                   \
     X(counter, gate_rebuilds_total, "Gates rebuilt from MySQL")                                    \
     X(counter, gate_rebuild_failures_total, "Rebuilds that did not end")                           \

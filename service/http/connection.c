@@ -1,0 +1,132 @@
+#include "http/connection.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "metrics/metrics.h"
+
+/* How often answers that nobody takes are looked for. */
+#define LOOK_MS 512
+
+/* --- the end of a connection --- */
+
+static void end(connection_t *connection, const char *why)
+{
+    if (connection->ended)
+        return;
+    connection->ended = true;
+    METRIC_INC(http_connections_ended_total);
+    LOG_INFO("ending a connection", LOG_STR("why", why),
+             LOG_INT("loop", connection->all->loop->index));
+    shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
+}
+
+/* libh2o closes a connection that is silent, in one time-out for the handshake and one more. */
+static void end_quiet(connections_t *all, uint64_t now_ms)
+{
+    while (!h2o_linklist_is_empty(&all->quiet)) {
+        connection_t *oldest = H2O_STRUCT_FROM_MEMBER(connection_t, link, all->quiet.next);
+        if (now_ms - oldest->quiet_ms < UINT64_C(2) * all->idle_timeout_ms + LOOK_MS)
+            break;
+        h2o_linklist_unlink(&oldest->link);
+        end(oldest, "it asks nothing");
+    }
+}
+
+static void end_untaken(connections_t *all, uint64_t now_ms)
+{
+    while (!h2o_linklist_is_empty(&all->untaken)) {
+        connection_answer_t *oldest =
+            H2O_STRUCT_FROM_MEMBER(connection_answer_t, link, all->untaken.next);
+        if (now_ms - oldest->answered_ms < all->idle_timeout_ms)
+            break;
+        h2o_linklist_unlink(&oldest->link);
+        end(oldest->connection, "it does not take its answers");
+    }
+}
+
+static void on_look(loop_timer_t *timer)
+{
+    connections_t *all = H2O_STRUCT_FROM_MEMBER(connections_t, timer, timer);
+    uint64_t now_ms = clock_mono_ms();
+    end_quiet(all, now_ms);
+    end_untaken(all, now_ms);
+    loop_timer_start(all->loop, &all->timer, LOOK_MS, on_look);
+}
+
+void connections_init(connections_t *all, loop_t *loop, const config_t *config)
+{
+    *all = (connections_t){.loop = loop, .idle_timeout_ms = config->http.idle_timeout_ms};
+    h2o_linklist_init_anchor(&all->quiet);
+    h2o_linklist_init_anchor(&all->untaken);
+    loop_timer_start(loop, &all->timer, LOOK_MS, on_look);
+}
+
+void connections_dispose(connections_t *all)
+{
+    loop_timer_stop(&all->timer);
+}
+
+/* --- connections --- */
+
+static void becomes_quiet(connection_t *connection)
+{
+    connection->quiet_ms = clock_mono_ms();
+    h2o_linklist_insert(&connection->all->quiet, &connection->link);
+}
+
+static void on_closed(void *data)
+{
+    connection_t *connection = data;
+    if (h2o_linklist_is_linked(&connection->link))
+        h2o_linklist_unlink(&connection->link);
+    --connection->all->count;
+    METRIC_ADD(http_connections, -1);
+    free(connection);
+}
+
+connection_t *connection_open(connections_t *all, h2o_socket_t *socket)
+{
+    connection_t *connection = calloc(1, sizeof(*connection));
+    if (connection == NULL)
+        abort();
+    *connection = (connection_t){.all = all, .socket = socket};
+    ++all->count;
+    METRIC_INC(http_connections);
+    socket->on_close.cb = on_closed;
+    socket->on_close.data = connection;
+    becomes_quiet(connection);
+    return connection;
+}
+
+/* --- requests --- */
+
+void connection_request_begins(connection_answer_t *answer, const h2o_req_t *req)
+{
+    connection_t *connection = req->conn->callbacks->get_socket(req->conn)->on_close.data;
+    answer->connection = connection;
+    ++connection->requests;
+    if (h2o_linklist_is_linked(&connection->link))
+        h2o_linklist_unlink(&connection->link);
+}
+
+void connection_answered(connection_answer_t *answer)
+{
+    answer->answered_ms = clock_mono_ms();
+    h2o_linklist_insert(&answer->connection->all->untaken, &answer->link);
+}
+
+void connection_request_ends(connection_answer_t *answer, bool taken)
+{
+    connection_t *connection = answer->connection;
+    if (h2o_linklist_is_linked(&answer->link))
+        h2o_linklist_unlink(&answer->link);
+    if (--connection->requests == 0)
+        becomes_quiet(connection);
+    if (!taken && ++connection->resets == RESETS_MAX + 1)
+        end(connection, "it takes back its requests");
+    else if (taken && connection->resets != 0 && connection->resets <= RESETS_MAX)
+        --connection->resets;
+}

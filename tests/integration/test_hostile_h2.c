@@ -1,0 +1,368 @@
+/*
+ * A hostile network, by HTTP/2: what one connection may keep busy or make grow. Prior knowledge,
+ * raw frames. As test_hostile.c: bounded, nothing left behind, and a buyer buys meanwhile.
+ */
+#include <signal.h>
+
+#include "harness/attack.h"
+
+static test_stack_t *stack;
+static const char *sku;
+static attack_gauge_t before;
+
+#define IDLE_MS 2000
+#define SLACK_MS 30000
+#define RSS_GROWTH_KB_MAX (400 * 1024)
+/* As libh2o says in its SETTINGS; and what service/http/connection.h lets a client take back. */
+#define STREAMS_MAX 100
+#define RESETS_MAX 100
+
+static int start(void **state)
+{
+    (void)state;
+    setenv("ASAN_OPTIONS", "detect_leaks=1:quarantine_size_mb=8", 1);
+    stack = STACK_START("hostile-h2", "http.idle_timeout_ms=2000", "http.http2=true",
+                        "mysql.pool_threads=4");
+    sku = strdup(sale_item(stack, "hostile", "\"total\":1000000,\"strategy\":\"lua\""));
+    for (int i = 0; i < 20; i++) {
+        web_answer_t warm = sale_buy(stack, sku, test_text("warm-%d", i), 1, NULL);
+        EXPECT_STATUS(warm, 201);
+    }
+    usleep(500000);
+    before = attack_gauge(stack->pid);
+    test_forget();
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    bool clean = stack_stop(stack);
+    free((char *)sku);
+    test_forget();
+    return clean ? 0 : -1;
+}
+
+static void expect_all_as_before(void)
+{
+    /* Threads of the pool connect when they first have to: 2 shards, 4 threads, 3 connections. */
+    EXPECT_DESCRIPTORS_BACK(stack->pid, before, 24 + 8, SLACK_MS);
+    attack_gauge_t now = attack_gauge(stack->pid);
+    print_message("    descriptors %u, then %u; resident %ld MB, then %ld MB\n", before.descriptors,
+                  now.descriptors, before.rss_kb / 1024, now.rss_kb / 1024);
+    EXPECT(now.rss_kb < before.rss_kb + RSS_GROWTH_KB_MAX, "resident: %ld kB, before %ld kB",
+           now.rss_kb, before.rss_kb);
+}
+
+static const char *order_body(const char *buyer)
+{
+    return test_text("{\"sku\":\"%s\",\"buyer_id\":\"%s\",\"quantity\":1}", sku, buyer);
+}
+
+/* Reads until the connection is closed; counts frames of `type`. */
+static unsigned count_frames(int fd, int type)
+{
+    static h2_frame_t frame;
+    unsigned count = 0;
+    while (h2_read_frame(fd, &frame, IDLE_MS + SLACK_MS))
+        count += frame.type == type;
+    return count;
+}
+
+/* --- what a well-behaved client may do --- */
+
+static void requests_are_answered(void **state)
+{
+    (void)state;
+    h2_bytes_t out = {NULL, 0, 0};
+    h2_frame_t *frame = test_bytes(sizeof(*frame));
+    unsigned ended = 0;
+    int fd = h2_connect(stack->url);
+    for (uint32_t i = 0; i < STREAMS_MAX; i++)
+        h2_add_request(&out, 2 * i + 1, "POST", "/v1/orders", order_body(test_text("well-%u", i)));
+    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+    while (ended < STREAMS_MAX && h2_read_frame(fd, frame, SLACK_MS))
+        ended += frame->type == H2_DATA && (frame->flags & H2_END_STREAM) != 0 &&
+                 memmem(frame->payload, frame->length, "confirmed", 9) != NULL;
+    EXPECT_NUMBER(ended, STREAMS_MAX);
+    close(fd);
+    expect_all_as_before();
+}
+
+/* --- requests that are taken back --- */
+
+static void rapid_resets(const char *method, const char *path, bool with_body)
+{
+    enum { REQUESTS = 20000, CONNECTIONS = 8 };
+    long long ended = attack_metric(stack, "http_connections_ended_total");
+    int fds[CONNECTIONS];
+    h2_bytes_t out = {NULL, 0, 0};
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        const char *body = with_body ? order_body(test_text("rapid-%u", i)) : NULL;
+        h2_add_request(&out, 2 * i + 1, method, path, body);
+        h2_add_reset(&out, 2 * i + 1);
+    }
+    attack_buyer_start(stack, sku, false);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        fds[i] = h2_connect(stack->url);
+        attack_send(fds[i], out.bytes, out.n, 5000);
+    }
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        EXPECT(attack_is_closed(fds[i], SLACK_MS), "connection %zu is still open", i);
+        close(fds[i]);
+    }
+    attack_buyer_stop(2);
+    EXPECT(attack_metric(stack, "http_connections_ended_total") >= ended + CONNECTIONS,
+           "they were not ended for their resets");
+    WAIT_UNTIL(attack_metric(stack, "purchases_in_flight") == 0, SLACK_MS);
+    expect_all_as_before();
+}
+
+/* The one that matters: each costs a place in the writer's queue, and is finished. */
+static void purchases_that_are_taken_back_end_the_connection(void **state)
+{
+    (void)state;
+    long long orders = sale_live_orders(stack, sku);
+    rapid_resets("POST", "/v1/orders", true);
+    long long more = sale_live_orders(stack, sku) - orders;
+    print_message("    160000 purchases taken back: %lld orders, the buyer's among them\n", more);
+    EXPECT(more < 8000, "%lld orders of connections that may take back %d each", more, RESETS_MAX);
+    EXPECT_SOUND(stack, sku, 0);
+}
+
+static void reads_that_are_taken_back_end_the_connection(void **state)
+{
+    (void)state;
+    rapid_resets("GET", test_text("/v1/items/%s", sku), false);
+}
+
+static void quick_answers_that_are_taken_back_end_the_connection(void **state)
+{
+    (void)state;
+    rapid_resets("GET", "/healthz", false);
+}
+
+/* All that are open at once, again and again, and others are let end: a browser that navigates. */
+static void a_client_may_take_back_what_it_has_asked(void **state)
+{
+    (void)state;
+    h2_frame_t *frame = test_bytes(sizeof(*frame));
+    int fd = h2_connect(stack->url);
+    uint32_t stream = 1;
+    for (int round = 0; round < 4; round++) {
+        h2_bytes_t out = {NULL, 0, 0};
+        unsigned ended = 0;
+        for (unsigned i = 0; i < 50; i++, stream += 2) {
+            h2_add_request(&out, stream, "GET", test_text("/v1/items/%s", sku), NULL);
+            h2_add_reset(&out, stream);
+        }
+        for (unsigned i = 0; i < 50; i++, stream += 2)
+            h2_add_request(&out, stream, "GET", "/healthz", NULL);
+        EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+        while (ended < 50) {
+            EXPECT(h2_read_frame(fd, frame, SLACK_MS), "closed in round %d", round);
+            ended += frame->type == H2_DATA && (frame->flags & H2_END_STREAM) != 0;
+        }
+    }
+    close(fd);
+}
+
+/* --- floods of small frames --- */
+
+/* Each of these wants an answer, and none is read. */
+static void flood(const void *frames, size_t n, unsigned times)
+{
+    enum { CONNECTIONS = 4 };
+    int fds[CONNECTIONS];
+    h2_bytes_t out = {NULL, 0, 0};
+    for (unsigned i = 0; i < 1000; i++) { /* a thousand at a time */
+        out.bytes = out.bytes == NULL ? test_bytes(1000 * n) : out.bytes;
+        memcpy(out.bytes + i * n, frames, n);
+    }
+    attack_buyer_start(stack, sku, false);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        fds[i] = h2_connect(stack->url);
+        for (unsigned t = 0; t < times / 1000; t++)
+            if (attack_send(fds[i], out.bytes, 1000 * n, 1000) < 1000 * n)
+                break;
+    }
+    attack_gauge_t now = attack_gauge(stack->pid);
+    print_message("    in the flood: resident %ld MB\n", now.rss_kb / 1024);
+    EXPECT(now.rss_kb < before.rss_kb + RSS_GROWTH_KB_MAX, "resident: %ld kB, before %ld kB",
+           now.rss_kb, before.rss_kb);
+    attack_buyer_stop(2);
+    for (size_t i = 0; i < CONNECTIONS; i++)
+        close(fds[i]);
+    expect_all_as_before();
+}
+
+static void a_flood_of_pings_is_bounded(void **state)
+{
+    (void)state;
+    h2_bytes_t ping = {NULL, 0, 0};
+    h2_add_frame(&ping, H2_PING, 0, 0, "01234567", 8);
+    flood(ping.bytes, ping.n, 400000);
+}
+
+static void a_flood_of_settings_is_bounded(void **state)
+{
+    (void)state;
+    h2_bytes_t settings = {NULL, 0, 0};
+    h2_add_setting(&settings, 4, 65535);
+    flood(settings.bytes, settings.n, 400000);
+}
+
+/* --- headers without end --- */
+
+static void continuations_without_end_are_cut_off(void **state)
+{
+    (void)state;
+    enum { CONNECTIONS = 4, FRAMES = 4000 };
+    int fds[CONNECTIONS];
+    h2_bytes_t block = h2_header_block("GET", "/healthz"), start_frame = {NULL, 0, 0},
+               more = {NULL, 0, 0};
+    const char *filler = test_repeat("x", 16000);
+    h2_add_frame(&start_frame, H2_HEADERS, 0, 1, block.bytes, block.n);
+    h2_add_frame(&more, H2_CONTINUATION, 0, 1, filler, 16000);
+    attack_buyer_start(stack, sku, false);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        fds[i] = h2_connect(stack->url);
+        attack_send(fds[i], start_frame.bytes, start_frame.n, 5000);
+        unsigned sent = 0;
+        while (sent < FRAMES && attack_send(fds[i], more.bytes, more.n, SLACK_MS) == more.n)
+            sent++;
+        EXPECT(sent < FRAMES, "%u frames were taken", sent);
+        EXPECT(attack_is_closed(fds[i], IDLE_MS + SLACK_MS), "still open");
+        close(fds[i]);
+    }
+    attack_buyer_stop(1);
+    expect_all_as_before();
+}
+
+/* Of nothing at all: there is no length to bound, so time has to. */
+static void empty_continuations_are_cut_off(void **state)
+{
+    (void)state;
+    h2_bytes_t block = h2_header_block("GET", "/healthz"), out = {NULL, 0, 0};
+    int fd = h2_connect(stack->url);
+    h2_add_frame(&out, H2_HEADERS, 0, 1, block.bytes, block.n);
+    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+    out.n = 0;
+    for (int i = 0; i < 100; i++)
+        h2_add_frame(&out, H2_CONTINUATION, 0, 1, NULL, 0);
+    long long end = test_clock_ms() + IDLE_MS + SLACK_MS;
+    while (attack_send(fd, out.bytes, out.n, 1000) == out.n && test_clock_ms() < end)
+        usleep(20000);
+    EXPECT(attack_is_closed(fd, 0), "still open");
+    close(fd);
+    expect_all_as_before();
+}
+
+static void headers_never_ended_are_cut_off(void **state)
+{
+    (void)state;
+    enum { CONNECTIONS = 200 };
+    int fds[CONNECTIONS];
+    h2_bytes_t block = h2_header_block("POST", "/v1/orders"), headers = {NULL, 0, 0},
+               no_body = {NULL, 0, 0};
+    h2_add_frame(&headers, H2_HEADERS, 0, 1, block.bytes, block.n);
+    h2_add_frame(&no_body, H2_HEADERS, H2_END_HEADERS, 1, block.bytes, block.n);
+    attack_buyer_start(stack, sku, false);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        const h2_bytes_t *half = i % 2 == 0 ? &headers : &no_body;
+        fds[i] = h2_connect(stack->url);
+        EXPECT_NUMBER(attack_send(fds[i], half->bytes, half->n, 5000), half->n);
+    }
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        EXPECT(attack_is_closed(fds[i], IDLE_MS + SLACK_MS), "connection %zu is still open", i);
+        close(fds[i]);
+    }
+    attack_buyer_stop(5);
+    expect_all_as_before();
+}
+
+/* --- streams --- */
+
+/* The client gives no window: each answer waits, and holds what it holds. */
+static void streams_without_a_window_are_cut_off(void **state)
+{
+    (void)state;
+    enum { CONNECTIONS = 40 };
+    int fds[CONNECTIONS];
+    h2_bytes_t out = {NULL, 0, 0};
+    h2_add_setting(&out, 4, 0);
+    for (uint32_t i = 0; i < STREAMS_MAX; i++)
+        h2_add_request(&out, 2 * i + 1, "GET", i % 2 ? "/healthz" : test_text("/v1/items/%s", sku),
+                       NULL);
+    attack_buyer_start(stack, sku, false);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        fds[i] = h2_connect(stack->url);
+        EXPECT_NUMBER(attack_send(fds[i], out.bytes, out.n, 5000), out.n);
+    }
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        EXPECT(attack_is_closed(fds[i], IDLE_MS + SLACK_MS), "connection %zu is still open", i);
+        close(fds[i]);
+    }
+    attack_buyer_stop(5);
+    expect_all_as_before();
+}
+
+/* Bodies that do not come keep their streams open; those above the bound are refused one by one. */
+static void streams_above_the_limit_are_refused(void **state)
+{
+    (void)state;
+    enum { OVER = 400 };
+    h2_bytes_t block = h2_header_block("POST", "/v1/orders"), out = {NULL, 0, 0};
+    int fd = h2_connect(stack->url);
+    for (uint32_t i = 0; i < STREAMS_MAX + OVER; i++)
+        h2_add_frame(&out, H2_HEADERS, H2_END_HEADERS, 2 * i + 1, block.bytes, block.n);
+    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+    unsigned refused = count_frames(fd, H2_RST_STREAM);
+    EXPECT(refused >= OVER, "%u of %d were refused", refused, OVER);
+    close(fd);
+    expect_all_as_before();
+}
+
+static void it_ends_cleanly_under_attack(void **state)
+{
+    (void)state;
+    enum { EACH = 20 };
+    int fds[2 * EACH];
+    h2_bytes_t out = {NULL, 0, 0}, half = {NULL, 0, 0}, block = h2_header_block("GET", "/healthz");
+    h2_add_setting(&out, 4, 0);
+    for (uint32_t i = 0; i < STREAMS_MAX; i++)
+        h2_add_request(&out, 2 * i + 1, "GET", "/healthz", NULL);
+    h2_add_frame(&half, H2_HEADERS, 0, 1, block.bytes, block.n);
+    for (size_t i = 0; i < TEST_COUNT(fds); i++) {
+        const h2_bytes_t *what = i % 2 == 0 ? &out : &half;
+        fds[i] = h2_connect(stack->url);
+        attack_send(fds[i], what->bytes, what->n, 1000);
+    }
+    process_signal(stack->pid, SIGTERM);
+    WAIT_UNTIL(process_is_gone(stack->pid), 25000);
+    for (size_t i = 0; i < TEST_COUNT(fds); i++)
+        close(fds[i]);
+}
+
+#define TEST(function_) cmocka_unit_test_teardown(function_, attack_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(requests_are_answered),
+        TEST(purchases_that_are_taken_back_end_the_connection),
+        TEST(reads_that_are_taken_back_end_the_connection),
+        TEST(quick_answers_that_are_taken_back_end_the_connection),
+        TEST(a_client_may_take_back_what_it_has_asked),
+        TEST(a_flood_of_pings_is_bounded),
+        TEST(a_flood_of_settings_is_bounded),
+        TEST(continuations_without_end_are_cut_off),
+        TEST(empty_continuations_are_cut_off),
+        TEST(headers_never_ended_are_cut_off),
+        TEST(streams_without_a_window_are_cut_off),
+        TEST(streams_above_the_limit_are_refused),
+        TEST(it_ends_cleanly_under_attack),
+    };
+    signal(SIGPIPE, SIG_IGN);
+    return test_run("hostile http/2", tests, TEST_COUNT(tests), start, stop);
+}
