@@ -138,62 +138,60 @@ local function refusal_of_time(gate, now)
   return ADMITTED
 end
 
--- Turns ARGV[5..] into orders, or nil and what is wrong: the whole batch is checked before
--- the first write.
-local ORDER_ARGS = 6
-local function read_orders(args, from)
-  local orders = {}
-  if (#args - from + 1) % ORDER_ARGS ~= 0 then
-    return nil, 'ERR holdfast: wrong number of order arguments'
-  end
-  for i = from, #args, ORDER_ARGS do
-    local order = {
-      id = args[i], buyer = args[i + 1], quantity = tonumber(args[i + 2]), key = args[i + 3],
-      deadline = tonumber(args[i + 4]), digest = args[i + 5],
-    }
-    if #order.id ~= 16 or not order.quantity or order.quantity < 1 or not order.deadline then
-      return nil, 'ERR holdfast: malformed order'
-    end
-    orders[#orders + 1] = order
-  end
-  return orders
-end
+-- ARGV[5..] of reserve are six for each order; these are their places.
+local ORDER_ARGS, FIRST = 6, 5
+local ID, BUYER, QUANTITY, KEY, DEADLINE, DIGEST = 0, 1, 2, 3, 4, 5
 
--- What the gate knows about the buyers, ids and keys of a batch: three reads for all.
-local function look_up(orders, buyers_key, unsettled_key, keys_key, sku)
-  local buyers, ids, keys = {}, {}, {}
-  for i, order in ipairs(orders) do
-    buyers[i], ids[i], keys[i] = order.buyer, order.id, key_field(sku, order.buyer, order.key)
+-- Nil, or what is wrong: the whole batch is checked before the first write.
+local function order_args_fault(args)
+  if (#args - FIRST + 1) % ORDER_ARGS ~= 0 then
+    return 'ERR holdfast: wrong number of order arguments'
   end
-  local units, records, firsts = hmget(buyers_key, buyers), hmget(unsettled_key, ids), hmget(keys_key, keys)
-  local known = { units = {}, records = {}, firsts = {} }
-  for i, order in ipairs(orders) do
-    known.units[order.buyer] = units[i] and tonumber(units[i]) or nil
-    known.records[order.id] = records[i] or nil
-    if order.key ~= '' then
-      known.firsts[keys[i]] = firsts[i] or nil
+  for i = FIRST, #args, ORDER_ARGS do
+    local quantity = tonumber(args[i + QUANTITY])
+    if #args[i + ID] ~= 16 or not quantity or quantity < 1 or not tonumber(args[i + DEADLINE]) then
+      return 'ERR holdfast: malformed order'
     end
   end
-  return known
+  return nil
 end
 
--- Decides one order against the state that the orders before it have left. No writes.
-local function decide(order, gate, known, left, now, sku)
-  if known.records[order.id] then
-    return ADMITTED, true
+-- What a hash holds for one argument of each order, as a table by that argument.
+local function look_up(key, args, at)
+  local names, n = {}, 0
+  for i = FIRST, #args, ORDER_ARGS do
+    n = n + 1
+    names[n] = args[i + at]
   end
-  local first = order.key ~= '' and known.firsts[key_field(sku, order.buyer, order.key)]
-  if first then
-    return first, true
+  local values, out = hmget(key, names), {}
+  for i = 1, n do
+    out[names[i]] = values[i] or nil
   end
-  local units = known.units[order.buyer]
-  local seen = units and SEEN or 0
-  if now > order.deadline then return LATE + seen end
-  local refusal = refusal_of_time(gate, now)
-  if refusal ~= ADMITTED then return refusal + seen end
-  if gate.limit ~= 0 and (units or 0) + order.quantity > gate.limit then return BUYER_LIMIT + seen end
-  if order.quantity > left then return SOLD_OUT + seen end
-  return ADMITTED + seen
+  return out
+end
+
+-- The earlier unsettled orders of the batch's keys: field -> id.
+local function look_up_keys(key, args, sku)
+  local names = {}
+  for i = FIRST, #args, ORDER_ARGS do
+    if args[i + KEY] ~= '' then
+      names[#names + 1] = key_field(sku, args[i + BUYER], args[i + KEY])
+    end
+  end
+  local values, out = hmget(key, names), {}
+  for i = 1, #names do
+    out[names[i]] = values[i] or nil
+  end
+  return out
+end
+
+-- Decides an order that is not known yet, against the state that the orders before it have left.
+local function decide(gate, units, quantity, left, deadline, now, of_time)
+  if now > deadline then return LATE end
+  if of_time ~= ADMITTED then return of_time end
+  if gate.limit ~= 0 and (units or 0) + quantity > gate.limit then return BUYER_LIMIT end
+  if quantity > left then return SOLD_OUT end
+  return ADMITTED
 end
 
 -- KEYS gate buyers unsettled keys; ARGV epoch sku bucket owner, then six for each order:
@@ -203,8 +201,8 @@ end
 local function reserve(keys, args)
   local gate_key, buyers_key, unsettled_key, keys_key = keys[1], keys[2], keys[3], keys[4]
   local epoch, sku, bucket, owner = args[1], args[2], args[3], args[4]
-  local orders, wrong = read_orders(args, 5)
-  if not orders then
+  local wrong = order_args_fault(args)
+  if wrong then
     return redis.error_reply(wrong)
   end
   local gate, now = read_gate(gate_key), now_ms()
@@ -213,32 +211,45 @@ local function reserve(keys, args)
     return { item, gate and gate.epoch or '0', 0 }
   end
 
-  local known = look_up(orders, buyers_key, unsettled_key, keys_key, sku)
+  local units_of, records = look_up(buyers_key, args, BUYER), look_up(unsettled_key, args, ID)
+  local firsts = look_up_keys(keys_key, args, sku)
   local left, taken, strangers = available(gate), 0, 0
-  local new_units, new_records, new_keys = {}, {}, {}
+  local of_time = refusal_of_time(gate, now)
+  local new_units, new_records, new_keys, n = {}, {}, {}, 0
   local reply = { ITEM_OK, gate.epoch, 0 }
-  for _, order in ipairs(orders) do
-    local answer, repeated = decide(order, gate, known, left - taken, now, sku)
-    reply[#reply + 1] = answer
-    if not repeated and answer % SEEN == ADMITTED then
-      local record = table.concat({
-        epoch, sku, bucket, order.buyer, order.quantity, order.key, order.deadline, owner, order.digest,
-      }, US)
-      taken = taken + order.quantity
-      strangers = strangers + (known.units[order.buyer] and 0 or 1)
-      known.units[order.buyer] = (known.units[order.buyer] or 0) + order.quantity
-      known.records[order.id] = record
-      new_units[#new_units + 1] = order.buyer
-      new_units[#new_units + 1] = known.units[order.buyer]
-      new_records[#new_records + 1] = order.id
-      new_records[#new_records + 1] = record
-      if order.key ~= '' then
-        local field = key_field(sku, order.buyer, order.key)
-        known.firsts[field] = order.id
-        new_keys[#new_keys + 1] = field
-        new_keys[#new_keys + 1] = order.id
+  local head = epoch .. US .. sku .. US .. bucket .. US
+  for i = FIRST, #args, ORDER_ARGS do
+    local id, buyer, key = args[i + ID], args[i + BUYER], args[i + KEY]
+    local field = key ~= '' and key_field(sku, buyer, key)
+    local answer
+    if records[id] then
+      answer = ADMITTED
+    elseif field and firsts[field] then
+      answer = firsts[field]
+    else
+      local units, quantity = units_of[buyer], tonumber(args[i + QUANTITY])
+      local known = units and tonumber(units)
+      answer = decide(gate, known, quantity, left - taken, tonumber(args[i + DEADLINE]), now, of_time)
+      if answer == ADMITTED then
+        local record = head .. buyer .. US .. args[i + QUANTITY] .. US .. key .. US .. args[i + DEADLINE] .. US ..
+          owner .. US .. args[i + DIGEST]
+        taken = taken + quantity
+        strangers = known and strangers or strangers + 1
+        -- Text stays text: a number costs Redis a conversion.
+        units_of[buyer] = known and tostring(known + quantity) or args[i + QUANTITY]
+        records[id] = record
+        new_units[n + 1], new_units[n + 2] = buyer, units_of[buyer]
+        new_records[n + 1], new_records[n + 2] = id, record
+        n = n + 2
+        if field then
+          firsts[field] = id
+          new_keys[#new_keys + 1] = field
+          new_keys[#new_keys + 1] = id
+        end
       end
+      answer = known and answer + SEEN or answer
     end
+    reply[#reply + 1] = answer
   end
   reply[3] = left - taken
   if taken > 0 then
@@ -251,19 +262,33 @@ local function reserve(keys, args)
   return reply
 end
 
--- Takes the records of these ids out of unsettled; calls `each` for those that were there and
--- belong to the gate's present epoch. Others are only taken out: they were never counted in it.
-local function take_out(gate, sku, bucket, unsettled_key, keys_key, ids, each)
+-- Of a record behind its epoch, sku and bucket: buyer, quantity and key.
+local TAIL = '^([^' .. US .. ']*)' .. US .. '([^' .. US .. ']*)' .. US .. '([^' .. US .. ']*)'
+
+-- Takes the records of args[3..], ids, out of unsettled, each once; calls `each` (buyer, units) for
+-- those of the gate's present epoch. Others are only taken out: they were never counted in it.
+local function take_out(gate, unsettled_key, keys_key, args, each)
+  local sku, bucket = args[1], args[2]
+  local ids, have = {}, {}
+  for i = 3, #args do
+    if not have[args[i]] then
+      have[args[i]] = true
+      ids[#ids + 1] = args[i]
+    end
+  end
   local records, gone, gone_keys = hmget(unsettled_key, ids), {}, {}
-  for i, id in ipairs(ids) do
-    local record = records[i] and read_record(records[i])
-    if record and record.sku == sku and record.bucket == bucket then
-      gone[#gone + 1] = id
-      if record.key ~= '' then
-        gone_keys[#gone_keys + 1] = key_field(sku, record.buyer, record.key)
+  local of_item = US .. sku .. US .. bucket .. US
+  for i = 1, #ids do
+    local record = records[i]
+    local cut = record and string.find(record, US, 1, true)
+    if cut and string.sub(record, cut, cut + #of_item - 1) == of_item then
+      local buyer, quantity, key = string.match(record, TAIL, cut + #of_item)
+      gone[#gone + 1] = ids[i]
+      if key ~= '' then
+        gone_keys[#gone_keys + 1] = key_field(sku, buyer, key)
       end
-      if gate and record.epoch == gate.epoch and not gate.closed then
-        each(record)
+      if gate and not gate.closed and string.sub(record, 1, cut - 1) == gate.epoch then
+        each(buyer, tonumber(quantity))
       end
     end
   end
@@ -272,23 +297,12 @@ local function take_out(gate, sku, bucket, unsettled_key, keys_key, ids, each)
   return #gone
 end
 
-local function unique(args, from)
-  local out, have = {}, {}
-  for i = from, #args do
-    if not have[args[i]] then
-      have[args[i]] = true
-      out[#out + 1] = args[i]
-    end
-  end
-  return out
-end
-
 -- These orders are in MySQL in any state but `rejected`.
 -- KEYS gate unsettled keys; ARGV sku bucket, ids. Returns how many were there.
 local function settle(keys, args)
   local gate, units = read_gate(keys[1]), 0
-  local count = take_out(gate, args[1], args[2], keys[2], keys[3], unique(args, 3), function(record)
-    units = units + record.quantity
+  local count = take_out(gate, keys[2], keys[3], args, function(_, quantity)
+    units = units + quantity
   end)
   if units > 0 then
     redis.call('HINCRBY', keys[1], 'settled', units)
@@ -300,9 +314,9 @@ end
 -- KEYS gate buyers unsettled keys; ARGV sku bucket, ids. Returns how many were there.
 local function unreserve(keys, args)
   local gate, units = read_gate(keys[1]), 0
-  local count = take_out(gate, args[1], args[2], keys[3], keys[4], unique(args, 3), function(record)
-    units = units + record.quantity
-    redis.call('HINCRBY', keys[2], record.buyer, -record.quantity)
+  local count = take_out(gate, keys[3], keys[4], args, function(buyer, quantity)
+    units = units + quantity
+    redis.call('HINCRBY', keys[2], buyer, -quantity)
   end)
   if units > 0 then
     redis.call('HINCRBY', keys[1], 'unreserved', units)
