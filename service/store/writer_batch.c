@@ -68,6 +68,15 @@ static hot_row_t *find_row(writer_core_t *core, str_t sku)
     return row;
 }
 
+static void forget_row(writer_core_t *core, str_t sku)
+{
+    hot_row_t *row = find_row(core, sku);
+    if (row == NULL)
+        return;
+    HASH_DEL(core->rows, row);
+    free(row);
+}
+
 static hot_row_t *remember_row(writer_core_t *core, const item_t *item)
 {
     str_t sku = item_sku(item);
@@ -340,8 +349,9 @@ static db_result_t read_clock_if_old(writer_core_t *core)
     return result;
 }
 
-/* Forgets the rows whose update changed nothing, so that the next attempt reads them. */
-static bool all_updated(writer_core_t *core, const group_t *groups, unsigned count,
+/* Forgets the rows whose update changed nothing, so that the next attempt reads them. Groups of two
+   epochs of an item share its row: no group's `row` is good after this has returned false. */
+static bool all_updated(writer_core_t *core, group_t *groups, unsigned count,
                         const uint64_t *affected)
 {
     bool all = true;
@@ -349,12 +359,7 @@ static bool all_updated(writer_core_t *core, const group_t *groups, unsigned cou
         if (groups[i].units == 0 || *affected++ == 1)
             continue;
         METRIC_INC(writer_version_misses_total);
-        /* Groups of one item under two epochs share its row: the first of them forgets it. */
-        hot_row_t *row = find_row(core, order_sku(&groups[i].orders[0]->order));
-        if (row != NULL) {
-            HASH_DEL(core->rows, row);
-            free(row);
-        }
+        forget_row(core, order_sku(&groups[i].orders[0]->order));
         all = false;
     }
     return all;
@@ -420,6 +425,7 @@ static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned 
         return fail(core, result, failure);
     if (changed)
         return again(core);
+    FAILPOINT("writer_versions_found");
     result = run_statements(core, orders, count, groups, groups_count, lock, affected);
     if (result != DB_OK)
         return fail(core, result, failure);
