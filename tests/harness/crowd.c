@@ -411,6 +411,11 @@ bool crowd_owns_key(const crowd_t *crowd, const char *key, unsigned *wish)
     return owns(crowd, key, wish) && *wish < crowd->wishes_count;
 }
 
+const char *crowd_url(const crowd_t *crowd, unsigned node)
+{
+    return node < crowd->plan.nodes_count ? crowd->urls[node] : NULL;
+}
+
 const char *crowd_odd(const crowd_t *crowd)
 {
     return crowd->odd;

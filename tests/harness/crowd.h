@@ -12,7 +12,7 @@
 #include "harness/chance.h"
 #include "harness/sale.h"
 
-#define CROWD_SKUS_MAX 8
+#define CROWD_SKUS_MAX 16
 
 typedef struct {
     const test_stack_t *const *nodes; /* each request goes to one of them that is not away */
@@ -86,6 +86,8 @@ const char *crowd_buyer(const crowd_t *crowd, unsigned buyer);
 bool crowd_owns_buyer(const crowd_t *crowd, const char *buyer_id, unsigned *buyer);
 /* Which wish has this key? False: none of this crowd. */
 bool crowd_owns_key(const crowd_t *crowd, const char *key, unsigned *wish);
+/* Of the service with this number, NULL behind the last. */
+const char *crowd_url(const crowd_t *crowd, unsigned node);
 /* The first answer that fits nothing, or NULL. */
 const char *crowd_odd(const crowd_t *crowd);
 /* What it was told, in words. */

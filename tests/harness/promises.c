@@ -329,6 +329,19 @@ static void report(const check_t *check, const char *name, const char *faults)
                   check->agreed_ms, check->oversold, check->lost, check->ghosts);
 }
 
+/* None has died that nobody has killed. */
+static void check_services(const char *file, int line, const crowd_t *crowd)
+{
+    const char *url;
+    long long end = test_clock_ms() + PROMISES_QUIET_MS;
+    for (unsigned i = 0; (url = crowd_url(crowd, i)) != NULL; i++)
+        while (WEB(.base = url, .path = "/readyz").status != 200) {
+            if (test_clock_ms() > end)
+                test_fail(file, line, "the service at %s is not ready", url);
+            usleep(50000);
+        }
+}
+
 static void check_items(const char *file, int line, check_t *check)
 {
     for (unsigned i = 0; i < crowd_skus(check->crowd); i++) {
@@ -348,6 +361,7 @@ void promises_expect(const char *file, int line, const char *name, const test_st
     const char *words = format_text(faults, arguments);
     va_end(arguments);
     crowd_stop(crowd);
+    check_services(file, line, crowd);
     check_agreement(file, line, &check);
     settle_pending(&check);
     check.rows = read_rows(&check);

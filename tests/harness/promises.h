@@ -17,8 +17,8 @@
 
 #define PROMISES_QUIET_MS 10000
 
-/* Stops the crowd first. All services of the stack must be up. Prints one line, with `faults` (a
-   format: what has happened), and then fails if a promise is broken. */
+/* Stops the crowd first. The services that it knows, and that of the stack, must be up. Prints one
+   line, with `faults` (a format: what has happened), and then fails if a promise is broken. */
 #define EXPECT_PROMISES(stack_, crowd_, ...)                                                       \
     promises_expect(__FILE__, __LINE__, __func__, stack_, crowd_, __VA_ARGS__)
 void promises_expect(const char *file, int line, const char *name, const test_stack_t *stack,

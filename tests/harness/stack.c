@@ -188,18 +188,26 @@ void stack_again(test_stack_t *stack, const char *const *settings, unsigned sett
     fill(stack, from_text, read_file(test_text("%s/env", stack->dir)));
 }
 
-static bool log_is_clean(const test_stack_t *stack)
+static bool log_is_clean(const char *path)
 {
     const char *const words[] = {"AddressSanitizer", "LeakSanitizer", "runtime error:"};
-    const char *log = read_file(test_text("%s/log/holdfast.log", stack->dir));
+    const char *log = access(path, R_OK) == 0 ? read_file(path) : "";
     for (size_t i = 0; i < TEST_COUNT(words); i++) {
         const char *at = strstr(log, words[i]);
         if (at != NULL) {
-            print_error("in %s/log/holdfast.log:\n%.3000s\n", stack->dir, at);
+            print_error("in %s:\n%.3000s\n", path, at);
             return false;
         }
     }
     return true;
+}
+
+static bool logs_are_clean(const test_stack_t *stack)
+{
+    bool clean = log_is_clean(test_text("%s/log/holdfast.log", stack->dir));
+    for (unsigned n = 2; n <= STACK_NODES_MAX + 1; n++)
+        clean = log_is_clean(test_text("%s/log/holdfast-%u.log", stack->dir, n)) && clean;
+    return clean;
 }
 
 /* Services that stack_node_start() has started and nobody has stopped: a case that fails does not
@@ -230,7 +238,7 @@ bool stack_stop(test_stack_t *stack)
     const char *down = test_text("%s/deploy/down", test_environment("HOLDFAST_REPO"));
     run((const char *const[]){down, "--dir", stack->dir, NULL}, test_text("%s.up.log", stack->dir),
         NULL);
-    bool clean = log_is_clean(stack);
+    bool clean = logs_are_clean(stack);
     /* The data is big, and nobody will read it; the logs are for tests/run. */
     run((const char *const[]){"rm", "-rf", test_text("%s/mysql", stack->dir),
                               test_text("%s/redis", stack->dir), NULL},
@@ -240,6 +248,13 @@ bool stack_stop(test_stack_t *stack)
     free(stack->dir);
     free(stack);
     return clean;
+}
+
+const char *stack_secret(const test_stack_t *stack, const char *name)
+{
+    char *secret = read_file(test_text("%s/secrets/%s", stack->dir, name));
+    secret[strcspn(secret, "\r\n")] = '\0';
+    return secret;
 }
 
 /* --- more services --- */
@@ -316,6 +331,7 @@ test_stack_t *stack_node_start(const test_stack_t *stack, unsigned n, const char
     test_stack_t *node = calloc(1, sizeof(*node));
     if (node == NULL)
         abort();
+    EXPECT(n >= 2 && n <= STACK_NODES_MAX + 1, "no number for a further service: %u", n);
     const char *http = test_text("127.0.0.1:%u", web_free_port());
     const char *admin = test_text("127.0.0.1:%u", web_free_port());
     const char *const pairs[][2] = {{stack->url + strlen("http://"), http},

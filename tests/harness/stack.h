@@ -38,10 +38,10 @@ void stack_again(test_stack_t *stack, const char *const *settings, unsigned sett
 /* Stops it; its logs stay. False: a sanitizer has complained in a log of the service. */
 bool stack_stop(test_stack_t *stack);
 
-/* One more service over the same servers, `n` from 2 on: its configuration is the first one's, but
-   for addresses, name and `settings`. Of the result url, admin_url, config, failpoints and pid are
-   its own. Signals may kill it; stack_node_again() then starts it as it was. One that a failed case
-   has left running ends when its number is used again, or with the stack. */
+/* One more service over the same servers, `n` from 2 to STACK_NODES_MAX + 1: its configuration is
+   the first one's, but for addresses, name and `settings`. Of the result url, admin_url, config,
+   failpoints and pid are its own. Signals may kill it; stack_node_again() then starts it as it was.
+   One that a failed case has left running ends when its number is used again, or with the stack. */
 #define STACK_NODES_MAX 4
 test_stack_t *stack_node_start(const test_stack_t *stack, unsigned n, const char *const *settings,
                                unsigned settings_count);
@@ -55,6 +55,9 @@ void stack_node_stop(test_stack_t *node);
 /* Number 2, without settings. */
 test_stack_t *stack_second_start(const test_stack_t *stack);
 void stack_second_stop(test_stack_t *second);
+
+/* The secret of this name that deploy/up made. */
+const char *stack_secret(const test_stack_t *stack, const char *name);
 
 /* `holdfast COMMAND -c CONFIG`; its exit status. What it says is printed if that is not 0. */
 int stack_command(const test_stack_t *stack, const char *command);

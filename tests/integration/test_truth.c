@@ -365,14 +365,8 @@ static void a_hold_past_its_deadline_can_only_be_given_back(void **state)
 
 static void use_the_id_key_of_the_stack(void)
 {
-    char key[4097] = "";
-    FILE *in = fopen(test_text("%s/secrets/id_key", stack->dir), "re");
-    EXPECT(in != NULL, "no id_key");
-    size_t n = fread(key, 1, sizeof(key) - 1, in);
-    fclose(in);
-    while (n > 0 && (key[n - 1] == '\n' || key[n - 1] == '\r'))
-        n--;
-    order_id_set_key((str_t){key, n});
+    const char *key = stack_secret(stack, "id_key");
+    order_id_set_key((str_t){key, strlen(key)});
 }
 
 static const char *id_text(const order_id_t *id)

@@ -1,0 +1,190 @@
+/*
+ * The gate is spoiled in full traffic: counters that lie, holds that vanish or appear, a table of
+ * buyers that is gone. It is repaired while buyers keep coming, and nothing is oversold.
+ */
+#include "base/order_id.h" /* to issue ids as the service does, with its key */
+#include "harness/fault.h"
+#include "harness/promises.h"
+
+#define REPAIR_MS 10000
+
+static test_stack_t *stack, *node;
+
+static int start(void **state)
+{
+    (void)state;
+    stack = STACK_START("lies", "orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=4000");
+    node = stack_node_start(stack, 2, NULL, 0);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    stack_node_stop(node);
+    bool clean = stack_stop(stack);
+    test_forget();
+    return clean ? 0 : -1;
+}
+
+static const struct {
+    const char *field;
+    int by;
+} lies[] = {
+    {"reserved", 1000},    {"reserved", -1000}, {"settled", 1000},   {"settled", -1000},
+    {"unreserved", 1000},  {"released", 1000},  {"released", -1000}, {"capacity", 1000},
+    {"unreserved", -1000}, {"capacity", -1000},
+};
+#define LIES TEST_COUNT(lies)
+_Static_assert(LIES <= CROWD_SKUS_MAX, "an item for each lie");
+
+typedef struct {
+    const char *skus[CROWD_SKUS_MAX], *gates[CROWD_SKUS_MAX];
+    long long epochs[CROWD_SKUS_MAX];
+    const test_stack_t *nodes[2];
+    crowd_t *crowd;
+} sale_t;
+
+static long long row_epoch(const char *sku)
+{
+    return rows_sum(stack, "SELECT epoch FROM inventory WHERE sku = '%s'", sku);
+}
+
+static void note_epochs(sale_t *sale, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        sale->epochs[i] = row_epoch(sale->skus[i]);
+}
+
+/* Units come back by expiry, so that all counters move. */
+static sale_t begin(unsigned items, const char *strategy)
+{
+    sale_t sale = {.nodes = {stack, node}};
+    for (unsigned i = 0; i < items; i++) {
+        sale.skus[i] = sale_item(stack, "lie",
+                                 "\"total\":400,\"hold_seconds\":3,\"strategy\":\"%s\"", strategy);
+        sale.gates[i] = redis_key(stack, "gate", sale.skus[i]);
+    }
+    sale.crowd = crowd_start(&(crowd_plan_t){.nodes = sale.nodes,
+                                             .nodes_count = 2,
+                                             .skus = sale.skus,
+                                             .skus_count = items,
+                                             .per_second = 400});
+    crowd_await(sale.crowd, CROWD_CREATED, 40 * items);
+    note_epochs(&sale, items);
+    return sale;
+}
+
+/* Only a rebuild changes a gate, and only under a new epoch. */
+static void await_repair(const sale_t *sale, unsigned item, const char *what)
+{
+    long long end = test_clock_ms() + REPAIR_MS;
+    while (row_epoch(sale->skus[item]) <= sale->epochs[item]) {
+        EXPECT(test_clock_ms() < end, "not repaired in traffic: %s (%s)", what,
+               crowd_show(sale->crowd));
+        usleep(20000);
+    }
+}
+
+static void counters_that_lie_are_repaired_in_traffic(void **state)
+{
+    const char *strategy = *state;
+    sale_t sale = begin(LIES, strategy);
+    for (unsigned i = 0; i < LIES; i++)
+        redis_run(stack, "HINCRBY %s %s %d", sale.gates[i], lies[i].field, lies[i].by);
+    for (unsigned i = 0; i < LIES; i++)
+        await_repair(&sale, i, test_text("%s %+d", lies[i].field, lies[i].by));
+    EXPECT_PROMISES(stack, sale.crowd, "%s, %zu counters that lied by 1000", strategy, LIES);
+}
+
+/* --- records of unsettled orders --- */
+
+static const char *slot_key(const char *sku, const char *which)
+{
+    return test_text("hf:{%lld}:%s",
+                     rows_sum(stack, "SELECT slot FROM inventory WHERE sku = '%s'", sku), which);
+}
+
+/* Takes one of the item's records away, if there is one just now. */
+static const char *const steal =
+    "local all = redis.call('HGETALL', KEYS[1]) "
+    "for i = 1, #all, 2 do if string.find(all[i + 1], ARGV[1], 1, true) then "
+    "return redis.call('HDEL', KEYS[1], all[i]) end end return 0";
+
+static void a_hold_that_vanished_is_missed(void **state)
+{
+    const char *strategy = *state;
+    sale_t sale = begin(1, strategy);
+    const char *key = slot_key(sale.skus[0], "unsettled");
+    for (int i = 0; i < 3; i++) {
+        note_epochs(&sale, 1);
+        WAIT_UNTIL(redis_run(stack, "EVAL %s 1 %s %s", steal, key, sale.skus[0]) == 1, 20000);
+        await_repair(&sale, 0, "a record of unsettled is gone");
+    }
+    EXPECT_PROMISES(stack, sale.crowd, "%s, 3 records of unsettled stolen", strategy);
+}
+
+/* A record of an owner that never was: of the gate's epoch, of 2 units, overdue. The id is given
+   in hexadecimal. */
+static const char *const forge =
+    "local us, epoch = string.char(31), redis.call('HGET', KEYS[2], 'epoch') "
+    "local id = string.gsub(ARGV[1], '..', function(h) return string.char(tonumber(h, 16)) end) "
+    "return redis.call('HSET', KEYS[1], id, table.concat({epoch, ARGV[2], '0', 'phantom', '2', "
+    "'', ARGV[3], 'nobody', '0'}, us))";
+
+static const char *issued_id(long long slot)
+{
+    char hex[33];
+    const char *secret = stack_secret(stack, "id_key");
+    order_id_set_key((str_t){secret, strlen(secret)});
+    order_id_t id = order_id_issue((uint16_t)slot, (uint64_t)sale_now_ms() - 6000);
+    for (size_t i = 0; i < sizeof(id.bytes); i++)
+        snprintf(hex + 2 * i, 3, "%02x", id.bytes[i]);
+    return test_text("%s", hex);
+}
+
+static void a_hold_that_appeared_ends(void **state)
+{
+    const char *strategy = *state;
+    sale_t sale = begin(1, strategy);
+    const char *key = slot_key(sale.skus[0], "unsettled");
+    long long slot = rows_sum(stack, "SELECT slot FROM inventory WHERE sku = '%s'", sale.skus[0]);
+    redis_run(stack, "EVAL %s 2 %s %s %s %s %lld", forge, key, sale.gates[0], issued_id(slot),
+              sale.skus[0], sale_now_ms() - 2000);
+    await_repair(&sale, 0, "a record of unsettled has appeared");
+    /* Whoever is noted there was admitted: the order is written, or rejected for want of units. */
+    WAIT_UNTIL(rows_sum(stack,
+                        "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND buyer_id = 'phantom'",
+                        sale.skus[0]) == 1,
+               REPAIR_MS);
+    EXPECT_PROMISES(stack, sale.crowd, "%s, a record of unsettled forged", strategy);
+}
+
+static void a_table_of_buyers_that_is_gone_is_made_again(void **state)
+{
+    const char *strategy = *state;
+    sale_t sale = begin(1, strategy);
+    long long gone = redis_run(stack, "DEL %s", redis_key(stack, "buyers", sale.skus[0]));
+    EXPECT(gone == 1, "there was no table of buyers");
+    await_repair(&sale, 0, "the table of buyers is gone");
+    EXPECT_PROMISES(stack, sale.crowd, "%s, the table of buyers deleted", strategy);
+}
+
+#define UNDER(strategy_, function_)                                                                \
+    {                                                                                              \
+        strategy_ ": " #function_, function_, NULL, test_teardown, (void *)strategy_               \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        UNDER("lua", counters_that_lie_are_repaired_in_traffic),
+        UNDER("watch", counters_that_lie_are_repaired_in_traffic),
+        UNDER("lua", a_hold_that_vanished_is_missed),
+        UNDER("watch", a_hold_that_vanished_is_missed),
+        UNDER("lua", a_hold_that_appeared_ends),
+        UNDER("lua", a_table_of_buyers_that_is_gone_is_made_again),
+        UNDER("watch", a_table_of_buyers_that_is_gone_is_made_again),
+    };
+    return chance_run("lies", tests, TEST_COUNT(tests), start, stop);
+}
