@@ -1,0 +1,211 @@
+/*
+ * Services whose wall clocks are an hour ahead and an hour behind. What counts are the clocks of
+ * the servers: ids, deadlines of holds and of commits, windows of sales.
+ */
+#include <glob.h>
+#include <signal.h>
+
+#include "harness/fault.h"
+#include "harness/promises.h"
+
+#define NODES 3
+#define HOUR_MS 3600000LL
+/* What a slow machine may add to a moment; far below an hour. */
+#define SLACK_MS 120000LL
+
+static test_stack_t *stack;
+static const char *const offsets[NODES] = {"+1h", "-1h", "0"};
+/* The last is the stack's own, whose clock is right. */
+static test_stack_t *nodes[NODES];
+
+/* For what is started until put_clock_right(). Only the wall clock is another. */
+static void set_clock(const char *offset)
+{
+    glob_t found;
+    EXPECT(glob("/usr/lib/*/faketime/libfaketimeMT.so.1", 0, NULL, &found) == 0,
+           "libfaketime is not installed");
+    const char *options = getenv("ASAN_OPTIONS");
+    setenv("LD_PRELOAD", found.gl_pathv[0], 1);
+    globfree(&found);
+    setenv("FAKETIME", offset, 1);
+    setenv("DONT_FAKE_MONOTONIC", "1", 1);
+    setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1", 1);
+    /* The sanitizer wants to be the first library, and need not be. */
+    setenv("ASAN_OPTIONS",
+           test_text("%s:verify_asan_link_order=0", options == NULL ? "" : options), 1);
+}
+
+static void put_clock_right(void)
+{
+    unsetenv("LD_PRELOAD");
+    unsetenv("FAKETIME");
+    unsetenv("DONT_FAKE_MONOTONIC");
+    unsetenv("FAKETIME_DONT_FAKE_MONOTONIC");
+}
+
+static int start(void **state)
+{
+    (void)state;
+    stack =
+        STACK_START("clocks", "orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=4000");
+    for (unsigned n = 0; n < NODES - 1; n++) {
+        set_clock(offsets[n]);
+        nodes[n] = stack_node_start(stack, 2 + n, NULL, 0);
+        put_clock_right();
+    }
+    nodes[NODES - 1] = stack;
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    stack_node_stop(nodes[0]);
+    stack_node_stop(nodes[1]);
+    bool clean = stack_stop(stack);
+    test_forget();
+    return clean ? 0 : -1;
+}
+
+/* By its own words: the latest time in its log, before or after ours. */
+static long long clock_of(const test_stack_t *node)
+{
+    char line[4096], latest[64] = "";
+    FILE *in = fopen(test_text("%s/log/holdfast-%u.log", node->dir, node->number), "re");
+    EXPECT(in != NULL, "no log of node %u", node->number);
+    while (fgets(line, sizeof(line), in) != NULL)
+        sscanf(line, "{\"ts\":\"%63[^\"]", latest);
+    fclose(in);
+    return sale_parse_time(latest) - sale_now_ms();
+}
+
+static void the_clocks_are_wrong(void **state)
+{
+    (void)state;
+    long long ahead = clock_of(nodes[0]), behind = clock_of(nodes[1]);
+    print_message("clocks: %+lld ms and %+lld ms\n", ahead, behind);
+    EXPECT(ahead > HOUR_MS - SLACK_MS && ahead < HOUR_MS + SLACK_MS, "%lld ms", ahead);
+    EXPECT(behind > -HOUR_MS - SLACK_MS && behind < -HOUR_MS + SLACK_MS, "%lld ms", behind);
+}
+
+/* --- windows --- */
+
+static const char *const strategies[] = {"lua", "watch", "optimistic", "serializable"};
+#define STARTS_MS 4000
+#define ENDS_MS 14000
+
+/* Each node, each strategy. */
+static void expect_everywhere(const char *const *skus, const char *when, long status,
+                              const char *code)
+{
+    for (unsigned n = 0; n < NODES; n++)
+        for (size_t i = 0; i < TEST_COUNT(strategies); i++) {
+            web_answer_t order =
+                sale_buy(nodes[n], skus[i], test_text("%s-%u", when, n), 1, NULL);
+            EXPECT(order.status == status && (code == NULL || web_has_code(&order, code)),
+                   "%s, node %s, %s: %s", when, offsets[n], strategies[i], web_show(&order));
+        }
+}
+
+static void wait_for(long long ms)
+{
+    while (sale_now_ms() < ms)
+        usleep(20000);
+}
+
+static void a_sale_opens_and_closes_by_the_servers_clocks(void **state)
+{
+    (void)state;
+    long long now = sale_now_ms();
+    const char *skus[TEST_COUNT(strategies)];
+    time_t opens = (now + STARTS_MS) / 1000, closes = (now + ENDS_MS) / 1000;
+    int until_open = (int)(opens - time(NULL)), until_close = (int)(closes - time(NULL));
+    for (size_t i = 0; i < TEST_COUNT(strategies); i++)
+        skus[i] = sale_item(stack, "window",
+                            "\"total\":100,\"starts_at\":\"%s\",\"ends_at\":\"%s\","
+                            "\"strategy\":\"%s\"",
+                            sale_time(until_open), sale_time(until_close), strategies[i]);
+    expect_everywhere(skus, "before", 409, "sale_not_started");
+    EXPECT(sale_now_ms() < opens * 1000LL, "too slow to see it before it opened");
+    wait_for(opens * 1000LL + 1500);
+    expect_everywhere(skus, "during", 201, NULL);
+    EXPECT(sale_now_ms() < closes * 1000LL, "too slow to see it open");
+    wait_for(closes * 1000LL + 1500);
+    expect_everywhere(skus, "after", 409, "sale_ended");
+}
+
+/* --- orders --- */
+
+#define CREATED_MS "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', created_at) DIV 1000"
+#define ID_MS "CAST(CONV(SUBSTR(HEX(order_id), 1, 12), 16, 10) AS SIGNED)"
+
+static void expect_none(const char *sku, const char *what, const char *where)
+{
+    long long found =
+        rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND %s", sku, where);
+    EXPECT(found == 0, "%s: %lld orders %s", sku, found, what);
+}
+
+static void expect_right_times(const char *sku)
+{
+    expect_none(sku, "expired before their deadline", "state = 'expired' AND updated_at < expires_at");
+    expect_none(sku, "with a deadline that is not their hold's",
+                "expires_at < created_at + INTERVAL 3 SECOND OR "
+                "expires_at > created_at + INTERVAL 60 SECOND");
+    expect_none(sku, "of another hour by their row",
+                "ABS(TIMESTAMPDIFF(SECOND, created_at, UTC_TIMESTAMP(3))) > 600");
+    expect_none(sku, "of another hour by their id", "ABS(" ID_MS " - " CREATED_MS ") > 120000");
+}
+
+/* Those with the wrong clocks die too, so that others settle what they have left. */
+static void a_crowd_buys_at_all_of_them(void **state)
+{
+    const char *strategy = *state;
+    const char *sku = sale_item(stack, "crowd",
+                                "\"total\":900,\"per_buyer_limit\":20,\"hold_seconds\":3,"
+                                "\"strategy\":\"%s\"",
+                                strategy);
+    crowd_t *crowd = crowd_start(&(crowd_plan_t){.nodes = (const test_stack_t *const *)nodes,
+                                                 .nodes_count = NODES,
+                                                 .skus = &sku,
+                                                 .skus_count = 1,
+                                                 .per_second = 150,
+                                                 .quantity_max = 1});
+    crowd_await(crowd, CROWD_CREATED, 60);
+    for (unsigned n = 0; n < NODES - 1; n++) {
+        process_signal(nodes[n]->pid, SIGKILL);
+        WAIT_UNTIL(process_is_gone(nodes[n]->pid), 5000);
+        set_clock(offsets[n]);
+        stack_node_again(nodes[n]);
+        put_clock_right();
+    }
+    usleep(3500000); /* until the first holds have run out */
+    crowd_await(crowd, CROWD_CREATED, 60);
+    WAIT_UNTIL(rows_sum(stack,
+                        "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'expired'",
+                        sku) > 0,
+               20000);
+    crowd_stop(crowd);
+    expect_right_times(sku);
+    EXPECT_NUMBER(crowd_told(crowd, CROWD_UNAVAILABLE), 0);
+    WAIT_UNTIL(sale_patch(stack, sku, "\"hold_seconds\":60").status == 200, 20000);
+    EXPECT_PROMISES(stack, crowd, "%s, clocks %s and %s, both killed", strategy, offsets[0],
+                    offsets[1]);
+}
+
+#define UNDER(strategy_)                                                                           \
+    {                                                                                              \
+        strategy_ ": a crowd buys at all of them", a_crowd_buys_at_all_of_them, NULL,              \
+            test_teardown, (void *)strategy_                                                       \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(the_clocks_are_wrong, test_teardown),
+        cmocka_unit_test_teardown(a_sale_opens_and_closes_by_the_servers_clocks, test_teardown),
+        UNDER("lua"),
+        UNDER("optimistic"),
+    };
+    return chance_run("clocks", tests, TEST_COUNT(tests), start, stop);
+}

@@ -1,0 +1,258 @@
+/*
+ * Three services over the same Redis and MySQL: the strategy of an item is changed all the time,
+ * at any of them, while all expire and reconcile and any of them is killed; and one key, sent fifty
+ * times at once to all three, has one order.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "harness/fault.h"
+#include "harness/promises.h"
+
+#define NODES 3
+
+static test_stack_t *stack;
+/* The last is the stack's own. */
+static test_stack_t *nodes[NODES];
+static const char *const strategies[] = {"lua", "watch", "optimistic", "serializable"};
+
+static int start(void **state)
+{
+    (void)state;
+    stack =
+        STACK_START("nodes", "orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=4000");
+    nodes[0] = stack_node_start(stack, 2, NULL, 0);
+    nodes[1] = stack_node_start(stack, 3, NULL, 0);
+    nodes[2] = stack;
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    stack_node_stop(nodes[0]);
+    stack_node_stop(nodes[1]);
+    bool clean = stack_stop(stack);
+    test_forget();
+    return clean ? 0 : -1;
+}
+
+/* --- everything at once --- */
+
+#define UPHEAVALS 40
+
+typedef struct {
+    unsigned toggles, toggled, kills, passes;
+    bool dead[NODES];
+} upheaval_t;
+
+static const test_stack_t *living(const upheaval_t *upheaval, chance_t *chance)
+{
+    unsigned n = chance_below(chance, NODES);
+    while (upheaval->dead[n])
+        n = (n + 1) % NODES;
+    return nodes[n];
+}
+
+static void toggle(upheaval_t *upheaval, const char *sku, chance_t *chance)
+{
+    web_answer_t answer = sale_patch(living(upheaval, chance), sku, "\"strategy\":\"%s\"",
+                                     strategies[chance_below(chance, TEST_COUNT(strategies))]);
+    EXPECT(answer.status == 200 || answer.status == 503, "%s", web_show(&answer));
+    upheaval->toggles++;
+    upheaval->toggled += answer.status == 200;
+}
+
+static void reconcile(upheaval_t *upheaval, const char *sku, chance_t *chance)
+{
+    web_answer_t answer = ADMIN(living(upheaval, chance), .method = "POST",
+                                .path = test_text("/v1/items/%s/reconcile", sku), .body = "{}");
+    EXPECT(answer.status == 200 || answer.status == 503, "%s", web_show(&answer));
+    upheaval->passes++;
+}
+
+/* Starts the one that was killed last, so that two always live. */
+static void kill_or_start(upheaval_t *upheaval, chance_t *chance)
+{
+    for (unsigned n = 0; n < NODES - 1; n++)
+        if (upheaval->dead[n]) {
+            stack_node_again(nodes[n]);
+            upheaval->dead[n] = false;
+            return;
+        }
+    unsigned n = chance_below(chance, NODES - 1);
+    process_signal(nodes[n]->pid, SIGKILL);
+    WAIT_UNTIL(process_is_gone(nodes[n]->pid), 5000);
+    upheaval->dead[n] = true;
+    upheaval->kills++;
+}
+
+static void everything_at_once(void **state)
+{
+    (void)state;
+    chance_t chance = chance_of("upheaval");
+    upheaval_t upheaval = {0};
+    const char *skus[] = {
+        sale_item(stack, "all", "\"total\":700,\"per_buyer_limit\":9,\"hold_seconds\":2"),
+        sale_item(stack, "all", "\"total\":500,\"strategy\":\"optimistic\""),
+    };
+    crowd_t *crowd = crowd_start(&(crowd_plan_t){.nodes = (const test_stack_t *const *)nodes,
+                                                 .nodes_count = NODES,
+                                                 .skus = skus,
+                                                 .skus_count = TEST_COUNT(skus),
+                                                 .per_second = 200});
+    crowd_await(crowd, CROWD_CREATED, 20);
+    for (unsigned i = 0; i < UPHEAVALS; i++) {
+        unsigned what = chance_below(&chance, 10);
+        const char *sku = skus[chance_below(&chance, TEST_COUNT(skus))];
+        if (what < 6)
+            toggle(&upheaval, sku, &chance);
+        else if (what < 8)
+            reconcile(&upheaval, sku, &chance);
+        else
+            kill_or_start(&upheaval, &chance);
+        usleep(chance_below(&chance, 200000));
+    }
+    if (upheaval.kills == 0)
+        kill_or_start(&upheaval, &chance);
+    if (upheaval.dead[0] || upheaval.dead[1])
+        kill_or_start(&upheaval, &chance);
+    crowd_stop(crowd);
+    EXPECT(upheaval.toggled > 0, "no change of strategy was taken, of %u", upheaval.toggles);
+    WAIT_UNTIL(sale_patch(stack, skus[0], "\"hold_seconds\":60").status == 200, 20000);
+    EXPECT_PROMISES(stack, crowd, "%u of %u changes of strategy, %u passes, %u kills",
+                    upheaval.toggled, upheaval.toggles, upheaval.passes, upheaval.kills);
+}
+
+/* --- fifty times one key --- */
+
+#define REPEATS 50
+
+typedef struct {
+    const char *sku;
+    unsigned round;
+    unsigned created, pending, replayed, unavailable;
+    char id[SALE_ID_SIZE];
+    char *odd;
+} repeats_t;
+
+static web_request_t next_repeat(void *context, unsigned i)
+{
+    const repeats_t *repeats = context;
+    web_request_t request =
+        sale_request(nodes[i % NODES], repeats->sku, "one", 1, test_text("key-%u", repeats->round));
+    request.sent_once = true;
+    return request;
+}
+
+static bool take_repeat(void *context, unsigned i, const web_answer_t *answer)
+{
+    repeats_t *repeats = context;
+    const char *id = sale_id(answer);
+    (void)i;
+    bool order = (answer->status == 201 || answer->status == 202) && *id != '\0';
+    if (order && repeats->id[0] == '\0')
+        snprintf(repeats->id, sizeof(repeats->id), "%s", id);
+    if (order && strcmp(repeats->id, id) == 0) {
+        repeats->replayed += answer->replayed[0] != '\0';
+        repeats->created += answer->replayed[0] == '\0' && answer->status == 201;
+        repeats->pending += answer->replayed[0] == '\0' && answer->status == 202;
+    } else if (answer->status == 503) {
+        repeats->unavailable++;
+    } else if (repeats->odd == NULL) {
+        repeats->odd = test_text("%s", web_show(answer));
+    }
+    return true;
+}
+
+typedef struct {
+    const char *sku;
+    atomic_bool stopping;
+    unsigned changes;
+    chance_t chance;
+    pthread_t thread;
+} toggler_t;
+
+static void *toggle_all_the_time(void *context)
+{
+    toggler_t *toggler = context;
+    while (!atomic_load(&toggler->stopping)) {
+        web_answer_t answer = sale_patch(
+            nodes[chance_below(&toggler->chance, NODES)], toggler->sku, "\"strategy\":\"%s\"",
+            strategies[chance_below(&toggler->chance, TEST_COUNT(strategies))]);
+        toggler->changes += answer.status == 200;
+        usleep(chance_below(&toggler->chance, 30000));
+    }
+    return NULL;
+}
+
+static void expect_one_order(repeats_t *repeats)
+{
+    web_crowd(&(web_crowd_t){.connections = REPEATS,
+                             .count = REPEATS,
+                             .request = next_repeat,
+                             .answered = take_repeat,
+                             .context = repeats});
+    EXPECT(repeats->odd == NULL, "%s, where the others were told %s", repeats->odd, repeats->id);
+    EXPECT(repeats->created + repeats->pending <= 1 && repeats->id[0] != '\0',
+           "%u and %u times told that it is new", repeats->created, repeats->pending);
+    web_answer_t again =
+        sale_buy(stack, repeats->sku, "one", 1, test_text("key-%u", repeats->round));
+    EXPECT(again.replayed[0] != '\0' && strcmp(sale_id(&again), repeats->id) == 0, "%s, not %s",
+           web_show(&again), repeats->id);
+    EXPECT_NUMBER(rows_sum(stack,
+                           "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'confirmed' "
+                           "AND idempotency_key = 'key-%u'",
+                           repeats->sku, repeats->round),
+                  1);
+}
+
+#define ROUNDS 4
+
+/* "toggled": the strategy is changed all the while. */
+static void a_key_sent_fifty_times_has_one_order(void **state)
+{
+    const char *strategy = *state;
+    bool toggled = strcmp(strategy, "toggled") == 0;
+    unsigned rounds = toggled ? 3 * ROUNDS : ROUNDS, replayed = 0, unavailable = 0;
+    const char *sku =
+        sale_item(stack, "key", "\"total\":100,\"strategy\":\"%s\"", toggled ? "lua" : strategy);
+    static toggler_t toggler; /* it may outlive a case that fails */
+    toggler = (toggler_t){.sku = sku, .chance = chance_of("toggler")};
+    if (toggled)
+        EXPECT_NUMBER(pthread_create(&toggler.thread, NULL, toggle_all_the_time, &toggler), 0);
+    for (unsigned round = 0; round < rounds; round++) {
+        repeats_t repeats = {.sku = sku, .round = round};
+        expect_one_order(&repeats);
+        replayed += repeats.replayed;
+        unavailable += repeats.unavailable;
+    }
+    if (toggled) {
+        atomic_store(&toggler.stopping, true);
+        pthread_join(toggler.thread, NULL);
+        EXPECT(toggler.changes > 0, "the strategy was never changed");
+    }
+    EXPECT(replayed > 0, "nobody was told of an order that was there");
+    WAIT_UNTIL(sale_live_orders(stack, sku) == rounds, 20000);
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
+    print_message("%s: %u keys, %u replays, 503 %u times, %u changes of strategy\n", strategy,
+                  rounds, replayed, unavailable, toggler.changes);
+}
+
+#define KEY(strategy_)                                                                             \
+    {                                                                                              \
+        strategy_ ": a key sent fifty times has one order", a_key_sent_fifty_times_has_one_order,  \
+            NULL, test_teardown, (void *)strategy_                                                 \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        KEY("lua"),        KEY("watch"),
+        KEY("optimistic"), KEY("serializable"),
+        KEY("toggled"),    cmocka_unit_test_teardown(everything_at_once, test_teardown),
+    };
+    return chance_run("nodes", tests, TEST_COUNT(tests), start, stop);
+}
