@@ -22,6 +22,7 @@ RUN_PACKAGES=(
 # What the tests take besides.
 TEST_PACKAGES=(
     libcmocka-dev libcurl4-openssl-dev clang-format-14 shellcheck nghttp2-client
+    libfaketime iproute2 nftables
 )
 
 say() { printf '%s\n' "$*"; }

@@ -4,6 +4,7 @@
  */
 #include <glob.h>
 #include <signal.h>
+#include <time.h>
 
 #include "harness/fault.h"
 #include "harness/promises.h"
@@ -31,8 +32,8 @@ static void set_clock(const char *offset)
     setenv("DONT_FAKE_MONOTONIC", "1", 1);
     setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1", 1);
     /* The sanitizer wants to be the first library, and need not be. */
-    setenv("ASAN_OPTIONS",
-           test_text("%s:verify_asan_link_order=0", options == NULL ? "" : options), 1);
+    setenv("ASAN_OPTIONS", test_text("%s:verify_asan_link_order=0", options == NULL ? "" : options),
+           1);
 }
 
 static void put_clock_right(void)
@@ -57,11 +58,23 @@ static int start(void **state)
     return 0;
 }
 
+static void kill_node(const test_stack_t *node)
+{
+    process_signal(node->pid, SIGKILL);
+    WAIT_UNTIL(process_is_gone(node->pid), 5000);
+    /* What libfaketime would take away itself. */
+    unlink(test_text("/dev/shm/faketime_shm_%d", (int)node->pid));
+    unlink(test_text("/dev/shm/sem.faketime_sem_%d", (int)node->pid));
+}
+
+/* Not by SIGTERM: libfaketime itself aborts a process whose threads are about to end. */
 static int stop(void **state)
 {
     (void)state;
-    stack_node_stop(nodes[0]);
-    stack_node_stop(nodes[1]);
+    for (unsigned n = 0; n < NODES - 1; n++) {
+        kill_node(nodes[n]);
+        stack_node_stop(nodes[n]);
+    }
     bool clean = stack_stop(stack);
     test_forget();
     return clean ? 0 : -1;
@@ -100,8 +113,7 @@ static void expect_everywhere(const char *const *skus, const char *when, long st
 {
     for (unsigned n = 0; n < NODES; n++)
         for (size_t i = 0; i < TEST_COUNT(strategies); i++) {
-            web_answer_t order =
-                sale_buy(nodes[n], skus[i], test_text("%s-%u", when, n), 1, NULL);
+            web_answer_t order = sale_buy(nodes[n], skus[i], test_text("%s-%u", when, n), 1, NULL);
             EXPECT(order.status == status && (code == NULL || web_has_code(&order, code)),
                    "%s, node %s, %s: %s", when, offsets[n], strategies[i], web_show(&order));
         }
@@ -148,7 +160,8 @@ static void expect_none(const char *sku, const char *what, const char *where)
 
 static void expect_right_times(const char *sku)
 {
-    expect_none(sku, "expired before their deadline", "state = 'expired' AND updated_at < expires_at");
+    expect_none(sku, "expired before their deadline",
+                "state = 'expired' AND updated_at < expires_at");
     expect_none(sku, "with a deadline that is not their hold's",
                 "expires_at < created_at + INTERVAL 3 SECOND OR "
                 "expires_at > created_at + INTERVAL 60 SECOND");
@@ -173,21 +186,21 @@ static void a_crowd_buys_at_all_of_them(void **state)
                                                  .quantity_max = 1});
     crowd_await(crowd, CROWD_CREATED, 60);
     for (unsigned n = 0; n < NODES - 1; n++) {
-        process_signal(nodes[n]->pid, SIGKILL);
-        WAIT_UNTIL(process_is_gone(nodes[n]->pid), 5000);
+        kill_node(nodes[n]);
         set_clock(offsets[n]);
         stack_node_again(nodes[n]);
         put_clock_right();
     }
     usleep(3500000); /* until the first holds have run out */
     crowd_await(crowd, CROWD_CREATED, 60);
-    WAIT_UNTIL(rows_sum(stack,
-                        "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'expired'",
+    WAIT_UNTIL(rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'expired'",
                         sku) > 0,
                20000);
     crowd_stop(crowd);
     expect_right_times(sku);
-    EXPECT_NUMBER(crowd_told(crowd, CROWD_UNAVAILABLE), 0);
+    /* Not one service's purchases; some may be refused where others died. */
+    EXPECT(crowd_told(crowd, CROWD_UNAVAILABLE) * 10 < crowd_told(crowd, CROWD_CREATED), "%s",
+           crowd_show(crowd));
     WAIT_UNTIL(sale_patch(stack, sku, "\"hold_seconds\":60").status == 200, 20000);
     EXPECT_PROMISES(stack, crowd, "%s, clocks %s and %s, both killed", strategy, offsets[0],
                     offsets[1]);
