@@ -91,7 +91,7 @@ static void kill_it(void)
 
 static void start_it(void)
 {
-    mysqld_start(stack, BROKEN, "");
+    mysqld_start(stack, BROKEN, "", "");
 }
 
 static void stop_it(void)
@@ -233,7 +233,7 @@ static void disk_is_full(void **state)
     mysqld_stop(stack, BROKEN);
     bool small = mysqld_start_on_small_disk(stack, BROKEN, 400);
     if (!small)
-        mysqld_start(stack, BROKEN, "");
+        mysqld_start(stack, BROKEN, "", "");
     WAIT_UNTIL(use_all_connections(sku) == 0, 20000);
     if (!small)
         skip();
@@ -263,7 +263,7 @@ static void is_put_back_to_an_old_copy(void **state)
     EXPECT(kept.created == 100, "%s", sale_show(&kept));
     mysqld_stop(stack, BROKEN);
     mysqld_copy_data(stack, BROKEN);
-    mysqld_start(stack, BROKEN, "");
+    mysqld_start(stack, BROKEN, "", "");
     WAIT_UNTIL(use_all_connections(sku) == 0, 20000);
     WAIT_UNTIL(buy_one(sku).status == 201, 20000);
     sale_tally_t lost =
@@ -275,7 +275,7 @@ static void is_put_back_to_an_old_copy(void **state)
     long long epoch = rows_sum(stack, "SELECT epoch FROM inventory WHERE sku = '%s'", sku);
     mysqld_kill(stack, BROKEN);
     mysqld_put_copy_back(stack, BROKEN);
-    mysqld_start(stack, BROKEN, "");
+    mysqld_start(stack, BROKEN, "", "");
     EXPECT_NUMBER(sale_live_orders(stack, sku), 100);
     EXPECT(rows_sum(stack, "SELECT epoch FROM inventory WHERE sku = '%s'", sku) < epoch,
            "the copy is not older");

@@ -4,7 +4,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/statvfs.h>
-#include <sys/wait.h>
+
+#include "harness/deployed.h"
 
 #define TIMEOUT_S 20
 #define KIB 1024
@@ -83,40 +84,12 @@ long long mysqld_status(const test_stack_t *stack, unsigned shard, const char *n
     return ask(stack, shard, 1, test_text("SHOW GLOBAL STATUS LIKE '%s'", name));
 }
 
-/* --- what deploy's own functions do --- */
+/* $base is the directory of the server. */
+#define BASE "base=$DIR/mysql/$name\n"
 
-/* Runs `script` where those functions are known: $1 the repository, $2 the stack's directory, $3
-   the server's name, $4 `extra`; $base is the directory of the server. */
-static int deploy(const test_stack_t *stack, unsigned shard, const char *script, const char *extra)
+static const char *name_of(unsigned shard)
 {
-    const char *text = test_text("set -eu; source \"$1/deploy/lib.sh\"\n"
-                                 "source \"$1/deploy/servers.sh\"; source \"$1/deploy/stack.sh\"\n"
-                                 "umask 077; stack_paths \"$2\"; name=$3; extra=$4\n"
-                                 "base=$DIR/mysql/$name; log=$LOG_DIR/$name.log\n%s",
-                                 script);
-    const char *name = test_text("shard-%u-a", shard);
-    const char *log = test_text("%s.up.log", stack->dir);
-    int status = -1;
-    pid_t pid = fork();
-    if (pid == 0) {
-        int out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600), in = open("/dev/null", O_RDONLY);
-        dup2(in, STDIN_FILENO);
-        dup2(out, STDOUT_FILENO);
-        dup2(out, STDERR_FILENO);
-        execlp("bash", "bash", "-c", text, "bash", test_environment("HOLDFAST_REPO"), stack->dir,
-               name, extra, NULL);
-        _exit(127);
-    }
-    if (pid < 0 || waitpid(pid, &status, 0) != pid)
-        FAIL("cannot run bash: %s", strerror(errno));
-    return status;
-}
-
-static void must_deploy(const test_stack_t *stack, unsigned shard, const char *script,
-                        const char *extra)
-{
-    int status = deploy(stack, shard, script, extra);
-    EXPECT(status == 0, "status %d; see %s.up.log of:\n%s", status, stack->dir, script);
+    return test_text("shard-%u-a", shard);
 }
 
 /* --- its process --- */
@@ -139,23 +112,20 @@ void mysqld_stop(const test_stack_t *stack, unsigned shard)
 
 static void learn_pid(test_stack_t *stack, unsigned shard)
 {
-    long pid = 0;
-    pid_t before = stack->mysql_pids[shard];
-    FILE *in = fopen(test_text("%s/run/shard-%u-a.pid", stack->dir, shard), "re");
-    EXPECT(in != NULL && fscanf(in, "%ld", &pid) == 1 && pid > 1, "no pid of shard %u", shard);
-    fclose(in);
-    EXPECT(pid != before, "the server of shard %u was not started again", shard);
-    stack->mysql_pids[shard] = (pid_t)pid;
+    pid_t pid = deployed_pid(stack, name_of(shard));
+    EXPECT(pid != stack->mysql_pids[shard], "the server of shard %u was not started again", shard);
+    stack->mysql_pids[shard] = pid;
 }
 
-void mysqld_start(test_stack_t *stack, unsigned shard, const char *options)
+#define WAIT "wait_ready \"$name\" 60 \"$log\" mysql_answers \"$name\""
+
+void mysqld_start(test_stack_t *stack, unsigned shard, const char *before, const char *options)
 {
-    must_deploy(stack, shard,
-                "read -ra options <<<\"$extra\"\n"
-                "process_start \"$name\" \"$log\" mariadbd --defaults-file=\"$base/my.cnf\" "
-                "\"${options[@]}\"\n"
-                "wait_ready \"$name\" 60 \"$log\" mysql_answers \"$name\"",
-                options);
+    const char *script = test_text(
+        BASE
+        "process_start \"$name\" \"$log\" %s mariadbd --defaults-file=\"$base/my.cnf\" %s\n" WAIT,
+        before, options);
+    deployed_must(stack, name_of(shard), "", script);
     learn_pid(stack, shard);
 }
 
@@ -163,32 +133,35 @@ void mysqld_start(test_stack_t *stack, unsigned shard, const char *options)
 
 void mysqld_copy_data(const test_stack_t *stack, unsigned shard)
 {
-    must_deploy(stack, shard, "rm -rf \"$base/copy\"; cp -a \"$base/data\" \"$base/copy\"", "");
+    deployed_must(stack, name_of(shard), "",
+                  BASE "rm -rf \"$base/copy\"; cp -a \"$base/data\" \"$base/copy\"");
 }
 
 void mysqld_put_copy_back(const test_stack_t *stack, unsigned shard)
 {
-    must_deploy(stack, shard, "rm -rf \"$base/data\"; cp -a \"$base/copy\" \"$base/data\"", "");
+    deployed_must(stack, name_of(shard), "",
+                  BASE "rm -rf \"$base/data\"; cp -a \"$base/copy\" \"$base/data\"");
 }
 
 /* --- a small disk --- */
 
 bool mysqld_start_on_small_disk(test_stack_t *stack, unsigned shard, unsigned mib)
 {
-    if (deploy(stack, shard, "unshare --mount mount -t tmpfs tmpfs \"$base/tmp\"", "") != 0) {
+    const char *name = name_of(shard);
+    if (deployed_run(stack, name, "", BASE "unshare --mount mount -t tmpfs tmpfs \"$base/tmp\"") !=
+        0) {
         print_error("SKIPPED: this machine lets nobody mount a file system, so there is no disk "
                     "that could be filled\n");
         return false;
     }
     /* In a mount namespace of its own: the file system goes when the server goes. */
-    must_deploy(stack, shard,
-                "process_start \"$name\" \"$log\" unshare --mount sh -euc '\n"
-                "  mv \"$1/data\" \"$1/whole\"; mkdir \"$1/data\"\n"
-                "  mount -t tmpfs -o \"size=$2\" tmpfs \"$1/data\"\n"
-                "  cp -a \"$1/whole/.\" \"$1/data\"\n"
-                "  exec mariadbd --defaults-file=\"$1/my.cnf\"' sh \"$base\" \"$extra\"\n"
-                "wait_ready \"$name\" 60 \"$log\" mysql_answers \"$name\"",
-                test_text("%um", mib));
+    deployed_must(stack, name, test_text("%um", mib),
+                  BASE "process_start \"$name\" \"$log\" unshare --mount sh -euc '\n"
+                       "  mv \"$1/data\" \"$1/whole\"; mkdir \"$1/data\"\n"
+                       "  mount -t tmpfs -o \"size=$2\" tmpfs \"$1/data\"\n"
+                       "  cp -a \"$1/whole/.\" \"$1/data\"\n"
+                       "  exec mariadbd --defaults-file=\"$1/my.cnf\"' sh \"$base\" "
+                       "\"$extra\"\n" WAIT);
     learn_pid(stack, shard);
     return true;
 }

@@ -32,8 +32,9 @@ long long mysqld_status(const test_stack_t *stack, unsigned shard, const char *n
 void mysqld_kill(const test_stack_t *stack, unsigned shard);
 /* SIGTERM: a clean end. */
 void mysqld_stop(const test_stack_t *stack, unsigned shard);
-/* Of one that is gone; returns when it answers. `options`: more of them than my.cnf has, or "". */
-void mysqld_start(test_stack_t *stack, unsigned shard, const char *options);
+/* Of one that is gone; returns when it answers. `before`: words that run it, like "nice";
+   `options`: more of them than my.cnf has; both may be "". */
+void mysqld_start(test_stack_t *stack, unsigned shard, const char *before, const char *options);
 
 /* --- its data, while it is stopped --- */
 void mysqld_copy_data(const test_stack_t *stack, unsigned shard);
