@@ -81,6 +81,7 @@ typedef struct purchase {
         int outcome; /* private to whoever runs the job */
         problem_t problem;
         bool found, inserted, none_left;
+        bool doubt; /* a COMMIT of it was lost: it may be in MySQL yet */
         order_t row;
     } sql;
     void *strategy_data; /* private to the strategy while ADMITTING */

@@ -194,6 +194,7 @@ void sql_purchase_run(const sql_strategy_t *strategy, job_t *job, worker_t *work
         if (outcome == OUTCOME_CONFLICT)
             METRIC_STRATEGY_ADD(aborts_total, strategy->id, 1);
     }
+    p->sql.doubt = doubt;
     if (outcome == OUTCOME_CONFLICT)
         outcome = doubt ? OUTCOME_UNKNOWN : refuse(p, PROBLEM_UNAVAILABLE);
     p->sql.outcome = (int)outcome;
@@ -203,6 +204,8 @@ static void done(job_t *job)
 {
     purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
     --p->engine->jobs;
+    /* A plain read that did not find it has decided nothing: its COMMIT may still be under way. */
+    p->must_end_in_row = p->must_end_in_row || p->sql.doubt;
     switch ((outcome_t)p->sql.outcome) {
     case OUTCOME_DECIDED:
         purchase_decided(p, &p->sql.row, p->sql.inserted);
