@@ -13,6 +13,9 @@
 #define WATCHED_MS 500
 /* An own order past its deadline may still wait for MySQL in this process. */
 #define OWN_WATCHED_MS 4000
+/* Past its deadline for so long although its owner lives: the owner has forgotten it. A reserve
+   call that was held up and sent again may come after its order was settled, and admits it anew. */
+#define LIVING_WATCHED_MS 8000
 /* Taken over and still there after so long: once more. */
 #define AGAIN_MS 5000
 /* Looked at in one slot and pass. */
@@ -108,16 +111,20 @@ static void ask_for(orphans_t *orphans, const gate_owner_t *owner)
 
 /* --- a slot --- */
 
+static uint64_t watched_ms(const orphans_t *orphans, str_t owner)
+{
+    if (str_eq(owner, str_of(orphans->worker->node->incarnation)))
+        return OWN_WATCHED_MS;
+    return is_among(orphans->gone, orphans->gone_count, owner) ? WATCHED_MS : LIVING_WATCHED_MS;
+}
+
 static void look_at(void *context, const order_id_t *id, const gate_record_t *record)
 {
     orphans_t *orphans = context;
     node_t *node = orphans->worker->node;
-    bool own = str_eq(record->owner, str_of(node->incarnation));
-    if (!own && !is_among(orphans->gone, orphans->gone_count, record->owner))
-        return; /* overdue, but its owner lives and will see to it */
     sighting_t *sighting = sight(orphans, id);
     uint64_t now = clock_mono_ms();
-    if (now - sighting->since_ms < (own ? OWN_WATCHED_MS : WATCHED_MS) ||
+    if (now - sighting->since_ms < watched_ms(orphans, record->owner) ||
         (sighting->adopted_ms != 0 && now - sighting->adopted_ms < AGAIN_MS))
         return;
     sighting->adopted_ms = now;

@@ -1,6 +1,6 @@
 /*
  * Orders whose owner is gone: admitted by the gate, and the process that was to write them gives
- * no heartbeat any more; or past their commit deadline although this very process owns them.
+ * no heartbeat any more; or past their commit deadline for some seconds although their owner lives.
  *
  * One is taken over when this node has seen it so in two passes. Taking over is never wrong, only
  * wasted if the owner lives after all: the id decides in MySQL.
