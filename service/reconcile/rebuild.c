@@ -131,6 +131,8 @@ static step_t raise_epoch(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
     }
     FAILPOINT("rebuild_row_locked");
     step = step_of_db(db_commit(worker->db));
+    if (step != STEP_OK)
+        db_rollback(worker->db_snapshot); /* the next rebuild could not open its own */
     metric_observe(HISTOGRAM_rebuild_lock_seconds, clock_mono_us() - locked_us);
     return step;
 }
