@@ -206,8 +206,9 @@ static void on_reply(redisAsyncContext *redis, void *reply, void *privdata)
     free(privdata);
     --call.link->waiting;
     call.link->progress_ms = clock_mono_ms();
-    bool lost = call.link->state == LINK_UP && FAILPOINT_FAILS("gate_answer_lost");
-    bool wrong_server = is_of_wrong_server(reply);
+    bool up = call.link->state == LINK_UP; /* before that, what says hello knows what to do */
+    bool lost = up && FAILPOINT_FAILS("gate_answer_lost");
+    bool wrong_server = up && is_of_wrong_server(reply);
     call.cb(call.context, lost ? NULL : reply);
     if ((lost || wrong_server) && call.link->redis == redis)
         redis_link_drop(call.link);
