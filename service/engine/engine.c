@@ -25,6 +25,26 @@ static void ignore(void *context, const redisReply *reply)
     (void)reply;
 }
 
+static void on_time(void *context, const redisReply *reply)
+{
+    engine_loop_t *engine = context;
+    if (gate_reply_is_array(reply, 2))
+        remote_clock_observe(&engine->node->gate_clock, engine->time_asked_ms,
+                             (uint64_t)gate_reply_i64(reply, 0) * 1000 +
+                                 (uint64_t)gate_reply_i64(reply, 1) / 1000);
+    engine->time_asked_ms = 0;
+}
+
+/* A clock that was read once, slowly, or that was set since, would make every id late. */
+static void follow_clock(engine_loop_t *engine)
+{
+    uint64_t now = clock_mono_ms();
+    redis_args_reset(&engine->args);
+    redis_args_add(&engine->args, STR("TIME"));
+    if (engine->time_asked_ms == 0 && redis_link_call(engine->gate, &engine->args, on_time, engine))
+        engine->time_asked_ms = now;
+}
+
 /* Often, so that a Redis that comes back soon knows who lives. */
 static void on_heartbeat(loop_timer_t *timer)
 {
@@ -38,6 +58,7 @@ static void on_heartbeat(loop_timer_t *timer)
     redis_args_add(args, STR("PX"));
     redis_args_add_u64(args, HEARTBEAT_MS);
     redis_link_call(engine->gate, args, ignore, NULL);
+    follow_clock(engine);
     loop_timer_start(engine->loop, &engine->heartbeat, HEARTBEAT_INTERVAL_MS, on_heartbeat);
 }
 

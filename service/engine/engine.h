@@ -73,6 +73,7 @@ typedef struct engine_loop {
     unsigned telling;   /* items with something to tell the gate */
     unsigned jobs;      /* pool jobs of this loop, so that it does not end before them */
     loop_timer_t housekeeping, heartbeat;
+    uint64_t time_asked_ms; /* monotonic, of the question to Redis that is out; 0: none is */
 } engine_loop_t;
 
 /* This process owns entries in `unsettled`. While it lives it says so in Redis, under
