@@ -173,7 +173,6 @@ static bool check_group(group_t *group, const item_t *item, bool found)
         }
         wish_rejected(order, PROBLEM_SOLD_OUT);
         order->drift = true;
-        METRIC_INC(gate_drift_total);
         changed = true;
     }
     return changed;
@@ -262,6 +261,7 @@ static void take_row(writer_order_t *order, const order_t *row)
         order->order.quantity = known.quantity;
         order->nameless = true;
     }
+    order->drift = false; /* its units are counted in the row already */
     mark(order, WRITER_ROW, false);
 }
 
@@ -389,6 +389,8 @@ static void committed(group_t *groups, unsigned groups_count, writer_order_t **o
             METRIC_INC(orders_committed_total);
         else
             METRIC_INC(orders_rejected_total);
+        if (orders[i]->drift)
+            METRIC_INC(gate_drift_total);
         mark(orders[i], WRITER_ROW, true);
     }
     METRIC_INC(writer_commits_total);
