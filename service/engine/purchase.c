@@ -355,9 +355,10 @@ static void write_done(writer_order_t *write)
         end_refused(p, PROBLEM_UNAVAILABLE);
     else if (write->has_first)
         end_replayed(p, &write->first);
-    else if (!order_id_is_none(&p->first_id) && !p->answered)
+    else if (rejected && (!order_id_is_none(&p->first_id) || p->maybe_repeat) && !p->answered) {
+        p->problem = write->order.reject_code;
         look(p); /* its own row is written; what the buyer hears is the first order */
-    else
+    } else
         end_by_row(p, &write->order);
 }
 
@@ -419,6 +420,7 @@ void purchase_refused(purchase_t *p, problem_t why, bool seen)
     if (p->must_end_in_row && why == PROBLEM_UNAVAILABLE && !past_admission(p)) {
         retry(p, RETRY_BASE_MS);
     } else if (p->must_end_in_row) {
+        p->maybe_repeat = seen && p->key_length != 0;
         write_rejected(p, why, &ORDER_ID_NONE);
     } else if (seen && p->key_length != 0) {
         p->problem = why;

@@ -64,6 +64,7 @@ typedef struct purchase {
     bool sent;            /* an attempt is out, or was admitted */
     bool must_end_in_row; /* an attempt may have been admitted, or the buyer was told 202 */
     bool at_gate;         /* `unsettled` may hold it */
+    bool maybe_repeat;    /* refused, and its key may have an order: look before it is answered */
     bool answered;
 
     order_t order;        /* what was asked, with its id; other threads may read it */
