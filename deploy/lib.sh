@@ -21,7 +21,7 @@ RUN_PACKAGES=(
 )
 # What the tests take besides.
 TEST_PACKAGES=(
-    libcmocka-dev libcurl4-openssl-dev clang-format-14 shellcheck nghttp2-client
+    libcmocka-dev libcurl4-openssl-dev libluajit-5.1-dev clang-format-14 shellcheck nghttp2-client
     libfaketime iproute2 nftables
 )
 

@@ -1,0 +1,214 @@
+#include "actions.h"
+
+#include <stdio.h>
+
+#include "checks.h"
+#include "http/exchange.h"
+#include "http/orders.h"
+#include "http/route.h"
+#include "node.h"
+#include "plan.h"
+#include "reconcile/pass.h"
+
+#define CANCELS_MAX 64
+static order_id_t cancels[CANCELS_MAX];
+static unsigned cancels_count;
+
+void action_begin(void)
+{
+    cancels_count = 0;
+}
+
+bool action_cancel_was_asked(const order_id_t *id)
+{
+    for (unsigned i = 0; i < cancels_count; ++i)
+        if (order_id_eq(&cancels[i], id))
+            return true;
+    return false;
+}
+
+/* Runs on a node's own time: one that is stopped gets to it later. */
+static void at_node(unsigned node, void (*run)(void *context, uint64_t number), void *context)
+{
+    if (sim_nodes[node].node != NULL)
+        world_after(chance_time_us(1, 200), sim_nodes[node].owner, run, context, node);
+}
+
+/* --- purchases --- */
+
+static const char *const kinds[] = {"201", "202", "refused"};
+
+static void on_answer(void *waiter, const answer_t *answer)
+{
+    request_t *r = waiter;
+    char id[ORDER_ID_TEXT + 1] = "no order";
+    r->answered = true;
+    r->answered_us = world_now_us();
+    r->answer = *answer;
+    r->has_order = answer->order != NULL;
+    if (r->purchase != NULL)
+        r->own_id = r->purchase->order.id;
+    if (r->has_order) {
+        r->order = *answer->order;
+        order_id_format(id, &r->order.id);
+    }
+    TRACE("request %u of %s is answered %s%s %s, %s", r->number, r->buyer, kinds[answer->kind],
+          answer->replayed ? " (replayed)" : "", problem_code(answer->problem), id);
+    checks_answer(r);
+}
+
+static void start_purchase(void *context, uint64_t node)
+{
+    request_t *r = context;
+    engine_loop_t *engine = node_loop((unsigned)node);
+    const purchase_request_t asked = {str_of(history.sales[r->item].sku), str_of(r->buyer),
+                                      r->key[0] == '\0' ? STR_NONE : str_of(r->key), r->quantity};
+    TRACE("request %u: %s wants %u of %s, key '%s'", r->number, r->buyer, r->quantity,
+          history.sales[r->item].sku, r->key);
+    r->sent = true;
+    r->sent_us = world_now_us();
+    r->owner = sim_nodes[node].owner;
+    problem_t early = purchase_refuse_early(engine, &asked);
+    if (early == PROBLEM_NONE) {
+        r->purchase = purchase_start(engine, &asked, on_answer, r);
+        return;
+    }
+    on_answer(r, &(answer_t){ANSWER_REFUSED, early, NULL, false});
+}
+
+static void send_request(void *context, uint64_t number)
+{
+    request_t *r = context;
+    (void)number;
+    if (!r->sent)
+        at_node(r->node, start_purchase, r);
+}
+
+request_t *history_request(unsigned item, const char *buyer, const char *key, unsigned quantity,
+                           unsigned node, uint64_t delay_us)
+{
+    if (history.requests_count == REQUESTS_MAX)
+        world_unknown("so many requests", "", 0);
+    request_t *r = &history.requests[history.requests_count];
+    *r = (request_t){.number = history.requests_count++, .node = node, .item = item};
+    r->quantity = quantity;
+    snprintf(r->buyer, sizeof(r->buyer), "%s", buyer);
+    snprintf(r->key, sizeof(r->key), "%s", key);
+    world_after(delay_us, (owner_t){0, 0}, send_request, r, 0);
+    return r;
+}
+
+/* --- orders --- */
+
+typedef struct {
+    exchange_t exchange;
+    route_match_t match;
+    void (*handle)(exchange_t *exchange, const route_match_t *match);
+} order_action_t;
+
+static void start_order_action(void *context, uint64_t node)
+{
+    order_action_t *action = context;
+    action->exchange.engine = node_loop((unsigned)node);
+    action->handle(&action->exchange, &action->match);
+}
+
+static void order_action(const order_id_t *id, void (*handle)(exchange_t *, const route_match_t *))
+{
+    order_action_t *action = world_alloc_zero(sizeof(*action));
+    order_id_format(action->match.bytes, id);
+    action->match.param = (str_t){action->match.bytes, ORDER_ID_TEXT};
+    action->handle = handle;
+    at_node(plan_some_node(), start_order_action, action);
+}
+
+void action_get(const order_id_t *id)
+{
+    order_action(id, handle_order_get);
+}
+
+void action_move(const order_id_t *id, order_move_t move)
+{
+    if (move == ORDER_MOVE_CANCEL && cancels_count < CANCELS_MAX)
+        cancels[cancels_count++] = *id;
+    order_action(id, move == ORDER_MOVE_CANCEL    ? handle_order_cancel
+                     : move == ORDER_MOVE_CONFIRM ? handle_order_confirm
+                                                  : handle_order_extend);
+}
+
+void history_heard(const order_t *order, problem_t problem)
+{
+    (void)problem;
+    if (order != NULL && order->state == ORDER_REJECTED)
+        checks_refused(&order->id);
+}
+
+/* --- administration: as admin/terms.c and admin/insight.c do it --- */
+
+typedef struct {
+    job_t job;
+    engine_loop_t *engine;
+    char sku[16];
+    item_change_t change;
+} admin_action_t;
+
+static void run_change(job_t *job, worker_t *worker)
+{
+    admin_action_t *action = H2O_STRUCT_FROM_MEMBER(admin_action_t, job, job);
+    static const char *const names[] = {"done",        "created",        "unknown item",
+                                        "wrong state", "invalid window", "away"};
+    item_t item;
+    change_result_t result = item_change(worker, str_of(action->sku), &action->change, &item);
+    TRACE("the change of %s: %s", action->sku, names[result]);
+    if (result == CHANGE_DONE || result == CHANGE_CREATED)
+        engine_news(worker->node, str_of(action->sku), item.epoch);
+}
+
+static void run_pass(job_t *job, worker_t *worker)
+{
+    admin_action_t *action = H2O_STRUCT_FROM_MEMBER(admin_action_t, job, job);
+    memory_t memory = {0};
+    pass_t pass = reconcile_pass(worker, str_of(action->sku), &memory, NULL);
+    TRACE("reconciled %s: %s", action->sku, finding_name(pass.finding));
+    if (pass.done != ACTION_NONE)
+        engine_news(worker->node, str_of(action->sku), pass.item.epoch);
+}
+
+static void admin_done(job_t *job)
+{
+    --H2O_STRUCT_FROM_MEMBER(admin_action_t, job, job)->engine->jobs;
+}
+
+static void start_change(void *context, uint64_t node)
+{
+    admin_action_t *action = context;
+    const item_change_t *c = &action->change;
+    action->engine = node_loop((unsigned)node);
+    TRACE("change of %s:%s%s%s%s total %lld limit %u hold %u %s", action->sku,
+          c->has_total ? " total" : "", c->has_limit ? " limit" : "",
+          c->has_strategy ? " strategy" : "", c->has_hold ? " hold" : "", (long long)c->terms.total,
+          c->terms.per_buyer_limit, c->terms.hold_seconds, strategy_name(c->terms.strategy));
+    engine_submit(action->engine, 0, &action->job, run_change, admin_done);
+}
+
+static void start_pass(void *context, uint64_t node)
+{
+    admin_action_t *action = context;
+    action->engine = node_loop((unsigned)node);
+    engine_submit(action->engine, 0, &action->job, run_pass, admin_done);
+}
+
+void action_change(const char *sku, const item_change_t *change)
+{
+    admin_action_t *action = world_alloc_zero(sizeof(*action));
+    snprintf(action->sku, sizeof(action->sku), "%s", sku);
+    action->change = *change;
+    at_node(plan_some_node(), start_change, action);
+}
+
+void action_reconcile(const char *sku)
+{
+    admin_action_t *action = world_alloc_zero(sizeof(*action));
+    snprintf(action->sku, sizeof(action->sku), "%s", sku);
+    at_node(plan_some_node(), start_pass, action);
+}

@@ -1,0 +1,433 @@
+#include "checks.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/order_id.h"
+#include "mysql_server.h"
+#include "redis_wire.h"
+#include "shards/shard_map.h"
+
+#define REFUSED_MAX 256
+
+static struct {
+    table_t *orders, *inventory;
+    int id, sku, buyer, quantity, state, key, o_epoch;
+    int i_sku, total, allocated, released, version, epoch, limit, strategy, gate_down;
+} at;
+
+/* The limits that an item had, and since when. */
+#define LIMITS_MAX 32
+typedef struct {
+    str_t sku;
+    uint64_t since_us;
+    int64_t limit;
+} limit_t;
+static limit_t limits[LIMITS_MAX];
+static unsigned limits_count;
+
+static order_id_t refused[REFUSED_MAX];
+static unsigned refused_count;
+
+/* --- views --- */
+
+static bool is_text(const value_t *value, const char *text)
+{
+    size_t n = strlen(text);
+    return value->kind == VALUE_BYTES && value->n == n && memcmp(value->p, text, n) == 0;
+}
+
+static bool is_live(const value_t *row)
+{
+    return is_text(&row[at.state], "held") || is_text(&row[at.state], "confirmed");
+}
+
+static order_state_t state_of(const value_t *row)
+{
+    for (order_state_t s = ORDER_RESERVED; s <= ORDER_REJECTED; ++s)
+        if (is_text(&row[at.state], order_state_name(s)))
+            return s;
+    return ORDER_RESERVED;
+}
+
+static const value_t *find_order(const order_id_t *id)
+{
+    for (unsigned i = 0; i < at.orders->rows_count; ++i) {
+        const row_t *row = at.orders->rows[i];
+        if (row->committed != NULL &&
+            memcmp(row->committed->values[at.id].p, id->bytes, sizeof(id->bytes)) == 0)
+            return row->committed->values;
+    }
+    return NULL;
+}
+
+static const value_t *find_item(const value_t *sku)
+{
+    for (unsigned i = 0; i < at.inventory->rows_count; ++i) {
+        const row_t *row = at.inventory->rows[i];
+        if (row->committed != NULL && value_eq(&row->committed->values[at.i_sku], sku))
+            return row->committed->values;
+    }
+    return NULL;
+}
+
+bool checks_order(const order_id_t *id, order_state_t *state)
+{
+    const value_t *row = find_order(id);
+    if (row != NULL)
+        *state = state_of(row);
+    return row != NULL;
+}
+
+row_view_t checks_item(const char *sku)
+{
+    value_t name = {.kind = VALUE_BYTES, .n = (uint32_t)strlen(sku), .p = sku};
+    const value_t *row = find_item(&name);
+    if (row == NULL)
+        return (row_view_t){0};
+    return (row_view_t){.total = row[at.total].i,
+                        .allocated = row[at.allocated].i - row[at.released].i,
+                        .limit = row[at.limit].i,
+                        .epoch = (uint64_t)row[at.epoch].i,
+                        .gated = is_text(&row[at.strategy], "lua") ||
+                                 is_text(&row[at.strategy], "watch"),
+                        .gate_down = row[at.gate_down].i != 0,
+                        .found = true};
+}
+
+/* Live units of an item, of one buyer or (NULL) of all. */
+static int64_t live_units(const value_t *sku, const value_t *buyer)
+{
+    int64_t units = 0;
+    for (unsigned i = 0; i < at.orders->rows_count; ++i) {
+        const row_t *row = at.orders->rows[i];
+        const value_t *values = row->committed == NULL ? NULL : row->committed->values;
+        if (values != NULL && is_live(values) && value_eq(&values[at.sku], sku) &&
+            (buyer == NULL || value_eq(&values[at.buyer], buyer)))
+            units += values[at.quantity].i;
+    }
+    return units;
+}
+
+static const char *id_text(const order_id_t *id)
+{
+    static char text[2][ORDER_ID_TEXT + 1];
+    static unsigned turn;
+    turn ^= 1;
+    order_id_format(text[turn], id);
+    return text[turn];
+}
+
+/* --- at each COMMIT --- */
+
+/* Ids carry the time of Redis as their node had it: so far may it be off. */
+#define ID_CLOCK_SLACK_US 2000000
+
+/* The loosest limit since the order was issued. A rebuild carries what the gate has admitted into
+   the new epoch: a lowered limit leaves earlier orders alone. 0: none. */
+static int64_t limit_that_applied(const value_t *sku, const order_id_t *id)
+{
+    uint64_t issued_us = (order_id_time_ms(id) - WORLD_EPOCH_MS) * 1000, now = world_now_us();
+    int64_t loosest = -1;
+    if (order_id_time_ms(id) < WORLD_EPOCH_MS || issued_us > now || issued_us < ID_CLOCK_SLACK_US)
+        issued_us = 0;
+    else
+        issued_us -= ID_CLOCK_SLACK_US;
+    for (unsigned i = limits_count; i-- > 0;) {
+        if (!str_eq(limits[i].sku, (str_t){sku->p, sku->n}))
+            continue;
+        if (limits[i].limit == 0)
+            return 0;
+        if (limits[i].limit > loosest)
+            loosest = limits[i].limit;
+        if (limits[i].since_us <= issued_us)
+            break;
+    }
+    return loosest;
+}
+
+static void note_limit(const value_t *before, const value_t *after)
+{
+    if (before != NULL && before[at.limit].i == after[at.limit].i)
+        return;
+    if (limits_count == LIMITS_MAX)
+        world_unknown("so many limits", "", 0);
+    limits[limits_count++] =
+        (limit_t){{after[at.i_sku].p, after[at.i_sku].n}, world_now_us(), after[at.limit].i};
+}
+
+static void on_order(const value_t *before, const value_t *after)
+{
+    order_id_t id;
+    memcpy(id.bytes, after[at.id].p, sizeof(id.bytes));
+    order_state_t now = state_of(after);
+    if (before == NULL) {
+        if (now == ORDER_CANCELLED || now == ORDER_EXPIRED)
+            world_fail("order %s was born %s", id_text(&id), order_state_name(now));
+    } else {
+        order_state_t then = state_of(before);
+        bool legal = then == now || (then == ORDER_HELD && now != ORDER_REJECTED) ||
+                     (then == ORDER_CONFIRMED && now == ORDER_CANCELLED);
+        if (!legal)
+            world_fail("order %s went from %s to %s", id_text(&id), order_state_name(then),
+                       order_state_name(now));
+    }
+    const value_t *item = is_live(after) ? find_item(&after[at.sku]) : NULL;
+    if (is_live(after) && item == NULL)
+        world_fail("order %s is live without its item", id_text(&id));
+    if (item == NULL || (before != NULL && is_live(before)))
+        return;
+    int64_t limit = limit_that_applied(&after[at.sku], &id);
+    /* Two Redis servers that both admit, and then one again with the old data of its own: a rebuild
+       carries what it has admitted beside what was committed meanwhile. Not claimed. */
+    if (limit == 0 || history.split)
+        return;
+    int64_t units = live_units(&after[at.sku], &after[at.buyer]);
+    if (units > limit)
+        world_fail("buyer %.*s owns %lld units with order %s, the limit is %lld",
+                   (int)after[at.buyer].n, after[at.buyer].p, (long long)units, id_text(&id),
+                   (long long)limit);
+}
+
+static void on_item(const value_t *before, const value_t *after)
+{
+    int64_t allocated = after[at.allocated].i - after[at.released].i;
+    note_limit(before, after);
+    if (after[at.gate_down].i != 0 ||
+        !(is_text(&after[at.strategy], "lua") || is_text(&after[at.strategy], "watch")))
+        history.sql_ruled = true;
+    if (allocated < 0 || allocated > after[at.total].i)
+        world_fail("oversold: %lld of %lld units are allocated", (long long)allocated,
+                   (long long)after[at.total].i);
+    if (before != NULL &&
+        (after[at.allocated].i < before[at.allocated].i ||
+         after[at.released].i < before[at.released].i || after[at.epoch].i < before[at.epoch].i ||
+         after[at.version].i < before[at.version].i))
+        world_fail("a total, epoch or version went back");
+}
+
+static void on_commit(const row_t *row, const value_t *before, const value_t *after)
+{
+    if (row->table == at.orders)
+        on_order(before, after);
+    else if (row->table == at.inventory)
+        on_item(before, after);
+}
+
+static void after_commit(void)
+{
+    for (unsigned i = 0; i < at.inventory->rows_count; ++i) {
+        const row_t *row = at.inventory->rows[i];
+        if (row->committed == NULL)
+            continue;
+        const value_t *item = row->committed->values;
+        int64_t live = live_units(&item[at.i_sku], NULL);
+        for (unsigned j = 0; j < history.sales_count; ++j)
+            if (is_text(&item[at.i_sku], history.sales[j].sku) && live == item[at.total].i)
+                history.sales[j].sold_out = true;
+        if (live != item[at.allocated].i - item[at.released].i)
+            world_fail("live orders have %lld units, the row says %lld", (long long)live,
+                       (long long)(item[at.allocated].i - item[at.released].i));
+    }
+}
+
+void checks_init(void)
+{
+    at.orders = mysql_table("orders");
+    at.inventory = mysql_table("inventory");
+    at.id = mysql_column(at.orders, "order_id");
+    at.sku = mysql_column(at.orders, "sku");
+    at.buyer = mysql_column(at.orders, "buyer_id");
+    at.quantity = mysql_column(at.orders, "quantity");
+    at.state = mysql_column(at.orders, "state");
+    at.key = mysql_column(at.orders, "idempotency_key");
+    at.o_epoch = mysql_column(at.orders, "epoch");
+    at.i_sku = mysql_column(at.inventory, "sku");
+    at.total = mysql_column(at.inventory, "total");
+    at.allocated = mysql_column(at.inventory, "allocated_total");
+    at.released = mysql_column(at.inventory, "released_total");
+    at.version = mysql_column(at.inventory, "version");
+    at.epoch = mysql_column(at.inventory, "epoch");
+    at.limit = mysql_column(at.inventory, "per_buyer_limit");
+    at.strategy = mysql_column(at.inventory, "strategy");
+    at.gate_down = mysql_column(at.inventory, "gate_down");
+    mysql_on_commit = on_commit;
+    mysql_after_commit = after_commit;
+}
+
+void checks_begin(void)
+{
+    refused_count = 0;
+    limits_count = 0;
+}
+
+/* --- answers --- */
+
+static void check_refused(const order_id_t *id)
+{
+    order_state_t state;
+    if (checks_order(id, &state) && state != ORDER_REJECTED)
+        world_fail("order %s was refused and is %s", id_text(id), order_state_name(state));
+}
+
+void checks_refused(const order_id_t *id)
+{
+    if (order_id_is_none(id))
+        return;
+    check_refused(id);
+    if (refused_count < REFUSED_MAX)
+        refused[refused_count++] = *id;
+}
+
+/* Whoever has heard 201 for a key hears of that order again, whatever is left by now. */
+static void check_repeat(const request_t *repeat)
+{
+    if (repeat->key[0] == '\0' || repeat->answer.kind != ANSWER_REFUSED ||
+        repeat->answer.problem == PROBLEM_UNAVAILABLE)
+        return;
+    for (unsigned i = 0; i < history.requests_count; ++i) {
+        const request_t *first = &history.requests[i];
+        if (first->answered && first->answer.kind == ANSWER_ORDER &&
+            first->answered_us < repeat->sent_us && first->item == repeat->item &&
+            first->quantity == repeat->quantity && strcmp(first->buyer, repeat->buyer) == 0 &&
+            strcmp(first->key, repeat->key) == 0)
+            world_fail("request %u repeats request %u, which was answered 201, and is refused: %s",
+                       repeat->number, first->number, problem_code(repeat->answer.problem));
+    }
+}
+
+void checks_answer(const request_t *request)
+{
+    order_state_t state;
+    const answer_t *answer = &request->answer;
+    check_repeat(request);
+    if (answer->kind == ANSWER_ORDER) {
+        if (!checks_order(&request->order.id, &state))
+            world_fail("order %s is answered 201 and not in MySQL", id_text(&request->order.id));
+        else if (state == ORDER_REJECTED || request->order.state == ORDER_REJECTED)
+            world_fail("order %s is answered 201 and rejected", id_text(&request->order.id));
+    }
+    if (answer->kind == ANSWER_REFUSED && !answer->replayed)
+        checks_refused(&request->own_id);
+    if (answer->kind == ANSWER_REFUSED && request->has_order) {
+        checks_refused(&request->order.id);
+        if (!checks_order(&request->order.id, &state))
+            world_fail("rejected order %s has no row", id_text(&request->order.id));
+    }
+}
+
+/* --- at rest --- */
+
+static int64_t number_of(const redis_key_t *gate, const char *field)
+{
+    str_t text = redis_field_get(gate, str_of(field));
+    char copy[32] = "";
+    if (text.p != NULL && text.n < sizeof(copy))
+        memcpy(copy, text.p, text.n);
+    return strtoll(copy, NULL, 10);
+}
+
+/* The one server that all go to in the end is number 0. */
+static redis_key_t *gate_key_of(const char *sku, gate_key_t which)
+{
+    char text[GATE_KEY_SIZE];
+    str_t name = str_of(sku);
+    return redis_key_find(redis_store(0), gate_key(text, which, slot_of_sku(name), name, 0));
+}
+
+static const char *check_buyers(const char *sku)
+{
+    static char why[160];
+    const redis_key_t *buyers = gate_key_of(sku, GATE_KEY_BUYERS);
+    value_t item = {.kind = VALUE_BYTES, .n = (uint32_t)strlen(sku), .p = sku};
+    int64_t sum = 0;
+    for (unsigned i = 0; buyers != NULL && i < buyers->count; ++i) {
+        str_t name = buyers->fields[i].name;
+        value_t buyer = {.kind = VALUE_BYTES, .n = (uint32_t)name.n, .p = name.p};
+        int64_t units = strtoll(buyers->fields[i].value.p, NULL, 10);
+        int64_t live = live_units(&item, &buyer);
+        sum += units;
+        if (units != live) {
+            snprintf(why, sizeof(why), "%s: the gate says %.*s has %lld units, MySQL %lld", sku,
+                     STR_ARG(name), (long long)units, (long long)live);
+            return why;
+        }
+    }
+    return sum == live_units(&item, NULL) ? NULL : "a buyer is missing at the gate";
+}
+
+const char *checks_gate(const char *sku)
+{
+    static char why[160];
+    row_view_t row = checks_item(sku);
+    const redis_key_t *gate = gate_key_of(sku, GATE_KEY_GATE);
+    if (!row.found || !row.gated)
+        return NULL;
+    if (row.gate_down)
+        return "a SQL strategy still stands in";
+    if (gate == NULL)
+        return "there is no gate";
+    int64_t available = number_of(gate, "capacity") - number_of(gate, "reserved") +
+                        number_of(gate, "unreserved") + number_of(gate, "released");
+    if ((uint64_t)number_of(gate, "epoch") != row.epoch || number_of(gate, "closed") != 0 ||
+        available != row.total - row.allocated) {
+        snprintf(why, sizeof(why),
+                 "%s: the gate has epoch %lld and %lld available, the row %llu and %lld", sku,
+                 (long long)number_of(gate, "epoch"), (long long)available,
+                 (unsigned long long)row.epoch, (long long)(row.total - row.allocated));
+        return why;
+    }
+    return check_buyers(sku);
+}
+
+bool checks_unsettled_is_empty(void)
+{
+    for (unsigned i = 0; i < history.sales_count; ++i) {
+        row_view_t row = checks_item(history.sales[i].sku);
+        if (gate_key_of(history.sales[i].sku, GATE_KEY_UNSETTLED) != NULL ||
+            (row.found && row.gated && gate_key_of(history.sales[i].sku, GATE_KEY_KEYS) != NULL))
+            return false;
+    }
+    return true;
+}
+
+static void check_request(const request_t *request)
+{
+    order_state_t state;
+    bool row = request->has_order && checks_order(&request->order.id, &state);
+    if (!request->answered || !request->has_order)
+        return;
+    if (request->answer.kind == ANSWER_ORDER && (!row || state == ORDER_REJECTED))
+        world_fail("order %s was answered 201 and is %s", id_text(&request->order.id),
+                   row ? "rejected" : "gone");
+    if (request->answer.kind == ANSWER_PENDING && !row)
+        world_fail("order %s was answered 202 and is nowhere", id_text(&request->order.id));
+}
+
+/* At most one order of a key was ever live, and all who heard 201 heard of that one. */
+static void check_keys(void)
+{
+    for (unsigned i = 0; i < history.requests_count; ++i)
+        for (unsigned j = i + 1; j < history.requests_count; ++j) {
+            const request_t *a = &history.requests[i], *b = &history.requests[j];
+            order_state_t s, t;
+            if (a->key[0] == '\0' || a->item != b->item || strcmp(a->buyer, b->buyer) != 0 ||
+                strcmp(a->key, b->key) != 0 || !a->has_order || !b->has_order ||
+                order_id_eq(&a->order.id, &b->order.id) || !checks_order(&a->order.id, &s) ||
+                !checks_order(&b->order.id, &t))
+                continue;
+            if (s != ORDER_REJECTED && t != ORDER_REJECTED)
+                world_fail("key %s of %s has two orders, %s (%s) and %s (%s)", a->key, a->buyer,
+                           id_text(&a->order.id), order_state_name(s), id_text(&b->order.id),
+                           order_state_name(t));
+        }
+}
+
+void checks_at_rest(void)
+{
+    for (unsigned i = 0; i < refused_count; ++i)
+        check_refused(&refused[i]);
+    for (unsigned i = 0; i < history.requests_count; ++i)
+        check_request(&history.requests[i]);
+    check_keys();
+}

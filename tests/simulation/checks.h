@@ -1,0 +1,35 @@
+/*
+ * The promises, checked in the stores themselves: at each COMMIT and answer, and when the world has
+ * come to rest.
+ *
+ * At each COMMIT: allocated - released is the units of the live rows and between 0 and total; no
+ * buyer owns more live units than the limit that stands in the row with it; totals, epochs and
+ * versions only grow; an order only makes the moves of store/order.h (a rejected one none at all).
+ * At each answer: an order that is answered 201 is in MySQL. At rest: see checks_at_rest().
+ */
+#ifndef HOLDFAST_SIMULATION_CHECKS_H
+#define HOLDFAST_SIMULATION_CHECKS_H
+
+#include "history.h"
+
+void checks_init(void); /* once */
+void checks_begin(void);
+/* The order's state as committed; false: no row. */
+bool checks_order(const order_id_t *id, order_state_t *state);
+/* Total, allocated units and strategy of an item, as committed. */
+typedef struct {
+    int64_t total, allocated, limit;
+    uint64_t epoch;
+    bool gated, gate_down, found;
+} row_view_t;
+row_view_t checks_item(const char *sku);
+/* This order was refused, or said to be rejected: it may never be live. */
+void checks_refused(const order_id_t *id);
+void checks_answer(const request_t *request);
+/* Why a gate and its row do not agree, or NULL. */
+const char *checks_gate(const char *sku);
+bool checks_unsettled_is_empty(void);
+/* Every answer that was given is still true. */
+void checks_at_rest(void);
+
+#endif

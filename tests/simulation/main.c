@@ -1,0 +1,196 @@
+/*
+ * The simulation: the real core of the service, thousands of short histories a second, under a
+ * scheduler that delays, drops, repeats and crashes; the promises are checked in each.
+ *
+ *   real      engine/, strategies/, reconcile/ (but the audit), store/ (but db.c), gate/, lua/,
+ * sql/, http/orders.c; threads as coroutines (seams.h), virtual time (world.h) models    MySQL
+ * (mysql_*.c), Redis and hiredis (redis_*.c), libh2o's loop (loop_model.c), the answers of HTTP
+ * (http_model.c). Each says in its header what it leaves out. not here  HTTP itself, configuration,
+ * shutdown in good order, more than one shard, SERIALIZABLE, the real memory model of threads: see
+ * the integration tests for those.
+ *
+ * A seed is a history. One that breaks a promise is run again with its trace, and the seed is
+ * printed. Everything is on one thread; nothing is read from the machine but the first seed and
+ * the time that has passed.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/order_id.h"
+#include "checks.h"
+#include "embedded.h"
+#include "history.h"
+#include "mysql_table.h"
+#include "redis_lua.h"
+
+/* Run first, every time: with one guard or another taken out (see mutate) these find it. */
+static const uint64_t fixed_seeds[] = {6, 7, 9, 17, 29, 224, 434, 1154};
+
+/* With HOLDFAST_LONG=1 in the environment, and no --seconds. */
+#define LONG_SECONDS 600
+
+typedef struct {
+    uint64_t seed;
+    bool has_seed, trace;
+    unsigned long histories;
+    double seconds;
+    const char *library;
+} options_t;
+
+static uint64_t seed_now;
+
+static void usage(FILE *out)
+{
+    fputs("simulation [--seed S] [--histories N] [--seconds T] [--trace] [--library FILE]\n"
+          "  --seed S       the first seed, the next are S+1...; default: a random one\n"
+          "  --histories N  so many at most; default 1000000, or 1 with --trace\n"
+          "  --seconds T    and no longer than this; default 10, or 600 with HOLDFAST_LONG=1\n"
+          "  --trace        tells what happens\n"
+          "  --library FILE in the place of lua/holdfast.lua\n",
+          out);
+}
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static uint64_t random_seed(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return ((uint64_t)now.tv_sec * 1000003 + (uint64_t)now.tv_nsec + (uint64_t)getpid()) %
+           1000000000;
+}
+
+static options_t read_options(int argc, char **argv)
+{
+    static const struct option names[] = {
+        {"seed", required_argument, NULL, 's'},
+        {"histories", required_argument, NULL, 'n'},
+        {"seconds", required_argument, NULL, 't'},
+        {"trace", no_argument, NULL, 'v'},
+        {"library", required_argument, NULL, 'l'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    options_t options = {.seconds = 10};
+    bool has_seconds = false;
+    for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
+        switch (option) {
+        case 's':
+            options.seed = strtoull(optarg, NULL, 10);
+            options.has_seed = true;
+            break;
+        case 'n':
+            options.histories = strtoul(optarg, NULL, 10);
+            break;
+        case 't':
+            options.seconds = strtod(optarg, NULL);
+            has_seconds = true;
+            break;
+        case 'v':
+            options.trace = true;
+            break;
+        case 'l':
+            options.library = optarg;
+            break;
+        default:
+            usage(option == 'h' ? stdout : stderr);
+            exit(option == 'h' ? 0 : 2);
+        }
+    }
+    const char *is_long = getenv("HOLDFAST_LONG");
+    if (!has_seconds && is_long != NULL && strcmp(is_long, "1") == 0)
+        options.seconds = LONG_SECONDS;
+    if (options.histories == 0)
+        options.histories = options.trace ? 1 : 1000000;
+    if (!options.has_seed)
+        options.seed = random_seed();
+    return options;
+}
+
+static str_t read_file(const char *path)
+{
+    static char text[1 << 20];
+    FILE *file = fopen(path, "re");
+    size_t n = file == NULL ? 0 : fread(text, 1, sizeof(text), file);
+    if (file == NULL || n == 0) {
+        fprintf(stderr, "simulation: %s: %s\n", path, strerror(errno));
+        exit(2);
+    }
+    fclose(file);
+    return (str_t){text, n};
+}
+
+/* An assertion of the service, or a fault of the simulation itself: say where. */
+static void on_abort(int number)
+{
+    char text[96];
+    int n =
+        snprintf(text, sizeof(text), "simulation: signal %d in seed %llu (--seed %llu --trace)\n",
+                 number, (unsigned long long)seed_now, (unsigned long long)seed_now);
+    ssize_t ignored = write(STDOUT_FILENO, text, (size_t)n);
+    (void)ignored;
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* 0: all promises were kept. */
+static int run_one(uint64_t seed)
+{
+    seed_now = seed;
+    const char *failure = history_run(seed);
+    if (failure == NULL)
+        return 0;
+    printf("seed %llu: %s\n", (unsigned long long)seed, failure);
+    if (!world_tracing) {
+        world_tracing = true;
+        history_run(seed);
+    }
+    printf("seed %llu failed; again with: simulation --seed %llu --trace\n",
+           (unsigned long long)seed, (unsigned long long)seed);
+    return 1;
+}
+
+static int run_all(const options_t *options)
+{
+    double begun = seconds_now(), passed = 0;
+    unsigned long done = 0;
+    int status = 0;
+    printf("first seed %llu\n", (unsigned long long)options->seed);
+    if (!options->has_seed)
+        for (size_t i = 0; i < sizeof(fixed_seeds) / sizeof(fixed_seeds[0]) && status == 0; ++i)
+            status = run_one(fixed_seeds[i]);
+    while (status == 0 && done < options->histories && passed < options->seconds) {
+        status = run_one(options->seed + done++);
+        passed = seconds_now() - begun;
+    }
+    printf("%lu histories in %.2f s; %.0f a second of processor time\n", done, passed,
+           (double)done * CLOCKS_PER_SEC / (double)(clock() + 1));
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static const char key[] = "a key of the simulation";
+    options_t options = read_options(argc, argv);
+    world_tracing = options.trace;
+    signal(SIGABRT, on_abort);
+    order_id_set_key(str_of(key));
+    redis_lua_init(options.library != NULL ? read_file(options.library) : embedded_lua_library());
+    sql_words_init();
+    mysql_schema_init();
+    checks_init();
+    int status = run_all(&options);
+    redis_lua_exit();
+    return status;
+}

@@ -1,0 +1,88 @@
+#include "node.h"
+
+#include <string.h>
+
+#include "loop_model.h"
+#include "machine.h"
+#include "mysql_server.h"
+#include "reconcile/keeper.h"
+#include "reconcile/reconciler.h"
+#include "redis_wire.h"
+
+sim_node_t sim_nodes[NODES_MAX + 1];
+static const config_t *config_now;
+static unsigned loops_count;
+static shard_map_t map;
+
+void node_begin(const config_t *config, unsigned loops)
+{
+    memset(sim_nodes, 0, sizeof(sim_nodes));
+    config_now = config;
+    loops_count = loops;
+    map.shards_count = 1; /* every slot is on it */
+}
+
+static void start_threads(node_t *node)
+{
+    node_shard_t *shard = &node->shards[0];
+    shard->reconciler = reconciler_new(node, 0);
+    shard->writer = writer_start(node, 0);
+    shard->pool =
+        pool_start(node, 0, config_now->mysql.pool_threads, config_now->mysql.pool_queue_max);
+    node->loops_count = loops_count;
+    node->loops = world_alloc_zero(loops_count * sizeof(struct engine_loop *));
+    for (unsigned i = 0; i < loops_count; ++i)
+        node->loops[i] = engine_loop_new(loop_make(i), node);
+    shard->keeper = keeper_start(node, 0);
+    reconciler_start(shard->reconciler);
+}
+
+void node_launch(unsigned number)
+{
+    owner_t owner = world_begin_life(number);
+    node_t *node = world_alloc_zero(sizeof(*node));
+    world_set_owner(owner);
+    machine_set_skew(number, (int64_t)chance_below(20000) - 10000);
+    node->config = config_now;
+    node->map = map;
+    for (int i = 0; i < 32; ++i)
+        node->incarnation[i] = "0123456789abcdef"[chance_below(16)];
+    remote_clock_init(&node->gate_clock);
+    gate_health_init(&node->gate_health);
+    node->shards = world_alloc_zero(sizeof(*node->shards));
+    remote_clock_init(&node->shards[0].clock);
+    /* It asked each shard's clock before it began to serve. */
+    remote_clock_observe(&node->shards[0].clock, clock_mono_ms(), mysql_now_ms());
+    atomic_store(&node->default_strategy, (int)STRATEGY_LUA);
+    sim_nodes[number] = (sim_node_t){node, owner};
+    start_threads(node);
+    TRACE("starts as %.8s", node->incarnation);
+    world_set_owner((owner_t){0, 0});
+}
+
+void node_kill(unsigned number)
+{
+    sim_node_t *sim = &sim_nodes[number];
+    if (sim->node == NULL)
+        return;
+    TRACE("node %u is killed", number);
+    world_kill(sim->owner);
+    redis_forget_node(sim->owner);
+    mysql_forget_node(sim->owner);
+    sim->node = NULL;
+}
+
+bool node_is_idle(unsigned number)
+{
+    const node_t *node = sim_nodes[number].node;
+    for (unsigned i = 0; node != NULL && i < node->loops_count; ++i)
+        if (!engine_loop_is_idle(node->loops[i]))
+            return false;
+    return true;
+}
+
+engine_loop_t *node_loop(unsigned number)
+{
+    node_t *node = sim_nodes[number].node;
+    return node->loops[chance_below(node->loops_count)];
+}

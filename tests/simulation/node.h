@@ -1,0 +1,31 @@
+/*
+ * A simulated process of the service: the real engine, strategies, writer, pool, keeper and
+ * reconciler of one node_t, started as service/serve.c starts them. HTTP is left out: purchases
+ * enter at engine/purchase.h, moves and reads of orders at the handlers of http/orders.c.
+ *
+ * A killed node is gone with all that it had in memory; what it had sent may still arrive. Not
+ * modelled: shutdown in good order, more than one shard.
+ */
+#ifndef HOLDFAST_SIMULATION_NODE_H
+#define HOLDFAST_SIMULATION_NODE_H
+
+#include "engine/engine.h"
+#include "world.h"
+
+#define NODES_MAX 4
+
+typedef struct {
+    node_t *node; /* NULL: it does not run */
+    owner_t owner;
+} sim_node_t;
+
+extern sim_node_t sim_nodes[NODES_MAX + 1]; /* from 1 on */
+
+void node_begin(const config_t *config, unsigned loops); /* of a history */
+void node_launch(unsigned number);
+void node_kill(unsigned number);
+bool node_is_idle(unsigned number);
+/* One of its loops. */
+engine_loop_t *node_loop(unsigned number);
+
+#endif

@@ -1,0 +1,348 @@
+#include "plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "actions.h"
+#include "base/order_id.h"
+#include "checks.h"
+#include "faults.h"
+#include "mysql_server.h"
+#include "node.h"
+#include "redis_wire.h"
+
+static config_t config;
+static config_shard_t shard;
+static config_server_t server;
+static uint64_t window_us; /* in which buyers come and faults begin */
+
+/* --- the configuration: one for all nodes, with short times --- */
+
+static void draw_config(void)
+{
+    server = (config_server_t){.name = "mysql", .status = SERVER_PRIMARY};
+    shard = (config_shard_t){.name = "shard", .slot_last = SLOT_COUNT - 1, .servers = &server};
+    shard.servers_count = 1;
+    memset(&config, 0, sizeof(config));
+    config.shards = &shard;
+    config.shards_count = 1;
+    config.redis.socket = (char *)"redis";
+    config.redis.timeout_ms = chance(3) ? 1000 : chance_between(50, 500);
+    config.redis.watch_connections = 2;
+    config.redis.batch_max = chance(2) ? 256 : chance_between(1, 3);
+    config.redis.on_gate_down = chance(3) ? GATE_DOWN_OPTIMISTIC : GATE_DOWN_REFUSE;
+    config.redis.gate_down_after_ms = chance_between(10, 500);
+    config.mysql.timeout_ms = 5000;
+    config.mysql.lock_wait_timeout_s = 1;
+    config.mysql.idle_transaction_timeout_s = 1;
+    config.mysql.pool_threads = chance_between(2, 3);
+    config.mysql.pool_queue_max = chance(8) ? 2 : 64;
+    config.mysql.writer_queue_max = chance(8) ? 2 : 64;
+    config.mysql.writer_batch_max = chance(3) ? 1 : 16;
+    config.orders.answer_deadline_ms = chance(3) ? chance_between(20, 200) : 2000;
+    config.orders.commit_deadline_ms = config.orders.answer_deadline_ms + chance_between(50, 2000);
+    config.orders.retries_max = 16;
+    config.orders.sold_out_cache_ms = chance(3) ? 0 : 30;
+    config.reconcile.expiry_interval_ms = chance_between(200, 1000);
+    config.reconcile.pass_interval_ms = chance_between(200, 1500);
+    config.reconcile.epoch_poll_ms = chance_between(200, 2000);
+    config.reconcile.expiry_batch_max = chance(2) ? 8 : 1;
+}
+
+unsigned plan_some_node(void)
+{
+    for (;;) {
+        unsigned number = chance_between(1, history.nodes);
+        if (sim_nodes[number].node != NULL)
+            return number;
+        bool any = false;
+        for (unsigned i = 1; i <= history.nodes; ++i)
+            any = any || sim_nodes[i].node != NULL;
+        if (!any)
+            return number;
+    }
+}
+
+/* --- items --- */
+
+static strategy_id_t draw_strategy(void)
+{
+    return chance(5) ? STRATEGY_OPTIMISTIC : chance(6) ? STRATEGY_WATCH : STRATEGY_LUA;
+}
+
+static bool items_exist(void)
+{
+    for (unsigned i = 0; i < history.sales_count; ++i)
+        if (!checks_item(history.sales[i].sku).found)
+            return false;
+    return true;
+}
+
+/* Before anything goes wrong. */
+static void create_items(void)
+{
+    history.sales_count = chance(4) ? 2 : 1;
+    for (unsigned i = 0; i < history.sales_count; ++i) {
+        item_change_t change = {
+            .create = true,
+            .terms = {.total = chance_between(1, 4),
+                      .per_buyer_limit = chance(2) ? chance_between(1, 2) : 0,
+                      .hold_seconds = chance(3) ? 1 : 0,
+                      .strategy = draw_strategy(),
+                      .acknowledge = chance(4) ? ACKNOWLEDGE_ACCEPTED : ACKNOWLEDGE_COMMITTED}};
+        snprintf(history.sales[i].sku, sizeof(history.sales[i].sku), "item%u", i);
+        action_change(history.sales[i].sku, &change);
+    }
+    while (!items_exist() && world_failure() == NULL)
+        world_run(world_now_us() + 5000);
+}
+
+/* --- buyers --- */
+
+static void draw_requests(void)
+{
+    unsigned count = chance_between(3, 8), buyers = chance_between(2, 6);
+    for (unsigned i = 0; i < count; ++i) {
+        char buyer[8], key[8] = "";
+        snprintf(buyer, sizeof(buyer), "b%u", chance_below(buyers));
+        if (chance(3))
+            snprintf(key, sizeof(key), "k%u", chance_below(2));
+        unsigned item = chance_below(history.sales_count), quantity = chance(4) ? 2 : 1;
+        unsigned repeats = key[0] != '\0' ? chance_between(1, 3) : 1;
+        uint64_t at = chance_time_us(1, window_us);
+        for (unsigned j = 0; j < repeats; ++j) {
+            history_request(item, buyer, key, quantity, chance_between(1, history.nodes), at);
+            at += chance_time_us(1, chance(2) ? 3000 : window_us);
+        }
+    }
+}
+
+static bool some_order(order_id_t *id)
+{
+    const request_t *r = &history.requests[chance_below(history.requests_count)];
+    *id = r->has_order ? r->order.id : r->own_id;
+    return r->answered && !order_id_is_none(id);
+}
+
+static void on_move(void *context, uint64_t number)
+{
+    order_id_t id;
+    (void)context, (void)number;
+    if (!some_order(&id))
+        return;
+    if (chance(4))
+        action_get(&id);
+    else
+        action_move(&id, chance(3)   ? ORDER_MOVE_CONFIRM
+                         : chance(4) ? ORDER_MOVE_EXTEND
+                                     : ORDER_MOVE_CANCEL);
+}
+
+static void draw_moves(void)
+{
+    for (unsigned count = chance_below(5); count != 0; --count)
+        world_after(chance_time_us(1000, 2 * window_us), (owner_t){0, 0}, on_move, NULL, 0);
+}
+
+/* --- administrators --- */
+
+static void on_change(void *context, uint64_t number)
+{
+    item_change_t change = {0};
+    const char *sku = history.sales[chance_below(history.sales_count)].sku;
+    (void)context, (void)number;
+    switch (chance_below(5)) {
+    case 0:
+    case 1:
+        change.has_total = true;
+        change.terms.total = chance_between(1, 5);
+        break;
+    case 2:
+        change.has_limit = true;
+        change.terms.per_buyer_limit = chance_below(3);
+        break;
+    case 3:
+        change.has_strategy = true;
+        change.terms.strategy = draw_strategy();
+        break;
+    default:
+        action_reconcile(sku);
+        return;
+    }
+    action_change(sku, &change);
+}
+
+static void draw_changes(void)
+{
+    if (!chance(2))
+        return;
+    for (unsigned count = chance_between(1, 3); count != 0; --count)
+        world_after(chance_time_us(1, window_us), (owner_t){0, 0}, on_change, NULL, 0);
+}
+
+/* --- what goes wrong --- */
+
+static void on_redis_start(void *context, uint64_t with)
+{
+    (void)context;
+    if (!redis_is_up(0))
+        redis_start(0, (redis_return_t)with);
+}
+
+static void on_redis_kill(void *context, uint64_t number)
+{
+    redis_return_t with = (redis_return_t)chance_below(3);
+    (void)context, (void)number;
+    if (!redis_is_up(0))
+        return;
+    redis_kill(0);
+    history.redis_lost = history.redis_lost || with != REDIS_ALL_DATA;
+    world_after(chance_time_us(100, 500000), (owner_t){0, 0}, on_redis_start, NULL, with);
+}
+
+static void on_redis_loss(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    history.redis_lost = true;
+    if (chance(2)) {
+        redis_flush(0);
+        return;
+    }
+    char text[GATE_KEY_SIZE];
+    str_t sku = str_of(history.sales[0].sku);
+    TRACE("redis loses a gate");
+    redis_key_delete(redis_store(0), gate_key(text, GATE_KEY_GATE, slot_of_sku(sku), sku, 0));
+}
+
+static void on_redis_stall(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    redis_stall(0, chance_time_us(1000, 3000000));
+}
+
+static void on_redis_back(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    redis_point(0, 0, chance(2));
+}
+
+/* All nodes, or only one, meet another Redis for a while. */
+static void on_redis_failover(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    history.redis_lost = history.split = true;
+    redis_point(chance(2) ? 0 : chance_between(1, history.nodes), 1, chance(2));
+    world_after(chance_time_us(1000, 1000000), (owner_t){0, 0}, on_redis_back, NULL, 0);
+}
+
+static void on_snapshot(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    redis_snapshot();
+}
+
+static void on_mysql_start(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    mysql_start();
+}
+
+static void on_mysql_kill(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    if (!mysql_is_up())
+        return;
+    mysql_kill();
+    world_after(chance_time_us(1000, 1000000), (owner_t){0, 0}, on_mysql_start, NULL, 0);
+}
+
+static void on_launch(void *context, uint64_t number)
+{
+    (void)context;
+    if (sim_nodes[number].node == NULL)
+        node_launch((unsigned)number);
+}
+
+static void on_node_kill(void *context, uint64_t number)
+{
+    unsigned node = chance_between(1, history.nodes);
+    (void)context, (void)number;
+    history.killed = true;
+    node_kill(node);
+    if (!chance(3))
+        world_after(chance_time_us(1000, 1000000), (owner_t){0, 0}, on_launch, NULL, node);
+}
+
+static void on_node_freeze(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    world_freeze(chance_between(1, history.nodes), chance_time_us(1000, 5000000));
+}
+
+static void draw_events(void)
+{
+    static void (*const kinds[])(void *, uint64_t) = {
+        on_redis_kill, on_redis_loss, on_redis_stall, on_redis_failover,
+        on_node_kill,  on_node_kill,  on_mysql_kill,  on_node_freeze,
+    };
+    world_after(chance_time_us(1, window_us), (owner_t){0, 0}, on_snapshot, NULL, 0);
+    for (unsigned count = chance_below(4); count != 0; --count)
+        world_after(chance_time_us(1, window_us), (owner_t){0, 0},
+                    kinds[chance_below(sizeof(kinds) / sizeof(kinds[0]))], NULL, 0);
+}
+
+static void draw_faults(void)
+{
+    static const uint64_t latencies[] = {50, 500, 5000, 50000};
+    faults = (faults_t){.latency_us = latencies[chance_below(4)]};
+    if (!history.faulty)
+        return;
+    faults.redis_lost_before = chance(3) ? chance_between(5, 60) : 0;
+    faults.redis_lost_after = chance(3) ? chance_between(5, 60) : 0;
+    faults.redis_late = chance(3) ? chance_between(5, 60) : 0;
+    faults.redis_refuses = chance(8) ? chance_between(5, 60) : 0;
+    faults.db_conflict = chance(3) ? chance_between(5, 60) : 0;
+    faults.db_lost = chance(4) ? chance_between(10, 100) : 0;
+    faults.db_commit_lost = chance(3) ? chance_between(2, 20) : 0;
+    faults.stall = chance(3) ? chance_between(10, 100) : 0;
+    faults.stall_us = chance(2) ? 3000000 : 50000;
+    draw_events();
+}
+
+/* --- all of it --- */
+
+static void end_faults(void)
+{
+    bool any = false;
+    faults = (faults_t){.latency_us = 300};
+    if (!mysql_is_up())
+        mysql_start();
+    if (!redis_is_up(0))
+        redis_start(0, REDIS_ALL_DATA);
+    redis_point(0, 0, false);
+    for (unsigned i = 1; i <= history.nodes; ++i)
+        any = any || sim_nodes[i].node != NULL;
+    if (!any)
+        node_launch(1);
+}
+
+void plan_run(void)
+{
+    static const uint64_t windows[] = {2000, 20000, 200000, 2000000};
+    action_begin();
+    draw_config();
+    history.nodes = chance_between(1, 3);
+    node_begin(&config, chance(3) ? 2 : 1);
+    window_us = windows[chance(6) ? 3 : chance_below(3)]; /* long ones cost most */
+    faults = (faults_t){.latency_us = 50};
+    for (unsigned i = 1; i <= history.nodes; ++i)
+        node_launch(i);
+    create_items();
+    history.faulty = !chance(4);
+    draw_faults();
+    draw_requests();
+    draw_moves();
+    draw_changes();
+    world_run(world_now_us() + window_us + window_us / 2 + 1000);
+    end_faults();
+}

@@ -1,0 +1,15 @@
+/*
+ * What happens in a history, drawn from its seed: items and their terms, buyers and their repeats,
+ * moves, changes, and the faults with their moments.
+ */
+#ifndef HOLDFAST_SIMULATION_PLAN_H
+#define HOLDFAST_SIMULATION_PLAN_H
+
+#include "history.h"
+
+/* Runs the world to the end of the faults. Then all servers are up and some node runs. */
+void plan_run(void);
+/* The number of a node that runs. */
+unsigned plan_some_node(void);
+
+#endif
