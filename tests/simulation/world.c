@@ -17,6 +17,8 @@ typedef struct {
 } event_t;
 
 #define COROUTINES_MAX 512
+/* In one history; most have a thousand. */
+#define EVENTS_MAX 300000
 
 typedef struct {
     coroutine_t *stack;
@@ -312,7 +314,8 @@ void world_run(uint64_t until_us)
             push(&event);
             continue;
         }
-        ++world.events;
+        if (++world.events > EVENTS_MAX)
+            world_fail("no end of events: something is tried again and again");
         world.owner = event.owner;
         event.run(event.context, event.number);
         world.owner = (owner_t){0, 0};
