@@ -66,7 +66,9 @@ int listen_open(const config_address_t *address)
 
 SSL_CTX *listen_tls(const config_t *config)
 {
-    static const h2o_iovec_t http1_only[] = {{H2O_STRLIT("http/1.1")}, {NULL, 0}};
+    /* In the order in which they are preferred. */
+    static const h2o_iovec_t both[] = {{H2O_STRLIT("h2")}, {H2O_STRLIT("http/1.1")}, {NULL, 0}};
+    const h2o_iovec_t *http1_only = both + 1;
     SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
     if (tls == NULL || SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) != 1 ||
         SSL_CTX_use_certificate_chain_file(tls, config->http.tls_certificate_file) != 1 ||
@@ -78,7 +80,6 @@ SSL_CTX *listen_tls(const config_t *config)
         SSL_CTX_free(tls);
         return NULL;
     }
-    h2o_ssl_register_alpn_protocols(tls,
-                                    config->http.http2 ? h2o_http2_alpn_protocols : http1_only);
+    h2o_ssl_register_alpn_protocols(tls, config->http.http2 ? both : http1_only);
     return tls;
 }

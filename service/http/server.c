@@ -128,7 +128,9 @@ static void configure(listener_t *listener, void (*dispatch)(exchange_t *))
     h2o_context_init(&listener->context, listener->owner->loop.h2o, h2o);
 }
 
-static void open_listener(server_loop_t *owner, int fd, void (*dispatch)(exchange_t *))
+/* `tls` NULL: none. */
+static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls,
+                          void (*dispatch)(exchange_t *))
 {
     listener_t *listener = &owner->listeners[owner->listeners_count++];
     listener->owner = owner;
@@ -136,7 +138,7 @@ static void open_listener(server_loop_t *owner, int fd, void (*dispatch)(exchang
     configure(listener, dispatch);
     listener->accept.ctx = &listener->context;
     listener->accept.hosts = listener->config.hosts;
-    listener->accept.ssl_ctx = owner->server->tls;
+    listener->accept.ssl_ctx = tls;
     listener->socket = h2o_evloop_socket_create(owner->loop.h2o, fd, H2O_SOCKET_FLAG_DONT_READ);
     listener->socket->data = listener;
     listener->open = true;
@@ -209,9 +211,9 @@ static void *loop_thread(void *arg)
     server_loop_t *owner = arg;
     loop_init(&owner->loop, owner->index);
     connections_init(&owner->connections, &owner->loop, owner->server->node->config);
-    open_listener(owner, owner->public_fd, api_dispatch);
+    open_listener(owner, owner->public_fd, owner->server->tls, api_dispatch);
     if (owner->admin_fd >= 0)
-        open_listener(owner, owner->admin_fd, admin_dispatch);
+        open_listener(owner, owner->admin_fd, NULL, admin_dispatch);
     owner->engine = engine_loop_new(&owner->loop, owner->server->node);
     owner->server->node->loops[owner->index] = owner->engine;
     h2o_sem_post(&owner->server->signal);

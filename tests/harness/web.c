@@ -294,7 +294,8 @@ int web_connect(const char *base)
 {
     unsigned port = 0;
     char host[64] = "";
-    if (sscanf(base, "http://%63[^:]:%u", host, &port) != 2)
+    if (sscanf(base, "http://%63[^:]:%u", host, &port) != 2 &&
+        sscanf(base, "https://%63[^:]:%u", host, &port) != 2)
         FAIL("no address in %s", base);
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     inet_pton(AF_INET, host, &to.sin_addr);

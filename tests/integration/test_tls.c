@@ -1,0 +1,405 @@
+/*
+ * TLS and HTTP/2: which versions are spoken, what ALPN picks, purchases over each, many streams on
+ * one connection, bodies that are too long, and the end of a process with streams open. On a stack
+ * of its own, with a certificate made for the run.
+ */
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "harness/attack.h"
+
+static test_stack_t *stack;
+static char *sku, *certificate;
+
+#define PATIENCE_S 30L
+
+static const char *make_certificate(void)
+{
+    const char *directory = test_environment("HOLDFAST_TEST_TMP");
+    const char *key = test_text("%s/tls-%d-key.pem", directory, getpid());
+    certificate = strdup(test_text("%s/tls-%d-cert.pem", directory, getpid()));
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (freopen("/dev/null", "w", stderr) == NULL)
+            _exit(126);
+        execlp("openssl", "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+               "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+               "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate,
+               (char *)NULL);
+        _exit(127);
+    }
+    int status = 0;
+    EXPECT(waitpid(pid, &status, 0) == pid && status == 0, "openssl made no certificate: %d",
+           status);
+    EXPECT(chmod(key, 0600) == 0, "no key");
+    return key;
+}
+
+static int start(void **state)
+{
+    (void)state;
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    const char *key = make_certificate();
+    stack = STACK_START("tls", "http.http2=true",
+                        test_text("http.tls_certificate_file=%s", certificate),
+                        test_text("http.tls_key_file=%s", key), "mysql.pool_threads=4");
+    sku = strdup(sale_item(stack, "tls", "\"total\":100000,\"strategy\":\"lua\""));
+    test_forget();
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    bool clean = stack_stop(stack);
+    free(sku);
+    free(certificate);
+    test_forget();
+    return clean ? 0 : -1;
+}
+
+/* --- handshakes --- */
+
+/* The protocol that was agreed upon: "TLSv1.2 h2", or "" when the handshake failed. `alpn` in wire
+   format, or NULL. */
+static const char *handshake(int version_min, int version_max, const char *alpn)
+{
+    const char *agreed = "";
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    int fd = web_connect(stack->url);
+    EXPECT(fd >= 0 && context != NULL, "no connection");
+    SSL_CTX_set_security_level(context, 0); /* the client would take anything */
+    SSL_CTX_set_min_proto_version(context, version_min);
+    SSL_CTX_set_max_proto_version(context, version_max);
+    if (alpn != NULL)
+        SSL_CTX_set_alpn_protos(context, (const unsigned char *)alpn, (unsigned)strlen(alpn));
+    SSL *tls = SSL_new(context);
+    SSL_set_fd(tls, fd);
+    if (SSL_connect(tls) == 1) {
+        const unsigned char *picked;
+        unsigned n;
+        SSL_get0_alpn_selected(tls, &picked, &n);
+        agreed = test_text("%s %.*s", SSL_get_version(tls), (int)n, (const char *)picked);
+    }
+    ERR_clear_error();
+    SSL_free(tls);
+    SSL_CTX_free(context);
+    close(fd);
+    return agreed;
+}
+
+static void old_versions_are_refused(void **state)
+{
+    (void)state;
+    assert_string_equal(handshake(TLS1_VERSION, TLS1_VERSION, NULL), "");
+    assert_string_equal(handshake(TLS1_1_VERSION, TLS1_1_VERSION, NULL), "");
+    assert_string_equal(handshake(TLS1_VERSION, TLS1_1_VERSION, "\x02h2"), "");
+}
+
+static void new_versions_are_spoken_and_alpn_picks(void **state)
+{
+    (void)state;
+    assert_string_equal(handshake(TLS1_2_VERSION, TLS1_2_VERSION, "\x02h2\x08http/1.1"),
+                        "TLSv1.2 h2");
+    assert_string_equal(handshake(TLS1_3_VERSION, TLS1_3_VERSION, "\x02h2\x08http/1.1"),
+                        "TLSv1.3 h2");
+    assert_string_equal(handshake(TLS1_2_VERSION, TLS1_3_VERSION, "\x08http/1.1"),
+                        "TLSv1.3 http/1.1");
+    /* Older clients say nothing, and get HTTP/1.1. */
+    assert_string_equal(handshake(TLS1_2_VERSION, TLS1_3_VERSION, NULL), "TLSv1.3 ");
+}
+
+static void no_tls_is_no_answer(void **state)
+{
+    (void)state;
+    static const char plain[] = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    web_answer_t answer = web_raw(stack->url, plain, sizeof(plain) - 1, 5000);
+    EXPECT(answer.status == 0, "%s", web_show(&answer));
+    EXPECT(!answer.refused, "the service is gone");
+}
+
+/* As the documentation has it: the admin listener is not the public one. */
+static void the_admin_listener_has_no_tls(void **state)
+{
+    (void)state;
+    EXPECT(strncmp(stack->url, "https://", 8) == 0, "%s", stack->url);
+    EXPECT(strncmp(stack->admin_url, "http://", 7) == 0, "%s", stack->admin_url);
+    web_answer_t status = ADMIN(stack, .path = "/v1/status");
+    EXPECT_STATUS(status, 200);
+}
+
+/* --- requests --- */
+
+typedef struct {
+    long status, version;
+    char body[4096];
+    size_t n;
+    CURL *easy;
+} answer_t;
+
+static size_t keep_body(char *bytes, size_t size, size_t count, void *context)
+{
+    answer_t *answer = context;
+    size_t n = size * count, room = sizeof(answer->body) - 1 - answer->n;
+    memcpy(answer->body + answer->n, bytes, n < room ? n : room);
+    answer->n += n < room ? n : room;
+    return n;
+}
+
+static void free_headers(void *headers)
+{
+    curl_slist_free_all(headers);
+}
+
+/* `version` is one of CURL_HTTP_VERSION_...; the certificate is verified. */
+static void prepare(answer_t *answer, const char *path, const char *body, long version)
+{
+    CURL *easy = curl_easy_init();
+    struct curl_slist *type = curl_slist_append(NULL, "Content-Type: application/json");
+    EXPECT(easy != NULL && type != NULL, "no curl");
+    test_keep(type, free_headers);
+    test_keep(easy, curl_easy_cleanup);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, type);
+    *answer = (answer_t){.easy = easy};
+    curl_easy_setopt(easy, CURLOPT_URL, test_text("%s%s", stack->url, path));
+    curl_easy_setopt(easy, CURLOPT_CAINFO, certificate);
+    curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, version);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT, PATIENCE_S);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, keep_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, answer);
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, answer);
+    if (body != NULL)
+        curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, body);
+}
+
+static void finish(answer_t *answer)
+{
+    curl_easy_getinfo(answer->easy, CURLINFO_RESPONSE_CODE, &answer->status);
+    curl_easy_getinfo(answer->easy, CURLINFO_HTTP_VERSION, &answer->version);
+}
+
+static answer_t ask(const char *path, const char *body, long version)
+{
+    answer_t answer;
+    prepare(&answer, path, body, version);
+    CURLcode code = curl_easy_perform(answer.easy);
+    finish(&answer);
+    EXPECT(code == CURLE_OK, "%s: %s", path, curl_easy_strerror(code));
+    return answer;
+}
+
+static const char *order_of(const char *item, const char *buyer)
+{
+    return test_text("{\"sku\":\"%s\",\"buyer_id\":\"%s\",\"quantity\":1}", item, buyer);
+}
+
+static void a_purchase_over_each_protocol(void **state)
+{
+    (void)state;
+    answer_t one = ask("/v1/orders", order_of(sku, "one"), CURL_HTTP_VERSION_1_1);
+    EXPECT(one.status == 201 && one.version == CURL_HTTP_VERSION_1_1, "%ld %ld: %s", one.status,
+           one.version, one.body);
+    answer_t two = ask("/v1/orders", order_of(sku, "two"), CURL_HTTP_VERSION_2TLS);
+    EXPECT(two.status == 201 && two.version == CURL_HTTP_VERSION_2_0, "%ld %ld: %s", two.status,
+           two.version, two.body);
+    EXPECT_NUMBER(sale_live_orders(stack, sku), 2);
+}
+
+static void refusals_over_http2_are_problems(void **state)
+{
+    (void)state;
+    answer_t answer = ask("/v1/orders", "{\"sku\":", CURL_HTTP_VERSION_2TLS);
+    EXPECT(answer.status == 400 && strstr(answer.body, "malformed_json") != NULL, "%ld %s",
+           answer.status, answer.body);
+    answer = ask("/nowhere", NULL, CURL_HTTP_VERSION_2TLS);
+    EXPECT(answer.status == 404 && strstr(answer.body, "not_found") != NULL, "%ld %s",
+           answer.status, answer.body);
+}
+
+/* HTTP/1.1 hears 413; libh2o 2.2 refuses the stream of HTTP/2 instead, and again
+   whenever curl tries again. Either way none of it is served, and the client goes on. */
+static void an_oversized_body_is_refused(void **state)
+{
+    (void)state;
+    const char *body = test_text("{\"sku\":\"%s\"}", test_repeat("s", 100000));
+    answer_t answer = ask("/v1/orders", body, CURL_HTTP_VERSION_1_1);
+    EXPECT(answer.status == 413 && strstr(answer.body, "body_too_large") != NULL, "%ld %s",
+           answer.status, answer.body);
+    prepare(&answer, "/v1/orders", body, CURL_HTTP_VERSION_2TLS);
+    CURLcode code = curl_easy_perform(answer.easy);
+    finish(&answer);
+    EXPECT(code != CURLE_OK || answer.status == 413, "%s, status %ld", curl_easy_strerror(code),
+           answer.status);
+    curl_easy_setopt(answer.easy, CURLOPT_COPYPOSTFIELDS, order_of(sku, "after"));
+    code = curl_easy_perform(answer.easy);
+    finish(&answer);
+    EXPECT(code == CURLE_OK && answer.status == 201, "%s, status %ld", curl_easy_strerror(code),
+           answer.status);
+}
+
+/* --- many streams --- */
+
+typedef struct {
+    unsigned count;
+    long connections;
+    unsigned created, sold_out, unavailable, gone, other; /* gone: no answer */
+    char odd[256];
+} tally_t;
+
+static void count_answer(tally_t *tally, answer_t *answer, CURLcode code)
+{
+    finish(answer);
+    if (code != CURLE_OK)
+        tally->gone++;
+    else if (answer->status == 201)
+        tally->created++;
+    else if (answer->status == 409 && strstr(answer->body, "sold_out") != NULL)
+        tally->sold_out++;
+    else if (answer->status == 503)
+        tally->unavailable++;
+    else if (tally->other++ == 0)
+        snprintf(tally->odd, sizeof(tally->odd), "%ld %.200s", answer->status, answer->body);
+}
+
+static void collect(CURLM *multi, tally_t *tally)
+{
+    int left;
+    for (CURLMsg *message; (message = curl_multi_info_read(multi, &left)) != NULL;) {
+        answer_t *answer;
+        long connections = 0;
+        CURLcode code = message->data.result;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&answer);
+        curl_easy_getinfo(message->easy_handle, CURLINFO_NUM_CONNECTS, &connections);
+        tally->connections += connections;
+        count_answer(tally, answer, code);
+        curl_multi_remove_handle(multi, message->easy_handle);
+    }
+}
+
+/* `count` purchases at once over one connection; `in_flight` is called when they have been sent. */
+static tally_t buy_over_one_connection(const char *item, unsigned count, void (*in_flight)(void))
+{
+    tally_t tally = {.count = count};
+    CURLM *multi = curl_multi_init();
+    answer_t *answers = test_bytes(count * sizeof(*answers));
+    curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+    curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, 1L);
+    for (unsigned i = 0; i < count; i++) {
+        prepare(&answers[i], "/v1/orders", order_of(item, test_text("b%u", i)),
+                CURL_HTTP_VERSION_2TLS);
+        curl_multi_add_handle(multi, answers[i].easy);
+    }
+    int running = (int)count;
+    for (unsigned turns = 0; running != 0; turns++) {
+        curl_multi_perform(multi, &running);
+        collect(multi, &tally);
+        if (in_flight != NULL && tally.created != 0) {
+            in_flight();
+            in_flight = NULL;
+        }
+        if (running != 0)
+            curl_multi_poll(multi, NULL, 0, 100, NULL);
+    }
+    collect(multi, &tally);
+    curl_multi_cleanup(multi);
+    return tally;
+}
+
+static void many_streams_on_one_connection(void **state)
+{
+    const char *item =
+        sale_item(stack, "streams", "\"total\":600,\"strategy\":\"%s\"", (const char *)*state);
+    tally_t tally = buy_over_one_connection(item, 1000, NULL);
+    EXPECT_NUMBER(tally.connections, 1);
+    EXPECT(tally.created == 600 && tally.sold_out == 400,
+           "201 %u, sold out %u, no answer %u, %u: %s", tally.created, tally.sold_out, tally.gone,
+           tally.other, tally.odd);
+    EXPECT_NUMBER(sale_live_orders(stack, item), 600);
+    EXPECT_SOUND(stack, item, 0);
+    EXPECT_GATE_AGREES(stack, item);
+}
+
+/* --- the end --- */
+
+static void terminate(void)
+{
+    process_signal(stack->pid, SIGTERM);
+}
+
+/* Streams that were served get their answers; of others the client hears that nothing was done. */
+static void sigterm_with_open_streams_loses_nothing(void **state)
+{
+    (void)state;
+    const char *item = sale_item(stack, "term", "\"total\":5000,\"strategy\":\"lua\"");
+    tally_t tally = buy_over_one_connection(item, 2000, terminate);
+    WAIT_UNTIL(process_is_gone(stack->pid), 25000);
+    print_message("    201 %u, 503 %u, not served %u\n", tally.created, tally.unavailable,
+                  tally.gone);
+    EXPECT(tally.other == 0 && tally.created >= 1, "%u: %s", tally.other, tally.odd);
+    /* Each 201 is there; and no stream that ended without an answer has left an order. */
+    EXPECT_NUMBER(sale_live_orders(stack, item), tally.created);
+    EXPECT_SOUND(stack, item, 0);
+    stack_again(stack, NULL, 0);
+}
+
+static void idle_streams_do_not_hold_up_the_end(void **state)
+{
+    (void)state;
+    enum { IDLE = 8 };
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    SSL *open[IDLE];
+    int fds[IDLE];
+    h2_bytes_t out = {NULL, 0, 0}, block = h2_header_block("POST", "/v1/orders");
+    h2_add_preface(&out);
+    h2_add_frame(&out, H2_HEADERS, H2_END_HEADERS, 1, block.bytes, block.n); /* no body follows */
+    SSL_CTX_set_alpn_protos(context, (const unsigned char *)"\x02h2", 3);
+    for (size_t i = 0; i < IDLE; i++) {
+        fds[i] = web_connect(stack->url);
+        open[i] = SSL_new(context);
+        SSL_set_fd(open[i], fds[i]);
+        EXPECT(SSL_connect(open[i]) == 1, "no handshake");
+        if (i % 2 == 0)
+            EXPECT_NUMBER(SSL_write(open[i], out.bytes, (int)out.n), out.n);
+    }
+    terminate();
+    WAIT_UNTIL(process_is_gone(stack->pid), 25000);
+    for (size_t i = 0; i < IDLE; i++) {
+        SSL_free(open[i]);
+        close(fds[i]);
+    }
+    SSL_CTX_free(context);
+}
+
+#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
+#define UNDER(strategy_, function_)                                                                \
+    {                                                                                              \
+        strategy_ ": " #function_, function_, NULL, test_teardown, (void *)strategy_               \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(old_versions_are_refused),
+        TEST(new_versions_are_spoken_and_alpn_picks),
+        TEST(no_tls_is_no_answer),
+        TEST(the_admin_listener_has_no_tls),
+        TEST(a_purchase_over_each_protocol),
+        TEST(refusals_over_http2_are_problems),
+        TEST(an_oversized_body_is_refused),
+        UNDER("lua", many_streams_on_one_connection),
+        UNDER("watch", many_streams_on_one_connection),
+        TEST(sigterm_with_open_streams_loses_nothing),
+        TEST(idle_streams_do_not_hold_up_the_end),
+    };
+    signal(SIGPIPE, SIG_IGN);
+    return test_run("tls", tests, TEST_COUNT(tests), start, stop);
+}
