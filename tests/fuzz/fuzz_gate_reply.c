@@ -1,0 +1,248 @@
+/*
+ * Replies to the strategies lua and watch: whatever Redis says, every purchase of a call ends in
+ * exactly one outcome, and the words of gate.h keep their bounds.
+ *
+ * Linked with --wrap for what stands around a strategy: the connection, the pool of connections,
+ * the outcomes. They are recorded here instead.
+ */
+#include "base/log.h"
+#include "engine/purchase.h"
+#include "fuzz/fuzz.h"
+#include "strategies/watch_pool.h"
+
+#define BUYERS_MAX 6
+#define CALLS_MAX 64
+#define TURNS_MAX 200
+
+typedef struct {
+    redis_reply_cb cb;
+    void *context;
+} waiting_t;
+
+static struct {
+    loop_t loop;
+    config_t config;
+    node_t node;
+    engine_loop_t engine;
+    loop_item_t item;
+    purchase_t purchases[BUYERS_MAX];
+    unsigned count, outcomes[BUYERS_MAX];
+    waiting_t waiting[CALLS_MAX]; /* oldest first */
+    unsigned waiting_count;
+    purchase_t *lessees[BUYERS_MAX];
+    watch_leased_cb leased;
+    unsigned lessees_count, leases;
+    redisReader *reader;
+} world;
+
+/* --- what stands around --- */
+
+bool __wrap_redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb,
+                            void *context);
+str_t __wrap_redis_link_run_id(const redis_link_t *link);
+void __wrap_watch_pool_lease(watch_pool_t *pool, purchase_t *purchase, watch_leased_cb leased);
+void __wrap_watch_pool_return(watch_pool_t *pool, redis_link_t *link);
+uint32_t __wrap_random_backoff(uint32_t base, uint32_t cap, unsigned attempt);
+void __wrap_engine_item_sold_out(loop_item_t *item, unsigned units_back);
+void __wrap_purchase_admitted(purchase_t *purchase, bool seen);
+void __wrap_purchase_refused(purchase_t *purchase, problem_t why, bool seen);
+void __wrap_purchase_is_repeat(purchase_t *purchase, const order_id_t *first);
+void __wrap_purchase_stale(purchase_t *purchase);
+void __wrap_purchase_delayed(purchase_t *purchase);
+void __wrap_purchase_unknown(purchase_t *purchase);
+
+bool __wrap_redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb,
+                            void *context)
+{
+    (void)link;
+    redis_args_finish(args);
+    EXPECT(world.waiting_count < CALLS_MAX);
+    world.waiting[world.waiting_count++] = (waiting_t){cb, context};
+    return true;
+}
+
+str_t __wrap_redis_link_run_id(const redis_link_t *link)
+{
+    (void)link;
+    return STR("run");
+}
+
+void __wrap_watch_pool_lease(watch_pool_t *pool, purchase_t *purchase, watch_leased_cb leased)
+{
+    (void)pool;
+    EXPECT(world.lessees_count < BUYERS_MAX);
+    world.leased = leased;
+    world.lessees[world.lessees_count++] = purchase;
+}
+
+void __wrap_watch_pool_return(watch_pool_t *pool, redis_link_t *link)
+{
+    (void)pool;
+    EXPECT(link != NULL && world.leases != 0);
+    --world.leases;
+}
+
+uint32_t __wrap_random_backoff(uint32_t base, uint32_t cap, unsigned attempt)
+{
+    EXPECT(base != 0 && cap >= base && attempt != 0);
+    return 0; /* at once: a target does not wait */
+}
+
+void __wrap_engine_item_sold_out(loop_item_t *item, unsigned units_back)
+{
+    EXPECT(item == &world.item && units_back == item->units_back);
+}
+
+static void outcome(purchase_t *purchase)
+{
+    ++world.outcomes[purchase - world.purchases];
+}
+
+void __wrap_purchase_admitted(purchase_t *purchase, bool seen)
+{
+    (void)seen;
+    outcome(purchase);
+}
+
+void __wrap_purchase_refused(purchase_t *purchase, problem_t why, bool seen)
+{
+    (void)seen;
+    EXPECT(why > PROBLEM_NONE && why < PROBLEM_COUNT);
+    outcome(purchase);
+}
+
+void __wrap_purchase_is_repeat(purchase_t *purchase, const order_id_t *first)
+{
+    char text[ORDER_ID_TEXT + 1];
+    order_id_format(text, first);
+    outcome(purchase);
+}
+
+void __wrap_purchase_stale(purchase_t *purchase)
+{
+    outcome(purchase);
+}
+
+void __wrap_purchase_delayed(purchase_t *purchase)
+{
+    outcome(purchase);
+}
+
+void __wrap_purchase_unknown(purchase_t *purchase)
+{
+    outcome(purchase);
+}
+
+/* --- one run --- */
+
+static void prepare_world(void)
+{
+    if (world.reader == NULL) {
+        log_set_level(LOG_LEVEL_ERROR + 1);
+        loop_init(&world.loop, 0);
+    }
+    redisReaderFree(world.reader);
+    world.reader = redisReaderCreate();
+    world.config.redis.batch_max = 4;
+    world.config.orders.retries_max = 2;
+    world.node.config = &world.config;
+    world.engine.loop = &world.loop;
+    world.engine.node = &world.node;
+    world.item = (loop_item_t){.engine = &world.engine, .sku_bytes = "sku", .sku_length = 3};
+    h2o_linklist_init_anchor(&world.item.joining);
+    world.waiting_count = world.lessees_count = world.leases = 0;
+}
+
+static void start_buyers(const strategy_t *strategy, unsigned count)
+{
+    world.count = count;
+    for (unsigned i = 0; i < count; ++i) {
+        purchase_t *p = &world.purchases[i];
+        *p = (purchase_t){.engine = &world.engine,
+                          .item = &world.item,
+                          .state = PURCHASE_ADMITTING,
+                          .order = {.quantity = 1},
+                          .commit_deadline_ms = 1000,
+                          .key_bytes = "k",
+                          .key_length = i % 2};
+        order_set_sku(&p->order, STR("sku"));
+        order_set_buyer(&p->order, STR("buyer"));
+        world.outcomes[i] = 0;
+        strategy->start(p);
+    }
+}
+
+/* The next reply of the input, or NULL, as of a lost connection, when there is none. */
+static redisReply *next_reply(void)
+{
+    void *reply = NULL;
+    if (redisReaderGetReply(world.reader, &reply) != REDIS_OK)
+        return NULL;
+    return reply;
+}
+
+static void check_words(const redisReply *reply)
+{
+    gate_record_t record;
+    (void)gate_reply_i64(reply, 0);
+    EXPECT(gate_reply_i64(reply, reply->elements) == 0);
+    EXPECT(!gate_reply_is_array(reply, reply->elements + 1));
+    if (reply->type == REDIS_REPLY_STRING &&
+        gate_record_parse((str_t){reply->str, (size_t)reply->len}, &record)) {
+        EXPECT(record.quantity != 0 && record.sku.n <= SKU_BYTES_MAX && record.sku.n != 0);
+        EXPECT(record.buyer.n <= BUYER_BYTES_MAX && record.key.n <= KEY_BYTES_MAX);
+        EXPECT(record.key.p + record.key.n <= reply->str + reply->len);
+        EXPECT(record.owner.p + record.owner.n <= reply->str + reply->len);
+    }
+}
+
+static void answer_oldest(void)
+{
+    waiting_t oldest = world.waiting[0];
+    redisReply *reply = next_reply();
+    --world.waiting_count;
+    memmove(world.waiting, world.waiting + 1, world.waiting_count * sizeof(oldest));
+    if (reply != NULL)
+        check_words(reply);
+    oldest.cb(oldest.context, reply);
+    freeReplyObject(reply);
+}
+
+static void lease_one(void)
+{
+    purchase_t *lessee = world.lessees[0];
+    --world.lessees_count;
+    memmove(world.lessees, world.lessees + 1, world.lessees_count * sizeof(lessee));
+    ++world.leases;
+    world.leased(lessee, (redis_link_t *)&world); /* never looked into: its functions are ours */
+}
+
+static bool all_ended(void)
+{
+    for (unsigned i = 0; i < world.count; ++i) {
+        EXPECT(world.outcomes[i] <= 1);
+        if (world.outcomes[i] == 0)
+            return false;
+    }
+    return world.waiting_count == 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fuzz_input_t input = {data, size};
+    uint8_t choice = fuzz_take_byte(&input);
+    prepare_world();
+    str_t bytes = fuzz_take_rest(&input);
+    redisReaderFeed(world.reader, bytes.p, bytes.n);
+    start_buyers(choice & 1 ? &strategy_watch : &strategy_lua, 1 + (choice >> 1) % BUYERS_MAX);
+    for (unsigned turn = 0; turn < TURNS_MAX && !all_ended(); ++turn) {
+        if (world.waiting_count != 0)
+            answer_oldest();
+        else if (world.lessees_count != 0)
+            lease_one();
+        else
+            h2o_evloop_run(world.loop.h2o, 0);
+    }
+    EXPECT(all_ended() && world.leases == 0 && !world.item.reserving);
+    return 0;
+}

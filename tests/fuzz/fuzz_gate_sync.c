@@ -1,0 +1,153 @@
+/*
+ * The blocking calls to the gate, fed with whatever a Redis might say: the input is what the
+ * server sends, over a socket pair instead of a connection.
+ *
+ * Linked with --wrap=redisConnectUnixWithTimeout.
+ */
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "fuzz/fuzz.h"
+#include "gate/gate_sync.h"
+
+static const char hello[] = "*3\r\n:1000000\r\n$3\r\nrun\r\n:1\r\n";
+static str_t server_says;
+static bool says_hello;
+static int server_ends[8], server_ends_count;
+
+redisContext *__wrap_redisConnectUnixWithTimeout(const char *path, const struct timeval timeout);
+
+redisContext *__wrap_redisConnectUnixWithTimeout(const char *path, const struct timeval timeout)
+{
+    int ends[2];
+    (void)path;
+    (void)timeout;
+    EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    if (says_hello)
+        EXPECT(write(ends[1], hello, sizeof(hello) - 1) == (ssize_t)sizeof(hello) - 1);
+    EXPECT(write(ends[1], server_says.p, server_says.n) == (ssize_t)server_says.n);
+    shutdown(ends[1], SHUT_WR);
+    EXPECT(server_ends_count < 8);
+    server_ends[server_ends_count++] = ends[1];
+    return redisConnectFd(ends[0]);
+}
+
+static void check_record(const gate_record_t *record)
+{
+    EXPECT(record->quantity != 0 && record->sku.n >= 1 && record->sku.n <= SKU_BYTES_MAX);
+    EXPECT(record->buyer.n >= 1 && record->buyer.n <= BUYER_BYTES_MAX);
+    EXPECT(record->key.n <= KEY_BYTES_MAX && record->owner.n <= GATE_OWNER_MAX);
+}
+
+/* As the reconciler does: whoever owns an order is asked for. */
+static void on_overdue(void *context, const order_id_t *id, const gate_record_t *record)
+{
+    char text[ORDER_ID_TEXT + 1];
+    str_t *owner = context;
+    order_id_format(text, id);
+    check_record(record);
+    if (owner->p == NULL)
+        *owner = (str_t){strndup(record->owner.p == NULL ? "" : record->owner.p, record->owner.n),
+                         record->owner.n};
+}
+
+static void look_for_overdue(gate_sync_t *gate)
+{
+    str_t owner = STR_NONE;
+    bool alive = false;
+    if (gate_sync_overdue(gate, 7, 64, on_overdue, &owner) == GATE_CALL_OK && owner.p != NULL)
+        gate_sync_is_alive(gate, owner, &alive);
+    free((char *)owner.p);
+}
+
+static void get_unsettled(gate_sync_t *gate)
+{
+    order_id_t id = {{1, 2, 3, 4, 5, 6, 0x70, 7, 0x80}};
+    gate_record_t record;
+    char *text = NULL;
+    bool found;
+    gate_call_t result = gate_sync_unsettled_get(gate, &id, &record, &text, &found);
+    EXPECT(!found || result == GATE_CALL_OK);
+    if (found)
+        check_record(&record);
+    free(text);
+}
+
+static void get_ids(gate_sync_t *gate)
+{
+    order_id_t *ids = NULL;
+    size_t count = 0;
+    gate_call_t result = gate_sync_unsettled_ids(gate, 7, STR("sku"), &ids, &count);
+    EXPECT(result == GATE_CALL_OK ? ids != NULL : count == 0);
+    free(ids);
+}
+
+static void look(gate_sync_t *gate, unsigned which)
+{
+    gate_item_t answer;
+    gate_state_t state;
+    uint64_t epoch;
+    bool flag;
+    if (which == 0)
+        gate_sync_peek(gate, 7, STR("sku"), 5, &answer, &epoch);
+    else if (which == 1)
+        gate_sync_inspect(gate, 7, STR("sku"), &state);
+    else if (which == 2)
+        get_ids(gate);
+    else if (which == 3)
+        get_unsettled(gate);
+    else if (which == 4)
+        look_for_overdue(gate);
+    else
+        gate_sync_is_alive(gate, STR("0123456789abcdef0123456789abcdef"), &flag);
+}
+
+static void change(gate_sync_t *gate, unsigned which)
+{
+    release_t release = {.sku_bytes = "sku", .sku_length = 3, .buyer_bytes = "b", .quantity = 1};
+    const item_terms_t terms = {.total = 5};
+    const gate_rebuild_t rebuild = {.epoch = 9, .capacity = 5, .terms = &terms};
+    gate_release_t released = GATE_RELEASE_LATER;
+    gate_rebuilt_t rebuilt = GATE_REBUILD_STAGING;
+    int64_t unsettled;
+    uint64_t epoch;
+    bool frozen;
+    if (which == 0) {
+        gate_sync_release(gate, &release, 1, &released);
+        EXPECT(released <= GATE_RELEASE_LATER);
+    } else if (which == 1) {
+        gate_sync_freeze(gate, 7, STR("sku"), 100, &unsettled, &epoch);
+    } else if (which == 2) {
+        gate_sync_frozen(gate, 7, STR("sku"), 9, &frozen, &unsettled);
+    } else if (which == 3) {
+        gate_sync_rebuild(gate, 7, STR("sku"), &rebuild, &rebuilt);
+        EXPECT(rebuilt <= GATE_REBUILD_STAGING);
+    } else if (which == 4) {
+        gate_sync_stage(gate, 7, STR("sku"), 9, &(str_t){"b", 1}, &(int64_t){3}, 1);
+    } else {
+        gate_sync_heartbeat(gate, STR("owner"), 1000);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static config_t config = {.redis = {.socket = "unused", .timeout_ms = 1000}};
+    fuzz_input_t input = {data, size};
+    unsigned which = fuzz_take_byte(&input) % 24;
+    log_set_level(LOG_LEVEL_ERROR + 1);
+    says_hello = which < 12;
+    which %= 12;
+    server_says = fuzz_take_rest(&input);
+    gate_sync_t *gate = gate_sync_new(&config);
+    for (int i = 0; i < 2; ++i) {
+        if (which < 6)
+            look(gate, which);
+        else
+            change(gate, which - 6);
+    }
+    gate_sync_free(gate);
+    while (server_ends_count != 0)
+        close(server_ends[--server_ends_count]);
+    return 0;
+}

@@ -1,0 +1,60 @@
+/* The body of a purchase: what is taken keeps the documented limits and survives a round trip. */
+#include "fuzz/fuzz.h"
+#include "fuzz/json_oracle.h"
+#include "http/body.h"
+
+#define QUANTITY_MAX 1000
+
+static void check_order(const order_body_t *order)
+{
+    EXPECT(is_sku(order->sku) && order->sku.n >= 1 && order->sku.n <= 64);
+    EXPECT(is_buyer_id(order->buyer_id) && order->buyer_id.n >= 1 && order->buyer_id.n <= 128);
+    EXPECT(fuzz_is_utf8(order->sku) && fuzz_is_utf8(order->buyer_id));
+    EXPECT(!fuzz_has_control(order->sku) && !fuzz_has_control(order->buyer_id));
+    EXPECT(order->quantity >= 1 && order->quantity <= QUANTITY_MAX);
+}
+
+static void check_refusal(const mistake_t *mistake)
+{
+    EXPECT(mistake->problem == PROBLEM_MALFORMED_JSON ||
+           mistake->problem == PROBLEM_INVALID_REQUEST);
+    EXPECT(mistake->detail[0] != '\0' && fuzz_is_utf8(str_of(mistake->detail)));
+}
+
+/* Written again by cJSON, it is the same order. */
+static void check_round_trip(const cJSON *json, const order_body_t *order)
+{
+    mistake_t mistake;
+    order_body_t again;
+    char *text = cJSON_PrintUnformatted(json);
+    EXPECT(text != NULL);
+    cJSON *reparsed = body_parse(str_of(text), &mistake);
+    EXPECT(reparsed != NULL);
+    EXPECT(body_read_order(reparsed, QUANTITY_MAX, &again, &mistake));
+    EXPECT(str_eq(again.sku, order->sku) && str_eq(again.buyer_id, order->buyer_id) &&
+           again.quantity == order->quantity);
+    cJSON_Delete(reparsed);
+    free(text);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    mistake_t mistake;
+    order_body_t order;
+    cJSON *json = body_parse((str_t){(const char *)data, size}, &mistake);
+    if (json == NULL) {
+        EXPECT(mistake.problem == PROBLEM_MALFORMED_JSON);
+        return 0;
+    }
+    /* The same bytes: a document of RFC 8259 is UTF-8, and an object begins with a brace. */
+    EXPECT(fuzz_is_utf8((str_t){(const char *)data, size}) && cJSON_IsObject(json));
+    EXPECT(json_is_valid((str_t){(const char *)data, size}, 10000));
+    if (body_read_order(json, QUANTITY_MAX, &order, &mistake)) {
+        check_order(&order);
+        check_round_trip(json, &order);
+    } else {
+        check_refusal(&mistake);
+    }
+    cJSON_Delete(json);
+    return 0;
+}

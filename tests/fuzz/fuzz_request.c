@@ -1,0 +1,279 @@
+/*
+ * Bytes of a client through libh2o's own parsers (HTTP/1.1, or HTTP/2 after its preface) into the
+ * routes and handlers of both listeners.
+ *
+ * No server is there: work for a pool is refused or waits until its client has gone, and
+ * purchases are answered here. Linked with --wrap for those. What reaches a purchase keeps the
+ * documented limits, every request is answered at most once, and when the client has gone
+ * nothing is left.
+ */
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "admin/admin.h"
+#include "base/log.h"
+#include "engine/purchase.h"
+#include "fuzz/fuzz.h"
+#include "http/api.h"
+#include "http/body.h"
+#include "http/call.h"
+#include "http/connection.h"
+#include "http/errors.h"
+
+#define TOKEN "0123456789abcdef"
+#define WAITING_MAX 256
+#define TURNS_MAX 400
+
+typedef struct {
+    h2o_globalconf_t config;
+    h2o_context_t context;
+    h2o_accept_ctx_t accept;
+} listener_t;
+
+typedef struct {
+    h2o_handler_t super;
+    void (*dispatch)(exchange_t *exchange);
+} handler_t;
+
+/* A purchase that waits for its answer. */
+typedef struct {
+    purchase_t purchase; /* what the handler holds; first */
+    purchase_answer_cb answer;
+    void *waiter;
+    purchase_request_t request;
+    char bytes[SKU_BYTES_MAX + BUYER_BYTES_MAX + KEY_BYTES_MAX];
+} waiting_t;
+
+static struct {
+    loop_t loop;
+    config_t config;
+    config_shard_t shard;
+    node_t node;
+    node_shard_t node_shard;
+    engine_loop_t engine;
+    listener_t listeners[2];
+    waiting_t *waiting[WAITING_MAX];
+    unsigned waiting_count;
+    job_t *jobs[WAITING_MAX];
+    unsigned jobs_count;
+    connections_t connections;
+} world;
+
+/* --- what stands around the handlers --- */
+
+problem_t __wrap_purchase_refuse_early(engine_loop_t *engine, const purchase_request_t *request);
+purchase_t *__wrap_purchase_start(engine_loop_t *engine, const purchase_request_t *request,
+                                  purchase_answer_cb answer, void *waiter);
+void __wrap_purchase_forget_waiter(purchase_t *purchase);
+bool __wrap_engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
+                          void (*run)(job_t *, worker_t *), void (*done)(job_t *));
+unsigned __wrap_writer_depth(writer_t *writer);
+unsigned __wrap_pool_depth(pool_t *pool);
+
+problem_t __wrap_purchase_refuse_early(engine_loop_t *engine, const purchase_request_t *request)
+{
+    EXPECT(engine == &world.engine);
+    return str_eq(request->sku, STR("gone")) ? PROBLEM_SOLD_OUT : PROBLEM_NONE;
+}
+
+static void check_request(const purchase_request_t *request)
+{
+    EXPECT(is_sku(request->sku) && is_buyer_id(request->buyer));
+    EXPECT(request->key.p == NULL || is_idempotency_key(request->key));
+    EXPECT(request->quantity >= 1 && request->quantity <= world.config.orders.quantity_max);
+}
+
+purchase_t *__wrap_purchase_start(engine_loop_t *engine, const purchase_request_t *request,
+                                  purchase_answer_cb answer, void *waiter)
+{
+    waiting_t *waiting = calloc(1, sizeof(*waiting));
+    char *at = waiting->bytes;
+    EXPECT(engine == &world.engine && world.waiting_count < WAITING_MAX);
+    check_request(request);
+    *waiting = (waiting_t){.answer = answer, .waiter = waiter, .request = *request};
+    waiting->request.sku = str_put(&at, request->sku);
+    waiting->request.buyer = str_put(&at, request->buyer);
+    world.waiting[world.waiting_count++] = waiting;
+    return &waiting->purchase;
+}
+
+void __wrap_purchase_forget_waiter(purchase_t *purchase)
+{
+    waiting_t *waiting = (waiting_t *)purchase;
+    EXPECT(waiting->waiter != NULL);
+    waiting->waiter = NULL;
+}
+
+/* HTTP/1.1 asks one thing at a time and does not look whether its client is still there, so it is
+   refused; a stream of HTTP/2 waits until it is gone. */
+bool __wrap_engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
+                          void (*run)(job_t *, worker_t *), void (*done)(job_t *))
+{
+    call_t *call = H2O_STRUCT_FROM_MEMBER(call_t, job, job);
+    EXPECT(engine == &world.engine && shard == 0 && run != NULL);
+    if (call->exchange->req->version < 0x200 || world.jobs_count == WAITING_MAX)
+        return false;
+    job->done = done;
+    ++engine->jobs;
+    world.jobs[world.jobs_count++] = job;
+    return true;
+}
+
+unsigned __wrap_writer_depth(writer_t *writer)
+{
+    (void)writer;
+    return 0;
+}
+
+unsigned __wrap_pool_depth(pool_t *pool)
+{
+    (void)pool;
+    return 0;
+}
+
+static void answer_one(waiting_t *waiting)
+{
+    order_t order = {.state = ORDER_CONFIRMED, .quantity = waiting->request.quantity};
+    answer_t answer = {ANSWER_ORDER, PROBLEM_NONE, &order, waiting->request.key.n != 0};
+    order_set_sku(&order, waiting->request.sku);
+    order_set_buyer(&order, waiting->request.buyer);
+    if (waiting->request.quantity % 3 == 1)
+        answer.kind = ANSWER_PENDING;
+    if (waiting->request.quantity % 3 == 2)
+        answer = (answer_t){ANSWER_REFUSED, PROBLEM_UNAVAILABLE, &order, false};
+    waiting->answer(waiting->waiter, &answer);
+}
+
+/* Purchases of more than 500 units take as long as their client stays, over HTTP/2. */
+static void answer_all(bool client_gone)
+{
+    unsigned left = 0;
+    for (unsigned i = 0; i < world.waiting_count; ++i) {
+        waiting_t *waiting = world.waiting[i];
+        exchange_t *exchange = waiting->waiter;
+        if (exchange != NULL && exchange->req->version >= 0x200 &&
+            waiting->request.quantity > 500 && !client_gone) {
+            world.waiting[left++] = waiting;
+            continue;
+        }
+        if (exchange != NULL)
+            answer_one(waiting);
+        free(waiting);
+    }
+    world.waiting_count = left;
+}
+
+static void end_jobs(void)
+{
+    while (world.jobs_count != 0) {
+        job_t *job = world.jobs[--world.jobs_count];
+        EXPECT(H2O_STRUCT_FROM_MEMBER(call_t, job, job)->exchange == NULL);
+        job->done(job);
+    }
+    EXPECT(world.engine.jobs == 0);
+}
+
+/* --- the two listeners --- */
+
+static int on_request(h2o_handler_t *handler, h2o_req_t *req)
+{
+    ((handler_t *)handler)->dispatch(exchange_new(req, &world.engine));
+    return 0;
+}
+
+static void configure(listener_t *listener, void (*dispatch)(exchange_t *))
+{
+    h2o_config_init(&listener->config);
+    listener->config.max_request_entity_size = 1024;
+    listener->config.http1.upgrade_to_http2 = 1;
+    h2o_hostconf_t *host =
+        h2o_config_register_host(&listener->config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
+    handler_t *handler = (handler_t *)h2o_create_handler(path, sizeof(*handler));
+    handler->super.on_req = on_request;
+    handler->dispatch = dispatch;
+    errors_register(host);
+    h2o_context_init(&listener->context, world.loop.h2o, &listener->config);
+    listener->accept.ctx = &listener->context;
+    listener->accept.hosts = listener->config.hosts;
+}
+
+static void prepare_world(void)
+{
+    if (world.node.config != NULL)
+        return;
+    log_set_level(LOG_LEVEL_ERROR + 1);
+    order_id_set_key(STR("0123456789abcdef"));
+    world.shard = (config_shard_t){.name = "s", .slot_first = 0, .slot_last = SLOT_COUNT - 1};
+    world.config.shards = &world.shard;
+    world.config.shards_count = 1;
+    world.config.orders.quantity_max = 1000;
+    world.config.http.idle_timeout_ms = 10000;
+    world.config.admin.token = TOKEN;
+    world.node.config = &world.config;
+    world.node.shards = &world.node_shard;
+    world.node.loops_count = 1;
+    shard_map_init(&world.node.map, &world.config);
+    loop_init(&world.loop, 0);
+    connections_init(&world.connections, &world.loop, &world.config);
+    world.engine.loop = &world.loop;
+    world.engine.node = &world.node;
+    configure(&world.listeners[0], api_dispatch);
+    configure(&world.listeners[1], admin_dispatch);
+}
+
+/* --- one connection --- */
+
+static void drain(int fd)
+{
+    char bytes[65536];
+    while (read(fd, bytes, sizeof(bytes)) > 0)
+        ;
+}
+
+static void turn(int client)
+{
+    h2o_evloop_run(world.loop.h2o, 0);
+    answer_all(false);
+    drain(client);
+}
+
+static void say(int client, str_t bytes)
+{
+    while (bytes.n != 0) {
+        ssize_t n = send(client, bytes.p, bytes.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n <= 0)
+            return; /* the server has had enough */
+        bytes = (str_t){bytes.p + n, bytes.n - (size_t)n};
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fuzz_input_t input = {data, size};
+    prepare_world();
+    listener_t *listener = &world.listeners[fuzz_take_byte(&input) & 1];
+    size_t split = fuzz_take_byte(&input);
+    str_t bytes = fuzz_take_rest(&input);
+    int ends[2];
+    EXPECT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
+    h2o_socket_t *socket = h2o_evloop_socket_create(world.loop.h2o, ends[0], 0);
+    connection_open(&world.connections, socket);
+    h2o_accept(&listener->accept, socket);
+    split = split > bytes.n ? bytes.n : split;
+    say(ends[1], (str_t){bytes.p, split});
+    turn(ends[1]);
+    say(ends[1], (str_t){bytes.p + split, bytes.n - split});
+    for (int i = 0; i < 3; ++i)
+        turn(ends[1]);
+    close(ends[1]);
+    for (int i = 0; i < TURNS_MAX && world.connections.count != 0; ++i) {
+        h2o_evloop_run(world.loop.h2o, 0);
+        answer_all(i > 2);
+    }
+    EXPECT(world.connections.count == 0 && h2o_linklist_is_empty(&world.connections.quiet) &&
+           h2o_linklist_is_empty(&world.connections.untaken));
+    answer_all(true);
+    end_jobs();
+    return 0;
+}
