@@ -125,12 +125,14 @@ static void stop_stores(node_t *node)
 
 /* --- the end --- */
 
+/* Nobody waits for this thread, and the configuration is freed before the process has ended: so it
+   gets its number by value. */
 static void *watch_the_clock(void *arg)
 {
-    const config_t *config = arg;
-    usleep(config->shutdown.deadline_ms * 1000);
+    uint32_t deadline_ms = (uint32_t)(uintptr_t)arg;
+    usleep(deadline_ms * 1000);
     LOG_ERROR("what is under way did not end in time; ending the process",
-              LOG_INT("deadline_ms", config->shutdown.deadline_ms));
+              LOG_INT("deadline_ms", deadline_ms));
     _exit(1);
 }
 
@@ -150,7 +152,8 @@ static void drain(node_t *node, server_t *server)
 {
     pthread_t clock;
     atomic_store(&node->draining, true);
-    if (pthread_create(&clock, NULL, watch_the_clock, (void *)node->config) == 0)
+    if (pthread_create(&clock, NULL, watch_the_clock,
+                       (void *)(uintptr_t)node->config->shutdown.deadline_ms) == 0)
         pthread_detach(clock);
     usleep(node->config->shutdown.readiness_delay_ms * 1000);
     stop_background(node); /* it would go on giving the loops work */

@@ -190,7 +190,8 @@ void stack_again(test_stack_t *stack, const char *const *settings, unsigned sett
 
 static bool log_is_clean(const char *path)
 {
-    const char *const words[] = {"AddressSanitizer", "LeakSanitizer", "runtime error:"};
+    const char *const words[] = {"AddressSanitizer", "LeakSanitizer", "ThreadSanitizer",
+                                 "runtime error:"};
     const char *log = access(path, R_OK) == 0 ? read_file(path) : "";
     for (size_t i = 0; i < TEST_COUNT(words); i++) {
         const char *at = strstr(log, words[i]);
