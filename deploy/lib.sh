@@ -23,6 +23,7 @@ RUN_PACKAGES=(
 TEST_PACKAGES=(
     libcmocka-dev libcurl4-openssl-dev libluajit-5.1-dev clang-format-14 shellcheck nghttp2-client
     libfaketime iproute2 nftables
+    clang-14 libclang-rt-14-dev valgrind
 )
 
 say() { printf '%s\n' "$*"; }
