@@ -28,26 +28,19 @@ static int stop(void **state)
     return clean ? 0 : -1;
 }
 
-static int all_up(void **state)
-{
-    (void)state;
-    fault_disarm(stack);
-    fault_disarm(node);
-    if (process_is_gone(node->pid))
-        stack_node_again(node);
-    process_signal(node->pid, SIGCONT);
-    return 0;
-}
-
 /* --- what is done beside the main thread --- */
 
 typedef struct {
     const test_stack_t *at;
     const char *sku;
     int hold_seconds; /* not 0: the change; else a purchase */
+    bool under_way;
     web_answer_t answer;
     pthread_t thread;
 } errand_t;
+
+/* Not on the stack of a case, which a failure leaves at once. */
+static errand_t errands[3];
 
 static void *run_errand(void *context)
 {
@@ -59,14 +52,40 @@ static void *run_errand(void *context)
     return NULL;
 }
 
-static void begin_errand(errand_t *errand)
+static errand_t *begin_errand(unsigned i, const test_stack_t *at, const char *sku, int hold_seconds)
 {
-    EXPECT_NUMBER(pthread_create(&errand->thread, NULL, run_errand, errand), 0);
+    errands[i] = (errand_t){.at = at, .sku = sku, .hold_seconds = hold_seconds, .under_way = true};
+    EXPECT_NUMBER(pthread_create(&errands[i].thread, NULL, run_errand, &errands[i]), 0);
+    return &errands[i];
 }
 
 static void end_errand(errand_t *errand)
 {
-    pthread_join(errand->thread, NULL);
+    if (errand->under_way)
+        pthread_join(errand->thread, NULL);
+    errand->under_way = false;
+}
+
+/* The service that a case has paused goes on, so that every errand ends. */
+static int teardown(void **state)
+{
+    (void)state;
+    fault_disarm(node);
+    if (!process_is_gone(node->pid))
+        process_signal(node->pid, SIGCONT);
+    for (size_t i = 0; i < TEST_COUNT(errands); i++)
+        end_errand(&errands[i]);
+    test_forget();
+    return 0;
+}
+
+static int all_up(void **state)
+{
+    (void)state;
+    fault_disarm(stack);
+    if (process_is_gone(node->pid))
+        stack_node_again(node);
+    return 0;
 }
 
 /* --- the writer --- */
@@ -86,20 +105,19 @@ static void a_batch_of_two_epochs_is_written(void **state)
     EXPECT_STATUS(warm, 201);
     fault_arm(node, "writer_before_commit pause=800 times=1\n"
                     "writer_versions_found pause=800 after=1 times=1\n");
-    errand_t orders[] = {{node, other}, {node, sku}, {node, sku}};
-    begin_errand(&orders[0]); /* the writer is busy with it */
+    begin_errand(0, node, other, 0); /* the writer is busy with it */
     EXPECT_FAULT(node, "writer_before_commit", 5000);
-    begin_errand(&orders[1]);
+    begin_errand(1, node, sku, 0);
     usleep(150000);
     web_answer_t patched = sale_patch(stack, sku, "\"hold_seconds\":60");
     EXPECT_STATUS(patched, 200);
-    begin_errand(&orders[2]);
+    begin_errand(2, node, sku, 0);
     EXPECT_FAULT(node, "writer_versions_found", 5000);
     web_answer_t sold = sale_buy(stack, sku, "elsewhere", 1, NULL);
     EXPECT_STATUS(sold, 201);
-    for (size_t i = 0; i < TEST_COUNT(orders); i++) {
-        end_errand(&orders[i]);
-        EXPECT_STATUS(orders[i].answer, 201);
+    for (size_t i = 0; i < TEST_COUNT(errands); i++) {
+        end_errand(&errands[i]);
+        EXPECT_STATUS(errands[i].answer, 201);
     }
     EXPECT(!process_is_gone(node->pid), "the service has died");
     EXPECT_NUMBER(sale_live_orders(stack, sku), 4);
@@ -107,12 +125,230 @@ static void a_batch_of_two_epochs_is_written(void **state)
     EXPECT_GATE_AGREES(stack, sku);
 }
 
-#define TEST(function_) cmocka_unit_test_setup_teardown(function_, all_up, test_teardown)
+/* --- a sale --- */
+
+typedef struct {
+    const char *sku;
+    const test_stack_t *nodes[2];
+    crowd_t *crowd;
+    long long row_epoch, gate_epoch; /* the highest that were seen */
+} sale_t;
+
+/* Short holds: units come back and are sold again all the time. */
+static sale_t begin(const char *name, const char *strategy)
+{
+    sale_t sale = {.nodes = {stack, node}};
+    sale.sku =
+        sale_item(stack, name, "\"total\":300,\"hold_seconds\":2,\"strategy\":\"%s\"", strategy);
+    sale.crowd = crowd_start(&(crowd_plan_t){.nodes = sale.nodes,
+                                             .nodes_count = 2,
+                                             .skus = &sale.sku,
+                                             .skus_count = 1,
+                                             .per_second = 400});
+    crowd_await(sale.crowd, CROWD_CREATED, 100);
+    return sale;
+}
+
+static void see_epochs(sale_t *sale)
+{
+    long long row = rows_sum(stack, "SELECT epoch FROM inventory WHERE sku = '%s'", sale->sku);
+    long long gate = redis_run(stack, "HGET %s epoch", redis_key(stack, "gate", sale->sku));
+    EXPECT(row >= sale->row_epoch, "the row's epoch fell from %lld to %lld", sale->row_epoch, row);
+    EXPECT(gate >= sale->gate_epoch, "the gate's epoch fell from %lld to %lld", sale->gate_epoch,
+           gate);
+    sale->row_epoch = row;
+    sale->gate_epoch = gate;
+}
+
+/* --- two rebuilds at once --- */
+
+/* For longer than its lease, and then it goes on: it must change nothing any more. */
+typedef struct {
+    const char *strategy, *place;
+    bool stopped; /* the process, else only the thread that rebuilds */
+} stall_t;
+
+static void a_stalled_rebuild_is_overtaken(void **state)
+{
+    const stall_t *stall = *state;
+    sale_t sale = begin("stall", stall->strategy);
+    see_epochs(&sale);
+    fault_arm(node, "%s %s times=1\n", stall->place, stall->stopped ? "stop" : "pause=5000");
+    errand_t *change = begin_errand(0, node, sale.sku, 3);
+    EXPECT_FAULT(node, stall->place, 10000);
+    long long stalled_epoch =
+        rows_sum(stack, "SELECT epoch FROM inventory WHERE sku = '%s'", sale.sku);
+    see_epochs(&sale);
+    EXPECT(sale.gate_epoch < stalled_epoch, "the rebuild has not stalled");
+    /* Another comes, by the traffic or the reconciler of the other service, and ends. */
+    WAIT_UNTIL((see_epochs(&sale), sale.gate_epoch > stalled_epoch), 20000);
+    if (stall->stopped)
+        process_signal(node->pid, SIGCONT);
+    end_errand(change);
+    for (int i = 0; i < 50; i++, usleep(10000))
+        see_epochs(&sale);
+    crowd_await(sale.crowd, CROWD_CREATED, 50);
+    see_epochs(&sale);
+    EXPECT_PROMISES(stack, sale.crowd, "%s, a rebuild stalled at %s%s", stall->strategy,
+                    stall->place, stall->stopped ? ", its process stopped" : "");
+}
+
+/* --- rebuilds in full traffic --- */
+
+#define CHANGES 12
+
+static double on_both(const char *metric)
+{
+    return fault_metric(stack, metric) + fault_metric(node, metric);
+}
+
+static void change_hold(const sale_t *sale, unsigned i)
+{
+    web_answer_t patched =
+        sale_patch(i % 2 == 0 ? stack : node, sale->sku, "\"hold_seconds\":%u", i % 2 == 0 ? 3 : 2);
+    EXPECT_STATUS(patched, 200);
+}
+
+static void rebuilds_beget_no_rebuilds(void **state)
+{
+    const char *strategy = *state;
+    sale_t sale = begin("beget", strategy);
+    double rebuilds = on_both("gate_rebuilds_total"), repairs = on_both("reconciler_repairs_total"),
+           expired = on_both("orders_expired_total");
+    for (unsigned i = 0; i < CHANGES; i++) {
+        change_hold(&sale, i);
+        usleep(250000);
+    }
+    usleep(3000000); /* in which the reconciler would find something */
+    rebuilds = on_both("gate_rebuilds_total") - rebuilds;
+    repairs = on_both("reconciler_repairs_total") - repairs;
+    expired = on_both("orders_expired_total") - expired;
+    EXPECT(expired > 0, "nothing has expired meanwhile");
+    EXPECT(rebuilds == CHANGES, "%.0f rebuilds for %d changes, %.0f by the reconciler", rebuilds,
+           CHANGES, repairs);
+    EXPECT(repairs == 0, "%.0f gates were found wrong that were not", repairs);
+    EXPECT_PROMISES(stack, sale.crowd, "%s, %d changes, %.0f rebuilds, %.0f expired meanwhile",
+                    strategy, CHANGES, rebuilds, expired);
+}
+
+/* Every step of a rebuild, of the reconciler and of what tells the gate is slow, and the reconciler
+   never rests. */
+static const char *const slow_steps =
+    "rebuild_row_raised pause=80\nrebuild_looked_up pause=80\nrebuild_staging pause=80\n"
+    "rebuild_staged pause=80\nrebuild_swapped pause=80\nreconcile_looked pause=20\n"
+    "reconcile_lease_taken pause=50\nrelease_before_gate pause=20\nrelease_after_gate pause=20\n"
+    "tell_gate pause=10\nwriter_after_commit pause=20\n";
+
+static void a_restless_reconciler_repairs_nothing_that_is_right(void **state)
+{
+    const char *strategy = *state;
+    STACK_AGAIN(stack, "reconcile.pass_interval_ms=10");
+    sale_t sale = begin("restless", strategy);
+    fault_arm(stack, "%s", slow_steps);
+    fault_arm(node, "%s", slow_steps);
+    double rebuilds = on_both("gate_rebuilds_total"), repairs = on_both("reconciler_repairs_total"),
+           passes = on_both("reconciler_passes_total");
+    for (unsigned i = 0; i < CHANGES / 2; i++) {
+        change_hold(&sale, i);
+        usleep(700000);
+    }
+    rebuilds = on_both("gate_rebuilds_total") - rebuilds;
+    repairs = on_both("reconciler_repairs_total") - repairs;
+    passes = on_both("reconciler_passes_total") - passes;
+    unsigned looks = fault_hits(stack, "reconcile_looked") + fault_hits(node, "reconcile_looked");
+    fault_disarm(stack);
+    fault_disarm(node);
+    EXPECT(passes > 20 && looks > 20, "only %.0f passes and %u looks", passes, looks);
+    EXPECT(rebuilds == CHANGES / 2, "%.0f rebuilds for %d changes", rebuilds, CHANGES / 2);
+    EXPECT(repairs == 0, "%.0f gates were found wrong that were not", repairs);
+    EXPECT_PROMISES(stack, sale.crowd, "%s, %.0f passes, %d slow rebuilds, 0 repairs", strategy,
+                    passes, CHANGES / 2);
+    STACK_AGAIN(stack, "reconcile.pass_interval_ms=");
+}
+
+/* --- an item that has sold a lot --- */
+
+#define SOLD 100000
+
+static void sell_in_bulk(const char *sku)
+{
+    unsigned error = rows_change(
+        stack,
+        "INSERT INTO orders (order_id, sku, buyer_id, quantity, state, epoch, created_at, "
+        "updated_at) SELECT UNHEX(CONCAT(LPAD(HEX(seq), 12, '0'), '7000A00000000000', RIGHT("
+        "MD5(sku), 4))), sku, CONCAT('old-', seq), 1, 'confirmed', epoch, NOW(3), NOW(3) FROM "
+        "inventory JOIN seq_1_to_%d WHERE sku = '%s'",
+        SOLD, sku);
+    EXPECT_NUMBER(error, 0);
+    error = rows_change(stack,
+                        "UPDATE inventory SET allocated_total = %d, epoch_allocated_total = %d, "
+                        "epoch = epoch + 1, version = version + 1 WHERE sku = '%s'",
+                        SOLD, SOLD, sku);
+    EXPECT_NUMBER(error, 0);
+    EXPECT_NUMBER(sale_live_orders(stack, sku), SOLD);
+}
+
+/* The rebuild reads every buyer, and sells as soon as it can; the row is free while it reads. */
+static void an_item_of_many_orders_serves_again(void **state)
+{
+    const char *strategy = *state;
+    const char *sku =
+        sale_item(stack, "many", "\"total\":%d,\"per_buyer_limit\":1,\"strategy\":\"%s\"",
+                  SOLD + 50, strategy);
+    sell_in_bulk(sku);
+    web_answer_t order = sale_buy(stack, sku, "first", 1, "k");
+    EXPECT(order.status == 201 || order.status == 202, "%s", web_show(&order));
+    EXPECT_GATE_AGREES(stack, sku);
+    double locked = on_both("rebuild_lock_seconds_sum"), rebuilds = on_both("gate_rebuilds_total");
+    fault_arm(stack, "rebuild_staging pause=600 times=1\n");
+    fault_arm(node, "rebuild_staging pause=600 times=1\n");
+    long long begun = test_clock_ms();
+    redis_run(stack, "FLUSHALL");
+    WAIT_UNTIL(fault_hits(stack, "rebuild_staging") + fault_hits(node, "rebuild_staging") > 0 ||
+                   (sale_buy(stack, sku, "b", 1, "b"), false),
+               60000);
+    unsigned error =
+        rows_change(stack, "UPDATE inventory SET updated_at = NOW(3) WHERE sku = '%s'", sku);
+    EXPECT(error == 0, "error %u: the row is locked while buyers are read", error);
+    WAIT_UNTIL(sale_buy(stack, sku, "second", 1, "s").status == 201, 60000);
+    print_message("%s: %d orders: serves again after %lld ms (with a pause of 600); row locked for "
+                  "%.1f ms in %.0f rebuilds\n",
+                  strategy, SOLD, test_clock_ms() - begun,
+                  1000 * (on_both("rebuild_lock_seconds_sum") - locked),
+                  on_both("gate_rebuilds_total") - rebuilds);
+    order = sale_buy(stack, sku, "old-77777", 1, NULL);
+    EXPECT_PROBLEM(order, 409, "buyer_limit_exceeded");
+    EXPECT_SOUND(stack, sku, 1);
+    EXPECT_GATE_AGREES(stack, sku);
+    rows_change(stack, "DELETE FROM orders WHERE sku = '%s'", sku);
+    rows_change(stack, "DELETE FROM inventory WHERE sku = '%s'", sku);
+}
+
+#define TEST(function_) cmocka_unit_test_setup_teardown(function_, all_up, teardown)
+#define UNDER(strategy_, function_)                                                                \
+    {                                                                                              \
+        strategy_ ": " #function_, function_, all_up, teardown, (void *)strategy_                  \
+    }
+#define STALL(name_, ...)                                                                          \
+    {                                                                                              \
+        name_, a_stalled_rebuild_is_overtaken, all_up, teardown, &(stall_t)                        \
+        {                                                                                          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_batch_of_two_epochs_is_written),
+        STALL("lua: a rebuild stalls before its swap", "lua", "rebuild_staged", false),
+        STALL("watch: a rebuild stalls after the row", "watch", "rebuild_row_raised", false),
+        STALL("lua: a process is stopped in its rebuild", "lua", "rebuild_staged", true),
+        UNDER("lua", rebuilds_beget_no_rebuilds),
+        UNDER("watch", rebuilds_beget_no_rebuilds),
+        UNDER("lua", a_restless_reconciler_repairs_nothing_that_is_right),
+        UNDER("watch", a_restless_reconciler_repairs_nothing_that_is_right),
+        UNDER("lua", an_item_of_many_orders_serves_again),
     };
     return chance_run("rebuilds", tests, TEST_COUNT(tests), start, stop);
 }
