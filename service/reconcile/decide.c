@@ -70,8 +70,8 @@ static finding_t compare(const memory_t *memory, const snapshot_t *s)
     int64_t released = row->released_total - row->epoch_released_total;
     if (row->gate_down)
         return FINDING_GATE_BACK;
-    if (!built(before, row) || !built(after, row))
-        return FINDING_NOT_BUILT;
+    if (!built(before, row) || !built(after, row)) /* unless somebody is at it */
+        return row->rebuilding ? FINDING_AGREE : FINDING_NOT_BUILT;
     if (after->closed) /* under a SQL strategy nothing but the epoch is compared */
         return FINDING_AGREE;
     if (!same_terms(after, &row->terms))

@@ -58,6 +58,19 @@ static void test_agreement(void **state)
     assert_int_equal(compare_at_rest(a_gate(), a_row()), FINDING_AGREE);
 }
 
+/* Whose time is over after two seconds: a look after that finds what it has left undone. */
+static void test_a_gate_that_somebody_is_building(void **state)
+{
+    (void)state;
+    gate_state_t gate = a_gate();
+    item_t row = a_row();
+    gate.epoch = 6;
+    row.rebuilding = true;
+    assert_int_equal(compare_at_rest(gate, row), FINDING_AGREE);
+    row.rebuilding = false;
+    assert_int_equal(compare_at_rest(gate, row), FINDING_NOT_BUILT);
+}
+
 static void test_a_gate_that_is_not_of_this_row(void **state)
 {
     (void)state;
@@ -240,6 +253,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_agreement),
+        cmocka_unit_test(test_a_gate_that_somebody_is_building),
         cmocka_unit_test(test_a_gate_that_is_not_of_this_row),
         cmocka_unit_test(test_terms_that_are_not_the_rows),
         cmocka_unit_test(test_closed_gates_are_not_compared),
