@@ -392,39 +392,68 @@ local function staging_is_whole(key, count, sum)
   return #have == count and total == sum
 end
 
--- Carries the item's unsettled orders that are not in MySQL into the new epoch; drops the
--- others. Returns the units carried and what to add to each buyer.
-local function carry(unsettled_key, keys_key, sku, bucket, epoch, dropped, carries)
-  local all = redis.call('HGETALL', unsettled_key)
-  local units, moved, gone, gone_keys, per_buyer = 0, {}, {}, {}, {}
+-- Units of a buyer above which an order is not carried: what the old gate or the new one allows,
+-- since a lowered limit leaves earlier orders alone. 0: none.
+local function limit_for_carrying(old, new)
+  if new == 0 or not old then return new end
+  return old.limit == 0 and 0 or math.max(old.limit, new)
+end
+
+-- Carries the item's unsettled orders that are not in MySQL into the new epoch; drops the others.
+-- Orders of `trusted`, the epoch of a gate that was the only one until now, fit as they are. For
+-- any other, another gate or a SQL strategy may have sold the same units: it is carried if there
+-- is room, or dropped too. Nothing commits it under its old epoch, so its owner has it decided anew.
+-- KEYS as of rebuild. `room` {units, limit}, nil: nothing is carried. Returns the units carried.
+local function carry(keys, sku, bucket, epoch, dropped, trusted, room)
+  local all, candidates, buyers = redis.call('HGETALL', keys[3]), {}, {}
+  local gone, gone_keys = {}, {}
+  local function drop(id, record)
+    gone[#gone + 1] = id
+    if record.key ~= '' then
+      gone_keys[#gone_keys + 1] = key_field(sku, record.buyer, record.key)
+    end
+  end
   for i = 1, #all, 2 do
     local id, record = all[i], read_record(all[i + 1])
     if record.sku == sku and record.bucket == bucket then
       if dropped[id] then
-        gone[#gone + 1] = id
-        if record.key ~= '' then
-          gone_keys[#gone_keys + 1] = key_field(sku, record.buyer, record.key)
-        end
-      elseif carries then
-        units = units + record.quantity
-        per_buyer[record.buyer] = (per_buyer[record.buyer] or 0) + record.quantity
-        moved[#moved + 1] = id
-        moved[#moved + 1] = table.concat({
-          epoch, sku, bucket, record.buyer, record.quantity, record.key, record.deadline, record.owner,
-          record.digest,
-        }, US)
+        drop(id, record)
+      elseif room then
+        record.id = id
+        candidates[#candidates + 1] = record
+        buyers[#buyers + 1] = record.buyer
       end
     end
   end
-  hset(unsettled_key, moved)
-  hdel(unsettled_key, gone)
-  hdel(keys_key, gone_keys)
-  return units, per_buyer
+  local units, moved, have, of_buyer = 0, {}, hmget(keys[2], buyers), {}
+  for i, record in ipairs(candidates) do
+    local owned = of_buyer[record.buyer] or tonumber(have[i] or 0)
+    local fits = units + record.quantity <= room.units and
+      (room.limit == 0 or owned + record.quantity <= room.limit)
+    if record.epoch ~= trusted and not fits then
+      drop(record.id, record)
+    else
+      units = units + record.quantity
+      of_buyer[record.buyer] = owned + record.quantity
+      moved[#moved + 1] = record.id
+      moved[#moved + 1] = table.concat({
+        epoch, sku, bucket, record.buyer, record.quantity, record.key, record.deadline, record.owner,
+        record.digest,
+      }, US)
+    end
+  end
+  for buyer, owned in pairs(of_buyer) do
+    redis.call('HSET', keys[2], buyer, owned)
+  end
+  hset(keys[3], moved)
+  hdel(keys[3], gone)
+  hdel(keys[4], gone_keys)
+  return units
 end
 
 -- The one way to change a gate. KEYS gate buyers unsettled keys staging; ARGV epoch sku bucket
--- capacity per_buyer_limit starts_at ends_at closed staged_count staged_sum, then the unsettled
--- ids that are in MySQL. Refuses an epoch that is not above the gate's.
+-- capacity per_buyer_limit starts_at ends_at closed staged_count staged_sum, the epoch that the row
+-- had before, then the unsettled ids that are in MySQL. Refuses an epoch that is not above the gate's.
 -- Returns {'done' | 'old' | 'staging', the gate's epoch, units carried}.
 local function rebuild(keys, args)
   local gate = read_gate(keys[1])
@@ -442,7 +471,7 @@ local function rebuild(keys, args)
     end
   end
   local dropped = {}
-  for i = 11, #args do
+  for i = 12, #args do
     dropped[args[i]] = true
   end
   redis.call('DEL', keys[2])
@@ -450,10 +479,9 @@ local function rebuild(keys, args)
     redis.call('RENAME', keys[5], keys[2])
     redis.call('PERSIST', keys[2])
   end
-  local units, per_buyer = carry(keys[3], keys[4], sku, bucket, epoch, dropped, not closed)
-  for buyer, more in pairs(per_buyer) do
-    redis.call('HINCRBY', keys[2], buyer, more)
-  end
+  local room = not closed and { units = tonumber(args[4]), limit = limit_for_carrying(gate, tonumber(args[5])) }
+  local alone = gate and not gate.closed and gate.built_under == server_identity() and gate.epoch == args[11]
+  local units = carry(keys, sku, bucket, epoch, dropped, alone and gate.epoch or nil, room)
   redis.call('DEL', keys[1])
   redis.call('HSET', keys[1], 'epoch', epoch, 'built_under', server_identity(), 'closed', closed and 1 or 0,
     'frozen_until', 0, 'per_buyer_limit', args[5], 'starts_at', args[6], 'ends_at', args[7], 'capacity', args[4],

@@ -425,6 +425,7 @@ gate_call_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
     redis_args_add_u64(&gate->args, rebuild->closed ? 1 : 0);
     redis_args_add_u64(&gate->args, rebuild->staged_buyers);
     redis_args_add_i64(&gate->args, rebuild->staged_units);
+    redis_args_add_u64(&gate->args, rebuild->previous_epoch);
     add_ids(gate, rebuild->in_mysql, rebuild->in_mysql_count);
     gate_call_t result = call(gate, &reply);
     if (result != GATE_CALL_OK)

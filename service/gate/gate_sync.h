@@ -91,8 +91,8 @@ gate_call_t gate_sync_stage(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_
                             const str_t *buyers, const int64_t *units, size_t count);
 
 typedef struct {
-    uint64_t epoch;
-    int64_t capacity; /* total - allocated when the epoch began */
+    uint64_t epoch, previous_epoch; /* of the row, now and before */
+    int64_t capacity;               /* total - allocated when the epoch began */
     const item_terms_t *terms;
     bool closed; /* a SQL strategy rules */
     size_t staged_buyers;

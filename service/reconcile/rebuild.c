@@ -271,6 +271,7 @@ static step_t build_gate(worker_t *worker, const rebuild_t *rebuild)
     const item_t *item = &rebuild->item;
     order_id_t *in_mysql;
     gate_rebuild_t gate = {.epoch = item->epoch,
+                           .previous_epoch = rebuild->previous_epoch,
                            .capacity = item->terms.total - item_allocated(item),
                            .terms = &item->terms,
                            .closed = !item_uses_gate(item)};
@@ -311,6 +312,7 @@ step_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
 {
     uint64_t begun = clock_mono_us();
     rebuild->token = random_u64() >> 1;
+    rebuild->previous_epoch = rebuild->item.epoch;
     step_t step = raise_epoch(worker, rebuild, gate_epoch);
     if (step != STEP_OK)
         return step;

@@ -32,6 +32,7 @@ typedef struct {
     bool stand_in;             /* no gate is built: the optimistic strategy rules until restored */
     bool restore;              /* the gate admits again */
     uint64_t token;            /* private */
+    uint64_t previous_epoch;   /* private: of the row as it was */
 } rebuild_t;
 
 typedef enum {

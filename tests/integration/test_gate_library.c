@@ -21,12 +21,19 @@ static long long lib_reserve(size_t at, int epoch, const char *id, int quantity,
                         epoch, id, quantity, key, deadline);
 }
 
-static void lib_rebuild(int epoch, int capacity, int closed, const char *in_mysql)
+/* `previous`: the epoch that the row had. */
+static void lib_rebuild_after(int previous, int epoch, int capacity, int limit, int closed,
+                              const char *in_mysql)
 {
     redis_run(STACK,
-              "FCALL holdfast_rebuild 5 " LIB_ALL " hf:{77}:staging %d by-itself 0 %d 0 0 0 %d 0 0 "
-              "%s",
-              epoch, capacity, closed, in_mysql);
+              "FCALL holdfast_rebuild 5 " LIB_ALL
+              " hf:{77}:staging %d by-itself 0 %d %d 0 0 %d 0 0 %d %s",
+              epoch, capacity, limit, closed, previous, in_mysql);
+}
+
+static void lib_rebuild(int epoch, int capacity, int closed, const char *in_mysql)
+{
+    lib_rebuild_after(epoch - 1, epoch, capacity, 0, closed, in_mysql);
 }
 
 static long long lib_counter(const char *name)
@@ -127,6 +134,45 @@ static void a_rebuild_carries_what_is_unsettled_and_never_goes_back(void **state
     EXPECT_NUMBER(lib_reserve(3, 1001, "1000000000000003", 5, "m", LIB_FAR), 8);
 }
 
+/* Three units are admitted under 1000; meanwhile another gate, or a SQL strategy, may have sold. */
+static void a_rebuild_carries_only_what_there_is_room_for(void **state)
+{
+    (void)state;
+    static const struct {
+        int previous, capacity, limit, carried;
+        bool foreign;
+    } cases[] = {
+        {1000, 1, 1, 3, false}, /* this gate was the only one: nobody else can have sold */
+        {1001, 3, 3, 3, false}, /* there was another epoch, and there is room */
+        {1001, 2, 0, 0, false}, /* no units for it */
+        {1001, 9, 2, 0, false}, /* past the limit */
+        {1000, 2, 0, 0, true},  /* another Redis: what it lost may be sold */
+    };
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        redis_run(STACK, "DEL " LIB_ALL);
+        lib_rebuild_after(999, 1000, 10, 4, 0, "0");
+        EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 3, "k", LIB_FAR), 0);
+        if (cases[i].foreign)
+            redis_run(STACK, "HSET " LIB_KEY("gate") " built_under 0123456789");
+        redis_run(STACK, "HSET " LIB_KEY("gate") " per_buyer_limit %d", cases[i].limit);
+        lib_rebuild_after(cases[i].previous, 1002, cases[i].capacity, cases[i].limit, 0, "0");
+        EXPECT_NUMBER(lib_counter("reserved"), cases[i].carried);
+        EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:unsettled"), cases[i].carried != 0);
+        EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:keys"), cases[i].carried != 0);
+        EXPECT_NUMBER(redis_run(STACK, "HGET " LIB_KEY("buyers") " alice"), cases[i].carried);
+    }
+}
+
+/* A lowered limit leaves earlier orders alone, also over a Redis that was started anew. */
+static void a_lowered_limit_drops_nothing(void **state)
+{
+    (void)state;
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 3, "k", LIB_FAR), 0);
+    redis_run(STACK, "HSET " LIB_KEY("gate") " built_under 0123456789");
+    lib_rebuild_after(1000, 1001, 10, 1, 0, "0");
+    EXPECT_NUMBER(lib_counter("reserved"), 3);
+}
+
 #define LIBRARY(function_) cmocka_unit_test_setup_teardown(function_, lib_setup, lib_teardown)
 
 int main(void)
@@ -137,6 +183,8 @@ int main(void)
         LIBRARY(the_gate_counts_what_is_released_under_its_epoch),
         LIBRARY(the_gate_admits_only_under_its_epoch_and_while_open),
         LIBRARY(a_rebuild_carries_what_is_unsettled_and_never_goes_back),
+        LIBRARY(a_rebuild_carries_only_what_there_is_room_for),
+        LIBRARY(a_lowered_limit_drops_nothing),
     };
     return test_run("gate library", tests, TEST_COUNT(tests), NULL, NULL);
 }

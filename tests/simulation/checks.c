@@ -178,9 +178,7 @@ static void on_order(const value_t *before, const value_t *after)
     if (item == NULL || (before != NULL && is_live(before)))
         return;
     int64_t limit = limit_that_applied(&after[at.sku], &id);
-    /* Two Redis servers that both admit, and then one again with the old data of its own: a rebuild
-       carries what it has admitted beside what was committed meanwhile. Not claimed. */
-    if (limit == 0 || history.split)
+    if (limit == 0)
         return;
     int64_t units = live_units(&after[at.sku], &after[at.buyer]);
     if (units > limit)
@@ -193,9 +191,6 @@ static void on_item(const value_t *before, const value_t *after)
 {
     int64_t allocated = after[at.allocated].i - after[at.released].i;
     note_limit(before, after);
-    if (after[at.gate_down].i != 0 ||
-        !(is_text(&after[at.strategy], "lua") || is_text(&after[at.strategy], "watch")))
-        history.sql_ruled = true;
     if (allocated < 0 || allocated > after[at.total].i)
         world_fail("oversold: %lld of %lld units are allocated", (long long)allocated,
                    (long long)after[at.total].i);

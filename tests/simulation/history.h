@@ -41,8 +41,6 @@ typedef struct {
     bool faulty;     /* anything went wrong; else at most terms changed */
     bool killed;     /* some node was */
     bool redis_lost; /* some Redis came back with less than it had acknowledged */
-    bool split;      /* nodes spoke with two Redis servers */
-    bool sql_ruled;  /* a SQL strategy did, for a while: entries of the gate held no units then */
     bool windowed;   /* some sale had a window */
 } history_t;
 

@@ -230,7 +230,7 @@ static void on_redis_back(void *context, uint64_t number)
 static void on_redis_failover(void *context, uint64_t number)
 {
     (void)context, (void)number;
-    history.redis_lost = history.split = true;
+    history.redis_lost = true;
     redis_point(chance(2) ? 0 : chance_between(1, history.nodes), 1, chance(2));
     world_after(chance_time_us(1000, 1000000), (owner_t){0, 0}, on_redis_back, NULL, 0);
 }
