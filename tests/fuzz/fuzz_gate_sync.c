@@ -11,10 +11,13 @@
 #include "fuzz/fuzz.h"
 #include "gate/gate_sync.h"
 
+/* A call that is refused connects anew for the next; at most so many calls are made. */
+#define SERVER_ENDS_MAX 16
+
 static const char hello[] = "*3\r\n:1000000\r\n$3\r\nrun\r\n:1\r\n";
 static str_t server_says;
 static bool says_hello;
-static int server_ends[8], server_ends_count;
+static int server_ends[SERVER_ENDS_MAX], server_ends_count;
 
 redisContext *__wrap_redisConnectUnixWithTimeout(const char *path, const struct timeval timeout);
 
@@ -28,7 +31,7 @@ redisContext *__wrap_redisConnectUnixWithTimeout(const char *path, const struct 
         EXPECT(write(ends[1], hello, sizeof(hello) - 1) == (ssize_t)sizeof(hello) - 1);
     EXPECT(write(ends[1], server_says.p, server_says.n) == (ssize_t)server_says.n);
     shutdown(ends[1], SHUT_WR);
-    EXPECT(server_ends_count < 8);
+    EXPECT(server_ends_count < SERVER_ENDS_MAX);
     server_ends[server_ends_count++] = ends[1];
     return redisConnectFd(ends[0]);
 }
@@ -40,25 +43,28 @@ static void check_record(const gate_record_t *record)
     EXPECT(record->key.n <= KEY_BYTES_MAX && record->owner.n <= GATE_OWNER_MAX);
 }
 
-/* As the reconciler does: whoever owns an order is asked for. */
-static void on_overdue(void *context, const order_id_t *id, const gate_record_t *record)
+static void on_orphan(void *context, const order_id_t *id, const gate_record_t *record)
 {
     char text[ORDER_ID_TEXT + 1];
-    str_t *owner = context;
     order_id_format(text, id);
     check_record(record);
-    if (owner->p == NULL)
-        *owner = (str_t){strndup(record->owner.p == NULL ? "" : record->owner.p, record->owner.n),
-                         record->owner.n};
+    ++*(unsigned *)context;
 }
 
-static void look_for_overdue(gate_sync_t *gate)
+/* As the reconciler does: who owns orders, does he live, which are his. */
+static void look_for_orphans(gate_sync_t *gate)
 {
-    str_t owner = STR_NONE;
+    gate_owner_t owners[4];
+    unsigned count = 0, orphans = 0;
     bool alive = false;
-    if (gate_sync_overdue(gate, 7, 64, on_overdue, &owner) == GATE_CALL_OK && owner.p != NULL)
-        gate_sync_is_alive(gate, owner, &alive);
-    free((char *)owner.p);
+    gate_call_t result = gate_sync_owners(gate, 7, owners, 4, &count);
+    EXPECT(count <= 4 && (result == GATE_CALL_OK || count == 0));
+    for (unsigned i = 0; i < count; ++i) {
+        EXPECT(owners[i].length <= GATE_OWNER_MAX);
+        gate_sync_is_alive(gate, &owners[i], &alive);
+    }
+    result = gate_sync_orphans(gate, 7, owners, count, 64, on_orphan, &orphans);
+    EXPECT(result == GATE_CALL_OK || orphans == 0);
 }
 
 static void get_unsettled(gate_sync_t *gate)
@@ -98,9 +104,9 @@ static void look(gate_sync_t *gate, unsigned which)
     else if (which == 3)
         get_unsettled(gate);
     else if (which == 4)
-        look_for_overdue(gate);
+        look_for_orphans(gate);
     else
-        gate_sync_is_alive(gate, STR("0123456789abcdef0123456789abcdef"), &flag);
+        gate_sync_is_alive(gate, &(gate_owner_t){"owner", 5}, &flag);
 }
 
 static void change(gate_sync_t *gate, unsigned which)
@@ -126,7 +132,7 @@ static void change(gate_sync_t *gate, unsigned which)
     } else if (which == 4) {
         gate_sync_stage(gate, 7, STR("sku"), 9, &(str_t){"b", 1}, &(int64_t){3}, 1);
     } else {
-        gate_sync_heartbeat(gate, STR("owner"), 1000);
+        gate_sync_thaw(gate, 7, STR("sku"));
     }
 }
 

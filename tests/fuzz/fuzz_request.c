@@ -19,6 +19,7 @@
 #include "http/call.h"
 #include "http/connection.h"
 #include "http/errors.h"
+#include "reconcile/reconciler.h"
 
 #define TOKEN "0123456789abcdef"
 #define WAITING_MAX 256
@@ -69,6 +70,7 @@ bool __wrap_engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
                           void (*run)(job_t *, worker_t *), void (*done)(job_t *));
 unsigned __wrap_writer_depth(writer_t *writer);
 unsigned __wrap_pool_depth(pool_t *pool);
+void __wrap_reconciler_report(reconciler_t *reconciler, reconciler_report_t *out);
 
 problem_t __wrap_purchase_refuse_early(engine_loop_t *engine, const purchase_request_t *request)
 {
@@ -129,6 +131,12 @@ unsigned __wrap_pool_depth(pool_t *pool)
 {
     (void)pool;
     return 0;
+}
+
+void __wrap_reconciler_report(reconciler_t *reconciler, reconciler_report_t *out)
+{
+    (void)reconciler;
+    *out = (reconciler_report_t){0};
 }
 
 static void answer_one(waiting_t *waiting)
