@@ -54,7 +54,7 @@ static sale_t begin(const char *strategy, bool alone)
     sale_t sale = {.nodes = {node, stack}};
     sale.skus[0] = sale_item(
         stack, "plenty",
-        "\"total\":4000,\"per_buyer_limit\":25,\"hold_seconds\":5,\"strategy\":\"%s\"", strategy);
+        "\"total\":1500,\"per_buyer_limit\":25,\"hold_seconds\":5,\"strategy\":\"%s\"", strategy);
     sale.skus[1] =
         sale_item(stack, "few", "\"total\":80,\"hold_seconds\":1,\"strategy\":\"%s\"", strategy);
     if (alone) {
@@ -84,10 +84,10 @@ typedef struct {
 /* The change itself may be cut off by the death that it leads to. */
 static void change_terms(const sale_t *sale)
 {
-    static int total = 4000;
+    static int total = 1500;
     total += total % 2 == 0 ? 1 : -1; /* up, down: only a lowered total freezes the gate */
     for (size_t i = 0; i < TEST_COUNT(sale->skus) && !process_is_gone(node->pid); i++)
-        sale_patch(node, sale->skus[i], "\"total\":%d", total + (i == 0 ? 0 : -3900));
+        sale_patch(node, sale->skus[i], "\"total\":%d", total + (i == 0 ? 0 : -1400));
 }
 
 static void change_strategy(const sale_t *sale)
