@@ -312,15 +312,18 @@ static void is_put_back_to_an_old_copy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        /* Only with HOLDFAST_LONG=1: */
+        UNDER("watch", is_put_back_to_an_old_copy),
+        UNDER("optimistic", is_put_back_to_an_old_copy),
+        /* Always: */
         OUTAGE("killed", kill_it, start_it, 3),
         OUTAGE("stopped", stop_it, continue_it, 8),
         OUTAGE("read-only", make_it_read_only, make_it_writable, 3),
         UNDER("lua", is_put_back_to_an_old_copy),
-        UNDER("watch", is_put_back_to_an_old_copy),
-        UNDER("optimistic", is_put_back_to_an_old_copy),
         /* The last: its disk goes with its server. */
         {"its disk is full", disk_is_full, NULL, test_teardown,
          &(outage_t){"full", fill_its_disk, free_its_disk, 3}},
     };
-    return chance_run("shard", tests, TEST_COUNT(tests), start, stop);
+    size_t from = chance_is_long() ? 0 : 2;
+    return chance_run("shard", tests + from, TEST_COUNT(tests) - from, start, stop);
 }

@@ -50,12 +50,18 @@ bool chance_percent(chance_t *chance, unsigned percent)
     return chance_below(chance, 100) < percent;
 }
 
+bool chance_is_long(void)
+{
+    const char *is_long = getenv("HOLDFAST_LONG");
+    return is_long != NULL && strcmp(is_long, "1") == 0;
+}
+
 int chance_run(const char *group, const struct CMUnitTest *tests, size_t count,
                CMFixtureFunction setup, CMFixtureFunction teardown)
 {
-    const char *is_long = getenv("HOLDFAST_LONG"), *seconds = getenv("HOLDFAST_FAULT_SECONDS");
+    const char *seconds = getenv("HOLDFAST_FAULT_SECONDS");
     long long end = test_clock_ms();
-    if (is_long != NULL && strcmp(is_long, "1") == 0)
+    if (chance_is_long())
         end += 1000LL * (seconds == NULL ? SECONDS_DEFAULT : atoi(seconds));
     chance_seed();
     int failed = test_run(group, tests, count, setup, teardown);

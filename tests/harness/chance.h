@@ -19,6 +19,8 @@ chance_t chance_of(const char *name);
 unsigned chance_below(chance_t *chance, unsigned below);
 bool chance_percent(chance_t *chance, unsigned percent);
 
+/* HOLDFAST_LONG=1: there is time for the cases that take longest, too. */
+bool chance_is_long(void);
 /* As test_run(). With HOLDFAST_LONG=1 again and again, each time with the next seed, until
    HOLDFAST_FAULT_SECONDS (600 if not set) are over or something has failed. */
 int chance_run(const char *group, const struct CMUnitTest *tests, size_t count,
