@@ -178,12 +178,14 @@ static void a_crowd_buys_at_all_of_them(void **state)
                                 "\"total\":900,\"per_buyer_limit\":20,\"hold_seconds\":3,"
                                 "\"strategy\":\"%s\"",
                                 strategy);
-    crowd_t *crowd = crowd_start(&(crowd_plan_t){.nodes = (const test_stack_t *const *)nodes,
-                                                 .nodes_count = NODES,
-                                                 .skus = &sku,
-                                                 .skus_count = 1,
-                                                 .per_second = 150,
-                                                 .quantity_max = 1});
+    crowd_t *crowd =
+        crowd_start(&(crowd_plan_t){.nodes = (const test_stack_t *const *)nodes,
+                                    .nodes_count = NODES,
+                                    .skus = &sku,
+                                    .skus_count = 1,
+                                    .connections = sale_uses_gate(strategy) ? 0 : SALE_FEW,
+                                    .per_second = 150,
+                                    .quantity_max = 1});
     crowd_await(crowd, CROWD_CREATED, 60);
     for (unsigned n = 0; n < NODES - 1; n++) {
         kill_node(nodes[n]);

@@ -36,15 +36,17 @@ static const char *short_holds(const char *strategy)
                      strategy);
 }
 
-static crowd_t *crowd_after(const char *const *sku)
+static crowd_t *crowd_after(const char *const *sku, const char *strategy)
 {
     const test_stack_t *nodes[] = {stack, node};
-    crowd_t *crowd = crowd_start(&(crowd_plan_t){.nodes = nodes,
-                                                 .nodes_count = 2,
-                                                 .skus = sku,
-                                                 .skus_count = 1,
-                                                 .per_second = 200,
-                                                 .quantity_max = 1});
+    crowd_t *crowd =
+        crowd_start(&(crowd_plan_t){.nodes = nodes,
+                                    .nodes_count = 2,
+                                    .skus = sku,
+                                    .skus_count = 1,
+                                    .connections = sale_uses_gate(strategy) ? 0 : SALE_FEW,
+                                    .per_second = 200,
+                                    .quantity_max = 1});
     crowd_await(crowd, CROWD_CREATED, 30);
     return crowd;
 }
@@ -69,7 +71,7 @@ static void commits_are_lost(void **state)
     const lost_t *lost = *state;
     chance_t chance = chance_of(lost->strategy);
     const char *sku = short_holds(lost->strategy);
-    crowd_t *crowd = crowd_after(&sku);
+    crowd_t *crowd = crowd_after(&sku, lost->strategy);
     unsigned changed = 0;
     const test_stack_t *nodes[] = {stack, node};
     for (size_t n = 0; n < TEST_COUNT(nodes); n++)
@@ -101,7 +103,7 @@ static void connections_are_killed(void **state)
     chance_t chance = chance_of(test_text("kills %s", strategy));
     const char *sku = short_holds(strategy);
     unsigned shard = rows_shard_of(stack, sku), killed = 0;
-    crowd_t *crowd = crowd_after(&sku);
+    crowd_t *crowd = crowd_after(&sku, strategy);
     MYSQL *mysql = mysqld_open(stack, shard);
     EXPECT(mysql != NULL, "no connection");
     for (unsigned i = 0; i < KILLS * 20 && killed < KILLS; i++) {
@@ -176,7 +178,7 @@ static void deadlocks_storm(void **state)
                                  {.first = row, .second = gaps},
                                  {.first = due, .second = row}};
     unsigned shard = rows_shard_of(stack, sku), rounds = 0, victim = 0;
-    crowd_t *crowd = crowd_after(&sku);
+    crowd_t *crowd = crowd_after(&sku, strategy);
     long long deadlocks = mysqld_status(stack, shard, "Innodb_deadlocks");
     for (unsigned i = 0; i < TEST_COUNT(adversaries); i++) {
         adversaries[i].chance = chance_of(test_text("adversary %u", i));

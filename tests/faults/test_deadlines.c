@@ -51,10 +51,15 @@ static void two_services_expire_what_a_crowd_moves(void **state)
     const test_stack_t *nodes[] = {stack, node};
     double before = fault_metric(stack, "orders_expired_total");
     double before_node = fault_metric(node, "orders_expired_total");
-    crowd_t *crowd = crowd_start(&(crowd_plan_t){
-        .nodes = nodes, .nodes_count = 2, .skus = &sku, .skus_count = 1, .quantity_max = 1});
+    crowd_t *crowd =
+        crowd_start(&(crowd_plan_t){.nodes = nodes,
+                                    .nodes_count = 2,
+                                    .skus = &sku,
+                                    .skus_count = 1,
+                                    .connections = sale_uses_gate(strategy) ? 0 : SALE_FEW,
+                                    .quantity_max = 1});
     pause_expiry(150);
-    crowd_await(crowd, CROWD_CREATED, 100);
+    crowd_await(crowd, CROWD_CREATED, 60);
     usleep(3000000);
     expect_both_expired();
     crowd_stop(crowd);

@@ -41,14 +41,16 @@ typedef struct {
     unsigned seconds;
 } loss_t;
 
-static crowd_t *crowd_at(const test_stack_t *where, const char *const *sku)
+static crowd_t *crowd_at(const test_stack_t *where, const char *const *sku, const char *strategy)
 {
-    crowd_t *crowd = crowd_start(&(crowd_plan_t){.nodes = &where,
-                                                 .nodes_count = 1,
-                                                 .skus = sku,
-                                                 .skus_count = 1,
-                                                 .per_second = 120,
-                                                 .quantity_max = 1});
+    crowd_t *crowd =
+        crowd_start(&(crowd_plan_t){.nodes = &where,
+                                    .nodes_count = 1,
+                                    .skus = sku,
+                                    .skus_count = 1,
+                                    .connections = sale_uses_gate(strategy) ? 0 : SALE_FEW,
+                                    .per_second = 120,
+                                    .quantity_max = 1});
     crowd_await(crowd, CROWD_CREATED, 30);
     return crowd;
 }
@@ -62,7 +64,8 @@ static void answers_are_lost(void **state)
                                 "\"total\":2500,\"per_buyer_limit\":30,\"hold_seconds\":5,"
                                 "\"strategy\":\"%s\"",
                                 loss->strategy);
-    crowd_t *there = crowd_at(stack, &sku), *here = crowd_at(node, &sku);
+    crowd_t *there = crowd_at(stack, &sku, loss->strategy),
+            *here = crowd_at(node, &sku, loss->strategy);
     unsigned sold = crowd_told(there, CROWD_CREATED);
     network_lose_answers(loss->first_port, loss->last_port);
     usleep(loss->seconds * 1000000);

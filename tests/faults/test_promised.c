@@ -180,8 +180,7 @@ static void expect_repeat_is_the_order(const char *sku, int total)
 static void the_last_unit_is_sold_by_one_who_dies(void **state)
 {
     const char *strategy = *state;
-    const char *point =
-        *strategy == 'l' || *strategy == 'w' ? "writer_after_commit" : "sql_after_commit";
+    const char *point = sale_uses_gate(strategy) ? "writer_after_commit" : "sql_after_commit";
     const char *sku = sale_item(stack, "dies", "\"total\":5,\"strategy\":\"%s\"", strategy);
     all_but_one_are_sold(sku, 5);
     fault_arm(node, "%s kill\n", point);

@@ -123,6 +123,11 @@ const char *sale_id(const web_answer_t *answer)
     return id == NULL ? "" : id;
 }
 
+bool sale_uses_gate(const char *strategy)
+{
+    return strcmp(strategy, "lua") == 0 || strcmp(strategy, "watch") == 0;
+}
+
 /* --- a rush --- */
 
 typedef struct {

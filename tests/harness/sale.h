@@ -42,6 +42,11 @@ long long sale_available(const test_stack_t *stack, const char *sku);
 const char *sale_state(const web_answer_t *answer);
 const char *sale_id(const web_answer_t *answer);
 
+/* lua and watch. The others need a crowd that sends no faster than it is answered: on a slow
+   machine few buyers at a time are all that they can serve within an answer's deadline. */
+bool sale_uses_gate(const char *strategy);
+#define SALE_FEW 6
+
 /* --- a rush --- */
 typedef struct {
     const test_stack_t *stack;
