@@ -24,7 +24,11 @@ TEST_PACKAGES=(
     libcmocka-dev libcurl4-openssl-dev libluajit-5.1-dev clang-format-14 shellcheck nghttp2-client
     libfaketime iproute2 nftables
     clang-14 libclang-rt-14-dev valgrind
+    gnuplot-nox strace
 )
+# What loadtest/compare takes besides RUN_PACKAGES; its peers it unpacks for itself.
+# shellcheck disable=SC2034 # for loadtest/compare
+LOADTEST_PACKAGES=(nghttp2-client gnuplot-nox)
 
 say() { printf '%s\n' "$*"; }
 warn() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }

@@ -12,6 +12,7 @@ from stack import GATE_STRATEGIES, StackError
 LIVE = ("held", "confirmed")
 QUIET_WITHIN_S = 10
 LOOK_EVERY_S = 0.2
+GATE_FIELDS = ("epoch", "closed", "capacity", "reserved", "unreserved", "settled", "released")
 
 
 @dataclass(frozen=True)

@@ -245,22 +245,3 @@ def read_order_ids(crowd, directory, threads):
         for line in (directory / f"orders-{thread}").read_text().splitlines():
             status, order_id = line.split()
             lists[status].append(order_id.lower())
-
-
-def ceiling(url, path, seconds, connections, threads, directory):
-    """Requests a second of a plain GET, with no work in wrk's script."""
-    wrk = start(["wrk", "--threads", str(threads), "--connections", str(connections), "--duration", f"{seconds}s",
-                 "--script", str(SCRIPTS / "ceiling.lua"), url + path], directory)
-    try:
-        wrk.wait(seconds + STOP_S)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        interrupt(wrk)
-    try:
-        done = json.loads((Path(directory) / "done.json").read_text())
-    except (OSError, ValueError):
-        raise CrowdError("wrk ended without a result: " + (Path(directory) / "wrk.log").read_text()[-500:]) from None
-    if done["errors"]:
-        raise CrowdError(f"{done['errors']} of the answers to GET {path} were errors")
-    return done["requests"] / done["seconds"]

@@ -7,10 +7,11 @@ import sys
 import sale
 
 
-def add_common(parser):
-    parser.add_argument("--connections", type=number(1, 4096), default=64, metavar="C", help="default 64")
-    parser.add_argument("--threads", type=number(1, 64), metavar="N",
-                        help="of wrk; a divisor of C, default half the cores")
+def add_common(parser, connections=64, threads=None):
+    parser.add_argument("--connections", type=number(1, 4096), default=connections, metavar="C",
+                        help=f"default {connections}")
+    parser.add_argument("--threads", type=number(1, 64), default=threads, metavar="N",
+                        help=f"of wrk; a divisor of C, default {threads or 'half the cores'}")
     parser.add_argument("--dir", metavar="DIR", help="directory of the stack")
 
 
@@ -40,6 +41,18 @@ def sku(text):
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
         raise argparse.ArgumentTypeError("a sku for a load test has 1 to 64 of the characters A-Z a-z 0-9 . _ -")
     return text
+
+
+def share(text):
+    if not re.fullmatch(r"[01](\.[0-9]{1,6})?|0?\.[0-9]{1,6}", text) or not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
+    return float(text)
+
+
+def factor(text):
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or not 1 <= float(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not a factor from 1 to 100")
+    return float(text)
 
 
 def complainer(program):

@@ -9,7 +9,7 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +41,8 @@ class Stack:
     redis_socket: str
     mysql_sockets: tuple
     mysql_user: str
+    pids: dict = field(default_factory=dict)  # {"service": [pid], "redis": [pid], "mysql": [pid, ...]}
+    directory: str = ""
 
     def get(self, path):
         """A call of the public API: (status, body)."""
@@ -68,13 +70,17 @@ class Stack:
             return False, str(error)
         return status == 200, f"PATCH {changes} was answered {status}: {body.strip()[:200]}"
 
-    def counters(self):
-        """{(name, strategy): value} of the aborts and retries; empty when the service does not tell."""
+    def metrics(self):
+        """The text of /metrics; empty when the service does not tell."""
         try:
             status, body = self.admin("GET", "/metrics")
         except StackError:
-            return {}
-        return parse_counters(body) if status == 200 else {}
+            return ""
+        return body if status == 200 else ""
+
+    def counters(self):
+        """{(name, strategy): value} of the aborts and retries; empty when the service does not tell."""
+        return parse_counters(self.metrics())
 
     def mysql(self, socket, statements):
         """The rows of the statements' results, each a list of strings."""
@@ -82,9 +88,9 @@ class Stack:
                    f"--socket={socket}", f"--user={self.mysql_user}", "holdfast"]
         return [line.split("\t") for line in _client(command, statements, "MySQL at " + socket)]
 
-    def redis(self, *words):
-        """The lines of one Redis command's reply."""
-        return _client(["redis-cli", "-s", self.redis_socket, *words], None, "Redis at " + self.redis_socket)
+    def redis(self, *words, commands=None):
+        """The lines of one Redis command's reply, or of the replies to many commands, a line each."""
+        return _client(["redis-cli", "-s", self.redis_socket, *words], commands, "Redis at " + self.redis_socket)
 
 
 def _client(command, stdin, what):
@@ -111,6 +117,8 @@ def _call(request):
         raise StackError(f"{request.get_method()} {request.full_url} failed: {error}") from None
 
 
+SERIES = re.compile(r'^(holdfast_\w+)(\{[^}]*\})?\s+([0-9.eE+-]+)$', re.M)
+STATUS = re.compile(r'route="order_create".*status="(\d+)"')
 COUNTER = re.compile(r'^holdfast_(aborts|retries)_total\{[^}]*strategy="(\w+)"[^}]*\}\s+([0-9.eE+]+)', re.M)
 
 
@@ -119,6 +127,28 @@ def parse_counters(metrics):
     for name, strategy, value in COUNTER.findall(metrics):
         counters[name, strategy] = counters.get((name, strategy), 0) + int(float(value))
     return counters
+
+
+def parse_metric(metrics, name):
+    """The sum of a metric over its labels; None when it is not there."""
+    values = [float(value) for found, _, value in SERIES.findall(metrics) if found == name]
+    return sum(values) if values else None
+
+
+def parse_answers(metrics):
+    """{status: count} of the answers to purchases."""
+    answers = {}
+    for name, labels, value in SERIES.findall(metrics):
+        status = STATUS.search(labels) if name == "holdfast_http_requests_total" else None
+        if status:
+            answers[int(status[1])] = int(float(value))
+    return answers
+
+
+def find_pids(settings):
+    """Of the processes that serve, as far as the settings tell."""
+    names = {"service": "HOLDFAST_PID", "redis": "HOLDFAST_REDIS_PID", "mysql": "HOLDFAST_MYSQL_PIDS"}
+    return {group: [int(pid) for pid in settings.get(name, "").split()] for group, name in names.items()}
 
 
 def read_env_file(path):
@@ -158,6 +188,8 @@ def open_stack(directory=None):
         redis_socket=settings["HOLDFAST_REDIS_SOCKET"],
         mysql_sockets=tuple(settings["HOLDFAST_MYSQL_SOCKETS"].split()),
         mysql_user=settings["HOLDFAST_MYSQL_USER"],
+        pids=find_pids(settings),
+        directory=settings.get("HOLDFAST_DIR", ""),
     )
     for url in (stack.url, stack.admin_url):
         parts = urllib.parse.urlsplit(url)

@@ -1,0 +1,95 @@
+"""What the comparison is held to: each ratio with its bound, which must hold, and its aim. Pure; the one place.
+
+A ratio is the median, over the rounds, of two medians' members within one round, so that what slows the machine
+for a while slows both sides. Measures are those of measures.py.
+"""
+
+from dataclasses import dataclass
+from statistics import median
+
+AT_MOST, AT_LEAST = "at most", "at least"
+MEETS_AIM, WITHIN, MISSED, NOT_MEASURED = "aim", "ok", "MISSED", "not measured"
+
+
+@dataclass(frozen=True)
+class Bound:
+    name: str
+    words: str
+    of: str           # measure
+    to: str | None    # measure; None: not a ratio but the value of `of` itself
+    member: str
+    side: str
+    bound: float
+    aim: float
+    unit: str = ""
+
+
+CPU, ORDERS, ANSWERS, P99 = "cpu_us_per_answer", "orders_per_s", "answers_per_s", "p99_ms"
+BARE, SOLD_OUT, ACCEPTED, COMMITTED = "bare", "sold_out_lua", "accepted", "committed_lua"
+PEER = "nginx_lua"
+
+BOUNDS = (
+    Bound("cpu_sold_out_to_bare", "processor time: sold out / bare", SOLD_OUT, BARE, CPU, AT_MOST, 1.3, 1.1),
+    Bound("cpu_accepted_to_bare", "processor time: accepted / bare", ACCEPTED, BARE, CPU, AT_MOST, 3.0, 2.0),
+    Bound("cpu_committed_to_bare", "processor time: committed / bare", COMMITTED, BARE, CPU, AT_MOST, 5.0, 3.5),
+    Bound("cpu_accepted_to_peer", "processor time: accepted / nginx + Lua", ACCEPTED, PEER, CPU, AT_MOST, 0.45, 0.3),
+    Bound("rate_sold_out_to_bare", "rate: sold out / bare", SOLD_OUT, BARE, ANSWERS, AT_LEAST, 0.80, 0.95),
+    Bound("rate_accepted_to_bare", "rate: accepted / bare", ACCEPTED, BARE, ORDERS, AT_LEAST, 0.5, 0.85),
+    Bound("rate_accepted_to_peer", "rate: accepted / nginx + Lua", ACCEPTED, PEER, ORDERS, AT_LEAST, 1.5, 2.5),
+    Bound("rate_committed_to_bare", "rate: committed / bare", COMMITTED, BARE, ORDERS, AT_LEAST, 0.35, 0.60),
+    Bound("rate_committed_to_peer", "rate: committed / nginx + Lua", COMMITTED, PEER, ORDERS, AT_LEAST, 1.1, 1.8),
+    Bound("rate_lua_to_optimistic", "rate: committed lua / optimistic", COMMITTED, "committed_optimistic", ORDERS,
+          AT_LEAST, 40, 200),
+    Bound("rate_h2_to_h1", "rate: HTTP/2, 20 x 50 streams / HTTP/1.1, 20 connections", "h2_20x50", "h1_20", ORDERS,
+          AT_LEAST, 1.5, 2.5),
+    Bound("rate_zipf_to_one_item", "rate: 10,000 items by Zipf / one hot item", "zipf", COMMITTED, ORDERS,
+          AT_LEAST, 0.7, 0.9),
+    Bound("half_load_p99", "p99 of an open loop at half of the committed rate", "half_load", None, P99,
+          AT_MOST, 20, 8, "ms"),
+)
+
+# Held by other tools, which read their bounds here.
+RSS_GROWTH = Bound("service_rss_growth", "service memory for 1,000,000 orders", "memory", None, "rss_growth_mb",
+                   AT_MOST, 32, 32, "MB")
+OVERLOAD = Bound("overload", "committed orders/s at 3 times the capacity / peak", "overload", "peak", ORDERS,
+                 AT_LEAST, 0.9, 0.95)
+
+
+def judge(bound, value):
+    if value is None:
+        return NOT_MEASURED
+
+    def holds(limit):
+        return value <= limit if bound.side == AT_MOST else value >= limit
+    return MEETS_AIM if holds(bound.aim) else WITHIN if holds(bound.bound) else MISSED
+
+
+def member_of(runs, measure, member):
+    """{round: value}"""
+    return {run["round"]: run[member] for run in runs if run["measure"] == measure and run.get(member) is not None}
+
+
+def ratio(runs, of, to, member):
+    """The ratios within each round, or with no `to` the values; rounds that lack either are left out.
+
+    What sells nothing has no orders: beside it, orders are compared with its answers.
+    """
+    ones = member_of(runs, of, member)
+    if to is None:
+        return list(ones.values())
+    others = member_of(runs, to, ANSWERS if to == BARE and member == ORDERS else member)
+    return [ones[turn] / others[turn] for turn in ones if others.get(turn)]
+
+
+def spread(values):
+    """{"median", "min", "max"}; None of nothing."""
+    return {"median": median(values), "min": min(values), "max": max(values)} if values else None
+
+
+def table(runs, bounds=BOUNDS):
+    """[(Bound, spread or None, verdict)]"""
+    rows = []
+    for bound in bounds:
+        found = spread(ratio(runs, bound.of, bound.to, bound.member))
+        rows.append((bound, found, judge(bound, found and found["median"])))
+    return rows

@@ -1,0 +1,211 @@
+"""The measures of a comparison: what each one does in a round, and the record that it leaves.
+
+A measure is warmed up first, on its own item, then measured for the given seconds, then audited.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import h2
+import peers
+import rush
+import sale
+import schedule
+import tally
+import volley
+from bounds import BARE, PEER
+from machine import CpuMeter, ProcessMeter
+from stack import STRATEGIES, StackError, parse_answers, parse_metric
+from tally import Target
+
+ZIPF_ITEMS = 10_000
+PLENTY = 900_000_000  # units that do not sell out
+PUTS_AT_ONCE = 16
+
+
+@dataclass
+class Client:
+    """How the load is made."""
+
+    connections: int
+    threads: int
+    seconds: int
+    warm_up_s: float
+
+
+class Bench:
+    """A stack under measurement: every run leaves a record in `runs`."""
+
+    def __init__(self, stack, client, say):
+        self.stack, self.client, self.say = stack, client, say
+        self.runs = []
+        self.zipf = None
+
+    # --- parts of a run ---
+
+    def target(self, word, terms, items=1, one_buyer=False):
+        name = sale.fresh_sku(word) + ("-" if items > 1 else "")
+        target = Target(name, {"total": PLENTY, "per_buyer_limit": 0 if one_buyer else 1, "hold_seconds": 0} | terms,
+                        items, one_buyer=one_buyer)
+        with ThreadPoolExecutor(PUTS_AT_ONCE) as pool:
+            list(pool.map(lambda sku: self.stack.put_item(sku, target.terms), target.skus()))
+        return target
+
+    def rush(self, url, kind, name, items=1, buyers="b", seconds=None):
+        return rush.drive(rush.Rush(url, seconds or self.client.seconds, self.client.connections, self.client.threads,
+                                    kind, name, items, buyers))
+
+    def watched(self, groups, act):
+        """(what act() gave, the processor time and the host's share meanwhile)."""
+        host, processes = CpuMeter(), ProcessMeter(groups)
+        answers = act()
+        return answers, {"cpu_s": processes.read()} | host.read()
+
+    def buy(self, target, act):
+        """One act of buying, whose answers are added to what the target's buyers were told."""
+        before = self.stack.metrics()
+        answers, used = self.watched(self.stack.pids, lambda: act())
+        after = self.stack.metrics()
+        statuses = statuses_between(before, after)
+        target.told(statuses, answers.good, answers.unheard)
+        return answers, used, statuses, (before, after)
+
+    def record(self, measure, turn, answers, used, **more):
+        cpu = {group: round(1e6 * seconds / answers.answered, 2) for group, seconds in used.pop("cpu_s").items()}
+        self.runs.append({
+            "measure": measure, "round": turn, "seconds": round(answers.seconds, 3), "requests": answers.answered,
+            "requests_per_s": round(answers.per_s, 1), "answers_per_s": round(answers.per_s, 1),
+            "errors": answers.broken, "latency_ms": answers.latency_ms,
+            "p50_ms": answers.latency_ms.get("p50"), "p99_ms": answers.latency_ms.get("p99"),
+            "cpu_us_per_answer": round(sum(cpu.values()), 2), "cpu_us": cpu,
+            "client_cores": round(answers.client_cpu_s / answers.seconds, 2), "audit": {}, "passed": True,
+        } | used | more)
+        return self.runs[-1]
+
+    def record_sale(self, measure, turn, target, bought):
+        answers, used, statuses, (before, after) = bought
+        findings = tally.take(self.stack, target)
+        seconds = answers.seconds
+        orders = min(answers.good, statuses.get(201, 0) + statuses.get(202, 0))
+        run = self.record(
+            measure, turn, answers, used, strategy=target.terms.get("strategy", "lua"), stock=target.terms["total"],
+            buyers=answers.issued, accepted=orders, accepted_later=statuses.get(202, 0),
+            sold_out=statuses.get(409, 0), refused=0, orders_per_s=round(orders / seconds, 1),
+            statuses={str(status): count for status, count in sorted(statuses.items())},
+            committed_per_s=rate_between(before, after, "holdfast_orders_committed_total", seconds),
+            audit=audit_of(findings), notes=findings.notes, sku=target.name)
+        run["errors"] += sum(count for status, count in statuses.items() if status not in (201, 202, 409))
+        for name in ("aborts", "retries"):
+            run[name] = int(grown(before, after, f"holdfast_{name}_total") or 0)
+            run[f"{name}_per_1000"] = round(1000 * run[name] / max(1, orders), 2)
+        run["passed"] = not findings.wrong()
+        self.tell(run)
+        return run
+
+    def tell(self, run):
+        wrong = [f"{name} {number}" for name, number in run["audit"].items() if number != 0]
+        rate = run.get("orders_per_s") or run["answers_per_s"]
+        unit = "orders/s" if run.get("orders_per_s") else "answers/s"
+        errors = f", {run['errors']:,} errors" if run["errors"] else ""
+        self.say(run["round"], run["measure"], f"{rate:>9,.0f} {unit:<9} {run['cpu_us_per_answer']:>8,.1f} us/answer"
+                 f"  p99 {run['p99_ms']:>7,.1f} ms  steal {run['steal_percent']:g} %{errors}"
+                 f"  {'WRONG: ' + ', '.join(wrong) if wrong else 'ok'}")
+
+    # --- the measures ---
+
+    def bare(self, turn):
+        def act():
+            return self.rush(self.stack.url, "get", "/healthz")
+        self.rush(self.stack.url, "get", "/healthz", seconds=self.client.warm_up_s)
+        answers, used = self.watched(self.stack.pids, act)
+        if answers.refused:
+            raise StackError(f"{answers.refused} of the answers to GET /healthz were errors")
+        self.tell(self.record(BARE, turn, answers, used))
+
+    def rush_sale(self, turn, measure, terms, items=1):
+        """Warm up, measure, audit, on a fresh item, or on many that are made once and kept."""
+        if items > 1:
+            self.zipf = self.zipf or self.target("zipf", terms, items)
+        target = self.zipf if items > 1 else self.target("compare", terms)
+        self.buy(target, lambda: self.rush(self.stack.url, "buy", target.name, items, f"w{turn}-",
+                                           self.client.warm_up_s))
+        tally.settle(self.stack, target)
+        bought = self.buy(target, lambda: self.rush(self.stack.url, "buy", target.name, items, f"b{turn}-"))
+        return self.record_sale(measure, turn, target, bought)
+
+    def committed(self, turn, strategy):
+        return self.rush_sale(turn, f"committed_{strategy}", {"strategy": strategy})
+
+    def sold_out(self, turn, strategy):
+        return self.rush_sale(turn, f"sold_out_{strategy}", {"strategy": strategy, "total": 1})
+
+    def accepted(self, turn):
+        return self.rush_sale(turn, "accepted", {"strategy": "lua", "acknowledge": "accepted"})
+
+    def many_items(self, turn):
+        return self.rush_sale(turn, "zipf", {"strategy": "lua"}, ZIPF_ITEMS)
+
+    def flood(self, turn, measure, connections, streams):
+        target = self.target("flood", {"strategy": "lua"}, one_buyer=True)
+        for seconds in (max(1, round(self.client.warm_up_s)), self.client.seconds):
+            flood = h2.Flood(self.stack.url, target.name, seconds, connections, streams)
+            bought = self.buy(target, lambda: h2.drive(flood))
+        return self.record_sale(measure, turn, target, bought)
+
+    def half_load(self, turn):
+        """An open loop at half of what the hot item committed in this round."""
+        full = next(run for run in reversed(self.runs) if run["measure"] == "committed_lua")
+        target = self.target("half", {"strategy": "lua"})
+        segments = tuple(schedule.steady(max(1, full["orders_per_s"] / 2), self.client.seconds))
+        plan = volley.Plan(self.stack.url, target.name, segments, seed=turn, retries=0, keyed=0)
+        return self.record_sale("half_load", turn, target, self.buy(target, lambda: volley.as_answers(volley.drive(plan))))
+
+    def peer(self, turn, peer):
+        sku, told, unheard = sale.fresh_sku("peer"), 0, 0
+        peer.put_item(sku, PLENTY)
+        for buyers, seconds in (("w", self.client.warm_up_s), ("b", self.client.seconds)):
+            answers, used = self.watched(peer.processes(),
+                                         lambda: self.rush(peer.url, "buy", sku, 1, buyers, seconds))
+            told, unheard = told + answers.good, unheard + answers.unheard
+        found = peer.audit(sku, PLENTY, told, unheard)
+        run = self.record(PEER, turn, answers, used, orders_per_s=round(answers.good / answers.seconds, 1), audit=found,
+                          accepted=answers.good, passed=not any(found.values()))
+        run["errors"] += answers.refused
+        self.tell(run)
+
+
+def plan_of(bench, peer, with_http2):
+    """[(name, act(round))] of one round, in their order."""
+    acts = [(BARE, bench.bare)]
+    acts += [(f"sold_out_{name}", lambda turn, name=name: bench.sold_out(turn, name)) for name in STRATEGIES]
+    acts += [("accepted", bench.accepted)]
+    acts += [(f"committed_{name}", lambda turn, name=name: bench.committed(turn, name)) for name in STRATEGIES]
+    acts += [("half_load", bench.half_load), ("zipf", bench.many_items)]
+    acts += [("h1_20", lambda turn: bench.flood(turn, "h1_20", 20, 0)),
+             ("h1_128", lambda turn: bench.flood(turn, "h1_128", 128, 0))]
+    if with_http2:
+        acts.append(("h2_20x50", lambda turn: bench.flood(turn, "h2_20x50", 20, 50)))
+    if peer:
+        acts.append((peers.NginxLua.name, lambda turn: bench.peer(turn, peer)))
+    return acts
+
+
+def audit_of(findings):
+    names = ("oversold", "lost", "duplicated", "drift", "unbalanced", "undecided", "refused_live", "unsold")
+    return {name: getattr(findings, name) for name in names}
+
+
+def statuses_between(before, after):
+    then, now = parse_answers(before), parse_answers(after)
+    grown_by = {status: count - then.get(status, 0) for status, count in now.items()}
+    return {status: count for status, count in grown_by.items() if count}
+
+
+def grown(before, after, name):
+    now = parse_metric(after, name)
+    return None if now is None else now - (parse_metric(before, name) or 0)
+
+
+def rate_between(before, after, name, seconds):
+    count = grown(before, after, name)
+    return None if count is None else round(count / seconds, 1)

@@ -1,0 +1,93 @@
+"""A steady rush: wrk with wrk/rush.lua for so many seconds, ended when every answer is in."""
+
+import json
+import os
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import crowd
+from crowd import CrowdError
+
+ANSWER_WITHIN_S = 30
+POLL_S = 0.02
+
+
+@dataclass(frozen=True)
+class Rush:
+    url: str
+    seconds: float
+    connections: int
+    threads: int
+    kind: str         # get or buy
+    name: str         # the path, the item, or what the names of many items begin with
+    items: int = 1
+    buyers: str = "b"  # what the buyers' names begin with; connections of different threads never share one
+
+
+@dataclass
+class Answers:
+    """What a closed loop heard; `good` are those up to 399."""
+
+    issued: int = 0
+    answered: int = 0
+    refused: int = 0      # above 399
+    broken: int = 0       # connections
+    unheard: int = 0      # attempts without an answer
+    seconds: float = 0.0  # first request to last answer
+    latency_ms: dict = field(default_factory=dict)
+    client_cpu_s: float = 0.0
+
+    @property
+    def good(self):
+        return self.answered - self.refused
+
+    @property
+    def per_s(self):
+        return self.answered / self.seconds if self.seconds else 0.0
+
+
+def command(rush):
+    # wrk's own duration is only the bound for a service that no longer answers.
+    duration = int(rush.seconds + ANSWER_WITHIN_S + 1)
+    return ["wrk", "--threads", str(rush.threads), "--connections", str(rush.connections), "--duration",
+            f"{duration}s", "--timeout", f"{ANSWER_WITHIN_S}s", "--script", str(crowd.SCRIPTS / "rush.lua"), rush.url,
+            "--", rush.kind, rush.name, str(rush.items), rush.buyers, str(rush.seconds),
+            str(rush.connections // rush.threads)]
+
+
+def drive(rush):
+    with tempfile.TemporaryDirectory(prefix="holdfast-rush-") as directory:
+        used = client_seconds()
+        wrk = crowd.start(command(rush), directory)
+        try:
+            wait_parked(wrk, Path(directory), rush.threads)
+        finally:
+            crowd.interrupt(wrk)
+        return read_answers(Path(directory), client_seconds() - used)
+
+
+def wait_parked(wrk, directory, threads):
+    while wrk.poll() is None and not all((directory / f"parked-{thread}").exists() for thread in range(threads)):
+        time.sleep(POLL_S)
+
+
+def client_seconds():
+    """Processor time of children that have ended: of the load generators."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def read_answers(directory, client_cpu_s):
+    try:
+        done = json.loads((directory / "done.json").read_text())
+    except (OSError, ValueError):
+        raise CrowdError("wrk ended without a result: " + (directory / "wrk.log").read_text()[-500:]) from None
+    answers = Answers(issued=done["issued"], answered=done["answered"], refused=done["refused"],
+                      broken=done["broken"], seconds=done["seconds"], latency_ms=done["latency_ms"],
+                      client_cpu_s=client_cpu_s)
+    answers.unheard = max(0, answers.issued - answers.answered)
+    if not answers.answered:
+        raise CrowdError("nothing was answered")
+    return answers

@@ -1,0 +1,143 @@
+-- A steady rush for so many seconds, with as little work in the client as can be: every attempt is of a new
+-- buyer, and answers are counted by wrk itself, which tells only what is above 399 from what is not.
+--
+--   HOLDFAST_CROWD_DIR=DIR wrk ... -s rush.lua URL -- get|buy NAME ITEMS BUYERS SECONDS CONNECTIONS
+--
+-- NAME is the path for get. For buy it is the item, or with ITEMS above 1 what the names of that many items begin
+-- with, of which each attempt takes one by Zipf's law with exponent 1; BUYERS is what buyers' names begin with.
+-- There is no response() here: with one, wrk would parse every header into Lua.
+--
+-- When the time is up, request() returns an empty string and the connection waits for ever, so that every answer
+-- is in before the end. Once all CONNECTIONS (of one thread) wait, the thread leaves the file parked-ID, and
+-- loadtest/lib/rush.py interrupts wrk.
+
+local ffi = require("ffi")
+ffi.cdef [[
+  typedef struct { long seconds; long nanoseconds; } holdfast_timespec;
+  int clock_gettime(int clock, holdfast_timespec *now);
+]]
+local CLOCK_MONOTONIC = 1
+local CLOCK_EVERY = 8 -- requests
+local DRAWS = 131072  -- items drawn beforehand, then again from the first
+local SEED = 20261121
+local timespec = ffi.new("holdfast_timespec")
+
+local function now_s()
+  ffi.C.clock_gettime(CLOCK_MONOTONIC, timespec)
+  return tonumber(timespec.seconds) + tonumber(timespec.nanoseconds) / 1e9
+end
+
+local threads = {} -- in wrk's main state, for done()
+
+function setup(thread)
+  thread:set("id", #threads)
+  threads[#threads + 1] = thread
+end
+
+-- In each thread's state: globals, because done() can fetch only those.
+issued, parked, began_at, ended_at = 0, 0, 0, 0
+
+local constant              -- the request, when it is always the same
+local before, between, after -- else it is before .. item's number .. between .. buyer's number .. after
+local draws                 -- item's number of each attempt, of a fixed width; nil: one item
+local directory, seconds, connections
+local to_be_verified
+
+-- The cumulated weights, then for each draw the first item whose cumulated weight is not below it.
+local function zipf(items)
+  local cumulated, sum = {}, 0
+  for rank = 1, items do
+    sum = sum + 1 / rank
+    cumulated[rank] = sum
+  end
+  math.randomseed(SEED + id)
+  local drawn = {}
+  for draw = 1, DRAWS do
+    local at, low, high = math.random() * sum, 1, items
+    while low < high do
+      local middle = math.floor((low + high) / 2)
+      if cumulated[middle] < at then low = middle + 1 else high = middle end
+    end
+    drawn[draw] = string.format("%05d", low - 1)
+  end
+  return drawn
+end
+
+local function prepare_buy(name, items, buyers)
+  local number = ""
+  if items > 1 then
+    draws, number = zipf(items), "00000"
+  end
+  local body = string.format('{"sku":"%s%s","buyer_id":"%s%d-00000000","quantity":1}', name, number, buyers, id)
+  local whole = wrk.format("POST", "/v1/orders", { ["Content-Type"] = "application/json" }, body)
+  local head = whole:sub(1, #whole - #body)
+  between = string.format('","buyer_id":"%s%d-', buyers, id)
+  after = '","quantity":1}'
+  before = head .. '{"sku":"' .. name
+  if not draws then
+    before = before .. between
+  end
+end
+
+function init(args)
+  directory = assert(os.getenv("HOLDFAST_CROWD_DIR"))
+  if args[1] == "get" then
+    constant = wrk.format("GET", args[2], {})
+  else
+    prepare_buy(args[2], tonumber(args[3]), args[4])
+  end
+  seconds, connections = tonumber(args[5]), tonumber(args[6])
+  to_be_verified = id == 0
+end
+
+local function park(now)
+  parked = parked + 1
+  ended_at = now
+  if parked == connections then
+    assert(io.open(directory .. "/parked-" .. id, "w")):close()
+  end
+  return ""
+end
+
+function request()
+  if to_be_verified then -- wrk asks the first thread for one request that it parses and never sends
+    to_be_verified = false
+    return constant or wrk.format("GET", "/healthz", {})
+  end
+  if issued % CLOCK_EVERY == 0 or parked > 0 then
+    local now = now_s()
+    if began_at == 0 then
+      began_at = now
+    end
+    if parked > 0 or now - began_at >= seconds then
+      return park(now)
+    end
+  end
+  issued = issued + 1
+  if constant then
+    return constant
+  end
+  local buyer = string.format("%08d", issued)
+  if draws then
+    return before .. draws[issued % DRAWS + 1] .. between .. buyer .. after
+  end
+  return before .. buyer .. after
+end
+
+function done(summary, latency, requests)
+  local totals = { issued = 0, parked = 0 }
+  local began, ended = math.huge, 0
+  for _, thread in ipairs(threads) do
+    for name, total in pairs(totals) do
+      totals[name] = total + thread:get(name)
+    end
+    began, ended = math.min(began, thread:get("began_at")), math.max(ended, thread:get("ended_at"))
+  end
+  local errors = summary.errors
+  local file = assert(io.open(assert(os.getenv("HOLDFAST_CROWD_DIR")) .. "/done.json", "w"))
+  file:write(string.format('{"issued":%d,"parked":%d,"seconds":%.6f,"answered":%d,"refused":%d,"broken":%d,' ..
+    '"latency_ms":{"p50":%.3f,"p99":%.3f,"p999":%.3f}}\n', totals.issued, totals.parked, math.max(0, ended - began), summary.requests,
+    errors.status, errors.connect + errors.read + errors.write + errors.timeout,
+    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency:percentile(99.9) / 1e3))
+  file:close()
+end
