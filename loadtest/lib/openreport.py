@@ -101,6 +101,7 @@ def step(times, capacity, seconds, found):
         "order_ms": {kind: found["kinds"][kind]["latency_ms"] for kind in orders},
         "refusal_ms": {kind: found["kinds"][kind]["latency_ms"] for kind in refusals},
         "queues_highest": found["queues_highest"], "client": found["client"], "audit": found["audit"],
+        "cpu_s": found["cpu_s"], "seconds": found["seconds"],
         "steal_percent": found["steal_percent"], "not_answered": sum(
             told["count"] for kind, told in found["kinds"].items() if not kind[0].isdigit()),
         "passed": found["passed"],
@@ -112,11 +113,13 @@ def render_step(one):
         return "; ".join(f"{kind} p50 {shown(ms['p50'])} p99 {shown(ms['p99'])} ms" for kind, ms in latency.items())
     wrong = ", ".join(f"{name} {number}" for name, number in one["audit"].items() if number != 0)
     queues = ", ".join(f"{name.removeprefix('holdfast_')} {value:,}" for name, value in one["queues_highest"].items())
+    cores = ", ".join(f"{group} {seconds / one['seconds']:.2f}" for group, seconds in one["cpu_s"].items())
     return (f"  {one['times']:>4g} x  offered {one['offered_per_s']:>8,.0f}/s  orders {one['orders_per_s']:>8,.0f}/s"
             f"  503 {one['refused_per_s']:>8,.0f}/s  not answered {one['not_answered']:,}"
             f"  {'WRONG: ' + wrong if wrong else 'ok'}\n"
             f"         {p50_p99(one['order_ms'] | one['refusal_ms'])}\n"
-            f"         queues at most: {queues}; generator {one['client']['cores']:g} cores, steal {one['steal_percent']:g} %")
+            f"         queues at most: {queues}\n"
+            f"         cores: {cores}, generator {one['client']['cores']:g}; steal {one['steal_percent']:g} %")
 
 
 def overload(steps, capacity):

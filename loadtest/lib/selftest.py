@@ -1,25 +1,22 @@
 #!/usr/bin/env python3
 """Tests of the load tests' own reckoning: python3 loadtest/lib/selftest.py
 
-The crowd runs against a server of a few lines in here; no stack is needed.
+The crowd runs against a server of a few lines (shop.py); no stack is needed.
 """
 
-import asyncio
 import sys
 import tempfile
-import threading
 import unittest
-from collections import Counter
 from dataclasses import replace
 
 sys.dont_write_bytecode = True
 
 import audit
-import comparison
 import crowd
 import options
 import stack
 from audit import Books, Gate, Order, Row
+from shop import Shop
 
 ROW = Row(slot=1, bucket=0, total=2, allocated=2, per_buyer_limit=1, epoch=7, strategy="lua")
 GATE = {"epoch": "7", "closed": "0", "capacity": "5",
@@ -128,58 +125,6 @@ class SmallPartsTest(unittest.TestCase):
         for text in ("0", "-1", "1.5", "1e3", "", "٣", "9" * 40):
             with self.assertRaises(Exception):
                 options.number(1, 100)(text)
-
-    def test_spread(self):
-        self.assertEqual(comparison.spread({"median": 1234.5, "min": 1000, "max": 2000}, 0), "1,234 (1,000 - 2,000)")
-
-    def test_a_ratio_is_the_median_of_the_rounds(self):
-        self.assertEqual(comparison.ratio([10, 40, 900], [1, 2, 3]), 20)
-        self.assertIsNone(comparison.ratio([1], [0]))
-
-
-class Shop:
-    """Sells `stock` units over HTTP/1.1 and remembers who came; sometimes it breaks the connection instead."""
-
-    def __init__(self, stock, break_at=()):
-        self.stock, self.break_at = stock, break_at
-        self.came = Counter()
-
-    def __enter__(self):
-        self.loop = asyncio.new_event_loop()
-        self.server = self.loop.run_until_complete(asyncio.start_server(self.serve, "127.0.0.1", 0))
-        self.thread = threading.Thread(target=self.loop.run_forever)
-        self.thread.start()
-        self.url = "http://127.0.0.1:%d" % self.server.sockets[0].getsockname()[1]
-        return self
-
-    def __exit__(self, *_):
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self.server.close()
-        for task in asyncio.all_tasks(self.loop):
-            task.cancel()
-        self.loop.run_until_complete(asyncio.sleep(0))
-        self.loop.close()
-
-    async def serve(self, reader, writer):
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-                self.came[await reader.readexactly(length)] += 1
-                if self.came.total() in self.break_at:
-                    break
-                status, body = self.sell()
-                writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        writer.close()
-
-    def sell(self):
-        if self.stock == 0:
-            return b"409 Conflict", b'{"code":"sold_out"}'
-        self.stock -= 1
-        return b"201 Created", b'{"order_id":"00000000-0000-7000-8000-%012x"}' % self.stock
 
 
 class CrowdTest(unittest.TestCase):

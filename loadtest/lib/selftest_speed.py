@@ -1,0 +1,314 @@
+#!/usr/bin/env python3
+"""Tests of the speed measurements' own reckoning: python3 loadtest/lib/selftest_speed.py
+
+The load generators run against a server of a few lines (shop.py); no stack is needed. The open loop is tested with the
+volley of HOLDFAST_TEST_BUILD, or of build.
+"""
+
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import tempfile
+import unittest
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+
+import bounds
+import charts
+import comparison
+import h2
+import machine
+import measures
+import openreport
+import peers
+import rush
+import schedule
+import stack
+import tally
+import volley
+from audit import Gate, Row
+from bounds import AT_LEAST, AT_MOST, Bound
+from schedule import Segment
+from shop import Shop
+from tally import Books, Target
+
+ROW = Row(slot=1, bucket=0, total=9, allocated=2, per_buyer_limit=1, epoch=7, strategy="lua")
+GATE = {"epoch": "7", "capacity": "9", "reserved": "3", "unreserved": "0", "settled": "2", "released": "0"}
+
+
+class ScheduleTest(unittest.TestCase):
+    def test_words(self):
+        self.assertEqual(schedule.parse("quiet 3@200, 1.5@200..9000"),
+                         [Segment("quiet", 3, 200, 200), Segment("", 1.5, 200, 9000)])
+        for text in ("", "3", "3@", "0@5", "3@-1", "3@1..", "3@1;4@2", "9999@1", ",".join(["1@1"] * 65)):
+            with self.subTest(text), self.assertRaises(schedule.ScheduleError):
+                schedule.parse(text)
+
+    def test_arrivals_of_each_second_add_up(self):
+        segments = [Segment("", 1.5, 100, 100), Segment("", 2, 100, 300)]
+        self.assertEqual(schedule.expected_per_second(segments), [100, 112.5, 200, 137.5])
+        self.assertAlmostEqual(sum(schedule.expected_per_second(segments)), schedule.expected(segments))
+
+    def test_lines_for_volley(self):
+        self.assertEqual(schedule.lines([Segment("x", 2, 1, 3)]), "2.000000 1.000 3.000\n")
+
+
+class PercentileTest(unittest.TestCase):
+    def test_of_a_histogram(self):
+        histogram = [[1000, 50], [2000, 49], [9000, 1]]
+        self.assertEqual([volley.percentile(histogram, share) for share in (50, 50.1, 99, 99.5, 100)], [1, 2, 2, 9, 9])
+        self.assertIsNone(volley.percentile([], 50))
+
+    def test_merged(self):
+        self.assertEqual(volley.merged([[[1, 2], [5, 1]], [[5, 3]]]), [(1, 2), (5, 4)])
+
+
+def a_run(measure, turn, **members):
+    return {"measure": measure, "round": turn, "audit": {"lost": 0}, "errors": 0} | members
+
+
+class BoundsTest(unittest.TestCase):
+    def test_a_ratio_is_taken_within_its_round(self):
+        runs = [a_run("a", 1, x=10), a_run("b", 1, x=2), a_run("a", 2, x=99), a_run("a", 3, x=9), a_run("b", 3, x=3)]
+        self.assertEqual(bounds.ratio(runs, "a", "b", "x"), [5, 3])
+        self.assertEqual(bounds.ratio(runs, "a", None, "x"), [10, 99, 9])
+        self.assertEqual(bounds.ratio(runs, "a", "c", "x"), [])
+
+    def test_orders_are_compared_with_the_answers_of_what_sells_nothing(self):
+        runs = [a_run("a", 1, orders_per_s=5, answers_per_s=7), a_run("bare", 1, answers_per_s=10)]
+        self.assertEqual(bounds.ratio(runs, "a", "bare", bounds.ORDERS), [0.5])
+
+    def test_verdicts(self):
+        most, least = Bound("", "", "a", "b", "x", AT_MOST, 3, 2), Bound("", "", "a", "b", "x", AT_LEAST, 3, 5)
+        self.assertEqual([bounds.judge(most, value) for value in (2, 2.1, 3.1, None)],
+                         ["aim", "ok", "MISSED", "not measured"])
+        self.assertEqual([bounds.judge(least, value) for value in (5, 3, 2.9)], ["aim", "ok", "MISSED"])
+
+    def test_every_bound_is_of_measures_that_are_made(self):
+        bench = measures.Bench(None, None, None)
+        made = {name for name, _ in measures.plan_of(bench, peer=True, with_http2=True)}
+        self.assertEqual(made, set(comparison.MEASURES))
+        for bound in bounds.BOUNDS:
+            self.assertLessEqual({bound.of, bound.to} - {None}, made)
+            self.assertEqual(bounds.judge(bound, bound.aim), bounds.MEETS_AIM)
+            self.assertIn(bounds.judge(bound, bound.bound), (bounds.WITHIN, bounds.MEETS_AIM))
+
+    def test_tables(self):
+        run = dict(answers_per_s=1234.5, orders_per_s=0, p50_ms=1, p99_ms=2.5, cpu_us_per_answer=8.2)
+        runs = [a_run("bare", 1, **run), a_run("sold_out_lua", 1, **run | {"audit": {"lost": 3}, "cpu_us_per_answer": 41})]
+        table = comparison.measures_table(runs, comparison.summarize(runs))
+        self.assertIn("WRONG: lost", table)
+        self.assertIn("| 5.00 ", table)
+        judged = comparison.bounds_table(comparison.judged(runs))
+        self.assertRegex(judged, r"sold out / bare +\| 5 \(5..5\) +\| at most 1.3 +\| 1.1 +\| MISSED")
+        self.assertRegex(judged, r"10,000 items by Zipf / one hot item +\| +\| at least 0.7 +\| 0.9 +\| not measured")
+
+    def test_the_chart_is_drawn(self):
+        runs = [a_run("bare", 1, answers_per_s=10.0, cpu_us_per_answer=8.2)]
+        result = {"summary": comparison.summarize(runs)}
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "chart.svg"
+            self.assertTrue(charts.bars(result, path), "is gnuplot installed?")
+            self.assertIn("bare GET /healthz", path.read_text())
+
+
+class OverloadTest(unittest.TestCase):
+    def found(self, per_second):
+        return {"kinds": {"201": {"count": sum(per_second), "per_second": per_second, "latency_ms": {}}},
+                "queues_highest": {}, "client": {}, "audit": {}, "steal_percent": 0, "cpu_s": {}, "seconds": 4,
+                "passed": True}
+
+    def test_neither_the_first_second_nor_the_rest_after_the_last_arrival_counts(self):
+        self.assertEqual(openreport.step(1, 100, 4, self.found([5, 90, 110, 100, 999]))["orders_per_s"], 100)
+
+    def test_the_last_step_is_held_against_the_best(self):
+        steps = [openreport.step(times, 100, 4, self.found([0, rate, rate, rate])) for times, rate in ((1, 120), (3, 90))]
+        summary = openreport.overload(steps, 100)
+        self.assertEqual((summary["peak_orders_per_s"], summary["share_of_peak"], summary["verdict"]),
+                         (120, 0.75, bounds.MISSED))
+
+
+class ParsingTest(unittest.TestCase):
+    def test_processor_time_of_a_process_with_a_strange_name(self):
+        stat = "12 (a) b) S 1 2 3 4 5 6 7 8 9 10 700 55 1 2 20 0 3 0 99"
+        self.assertEqual(machine.parse_process_ticks(stat), 755)
+
+    def test_the_meter_sees_time_that_is_used(self):
+        meter = machine.ProcessMeter({"us": [os.getpid()], "init": []})
+        began = os.times()
+        while sum(os.times()[:2]) - sum(began[:2]) < 0.2:
+            pass
+        used = meter.read()
+        self.assertGreaterEqual(used["us"], 0.15)
+        self.assertEqual(used["init"], 0)
+
+    def test_a_process_that_ended_is_said(self):
+        meter = machine.ProcessMeter({"gone": [os.getpid()]})
+        meter.groups["gone"], meter.start = [2**22 + 1], {2**22 + 1: 0}
+        with self.assertRaises(machine.ProcessGone):
+            meter.read()
+
+    def test_versions(self):
+        for text, version in (("Redis server v=7.0.15 sha=0", "7.0.15"), ("nginx version: nginx/1.22.1", "1.22.1"),
+                              ("wrk debian/4.1.0-3", "4.1.0"), ("nothing", "unknown")):
+            self.assertEqual(machine.parse_version(text), version)
+
+    def test_h2load(self):
+        said = ("finished in 2.50s, 5015.00 req/s, 1.43MB/s\nrequests: 10030 total, 11030 started, 10030 done, "
+                "10020 succeeded, 10 failed, 0 errored, 0 timeout\nstatus codes: 10020 2xx, 0 3xx, 4 4xx, 6 5xx\n")
+        answers = h2.parse_output(said)
+        self.assertEqual((answers.issued, answers.answered, answers.good, answers.unheard, answers.per_s),
+                         (11030, 10030, 10020, 1000, 4012))
+        with self.assertRaises(rush.CrowdError):
+            h2.parse_output("finished in 2.50s")
+        self.assertEqual(h2.parse_log("1\t201\t1000\n1\t-1\t9\n2\t201\t3000\n")["p99"], 3)
+
+    def test_metrics(self):
+        text = ('# TYPE holdfast_x gauge\nholdfast_x{shard="0"} 3\nholdfast_x{shard="1"} 4\nholdfast_xy 9\n'
+                'holdfast_http_requests_total{route="order_create",status="201"} 7\n'
+                'holdfast_http_requests_total{route="healthz",status="200"} 8\n')
+        self.assertEqual((stack.parse_metric(text, "holdfast_x"), stack.parse_metric(text, "holdfast_z")), (7, None))
+        self.assertEqual(stack.parse_answers(text), {201: 7})
+        self.assertEqual(measures.statuses_between(text, text.replace("} 7", "} 9")), {201: 2})
+
+    def test_strace(self):
+        loader = importlib.machinery.SourceFileLoader("syscalls", str(stack.ROOT / "tests" / "cost" / "syscalls"))
+        module = importlib.util.module_from_spec(importlib.util.spec_from_loader("syscalls", loader))
+        loader.exec_module(module)
+        text = "    calls syscall\n--------- ----------------\n     2054 read\n       12 epoll_wait\n     2066 total\n"
+        self.assertEqual(module.parse_summary(text), {"read": 2054, "epoll_wait": 12})
+        with self.assertRaises(module.CannotMeasure):
+            module.parse_summary("")
+
+
+class TallyTest(unittest.TestCase):
+    TARGET = Target("s", {}, told_201=3, sold_out=1)
+    BOOKS = Books(total=3, live_orders=3, live_units=3)
+
+    def wrong(self, books, target=TARGET, gate=Gate(0)):
+        return tally.examine(books, gate, target).wrong()
+
+    def test_a_right_rush(self):
+        self.assertEqual(self.wrong(self.BOOKS), {})
+
+    def test_each_wrong(self):
+        for name, books, target in (
+                ("lost", replace(self.BOOKS, live_orders=2), self.TARGET),
+                ("oversold", replace(self.BOOKS, oversold=1), self.TARGET),
+                ("unbalanced", replace(self.BOOKS, unbalanced=1), self.TARGET),
+                ("duplicated", replace(self.BOOKS, greedy=1), self.TARGET),
+                ("refused_live", replace(self.BOOKS, live_orders=4), self.TARGET),
+                ("undecided", self.BOOKS, replace(self.TARGET, told_202=1)),
+                ("unsold", replace(self.BOOKS, total=4), self.TARGET)):
+            with self.subTest(name):
+                self.assertEqual(self.wrong(books, target), {name: 1})
+
+    def test_what_is_forgiven(self):
+        self.assertEqual(self.wrong(replace(self.BOOKS, live_orders=4), replace(self.TARGET, unheard=1)), {})
+        self.assertEqual(self.wrong(replace(self.BOOKS, rejected=1), replace(self.TARGET, told_202=1)), {})
+        self.assertEqual(self.wrong(replace(self.BOOKS, greedy=1), replace(self.TARGET, one_buyer=True)), {})
+
+    def test_what_buyers_were_told(self):
+        target = Target("s", {})
+        target.told({201: 6, 202: 2, 409: 3, 503: 4}, good=8, unheard=1)
+        self.assertEqual((target.told_201, target.told_202, target.sold_out, target.unheard), (6, 2, 3, 5))
+
+    def test_gates(self):
+        rows = [("a", ROW), ("b", ROW), ("c", replace(ROW, strategy="optimistic"))]
+        whole = tally.compare_gates(rows, [GATE, GATE | {"reserved": "4"}, {}])
+        self.assertEqual((whole.drift, whole.unsettled), (0, 3))
+        self.assertEqual(tally.compare_gates(rows[:1], [GATE | {"capacity": "8"}]).drift, 1)
+        self.assertIsNone(tally.compare_gates(rows[:2], [GATE, {}]).drift)
+
+    def test_a_peer(self):
+        self.assertEqual(set(peers.examine(10, 7, 3, 3, 0).values()), {0})
+        self.assertEqual(peers.examine(2, 0, 3, 4, 0), {"oversold": 1, "lost": 1, "duplicated": 0, "drift": 1})
+        self.assertEqual(peers.examine(9, 5, 4, 2, 1)["duplicated"], 1)
+
+
+class RushTest(unittest.TestCase):
+    def drive(self, shop, **members):
+        return rush.drive(rush.Rush(shop.url, 0.3, 8, 2, "buy", "s", **members))
+
+    def test_every_attempt_is_of_a_new_buyer_and_is_answered(self):
+        with Shop(stock=20) as shop:
+            heard = self.drive(shop)
+        self.assertEqual((heard.good, heard.unheard, heard.broken), (20, 0, 0))
+        self.assertEqual((heard.answered, max(shop.came.values())), (shop.came.total(), 1))
+
+    def test_items_are_drawn_by_zipfs_law(self):
+        with Shop(stock=10**9) as shop:
+            self.drive(shop, items=100)
+            self.drive(shop, items=100)
+        drawn = Counter(order.split(b'"')[3] for order in shop.came.elements())
+        self.assertGreater(drawn[b"s00000"], drawn[b"s00009"])
+        self.assertGreater(drawn[b"s00000"] * 3, drawn.total() / 5.19 * 2)  # its share is 1 / 5.19 of 100 items
+        self.assertLessEqual(set(drawn), {b"s%05d" % number for number in range(100)})
+
+
+class VolleyTest(unittest.TestCase):
+    PROGRAM = volley.binary(os.environ.get("HOLDFAST_TEST_BUILD"))
+
+    def drive(self, shop, segments, **members):
+        plan = volley.Plan(shop.url, "s", tuple(segments), **{"connections": 4, "keyed": 0} | members)
+        return volley.drive(plan, self.PROGRAM)
+
+    def test_a_stall_is_charged_to_all_who_come_meanwhile(self):
+        rate, stall_s = 200, 1.0
+        with Shop(stock=10, stall_at=100, stall_s=stall_s) as shop:
+            heard = self.drive(shop, schedule.steady(rate, 2))
+        waited = sum(count for kind in heard.record["kinds"].values() for top_us, count in kind["latency_us"]
+                     if top_us >= 100_000)
+        # A closed loop would have seen it four times: once for each connection.
+        self.assertGreater(waited, rate * stall_s * 0.6)
+        slowest = volley.percentile(volley.merged(map(heard.latency, heard.record["kinds"])), 100)
+        self.assertGreaterEqual(slowest, 1000 * stall_s * 0.9)
+
+    def test_buyers_come_by_the_schedule_and_a_seed_repeats_them(self):
+        segments = [Segment("", 0.5, 100, 900), Segment("", 0.2, 0, 0), Segment("", 0.5, 900, 0)]
+        with Shop(stock=0) as shop:
+            first, again = self.drive(shop, segments, seed=5), self.drive(shop, segments, seed=5)
+            other = self.drive(shop, segments, seed=6)
+        expected = schedule.expected(segments)
+        self.assertEqual(expected, 475)
+        for heard in (first, other):
+            self.assertLess(abs(heard.record["buyers"] - expected), 5 * expected**0.5)
+        self.assertEqual(first.record["buyers"], again.record["buyers"])
+        self.assertEqual(first.count("409 sold_out"), first.record["buyers"])
+        self.assertEqual(sum(first.record["offered"]), first.record["attempts"])
+
+    def test_those_who_hear_503_or_nothing_try_again(self):
+        with Shop(stock=10**6, busy_at=(3, 5), break_at=(8,)) as shop:
+            heard = self.drive(shop, schedule.steady(100, 0.3), retry_ms=1)
+        self.assertEqual((heard.count("503 unavailable"), heard.count("no answer"), heard.record["retries"]), (2, 1, 3))
+        self.assertEqual(heard.count("201"), heard.record["buyers"])
+        self.assertEqual(heard.record["gave_up"], 0)
+        crowd = volley.crowd_of(heard)
+        self.assertEqual((crowd.unanswered, crowd.server_errors, len(set(crowd.answered_201))),
+                         (1, 2, heard.record["buyers"]))
+
+    def test_those_who_never_hear_give_up(self):
+        with Shop(stock=1, busy_at=range(10**6)) as shop:
+            heard = self.drive(shop, schedule.steady(100, 0.1), retries=2, retry_ms=1)
+        self.assertEqual(heard.record["gave_up"], heard.record["buyers"])
+        self.assertEqual(heard.count("503 unavailable"), 3 * heard.record["buyers"])
+
+    def test_bots_repeat_the_same_request(self):
+        with Shop(stock=10**6) as shop:
+            heard = self.drive(shop, schedule.steady(100, 0.2), bots=1, repeats=4, gap_ms=1, keyed=1)
+        self.assertEqual(set(shop.came.values()), {5})
+        self.assertEqual(shop.keys, shop.came)
+        self.assertEqual(heard.record["attempts"], 5 * heard.record["buyers"])
+
+    def test_an_order_of_two_buyers_counts_twice(self):
+        heard = volley.Heard({"kinds": {}}, [("201", "A", "x"), ("201", "a", "x"), ("202", "b", "y"), ("201", "b", "z")])
+        crowd = volley.crowd_of(heard)
+        self.assertEqual((crowd.answered_201, crowd.answered_202), (["a", "b"], ["b"]))
+
+
+if __name__ == "__main__":
+    unittest.main()
