@@ -33,8 +33,7 @@
 #define REQUEST_BYTES_MAX 1024
 #define EVENTS_MAX 512
 #define SWEEP_US 20000 /* how often time-outs and closed connections are looked at */
-#define SPARE_MIN 256  /* free connections below which those that the service closed are reopened  \
-                        */
+#define SPARE_MIN 256  /* with fewer free ones, connections that the service closed are reopened */
 #define CONNECT_WITHIN_US 5000000
 
 typedef enum { CLOSED, CONNECTING, IDLE, BUSY } state_t;
