@@ -25,6 +25,7 @@ SOURCES = ROOT / "loadtest" / "peers" / "nginx-lua"
 UNPACKED = ROOT / "build-peers"
 READY_WITHIN_S = 20
 STOP_WITHIN_S = 10
+SOCKET_DIRECTORY_MAX = 70
 
 REDIS_CONFIG = """port 0
 unixsocket "{directory}/redis.sock"
@@ -62,7 +63,9 @@ class NginxLua:
 
     name = "nginx_lua"
 
-    def __init__(self):
+    def __init__(self, beside=""):
+        """Its files lie in `beside`, for the same disk as the stack's; elsewhere if a socket's path gets too long."""
+        self.parent = beside if beside and len(beside) <= SOCKET_DIRECTORY_MAX else "/var/tmp"
         self.root = UNPACKED
         self.libraries = find_library_directory(self.root)
         if self.libraries is None or not (self.root / "usr/sbin/nginx").is_file():
@@ -71,7 +74,7 @@ class NginxLua:
         self.started = []
 
     def __enter__(self):
-        self.directory = Path(tempfile.mkdtemp(prefix="holdfast-peer-", dir="/var/tmp"))
+        self.directory = Path(tempfile.mkdtemp(prefix="holdfast-peer-", dir=self.parent))
         try:
             self._start()
         except BaseException:

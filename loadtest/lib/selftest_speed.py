@@ -98,10 +98,12 @@ class BoundsTest(unittest.TestCase):
             self.assertIn(bounds.judge(bound, bound.bound), (bounds.WITHIN, bounds.MEETS_AIM))
 
     def test_tables(self):
-        run = dict(answers_per_s=1234.5, orders_per_s=0, p50_ms=1, p99_ms=2.5, cpu_us_per_answer=8.2)
+        run = dict(answers_per_s=1234.5, orders_per_s=0, p50_ms=1, p99_ms=2.5, cpu_us_per_answer=8.2,
+                   cpu_us={"service": 8.0, "redis": 0.2})
         runs = [a_run("bare", 1, **run), a_run("sold_out_lua", 1, **run | {"audit": {"lost": 3}, "cpu_us_per_answer": 41})]
         table = comparison.measures_table(runs, comparison.summarize(runs))
         self.assertIn("WRONG: lost", table)
+        self.assertIn("| 8.0 + 0.2 ", table)
         self.assertIn("| 5.00 ", table)
         judged = comparison.bounds_table(comparison.judged(runs))
         self.assertRegex(judged, r"sold out / bare +\| 5 \(5..5\) +\| at most 1.3 +\| 1.1 +\| MISSED")
