@@ -1,9 +1,9 @@
 #include "reconcile/keeper.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/log.h"
+#include "base/pacer.h"
 #include "engine/engine.h"
 #include "metrics/metrics.h"
 #include "reconcile/release.h"
@@ -20,9 +20,7 @@ struct keeper {
     uint64_t epochs_read_ms; /* monotonic */
     bool away;
     pthread_t thread;
-    pthread_mutex_t mutex; /* of what follows */
-    pthread_cond_t wake;
-    bool stopping;
+    pacer_t pacer;
 };
 
 static void note_away(keeper_t *keeper, db_result_t result)
@@ -77,29 +75,13 @@ static void follow_epochs(keeper_t *keeper)
 
 /* --- the thread --- */
 
-static bool wait_for_next_pass(keeper_t *keeper)
-{
-    struct timespec until;
-    uint32_t ms = keeper->node->config->reconcile.expiry_interval_ms;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    pthread_mutex_lock(&keeper->mutex);
-    if (!keeper->stopping)
-        pthread_cond_timedwait(&keeper->wake, &keeper->mutex, &until);
-    bool go_on = !keeper->stopping;
-    pthread_mutex_unlock(&keeper->mutex);
-    return go_on;
-}
-
 static void *keeper_thread(void *arg)
 {
     keeper_t *keeper = arg;
     do {
         expire(keeper);
         follow_epochs(keeper);
-    } while (wait_for_next_pass(keeper));
+    } while (pacer_wait(&keeper->pacer, keeper->node->config->reconcile.expiry_interval_ms));
     worker_dispose(&keeper->worker);
     return NULL;
 }
@@ -115,21 +97,16 @@ keeper_t *keeper_start(struct node *node, unsigned shard)
     if (keeper->releases == NULL)
         abort();
     worker_init(&keeper->worker, node, shard);
-    pthread_mutex_init(&keeper->mutex, NULL);
-    pthread_cond_init(&keeper->wake, NULL);
+    pacer_init(&keeper->pacer);
     h2o_multithread_create_thread(&keeper->thread, NULL, keeper_thread, keeper);
     return keeper;
 }
 
 void keeper_stop(keeper_t *keeper)
 {
-    pthread_mutex_lock(&keeper->mutex);
-    keeper->stopping = true;
-    pthread_cond_signal(&keeper->wake);
-    pthread_mutex_unlock(&keeper->mutex);
+    pacer_stop(&keeper->pacer);
     pthread_join(keeper->thread, NULL);
-    pthread_cond_destroy(&keeper->wake);
-    pthread_mutex_destroy(&keeper->mutex);
+    pacer_dispose(&keeper->pacer);
     free(keeper->releases);
     free(keeper);
 }

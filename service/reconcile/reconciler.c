@@ -1,10 +1,10 @@
 #include "reconcile/reconciler.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "base/pacer.h"
 #include "engine/engine.h"
 #include "metrics/metrics.h"
 #include "reconcile/orphans.h"
@@ -52,10 +52,9 @@ struct reconciler {
     char after[SKU_BYTES_MAX]; /* the last sku that was compared */
     uint8_t after_length;
     pthread_t thread;
+    pacer_t pacer;
     pthread_mutex_t mutex; /* of what follows */
-    pthread_cond_t wake;
-    bool stopping;
-    mend_t *mends; /* uthash by sku */
+    mend_t *mends;         /* uthash by sku */
     reconciler_report_t report;
     uint64_t last_pass_ms; /* monotonic */
 };
@@ -73,7 +72,7 @@ void reconciler_mend(reconciler_t *reconciler, str_t sku, uint64_t epoch)
         mend->sku_length = (uint8_t)sku.n;
         memcpy(mend->sku, sku.p, sku.n);
         HASH_ADD(hh, reconciler->mends, sku, mend->sku_length, mend);
-        pthread_cond_signal(&reconciler->wake);
+        pacer_wake(&reconciler->pacer);
     }
     if (epoch > mend->epoch)
         mend->epoch = epoch;
@@ -172,14 +171,6 @@ static bool keep_lease(reconciler_t *reconciler)
 
 /* --- comparing --- */
 
-static bool stopping(reconciler_t *reconciler)
-{
-    pthread_mutex_lock(&reconciler->mutex);
-    bool stop = reconciler->stopping;
-    pthread_mutex_unlock(&reconciler->mutex);
-    return stop;
-}
-
 /* The next items in the order of their skus, behind those that were compared last. */
 static bool read_page(reconciler_t *reconciler)
 {
@@ -246,7 +237,8 @@ static bool compare_page(reconciler_t *reconciler, uint64_t deadline)
     if (!read_page(reconciler))
         return false;
     for (unsigned i = 0; i < page->count; ++i) {
-        if (clock_mono_ms() > deadline || stopping(reconciler) || !keep_lease(reconciler))
+        if (clock_mono_ms() > deadline || pacer_is_stopping(&reconciler->pacer) ||
+            !keep_lease(reconciler))
             return false;
         compare_one(reconciler, (str_t){page->skus[i], page->lengths[i]});
         memcpy(reconciler->after, page->skus[i], page->lengths[i]);
@@ -281,27 +273,10 @@ static void pass_over_shard(reconciler_t *reconciler)
     pthread_mutex_unlock(&reconciler->mutex);
 }
 
-/* Until the next pass, or until something is put down to be mended. False: stop. */
-static bool wait_for_next_pass(reconciler_t *reconciler)
-{
-    struct timespec until;
-    uint32_t ms = reconciler->node->config->reconcile.pass_interval_ms;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    pthread_mutex_lock(&reconciler->mutex);
-    if (!reconciler->stopping)
-        pthread_cond_timedwait(&reconciler->wake, &reconciler->mutex, &until);
-    bool go_on = !reconciler->stopping;
-    pthread_mutex_unlock(&reconciler->mutex);
-    return go_on;
-}
-
 static void *reconciler_thread(void *arg)
 {
     reconciler_t *reconciler = arg;
-    while (wait_for_next_pass(reconciler))
+    while (pacer_wait(&reconciler->pacer, reconciler->node->config->reconcile.pass_interval_ms))
         pass_over_shard(reconciler);
     worker_dispose(&reconciler->worker);
     return NULL;
@@ -326,7 +301,7 @@ reconciler_t *reconciler_new(struct node *node, unsigned shard)
     reconciler->orphans = orphans_new();
     worker_init(&reconciler->worker, node, shard);
     pthread_mutex_init(&reconciler->mutex, NULL);
-    pthread_cond_init(&reconciler->wake, NULL);
+    pacer_init(&reconciler->pacer);
     return reconciler;
 }
 
@@ -337,10 +312,7 @@ void reconciler_start(reconciler_t *reconciler)
 
 void reconciler_stop(reconciler_t *reconciler)
 {
-    pthread_mutex_lock(&reconciler->mutex);
-    reconciler->stopping = true;
-    pthread_cond_signal(&reconciler->wake);
-    pthread_mutex_unlock(&reconciler->mutex);
+    pacer_stop(&reconciler->pacer);
     pthread_join(reconciler->thread, NULL);
 }
 
@@ -349,7 +321,7 @@ void reconciler_free(reconciler_t *reconciler)
     orphans_free(reconciler->orphans);
     forget_items(reconciler, true);
     free_mends(reconciler->mends);
-    pthread_cond_destroy(&reconciler->wake);
+    pacer_dispose(&reconciler->pacer);
     pthread_mutex_destroy(&reconciler->mutex);
     free(reconciler);
 }

@@ -18,6 +18,7 @@ struct db {
     MYSQL_RES *rows;
     MYSQL_ROW row;
     unsigned long *lengths;
+    uint64_t used_ms; /* monotonic: when the last statement was sent */
     unsigned last_errno;
     char last_error[256];
 };
@@ -183,10 +184,24 @@ db_result_t db_connect(db_t *db)
     return DB_OK;
 }
 
+/* Less often than this, a statement finds out by itself. */
+#define REFRESH_AFTER_MS 500
+
+void db_refresh(db_t *db)
+{
+    if (db->mysql == NULL || clock_mono_ms() - db->used_ms < REFRESH_AFTER_MS)
+        return;
+    drop_rows(db);
+    if (mysql_ping(db->mysql) != 0)
+        db_disconnect(db);
+    db->used_ms = clock_mono_ms();
+}
+
 db_result_t db_exec(db_t *db, const sql_t *sql, uint64_t *affected, unsigned count)
 {
     if (db_connect(db) != DB_OK)
         return DB_AWAY;
+    db->used_ms = clock_mono_ms();
     drop_rows(db);
     if (mysql_real_query(db->mysql, sql->p, sql->n) != 0)
         return fail(db);
@@ -240,6 +255,7 @@ db_result_t db_query(db_t *db, const sql_t *sql)
 {
     if (db_connect(db) != DB_OK)
         return DB_AWAY;
+    db->used_ms = clock_mono_ms();
     drop_rows(db);
     if (mysql_real_query(db->mysql, sql->p, sql->n) != 0)
         return fail(db);

@@ -42,6 +42,9 @@ void db_thread_end(void);
 
 /* Connects if there is no connection. DB_OK or DB_AWAY. */
 db_result_t db_connect(db_t *db);
+/* Outside a transaction: a connection that has been idle for some time is asked whether it lives,
+   and dropped if not, so that the next statement connects instead of failing. */
+void db_refresh(db_t *db);
 /* Drops the connection; a transaction that was open on it is rolled back by the server. */
 void db_disconnect(db_t *db);
 /* Of the last failure, for people; never NULL. */

@@ -63,6 +63,7 @@ static void *pool_thread(void *arg)
     worker_t worker;
     worker_init(&worker, pool->node, pool->shard);
     for (job_t *job; (job = take(pool)) != NULL;) {
+        db_refresh(worker.db);
         job->run(job, &worker);
         loop_post(job->loop, &job->message);
     }

@@ -1,5 +1,6 @@
 #include "machine.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -249,11 +250,10 @@ int sim_cond_wait(void *cond)
 int sim_cond_timedwait(void *cond, const struct timespec *until)
 {
     struct timespec now;
-    sim_clock_gettime(CLOCK_REALTIME, &now);
+    sim_clock_gettime(CLOCK_MONOTONIC, &now);
     int64_t us =
         (until->tv_sec - now.tv_sec) * INT64_C(1000000) + (until->tv_nsec - now.tv_nsec) / 1000;
-    wait_for(cond, us < 1 ? 1 : (uint64_t)us);
-    return 0;
+    return wait_for(cond, us < 1 ? 1 : (uint64_t)us) ? 0 : ETIMEDOUT;
 }
 
 int sim_cond_signal(void *cond)

@@ -76,6 +76,12 @@ db_result_t db_connect(db_t *db)
     return DB_OK;
 }
 
+/* An idle connection that the server has closed is met in the statement, as if it had just gone. */
+void db_refresh(db_t *db)
+{
+    (void)db;
+}
+
 static db_result_t lost(db_t *db, const char *when)
 {
     TRACE("mysql: the connection is lost %s", when);
