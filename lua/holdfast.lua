@@ -194,6 +194,15 @@ local function decide(gate, units, quantity, left, deadline, now, of_time)
   return ADMITTED
 end
 
+-- The order that has this key, if it is unsettled: the index alone, were it left without its
+-- record, says nothing. `records`: those of the batch, which may not be written yet.
+local function first_of_key(unsettled_key, records, first)
+  if first and (records[first] or redis.call('HEXISTS', unsettled_key, first) == 1) then
+    return first
+  end
+  return nil
+end
+
 -- KEYS gate buyers unsettled keys; ARGV epoch sku bucket owner, then six for each order:
 -- id buyer quantity key deadline digest.
 -- Returns {item answer, the item's present epoch, available, an answer for each order}; an
@@ -222,10 +231,11 @@ local function reserve(keys, args)
     local id, buyer, key = args[i + ID], args[i + BUYER], args[i + KEY]
     local field = key ~= '' and key_field(sku, buyer, key)
     local answer
+    local first = field and first_of_key(unsettled_key, records, firsts[field])
     if records[id] then
       answer = ADMITTED
-    elseif field and firsts[field] then
-      answer = firsts[field]
+    elseif first then
+      answer = first
     else
       local units, quantity = units_of[buyer], tonumber(args[i + QUANTITY])
       local known = units and tonumber(units)
@@ -399,6 +409,17 @@ local function limit_for_carrying(old, new)
   return old.limit == 0 and 0 or math.max(old.limit, new)
 end
 
+-- Takes out of the index of keys what it has of the item and of no order in `stays`.
+local function forget_keys(keys_key, sku, stays)
+  local all, gone, head = redis.call('HGETALL', keys_key), {}, sku .. US
+  for i = 1, #all, 2 do
+    if string.sub(all[i], 1, #head) == head and not stays[all[i + 1]] then
+      gone[#gone + 1] = all[i]
+    end
+  end
+  hdel(keys_key, gone)
+end
+
 -- Carries the item's unsettled orders that are not in MySQL into the new epoch; drops the others.
 -- Orders of `trusted`, the epoch of a gate that was the only one until now, fit as they are. For
 -- any other, another gate or a SQL strategy may have sold the same units: it is carried if there
@@ -406,22 +427,18 @@ end
 -- KEYS as of rebuild. `room` {units, limit}, nil: nothing is carried. Returns the units carried.
 local function carry(keys, sku, bucket, epoch, dropped, trusted, room)
   local all, candidates, buyers = redis.call('HGETALL', keys[3]), {}, {}
-  local gone, gone_keys = {}, {}
-  local function drop(id, record)
-    gone[#gone + 1] = id
-    if record.key ~= '' then
-      gone_keys[#gone_keys + 1] = key_field(sku, record.buyer, record.key)
-    end
-  end
+  local gone, stays = {}, {}
   for i = 1, #all, 2 do
     local id, record = all[i], read_record(all[i + 1])
     if record.sku == sku and record.bucket == bucket then
       if dropped[id] then
-        drop(id, record)
+        gone[#gone + 1] = id
       elseif room then
         record.id = id
         candidates[#candidates + 1] = record
         buyers[#buyers + 1] = record.buyer
+      else
+        stays[id] = true
       end
     end
   end
@@ -431,8 +448,9 @@ local function carry(keys, sku, bucket, epoch, dropped, trusted, room)
     local fits = units + record.quantity <= room.units and
       (room.limit == 0 or owned + record.quantity <= room.limit)
     if record.epoch ~= trusted and not fits then
-      drop(record.id, record)
+      gone[#gone + 1] = record.id
     else
+      stays[record.id] = true
       units = units + record.quantity
       of_buyer[record.buyer] = owned + record.quantity
       moved[#moved + 1] = record.id
@@ -447,7 +465,7 @@ local function carry(keys, sku, bucket, epoch, dropped, trusted, room)
   end
   hset(keys[3], moved)
   hdel(keys[3], gone)
-  hdel(keys[4], gone_keys)
+  forget_keys(keys[4], sku, stays)
   return units
 end
 

@@ -295,7 +295,8 @@ static void look_done(job_t *job)
     const order_t *row = &p->sql.row;
     if (p->sql.outcome == DB_OK && p->sql.found) {
         /* The gate may know a repeat that lost the key: what counts is who won it. */
-        if (row->reject_code == PROBLEM_DUPLICATE_REQUEST && !order_id_is_none(&row->original_id)) {
+        if (row->reject_code == PROBLEM_DUPLICATE_REQUEST && !order_id_is_none(&row->original_id) &&
+            !order_id_eq(&row->original_id, &row->id)) {
             p->first_id = row->original_id;
             look(p);
         } else {

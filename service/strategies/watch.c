@@ -225,7 +225,7 @@ static void decide(attempt_t *a)
         purchase_delayed(finish_unwatched(a));
     } else if (a->look.known_id) {
         purchase_admitted(finish_unwatched(a), false);
-    } else if (a->look.has_first) {
+    } else if (a->look.has_first && !order_id_eq(&a->look.first, &p->order.id)) {
         order_id_t first = a->look.first;
         purchase_is_repeat(finish_unwatched(a), &first);
     } else if (a->look.now > p->commit_deadline_ms) {

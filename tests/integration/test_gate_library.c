@@ -163,6 +163,23 @@ static void a_rebuild_carries_only_what_there_is_room_for(void **state)
     }
 }
 
+/* As somebody leaves it who takes a record of `unsettled` away. */
+static void an_index_of_keys_without_its_record_says_nothing(void **state)
+{
+    (void)state;
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 1, "k", LIB_FAR), 0);
+    redis_run(STACK, "HDEL hf:{77}:unsettled 1000000000000001");
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 1, "k", LIB_FAR), 8); /* itself */
+    redis_run(STACK, "HDEL hf:{77}:unsettled 1000000000000001");
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000002", 1, "k", LIB_FAR), 8);
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000003", 1, "l", LIB_FAR), 8);
+    redis_run(STACK, "HDEL hf:{77}:unsettled 1000000000000003");
+    EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:keys"), 2);
+    lib_rebuild(1001, 10, 0, "0");
+    EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:keys"), 1);
+    EXPECT_NUMBER(lib_reserve(3, 1001, "1000000000000004", 1, "k", LIB_FAR), 1000000000000002LL);
+}
+
 /* A lowered limit leaves earlier orders alone, also over a Redis that was started anew. */
 static void a_lowered_limit_drops_nothing(void **state)
 {
@@ -185,6 +202,7 @@ int main(void)
         LIBRARY(a_rebuild_carries_what_is_unsettled_and_never_goes_back),
         LIBRARY(a_rebuild_carries_only_what_there_is_room_for),
         LIBRARY(a_lowered_limit_drops_nothing),
+        LIBRARY(an_index_of_keys_without_its_record_says_nothing),
     };
     return test_run("gate library", tests, TEST_COUNT(tests), NULL, NULL);
 }

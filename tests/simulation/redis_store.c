@@ -190,6 +190,12 @@ static redisReply *run_hget(redis_store_t *store, const str_t *words, unsigned c
     return string_or_nil(redis_field_get(redis_key_find(store, words[1]), words[2]));
 }
 
+static redisReply *run_hexists(redis_store_t *store, const str_t *words, unsigned count)
+{
+    (void)count;
+    return redis_reply_int(redis_field_get(redis_key_find(store, words[1]), words[2]) != NULL);
+}
+
 static redisReply *run_hmget(redis_store_t *store, const str_t *words, unsigned count)
 {
     redis_key_t *key = redis_key_find(store, words[1]);
@@ -416,14 +422,14 @@ static const struct {
     {"HMGET", 3, true, run_hmget},      {"HSET", 4, true, run_hset},
     {"HINCRBY", 4, true, run_hincrby},  {"TYPE", 2, false, run_type},
     {"TIME", 1, false, run_time},       {"HDEL", 3, true, run_hdel},
-    {"HGET", 3, true, run_hget},        {"HLEN", 2, true, run_hlen},
-    {"HVALS", 2, true, run_hvals},      {"HGETALL", 2, true, run_hgetall},
-    {"HKEYS", 2, true, run_hkeys},      {"EXISTS", 2, false, run_exists},
-    {"DEL", 2, false, run_del},         {"RENAME", 3, false, run_rename},
-    {"EXPIRE", 3, false, run_expire},   {"PEXPIRE", 3, false, run_pexpire},
-    {"PERSIST", 2, false, run_persist}, {"SET", 3, false, run_set},
-    {"GET", 2, false, run_get},         {"INFO", 1, false, run_info},
-    {"PING", 1, false, run_ping},
+    {"HEXISTS", 3, true, run_hexists},  {"HGET", 3, true, run_hget},
+    {"HLEN", 2, true, run_hlen},        {"HVALS", 2, true, run_hvals},
+    {"HGETALL", 2, true, run_hgetall},  {"HKEYS", 2, true, run_hkeys},
+    {"EXISTS", 2, false, run_exists},   {"DEL", 2, false, run_del},
+    {"RENAME", 3, false, run_rename},   {"EXPIRE", 3, false, run_expire},
+    {"PEXPIRE", 3, false, run_pexpire}, {"PERSIST", 2, false, run_persist},
+    {"SET", 3, false, run_set},         {"GET", 2, false, run_get},
+    {"INFO", 1, false, run_info},       {"PING", 1, false, run_ping},
 };
 
 redisReply *redis_command(redis_store_t *store, const str_t *words, unsigned count)
