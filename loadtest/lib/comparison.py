@@ -68,7 +68,7 @@ def wrongs(run):
 
 
 def verdict_of(runs, measure):
-    """"ok", or what its runs got wrong; - for what sells nothing."""
+    """What its runs got wrong, or "ok"; - for what sells nothing."""
     mine = [run for run in runs if run["measure"] == measure]
     wrong = sorted({name for run in mine for name in wrongs(run)})
     errors = sum(run["errors"] for run in mine)
@@ -76,7 +76,7 @@ def verdict_of(runs, measure):
         return "WRONG: " + ", ".join(wrong)
     if errors:
         return f"ok, {errors:,} errors"
-    return "ok" if any(run["audit"] for run in mine) else "-"
+    return "-" if measure == BARE else "ok"
 
 
 def spread(values, decimals):

@@ -21,6 +21,10 @@ from tally import Target
 ZIPF_ITEMS = 10_000
 PLENTY = 900_000_000  # units that do not sell out
 PUTS_AT_ONCE = 16
+# The documented members of a load-test result, for what sells nothing.
+NOTHING_SOLD = {"kind": "answers", "strategy": "", "stock": 0, "buyers": 0, "accepted": 0, "sold_out": 0, "refused": 0,
+                "orders_per_s": 0.0, "aborts": 0, "retries": 0,
+                "audit": {"oversold": 0, "lost": 0, "duplicated": 0, "drift": 0}}
 
 
 @dataclass
@@ -72,13 +76,13 @@ class Bench:
 
     def record(self, measure, turn, answers, used, **more):
         cpu = {group: round(1e6 * seconds / answers.answered, 2) for group, seconds in used.pop("cpu_s").items()}
-        self.runs.append({
+        self.runs.append(NOTHING_SOLD | {
             "measure": measure, "round": turn, "seconds": round(answers.seconds, 3), "requests": answers.answered,
             "requests_per_s": round(answers.per_s, 1), "answers_per_s": round(answers.per_s, 1),
             "errors": answers.broken, "latency_ms": answers.latency_ms,
             "p50_ms": answers.latency_ms.get("p50"), "p99_ms": answers.latency_ms.get("p99"),
             "cpu_us_per_answer": round(sum(cpu.values()), 2), "cpu_us": cpu,
-            "client_cores": round(answers.client_cpu_s / answers.seconds, 2), "audit": {}, "passed": True,
+            "client_cores": round(answers.client_cpu_s / answers.seconds, 2), "passed": True,
         } | used | more)
         return self.runs[-1]
 
@@ -88,7 +92,7 @@ class Bench:
         seconds = answers.seconds
         orders = min(answers.good, statuses.get(201, 0) + statuses.get(202, 0))
         run = self.record(
-            measure, turn, answers, used, strategy=target.terms.get("strategy", "lua"), stock=target.terms["total"],
+            measure, turn, answers, used, kind="sold_out" if target.terms["total"] == 1 else "orders", strategy=target.terms.get("strategy", "lua"), stock=target.terms["total"],
             buyers=answers.issued, accepted=orders, accepted_later=statuses.get(202, 0),
             sold_out=statuses.get(409, 0), refused=0, orders_per_s=round(orders / seconds, 1),
             statuses={str(status): count for status, count in sorted(statuses.items())},
@@ -168,8 +172,9 @@ class Bench:
                                          lambda: self.rush(peer.url, "buy", sku, 1, buyers, seconds))
             told, unheard = told + answers.good, unheard + answers.unheard
         found = peer.audit(sku, PLENTY, told, unheard)
-        run = self.record(PEER, turn, answers, used, orders_per_s=round(answers.good / answers.seconds, 1), audit=found,
-                          accepted=answers.good, passed=not any(found.values()))
+        run = self.record(PEER, turn, answers, used, kind="orders", stock=PLENTY, buyers=answers.issued,
+                          accepted=answers.good, orders_per_s=round(answers.good / answers.seconds, 1), audit=found,
+                          passed=not any(found.values()))
         run["errors"] += answers.refused
         self.tell(run)
 

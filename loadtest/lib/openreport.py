@@ -33,6 +33,7 @@ def result(plan, terms, heard, findings, highest, used):
         "repeats": record["repeats"], "gave_up": record["gave_up"], "connections_lost": record["connections_lost"],
         "offered_per_second": record["offered"],
         "kinds": {kind: {"count": told["count"], "latency_ms": latencies(told["latency_us"]),
+                         "service_ms": latencies(told["service_us"]),
                          "per_second": told["per_second"]} for kind, told in sorted(record["kinds"].items())},
         "client": {"cores": round(record["cpu_s"] / record["seconds"], 2),
                    "lateness_ms": latencies(record["lateness_us"])},
@@ -45,9 +46,10 @@ def shown(milliseconds):
 
 
 def render(found):
-    lines = [["answer", "count", *(f"{name} ms" for name in latencies([]))]]
+    lines = [["answer", "count", *(f"{name} ms" for name in latencies([])), "from sending: p50", "p99"]]
     for kind, told in found["kinds"].items():
-        lines.append([kind, f"{told['count']:,}", *map(shown, told["latency_ms"].values())])
+        lines.append([kind, f"{told['count']:,}", *map(shown, told["latency_ms"].values()),
+                      *(shown(told["service_ms"][name]) for name in ("p50", "p99"))])
     queues = ", ".join(f"{name.removeprefix('holdfast_')} {value:,}" for name, value in found["queues_highest"].items())
     wrong = ", ".join(f"{name} {number}" for name, number in found["audit"].items() if number != 0)
     late = found["client"]["lateness_ms"]
@@ -56,7 +58,7 @@ def render(found):
 
 {markdown_table(lines)}
 
-Latency counts from the intended time. The generator itself used {found["client"]["cores"]:g} cores and was late by
+Latency counts from the intended time; from sending it leaves out the wait for a free connection. The generator itself used {found["client"]["cores"]:g} cores and was late by
 p50 {shown(late["p50"])}, p99 {shown(late["p99"])} ms; {found["connections_lost"]:,} connections broke; steal {found["steal_percent"]:g} %.
 Highest seen in /metrics: {queues or "nothing"}.
 
@@ -100,6 +102,7 @@ def step(times, capacity, seconds, found):
         "refused_per_s": rate(refusals), "refused": refused,
         "order_ms": {kind: found["kinds"][kind]["latency_ms"] for kind in orders},
         "refusal_ms": {kind: found["kinds"][kind]["latency_ms"] for kind in refusals},
+        "refusal_from_sending_ms": {f"{kind} from sending": found["kinds"][kind]["service_ms"] for kind in refusals},
         "queues_highest": found["queues_highest"], "client": found["client"], "audit": found["audit"],
         "cpu_s": found["cpu_s"], "seconds": found["seconds"],
         "steal_percent": found["steal_percent"], "not_answered": sum(
@@ -117,7 +120,7 @@ def render_step(one):
     return (f"  {one['times']:>4g} x  offered {one['offered_per_s']:>8,.0f}/s  orders {one['orders_per_s']:>8,.0f}/s"
             f"  503 {one['refused_per_s']:>8,.0f}/s  not answered {one['not_answered']:,}"
             f"  {'WRONG: ' + wrong if wrong else 'ok'}\n"
-            f"         {p50_p99(one['order_ms'] | one['refusal_ms'])}\n"
+            f"         {p50_p99(one['order_ms'] | one['refusal_ms'] | one['refusal_from_sending_ms'])}\n"
             f"         queues at most: {queues}\n"
             f"         cores: {cores}, generator {one['client']['cores']:g}; steal {one['steal_percent']:g} %")
 

@@ -120,7 +120,7 @@ class BoundsTest(unittest.TestCase):
 
 class OverloadTest(unittest.TestCase):
     def found(self, per_second):
-        return {"kinds": {"201": {"count": sum(per_second), "per_second": per_second, "latency_ms": {}}},
+        return {"kinds": {"201": {"count": sum(per_second), "per_second": per_second, "latency_ms": {}, "service_ms": {}}},
                 "queues_highest": {}, "client": {}, "audit": {}, "steal_percent": 0, "cpu_s": {}, "seconds": 4,
                 "passed": True}
 
@@ -269,6 +269,9 @@ class VolleyTest(unittest.TestCase):
         self.assertGreater(waited, rate * stall_s * 0.6)
         slowest = volley.percentile(volley.merged(map(heard.latency, heard.record["kinds"])), 100)
         self.assertGreaterEqual(slowest, 1000 * stall_s * 0.9)
+        on_the_wire = sum(count for kind in heard.record["kinds"].values() for top_us, count in kind["service_us"]
+                          if top_us >= 100_000)
+        self.assertLess(on_the_wire, waited / 2)
 
     def test_buyers_come_by_the_schedule_and_a_seed_repeats_them(self):
         segments = [Segment("", 0.5, 100, 900), Segment("", 0.2, 0, 0), Segment("", 0.5, 900, 0)]

@@ -59,12 +59,15 @@ static kind_t *find_kind(record_t *record, const char *name)
     return record->kinds[record->kinds_count++] = kind;
 }
 
-void record_ended(record_t *record, const char *name, uint64_t due_us, uint64_t now_us)
+void record_ended(record_t *record, const char *name, uint64_t due_us, uint64_t sent_us,
+                  uint64_t now_us)
 {
     kind_t *kind = find_kind(record, name);
     kind->count++;
     kind->per_second[second_of(now_us)]++;
-    histogram_add(&kind->latency, now_us > due_us ? now_us - due_us : 0);
+    histogram_add(&kind->latency, now_us - due_us);
+    if (sent_us != NOT_SENT)
+        histogram_add(&kind->service, now_us - sent_us);
 }
 
 /* [[top_us, count], ...] of the buckets that hold any. */
@@ -107,6 +110,8 @@ void record_write(const record_t *record, FILE *out)
         fprintf(out, "%s\"%s\":{\"count\":%" PRIu64 ",\"latency_us\":", i == 0 ? "" : ",",
                 kind->name, kind->count);
         write_histogram(&kind->latency, out);
+        fputs(",\"service_us\":", out);
+        write_histogram(&kind->service, out);
         fputs(",\"per_second\":", out);
         write_seconds(kind->per_second, seconds, out);
         fputc('}', out);

@@ -20,7 +20,8 @@ typedef struct {
 typedef struct {
     char name[KIND_BYTES_MAX]; /* "201", "409 sold_out", "no answer" */
     uint64_t count;
-    histogram_t latency;
+    histogram_t latency;              /* from when it was meant */
+    histogram_t service;              /* from when it was sent; none of those that were not */
     uint32_t per_second[SECONDS_MAX]; /* by the second in which it ended */
 } kind_t;
 
@@ -35,8 +36,10 @@ typedef struct {
 } record_t;
 
 void record_offered(record_t *record, uint64_t due_us);
-/* A kind beyond KINDS_MAX is counted as "other". */
-void record_ended(record_t *record, const char *kind, uint64_t due_us, uint64_t now_us);
+#define NOT_SENT UINT64_MAX
+/* A kind beyond KINDS_MAX is counted as "other". sent_us may be NOT_SENT. */
+void record_ended(record_t *record, const char *kind, uint64_t due_us, uint64_t sent_us,
+                  uint64_t now_us);
 void histogram_add(histogram_t *histogram, uint64_t us);
 void record_write(const record_t *record, FILE *out);
 

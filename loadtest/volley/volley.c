@@ -42,6 +42,7 @@ typedef struct {
     int fd;
     state_t state;
     attempt_t attempt; /* BUSY */
+    uint64_t sent_us;  /* BUSY */
     size_t length;
     char answer[ANSWER_BYTES_MAX + 1];
 } connection_t;
@@ -120,10 +121,11 @@ static void try_again(volley_t *v, attempt_t attempt, uint64_t now)
     plan(v, attempt);
 }
 
-static void ended(volley_t *v, const attempt_t *attempt, const char *kind, bool again)
+static void ended(volley_t *v, const attempt_t *attempt, uint64_t sent_us, const char *kind,
+                  bool again)
 {
     uint64_t now = now_us(v);
-    record_ended(&v->record, kind, attempt->due_us, now);
+    record_ended(&v->record, kind, attempt->due_us, sent_us, now);
     if (again)
         try_again(v, *attempt, now);
 }
@@ -180,7 +182,7 @@ static void lose(volley_t *v, connection_t *c, const char *kind)
         return;
     v->busy_count--;
     v->record.connections_lost++;
-    ended(v, &c->attempt, kind, true);
+    ended(v, &c->attempt, c->sent_us, kind, true);
 }
 
 static void connected(volley_t *v, connection_t *c)
@@ -211,6 +213,7 @@ static void send_attempt(volley_t *v, attempt_t attempt)
                           key, body_length, body);
     assert(length < (int)sizeof(request));
     c->attempt = attempt;
+    c->sent_us = now_us(v);
     c->state = BUSY;
     v->busy_count++;
     plan_repeat(v, attempt);
@@ -250,7 +253,7 @@ static void answered(volley_t *v, connection_t *c, int status, const char *body)
     }
     v->busy_count--;
     become_idle(v, c);
-    ended(v, &attempt, kind, status == 503);
+    ended(v, &attempt, c->sent_us, kind, status == 503);
 }
 
 /* Whether a whole answer is there; false also for what is none, which `lose` then ends. */
@@ -304,7 +307,7 @@ static void sweep(volley_t *v, uint64_t now)
     while (v->ready.count > 0 && now > v->ready.items[v->ready.first].due_us + v->timeout_us) {
         attempt_t attempt = queue_pop(&v->ready);
         plan_repeat(v, attempt);
-        ended(v, &attempt, "not sent", true);
+        ended(v, &attempt, NOT_SENT, "not sent", true);
     }
 }
 
