@@ -92,9 +92,10 @@ class Bench:
         seconds = answers.seconds
         orders = min(answers.good, statuses.get(201, 0) + statuses.get(202, 0))
         run = self.record(
-            measure, turn, answers, used, kind="sold_out" if target.terms["total"] == 1 else "orders", strategy=target.terms.get("strategy", "lua"), stock=target.terms["total"],
-            buyers=answers.issued, accepted=orders, accepted_later=statuses.get(202, 0),
-            sold_out=statuses.get(409, 0), refused=0, orders_per_s=round(orders / seconds, 1),
+            measure, turn, answers, used, kind="sold_out" if target.terms["total"] == 1 else "orders",
+            strategy=target.terms["strategy"], stock=target.terms["total"], buyers=answers.issued, accepted=orders,
+            accepted_later=statuses.get(202, 0), sold_out=statuses.get(409, 0),
+            orders_per_s=round(orders / seconds, 1),
             statuses={str(status): count for status, count in sorted(statuses.items())},
             committed_per_s=rate_between(before, after, "holdfast_orders_committed_total", seconds),
             audit=audit_of(findings), notes=findings.notes, sku=target.name)
