@@ -131,11 +131,13 @@ def render(result, chart=""):
     machine, setup, runs = result["machine"], result["setup"], result["runs"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     steal = bounds.spread([run["steal_percent"] for run in runs])
+    others = bounds.spread([run["others_cores"] for run in runs])
     absent = "".join(f"\n- Not measured: {why}." for why in result["not_measured"])
     return f"""# Holdfast beside its bare HTTP server, its other strategies and a peer
 
 {result["taken_at"]}, commit {result["commit"]}. {machine["model"]}, {machine["cores"]} cores, Linux {machine["kernel"]}; {versions}.
-The service, MySQL, Redis and the load share this machine; steal {steal["median"]:g} % ({steal["min"]:g}..{steal["max"]:g}) of the time.
+The service, MySQL, Redis and the load share this machine; steal {steal["median"]:g} % ({steal["min"]:g}..{steal["max"]:g}) of the time,
+other programs used {others["median"]:g} cores ({others["min"]:g}..{others["max"]:g}): with more than a fifth of a core this is a look, not a measurement.
 Median (min..max) of {setup["rounds"]} interleaved round(s) of {setup["seconds"]} s a measure, each warmed up for {setup["warm_up_seconds"]:g} s; {setup["connections"]} connections,
 {setup["threads"]} wrk thread(s), HTTP/1.1 keep-alive. Synced to disk at each commit: appendfsync always,
 innodb_flush_log_at_trx_commit=1, sync_binlog=1; so is the peer's Redis.

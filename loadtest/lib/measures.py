@@ -3,6 +3,8 @@
 A measure is warmed up first, on its own item, then measured for the given seconds, then audited.
 """
 
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -61,9 +63,11 @@ class Bench:
 
     def watched(self, groups, act):
         """(what act() gave, the processor time and the host's share meanwhile)."""
-        host, processes = CpuMeter(), ProcessMeter(groups)
+        host, processes, began = CpuMeter(), ProcessMeter(groups), time.monotonic()
         answers = act()
-        return answers, {"cpu_s": processes.read()} | host.read()
+        cpu_s, shares, seconds = processes.read(), host.read(), time.monotonic() - began
+        ours = (sum(cpu_s.values()) + answers.client_cpu_s) / seconds
+        return answers, {"cpu_s": cpu_s, "others_cores": others_cores(shares["busy_percent"], ours)} | shares
 
     def buy(self, target, act):
         """One act of buying, whose answers are added to what the target's buyers were told."""
@@ -113,7 +117,8 @@ class Bench:
         unit = "orders/s" if run.get("orders_per_s") else "answers/s"
         errors = f", {run['errors']:,} errors" if run["errors"] else ""
         self.say(run["round"], run["measure"], f"{rate:>9,.0f} {unit:<9} {run['cpu_us_per_answer']:>8,.1f} us/answer"
-                 f"  p99 {run['p99_ms']:>7,.1f} ms  steal {run['steal_percent']:g} %{errors}"
+                 f"  p99 {run['p99_ms']:>7,.1f} ms  others {run['others_cores']:.1f} cores,"
+                 f" steal {run['steal_percent']:g} %{errors}"
                  f"  {'WRONG: ' + ', '.join(wrong) if wrong else 'ok'}")
 
     # --- the measures ---
@@ -194,6 +199,11 @@ def plan_of(bench, peer, with_http2):
     if peer:
         acts.append((peers.NginxLua.name, lambda turn: bench.peer(turn, peer)))
     return acts
+
+
+def others_cores(busy_percent, ours):
+    """What programs that are no part of the measurement used, in cores."""
+    return round(max(0.0, busy_percent / 100 * os.cpu_count() - ours), 2)
 
 
 def audit_of(findings):

@@ -148,6 +148,11 @@ class ParsingTest(unittest.TestCase):
         self.assertGreaterEqual(used["us"], 0.15)
         self.assertEqual(used["init"], 0)
 
+    def test_what_others_used(self):
+        cores = os.cpu_count()
+        self.assertEqual(measures.others_cores(75, 0.5), round(0.75 * cores - 0.5, 2))
+        self.assertEqual(measures.others_cores(10, cores), 0)
+
     def test_a_process_that_ended_is_said(self):
         meter = machine.ProcessMeter({"gone": [os.getpid()]})
         meter.groups["gone"], meter.start = [2**22 + 1], {2**22 + 1: 0}
