@@ -193,7 +193,7 @@ static redisReply *run_hget(redis_store_t *store, const str_t *words, unsigned c
 static redisReply *run_hexists(redis_store_t *store, const str_t *words, unsigned count)
 {
     (void)count;
-    return redis_reply_int(redis_field_get(redis_key_find(store, words[1]), words[2]) != NULL);
+    return redis_reply_int(redis_field_get(redis_key_find(store, words[1]), words[2]).p != NULL);
 }
 
 static redisReply *run_hmget(redis_store_t *store, const str_t *words, unsigned count)
