@@ -14,7 +14,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 4
+local VERSION = 5
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -359,14 +359,17 @@ local function release(keys, args)
 end
 
 -- Admits nobody for some time, which ends by itself: `total` is about to be lowered.
--- KEYS gate; ARGV ms. Returns {unsettled units, the epoch}.
+-- A freeze belongs to one change: while it lasts nobody else gets one, or could end it.
+-- KEYS gate; ARGV ms. Returns {unsettled units, the epoch ('0': no gate, or frozen by another),
+-- until when}.
 local function freeze(keys, args)
-  local gate = read_gate(keys[1])
-  if not gate then
-    return { 0, '0' }
+  local gate, now = read_gate(keys[1]), now_ms()
+  if not gate or gate.frozen_until > now then
+    return { 0, '0', 0 }
   end
-  redis.call('HSET', keys[1], 'frozen_until', now_ms() + tonumber(args[1]))
-  return { gate.reserved - gate.unreserved - gate.settled, gate.epoch }
+  local frozen_until = now + tonumber(args[1])
+  redis.call('HSET', keys[1], 'frozen_until', frozen_until)
+  return { gate.reserved - gate.unreserved - gate.settled, gate.epoch, frozen_until }
 end
 
 -- KEYS gate; ARGV epoch. Is the gate of this epoch frozen still? Returns {1 or 0, unsettled}.
@@ -378,9 +381,10 @@ local function frozen(keys, args)
   return { gate.frozen_until > now_ms() and 1 or 0, gate.reserved - gate.unreserved - gate.settled }
 end
 
--- KEYS gate. Admits again: what the freeze was for did not happen.
-local function thaw(keys)
-  if redis.call('EXISTS', keys[1]) == 1 then
+-- KEYS gate; ARGV until when it was frozen. Admits again: what that freeze was for did not happen.
+local function thaw(keys, args)
+  local gate = read_gate(keys[1])
+  if gate and gate.frozen_until == tonumber(args[1]) then
     redis.call('HSET', keys[1], 'frozen_until', 0)
   end
   return 1

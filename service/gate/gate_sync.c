@@ -338,7 +338,7 @@ gate_call_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsi
 }
 
 gate_call_t gate_sync_freeze(gate_sync_t *gate, uint16_t slot, str_t sku, uint32_t ms,
-                             int64_t *unsettled, uint64_t *epoch)
+                             int64_t *unsettled, uint64_t *epoch, uint64_t *until_ms)
 {
     redisReply *reply;
     begin(gate, "holdfast_freeze", 1);
@@ -349,6 +349,7 @@ gate_call_t gate_sync_freeze(gate_sync_t *gate, uint16_t slot, str_t sku, uint32
         return result;
     *unsettled = gate_reply_i64(reply, 0);
     *epoch = (uint64_t)gate_reply_i64(reply, 1);
+    *until_ms = (uint64_t)gate_reply_i64(reply, 2);
     freeReplyObject(reply);
     return GATE_CALL_OK;
 }
@@ -369,11 +370,12 @@ gate_call_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64
     return GATE_CALL_OK;
 }
 
-gate_call_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku)
+gate_call_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t until_ms)
 {
     redisReply *reply;
     begin(gate, "holdfast_thaw", 1);
     add_key(gate, GATE_KEY_GATE, slot, sku);
+    redis_args_add_u64(&gate->args, until_ms);
     gate_call_t result = call(gate, &reply);
     freeReplyObject(reply);
     return result;

@@ -80,11 +80,13 @@ typedef enum { GATE_RELEASE_DONE, GATE_RELEASE_NEWER, GATE_RELEASE_LATER } gate_
 gate_call_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigned count,
                               gate_release_t *out);
 
+/* *epoch 0: there is no gate, or another change has frozen it. */
 gate_call_t gate_sync_freeze(gate_sync_t *gate, uint16_t slot, str_t sku, uint32_t ms,
-                             int64_t *unsettled, uint64_t *epoch);
+                             int64_t *unsettled, uint64_t *epoch, uint64_t *until_ms);
 gate_call_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
                              bool *frozen, int64_t *unsettled);
-gate_call_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku);
+/* Ends the freeze that lasts until then, and no other. */
+gate_call_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t until_ms);
 
 /* A part of the buyers' table of a rebuild under `epoch`; up to some thousands a call. */
 gate_call_t gate_sync_stage(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,

@@ -65,7 +65,8 @@ static step_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
     uint64_t epoch, deadline = clock_mono_ms() + DRAIN_PATIENCE_MS;
     bool frozen = true;
     if (gate_sync_freeze(worker->gate, item->slot, item_sku(item), FREEZE_MS,
-                         &rebuild->unsettled_max, &epoch) != GATE_CALL_OK)
+                         &rebuild->unsettled_max, &epoch,
+                         &rebuild->frozen_until_ms) != GATE_CALL_OK)
         return STEP_GATE_AWAY;
     if (epoch != item->epoch)
         return STEP_LOST_RACE;
@@ -113,7 +114,7 @@ static step_t change_once(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
     if (step == STEP_OK && !*too_low)
         return rebuild_run(worker, rebuild, gate_epoch);
     if (rebuild->needs_freeze)
-        gate_sync_thaw(worker->gate, item->slot, item_sku(item));
+        gate_sync_thaw(worker->gate, item->slot, item_sku(item), rebuild->frozen_until_ms);
     return step;
 }
 

@@ -27,6 +27,7 @@ typedef struct {
     item_t item;               /* the row as last seen; afterwards as it is */
     const item_terms_t *terms; /* to be set, or NULL: they stay as they are */
     int64_t unsettled_max;     /* for a lowered total: units the gate held when it froze */
+    uint64_t frozen_until_ms;  /* by that change's own freeze */
     bool needs_freeze;         /* checked once more under the row's lock */
     const lease_t *lease;      /* must still be held; NULL: none is needed */
     bool stand_in;             /* no gate is built: the optimistic strategy rules until restored */

@@ -117,13 +117,13 @@ static void change(gate_sync_t *gate, unsigned which)
     gate_release_t released = GATE_RELEASE_LATER;
     gate_rebuilt_t rebuilt = GATE_REBUILD_STAGING;
     int64_t unsettled;
-    uint64_t epoch;
+    uint64_t epoch, until;
     bool frozen;
     if (which == 0) {
         gate_sync_release(gate, &release, 1, &released);
         EXPECT(released <= GATE_RELEASE_LATER);
     } else if (which == 1) {
-        gate_sync_freeze(gate, 7, STR("sku"), 100, &unsettled, &epoch);
+        gate_sync_freeze(gate, 7, STR("sku"), 100, &unsettled, &epoch, &until);
     } else if (which == 2) {
         gate_sync_frozen(gate, 7, STR("sku"), 9, &frozen, &unsettled);
     } else if (which == 3) {
@@ -132,7 +132,7 @@ static void change(gate_sync_t *gate, unsigned which)
     } else if (which == 4) {
         gate_sync_stage(gate, 7, STR("sku"), 9, &(str_t){"b", 1}, &(int64_t){3}, 1);
     } else {
-        gate_sync_thaw(gate, 7, STR("sku"));
+        gate_sync_thaw(gate, 7, STR("sku"), 100);
     }
 }
 

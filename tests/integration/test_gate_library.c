@@ -104,7 +104,14 @@ static void the_gate_admits_only_under_its_epoch_and_while_open(void **state)
     EXPECT_NUMBER(lib_reserve(0, 1001, "1000000000000001", 1, "k", LIB_FAR), 2);
     redis_run(STACK, "FCALL holdfast_freeze 1 " LIB_KEY("gate") " 60000");
     EXPECT_NUMBER(lib_reserve(0, 1000, "1000000000000001", 1, "k", LIB_FAR), 5);
-    redis_run(STACK, "FCALL holdfast_thaw 1 " LIB_KEY("gate"));
+    long long frozen_until = lib_counter("frozen_until");
+    /* It is one change's: another gets no freeze, and ends none. */
+    redis_run(STACK, "FCALL holdfast_freeze 1 " LIB_KEY("gate") " 120000");
+    EXPECT_NUMBER(lib_counter("frozen_until"), frozen_until);
+    redis_run(STACK, "FCALL holdfast_thaw 1 " LIB_KEY("gate") " %lld", frozen_until + 60000);
+    EXPECT_NUMBER(lib_reserve(0, 1000, "1000000000000001", 1, "k", LIB_FAR), 5);
+    redis_run(STACK, "FCALL holdfast_thaw 1 " LIB_KEY("gate") " %lld", frozen_until);
+    EXPECT_NUMBER(lib_counter("frozen_until"), 0);
     redis_run(STACK, "HSET " LIB_KEY("gate") " built_under 0123456789");
     EXPECT_NUMBER(lib_reserve(0, 1000, "1000000000000001", 1, "k", LIB_FAR), 3);
     lib_rebuild(1001, 10, 1, "0");
