@@ -32,6 +32,7 @@ uint64_t clock_wall_ms(void)
 void remote_clock_init(remote_clock_t *clock)
 {
     atomic_store(&clock->offset_ms, (int64_t)clock_wall_ms() - (int64_t)clock_mono_ms());
+    atomic_store(&clock->heard, false);
 }
 
 /*
@@ -50,12 +51,18 @@ void remote_clock_observe(remote_clock_t *clock, uint64_t sent_mono_ms, uint64_t
         offset = low;
     /* Two observers may race: either value lies within an interval that was just seen. */
     atomic_store_explicit(&clock->offset_ms, offset, memory_order_relaxed);
+    atomic_store_explicit(&clock->heard, true, memory_order_release);
 }
 
 uint64_t remote_clock_now_ms(const remote_clock_t *clock)
 {
     int64_t offset = atomic_load_explicit(&clock->offset_ms, memory_order_relaxed);
     return (uint64_t)((int64_t)clock_mono_ms() + offset);
+}
+
+bool remote_clock_is_heard(const remote_clock_t *clock)
+{
+    return atomic_load_explicit(&clock->heard, memory_order_acquire);
 }
 
 static char *put_digits(char *at, unsigned value, int width, char after)

@@ -9,6 +9,7 @@
 #define HOLDFAST_BASE_CLOCK_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,12 +21,15 @@ uint64_t clock_wall_ms(void);
 /* Another machine's clock. Any thread may read; whoever talks to that server feeds it. */
 typedef struct {
     _Atomic int64_t offset_ms; /* remote - monotonic */
+    _Atomic bool heard;        /* else it is a guess by this node's wall clock */
 } remote_clock_t;
 
 void remote_clock_init(remote_clock_t *clock);
 /* The server said `remote_ms`, asked at `sent_mono_ms` and heard now. */
 void remote_clock_observe(remote_clock_t *clock, uint64_t sent_mono_ms, uint64_t remote_ms);
 uint64_t remote_clock_now_ms(const remote_clock_t *clock);
+/* Has it ever been observed? What cannot be taken back is not decided by a guess. */
+bool remote_clock_is_heard(const remote_clock_t *clock);
 
 /* "2026-01-31T12:00:00.000Z" (24 characters and a NUL). `ms` is below year 10000. */
 #define TIME_TEXT_SIZE 25
