@@ -13,10 +13,16 @@
 #define CANCELS_MAX 64
 static order_id_t cancels[CANCELS_MAX];
 static unsigned cancels_count;
+static unsigned changes_count;
 
 void action_begin(void)
 {
-    cancels_count = 0;
+    cancels_count = changes_count = 0;
+}
+
+unsigned action_changes(void)
+{
+    return changes_count;
 }
 
 bool action_cancel_was_asked(const order_id_t *id)
@@ -203,6 +209,7 @@ void action_change(const char *sku, const item_change_t *change)
     admin_action_t *action = world_alloc_zero(sizeof(*action));
     snprintf(action->sku, sizeof(action->sku), "%s", sku);
     action->change = *change;
+    changes_count += !change->create;
     at_node(plan_some_node(), start_change, action);
 }
 

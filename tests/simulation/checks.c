@@ -4,7 +4,9 @@
 #include <stdlib.h>
 
 #include "base/order_id.h"
+#include "gate/gate.h"
 #include "mysql_server.h"
+#include "plan.h"
 #include "redis_wire.h"
 #include "shards/shard_map.h"
 
@@ -12,7 +14,7 @@
 
 static struct {
     table_t *orders, *inventory;
-    int id, sku, buyer, quantity, state, key, o_epoch;
+    int id, sku, buyer, quantity, state, key, o_epoch, created, code;
     int i_sku, total, allocated, released, version, epoch, limit, strategy, gate_down;
 } at;
 
@@ -28,6 +30,15 @@ static unsigned limits_count;
 
 static order_id_t refused[REFUSED_MAX];
 static unsigned refused_count;
+
+/* By reserve, while MySQL had not rejected them. */
+#define ADMITTED_MAX 256
+static order_id_t admitted[ADMITTED_MAX];
+static unsigned admitted_count;
+
+static unsigned epochs;     /* raised, of all items */
+static bool sql_ruled;      /* some item was, for a time, no gate's */
+static uint64_t gate_epoch; /* before a rebuild */
 
 /* --- views --- */
 
@@ -146,6 +157,9 @@ static int64_t limit_that_applied(const value_t *sku, const order_id_t *id)
     return loosest;
 }
 
+/* A node's idea of Redis' clock: so far may it be off. */
+#define CLOCK_SLACK_MS 200
+
 static void note_limit(const value_t *before, const value_t *after)
 {
     if (before != NULL && before[at.limit].i == after[at.limit].i)
@@ -156,6 +170,15 @@ static void note_limit(const value_t *before, const value_t *after)
         (limit_t){{after[at.i_sku].p, after[at.i_sku].n}, world_now_us(), after[at.limit].i};
 }
 
+/* That nobody could tell is said of an order only when the gate admits it no more. */
+static void check_given_up(const value_t *row, const order_id_t *id)
+{
+    uint64_t now = redis_now_ms(redis_store(0)) + CLOCK_SLACK_MS;
+    if (!history.redis_lost && is_text(&row[at.code], problem_code(PROBLEM_UNAVAILABLE)) &&
+        now < order_id_time_ms(id) + plan_commit_deadline_ms())
+        world_fail("order %s is given up before its commit deadline", id_text(id));
+}
+
 static void on_order(const value_t *before, const value_t *after)
 {
     order_id_t id;
@@ -164,6 +187,7 @@ static void on_order(const value_t *before, const value_t *after)
     if (before == NULL) {
         if (now == ORDER_CANCELLED || now == ORDER_EXPIRED)
             world_fail("order %s was born %s", id_text(&id), order_state_name(now));
+        check_given_up(after, &id);
     } else {
         order_state_t then = state_of(before);
         bool legal = then == now || (then == ORDER_HELD && now != ORDER_REJECTED) ||
@@ -191,6 +215,9 @@ static void on_item(const value_t *before, const value_t *after)
 {
     int64_t allocated = after[at.allocated].i - after[at.released].i;
     note_limit(before, after);
+    epochs += before != NULL && before[at.epoch].i != after[at.epoch].i;
+    sql_ruled =
+        sql_ruled || after[at.gate_down].i != 0 || is_text(&after[at.strategy], "optimistic");
     if (allocated < 0 || allocated > after[at.total].i)
         world_fail("oversold: %lld of %lld units are allocated", (long long)allocated,
                    (long long)after[at.total].i);
@@ -226,6 +253,51 @@ static void after_commit(void)
     }
 }
 
+/* --- at each call of a function --- */
+
+static int64_t number_of(const redis_key_t *gate, const char *field)
+{
+    str_t text = redis_field_get(gate, str_of(field));
+    char copy[32] = "";
+    if (text.p != NULL && text.n < sizeof(copy))
+        memcpy(copy, text.p, text.n);
+    return strtoll(copy, NULL, 10);
+}
+
+static void note_admitted(const str_t *words, unsigned count, const redisReply *reply)
+{
+    order_id_t id;
+    order_state_t state;
+    /* FCALL name 4, four keys, four words, then six of each order. */
+    for (unsigned i = 0; 11 + 6 * i < count && 3 + i < reply->elements; ++i) {
+        const redisReply *answer = reply->element[3 + i];
+        if (answer->type != REDIS_REPLY_INTEGER || answer->integer % GATE_SEEN != GATE_ADMITTED)
+            continue;
+        memcpy(id.bytes, words[11 + 6 * i].p, sizeof(id.bytes));
+        if (checks_order(&id, &state) && state == ORDER_REJECTED)
+            continue;
+        if (admitted_count == ADMITTED_MAX)
+            world_unknown("so many orders", "", 0);
+        admitted[admitted_count++] = id;
+    }
+}
+
+static void on_call(const redis_store_t *store, const str_t *words, unsigned count,
+                    const redisReply *reply)
+{
+    if (str_eq(words[1], STR("holdfast_reserve")) && reply != NULL &&
+        reply->type == REDIS_REPLY_ARRAY)
+        note_admitted(words, count, reply);
+    if (!str_eq(words[1], STR("holdfast_rebuild")))
+        return;
+    redis_key_t *gate = redis_key_find((redis_store_t *)store, words[3]);
+    uint64_t epoch = gate == NULL ? 0 : (uint64_t)number_of(gate, "epoch");
+    if (reply != NULL && epoch < gate_epoch)
+        world_fail("a rebuild sets a gate back from epoch %llu to %llu",
+                   (unsigned long long)gate_epoch, (unsigned long long)epoch);
+    gate_epoch = epoch;
+}
+
 void checks_init(void)
 {
     at.orders = mysql_table("orders");
@@ -237,6 +309,8 @@ void checks_init(void)
     at.state = mysql_column(at.orders, "state");
     at.key = mysql_column(at.orders, "idempotency_key");
     at.o_epoch = mysql_column(at.orders, "epoch");
+    at.created = mysql_column(at.orders, "created_at");
+    at.code = mysql_column(at.orders, "reject_code");
     at.i_sku = mysql_column(at.inventory, "sku");
     at.total = mysql_column(at.inventory, "total");
     at.allocated = mysql_column(at.inventory, "allocated_total");
@@ -248,12 +322,15 @@ void checks_init(void)
     at.gate_down = mysql_column(at.inventory, "gate_down");
     mysql_on_commit = on_commit;
     mysql_after_commit = after_commit;
+    redis_on_call = on_call;
 }
 
 void checks_begin(void)
 {
     refused_count = 0;
     limits_count = 0;
+    admitted_count = epochs = 0;
+    sql_ruled = false;
 }
 
 /* --- answers --- */
@@ -291,12 +368,23 @@ static void check_repeat(const request_t *repeat)
     }
 }
 
+/* What never changes in an order is said as MySQL has it. */
+static void check_shown(const order_t *order)
+{
+    const value_t *row = find_order(&order->id);
+    if (row != NULL && ((uint64_t)row[at.created].i != order->created_at_ms ||
+                        row[at.quantity].i != order->quantity))
+        world_fail("order %s is shown with another time or quantity than it has",
+                   id_text(&order->id));
+}
+
 void checks_answer(const request_t *request)
 {
     order_state_t state;
     const answer_t *answer = &request->answer;
     check_repeat(request);
     if (answer->kind == ANSWER_ORDER) {
+        check_shown(&request->order);
         if (!checks_order(&request->order.id, &state))
             world_fail("order %s is answered 201 and not in MySQL", id_text(&request->order.id));
         else if (state == ORDER_REJECTED || request->order.state == ORDER_REJECTED)
@@ -312,15 +400,6 @@ void checks_answer(const request_t *request)
 }
 
 /* --- at rest --- */
-
-static int64_t number_of(const redis_key_t *gate, const char *field)
-{
-    str_t text = redis_field_get(gate, str_of(field));
-    char copy[32] = "";
-    if (text.p != NULL && text.n < sizeof(copy))
-        memcpy(copy, text.p, text.n);
-    return strtoll(copy, NULL, 10);
-}
 
 /* The one server that all go to in the end is number 0. */
 static redis_key_t *gate_key_of(const char *sku, gate_key_t which)
@@ -399,6 +478,23 @@ static void check_request(const request_t *request)
         world_fail("order %s was answered 202 and is nowhere", id_text(&request->order.id));
 }
 
+/* Whose first order of a key is the only one he ever asked for is not over any limit with the
+   second. Where limits were changed, or a gate was lost, he may be. */
+static void check_own_units(const request_t *a, const request_t *b)
+{
+    if (!a->answered || !b->answered || history.redis_lost || limits_count > history.sales_count ||
+        a->answer.kind != ANSWER_ORDER || b->answer.kind != ANSWER_REFUSED ||
+        b->answer.problem != PROBLEM_BUYER_LIMIT_EXCEEDED || a->quantity != b->quantity)
+        return;
+    for (unsigned i = 0; i < history.requests_count; ++i) {
+        const request_t *r = &history.requests[i];
+        if (r->item == a->item && strcmp(r->buyer, a->buyer) == 0 && strcmp(r->key, a->key) != 0)
+            return;
+    }
+    world_fail("request %u of %s is over the limit, with his own first one, %u", b->number,
+               b->buyer, a->number);
+}
+
 /* At most one order of a key was ever live, and all who heard 201 heard of that one. */
 static void check_keys(void)
 {
@@ -407,15 +503,37 @@ static void check_keys(void)
             const request_t *a = &history.requests[i], *b = &history.requests[j];
             order_state_t s, t;
             if (a->key[0] == '\0' || a->item != b->item || strcmp(a->buyer, b->buyer) != 0 ||
-                strcmp(a->key, b->key) != 0 || !a->has_order || !b->has_order ||
-                order_id_eq(&a->order.id, &b->order.id) || !checks_order(&a->order.id, &s) ||
-                !checks_order(&b->order.id, &t))
+                strcmp(a->key, b->key) != 0)
+                continue;
+            check_own_units(a, b);
+            check_own_units(b, a);
+            if (!a->has_order || !b->has_order || order_id_eq(&a->order.id, &b->order.id) ||
+                !checks_order(&a->order.id, &s) || !checks_order(&b->order.id, &t))
                 continue;
             if (s != ORDER_REJECTED && t != ORDER_REJECTED)
                 world_fail("key %s of %s has two orders, %s (%s) and %s (%s)", a->key, a->buyer,
                            id_text(&a->order.id), order_state_name(s), id_text(&b->order.id),
                            order_state_name(t));
         }
+}
+
+bool checks_sql_ruled(void)
+{
+    return sql_ruled;
+}
+
+void checks_without_faults(unsigned changes)
+{
+    for (unsigned i = 0; i < admitted_count && !sql_ruled; ++i) {
+        const value_t *row = find_order(&admitted[i]);
+        if (row != NULL && state_of(row) == ORDER_REJECTED &&
+            !is_text(&row[at.code], problem_code(PROBLEM_DUPLICATE_REQUEST)))
+            world_fail("order %s was admitted and is rejected: %.*s", id_text(&admitted[i]),
+                       (int)row[at.code].n, row[at.code].p);
+    }
+    if (epochs > history.sales_count + changes)
+        world_fail("%u changes of %u items raised the epoch %u times", changes, history.sales_count,
+                   epochs);
 }
 
 void checks_at_rest(void)

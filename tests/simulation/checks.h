@@ -5,7 +5,8 @@
  * At each COMMIT: allocated - released is the units of the live rows and between 0 and total; no
  * buyer owns more live units than the limit that stands in the row with it; totals, epochs and
  * versions only grow; an order only makes the moves of store/order.h (a rejected one none at all).
- * At each answer: an order that is answered 201 is in MySQL. At rest: see checks_at_rest().
+ * At each answer: an order that is answered 201 is in MySQL, as it was said. At each call of a
+ * function: a rebuild never sets a gate back to an older epoch. At rest: see checks_at_rest().
  */
 #ifndef HOLDFAST_SIMULATION_CHECKS_H
 #define HOLDFAST_SIMULATION_CHECKS_H
@@ -29,6 +30,11 @@ void checks_answer(const request_t *request);
 /* Why a gate and its row do not agree, or NULL. */
 const char *checks_gate(const char *sku);
 bool checks_unsettled_is_empty(void);
+/* Where nothing went wrong: what the gate has admitted is not rejected later, and epochs go up for
+   each change of terms, `changes` in all, and for nothing else. */
+void checks_without_faults(unsigned changes);
+/* Some item was, for a time, no gate's. */
+bool checks_sql_ruled(void);
 /* Every answer that was given is still true. */
 void checks_at_rest(void);
 

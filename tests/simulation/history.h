@@ -41,6 +41,7 @@ typedef struct {
     bool faulty;     /* anything went wrong; else at most terms changed */
     bool killed;     /* some node was */
     bool redis_lost; /* some Redis came back with less than it had acknowledged */
+    bool unheard;    /* Redis ran a call whose sender had closed the connection */
     bool windowed;   /* some sale had a window */
 } history_t;
 

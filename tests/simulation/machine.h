@@ -13,5 +13,8 @@ void machine_forget(void);
 void machine_set_skew(unsigned node, int64_t ms);
 /* Lines of the service's log with a finding of the reconciler other than "not built". */
 extern unsigned machine_findings;
+/* The first of them that only a loss of data in Redis explains: counters, capacity, buyers, more
+   settled or released than MySQL has. "" : none. */
+extern char machine_wrong[24];
 
 #endif

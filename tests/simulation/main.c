@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -131,7 +132,8 @@ static str_t read_file(const char *path)
     return (str_t){text, n};
 }
 
-/* An assertion of the service, or a fault of the simulation itself: say where. */
+/* An assertion of the service, a history that does not end within one event, or a fault of the
+   simulation itself: say where. */
 static void on_abort(int number)
 {
     char text[96];
@@ -144,10 +146,20 @@ static void on_abort(int number)
     raise(number);
 }
 
+/* Of processor time, for one history; they take some ms. */
+#define HISTORY_SECONDS_MAX 30
+
+static void watch(void)
+{
+    static const struct itimerval limit = {.it_value.tv_sec = HISTORY_SECONDS_MAX};
+    setitimer(ITIMER_PROF, &limit, NULL);
+}
+
 /* 0: all promises were kept. */
 static int run_one(uint64_t seed)
 {
     seed_now = seed;
+    watch();
     const char *failure = history_run(seed);
     if (failure == NULL)
         return 0;
@@ -185,6 +197,7 @@ int main(int argc, char **argv)
     options_t options = read_options(argc, argv);
     world_tracing = options.trace;
     signal(SIGABRT, on_abort);
+    signal(SIGPROF, on_abort);
     order_id_set_key(str_of(key));
     redis_lua_init(options.library != NULL ? read_file(options.library) : embedded_lua_library());
     sql_words_init();

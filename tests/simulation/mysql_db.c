@@ -151,7 +151,7 @@ static db_result_t call(db_t *db, const sql_t *sql, uint64_t *affected, unsigned
         mysql_rollback(db->session);
         return DB_CONFLICT;
     }
-    sql_text_t text = sql_read(sql->p, sql->n, false);
+    sql_text_t text = sql_read_again(sql->p, sql->n);
     db->session->said_us = world_now_us();
     db_result_t result = run_all(db, &text, affected, count, rows);
     db->session->said_us = world_now_us();

@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "base/clock.h"
 #include "mysql_table.h"
 
@@ -181,6 +184,32 @@ sql_text_t sql_read(const char *p, size_t n, bool lasting)
             return text;
         at = read_token(at, end, token, lasting);
     }
+}
+
+/* Statements without a time or an id are the same in every history. What is met a second time
+   before another takes its place is kept for good. */
+#define KEPT_SLOTS 4096
+static struct {
+    uint64_t hash; /* of the last that came here, or of the one that stays */
+    sql_text_t text;
+} kept[KEPT_SLOTS];
+
+sql_text_t sql_read_again(const char *p, size_t n)
+{
+    uint64_t hash = XXH3_64bits(p, n);
+    unsigned slot = (unsigned)(hash % KEPT_SLOTS);
+    sql_text_t *text = &kept[slot].text;
+    if (text->n == n && memcmp(text->text, p, n) == 0)
+        return *text;
+    if (text->n != 0)
+        return sql_read(p, n, false);
+    if (kept[slot].hash != hash) {
+        kept[slot].hash = hash;
+        return sql_read(p, n, false);
+    }
+    char *copy = take_memory(n, true);
+    memcpy(copy, p, n);
+    return *text = sql_read(copy, n, true);
 }
 
 /* --- expressions --- */

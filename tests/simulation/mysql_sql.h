@@ -77,6 +77,8 @@ typedef struct {
 void sql_words_init(void);
 /* Memory of the history, or of the program if `lasting`. */
 sql_text_t sql_read(const char *text, size_t n, bool lasting);
+/* As sql_read(), for a statement of a history; what is said again and again is read once. */
+sql_text_t sql_read_again(const char *text, size_t n);
 const char *sql_word_name(unsigned word);
 _Noreturn void sql_unknown(const sql_text_t *text, unsigned at, const char *what);
 

@@ -49,6 +49,11 @@ static void draw_config(void)
     config.reconcile.expiry_batch_max = chance(2) ? 8 : 1;
 }
 
+uint32_t plan_commit_deadline_ms(void)
+{
+    return config.orders.commit_deadline_ms;
+}
+
 unsigned plan_some_node(void)
 {
     for (;;) {
@@ -210,8 +215,15 @@ static void on_redis_loss(void *context, uint64_t number)
     }
     char text[GATE_KEY_SIZE];
     str_t sku = str_of(history.sales[0].sku);
-    TRACE("redis loses a gate");
-    redis_key_delete(redis_store(0), gate_key(text, GATE_KEY_GATE, slot_of_sku(sku), sku, 0));
+    str_t gate = gate_key(text, GATE_KEY_GATE, slot_of_sku(sku), sku, 0);
+    if (chance(2)) {
+        TRACE("redis loses a gate");
+        redis_key_delete(redis_store(0), gate);
+    } else if (redis_key_find(redis_store(0), gate) != NULL) {
+        TRACE("somebody edits a gate: two units more");
+        redis_command(redis_store(0), (str_t[]){STR("HINCRBY"), gate, STR("capacity"), STR("2")},
+                      4);
+    }
 }
 
 static void on_redis_stall(void *context, uint64_t number)
@@ -309,6 +321,85 @@ static void draw_faults(void)
     draw_events();
 }
 
+/* --- what meets by chance too rarely --- */
+
+static void on_strategy(void *context, uint64_t number)
+{
+    item_change_t change = {.has_strategy = true, .terms.strategy = (strategy_id_t)number};
+    (void)context;
+    action_change(history.sales[0].sku, &change);
+}
+
+static void on_limit(void *context, uint64_t number)
+{
+    item_change_t change = {.has_limit = true, .terms.per_buyer_limit = (uint32_t)number};
+    (void)context;
+    action_change(history.sales[0].sku, &change);
+}
+
+/* To what is sold, or one more. */
+static void on_squeeze(void *context, uint64_t number)
+{
+    item_change_t change = {.has_total = true};
+    row_view_t row = checks_item(history.sales[0].sku);
+    (void)context;
+    change.terms.total = row.allocated + (int64_t)number;
+    if (change.terms.total > 0)
+        action_change(history.sales[0].sku, &change);
+}
+
+static void on_rebuild(void *context, uint64_t number)
+{
+    /* What changes nothing is no rebuild. */
+    item_change_t change = {.has_hold = true, .terms.hold_seconds = chance_between(2, 1000)};
+    (void)context, (void)number;
+    action_change(history.sales[0].sku, &change);
+}
+
+static void on_cancel(void *context, uint64_t number)
+{
+    order_id_t id;
+    (void)context, (void)number;
+    for (int tries = 0; tries < 4; ++tries)
+        if (some_order(&id)) {
+            action_move(&id, ORDER_MOVE_CANCEL);
+            return;
+        }
+}
+
+/* A total that is lowered while buyers come; the optimistic strategy for a moment; orders that are
+   cancelled in a rebuild; a lowered limit and another rebuild soon after; a rebuild whose Redis
+   loses what it has staged. */
+static void draw_tangle(void)
+{
+    const owner_t nobody = {0, 0};
+    uint64_t at = chance_time_us(window_us / 8, window_us), soon = chance_time_us(1, 100000);
+    switch (chance_below(history.faulty ? 10 : 8)) {
+    case 0:
+        world_after(at, nobody, on_squeeze, NULL, chance_below(3));
+        break;
+    case 1:
+        world_after(at, nobody, on_strategy, NULL, STRATEGY_OPTIMISTIC);
+        world_after(at + soon, nobody, on_strategy, NULL, STRATEGY_LUA);
+        break;
+    case 2:
+        world_after(at, nobody, on_rebuild, NULL, 0);
+        for (unsigned count = chance_between(1, 3); count != 0; --count)
+            world_after(at + chance_time_us(1, 20 * faults.latency_us), nobody, on_cancel, NULL, 0);
+        break;
+    case 3:
+        world_after(at, nobody, on_limit, NULL, 1);
+        world_after(at + soon, nobody, on_rebuild, NULL, 0);
+        break;
+    case 8:
+        world_after(at, nobody, on_rebuild, NULL, 0);
+        world_after(at + chance_time_us(1, 20 * faults.latency_us), nobody, on_redis_loss, NULL, 0);
+        break;
+    default:
+        break;
+    }
+}
+
 /* --- all of it --- */
 
 static void end_faults(void)
@@ -343,6 +434,7 @@ void plan_run(void)
     draw_requests();
     draw_moves();
     draw_changes();
+    draw_tangle();
     world_run(world_now_us() + window_us + window_us / 2 + 1000);
     end_faults();
 }

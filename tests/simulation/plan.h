@@ -11,5 +11,6 @@
 void plan_run(void);
 /* The number of a node that runs. */
 unsigned plan_some_node(void);
+uint32_t plan_commit_deadline_ms(void); /* of this history */
 
 #endif

@@ -7,9 +7,12 @@
 #include <stdlib.h>
 
 #include "faults.h"
+#include "history.h"
 #include "redis_lua.h"
 
 faults_t faults;
+void (*redis_on_call)(const redis_store_t *store, const str_t *words, unsigned count,
+                      const redisReply *reply);
 
 typedef struct command {
     struct command *next; /* towards the server */
@@ -197,13 +200,23 @@ void redis_point(unsigned node, unsigned number, bool keep)
 
 /* --- what the server does with a command --- */
 
+static redisReply *call_function(server_t *server, const str_t *words, unsigned count)
+{
+    if (server == servers)
+        redis_on_call(&server->store, words, count, NULL);
+    redisReply *reply = redis_lua_call(server->functions, &server->store, words + 1, count - 1);
+    if (server == servers)
+        redis_on_call(&server->store, words, count, reply);
+    return reply;
+}
+
 static redisReply *run_plain(server_t *server, const command_t *command)
 {
     const str_t *words = command->words;
     if (str_eq(words[0], STR("FCALL"))) {
         if (server->functions < 0)
             return redis_reply_error("ERR Function not found");
-        return redis_lua_call(server->functions, &server->store, words + 1, command->count - 1);
+        return call_function(server, words, command->count);
     }
     if (str_eq(words[0], STR("FUNCTION"))) {
         set_functions(server, true);
@@ -340,6 +353,7 @@ static void on_arrival(void *context, uint64_t number)
         break_wire(wire, !chance(3));
         return;
     }
+    history.unheard = history.unheard || !wire->client_open;
     owner_t owner = world_owner();
     world_set_owner(wire->owner);
     command->reply = run(wire, command);

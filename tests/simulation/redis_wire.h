@@ -34,6 +34,9 @@ void redis_stall(unsigned server, uint64_t us);
 /* New connections of this node (0: of all) go to this server; the old ones break or, if `keep`,
    stay. A server that was never up begins with the snapshot, or goes on with what it had. */
 void redis_point(unsigned node, unsigned server, bool keep);
+/* Before each FCALL of server 0 (`reply` NULL), and after it. */
+extern void (*redis_on_call)(const redis_store_t *store, const str_t *words, unsigned count,
+                             const redisReply *reply);
 /* All connections of a node that is gone. */
 void redis_forget_node(owner_t owner);
 
