@@ -125,6 +125,8 @@ end
 -- The checks on the item that come before any on an order, in this order.
 local function item_answer(gate, epoch, now, keys)
   if not gate or not are_hashes(keys, 2) then return ITEM_MISSING end
+  -- Without its table of buyers the gate would admit them past their limit.
+  if redis.call('HLEN', keys[2]) ~= gate.known then return ITEM_MISSING end
   if gate.built_under ~= server_identity() then return ITEM_FOREIGN end
   if gate.epoch ~= epoch then return ITEM_STALE end
   if gate.closed then return ITEM_CLOSED end

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/failpoint.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "embedded.h"
 
@@ -74,6 +75,8 @@ static bool connect_redis(gate_sync_t *gate)
     const config_t *config = gate->config;
     uint32_t ms = config->redis.timeout_ms;
     struct timeval timeout = {ms / 1000, (ms % 1000) * 1000};
+    if (gate->redis != NULL && fd_is_spent(gate->redis->fd))
+        disconnect(gate); /* else the first call after a restart of Redis would be lost */
     if (gate->redis != NULL)
         return true;
     gate->redis = config->redis.socket != NULL

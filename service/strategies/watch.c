@@ -21,7 +21,7 @@
 #include "strategies/strategy.h"
 #include "strategies/watch_pool.h"
 
-#define LOOK_REPLIES 6 /* WATCH, HMGET gate, HGET buyer, HGET id, HGET key, TIME */
+#define LOOK_REPLIES 7 /* WATCH, HMGET gate, HGET buyer, HGET id, HGET key, TIME, HLEN buyers */
 
 typedef struct {
     purchase_t *purchase;
@@ -40,6 +40,7 @@ typedef struct {
         bool same_server;
         uint64_t frozen_until, starts_at, ends_at, now;
         int64_t limit, capacity, reserved, unreserved, released, units;
+        int64_t known, buyers; /* fields of `buyers`: as counted, and really there */
         order_id_t first;
     } look;
     bool executed; /* EXEC answered with an array */
@@ -219,7 +220,8 @@ static void decide(attempt_t *a)
     a->seen = a->look.has_units;
     bool seen = a->seen;
     int64_t left = a->look.capacity - a->look.reserved + a->look.unreserved + a->look.released;
-    if (!a->look.present || !a->look.same_server || a->look.epoch != p->epoch || a->look.closed) {
+    if (!a->look.present || !a->look.same_server || a->look.epoch != p->epoch || a->look.closed ||
+        a->look.known != a->look.buyers) {
         purchase_stale(finish_unwatched(a));
     } else if (a->look.frozen_until > a->look.now) {
         purchase_delayed(finish_unwatched(a));
@@ -247,7 +249,7 @@ static void decide(attempt_t *a)
 
 static void read_gate(attempt_t *a, const redisReply *reply)
 {
-    if (!gate_reply_is_array(reply, 12) || reply->element[0]->type != REDIS_REPLY_STRING)
+    if (!gate_reply_is_array(reply, 13) || reply->element[0]->type != REDIS_REPLY_STRING)
         return;
     const redisReply *server = reply->element[1];
     str_t built_under =
@@ -264,6 +266,7 @@ static void read_gate(attempt_t *a, const redisReply *reply)
     a->look.reserved = gate_reply_i64(reply, 8);
     a->look.unreserved = gate_reply_i64(reply, 9);
     a->look.released = gate_reply_i64(reply, 11);
+    a->look.known = gate_reply_i64(reply, 12);
 }
 
 static void read_reply(attempt_t *a, unsigned index, const redisReply *reply)
@@ -289,6 +292,9 @@ static void read_reply(attempt_t *a, unsigned index, const redisReply *reply)
     case 5:
         a->look.now =
             (uint64_t)gate_reply_i64(reply, 0) * 1000 + (uint64_t)gate_reply_i64(reply, 1) / 1000;
+        break;
+    case 6:
+        a->look.buyers = gate_reply_number(reply);
         break;
     default:
         break;
@@ -319,8 +325,9 @@ static void look(attempt_t *a)
     purchase_t *p = a->purchase;
     redis_args_t *args = &p->engine->args;
     static const char *const fields[] = {
-        "epoch",   "built_under", "closed",   "frozen_until", "per_buyer_limit", "starts_at",
-        "ends_at", "capacity",    "reserved", "unreserved",   "settled",         "released"};
+        "epoch",     "built_under", "closed",   "frozen_until", "per_buyer_limit",
+        "starts_at", "ends_at",     "capacity", "reserved",     "unreserved",
+        "settled",   "released",    "known"};
     memset(&a->look, 0, sizeof(a->look));
     a->units_back = p->item->units_back;
     a->lost = a->refused = false;
@@ -343,6 +350,8 @@ static void look(attempt_t *a)
     send_command(a, args, on_look_reply);
     redis_args_reset(args);
     redis_args_add(args, STR("TIME"));
+    send_command(a, args, on_look_reply);
+    begin(args, "HLEN", p->item, GATE_KEY_BUYERS);
     send_command(a, args, on_look_reply);
     if (a->replies_due == 0)
         purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);

@@ -106,6 +106,26 @@ static void a_gate_that_is_missing_or_foreign_is_rebuilt(void **state)
     EXPECT_GATE_AGREES(stack, sku);
 }
 
+/* Nobody is past the limit by it, not even until the reconciler comes. */
+static void a_gate_that_lost_its_buyers_admits_nobody(void **state)
+{
+    const char *strategy = *state;
+    const char *sku = sale_item(stack, "buyers",
+                                "\"total\":50,\"per_buyer_limit\":2,\"strategy\":\"%s\"", strategy);
+    for (int i = 0; i < 20; i++) {
+        web_answer_t order = sale_buy(stack, sku, "alice", 2, NULL);
+        if (i == 0)
+            EXPECT_STATUS(order, 201);
+        else
+            EXPECT_PROBLEM(order, 409, "buyer_limit_exceeded");
+        EXPECT_NUMBER(redis_run(stack, "DEL %s", redis_key(stack, "buyers", sku)), 1);
+    }
+    web_answer_t other = sale_buy(stack, sku, "bob", 1, NULL);
+    EXPECT_STATUS(other, 201);
+    EXPECT_SOUND(stack, sku, 2);
+    EXPECT_GATE_AGREES(stack, sku);
+}
+
 static void a_lying_gate_oversells_nothing(void **state)
 {
     const char *strategy = *state;
@@ -732,6 +752,8 @@ int main(void)
         UNDER("watch", an_emptied_redis_forgets_no_limit_and_no_key),
         UNDER("lua", a_gate_that_is_missing_or_foreign_is_rebuilt),
         UNDER("watch", a_gate_that_is_missing_or_foreign_is_rebuilt),
+        UNDER("lua", a_gate_that_lost_its_buyers_admits_nobody),
+        UNDER("watch", a_gate_that_lost_its_buyers_admits_nobody),
         UNDER("lua", a_lying_gate_oversells_nothing),
         UNDER("watch", a_lying_gate_oversells_nothing),
         TEST(a_gate_that_hides_units_is_mended_by_reconcile),
