@@ -334,6 +334,19 @@ static db_result_t resolve_duplicates(writer_core_t *core, writer_order_t **orde
     return result;
 }
 
+/* The units of orders that are in MySQL already were counted once more when the others found no
+   room: they are decided anew. */
+static void forget_refusals(writer_order_t **orders, unsigned count)
+{
+    for (unsigned i = 0; i < count; ++i) {
+        if (!orders[i]->drift || orders[i]->has_first)
+            continue;
+        orders[i]->order.state = ORDER_CONFIRMED;
+        orders[i]->order.reject_code = PROBLEM_NONE;
+        orders[i]->drift = false;
+    }
+}
+
 /* --- one attempt --- */
 
 static db_result_t read_clock_if_old(writer_core_t *core)
@@ -434,6 +447,7 @@ static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned 
     if (affected[1] != count) {
         db_rollback(core->db);
         result = resolve_duplicates(core, orders, count, &hits);
+        forget_refusals(orders, count);
         if (result != DB_OK)
             return fail(core, result, failure);
         return hits != 0 ? ATTEMPT_AGAIN : ATTEMPT_SPLIT; /* twins within the batch */
