@@ -465,6 +465,19 @@ bool checks_unsettled_is_empty(void)
     return true;
 }
 
+bool checks_half_settled(const char *sku)
+{
+    order_id_t id;
+    order_state_t state;
+    unsigned written = 0;
+    const redis_key_t *unsettled = gate_key_of(sku, GATE_KEY_UNSETTLED);
+    for (unsigned i = 0; unsettled != NULL && i < unsettled->count; ++i) {
+        memcpy(id.bytes, unsettled->fields[i].name.p, sizeof(id.bytes));
+        written += checks_order(&id, &state);
+    }
+    return written != 0 && written < unsettled->count;
+}
+
 static void check_request(const request_t *request)
 {
     order_state_t state;

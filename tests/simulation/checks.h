@@ -30,6 +30,8 @@ void checks_answer(const request_t *request);
 /* Why a gate and its row do not agree, or NULL. */
 const char *checks_gate(const char *sku);
 bool checks_unsettled_is_empty(void);
+/* Some unsettled order of the item is in MySQL by now, and some is not. */
+bool checks_half_settled(const char *sku);
 /* Where nothing went wrong: what the gate has admitted is not rejected later, and epochs go up for
    each change of terms, `changes` in all, and for nothing else. */
 void checks_without_faults(unsigned changes);

@@ -367,14 +367,30 @@ static void on_cancel(void *context, uint64_t number)
         }
 }
 
+/* All die when some of what the gate has admitted is written and some is not. */
+static void on_half_settled(void *context, uint64_t tries)
+{
+    (void)context;
+    if (!checks_half_settled(history.sales[0].sku)) {
+        if (tries != 0)
+            world_after(1 + window_us / 100, (owner_t){0, 0}, on_half_settled, NULL, tries - 1);
+        return;
+    }
+    history.killed = true;
+    for (unsigned i = 1; i <= history.nodes; ++i) {
+        node_kill(i);
+        world_after(chance_time_us(1000, 1000000), (owner_t){0, 0}, on_launch, NULL, i);
+    }
+}
+
 /* A total that is lowered while buyers come; the optimistic strategy for a moment; orders that are
    cancelled in a rebuild; a lowered limit and another rebuild soon after; a rebuild whose Redis
-   loses what it has staged. */
+   loses what it has staged; death between COMMIT and settle. */
 static void draw_tangle(void)
 {
     const owner_t nobody = {0, 0};
     uint64_t at = chance_time_us(window_us / 8, window_us), soon = chance_time_us(1, 100000);
-    switch (chance_below(history.faulty ? 10 : 8)) {
+    switch (chance_below(history.faulty ? 12 : 8)) {
     case 0:
         world_after(at, nobody, on_squeeze, NULL, chance_below(3));
         break;
@@ -394,6 +410,9 @@ static void draw_tangle(void)
     case 8:
         world_after(at, nobody, on_rebuild, NULL, 0);
         world_after(at + chance_time_us(1, 20 * faults.latency_us), nobody, on_redis_loss, NULL, 0);
+        break;
+    case 9:
+        world_after(1, nobody, on_half_settled, NULL, 100);
         break;
     default:
         break;
