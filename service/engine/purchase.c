@@ -274,6 +274,20 @@ void purchase_unparked(purchase_t *p, sync_result_t why)
 
 static void on_look_again(loop_timer_t *timer);
 
+/* What the gate held for the first may itself have been a repeat, and was rejected for another
+   reason than that: then whoever has the key in MySQL is the first. */
+static db_result_t look_for_winner(purchase_t *p, worker_t *worker)
+{
+    order_t winner;
+    bool found;
+    db_result_t result =
+        order_read_by_key(worker->db, &worker->sql, order_sku(&p->order), order_buyer(&p->order),
+                          purchase_key(p), true, &winner, &found);
+    if (result == DB_OK && found)
+        p->sql.row = winner;
+    return result;
+}
+
 static void run_look(job_t *job, worker_t *worker)
 {
     purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
@@ -283,6 +297,8 @@ static void run_look(job_t *job, worker_t *worker)
                                 order_buyer(&p->order), purchase_key(p), true, &p->sql.row,
                                 &p->sql.found)
             : order_read(worker->db, &worker->sql, &p->first_id, true, &p->sql.row, &p->sql.found);
+    if (result == DB_OK && p->sql.found && p->sql.row.state == ORDER_REJECTED)
+        result = look_for_winner(p, worker);
     p->sql.outcome = (int)result;
 }
 
