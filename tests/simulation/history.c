@@ -125,7 +125,7 @@ static void sell_out(void)
 /* A gate that lost nothing never admits what the row then refuses. */
 static void check_drift(int64_t drift)
 {
-    if (!history.faulty && machine_findings != 0)
+    if (!history.faulty && !history.slow && machine_findings != 0)
         world_fail("the comparison found something where nothing went wrong");
     /* An order that MySQL has is admitted anew and settled a second time: by a reserve call that
        comes after its order was settled, or where a SQL strategy lost its COMMIT and ruled no more

@@ -307,6 +307,7 @@ static void draw_faults(void)
 {
     static const uint64_t latencies[] = {50, 500, 5000, 50000};
     faults = (faults_t){.latency_us = latencies[chance_below(4)]};
+    history.slow = faults.latency_us >= 10000;
     if (!history.faulty)
         return;
     faults.redis_lost_before = chance(3) ? chance_between(5, 60) : 0;
@@ -383,6 +384,28 @@ static void on_half_settled(void *context, uint64_t tries)
     }
 }
 
+static void on_pause(void *context, uint64_t node)
+{
+    (void)context;
+    world_freeze((unsigned)node, chance_between(990, 1010) * UINT64_C(1000));
+}
+
+/* Whoever lowers the total stops for as long as a freeze of the gate lasts, and buyers come. */
+static void draw_slow_squeeze(uint64_t at)
+{
+    window_us = 2000000;
+    world_after(at, (owner_t){0, 0}, on_squeeze, NULL, chance_below(2));
+    world_after(at + chance_time_us(100, 10 * faults.latency_us), (owner_t){0, 0}, on_pause, NULL,
+                chance_between(1, history.nodes));
+    for (unsigned i = 0; i < 6; ++i) {
+        char buyer[8];
+        snprintf(buyer, sizeof(buyer), "s%u", i);
+        history_request(0, buyer, "", 1, chance_between(1, history.nodes),
+                        at + 990000 + chance_below(20000) +
+                            chance_time_us(1, 20 * faults.latency_us));
+    }
+}
+
 /* A total that is lowered while buyers come; the optimistic strategy for a moment; orders that are
    cancelled in a rebuild; a lowered limit and another rebuild soon after; a rebuild whose Redis
    loses what it has staged; death between COMMIT and settle. */
@@ -413,6 +436,9 @@ static void draw_tangle(void)
         break;
     case 9:
         world_after(1, nobody, on_half_settled, NULL, 100);
+        break;
+    case 10:
+        draw_slow_squeeze(at);
         break;
     default:
         break;
