@@ -427,9 +427,10 @@ local function forget_keys(keys_key, sku, stays)
 end
 
 -- Carries the item's unsettled orders that are not in MySQL into the new epoch; drops the others.
--- Orders of `trusted`, the epoch of a gate that was the only one until now, fit as they are. For
--- any other, another gate or a SQL strategy may have sold the same units: it is carried if there
--- is room, or dropped too. Nothing commits it under its old epoch, so its owner has it decided anew.
+-- An order is carried if there is room, or dropped too: another gate or a SQL strategy may have sold
+-- the same units, or the freeze for a lowered total ended before this rebuild came. For those of
+-- `trusted`, the epoch of a gate that was the only one until now, the limit was checked already.
+-- Nothing commits an order under its old epoch, so the owner of a dropped one has it decided anew.
 -- KEYS as of rebuild. `room` {units, limit}, nil: nothing is carried. Returns the units carried.
 local function carry(keys, sku, bucket, epoch, dropped, trusted, room)
   local all, candidates, buyers = redis.call('HGETALL', keys[3]), {}, {}
@@ -451,9 +452,9 @@ local function carry(keys, sku, bucket, epoch, dropped, trusted, room)
   local units, moved, have, of_buyer = 0, {}, hmget(keys[2], buyers), {}
   for i, record in ipairs(candidates) do
     local owned = of_buyer[record.buyer] or tonumber(have[i] or 0)
-    local fits = units + record.quantity <= room.units and
-      (room.limit == 0 or owned + record.quantity <= room.limit)
-    if record.epoch ~= trusted and not fits then
+    local fits = units + record.quantity <= room.units
+    local allowed = room.limit == 0 or owned + record.quantity <= room.limit
+    if not fits or (record.epoch ~= trusted and not allowed) then
       gone[#gone + 1] = record.id
     else
       stays[record.id] = true

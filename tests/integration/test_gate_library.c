@@ -149,7 +149,8 @@ static void a_rebuild_carries_only_what_there_is_room_for(void **state)
         int previous, capacity, limit, carried;
         bool foreign;
     } cases[] = {
-        {1000, 1, 1, 3, false}, /* this gate was the only one: nobody else can have sold */
+        {1000, 3, 1, 3, false}, /* this gate was the only one, and knew the limit */
+        {1000, 2, 0, 0, false}, /* it admitted while the total was lowered */
         {1001, 3, 3, 3, false}, /* there was another epoch, and there is room */
         {1001, 2, 0, 0, false}, /* no units for it */
         {1001, 9, 2, 0, false}, /* past the limit */
