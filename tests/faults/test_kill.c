@@ -108,7 +108,7 @@ static void die_at(const sale_t *sale, const route_t *route, const char *place, 
     long long end = test_clock_ms() + 30000;
     /* What traffic leads to is passed a few times first. */
     unsigned after = route->provoke == NULL ? chance_below(chance, 12) : 0;
-    fault_arm(node, "%s kill after=%u\n", place, after);
+    fault_arm(node, "%s kill after=%u times=1\n", place, after); /* not once a thread */
     while (!process_is_gone(node->pid)) {
         EXPECT(test_clock_ms() < end, "it does not die at %s", place);
         if (route->provoke != NULL)
