@@ -530,11 +530,6 @@ static void check_keys(void)
         }
 }
 
-bool checks_sql_ruled(void)
-{
-    return sql_ruled;
-}
-
 void checks_without_faults(unsigned changes)
 {
     for (unsigned i = 0; i < admitted_count && !sql_ruled; ++i) {

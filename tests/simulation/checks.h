@@ -35,8 +35,6 @@ bool checks_half_settled(const char *sku);
 /* Where nothing went wrong: what the gate has admitted is not rejected later, and epochs go up for
    each change of terms, `changes` in all, and for nothing else. */
 void checks_without_faults(unsigned changes);
-/* Some item was, for a time, no gate's. */
-bool checks_sql_ruled(void);
 /* Every answer that was given is still true. */
 void checks_at_rest(void);
 

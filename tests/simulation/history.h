@@ -41,7 +41,6 @@ typedef struct {
     bool faulty;     /* anything went wrong; else at most terms changed */
     bool killed;     /* some node was */
     bool redis_lost; /* some Redis came back with less than it had acknowledged */
-    bool unheard;    /* Redis ran a call whose sender had closed the connection */
     bool slow;       /* messages take so long that a release can miss two looks in a row */
     bool windowed;   /* some sale had a window */
 } history_t;

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "faults.h"
-#include "history.h"
 #include "redis_lua.h"
 
 faults_t faults;
@@ -353,7 +352,6 @@ static void on_arrival(void *context, uint64_t number)
         break_wire(wire, !chance(3));
         return;
     }
-    history.unheard = history.unheard || !wire->client_open;
     owner_t owner = world_owner();
     world_set_owner(wire->owner);
     command->reply = run(wire, command);
