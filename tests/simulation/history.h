@@ -41,8 +41,8 @@ typedef struct {
     bool faulty;     /* anything went wrong; else at most terms changed */
     bool killed;     /* some node was */
     bool redis_lost; /* some Redis came back with less than it had acknowledged */
-    bool slow;       /* messages take so long that a release can miss two looks in a row */
-    bool windowed;   /* some sale had a window */
+    bool slow;     /* messages take so long that a release misses two looks, or a call its limit */
+    bool windowed; /* some sale had a window */
 } history_t;
 
 extern history_t history;

@@ -406,6 +406,18 @@ static void draw_slow_squeeze(uint64_t at)
     }
 }
 
+/* Two repeats of one key at once, after its first order, by a Redis whose answers are lost. */
+static void draw_repeats(uint64_t at, uint64_t soon)
+{
+    unsigned node = chance_between(1, history.nodes);
+    faults.redis_lost_after = 4;
+    history_request(0, "r", "r", 1, node, at);
+    history_request(0, "r", "r", 1, node, at + soon);
+    history_request(0, "r", "r", 1, node, at + soon);
+    for (unsigned i = 0; i < 3; ++i)
+        history_request(0, "o", "", 1, node, at + soon + chance_time_us(1, 20000));
+}
+
 /* A total that is lowered while buyers come; the optimistic strategy for a moment; orders that are
    cancelled in a rebuild; a lowered limit and another rebuild soon after; a rebuild whose Redis
    loses what it has staged; death between COMMIT and settle. */
@@ -436,6 +448,9 @@ static void draw_tangle(void)
         break;
     case 9:
         world_after(1, nobody, on_half_settled, NULL, 100);
+        break;
+    case 11:
+        draw_repeats(at, soon);
         break;
     case 10:
         draw_slow_squeeze(at);
