@@ -95,8 +95,10 @@ static int stop(void **state)
 {
     (void)state;
     redis_server_t *all[] = {a, b, sentinels[0], sentinels[1], sentinels[2]};
-    stack_node_stop(node);
-    bool clean = stack_stop(stack);
+    if (node != NULL)
+        stack_node_stop(node);
+    bool clean = stack == NULL || stack_stop(stack);
+    stack = node = NULL;
     for (size_t i = 0; i < TEST_COUNT(all); i++)
         if (all[i] != NULL)
             redis_server_free(all[i]);

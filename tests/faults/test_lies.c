@@ -133,6 +133,11 @@ static const char *const forge =
     "return redis.call('HSET', KEYS[1], id, table.concat({epoch, ARGV[2], '0', 'phantom', '2', "
     "'', ARGV[3], 'nobody', '0'}, us))";
 
+static const char *const find_phantom =
+    "for _, record in ipairs(redis.call('HVALS', KEYS[1])) do "
+    "if string.find(record, ARGV[1], 1, true) and string.find(record, 'phantom', 1, true) then "
+    "return 1 end end return 0";
+
 static const char *issued_id(long long slot)
 {
     char hex[33];
@@ -153,10 +158,9 @@ static void a_hold_that_appeared_ends(void **state)
     redis_run(stack, "EVAL %s 2 %s %s %s %s %lld", forge, key, sale.gates[0], issued_id(slot),
               sale.skus[0], sale_now_ms() - 2000);
     await_repair(&sale, 0, "a record of unsettled has appeared");
-    /* Whoever is noted there was admitted: the order is written, or rejected for want of units. */
-    WAIT_UNTIL(rows_sum(stack,
-                        "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND buyer_id = 'phantom'",
-                        sale.skus[0]) == 1,
+    /* Whoever is noted there was admitted: the order is written, or there is no room to carry it.
+     */
+    WAIT_UNTIL(redis_run(stack, "EVAL %s 1 %s %s", find_phantom, key, sale.skus[0]) == 0,
                REPAIR_MS);
     EXPECT_PROMISES(stack, sale.crowd, "%s, a record of unsettled forged", strategy);
 }

@@ -171,10 +171,12 @@ static void up(const test_stack_t *stack, const char *const *settings, unsigned 
 
 test_stack_t *stack_start(const char *name, const char *const *settings, unsigned settings_count)
 {
+    static unsigned started; /* a directory that was used keeps its settings */
     test_stack_t *stack = calloc(1, sizeof(*stack));
     if (stack == NULL)
         abort();
-    stack->dir = copy(test_text("%s/%s-%d", test_environment("HOLDFAST_TEST_TMP"), name, getpid()));
+    stack->dir = copy(
+        test_text("%s/%s-%d-%u", test_environment("HOLDFAST_TEST_TMP"), name, getpid(), ++started));
     stack->failpoints = copy(test_text("%s/failpoints", stack->dir));
     up(stack, settings, settings_count);
     fill(stack, from_text, read_file(test_text("%s/env", stack->dir)));
