@@ -54,6 +54,19 @@ static bool quiet(const gate_state_t *before, const gate_state_t *after)
            gate_unsettled(after) == 0;
 }
 
+/* A quiet gate that has other units left than MySQL: a release is on its way, or was lost. */
+static bool is_short(const snapshot_t *s)
+{
+    return !s->after.closed && quiet(&s->before, &s->after) &&
+           gate_available(&s->after) != s->row.terms.total - item_allocated(&s->row);
+}
+
+static bool is_short_for_long(const memory_t *memory, const snapshot_t *s)
+{
+    return memory->short_since_ms != 0 && is_short(s) &&
+           s->now_ms - memory->short_since_ms >= RELEASE_PATIENCE_MS;
+}
+
 /* Has the gate not heard of a release that MySQL made long enough ago? */
 static bool release_is_missing(const memory_t *memory, const snapshot_t *s)
 {
@@ -88,8 +101,7 @@ static finding_t compare(const memory_t *memory, const snapshot_t *s)
         return FINDING_OVERSOLD;
     if (before->released > released)
         return FINDING_RELEASES;
-    if (release_is_missing(memory, s) ||
-        (quiet(before, after) && gate_available(after) != row->terms.total - item_allocated(row)))
+    if (release_is_missing(memory, s) || is_short_for_long(memory, s))
         return FINDING_LEAKED;
     return FINDING_AGREE;
 }
@@ -135,5 +147,9 @@ decision_t reconcile_decide(memory_t *memory, const snapshot_t *s)
     decision.action = act_on(memory, s, decision.finding);
     if (decision.finding != FINDING_LEAKED)
         keep_releases(memory, s);
+    if (!is_short(s))
+        memory->short_since_ms = 0;
+    else if (memory->short_since_ms == 0)
+        memory->short_since_ms = s->now_ms;
     return decision;
 }

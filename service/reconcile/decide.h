@@ -53,6 +53,8 @@ typedef struct {
     unsigned misses;  /* looks in a row that found something */
     int64_t released; /* units that MySQL had freed under this epoch, and when that was seen */
     uint64_t released_at_ms; /* monotonic; 0: nothing kept */
+    uint64_t short_since_ms; /* monotonic: since when a quiet gate has other units left than MySQL;
+                                0: it has not */
     uint64_t gate_back_ms;   /* monotonic: since when Redis answers again; 0: it does not matter */
 } memory_t;
 
