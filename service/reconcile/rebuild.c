@@ -318,8 +318,8 @@ step_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
         return step;
     if (!rebuild->stand_in)
         step = build_gate(worker, rebuild);
-    db_rollback(worker->db_snapshot);
     if (step != STEP_OK) {
+        db_rollback(worker->db_snapshot); /* it may have ended before the snapshot had served */
         METRIC_INC(gate_rebuild_failures_total);
         return step;
     }

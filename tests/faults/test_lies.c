@@ -3,28 +3,17 @@
  * buyers that is gone. It is repaired while buyers keep coming, and nothing is oversold.
  */
 #include "base/order_id.h" /* to issue ids as the service does, with its key */
+#include "faults/pair.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
 
 #define REPAIR_MS 10000
 
-static test_stack_t *stack, *node;
-
 static int start(void **state)
 {
     (void)state;
-    stack = STACK_START("lies", "orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=4000");
-    node = stack_node_start(stack, 2, NULL, 0);
+    pair_start("lies");
     return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    stack_node_stop(node);
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 static const struct {
