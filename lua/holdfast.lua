@@ -14,7 +14,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 5
+local VERSION = 6
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -374,13 +374,19 @@ local function freeze(keys, args)
   return { gate.reserved - gate.unreserved - gate.settled, gate.epoch, frozen_until }
 end
 
--- KEYS gate; ARGV epoch. Is the gate of this epoch frozen still? Returns {1 or 0, unsettled}.
+-- Does the freeze that lasts until then last still? If so, and `ms` is not 0, it ends no earlier than
+-- `ms` from now. KEYS gate; ARGV epoch, until when, ms. Returns {1 or 0, unsettled, until when}.
 local function frozen(keys, args)
-  local gate = read_gate(keys[1])
-  if not gate or gate.epoch ~= args[1] then
-    return { 0, 0 }
+  local gate, now = read_gate(keys[1]), now_ms()
+  local frozen_until = tonumber(args[2])
+  if not gate or gate.epoch ~= args[1] or gate.frozen_until ~= frozen_until or frozen_until <= now then
+    return { 0, 0, frozen_until }
   end
-  return { gate.frozen_until > now_ms() and 1 or 0, gate.reserved - gate.unreserved - gate.settled }
+  local later = math.max(frozen_until, now + tonumber(args[3]))
+  if later > frozen_until then
+    redis.call('HSET', keys[1], 'frozen_until', later)
+  end
+  return { 1, gate.reserved - gate.unreserved - gate.settled, later }
 end
 
 -- KEYS gate; ARGV until when it was frozen. Admits again: what that freeze was for did not happen.
@@ -606,7 +612,7 @@ redis.register_function({ function_name = 'holdfast_freeze', callback = freeze, 
 redis.register_function({ function_name = 'holdfast_thaw', callback = thaw, flags = { 'allow-oom' } })
 redis.register_function({ function_name = 'holdfast_stage', callback = stage, flags = { 'allow-oom' } })
 redis.register_function({ function_name = 'holdfast_rebuild', callback = rebuild, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'holdfast_frozen', callback = frozen, flags = { 'no-writes', 'allow-stale' } })
+redis.register_function({ function_name = 'holdfast_frozen', callback = frozen, flags = { 'allow-oom' } })
 redis.register_function({ function_name = 'holdfast_inspect', callback = inspect, flags = { 'no-writes' } })
 redis.register_function({ function_name = 'holdfast_unsettled_ids', callback = unsettled_ids, flags = { 'no-writes' } })
 redis.register_function({ function_name = 'holdfast_owners', callback = owners, flags = { 'no-writes' } })

@@ -358,17 +358,20 @@ gate_call_t gate_sync_freeze(gate_sync_t *gate, uint16_t slot, str_t sku, uint32
 }
 
 gate_call_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
-                             bool *frozen, int64_t *unsettled)
+                             uint32_t ms, uint64_t *until_ms, bool *frozen, int64_t *unsettled)
 {
     redisReply *reply;
     begin(gate, "holdfast_frozen", 1);
     add_key(gate, GATE_KEY_GATE, slot, sku);
     redis_args_add_u64(&gate->args, epoch);
+    redis_args_add_u64(&gate->args, *until_ms);
+    redis_args_add_u64(&gate->args, ms);
     gate_call_t result = call(gate, &reply);
     if (result != GATE_CALL_OK)
         return result;
     *frozen = gate_reply_i64(reply, 0) != 0;
     *unsettled = gate_reply_i64(reply, 1);
+    *until_ms = (uint64_t)gate_reply_i64(reply, 2);
     freeReplyObject(reply);
     return GATE_CALL_OK;
 }

@@ -83,8 +83,10 @@ gate_call_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsi
 /* *epoch 0: there is no gate, or another change has frozen it. */
 gate_call_t gate_sync_freeze(gate_sync_t *gate, uint16_t slot, str_t sku, uint32_t ms,
                              int64_t *unsettled, uint64_t *epoch, uint64_t *until_ms);
+/* Does the freeze that ends at *until_ms last still? If so it is made to last at least `ms` from
+   now (0: as it is), and *until_ms is its end. */
 gate_call_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
-                             bool *frozen, int64_t *unsettled);
+                             uint32_t ms, uint64_t *until_ms, bool *frozen, int64_t *unsettled);
 /* Ends the freeze that lasts until then, and no other. */
 gate_call_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t until_ms);
 

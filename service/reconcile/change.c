@@ -74,7 +74,8 @@ static step_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
     FAILPOINT("rebuild_frozen");
     while (rebuild->unsettled_max != 0 && clock_mono_ms() < deadline) {
         usleep(5000);
-        if (gate_sync_frozen(worker->gate, item->slot, item_sku(item), epoch, &frozen,
+        if (gate_sync_frozen(worker->gate, item->slot, item_sku(item), epoch, 0,
+                             &rebuild->frozen_until_ms, &frozen,
                              &rebuild->unsettled_max) != GATE_CALL_OK)
             return STEP_GATE_AWAY;
         if (!frozen)
@@ -113,8 +114,7 @@ static step_t change_once(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
     }
     if (step == STEP_OK && !*too_low)
         return rebuild_run(worker, rebuild, gate_epoch);
-    if (rebuild->needs_freeze)
-        gate_sync_thaw(worker->gate, item->slot, item_sku(item), rebuild->frozen_until_ms);
+    rebuild_thaw(worker, rebuild);
     return step;
 }
 

@@ -78,24 +78,32 @@ static db_result_t open_snapshot(worker_t *worker)
                : db_run(worker->db_snapshot, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
 }
 
-static step_t still_frozen(worker_t *worker, const rebuild_t *rebuild, uint64_t old_epoch)
+static step_t still_frozen(worker_t *worker, rebuild_t *rebuild)
 {
     bool frozen;
     int64_t unsettled;
     const item_t *item = &rebuild->item;
     if (!rebuild->needs_freeze)
         return STEP_OK;
-    if (gate_sync_frozen(worker->gate, item->slot, item_sku(item), old_epoch, &frozen,
-                         &unsettled) != GATE_CALL_OK)
+    if (gate_sync_frozen(worker->gate, item->slot, item_sku(item), item->epoch, FREEZE_TO_SWAP_MS,
+                         &rebuild->frozen_until_ms, &frozen, &unsettled) != GATE_CALL_OK)
         return STEP_GATE_AWAY;
     return frozen && unsettled <= rebuild->unsettled_max ? STEP_OK : STEP_NOT_FROZEN;
 }
 
-/* `rebuild->item` is the row as it was, and then as it is. *locked_us: since when it is locked. */
+void rebuild_thaw(worker_t *worker, const rebuild_t *rebuild)
+{
+    const item_t *item = &rebuild->item;
+    if (rebuild->needs_freeze)
+        gate_sync_thaw(worker->gate, item->slot, item_sku(item), rebuild->frozen_until_ms);
+}
+
+/* `rebuild->item` is the row as it was, and then, if all went well, as it is. *locked_us: since
+   when it is locked. */
 static step_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch,
                                          uint64_t *locked_us)
 {
-    uint64_t affected[1] = {0}, old_epoch = rebuild->item.epoch;
+    uint64_t affected[1] = {0};
     bool found;
     raise_epoch_statement(&worker->sql, rebuild, gate_epoch);
     db_result_t result = db_exec(worker->db, &worker->sql, affected, 1);
@@ -110,8 +118,10 @@ static step_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *rebuild, u
         result = open_snapshot(worker);
     if (result != DB_OK)
         return step_of_db(result);
-    rebuild->item = now;
-    return still_frozen(worker, rebuild, old_epoch);
+    step_t step = still_frozen(worker, rebuild);
+    if (step == STEP_OK)
+        rebuild->item = now;
+    return step;
 }
 
 /* The second connection is made before the row is locked: every buyer waits for that lock. */
@@ -121,12 +131,13 @@ static step_t raise_epoch(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
     db_result_t result = db_connect(worker->db_snapshot);
     if (result == DB_OK)
         result = db_run(worker->db, "START TRANSACTION");
-    if (result != DB_OK)
-        return step_of_db(result);
-    step_t step = raise_epoch_in_transaction(worker, rebuild, gate_epoch, &locked_us);
+    step_t step = step_of_db(result);
+    if (step == STEP_OK)
+        step = raise_epoch_in_transaction(worker, rebuild, gate_epoch, &locked_us);
     if (step != STEP_OK) {
         db_rollback(worker->db);
         db_rollback(worker->db_snapshot);
+        rebuild_thaw(worker, rebuild);
         return step;
     }
     FAILPOINT("rebuild_row_locked");

@@ -20,15 +20,18 @@
 #include "store/lease.h"
 #include "store/pool.h"
 
-/* How long the gate admits nobody while `total` is being lowered, at the most. */
+/* How long the gate admits nobody while `total` is being lowered, at the most: before the row is
+   changed, and from then on until the gate is swapped. What was admitted in between would find no
+   room. */
 #define FREEZE_MS 1000
+#define FREEZE_TO_SWAP_MS 4000
 
 typedef struct {
     item_t item;               /* the row as last seen; afterwards as it is */
     const item_terms_t *terms; /* to be set, or NULL: they stay as they are */
     int64_t unsettled_max;     /* for a lowered total: units the gate held when it froze */
     uint64_t frozen_until_ms;  /* by that change's own freeze */
-    bool needs_freeze;         /* checked once more under the row's lock */
+    bool needs_freeze;         /* checked once more under the row's lock, and prolonged */
     const lease_t *lease;      /* must still be held; NULL: none is needed */
     bool stand_in;             /* no gate is built: the optimistic strategy rules until restored */
     bool restore;              /* the gate admits again */
@@ -46,7 +49,11 @@ typedef enum {
 
 step_t step_of_db(db_result_t result);
 
-/* All three steps. The new epoch is above the row's, `gate_epoch` and the shard's clock in ms. */
+/* Nothing came of a change: the gate that it froze admits again. */
+void rebuild_thaw(worker_t *worker, const rebuild_t *rebuild);
+
+/* All three steps. If it ends before the row is changed it thaws. The new epoch is above the row's,
+ * `gate_epoch` and the shard's clock in ms. */
 step_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch);
 
 #endif

@@ -8,8 +8,10 @@ static const sql_strategy_t serializable = {
     STRATEGY_SERIALIZABLE,
     "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; START TRANSACTION",
     false,
-    2000, /* sparser than optimistic: each newcomer's read lock holds up all who want to write */
-    50000,
+    /* Sparser than optimistic: each newcomer's read lock holds up all who want to write, so that
+       on a slow machine nobody gets through unless the others stay away for long. */
+    2000,
+    1000000,
 };
 
 static void run(job_t *job, worker_t *worker)

@@ -125,7 +125,8 @@ static void change(gate_sync_t *gate, unsigned which)
     } else if (which == 1) {
         gate_sync_freeze(gate, 7, STR("sku"), 100, &unsettled, &epoch, &until);
     } else if (which == 2) {
-        gate_sync_frozen(gate, 7, STR("sku"), 9, &frozen, &unsettled);
+        until = 100;
+        gate_sync_frozen(gate, 7, STR("sku"), 9, 100, &until, &frozen, &unsettled);
     } else if (which == 3) {
         gate_sync_rebuild(gate, 7, STR("sku"), &rebuild, &rebuilt);
         EXPECT(rebuilt <= GATE_REBUILD_STAGING);

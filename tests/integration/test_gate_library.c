@@ -110,7 +110,17 @@ static void the_gate_admits_only_under_its_epoch_and_while_open(void **state)
     EXPECT_NUMBER(lib_counter("frozen_until"), frozen_until);
     redis_run(STACK, "FCALL holdfast_thaw 1 " LIB_KEY("gate") " %lld", frozen_until + 60000);
     EXPECT_NUMBER(lib_reserve(0, 1000, "1000000000000001", 1, "k", LIB_FAR), 5);
+    /* Prolonged by its own change only, and never made shorter. */
+#define FROZEN "FCALL holdfast_frozen 1 " LIB_KEY("gate") " 1000 "
+    redis_run(STACK, FROZEN "%lld 120000", frozen_until + 1);
+    EXPECT_NUMBER(lib_counter("frozen_until"), frozen_until);
+    redis_run(STACK, FROZEN "%lld 100", frozen_until);
+    EXPECT_NUMBER(lib_counter("frozen_until"), frozen_until);
+    redis_run(STACK, FROZEN "%lld 120000", frozen_until);
+    EXPECT(lib_counter("frozen_until") > frozen_until + 50000, "not prolonged");
     redis_run(STACK, "FCALL holdfast_thaw 1 " LIB_KEY("gate") " %lld", frozen_until);
+    EXPECT_NUMBER(lib_reserve(0, 1000, "1000000000000001", 1, "k", LIB_FAR), 5);
+    redis_run(STACK, "FCALL holdfast_thaw 1 " LIB_KEY("gate") " %lld", lib_counter("frozen_until"));
     EXPECT_NUMBER(lib_counter("frozen_until"), 0);
     redis_run(STACK, "HSET " LIB_KEY("gate") " built_under 0123456789");
     EXPECT_NUMBER(lib_reserve(0, 1000, "1000000000000001", 1, "k", LIB_FAR), 3);
