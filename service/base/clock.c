@@ -75,18 +75,38 @@ static char *put_digits(char *at, unsigned value, int width, char after)
     return at + width + 1;
 }
 
-static char *put_date_time(char *at, uint64_t ms, char between)
+#define SECOND_TEXT 20 /* "2026-01-31 12:00:00." */
+#define BETWEEN_AT 10
+
+static void put_second(char *at, time_t seconds)
 {
-    time_t seconds = (time_t)(ms / 1000);
     struct tm tm;
     gmtime_r(&seconds, &tm);
     at = put_digits(at, (unsigned)tm.tm_year + 1900, 4, '-');
     at = put_digits(at, (unsigned)tm.tm_mon + 1, 2, '-');
-    at = put_digits(at, (unsigned)tm.tm_mday, 2, between);
+    at = put_digits(at, (unsigned)tm.tm_mday, 2, ' ');
     at = put_digits(at, (unsigned)tm.tm_hour, 2, ':');
     at = put_digits(at, (unsigned)tm.tm_min, 2, ':');
-    at = put_digits(at, (unsigned)tm.tm_sec, 2, '.');
-    return put_digits(at, (unsigned)(ms % 1000), 3, '\0');
+    put_digits(at, (unsigned)tm.tm_sec, 2, '.');
+}
+
+/* A thread writes mostly of one second: gmtime_r() takes a lock and reads the zone each time. */
+static char *put_date_time(char *at, uint64_t ms, char between)
+{
+    static _Thread_local struct {
+        time_t seconds;
+        bool is_set;
+        char text[SECOND_TEXT];
+    } last;
+    time_t seconds = (time_t)(ms / 1000);
+    if (!last.is_set || last.seconds != seconds) {
+        put_second(last.text, seconds);
+        last.seconds = seconds;
+        last.is_set = true;
+    }
+    memcpy(at, last.text, SECOND_TEXT);
+    at[BETWEEN_AT] = between;
+    return put_digits(at + SECOND_TEXT, (unsigned)(ms % 1000), 3, '\0');
 }
 
 void time_format_rfc3339(char out[TIME_TEXT_SIZE], uint64_t ms)

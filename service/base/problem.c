@@ -1,14 +1,33 @@
 #include "base/problem.h"
 
+#define BODY(status_, code_, title_)                                                               \
+    "{\"type\":\"about:blank\",\"title\":\"" title_ "\",\"status\":" #status_ ",\"code\":\"" code_ \
+    "\"}"
+
 static const struct {
     int status;
     const char *code;
     const char *title;
+    str_t body;
 } problems[PROBLEM_COUNT] = {
-#define X(name_, status_, code_, title_) {status_, code_, title_},
+#define X(name_, status_, code_, title_)                                                           \
+    {status_,                                                                                      \
+     code_,                                                                                        \
+     title_,                                                                                       \
+     {BODY(status_, code_, title_), sizeof(BODY(status_, code_, title_)) - 1}},
     PROBLEM_TABLE(X)
 #undef X
 };
+
+#define X(name_, status_, code_, title_)                                                           \
+    _Static_assert(sizeof(BODY(status_, code_, title_)) <= PROBLEM_BODY_MAX, code_);
+PROBLEM_TABLE(X)
+#undef X
+
+str_t problem_body(problem_t problem)
+{
+    return problems[problem].body;
+}
 
 int problem_status(problem_t problem)
 {

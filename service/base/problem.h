@@ -42,6 +42,9 @@ typedef enum {
 int problem_status(problem_t problem);
 const char *problem_code(problem_t problem);
 const char *problem_title(problem_t problem);
+/* As application/problem+json without a detail: static, and at most PROBLEM_BODY_MAX bytes. */
+#define PROBLEM_BODY_MAX 192
+str_t problem_body(problem_t problem);
 /* The problem of a code read from a store; PROBLEM_UNAVAILABLE for one from a newer version. */
 problem_t problem_of_code(str_t code);
 

@@ -42,4 +42,17 @@ static inline str_t str_put(char **at, str_t s)
     return copy;
 }
 
+#define U64_DIGITS_MAX 20
+
+/* As decimal text. */
+static inline str_t str_put_u64(char **at, uint64_t number)
+{
+    char text[U64_DIGITS_MAX], *from = text + sizeof(text);
+    do {
+        *--from = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+    return str_put(at, (str_t){from, (size_t)(text + sizeof(text) - from)});
+}
+
 #endif

@@ -44,8 +44,8 @@ void redis_args_add(redis_args_t *args, str_t word)
 
 void redis_args_add_u64(redis_args_t *args, uint64_t number)
 {
-    char text[24];
-    redis_args_add(args, (str_t){text, (size_t)snprintf(text, sizeof(text), "%" PRIu64, number)});
+    char text[U64_DIGITS_MAX], *at = text;
+    redis_args_add(args, str_put_u64(&at, number));
 }
 
 void redis_args_add_i64(redis_args_t *args, int64_t number)

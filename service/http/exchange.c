@@ -1,12 +1,12 @@
 #include "http/exchange.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "http/order_json.h"
 
 #define JSON_TYPE "application/json"
 #define PROBLEM_TYPE "application/problem+json"
@@ -47,8 +47,10 @@ static void set_request_id(exchange_t *exchange)
         memcpy(exchange->request_id, value.base, value.len);
         return;
     }
-    snprintf(exchange->request_id, sizeof(exchange->request_id), "%016llx",
-             (unsigned long long)random_u64());
+    static const char digits[] = "0123456789abcdef";
+    uint64_t number = random_u64();
+    for (int i = 0; i < 16; ++i, number >>= 4)
+        exchange->request_id[i] = digits[number & 15]; /* the rest is zero */
 }
 
 exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine)
@@ -180,12 +182,7 @@ void reply_problem(exchange_t *exchange, problem_t problem, const char *detail)
                     problem_to_json(problem, detail));
         return;
     }
-    /* The answer that nearly everybody in a sale hears: no tree is built for it. */
-    char text[256];
-    int n = snprintf(text, sizeof(text),
-                     "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"code\":\"%s\"}",
-                     problem_title(problem), problem_status(problem), problem_code(problem));
-    reply_text(exchange, problem_status(problem), PROBLEM_TYPE, (str_t){text, (size_t)n});
+    reply_text(exchange, problem_status(problem), PROBLEM_TYPE, problem_body(problem));
 }
 
 void reply_method_not_allowed(exchange_t *exchange, const char *allow)
@@ -205,74 +202,46 @@ cJSON *time_to_json(uint64_t ms)
     return cJSON_CreateString(text);
 }
 
-static void add_bytes(cJSON *json, const char *name, str_t bytes)
+/* The text of an order alone, with its NUL; or of a problem with the order's members behind its
+   own, whose text ends with a brace. */
+static str_t order_text(char *text, str_t head, const order_t *order)
 {
-    char text[BUYER_BYTES_MAX + 1];
-    if (bytes.n == 0) {
-        cJSON_AddNullToObject(json, name);
-        return;
+    char *at = text;
+    if (head.n != 0) {
+        str_put(&at, (str_t){head.p, head.n - 1});
+        str_put(&at, STR(","));
+    } else {
+        str_put(&at, STR("{"));
     }
-    assert(bytes.n < sizeof(text));
-    memcpy(text, bytes.p, bytes.n);
-    text[bytes.n] = '\0';
-    cJSON_AddStringToObject(json, name, text);
-}
-
-static void add_id(cJSON *json, const char *name, const order_id_t *id)
-{
-    char text[ORDER_ID_TEXT + 1];
-    if (order_id_is_none(id)) {
-        cJSON_AddNullToObject(json, name);
-        return;
-    }
-    order_id_format(text, id);
-    cJSON_AddStringToObject(json, name, text);
-}
-
-static void add_order(cJSON *json, const order_t *order)
-{
-    add_id(json, "order_id", &order->id);
-    add_bytes(json, "sku", order_sku(order));
-    add_bytes(json, "buyer_id", order_buyer(order));
-    if (order->quantity != 0)
-        cJSON_AddNumberToObject(json, "quantity", order->quantity);
-    else
-        cJSON_AddNullToObject(json, "quantity");
-    cJSON_AddStringToObject(json, "state", order_state_name(order->state));
-    cJSON_AddItemToObject(json, "created_at", time_to_json(order->created_at_ms));
-    cJSON_AddItemToObject(json, "expires_at", time_to_json(order->expires_at_ms));
-    if (order->reject_code == PROBLEM_NONE)
-        cJSON_AddNullToObject(json, "reject_code");
-    else
-        cJSON_AddStringToObject(json, "reject_code", problem_code(order->reject_code));
-    add_id(json, "original_order_id", &order->original_id);
+    order_json_put(&at, order);
+    str_put(&at, (str_t){"}", 2});
+    return (str_t){text, (size_t)(at - text) - 1};
 }
 
 cJSON *order_to_json(const order_t *order)
 {
-    cJSON *json = cJSON_CreateObject();
-    add_order(json, order);
-    return json;
+    char text[ORDER_JSON_MAX];
+    return cJSON_CreateRaw(order_text(text, STR_NONE, order).p);
 }
 
 void reply_order(exchange_t *exchange, int status, const order_t *order, bool replayed)
 {
-    char location[64] = "/v1/orders/";
+    char location[64] = "/v1/orders/", text[ORDER_JSON_MAX];
     order_id_format(location + strlen(location), &order->id);
     if (status == 201 || status == 202)
         add_header(exchange, "location", location);
     if (replayed)
         add_header(exchange, "idempotency-replayed", "true");
-    reply_json(exchange, status, order_to_json(order));
+    reply_text(exchange, status, JSON_TYPE, order_text(text, STR_NONE, order));
 }
 
 void reply_rejected_order(exchange_t *exchange, problem_t problem, const order_t *order,
                           bool replayed)
 {
-    cJSON *json = problem_to_json(problem, NULL);
-    add_order(json, order);
+    char text[PROBLEM_BODY_MAX + ORDER_JSON_MAX];
     if (replayed)
         add_header(exchange, "idempotency-replayed", "true");
     add_problem_headers(exchange, problem);
-    reply_cjson(exchange, problem_status(problem), PROBLEM_TYPE, json);
+    reply_text(exchange, problem_status(problem), PROBLEM_TYPE,
+               order_text(text, problem_body(problem), order));
 }

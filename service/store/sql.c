@@ -31,6 +31,13 @@ static void add_raw(sql_t *sql, const char *p, size_t n)
     sql->n += n;
 }
 
+static void add_u64(sql_t *sql, uint64_t number)
+{
+    char *end = reserve(sql, U64_DIGITS_MAX);
+    str_put_u64(&end, number);
+    sql->n = (size_t)(end - sql->p);
+}
+
 static void add_hex(sql_t *sql, const void *bytes, size_t n)
 {
     static const char digits[] = "0123456789abcdef";
@@ -109,8 +116,7 @@ void sql_add(sql_t *sql, const char *format, ...)
             break;
         }
         case 'u':
-            add_raw(sql, number,
-                    (size_t)snprintf(number, sizeof(number), "%" PRIu64, va_arg(args, uint64_t)));
+            add_u64(sql, va_arg(args, uint64_t));
             break;
         case 'd':
             add_raw(sql, number,
