@@ -14,6 +14,8 @@
 #define HOUSEKEEPING_MS 8192
 /* Ids in one settle or unreserve call. */
 #define TELL_MAX 512
+/* Nobody waits for a settle: those of so long share one call, and one sync of Redis to disk. */
+#define SETTLE_DELAY_MS 32
 /* After a call that did not get through. */
 #define TELL_RETRY_MS 64
 
@@ -366,6 +368,12 @@ static void tell_later(loop_item_t *item, uint32_t delay_ms)
     loop_timer_start(item->engine->loop, &item->tell_timer, delay_ms, on_tell_timer);
 }
 
+/* Units that return are wanted at once. */
+static uint32_t tell_delay(const loop_item_t *item)
+{
+    return item->unreserve.count != 0 || item->settle.count >= TELL_MAX ? 0 : SETTLE_DELAY_MS;
+}
+
 static void told(loop_item_t *item, outbox_t *outbox, const redisReply *reply)
 {
     bool heard = reply != NULL && reply->type == REDIS_REPLY_INTEGER;
@@ -374,7 +382,7 @@ static void told(loop_item_t *item, outbox_t *outbox, const redisReply *reply)
     if (!heard)
         METRIC_INC(gate_calls_unknown_total);
     if (item->settle.count != 0 || item->unreserve.count != 0)
-        tell_later(item, heard ? 0 : TELL_RETRY_MS);
+        tell_later(item, heard ? tell_delay(item) : TELL_RETRY_MS);
     else
         --item->engine->telling;
 }
@@ -411,7 +419,7 @@ static void on_tell_timer(loop_timer_t *timer)
 {
     loop_item_t *item = H2O_STRUCT_FROM_MEMBER(loop_item_t, tell_timer, timer);
     redis_args_t *args = &item->engine->args;
-    bool settling = item->settle.count != 0;
+    bool settling = item->unreserve.count == 0;
     outbox_t *outbox = settling ? &item->settle : &item->unreserve;
     outbox->sending = outbox->count < TELL_MAX ? outbox->count : TELL_MAX;
     FAILPOINT("tell_gate");
@@ -431,8 +439,9 @@ void engine_tell_gate(loop_item_t *item, const order_id_t *id, bool rejected)
 {
     bool was_quiet = item->settle.count == 0 && item->unreserve.count == 0;
     outbox_add(rejected ? &item->unreserve : &item->settle, id);
-    if (was_quiet) {
+    if (was_quiet)
         ++item->engine->telling;
-        tell_later(item, 0);
-    }
+    bool hastens = rejected ? item->unreserve.count == 1 : item->settle.count == TELL_MAX;
+    if (was_quiet || (hastens && !item->telling))
+        tell_later(item, tell_delay(item));
 }
