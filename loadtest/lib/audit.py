@@ -76,11 +76,12 @@ class Findings:
         return {name: number for name, number in numbers.items() if number != 0}
 
 
+ORDER_UUID = "INSERT(INSERT(INSERT(INSERT(LOWER(HEX(order_id)), 9, 0, '-'), 14, 0, '-'), 19, 0, '-'), 24, 0, '-')"
 ROWS_SQL = ("SELECT 'row', slot, bucket, total, allocated_total - released_total, per_buyer_limit, epoch, strategy"
             " FROM inventory WHERE sku = '{sku}' ORDER BY bucket;\n")
 BOOKS_SQL = ("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ;\n"
              "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY;\n" + ROWS_SQL +
-             "SELECT 'order', order_uuid, state, quantity, buyer_id FROM orders WHERE sku = '{sku}';\nCOMMIT;\n")
+             "SELECT 'order', " + ORDER_UUID + ", state, quantity, buyer_id FROM orders WHERE sku = '{sku}';\nCOMMIT;\n")
 
 
 def read_books(stack, sku, statements=BOOKS_SQL):

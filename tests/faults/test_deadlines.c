@@ -137,8 +137,8 @@ static void expect_one_winner(const duel_t *duel, const char *sku, const char *w
         winners += win;
         losers += !win;
         long long as_told =
-            rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE order_uuid = '%s' AND state = '%s'",
-                     duel->ids[i], win ? won : "expired");
+            rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE order_id = %s AND state = '%s'",
+                     rows_order_id(duel->ids[i]), win ? won : "expired");
         EXPECT(as_told == 1, "%s of %s was answered %ld, and it is not %s", duel->move,
                duel->ids[i], duel->statuses[i], win ? won : "expired");
     }

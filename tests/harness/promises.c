@@ -74,7 +74,10 @@ static void free_rows(void *rows)
     free(rows);
 }
 
-#define COLUMNS "order_uuid, state, buyer_id, idempotency_key, quantity"
+#define ORDER_UUID                                                                                 \
+    "INSERT(INSERT(INSERT(INSERT(LOWER(HEX(order_id)), 9, 0, '-'), 14, 0, '-'), 19, 0, '-'), "     \
+    "24, 0, '-')"
+#define COLUMNS ORDER_UUID ", state, buyer_id, idempotency_key, quantity"
 
 static rows_t *read_rows(const check_t *check)
 {

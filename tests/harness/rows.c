@@ -104,3 +104,14 @@ unsigned rows_shard_of(const test_stack_t *stack, const char *sku)
     }
     FAIL("no shard has %s", sku);
 }
+
+const char *rows_order_id(const char *uuid)
+{
+    char hex[33];
+    size_t n = 0;
+    for (const char *at = uuid; *at != '\0' && n < sizeof(hex) - 1; at++)
+        if (*at != '-')
+            hex[n++] = *at;
+    hex[n] = '\0';
+    return test_text("x'%s'", hex);
+}

@@ -14,6 +14,8 @@ unsigned rows_change(const test_stack_t *stack, const char *format, ...)
 /* Hands each row of each shard to `take`; its columns are text, NULL where the value is. */
 void rows_each(const test_stack_t *stack, void (*take)(void *context, char **columns),
                void *context, const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* An order's id as a literal of SQL. */
+const char *rows_order_id(const char *uuid);
 /* Which shard has the item. */
 unsigned rows_shard_of(const test_stack_t *stack, const char *sku);
 

@@ -281,13 +281,13 @@ void sale_expect_sound(const char *file, int line, const test_stack_t *stack, co
 
 long long sale_count_live(const test_stack_t *stack, char (*ids)[SALE_ID_SIZE], unsigned count)
 {
-    size_t size = (size_t)count * (SALE_ID_SIZE + 3) + 16, n = 0;
+    size_t size = (size_t)count * (SALE_ID_SIZE + 3) + 16, n = 0; /* of hex, without hyphens */
     char *list = test_bytes(size);
     if (count == 0)
         return 0;
     for (unsigned i = 0; i < count; i++)
-        n += (size_t)snprintf(list + n, size - n, "%s'%s'", i == 0 ? "" : ",", ids[i]);
-    return rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE order_uuid IN (%s) AND " LIVE, list);
+        n += (size_t)snprintf(list + n, size - n, "%s%s", i == 0 ? "" : ",", rows_order_id(ids[i]));
+    return rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE order_id IN (%s) AND " LIVE, list);
 }
 
 unsigned sale_settle_pending(const test_stack_t *stack, const sale_tally_t *tally, int patience_ms)

@@ -156,6 +156,16 @@ static void test_migrate_after_crash(void **state)
     EXPECT_NUMBER(check_status(0), MIGRATE_CURRENT);
 }
 
+/* Killed when all was done, but before it was recorded. */
+static void test_migrate_what_was_not_recorded(void **state)
+{
+    (void)state;
+    char *said;
+    run_text(here.config, 0, "DELETE FROM schema_migrations");
+    EXPECT(migrate(&said) == 0, "%s", said);
+    EXPECT_NUMBER(check_status(0), MIGRATE_CURRENT);
+}
+
 static void test_migrate_without_server(void **state)
 {
     (void)state;
@@ -178,6 +188,7 @@ int main(void)
         CASE(test_migrate_refuses_changed_text, set_up_migrated),
         CASE(test_migrate_refuses_newer, set_up_migrated),
         CASE(test_migrate_after_crash, set_up_migrated),
+        CASE(test_migrate_what_was_not_recorded, set_up_migrated),
     };
     return test_run("migrate", tests, TEST_COUNT(tests), set_up_group, tear_down_group);
 }

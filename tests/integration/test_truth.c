@@ -406,9 +406,9 @@ static void an_issued_id_that_is_nowhere_becomes_rejected(void **state)
     EXPECT(strcmp(sale_state(&order), "rejected") == 0, "%s", web_show(&order));
     EXPECT(strcmp(sale_id(&order), id_text(&id)) == 0, "%s", web_show(&order));
     EXPECT_NUMBER(rows_sum(stack,
-                           "SELECT COUNT(*) FROM orders WHERE order_uuid = '%s' AND state = "
+                           "SELECT COUNT(*) FROM orders WHERE order_id = %s AND state = "
                            "'rejected'",
-                           id_text(&id)),
+                           rows_order_id(id_text(&id))),
                   1);
     web_answer_t confirm = sale_move(stack, id_text(&id), "confirm");
     EXPECT_PROBLEM(confirm, 409, "wrong_state");
@@ -425,8 +425,9 @@ static void an_id_that_may_still_be_admitted_is_not_decided(void **state)
     order_id_t id = order_id_issue(77, (uint64_t)sale_now_ms());
     web_answer_t order = sale_get(stack, id_text(&id));
     EXPECT_PROBLEM(order, 503, "unavailable");
-    EXPECT_NUMBER(
-        rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE order_uuid = '%s'", id_text(&id)), 0);
+    EXPECT_NUMBER(rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE order_id = %s",
+                           rows_order_id(id_text(&id))),
+                  0);
 }
 
 static void a_forged_id_is_404_and_writes_nothing(void **state)

@@ -109,13 +109,24 @@ static unsigned read_table(const sql_text_t *text, unsigned at)
     return at;
 }
 
-/* ALTER TABLE name ADD COLUMN ... */
+/* Of what read_column() has left out. */
+static void read_drop(const table_t *table, const sql_text_t *text, unsigned at)
+{
+    if (!sql_word(text, at, WORD_COLUMN) || table->column_of_word[text->tokens[at + 1].word] != -1)
+        sql_unknown(text, at, "only a virtual column can be dropped");
+}
+
+/* ALTER TABLE name ADD COLUMN ..., or DROP COLUMN name */
 static unsigned read_alter(const sql_text_t *text, unsigned at)
 {
     table_t *table = mysql_table_of_word(text->tokens[at + 2].word);
+    if (table != NULL && sql_word(text, at + 3, WORD_DROP)) {
+        read_drop(table, text, at + 4);
+        return sql_skip(text, at + 3);
+    }
     for (at += 3;; ++at) {
         if (table == NULL || !sql_word(text, at, WORD_ADD) || !sql_word(text, at + 1, WORD_COLUMN))
-            sql_unknown(text, at, "only ADD COLUMN is known of ALTER TABLE");
+            sql_unknown(text, at, "only ADD and DROP COLUMN are known of ALTER TABLE");
         read_column(table, text, at + 2);
         at = sql_skip(text, at + 2);
         if (!sql_sign(text, at, ','))
