@@ -14,7 +14,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 6
+local VERSION = 7
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -63,7 +63,10 @@ end
 
 -- Reads fields of a hash for many names; a plain table of the same length, false where absent.
 local function hmget(key, names)
-  local out, n = {}, #names
+  local n = #names
+  if n == 0 then return {} end
+  if n <= 1000 then return redis.call('HMGET', key, unpack(names)) end
+  local out = {}
   for from = 1, n, 1000 do
     local part = redis.call('HMGET', key, unpack(names, from, math.min(from + 999, n)))
     for i = 1, #part do
@@ -140,49 +143,48 @@ local function refusal_of_time(gate, now)
   return ADMITTED
 end
 
--- ARGV[5..] of reserve are six for each order; these are their places.
-local ORDER_ARGS, FIRST = 6, 5
-local ID, BUYER, QUANTITY, KEY, DEADLINE, DIGEST = 0, 1, 2, 3, 4, 5
+-- ARGV[2..] of reserve are six for each order; these are their places. FIELD: in the index of keys, or
+-- empty. RECORD: as it will stand in `unsettled`.
+local ORDER_ARGS, FIRST = 6, 2
+local ID, BUYER, QUANTITY, FIELD, DEADLINE, RECORD = 0, 1, 2, 3, 4, 5
 
--- Nil, or what is wrong: the whole batch is checked before the first write.
-local function order_args_fault(args)
-  if (#args - FIRST + 1) % ORDER_ARGS ~= 0 then
-    return 'ERR holdfast: wrong number of order arguments'
-  end
-  for i = FIRST, #args, ORDER_ARGS do
-    local quantity = tonumber(args[i + QUANTITY])
-    if #args[i + ID] ~= 16 or not quantity or quantity < 1 or not tonumber(args[i + DEADLINE]) then
-      return 'ERR holdfast: malformed order'
-    end
-  end
-  return nil
+-- Turns text into a number once for each text: most orders of a batch have the same quantity and
+-- deadline. false: it is none.
+local function number_memo()
+  return setmetatable({}, { __index = function(memo, text)
+    local number = tonumber(text) or false
+    memo[text] = number
+    return number
+  end })
 end
 
--- What a hash holds for one argument of each order, as a table by that argument.
-local function look_up(key, args, at)
-  local names, n = {}, 0
+-- The orders of a call, an array for each argument; nil and what is wrong with them: all are checked
+-- before the first write.
+local function read_orders(args, number)
+  if (#args - FIRST + 1) % ORDER_ARGS ~= 0 then
+    return nil, 'ERR holdfast: wrong number of order arguments'
+  end
+  local ids, buyers, fields, n = {}, {}, {}, 0
   for i = FIRST, #args, ORDER_ARGS do
+    local id, quantity = args[i + ID], number[args[i + QUANTITY]]
+    if #id ~= 16 or not quantity or quantity < 1 or not number[args[i + DEADLINE]] then
+      return nil, 'ERR holdfast: malformed order'
+    end
     n = n + 1
-    names[n] = args[i + at]
+    ids[n] = id
+    buyers[n] = args[i + BUYER]
+    if args[i + FIELD] ~= '' then
+      fields[#fields + 1] = args[i + FIELD]
+    end
   end
-  local values, out = hmget(key, names), {}
-  for i = 1, n do
-    out[names[i]] = values[i] or nil
-  end
-  return out
+  return { ids = ids, buyers = buyers, fields = fields }
 end
 
 -- The earlier unsettled orders of the batch's keys: field -> id.
-local function look_up_keys(key, args, sku)
-  local names = {}
-  for i = FIRST, #args, ORDER_ARGS do
-    if args[i + KEY] ~= '' then
-      names[#names + 1] = key_field(sku, args[i + BUYER], args[i + KEY])
-    end
-  end
-  local values, out = hmget(key, names), {}
-  for i = 1, #names do
-    out[names[i]] = values[i] or nil
+local function look_up_keys(key, fields)
+  local values, out = hmget(key, fields), {}
+  for i = 1, #fields do
+    out[fields[i]] = values[i] or nil
   end
   return out
 end
@@ -197,63 +199,68 @@ local function decide(gate, units, quantity, left, deadline, now, of_time)
 end
 
 -- The order that has this key, if it is unsettled: the index alone, were it left without its
--- record, says nothing. `records`: those of the batch, which may not be written yet.
-local function first_of_key(unsettled_key, records, first)
-  if first and (records[first] or redis.call('HEXISTS', unsettled_key, first) == 1) then
+-- record, says nothing. `admitted`: those of the batch, which are not written yet.
+local function first_of_key(unsettled_key, admitted, first)
+  if first and (admitted[first] or redis.call('HEXISTS', unsettled_key, first) == 1) then
     return first
   end
   return nil
 end
 
--- KEYS gate buyers unsettled keys; ARGV epoch sku bucket owner, then six for each order:
--- id buyer quantity key deadline digest.
+-- KEYS gate buyers unsettled keys; ARGV epoch, then six for each order:
+-- id buyer quantity field deadline record.
 -- Returns {item answer, the item's present epoch, available, an answer for each order}; an
 -- order's answer is a number, or the id of an earlier unsettled order of the same key.
 local function reserve(keys, args)
   local gate_key, buyers_key, unsettled_key, keys_key = keys[1], keys[2], keys[3], keys[4]
-  local epoch, sku, bucket, owner = args[1], args[2], args[3], args[4]
-  local wrong = order_args_fault(args)
+  local number = number_memo()
+  local orders, wrong = read_orders(args, number)
   if wrong then
     return redis.error_reply(wrong)
   end
   local gate, now = read_gate(gate_key), now_ms()
-  local item = item_answer(gate, epoch, now, keys)
+  local item = item_answer(gate, args[1], now, keys)
   if item ~= ITEM_OK then
     return { item, gate and gate.epoch or '0', 0 }
   end
 
-  local units_of, records = look_up(buyers_key, args, BUYER), look_up(unsettled_key, args, ID)
-  local firsts = look_up_keys(keys_key, args, sku)
+  local ids, buyers = orders.ids, orders.buyers
+  local units_before, records = hmget(buyers_key, buyers), hmget(unsettled_key, ids)
+  local firsts = look_up_keys(keys_key, orders.fields)
   local left, taken, strangers = available(gate), 0, 0
   local of_time = refusal_of_time(gate, now)
+  -- What the batch has changed so far: an id, and a buyer, may be in it twice.
+  local admitted, units_now = {}, {}
   local new_units, new_records, new_keys, n = {}, {}, {}, 0
   local reply = { ITEM_OK, gate.epoch, 0 }
-  local head = epoch .. US .. sku .. US .. bucket .. US
-  for i = FIRST, #args, ORDER_ARGS do
-    local id, buyer, key = args[i + ID], args[i + BUYER], args[i + KEY]
-    local field = key ~= '' and key_field(sku, buyer, key)
+  for o = 1, #ids do
+    local i, id, buyer = FIRST + (o - 1) * ORDER_ARGS, ids[o], buyers[o]
+    local field = args[i + FIELD]
+    local first = field ~= '' and first_of_key(unsettled_key, admitted, firsts[field])
     local answer
-    local first = field and first_of_key(unsettled_key, records, firsts[field])
-    if records[id] then
+    if records[o] or admitted[id] then
       answer = ADMITTED
     elseif first then
       answer = first
     else
-      local units, quantity = units_of[buyer], tonumber(args[i + QUANTITY])
-      local known = units and tonumber(units)
-      answer = decide(gate, known, quantity, left - taken, tonumber(args[i + DEADLINE]), now, of_time)
+      local known, quantity = units_now[buyer] or units_before[o], number[args[i + QUANTITY]]
+      local units = known and number[known]
+      answer = decide(gate, units, quantity, left - taken, number[args[i + DEADLINE]], now, of_time)
       if answer == ADMITTED then
-        local record = head .. buyer .. US .. args[i + QUANTITY] .. US .. key .. US .. args[i + DEADLINE] .. US ..
-          owner .. US .. args[i + DIGEST]
         taken = taken + quantity
-        strangers = known and strangers or strangers + 1
         -- Text stays text: a number costs Redis a conversion.
-        units_of[buyer] = known and tostring(known + quantity) or args[i + QUANTITY]
-        records[id] = record
-        new_units[n + 1], new_units[n + 2] = buyer, units_of[buyer]
-        new_records[n + 1], new_records[n + 2] = id, record
+        local text = args[i + QUANTITY]
+        if units then
+          text = tostring(units + quantity)
+        else
+          strangers = strangers + 1
+        end
+        units_now[buyer] = text
+        admitted[id] = true
+        new_units[n + 1], new_units[n + 2] = buyer, text
+        new_records[n + 1], new_records[n + 2] = id, args[i + RECORD]
         n = n + 2
-        if field then
+        if field ~= '' then
           firsts[field] = id
           new_keys[#new_keys + 1] = field
           new_keys[#new_keys + 1] = id
@@ -261,7 +268,7 @@ local function reserve(keys, args)
       end
       answer = known and answer + SEEN or answer
     end
-    reply[#reply + 1] = answer
+    reply[o + 3] = answer
   end
   reply[3] = left - taken
   if taken > 0 then
@@ -274,13 +281,13 @@ local function reserve(keys, args)
   return reply
 end
 
--- Of a record behind its epoch, sku and bucket: buyer, quantity and key.
-local TAIL = '^([^' .. US .. ']*)' .. US .. '([^' .. US .. ']*)' .. US .. '([^' .. US .. ']*)'
+local US_BYTE = 31
 
--- Takes the records of args[3..], ids, out of unsettled, each once; calls `each` (buyer, units) for
--- those of the gate's present epoch. Others are only taken out: they were never counted in it.
-local function take_out(gate, unsettled_key, keys_key, args, each)
-  local sku, bucket = args[1], args[2]
+-- Takes the records of args[3..], ids, out of unsettled, each once. Returns how many were there, the
+-- units of those of the gate's present epoch, and with `buyers` a table, these units by buyer in it.
+-- Others are only taken out: they were never counted in it.
+local function take_out(gate, unsettled_key, keys_key, args, buyers)
+  local sku, bucket, number = args[1], args[2], number_memo()
   local ids, have = {}, {}
   for i = 3, #args do
     if not have[args[i]] then
@@ -288,34 +295,40 @@ local function take_out(gate, unsettled_key, keys_key, args, each)
       ids[#ids + 1] = args[i]
     end
   end
-  local records, gone, gone_keys = hmget(unsettled_key, ids), {}, {}
+  local records, gone, gone_keys, units = hmget(unsettled_key, ids), {}, {}, 0
   local of_item = US .. sku .. US .. bucket .. US
+  local of_gate = gate and not gate.closed and gate.epoch .. of_item
   for i = 1, #ids do
     local record = records[i]
-    local cut = record and string.find(record, US, 1, true)
-    if cut and string.sub(record, cut, cut + #of_item - 1) == of_item then
-      local buyer, quantity, key = string.match(record, TAIL, cut + #of_item)
+    local counted = record and of_gate and string.find(record, of_gate, 1, true) == 1
+    local cut = record and (counted and #of_gate - #of_item + 1 or string.find(record, US, 1, true))
+    if cut and (counted or string.sub(record, cut, cut + #of_item - 1) == of_item) then
       gone[#gone + 1] = ids[i]
-      if key ~= '' then
-        gone_keys[#gone_keys + 1] = key_field(sku, buyer, key)
+      local from = cut + #of_item
+      local buyer_end = string.find(record, US, from, true) or #record
+      local quantity = string.match(record, '^%d+', buyer_end + 1) or ''
+      local key_from = buyer_end + #quantity + 2
+      if string.byte(record, key_from) ~= US_BYTE then
+        local buyer, key_end = string.sub(record, from, buyer_end - 1), string.find(record, US, key_from, true)
+        gone_keys[#gone_keys + 1] = key_field(sku, buyer, string.sub(record, key_from, (key_end or 0) - 1))
       end
-      if gate and not gate.closed and string.sub(record, 1, cut - 1) == gate.epoch then
-        each(buyer, tonumber(quantity))
+      local of_order = counted and number[quantity] or 0
+      units = units + of_order
+      if buyers and of_order > 0 then
+        local buyer = string.sub(record, from, buyer_end - 1)
+        buyers[buyer] = (buyers[buyer] or 0) + of_order
       end
     end
   end
   hdel(unsettled_key, gone)
   hdel(keys_key, gone_keys)
-  return #gone
+  return #gone, units
 end
 
 -- These orders are in MySQL in any state but `rejected`.
 -- KEYS gate unsettled keys; ARGV sku bucket, ids. Returns how many were there.
 local function settle(keys, args)
-  local gate, units = read_gate(keys[1]), 0
-  local count = take_out(gate, keys[2], keys[3], args, function(_, quantity)
-    units = units + quantity
-  end)
+  local count, units = take_out(read_gate(keys[1]), keys[2], keys[3], args)
   if units > 0 then
     redis.call('HINCRBY', keys[1], 'settled', units)
   end
@@ -325,11 +338,11 @@ end
 -- These orders are `rejected` in MySQL: their units return.
 -- KEYS gate buyers unsettled keys; ARGV sku bucket, ids. Returns how many were there.
 local function unreserve(keys, args)
-  local gate, units = read_gate(keys[1]), 0
-  local count = take_out(gate, keys[3], keys[4], args, function(buyer, quantity)
-    units = units + quantity
-    redis.call('HINCRBY', keys[2], buyer, -quantity)
-  end)
+  local buyers = {}
+  local count, units = take_out(read_gate(keys[1]), keys[3], keys[4], args, buyers)
+  for buyer, of_buyer in pairs(buyers) do
+    redis.call('HINCRBY', keys[2], buyer, -of_buyer)
+  end
   if units > 0 then
     redis.call('HINCRBY', keys[1], 'unreserved', units)
   end

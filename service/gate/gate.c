@@ -95,6 +95,44 @@ bool gate_record_parse(str_t text, gate_record_t *out)
            out->key.n <= KEY_BYTES_MAX && out->owner.n <= GATE_OWNER_MAX;
 }
 
+#define SEPARATOR ((str_t){(const char[]){GATE_FIELD_SEPARATOR}, 1})
+
+static void put_field(char **at, str_t field)
+{
+    str_put(at, SEPARATOR);
+    str_put(at, field);
+}
+
+static void put_number(char **at, uint64_t number)
+{
+    str_put(at, SEPARATOR);
+    str_put_u64(at, number);
+}
+
+str_t gate_record_put(char **at, const gate_record_t *record)
+{
+    char *begin = *at;
+    str_put_u64(at, record->epoch);
+    put_field(at, record->sku);
+    put_number(at, record->bucket);
+    put_field(at, record->buyer);
+    put_number(at, record->quantity);
+    put_field(at, record->key);
+    put_number(at, record->deadline_ms);
+    put_field(at, record->owner);
+    put_number(at, record->digest);
+    return (str_t){begin, (size_t)(*at - begin)};
+}
+
+str_t gate_key_field_put(char **at, str_t sku, str_t buyer, str_t key)
+{
+    char *begin = *at;
+    str_put(at, sku);
+    put_field(at, buyer);
+    put_field(at, key);
+    return (str_t){begin, (size_t)(*at - begin)};
+}
+
 int64_t gate_reply_number(const redisReply *reply)
 {
     int64_t number = 0;

@@ -14,7 +14,7 @@
 #include "store/order.h"
 
 /* Must be the VERSION of lua/holdfast.lua. */
-#define GATE_LIBRARY_VERSION 6
+#define GATE_LIBRARY_VERSION 7
 /* Separates the fields of a record in `unsettled`. */
 #define GATE_FIELD_SEPARATOR '\x1f'
 
@@ -73,6 +73,14 @@ typedef struct {
 } gate_record_t;
 
 bool gate_record_parse(str_t text, gate_record_t *out);
+
+/* Bytes of a record, and of a field of the index of keys, at the most. */
+#define GATE_RECORD_SIZE                                                                           \
+    (SKU_BYTES_MAX + BUYER_BYTES_MAX + KEY_BYTES_MAX + GATE_OWNER_MAX + 5 * U64_DIGITS_MAX + 8)
+/* Appends the record as Redis holds it: what gate_record_parse() reads. */
+str_t gate_record_put(char **at, const gate_record_t *record);
+/* Appends the field under which the index of keys has the order's id. */
+str_t gate_key_field_put(char **at, str_t sku, str_t buyer, str_t key);
 
 /* As far as Lua counts exactly; sums of some of these do not overflow, whatever stands in Redis. */
 #define GATE_NUMBER_MAX (INT64_C(1) << 53)

@@ -7,6 +7,7 @@
 #include "base/failpoint.h"
 #include "engine/purchase.h"
 #include "metrics/metrics.h"
+#include "strategies/gate_order.h"
 #include "strategies/strategy.h"
 
 /* One reserve call and who is in it, in the order of the answers. */
@@ -109,12 +110,12 @@ static void on_reply(void *context, const redisReply *reply)
 static void add_order(redis_args_t *args, const purchase_t *purchase)
 {
     const order_t *order = &purchase->order;
-    redis_args_add(args, (str_t){(const char *)order->id.bytes, sizeof(order->id.bytes)});
+    gate_order_add_id(args, purchase);
     redis_args_add(args, order_buyer(order));
     redis_args_add_u64(args, order->quantity);
-    redis_args_add(args, purchase_key(purchase));
+    gate_order_add_field(args, purchase);
     redis_args_add_u64(args, purchase->commit_deadline_ms);
-    redis_args_add_u64(args, order->digest);
+    gate_order_add_record(args, purchase);
 }
 
 /* One call speaks of one epoch: who was routed under another goes with the next. */
@@ -154,9 +155,6 @@ static void on_reserve_timer(loop_timer_t *timer)
     gate_add_key(args, GATE_KEY_UNSETTLED, item->slot, sku, 0);
     gate_add_key(args, GATE_KEY_KEYS, item->slot, sku, 0);
     redis_args_add_u64(args, batch->purchases[0]->epoch);
-    redis_args_add(args, sku);
-    redis_args_add_u64(args, 0);
-    redis_args_add(args, str_of(item->engine->node->incarnation));
     for (unsigned i = 0; i < batch->count; ++i)
         add_order(args, batch->purchases[i]);
     metric_observe(HISTOGRAM_gate_batch_orders, batch->count);

@@ -11,13 +11,13 @@
  * and jittered.
  */
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/failpoint.h"
 #include "base/random.h"
 #include "engine/purchase.h"
 #include "metrics/metrics.h"
+#include "strategies/gate_order.h"
 #include "strategies/strategy.h"
 #include "strategies/watch_pool.h"
 
@@ -129,33 +129,6 @@ static void begin(redis_args_t *args, const char *command, const loop_item_t *it
     gate_add_key(args, key, item->slot, loop_item_sku(item), 0);
 }
 
-/* As in lua/holdfast.lua: fields of a record, and of the index of keys. */
-static void add_record(redis_args_t *args, const purchase_t *p)
-{
-    char text[SKU_BYTES_MAX + BUYER_BYTES_MAX + KEY_BYTES_MAX + 160];
-    int n = snprintf(text, sizeof(text),
-                     "%llu\x1f%.*s\x1f"
-                     "0\x1f%.*s\x1f%u\x1f%.*s\x1f%llu\x1f%s\x1f%llu",
-                     (unsigned long long)p->epoch, STR_ARG(order_sku(&p->order)),
-                     STR_ARG(order_buyer(&p->order)), p->order.quantity, (int)p->key_length,
-                     p->key_bytes, (unsigned long long)p->commit_deadline_ms,
-                     p->engine->node->incarnation, (unsigned long long)p->order.digest);
-    redis_args_add(args, (str_t){text, (size_t)n});
-}
-
-static void add_key_field(redis_args_t *args, const purchase_t *p)
-{
-    char text[SKU_BYTES_MAX + BUYER_BYTES_MAX + KEY_BYTES_MAX + 4];
-    int n = snprintf(text, sizeof(text), "%.*s\x1f%.*s\x1f%.*s", STR_ARG(order_sku(&p->order)),
-                     STR_ARG(order_buyer(&p->order)), (int)p->key_length, p->key_bytes);
-    redis_args_add(args, (str_t){text, (size_t)n});
-}
-
-static void add_id(redis_args_t *args, const purchase_t *p)
-{
-    redis_args_add(args, (str_t){(const char *)p->order.id.bytes, sizeof(p->order.id.bytes)});
-}
-
 static void execute(attempt_t *a)
 {
     purchase_t *p = a->purchase;
@@ -179,13 +152,13 @@ static void execute(attempt_t *a)
     redis_args_add_u64(args, p->order.quantity);
     send_command(a, args, on_exec_reply);
     begin(args, "HSET", p->item, GATE_KEY_UNSETTLED);
-    add_id(args, p);
-    add_record(args, p);
+    gate_order_add_id(args, p);
+    gate_order_add_record(args, p);
     send_command(a, args, on_exec_reply);
     if (p->key_length != 0) {
         begin(args, "HSET", p->item, GATE_KEY_KEYS);
-        add_key_field(args, p);
-        add_id(args, p);
+        gate_order_add_field(args, p);
+        gate_order_add_id(args, p);
         send_command(a, args, on_exec_reply);
     }
     redis_args_reset(args);
@@ -343,10 +316,10 @@ static void look(attempt_t *a)
     redis_args_add(args, order_buyer(&p->order));
     send_command(a, args, on_look_reply);
     begin(args, "HGET", p->item, GATE_KEY_UNSETTLED);
-    add_id(args, p);
+    gate_order_add_id(args, p);
     send_command(a, args, on_look_reply);
     begin(args, "HGET", p->item, GATE_KEY_KEYS);
-    add_key_field(args, p);
+    gate_order_add_field(args, p);
     send_command(a, args, on_look_reply);
     redis_args_reset(args);
     redis_args_add(args, STR("TIME"));

@@ -156,19 +156,23 @@ static order_id_t reserve(const char *buyer, uint64_t quantity)
 {
     redis_args_t args = {0};
     order_id_t id = new_id();
+    char text[GATE_RECORD_SIZE], *at = text;
+    const gate_record_t record = {.epoch = sale.epoch,
+                                  .sku = str_of(sale.sku),
+                                  .buyer = str_of(buyer),
+                                  .quantity = (uint32_t)quantity,
+                                  .deadline_ms = clock_wall_ms() + 60000,
+                                  .owner = STR("test")};
     gate_call(&args, "holdfast_reserve", 4);
     for (int key = GATE_KEY_GATE; key <= GATE_KEY_KEYS; ++key)
         gate_add_key(&args, (gate_key_t)key, sale.slot, str_of(sale.sku), 0);
     redis_args_add_u64(&args, sale.epoch);
-    redis_args_add(&args, str_of(sale.sku));
-    redis_args_add_u64(&args, 0);
-    redis_args_add(&args, STR("test"));
     redis_args_add(&args, id_bytes(&id));
     redis_args_add(&args, str_of(buyer));
     redis_args_add_u64(&args, quantity);
     redis_args_add(&args, STR(""));
-    redis_args_add_u64(&args, clock_wall_ms() + 60000);
-    redis_args_add_u64(&args, 0);
+    redis_args_add_u64(&args, record.deadline_ms);
+    redis_args_add(&args, gate_record_put(&at, &record));
     redis_args_finish(&args);
     redisReply *reply = redis(&args);
     EXPECT(gate_reply_is_array(reply, 4) && gate_reply_i64(reply, 0) == GATE_ITEM_OK &&

@@ -16,9 +16,15 @@ static long long lib_reserve(size_t at, int epoch, const char *id, int quantity,
                              long long deadline)
 {
     return redis_run_at(STACK, at,
-                        "FCALL holdfast_reserve 4 " LIB_ALL
-                        " %d by-itself 0 nobody %s alice %d %s %lld 0",
-                        epoch, id, quantity, key, deadline);
+                        "FCALL holdfast_reserve 4 " LIB_ALL " %d %s alice %d "
+                        "by-itself\x1f"
+                        "alice\x1f%s %lld "
+                        "%d\x1f"
+                        "by-itself\x1f"
+                        "0\x1f"
+                        "alice\x1f%d\x1f%s\x1f%lld\x1fnobody\x1f"
+                        "0",
+                        epoch, id, quantity, key, deadline, epoch, quantity, key, deadline);
 }
 
 /* `previous`: the epoch that the row had. */
