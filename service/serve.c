@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "engine/node.h"
+#include "http/rate_limit.h"
 #include "http/server.h"
 #include "reconcile/keeper.h"
 #include "reconcile/reconciler.h"
@@ -186,6 +187,7 @@ int serve(const config_t *config)
     }
     if ((server = server_open(&node)) == NULL)
         return 1;
+    node.rate_limits = rate_limits_new(config);
     start_stores(&node);
     server_start(server);
     start_background(&node);
@@ -196,6 +198,7 @@ int serve(const config_t *config)
     drain(&node, server);
     stop_stores(&node);
     server_end(server);
+    rate_limits_free(node.rate_limits);
     free(node.shards);
     free(node.loops);
     LOG_INFO("ended");

@@ -89,6 +89,13 @@ typedef struct {
         uint32_t sold_out_cache_ms;     /* a loop refuses by itself for so long; 30 */
     } orders;
     struct {
+        uint32_t buyer_per_second;   /* purchases that one buyer may ask for; 0: no limit; 0 */
+        uint32_t buyer_burst;        /* at once, after a rest; 10 */
+        uint32_t address_per_second; /* the same for a client's address; 0 */
+        uint32_t address_burst;      /* 100 */
+        uint32_t entries_max;        /* buyers that are remembered, and addresses; 262144 */
+    } limits;
+    struct {
         char *socket;
         char *host;
         uint16_t port;

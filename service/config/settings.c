@@ -9,6 +9,8 @@
 #define SECRET_BYTES_MIN 16
 #define SECRET_BYTES_MAX 4096
 #define HOUR_MS 3600000
+/* Of http/rate_limit.h, which stands above this module. */
+#define RATE_MAX 1000000
 
 static const char *const strategy_words[] = {"lua", "watch", "optimistic", "serializable", NULL};
 static const char *const gate_down_words[] = {"refuse", "optimistic", NULL};
@@ -89,6 +91,24 @@ static const setting_t orders_settings[] = {
      .help = "Units in one order, whatever the item's own limit."},
     {NUMBER(orders, sold_out_cache_ms, 0, 60000), .unit = "milliseconds", .fallback = "30",
      .help = "For so long a loop that has seen no units refuses without asking Redis."},
+};
+
+static const setting_t limits_settings[] = {
+    {NUMBER(limits, buyer_per_second, 0, RATE_MAX), .unit = "requests", .fallback = "0",
+     .help = "Purchases that one buyer may ask for in a second, of each process; further ones are "
+             "answered 429; 0 is no limit."},
+    {NUMBER(limits, buyer_burst, 1, RATE_MAX), .unit = "requests", .fallback = "10",
+     .needs = "buyer_per_second",
+     .help = "How many of them a buyer may send at once after a rest."},
+    {NUMBER(limits, address_per_second, 0, RATE_MAX), .unit = "requests", .fallback = "0",
+     .help = "The same for one client address (of IPv6 its /64); behind a proxy all clients have "
+             "the proxy's."},
+    {NUMBER(limits, address_burst, 1, RATE_MAX), .unit = "requests", .fallback = "100",
+     .needs = "address_per_second",
+     .help = "How many of them may come from an address at once after a rest."},
+    {NUMBER(limits, entries_max, 1024, 16777216), .unit = "entries", .fallback = "262144",
+     .help = "Buyers, and as many addresses, whose rate is remembered at a time, in 16 bytes each; "
+             "beyond that the one closest to full recovery is forgotten."},
 };
 
 static const setting_t redis_settings[] = {
@@ -214,6 +234,7 @@ static const section_t root_children[] = {
     SECTION(admin),
     SECTION(shutdown),
     SECTION(orders),
+    SECTION(limits),
     SECTION(redis),
     SECTION(mysql),
     {.name = "shards",

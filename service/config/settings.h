@@ -73,7 +73,7 @@ typedef struct section {
 
 /* Bounds of the tables, for those who keep something per record. */
 #define SECTION_SETTINGS_MAX 12
-#define SECTION_CHILDREN_MAX 10
+#define SECTION_CHILDREN_MAX 11
 
 /* The whole file; offsets from the start of config_t. */
 extern const section_t config_root;

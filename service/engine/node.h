@@ -17,6 +17,7 @@ struct writer;
 struct keeper;
 struct reconciler;
 struct engine_loop;
+struct rate_limits;
 
 typedef struct {
     struct pool *pool;
@@ -29,9 +30,10 @@ typedef struct {
 typedef struct node {
     const config_t *config;
     shard_map_t map;
-    char incarnation[33];      /* random, of this process: owns its entries in `unsettled` */
-    remote_clock_t gate_clock; /* of Redis */
-    node_shard_t *shards;      /* map.shards_count of them */
+    char incarnation[33];            /* random, of this process: owns its entries in `unsettled` */
+    remote_clock_t gate_clock;       /* of Redis */
+    node_shard_t *shards;            /* map.shards_count of them */
+    struct rate_limits *rate_limits; /* of purchases; NULL: there are none */
     struct engine_loop **loops;
     unsigned loops_count;
     gate_health_t gate_health;   /* of the loops' connections to Redis */

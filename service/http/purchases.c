@@ -2,6 +2,7 @@
 
 #include "engine/purchase.h"
 #include "http/body.h"
+#include "http/rate_limit.h"
 
 static void on_gone(void *waiting)
 {
@@ -45,6 +46,31 @@ static bool read_key(exchange_t *exchange, str_t *key)
     return false;
 }
 
+/* False: answered. Asked before anything of the request is parsed. */
+static bool may_ask_from_here(exchange_t *exchange)
+{
+    rate_limits_t *limits = exchange->engine->node->rate_limits;
+    if (limits == NULL || limits->addresses == NULL)
+        return true;
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC}; /* stays so if it is gone already */
+    h2o_conn_t *connection = exchange->req->conn;
+    connection->callbacks->get_peername(connection, (struct sockaddr *)&peer);
+    if (rate_limits_take_address(limits, (const struct sockaddr *)&peer,
+                                 exchange->started_us * 1000))
+        return true;
+    reply_problem(exchange, PROBLEM_RATE_LIMITED, NULL);
+    return false;
+}
+
+static problem_t refuse_early(exchange_t *exchange, const purchase_request_t *request)
+{
+    rate_limits_t *limits = exchange->engine->node->rate_limits;
+    if (limits != NULL &&
+        !rate_limits_take_buyer(limits, request->buyer, exchange->started_us * 1000))
+        return PROBLEM_RATE_LIMITED;
+    return purchase_refuse_early(exchange->engine, request);
+}
+
 void handle_order_create(exchange_t *exchange, const route_match_t *match)
 {
     (void)match;
@@ -53,7 +79,7 @@ void handle_order_create(exchange_t *exchange, const route_match_t *match)
     mistake_t mistake = {PROBLEM_NONE, ""};
     order_body_t body;
     purchase_request_t request;
-    if (!read_key(exchange, &request.key))
+    if (!may_ask_from_here(exchange) || !read_key(exchange, &request.key))
         return;
     cJSON *json = body_parse((str_t){req->entity.base, req->entity.len}, &mistake);
     if (json == NULL ||
@@ -65,7 +91,7 @@ void handle_order_create(exchange_t *exchange, const route_match_t *match)
     request.sku = body.sku;
     request.buyer = body.buyer_id;
     request.quantity = body.quantity;
-    problem_t early = purchase_refuse_early(engine, &request);
+    problem_t early = refuse_early(exchange, &request);
     if (early != PROBLEM_NONE) {
         reply_problem(exchange, early, NULL);
     } else {

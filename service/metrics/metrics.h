@@ -17,6 +17,9 @@
     X(gauge, http_connections, "Open client connections")                                          \
     X(counter, http_connections_refused_total, "Connections closed at once: connections_max")      \
     X(counter, http_connections_ended_total, "Connections ended: answers not taken, or resets")    \
+    X(counter, rate_limited_by_buyer_total, "Purchases refused by the rate limit of a buyer")      \
+    X(counter, rate_limited_by_address_total, "Purchases refused by that of a client address")     \
+    X(counter, rate_limit_forgotten_total, "Buyers and addresses forgotten before recovery")       \
     X(gauge, redis_connections, "Connections of the loops to Redis that are up")                   \
     X(counter, gate_rebuilds_total, "Gates rebuilt from MySQL")                                    \
     X(counter, gate_rebuild_failures_total, "Rebuilds that did not end")                           \

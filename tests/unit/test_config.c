@@ -35,6 +35,11 @@ static void test_defaults(void **state)
     assert_int_equal(c->orders.retries_max, 256);
     assert_int_equal(c->orders.quantity_max, 1000);
     assert_int_equal(c->orders.sold_out_cache_ms, 30);
+    assert_int_equal(c->limits.buyer_per_second, 0);
+    assert_int_equal(c->limits.buyer_burst, 10);
+    assert_int_equal(c->limits.address_per_second, 0);
+    assert_int_equal(c->limits.address_burst, 100);
+    assert_int_equal(c->limits.entries_max, 262144);
     assert_null(c->redis.host);
     assert_null(c->redis.password);
     assert_int_equal(c->redis.timeout_ms, 1000);
@@ -85,6 +90,8 @@ static const char everything[] =
     "  retries_max: 13\n"
     "  quantity_max: 14\n"
     "  sold_out_cache_ms: 15\n"
+    "limits: {buyer_per_second: 32, buyer_burst: 33, address_per_second: 34, address_burst: 35,\n"
+    "  entries_max: 1036}\n"
     "redis: {host: redis.example, port: 16, password: 'a: #\"b',\n"
     "  timeout_ms: 17, watch_connections: 18, batch_max: 19}\n"
     "mysql: {user: u, password_file: good, database: d, timeout_ms: 120, lock_wait_timeout_s: 21,\n"
@@ -126,6 +133,11 @@ static void assert_plain_sections(const config_t *c)
     assert_int_equal(c->orders.retries_max, 13);
     assert_int_equal(c->orders.quantity_max, 14);
     assert_int_equal(c->orders.sold_out_cache_ms, 15);
+    assert_int_equal(c->limits.buyer_per_second, 32);
+    assert_int_equal(c->limits.buyer_burst, 33);
+    assert_int_equal(c->limits.address_per_second, 34);
+    assert_int_equal(c->limits.address_burst, 35);
+    assert_int_equal(c->limits.entries_max, 1036);
     assert_int_equal(c->reconcile.pass_interval_ms, 31);
     assert_int_equal(c->reconcile.expiry_interval_ms, 28);
     assert_int_equal(c->reconcile.epoch_poll_ms, 29);

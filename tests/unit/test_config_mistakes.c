@@ -192,7 +192,8 @@ static void test_shape(void **state)
     (void)state;
     static const case_t cases[] = {
         {"", "htp: {}",
-         ":1: 'htp' is no section; there are node, http, admin, shutdown, orders, redis, mysql, "
+         ":1: 'htp' is no section; there are node, http, admin, shutdown, orders, limits, redis, "
+         "mysql, "
          "shards, reconcile, log"},
         {"", "\nlog:\n  levle: info", ":3: log: 'levle' is no setting; there are level, access"},
         {"", "http.threads: 3\nhttp: {threads: 3}", ":1: 'http.threads' is no section"},
@@ -272,6 +273,10 @@ static void test_settings_together(void **state)
     static const case_t cases[] = {
         {"", "http: {tls_certificate_file: pem}",
          ":1: http.tls_certificate_file: needs tls_key_file beside it; give both or neither"},
+        {"", "limits: {buyer_burst: 5}",
+         ":1: limits.buyer_burst: needs buyer_per_second beside it"},
+        {"", "limits: {buyer_per_second: 5, address_burst: 5}",
+         ":1: limits.address_burst: needs address_per_second beside it"},
         {"", "http: {tls_key_file: key}", ":1: http.tls_key_file: needs tls_certificate_file"},
         {"admin", "admin: {token: " KEY ", token_file: good}",
          ":1: admin.token: is given beside token_file; give one of them"},
