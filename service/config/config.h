@@ -115,6 +115,7 @@ typedef struct {
         uint32_t idle_transaction_timeout_s; /* 1 */
         uint32_t pool_threads;               /* per shard; 16 */
         uint32_t pool_queue_max;             /* jobs waiting per shard; 4096 */
+        uint32_t writer_threads;             /* per shard; 1 */
         uint32_t writer_queue_max;           /* orders waiting per shard; 8192 */
         uint32_t writer_batch_max;           /* orders in one transaction; 256 */
     } mysql;

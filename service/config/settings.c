@@ -156,6 +156,10 @@ static const setting_t mysql_settings[] = {
      .help = "Threads for each shard, each with its connection, that run reads and transactions."},
     {NUMBER(mysql, pool_queue_max, 1, 1000000), .unit = "jobs", .fallback = "4096",
      .help = "Jobs that may wait for those threads on each shard; further ones are answered 503."},
+    {NUMBER(mysql, writer_threads, 1, 64), .unit = "threads", .fallback = "1",
+     .help =
+         "Threads that commit orders on each shard; those of an item are all one thread's. More "
+         "help when many items sell at once and a COMMIT waits long for its disk."},
     {NUMBER(mysql, writer_queue_max, 1, 1000000), .unit = "orders", .fallback = "8192",
      .help = "Orders that may wait for the writer of each shard; further ones are answered 503."},
     {NUMBER(mysql, writer_batch_max, 1, 4096), .unit = "orders", .fallback = "256",

@@ -248,7 +248,8 @@ static unsigned count_loops(const config_t *config)
 static rlim_t own_descriptors(const config_t *config, unsigned loops)
 {
     return 256 + loops * (config->redis.watch_connections + 8) +
-           config->shards_count * (3 * config->mysql.pool_threads + 8);
+           config->shards_count *
+               (3 * config->mysql.pool_threads + config->mysql.writer_threads + 8);
 }
 
 /* Without a descriptor accept(2) fails for ever, and so do connections to Redis and MySQL that come

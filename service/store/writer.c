@@ -7,32 +7,39 @@
 #include "metrics/metrics.h"
 #include "store/writer_batch.h"
 
-struct writer {
+/* A thread with a connection of its own. Orders of an item all go to the same one: two would only
+   miss each other's versions. */
+typedef struct {
     writer_core_t core;
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t more;
     writer_order_t *head, **tail;
     bool stopping;
-    unsigned places_max;
-    atomic_uint places;
     unsigned batch_max;
     writer_order_t **batch;
+} lane_t;
+
+struct writer {
+    unsigned places_max;
+    atomic_uint places;
+    unsigned lanes_count;
+    lane_t lanes[];
 };
 
-static unsigned take_batch(writer_t *writer)
+static unsigned take_batch(lane_t *lane)
 {
     unsigned count = 0;
-    pthread_mutex_lock(&writer->mutex);
-    while (writer->head == NULL && !writer->stopping)
-        pthread_cond_wait(&writer->more, &writer->mutex);
-    while (writer->head != NULL && count < writer->batch_max) {
-        writer->batch[count++] = writer->head;
-        writer->head = writer->head->next;
+    pthread_mutex_lock(&lane->mutex);
+    while (lane->head == NULL && !lane->stopping)
+        pthread_cond_wait(&lane->more, &lane->mutex);
+    while (lane->head != NULL && count < lane->batch_max) {
+        lane->batch[count++] = lane->head;
+        lane->head = lane->head->next;
     }
-    if (writer->head == NULL)
-        writer->tail = &writer->head;
-    pthread_mutex_unlock(&writer->mutex);
+    if (lane->head == NULL)
+        lane->tail = &lane->head;
+    pthread_mutex_unlock(&lane->mutex);
     return count;
 }
 
@@ -42,52 +49,66 @@ static void deliver(loop_message_t *message)
     order->done(order);
 }
 
-static void *writer_thread(void *arg)
+static void *lane_thread(void *arg)
 {
-    writer_t *writer = arg;
-    for (unsigned count; (count = take_batch(writer)) != 0;) {
+    lane_t *lane = arg;
+    for (unsigned count; (count = take_batch(lane)) != 0;) {
         uint64_t begun = clock_mono_us();
-        writer_apply(&writer->core, writer->batch, count);
+        writer_apply(&lane->core, lane->batch, count);
         metric_observe(HISTOGRAM_commit_seconds, clock_mono_us() - begun);
         metric_observe(HISTOGRAM_writer_batch_orders, count);
         for (unsigned i = 0; i < count; ++i) {
-            writer->batch[i]->message.run = deliver;
-            loop_post(writer->batch[i]->loop, &writer->batch[i]->message);
+            lane->batch[i]->message.run = deliver;
+            loop_post(lane->batch[i]->loop, &lane->batch[i]->message);
         }
     }
-    writer_core_dispose(&writer->core);
+    writer_core_dispose(&lane->core);
     db_thread_end();
     return NULL;
 }
 
+static void lane_start(lane_t *lane, struct node *node, unsigned shard)
+{
+    writer_core_init(&lane->core, node->config, shard, &node->shards[shard].clock);
+    lane->batch_max = node->config->mysql.writer_batch_max;
+    lane->batch = calloc(lane->batch_max, sizeof(*lane->batch));
+    if (lane->batch == NULL)
+        abort();
+    lane->tail = &lane->head;
+    pthread_mutex_init(&lane->mutex, NULL);
+    pthread_cond_init(&lane->more, NULL);
+    h2o_multithread_create_thread(&lane->thread, NULL, lane_thread, lane);
+}
+
+static void lane_stop(lane_t *lane)
+{
+    pthread_mutex_lock(&lane->mutex);
+    lane->stopping = true;
+    pthread_cond_signal(&lane->more);
+    pthread_mutex_unlock(&lane->mutex);
+    pthread_join(lane->thread, NULL);
+    pthread_cond_destroy(&lane->more);
+    pthread_mutex_destroy(&lane->mutex);
+    free(lane->batch);
+}
+
 writer_t *writer_start(struct node *node, unsigned shard)
 {
-    writer_t *writer = calloc(1, sizeof(*writer));
+    unsigned lanes = node->config->mysql.writer_threads;
+    writer_t *writer = calloc(1, sizeof(*writer) + lanes * sizeof(writer->lanes[0]));
     if (writer == NULL)
         abort();
-    writer_core_init(&writer->core, node->config, shard, &node->shards[shard].clock);
     writer->places_max = node->config->mysql.writer_queue_max;
-    writer->batch_max = node->config->mysql.writer_batch_max;
-    writer->batch = calloc(writer->batch_max, sizeof(*writer->batch));
-    if (writer->batch == NULL)
-        abort();
-    writer->tail = &writer->head;
-    pthread_mutex_init(&writer->mutex, NULL);
-    pthread_cond_init(&writer->more, NULL);
-    h2o_multithread_create_thread(&writer->thread, NULL, writer_thread, writer);
+    writer->lanes_count = lanes;
+    for (unsigned i = 0; i < lanes; ++i)
+        lane_start(&writer->lanes[i], node, shard);
     return writer;
 }
 
 void writer_stop(writer_t *writer)
 {
-    pthread_mutex_lock(&writer->mutex);
-    writer->stopping = true;
-    pthread_cond_signal(&writer->more);
-    pthread_mutex_unlock(&writer->mutex);
-    pthread_join(writer->thread, NULL);
-    pthread_cond_destroy(&writer->more);
-    pthread_mutex_destroy(&writer->mutex);
-    free(writer->batch);
+    for (unsigned i = 0; i < writer->lanes_count; ++i)
+        lane_stop(&writer->lanes[i]);
     free(writer);
 }
 
@@ -109,17 +130,21 @@ void writer_give_place(writer_t *writer)
 
 void writer_submit(writer_t *writer, writer_order_t *order)
 {
+    lane_t *lane = &writer->lanes[order_id_slot(&order->order.id) % writer->lanes_count];
     order->next = NULL;
-    pthread_mutex_lock(&writer->mutex);
-    *writer->tail = order;
-    writer->tail = &order->next;
-    pthread_cond_signal(&writer->more);
-    pthread_mutex_unlock(&writer->mutex);
+    pthread_mutex_lock(&lane->mutex);
+    *lane->tail = order;
+    lane->tail = &order->next;
+    pthread_cond_signal(&lane->more);
+    pthread_mutex_unlock(&lane->mutex);
 }
 
 bool writer_is_away(const writer_t *writer)
 {
-    return atomic_load_explicit(&writer->core.away, memory_order_relaxed);
+    for (unsigned i = 0; i < writer->lanes_count; ++i)
+        if (atomic_load_explicit(&writer->lanes[i].core.away, memory_order_relaxed))
+            return true;
+    return false;
 }
 
 unsigned writer_depth(const writer_t *writer)

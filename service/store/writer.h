@@ -1,6 +1,7 @@
 /*
- * The group-commit writer of a shard: one thread, one connection. What queued while the last
- * COMMIT ran is the next transaction.
+ * The group-commit writer of a shard: one thread with one connection, or some among which the slots
+ * are shared out (mysql.writer_threads). What queued for one while its last COMMIT ran is its next
+ * transaction.
  *
  *   place taken ─▶ queued ─▶ in a batch ─▶ ROW         it is in MySQL, as `order` now says
  *                              │  ▲    └──▶ STALE       nothing happened: its epoch is over
