@@ -14,7 +14,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 7
+local VERSION = 8
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -61,14 +61,19 @@ local function key_field(sku, buyer, key)
   return sku .. US .. buyer .. US .. key
 end
 
--- Reads fields of a hash for many names; a plain table of the same length, false where absent.
+-- Reads fields of a hash for many names; a plain table of the same length, false where absent; nil
+-- if it is no hash.
 local function hmget(key, names)
   local n = #names
   if n == 0 then return {} end
-  if n <= 1000 then return redis.call('HMGET', key, unpack(names)) end
+  if n <= 1000 then
+    local all = redis.pcall('HMGET', key, unpack(names))
+    return not all.err and all or nil
+  end
   local out = {}
   for from = 1, n, 1000 do
-    local part = redis.call('HMGET', key, unpack(names, from, math.min(from + 999, n)))
+    local part = redis.pcall('HMGET', key, unpack(names, from, math.min(from + 999, n)))
+    if part.err then return nil end
     for i = 1, #part do
       out[from + i - 1] = part[i]
     end
@@ -94,19 +99,20 @@ local GATE_FIELDS = {
 }
 -- nil where there is none, or what stands there is none: it is then rebuilt.
 local function read_gate(key)
-  local v = redis.pcall('HMGET', key, unpack(GATE_FIELDS))
-  if v.err or not v[1] then
+  local v = hmget(key, GATE_FIELDS)
+  if not v or not v[1] then
     return nil
   end
   for i = 4, #GATE_FIELDS do
-    if not tonumber(v[i]) then
+    v[i] = tonumber(v[i])
+    if not v[i] then
       return nil
     end
   end
   return {
-    epoch = v[1], built_under = v[2], closed = v[3] == '1', frozen_until = tonumber(v[4]), limit = tonumber(v[5]),
-    starts_at = tonumber(v[6]), ends_at = tonumber(v[7]), capacity = tonumber(v[8]), reserved = tonumber(v[9]),
-    unreserved = tonumber(v[10]), settled = tonumber(v[11]), released = tonumber(v[12]), known = tonumber(v[13]),
+    epoch = v[1], built_under = v[2], closed = v[3] == '1', frozen_until = v[4], limit = v[5], starts_at = v[6],
+    ends_at = v[7], capacity = v[8], reserved = v[9], unreserved = v[10], settled = v[11], released = v[12],
+    known = v[13],
   }
 end
 
@@ -127,9 +133,9 @@ end
 
 -- The checks on the item that come before any on an order, in this order.
 local function item_answer(gate, epoch, now, keys)
-  if not gate or not are_hashes(keys, 2) then return ITEM_MISSING end
-  -- Without its table of buyers the gate would admit them past their limit.
-  if redis.call('HLEN', keys[2]) ~= gate.known then return ITEM_MISSING end
+  if not gate then return ITEM_MISSING end
+  -- Without its table of buyers, or what is one, the gate would admit them past their limit.
+  if redis.pcall('HLEN', keys[2]) ~= gate.known then return ITEM_MISSING end
   if gate.built_under ~= server_identity() then return ITEM_FOREIGN end
   if gate.epoch ~= epoch then return ITEM_STALE end
   if gate.closed then return ITEM_CLOSED end
@@ -180,9 +186,10 @@ local function read_orders(args, number)
   return { ids = ids, buyers = buyers, fields = fields }
 end
 
--- The earlier unsettled orders of the batch's keys: field -> id.
+-- The earlier unsettled orders of the batch's keys: field -> id. nil: the index is no hash.
 local function look_up_keys(key, fields)
   local values, out = hmget(key, fields), {}
+  if not values then return nil end
   for i = 1, #fields do
     out[fields[i]] = values[i] or nil
   end
@@ -227,6 +234,10 @@ local function reserve(keys, args)
   local ids, buyers = orders.ids, orders.buyers
   local units_before, records = hmget(buyers_key, buyers), hmget(unsettled_key, ids)
   local firsts = look_up_keys(keys_key, orders.fields)
+  -- Who sends no orders asks whether they could be admitted.
+  if not units_before or not records or not firsts or (#ids == 0 and not are_hashes(keys, 3)) then
+    return { ITEM_MISSING, gate.epoch, 0 }
+  end
   local left, taken, strangers = available(gate), 0, 0
   local of_time = refusal_of_time(gate, now)
   -- What the batch has changed so far: an id, and a buyer, may be in it twice.
@@ -272,8 +283,7 @@ local function reserve(keys, args)
   end
   reply[3] = left - taken
   if taken > 0 then
-    redis.call('HINCRBY', gate_key, 'reserved', taken)
-    redis.call('HINCRBY', gate_key, 'known', strangers)
+    redis.call('HSET', gate_key, 'reserved', gate.reserved + taken, 'known', gate.known + strangers)
     hset(buyers_key, new_units)
     hset(unsettled_key, new_records)
     hset(keys_key, new_keys)
@@ -286,8 +296,9 @@ local US_BYTE = 31
 -- Takes the records of args[3..], ids, out of unsettled, each once. Returns how many were there, the
 -- units of those of the gate's present epoch, and with `buyers` a table, these units by buyer in it.
 -- Others are only taken out: they were never counted in it.
-local function take_out(gate, unsettled_key, keys_key, args, buyers)
+local function take_out(gate_key, unsettled_key, keys_key, args, buyers)
   local sku, bucket, number = args[1], args[2], number_memo()
+  local gate = hmget(gate_key, { 'epoch', 'closed' })
   local ids, have = {}, {}
   for i = 3, #args do
     if not have[args[i]] then
@@ -295,9 +306,9 @@ local function take_out(gate, unsettled_key, keys_key, args, buyers)
       ids[#ids + 1] = args[i]
     end
   end
-  local records, gone, gone_keys, units = hmget(unsettled_key, ids), {}, {}, 0
+  local records, gone, gone_keys, units = hmget(unsettled_key, ids) or {}, {}, {}, 0
   local of_item = US .. sku .. US .. bucket .. US
-  local of_gate = gate and not gate.closed and gate.epoch .. of_item
+  local of_gate = gate and gate[1] and gate[2] == '0' and gate[1] .. of_item
   for i = 1, #ids do
     local record = records[i]
     local counted = record and of_gate and string.find(record, of_gate, 1, true) == 1
@@ -328,7 +339,7 @@ end
 -- These orders are in MySQL in any state but `rejected`.
 -- KEYS gate unsettled keys; ARGV sku bucket, ids. Returns how many were there.
 local function settle(keys, args)
-  local count, units = take_out(read_gate(keys[1]), keys[2], keys[3], args)
+  local count, units = take_out(keys[1], keys[2], keys[3], args)
   if units > 0 then
     redis.call('HINCRBY', keys[1], 'settled', units)
   end
@@ -339,7 +350,7 @@ end
 -- KEYS gate buyers unsettled keys; ARGV sku bucket, ids. Returns how many were there.
 local function unreserve(keys, args)
   local buyers = {}
-  local count, units = take_out(read_gate(keys[1]), keys[3], keys[4], args, buyers)
+  local count, units = take_out(keys[1], keys[3], keys[4], args, buyers)
   for buyer, of_buyer in pairs(buyers) do
     redis.call('HINCRBY', keys[2], buyer, -of_buyer)
   end
