@@ -14,13 +14,13 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 8
+local VERSION = 9
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
 local ITEM_OK, ITEM_MISSING, ITEM_STALE, ITEM_FOREIGN, ITEM_CLOSED, ITEM_FROZEN = 0, 1, 2, 3, 4, 5
 -- Answers about one order; SEEN is added when the gate has admitted this buyer before.
-local ADMITTED, SOLD_OUT, BUYER_LIMIT, NOT_STARTED, ENDED, LATE = 0, 1, 2, 3, 4, 5
+local ADMITTED, SOLD_OUT, BUYER_LIMIT, NOT_STARTED, ENDED, LATE, LOOK = 0, 1, 2, 3, 4, 5, 6
 local SEEN = 8
 
 -- Which Redis this is, and since when it holds its data: the run id of the process, new with each
@@ -149,10 +149,12 @@ local function refusal_of_time(gate, now)
   return ADMITTED
 end
 
--- ARGV[2..] of reserve are six for each order; these are their places. FIELD: in the index of keys, or
+-- ARGV[3..] of reserve are six for each order; these are their places. FIELD: in the index of keys, or
 -- empty. RECORD: as it will stand in `unsettled`.
-local ORDER_ARGS, FIRST = 6, 2
+local ORDER_ARGS, FIRST = 6, 3
 local ID, BUYER, QUANTITY, FIELD, DEADLINE, RECORD = 0, 1, 2, 3, 4, 5
+
+local ONE_BYTE = 49
 
 -- Turns text into a number once for each text: most orders of a batch have the same quantity and
 -- deadline. false: it is none.
@@ -214,13 +216,16 @@ local function first_of_key(unsettled_key, admitted, first)
   return nil
 end
 
--- KEYS gate buyers unsettled keys; ARGV epoch, then six for each order:
+-- KEYS gate buyers unsettled keys; ARGV epoch, looked, then six for each order:
 -- id buyer quantity field deadline record.
+-- `looked` is empty, or has a 1 for each order whose key is not in MySQL, as its service has seen.
+-- Who has been admitted before, and sends a key that is not in the index, may be repeating an order
+-- that was settled: without that look he is not admitted, but told to.
 -- Returns {item answer, the item's present epoch, available, an answer for each order}; an
 -- order's answer is a number, or the id of an earlier unsettled order of the same key.
 local function reserve(keys, args)
   local gate_key, buyers_key, unsettled_key, keys_key = keys[1], keys[2], keys[3], keys[4]
-  local number = number_memo()
+  local looked, number = args[2], number_memo()
   local orders, wrong = read_orders(args, number)
   if wrong then
     return redis.error_reply(wrong)
@@ -257,6 +262,9 @@ local function reserve(keys, args)
       local known, quantity = units_now[buyer] or units_before[o], number[args[i + QUANTITY]]
       local units = known and number[known]
       answer = decide(gate, units, quantity, left - taken, number[args[i + DEADLINE]], now, of_time)
+      if answer == ADMITTED and known and field ~= '' and string.byte(looked, o) ~= ONE_BYTE then
+        answer = LOOK
+      end
       if answer == ADMITTED then
         taken = taken + quantity
         -- Text stays text: a number costs Redis a conversion.

@@ -126,7 +126,7 @@ static const setting_t redis_settings[] = {
      .help = "Longest wait for a connection to Redis and for each answer."},
     {NUMBER(redis, watch_connections, 1, 1024), .unit = "connections", .fallback = "16",
      .help = "Connections for each HTTP thread that the watch strategy leases."},
-    {NUMBER(redis, batch_max, 1, 1024), .unit = "buyers", .fallback = "256",
+    {NUMBER(redis, batch_max, 1, REDIS_BATCH_MAX), .unit = "buyers", .fallback = "256",
      .help = "Buyers that one reserve call carries."},
     {FIELD("on_gate_down", WORD, config_t, redis.on_gate_down), .words = gate_down_words,
      .fallback = "refuse",

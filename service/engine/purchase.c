@@ -431,6 +431,55 @@ void purchase_admitted(purchase_t *p, bool seen)
     write_live(p);
 }
 
+static void run_look_first(job_t *job, worker_t *worker)
+{
+    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
+    p->sql.outcome = (int)order_read_by_key(worker->db, &worker->sql, order_sku(&p->order),
+                                            order_buyer(&p->order), purchase_key(p), false,
+                                            &p->sql.row, &p->sql.found);
+}
+
+static void looked_first(job_t *job)
+{
+    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
+    const order_t *row = &p->sql.row;
+    bool found = p->sql.outcome == DB_OK && p->sql.found;
+    --p->engine->jobs;
+    if (found && order_id_eq(&row->id, &p->order.id)) {
+        if (p->at_gate)
+            engine_tell_gate(p->item, &row->id, false);
+        end_by_row(p, row);
+    } else if (found && p->must_end_in_row) {
+        p->first_id = row->id;
+        write_rejected(p, PROBLEM_DUPLICATE_REQUEST, &row->id);
+    } else if (found) {
+        end_replayed(p, row);
+    } else if (p->answered && !p->must_end_in_row) {
+        end(p, &(answer_t){ANSWER_REFUSED, PROBLEM_UNAVAILABLE, NULL, false});
+    } else if (p->sql.outcome == DB_OK) {
+        p->looked = true;
+        route(p);
+    } else {
+        retry(p, RETRY_BASE_MS);
+    }
+}
+
+void purchase_seen_before(purchase_t *p)
+{
+    unsigned shard = p->engine->node->map.shard_of_slot[p->item->slot];
+    assert(p->state == PURCHASE_ADMITTING);
+    p->state = PURCHASE_LOOKING;
+    p->sent = p->must_end_in_row;
+    p->first_id = ORDER_ID_NONE;
+    if (engine_submit(p->engine, shard, &p->job, run_look_first, looked_first))
+        return;
+    METRIC_INC(queue_full_total);
+    if (p->must_end_in_row)
+        retry(p, RETRY_BASE_MS);
+    else
+        end_refused(p, PROBLEM_UNAVAILABLE);
+}
+
 void purchase_refused(purchase_t *p, problem_t why, bool seen)
 {
     assert(p->state == PURCHASE_ADMITTING);

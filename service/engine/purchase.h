@@ -65,6 +65,7 @@ typedef struct purchase {
     bool must_end_in_row; /* an attempt may have been admitted, or the buyer was told 202 */
     bool at_gate;         /* `unsettled` may hold it */
     bool maybe_repeat;    /* refused, and its key may have an order: look before it is answered */
+    bool looked;          /* in MySQL, which had no order of its key */
     bool answered;
 
     order_t order;        /* what was asked, with its id; other threads may read it */
@@ -77,7 +78,7 @@ typedef struct purchase {
     order_id_t first_id;
 
     loop_timer_t answer_timer, retry_timer;
-    job_t job; /* of the SQL strategies, and of LOOKING */
+    job_t job; /* of the SQL strategies, and of looking in MySQL */
     struct {
         int outcome; /* private to whoever runs the job */
         problem_t problem;

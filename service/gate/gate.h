@@ -14,7 +14,7 @@
 #include "store/order.h"
 
 /* Must be the VERSION of lua/holdfast.lua. */
-#define GATE_LIBRARY_VERSION 8
+#define GATE_LIBRARY_VERSION 9
 /* Separates the fields of a record in `unsettled`. */
 #define GATE_FIELD_SEPARATOR '\x1f'
 
@@ -36,6 +36,7 @@ typedef enum {
     GATE_NOT_STARTED,
     GATE_ENDED,
     GATE_LATE, /* past its commit deadline by the clock of Redis */
+    GATE_LOOK, /* would be admitted, once it is known that MySQL has no order of its key */
     GATE_FIRST /* not a number from Redis: an earlier order of this key is unsettled */
 } gate_answer_t;
 #define GATE_SEEN 8 /* added: the gate has admitted this buyer before */

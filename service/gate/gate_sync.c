@@ -149,6 +149,7 @@ gate_call_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t
     add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
     add_key(gate, GATE_KEY_KEYS, slot, sku);
     redis_args_add_u64(&gate->args, epoch);
+    redis_args_add(&gate->args, STR(""));
     gate_call_t result = call(gate, &reply);
     if (result != GATE_CALL_OK)
         return result;

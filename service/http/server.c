@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "admin/admin.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "engine/engine.h"
 #include "http/api.h"
@@ -58,6 +59,7 @@ struct server {
     unsigned connections_max;
     unsigned loops_count;
     server_loop_t *loops;
+    pthread_barrier_t engines; /* passed when each loop has its own */
     h2o_sem_t signal; /* posted by each loop when it is set up, and again when it has drained */
 };
 
@@ -211,11 +213,14 @@ static void *loop_thread(void *arg)
     server_loop_t *owner = arg;
     loop_init(&owner->loop, owner->index);
     connections_init(&owner->connections, &owner->loop, owner->server->node->config);
+    FAILPOINT("loop_starting");
+    owner->engine = engine_loop_new(&owner->loop, owner->server->node);
+    owner->server->node->loops[owner->index] = owner->engine;
+    /* What the first request does may tell the others of it. */
+    pthread_barrier_wait(&owner->server->engines);
     open_listener(owner, owner->public_fd, owner->server->tls, api_dispatch);
     if (owner->admin_fd >= 0)
         open_listener(owner, owner->admin_fd, NULL, admin_dispatch);
-    owner->engine = engine_loop_new(&owner->loop, owner->server->node);
-    owner->server->node->loops[owner->index] = owner->engine;
     h2o_sem_post(&owner->server->signal);
     loop_run(&owner->loop);
     connections_dispose(&owner->connections);
@@ -301,6 +306,7 @@ server_t *server_open(node_t *node)
         owner->admin_fd = i == 0 ? admin_fd : -1;
     }
     h2o_sem_init(&server->signal, 0);
+    pthread_barrier_init(&server->engines, NULL, server->loops_count);
     free(fds);
     return server;
 }
@@ -322,4 +328,5 @@ void server_end(server_t *server)
     }
     SSL_CTX_free(server->tls);
     h2o_sem_destroy(&server->signal);
+    pthread_barrier_destroy(&server->engines);
 }

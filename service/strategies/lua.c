@@ -44,6 +44,8 @@ static void admit_or_refuse(purchase_t *purchase, int64_t answer)
     bool seen = answer >= GATE_SEEN;
     if (plain == GATE_ADMITTED)
         purchase_admitted(purchase, seen);
+    else if (plain == GATE_LOOK)
+        purchase_seen_before(purchase);
     else
         purchase_refused(purchase, gate_answer_problem(plain), seen);
 }
@@ -118,6 +120,18 @@ static void add_order(redis_args_t *args, const purchase_t *purchase)
     gate_order_add_record(args, purchase);
 }
 
+/* One digit for each: has it looked in MySQL for its key? Empty if nobody has. */
+static void add_looked(redis_args_t *args, const batch_t *batch)
+{
+    char digits[REDIS_BATCH_MAX];
+    bool any = false;
+    for (unsigned i = 0; i < batch->count; ++i) {
+        any = any || batch->purchases[i]->looked;
+        digits[i] = batch->purchases[i]->looked ? '1' : '0';
+    }
+    redis_args_add(args, (str_t){digits, any ? batch->count : 0});
+}
+
 /* One call speaks of one epoch: who was routed under another goes with the next. */
 static bool fits(const batch_t *batch, const purchase_t *purchase)
 {
@@ -155,6 +169,7 @@ static void on_reserve_timer(loop_timer_t *timer)
     gate_add_key(args, GATE_KEY_UNSETTLED, item->slot, sku, 0);
     gate_add_key(args, GATE_KEY_KEYS, item->slot, sku, 0);
     redis_args_add_u64(args, batch->purchases[0]->epoch);
+    add_looked(args, batch);
     for (unsigned i = 0; i < batch->count; ++i)
         add_order(args, batch->purchases[i]);
     metric_observe(HISTOGRAM_gate_batch_orders, batch->count);

@@ -38,6 +38,9 @@ static inline const strategy_t *strategy_of(strategy_id_t id)
 void purchase_admitted(struct purchase *purchase, bool seen);
 /* Known to be refused, by this attempt. */
 void purchase_refused(struct purchase *purchase, problem_t why, bool seen);
+/* It would be admitted, but the gate has admitted this buyer before and no longer knows for which
+   keys: only after a look in MySQL. Then a repeat leaves no row of its own. */
+void purchase_seen_before(struct purchase *purchase);
 /* Its key belongs to another order that is on its way to MySQL. */
 void purchase_is_repeat(struct purchase *purchase, const order_id_t *first);
 /* Epoch, strategy or gate are not what they were: look at the item again. */

@@ -215,6 +215,8 @@ static void decide(attempt_t *a)
         if (left <= 0)
             engine_item_sold_out(p->item, a->units_back);
         purchase_refused(finish_unwatched(a), PROBLEM_SOLD_OUT, seen);
+    } else if (seen && p->key_length != 0 && !p->looked) {
+        purchase_seen_before(finish_unwatched(a));
     } else {
         execute(a);
     }

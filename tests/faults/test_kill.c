@@ -2,7 +2,9 @@
  * A service dies in the middle of a sale: at every named place of its path, and at any moment. The
  * node that dies serves alone in some cases, and beside another in the rest.
  */
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 
 #include "faults/pair.h"
 #include "harness/fault.h"
@@ -160,6 +162,61 @@ static void dies_at_any_moment(void **state)
     EXPECT_PROMISES(stack, sale.crowd, "%s, %u kills at random", strategy, kills);
 }
 
+/* --- while it starts --- */
+
+#define EARLY_ORDERS 24
+#define EARLY_SENDERS 6
+
+typedef struct {
+    char ids[EARLY_ORDERS][SALE_ID_SIZE];
+    atomic_uint next, cancelled;
+} early_t;
+
+/* Until it is answered: connections are refused until the service listens. */
+static void *cancel_early(void *context)
+{
+    early_t *early = context;
+    for (unsigned i; (i = atomic_fetch_add(&early->next, 1)) < EARLY_ORDERS;) {
+        long long end = test_clock_ms() + 20000;
+        while (test_clock_ms() < end) {
+            if (sale_move(node, early->ids[i], "cancel").status == 200) {
+                atomic_fetch_add(&early->cancelled, 1);
+                break;
+            }
+            usleep(2000);
+        }
+    }
+    return NULL;
+}
+
+/* One event loop is up before the other, and has requests whose outcome it tells to all of them. */
+static void is_asked_before_all_its_loops_are_up(void **state)
+{
+    (void)state;
+    early_t early = {.next = 0};
+    pthread_t senders[EARLY_SENDERS];
+    const char *sku = sale_item(stack, "early", "\"total\":100,\"strategy\":\"lua\"");
+    for (unsigned i = 0; i < EARLY_ORDERS; i++) {
+        web_answer_t order = sale_buy(stack, sku, test_text("early-%u", i), 1, NULL);
+        EXPECT_STATUS(order, 201);
+        snprintf(early.ids[i], SALE_ID_SIZE, "%s", sale_id(&order));
+    }
+    kill_one(1);
+    fault_arm(node, "loop_starting pause=3000 after=1 times=1\n");
+    for (unsigned i = 0; i < EARLY_SENDERS; i++)
+        EXPECT_NUMBER(pthread_create(&senders[i], NULL, cancel_early, &early), 0);
+    stack_node_again(node);
+    for (unsigned i = 0; i < EARLY_SENDERS; i++)
+        pthread_join(senders[i], NULL);
+    EXPECT_FAULT(node, "loop_starting", 1000);
+    fault_disarm(node);
+    EXPECT(!process_is_gone(node->pid), "it died while it started");
+    EXPECT_NUMBER(atomic_load(&early.cancelled), EARLY_ORDERS);
+    EXPECT_NUMBER(sale_live_orders(stack, sku), 0);
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
+}
+
 #define PURCHASE                                                                                   \
     {                                                                                              \
         "reserve_answered", "writer_before_commit", "writer_after_commit", "tell_gate"             \
@@ -204,6 +261,8 @@ int main(void)
               REBUILD),
         UNDER("lua", dies_at_any_moment),
         UNDER("watch", dies_at_any_moment),
+        cmocka_unit_test_setup_teardown(is_asked_before_all_its_loops_are_up, all_up,
+                                        test_teardown),
     };
     return chance_run("kill", tests, TEST_COUNT(tests), start, stop);
 }

@@ -45,6 +45,7 @@ void __wrap_watch_pool_return(watch_pool_t *pool, redis_link_t *link);
 uint32_t __wrap_random_backoff(uint32_t base, uint32_t cap, unsigned attempt);
 void __wrap_engine_item_sold_out(loop_item_t *item, unsigned units_back);
 void __wrap_purchase_admitted(purchase_t *purchase, bool seen);
+void __wrap_purchase_seen_before(purchase_t *purchase);
 void __wrap_purchase_refused(purchase_t *purchase, problem_t why, bool seen);
 void __wrap_purchase_is_repeat(purchase_t *purchase, const order_id_t *first);
 void __wrap_purchase_stale(purchase_t *purchase);
@@ -101,6 +102,11 @@ static void outcome(purchase_t *purchase)
 void __wrap_purchase_admitted(purchase_t *purchase, bool seen)
 {
     (void)seen;
+    outcome(purchase);
+}
+
+void __wrap_purchase_seen_before(purchase_t *purchase)
+{
     outcome(purchase);
 }
 

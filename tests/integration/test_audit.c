@@ -167,6 +167,7 @@ static order_id_t reserve(const char *buyer, uint64_t quantity)
     for (int key = GATE_KEY_GATE; key <= GATE_KEY_KEYS; ++key)
         gate_add_key(&args, (gate_key_t)key, sale.slot, str_of(sale.sku), 0);
     redis_args_add_u64(&args, sale.epoch);
+    redis_args_add(&args, STR(""));
     redis_args_add(&args, id_bytes(&id));
     redis_args_add(&args, str_of(buyer));
     redis_args_add_u64(&args, quantity);

@@ -16,7 +16,7 @@ static long long lib_reserve(size_t at, int epoch, const char *id, int quantity,
                              long long deadline)
 {
     return redis_run_at(STACK, at,
-                        "FCALL holdfast_reserve 4 " LIB_ALL " %d %s alice %d "
+                        "FCALL holdfast_reserve 4 " LIB_ALL " %d 1 %s alice %d "
                         "by-itself\x1f"
                         "alice\x1f%s %lld "
                         "%d\x1f"

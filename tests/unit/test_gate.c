@@ -241,6 +241,7 @@ static void test_numbers_of_the_library(void **state)
     assert_int_equal(GATE_NOT_STARTED, 3);
     assert_int_equal(GATE_ENDED, 4);
     assert_int_equal(GATE_LATE, 5);
+    assert_int_equal(GATE_LOOK, 6);
     assert_true(GATE_SEEN > GATE_FIRST);
 }
 
