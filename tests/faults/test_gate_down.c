@@ -1,6 +1,7 @@
 /* Redis is away for longer: what redis.on_gate_down makes of it, and the way back. */
 #include <signal.h>
 
+#include "harness/chance.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
 
@@ -120,5 +121,5 @@ int main(void)
         cmocka_unit_test(refused_until_it_is_back_and_other_strategies_do_not_notice),
         cmocka_unit_test(optimistic_stands_in_and_the_gate_comes_back),
     };
-    return test_run("gate_down", tests, TEST_COUNT(tests), start, stop);
+    return chance_run("gate_down", tests, TEST_COUNT(tests), start, stop);
 }

@@ -2,6 +2,7 @@
    takes them over within seconds, and each ends once. */
 #include <signal.h>
 
+#include "harness/chance.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
 
@@ -70,5 +71,5 @@ int main(void)
         cmocka_unit_test_prestate(an_order_of_a_dead_process_is_settled_soon, "lua"),
         cmocka_unit_test_prestate(an_order_of_a_dead_process_is_settled_soon, "watch"),
     };
-    return test_run("orphans", tests, TEST_COUNT(tests), start, stop);
+    return chance_run("orphans", tests, TEST_COUNT(tests), start, stop);
 }
