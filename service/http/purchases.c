@@ -1,7 +1,7 @@
 #include "http/purchases.h"
 
 #include "engine/purchase.h"
-#include "http/body.h"
+#include "http/plain_order.h"
 #include "http/rate_limit.h"
 
 static void on_gone(void *waiting)
@@ -62,6 +62,17 @@ static bool may_ask_from_here(exchange_t *exchange)
     return false;
 }
 
+/* `order` is borrowed from *json, which the caller frees, or from the request. */
+static bool read_order(exchange_t *exchange, cJSON **json, order_body_t *order, mistake_t *mistake)
+{
+    str_t body = {exchange->req->entity.base, exchange->req->entity.len};
+    uint32_t quantity_max = exchange->engine->node->config->orders.quantity_max;
+    *json = NULL;
+    return plain_order_read(body, quantity_max, order) ||
+           ((*json = body_parse(body, mistake)) != NULL &&
+            body_read_order(*json, quantity_max, order, mistake));
+}
+
 static problem_t refuse_early(exchange_t *exchange, const purchase_request_t *request)
 {
     rate_limits_t *limits = exchange->engine->node->rate_limits;
@@ -74,16 +85,14 @@ static problem_t refuse_early(exchange_t *exchange, const purchase_request_t *re
 void handle_order_create(exchange_t *exchange, const route_match_t *match)
 {
     (void)match;
-    h2o_req_t *req = exchange->req;
     engine_loop_t *engine = exchange->engine;
     mistake_t mistake = {PROBLEM_NONE, ""};
+    cJSON *json;
     order_body_t body;
     purchase_request_t request;
     if (!may_ask_from_here(exchange) || !read_key(exchange, &request.key))
         return;
-    cJSON *json = body_parse((str_t){req->entity.base, req->entity.len}, &mistake);
-    if (json == NULL ||
-        !body_read_order(json, engine->node->config->orders.quantity_max, &body, &mistake)) {
+    if (!read_order(exchange, &json, &body, &mistake)) {
         cJSON_Delete(json);
         reply_problem(exchange, mistake.problem, mistake.detail);
         return;

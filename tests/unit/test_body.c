@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "http/body.h"
+#include "http/plain_order.h"
 
 #define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -129,6 +129,56 @@ static const char *order_mistake(const char *body)
     assert_int_equal(mistake.problem, PROBLEM_INVALID_REQUEST);
     snprintf(named, sizeof(named), "%.*s", (int)strcspn(mistake.detail, ":"), mistake.detail);
     return named;
+}
+
+/* What is read in one pass, and what is left to the parser. */
+static void test_plain_orders(void **state)
+{
+    (void)state;
+#define REST "\"buyer_id\":\"b\",\"quantity\":7}"
+    static const struct {
+        const char *body;
+        bool plain;
+    } cases[] = {
+        {"{\"sku\":\"s\"," REST, true},
+        {" \t{ \"sku\" : \"s\" ,\r\n" REST " \n", true},
+        {"{\"quantity\":7,\"buyer_id\":\"b\",\"sku\":\"s\"}", true},
+        {"{\"sku\":\"s\"," REST "x", false},
+        {"{\"sku\":\"s\"," REST "}", false},
+        {"[\"sku\":\"s\"," REST, false},
+        {"{\"sku\":\"\"," REST, false},
+        {"{\"sku\":\"-s\"," REST, false},
+        {"{\"sku\":\"\\u0073\"," REST, false},
+        {"{\"sku\":\"s\xc3\xa9\"," REST, false},
+        {"{\"sku\":\"s\x7f\"," REST, false},
+        {"{\"sku\":\"s\",\"sku\":\"s\"," REST, false},
+        {"{\"sku\":\"s\",\"other\":1," REST, false},
+        {"{\"sku\":\"s\",\"sku\":\"s\",\"quantity\":7}", false},
+        {"{\"sku\":\"s\",\"buyer_id\":\"\",\"quantity\":7}", false},
+        {"{\"sku\":\"s\",\"buyer_id\":\"b\",\"quantity\":0}", false},
+        {"{\"sku\":\"s\",\"buyer_id\":\"b\",\"quantity\":07}", false},
+        {"{\"sku\":\"s\",\"buyer_id\":\"b\",\"quantity\":7.0}", false},
+        {"{\"sku\":\"s\",\"buyer_id\":\"b\",\"quantity\":7e0}", false},
+        {"{\"sku\":\"s\",\"buyer_id\":\"b\",\"quantity\":-7}", false},
+        {"{\"sku\":\"s\",\"buyer_id\":\"b\",\"quantity\":1001}", false},
+        {"{\"sku\":\"s\",\"buyer_id\":\"b\",\"quantity\":4294967303}", false},
+        {"{\"sku\":\"s\",\"buyer_id\":\"b\",\"quantity\":\"7\"}", false},
+        {"{\"sku\":\"s\",\"buyer_id\":\"b\",\"quantity\":7", false},
+        {"{\"sku\":\"s\",\"buyer_id\":\"b", false},
+        {"", false},
+    };
+#undef REST
+    for (size_t i = 0; i < LENGTH(cases); ++i) {
+        order_body_t order;
+        bool plain = plain_order_read(str_of(cases[i].body), 1000, &order);
+        if (plain != cases[i].plain)
+            print_error("%s: %d\n", cases[i].body, plain);
+        assert_int_equal(plain, cases[i].plain);
+        if (!plain)
+            continue;
+        assert_true(str_eq(order.sku, STR("s")) && str_eq(order.buyer_id, STR("b")));
+        assert_int_equal(order.quantity, 7);
+    }
 }
 
 static void test_orders(void **state)
@@ -270,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_deep_nesting_is_refused_not_followed),
         cmocka_unit_test(test_well_formed),
         cmocka_unit_test(test_orders),
+        cmocka_unit_test(test_plain_orders),
         cmocka_unit_test(test_a_long_unknown_name_is_cut_between_characters),
         cmocka_unit_test(test_lengths_of_names),
         cmocka_unit_test(test_changes),
