@@ -10,7 +10,7 @@
 #include "strategies/watch_pool.h"
 
 /* Items that nobody asked for in so long are forgotten; looked for at this interval. */
-#define ITEM_IDLE_MS 60000
+#define ITEM_IDLE_MS 600000
 #define HOUSEKEEPING_MS 8192
 /* Ids in one settle or unreserve call. */
 #define TELL_MAX 512
