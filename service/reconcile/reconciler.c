@@ -14,6 +14,11 @@
 #define PAGE 200
 /* A pass over items ends after so long; the next goes on behind. */
 #define PASS_MS 1000
+/* Where a round of all items takes more than so many passes, a pass is shorter: comparing thousands
+   of items without a pause takes most of a core, of this process and of the stores, from the sale.
+ */
+#define SHORT_ROUND_PASSES 2
+#define PASS_OF_MANY_MS 100
 /* Others may take the shard over when its holder says nothing for so long. */
 #define LEASE_MS 2000
 
@@ -47,9 +52,10 @@ struct reconciler {
     uint64_t taken_ms; /* monotonic: when the lease was last taken or renewed */
     orphans_t *orphans;
     page_t page;
-    tracked_t *tracked;        /* uthash by sku */
-    unsigned round;            /* of all items */
-    char after[SKU_BYTES_MAX]; /* the last sku that was compared */
+    tracked_t *tracked;             /* uthash by sku */
+    unsigned round;                 /* of all items */
+    unsigned passes, passes_before; /* that this round has taken so far, and the last one in all */
+    char after[SKU_BYTES_MAX];      /* the last sku that was compared */
     uint8_t after_length;
     pthread_t thread;
     pacer_t pacer;
@@ -249,6 +255,8 @@ static bool compare_page(reconciler_t *reconciler, uint64_t deadline)
     reconciler->after_length = 0; /* from the beginning */
     forget_items(reconciler, false);
     ++reconciler->round;
+    reconciler->passes_before = reconciler->passes;
+    reconciler->passes = 0;
     return false;
 }
 
@@ -256,13 +264,16 @@ static bool compare_page(reconciler_t *reconciler, uint64_t deadline)
 
 static void pass_over_shard(reconciler_t *reconciler)
 {
-    uint64_t deadline = clock_mono_ms() + PASS_MS;
+    bool many =
+        reconciler->passes >= SHORT_ROUND_PASSES || reconciler->passes_before > SHORT_ROUND_PASSES;
     mend_gates(reconciler);
     if (!take_lease(reconciler)) {
         forget_items(reconciler, true);
         return;
     }
     unsigned orphans = orphans_pass(reconciler->orphans, &reconciler->worker);
+    uint64_t deadline = clock_mono_ms() + (many ? PASS_OF_MANY_MS : PASS_MS);
+    ++reconciler->passes;
     while (compare_page(reconciler, deadline))
         ;
     METRIC_INC(reconciler_passes_total);
