@@ -14,10 +14,9 @@
 #define PAGE 200
 /* A pass over items ends after so long; the next goes on behind. */
 #define PASS_MS 1000
-/* Where a round of all items takes more than so many passes, a pass is shorter: comparing thousands
-   of items without a pause takes most of a core, of this process and of the stores, from the sale.
- */
-#define SHORT_ROUND_PASSES 2
+/* A shard of more items than these has shorter passes: comparing them without a pause takes most of
+   a core, of this process and of the stores, from the sale. */
+#define MANY_ITEMS 2000
 #define PASS_OF_MANY_MS 100
 /* Others may take the shard over when its holder says nothing for so long. */
 #define LEASE_MS 2000
@@ -52,10 +51,10 @@ struct reconciler {
     uint64_t taken_ms; /* monotonic: when the lease was last taken or renewed */
     orphans_t *orphans;
     page_t page;
-    tracked_t *tracked;             /* uthash by sku */
-    unsigned round;                 /* of all items */
-    unsigned passes, passes_before; /* that this round has taken so far, and the last one in all */
-    char after[SKU_BYTES_MAX];      /* the last sku that was compared */
+    tracked_t *tracked;        /* uthash by sku */
+    unsigned round;            /* of all items */
+    unsigned met, met_before;  /* items, in this round so far, and in all of the last */
+    char after[SKU_BYTES_MAX]; /* the last sku that was compared */
     uint8_t after_length;
     pthread_t thread;
     pacer_t pacer;
@@ -247,6 +246,7 @@ static bool compare_page(reconciler_t *reconciler, uint64_t deadline)
             !keep_lease(reconciler))
             return false;
         compare_one(reconciler, (str_t){page->skus[i], page->lengths[i]});
+        ++reconciler->met;
         memcpy(reconciler->after, page->skus[i], page->lengths[i]);
         reconciler->after_length = page->lengths[i];
     }
@@ -255,8 +255,8 @@ static bool compare_page(reconciler_t *reconciler, uint64_t deadline)
     reconciler->after_length = 0; /* from the beginning */
     forget_items(reconciler, false);
     ++reconciler->round;
-    reconciler->passes_before = reconciler->passes;
-    reconciler->passes = 0;
+    reconciler->met_before = reconciler->met;
+    reconciler->met = 0;
     return false;
 }
 
@@ -264,8 +264,7 @@ static bool compare_page(reconciler_t *reconciler, uint64_t deadline)
 
 static void pass_over_shard(reconciler_t *reconciler)
 {
-    bool many =
-        reconciler->passes >= SHORT_ROUND_PASSES || reconciler->passes_before > SHORT_ROUND_PASSES;
+    bool many = reconciler->met > MANY_ITEMS || reconciler->met_before > MANY_ITEMS;
     mend_gates(reconciler);
     if (!take_lease(reconciler)) {
         forget_items(reconciler, true);
@@ -273,7 +272,6 @@ static void pass_over_shard(reconciler_t *reconciler)
     }
     unsigned orphans = orphans_pass(reconciler->orphans, &reconciler->worker);
     uint64_t deadline = clock_mono_ms() + (many ? PASS_OF_MANY_MS : PASS_MS);
-    ++reconciler->passes;
     while (compare_page(reconciler, deadline))
         ;
     METRIC_INC(reconciler_passes_total);
