@@ -62,9 +62,11 @@ static bool take_member(cursor_t *c, order_body_t *out)
 
 bool plain_order_read(str_t body, uint32_t quantity_max, order_body_t *out)
 {
-    cursor_t c = {body.p, body.p + body.n};
     *out = (order_body_t){STR_NONE, STR_NONE, 0};
-    if (body.n == 0 || !take(&c, '{'))
+    if (body.n == 0) /* then there may be no pointer either */
+        return false;
+    cursor_t c = {body.p, body.p + body.n};
+    if (!take(&c, '{'))
         return false;
     for (int i = 0; i < 3; ++i)
         if ((i != 0 && !take(&c, ',')) || !take_member(&c, out))

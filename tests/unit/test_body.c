@@ -168,6 +168,8 @@ static void test_plain_orders(void **state)
         {"", false},
     };
 #undef REST
+    order_body_t none;
+    assert_false(plain_order_read(STR_NONE, 1000, &none));
     for (size_t i = 0; i < LENGTH(cases); ++i) {
         order_body_t order;
         bool plain = plain_order_read(str_of(cases[i].body), 1000, &order);
