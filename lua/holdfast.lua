@@ -14,8 +14,8 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 9
-local US = '\31'
+local VERSION = 10
+local US, US_BYTE, ONE_BYTE = '\31', 31, 49
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
 local ITEM_OK, ITEM_MISSING, ITEM_STALE, ITEM_FOREIGN, ITEM_CLOSED, ITEM_FROZEN = 0, 1, 2, 3, 4, 5
@@ -154,8 +154,6 @@ end
 local ORDER_ARGS, FIRST = 6, 3
 local ID, BUYER, QUANTITY, FIELD, DEADLINE, RECORD = 0, 1, 2, 3, 4, 5
 
-local ONE_BYTE = 49
-
 -- Turns text into a number once for each text: most orders of a batch have the same quantity and
 -- deadline. false: it is none.
 local function number_memo()
@@ -199,12 +197,12 @@ local function look_up_keys(key, fields)
 end
 
 -- Decides an order that is not known yet, against the state that the orders before it have left.
-local function decide(gate, units, quantity, left, deadline, now, of_time)
+local function decide(gate, units, quantity, left, deadline, now, of_time, must_look)
   if now > deadline then return LATE end
   if of_time ~= ADMITTED then return of_time end
   if gate.limit ~= 0 and (units or 0) + quantity > gate.limit then return BUYER_LIMIT end
   if quantity > left then return SOLD_OUT end
-  return ADMITTED
+  return must_look and LOOK or ADMITTED
 end
 
 -- The order that has this key, if it is unsettled: the index alone, were it left without its
@@ -216,6 +214,14 @@ local function first_of_key(unsettled_key, admitted, first)
   return nil
 end
 
+-- What a batch has changed; units, records and fields are pairs for HSET. KEYS as of reserve.
+local function write_admitted(keys, gate, taken, strangers, units, records, fields)
+  redis.call('HSET', keys[1], 'reserved', gate.reserved + taken, 'known', gate.known + strangers)
+  hset(keys[2], units)
+  hset(keys[3], records)
+  hset(keys[4], fields)
+end
+
 -- KEYS gate buyers unsettled keys; ARGV epoch, looked, then six for each order:
 -- id buyer quantity field deadline record.
 -- `looked` is empty, or has a 1 for each order whose key is not in MySQL, as its service has seen.
@@ -224,21 +230,20 @@ end
 -- Returns {item answer, the item's present epoch, available, an answer for each order}; an
 -- order's answer is a number, or the id of an earlier unsettled order of the same key.
 local function reserve(keys, args)
-  local gate_key, buyers_key, unsettled_key, keys_key = keys[1], keys[2], keys[3], keys[4]
-  local looked, number = args[2], number_memo()
+  local unsettled_key, looked, number = keys[3], args[2], number_memo()
   local orders, wrong = read_orders(args, number)
   if wrong then
     return redis.error_reply(wrong)
   end
-  local gate, now = read_gate(gate_key), now_ms()
+  local gate, now = read_gate(keys[1]), now_ms()
   local item = item_answer(gate, args[1], now, keys)
   if item ~= ITEM_OK then
     return { item, gate and gate.epoch or '0', 0 }
   end
 
   local ids, buyers = orders.ids, orders.buyers
-  local units_before, records = hmget(buyers_key, buyers), hmget(unsettled_key, ids)
-  local firsts = look_up_keys(keys_key, orders.fields)
+  local units_before, records = hmget(keys[2], buyers), hmget(unsettled_key, ids)
+  local firsts = look_up_keys(keys[4], orders.fields)
   -- Who sends no orders asks whether they could be admitted.
   if not units_before or not records or not firsts or (#ids == 0 and not are_hashes(keys, 3)) then
     return { ITEM_MISSING, gate.epoch, 0 }
@@ -261,10 +266,8 @@ local function reserve(keys, args)
     else
       local known, quantity = units_now[buyer] or units_before[o], number[args[i + QUANTITY]]
       local units = known and number[known]
-      answer = decide(gate, units, quantity, left - taken, number[args[i + DEADLINE]], now, of_time)
-      if answer == ADMITTED and known and field ~= '' and string.byte(looked, o) ~= ONE_BYTE then
-        answer = LOOK
-      end
+      local must_look = known and field ~= '' and string.byte(looked, o) ~= ONE_BYTE
+      answer = decide(gate, units, quantity, left - taken, number[args[i + DEADLINE]], now, of_time, must_look)
       if answer == ADMITTED then
         taken = taken + quantity
         -- Text stays text: a number costs Redis a conversion.
@@ -291,15 +294,10 @@ local function reserve(keys, args)
   end
   reply[3] = left - taken
   if taken > 0 then
-    redis.call('HSET', gate_key, 'reserved', gate.reserved + taken, 'known', gate.known + strangers)
-    hset(buyers_key, new_units)
-    hset(unsettled_key, new_records)
-    hset(keys_key, new_keys)
+    write_admitted(keys, gate, taken, strangers, new_units, new_records, new_keys)
   end
   return reply
 end
-
-local US_BYTE = 31
 
 -- Takes the records of args[3..], ids, out of unsettled, each once. Returns how many were there, the
 -- units of those of the gate's present epoch, and with `buyers` a table, these units by buyer in it.

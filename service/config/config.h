@@ -15,10 +15,10 @@
 
 #include "base/log.h"
 
-/* How competing buyers of an item are kept apart. The numbers are private to one process. */
 /* The most buyers that redis.batch_max may let one reserve call carry. */
 #define REDIS_BATCH_MAX 1024
 
+/* How competing buyers of an item are kept apart. The numbers are private to one process. */
 typedef enum {
     STRATEGY_LUA,
     STRATEGY_WATCH,

@@ -9,14 +9,14 @@
 
 static test_stack_t *stack, *node;
 
-static void pair_start(const char *name)
+static inline void pair_start(const char *name)
 {
     stack = STACK_START(name, "orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=4000");
     node = stack_node_start(stack, 2, NULL, 0);
 }
 
 /* The teardown of the group. */
-static int stop(void **state)
+static inline int stop(void **state)
 {
     (void)state;
     stack_node_stop(node);

@@ -4,10 +4,9 @@
  */
 #include <pthread.h>
 
+#include "faults/pair.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
-
-static test_stack_t *stack, *node;
 
 static int start(void **state)
 {
@@ -15,15 +14,6 @@ static int start(void **state)
     stack = STACK_START("deadlines", "reconcile.expiry_interval_ms=50");
     node = stack_node_start(stack, 2, NULL, 0);
     return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    stack_node_stop(node);
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 /* Both stand before COMMIT again and again, for as long as the other one needs to come too. */

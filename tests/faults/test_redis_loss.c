@@ -4,28 +4,16 @@
  */
 #include <signal.h>
 
+#include "faults/pair.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
 #include "harness/redis_files.h"
 
-static test_stack_t *stack, *node;
-
 static int start(void **state)
 {
     (void)state;
-    stack = STACK_START("redis-loss", "orders.answer_deadline_ms=3000",
-                        "orders.commit_deadline_ms=4000");
-    node = stack_node_start(stack, 2, NULL, 0);
+    pair_start("redis-loss");
     return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    stack_node_stop(node);
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 static int all_up(void **state)
