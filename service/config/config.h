@@ -121,6 +121,7 @@ typedef struct {
         uint32_t writer_threads;             /* per shard; 1 */
         uint32_t writer_queue_max;           /* orders waiting per shard; 8192 */
         uint32_t writer_batch_max;           /* orders in one transaction; 256 */
+        uint32_t writer_linger_ms; /* orders that nobody waits for are kept together; 32 */
     } mysql;
     config_shard_t *shards; /* together they hold each of the 1,024 slots exactly once */
     unsigned shards_count;

@@ -164,6 +164,8 @@ static const setting_t mysql_settings[] = {
      .help = "Orders that may wait for the writer of each shard; further ones are answered 503."},
     {NUMBER(mysql, writer_batch_max, 1, 4096), .unit = "orders", .fallback = "256",
      .help = "Orders that one transaction of the writer commits together."},
+    {NUMBER(mysql, writer_linger_ms, 0, 500), .unit = "ms", .fallback = "32",
+     .help = "Orders whose buyers have heard 202 wait so long for others to be committed with."},
 };
 
 static const setting_t server_settings[] = {

@@ -72,7 +72,7 @@ typedef struct section {
 } section_t;
 
 /* Bounds of the tables, for those who keep something per record. */
-#define SECTION_SETTINGS_MAX 12
+#define SECTION_SETTINGS_MAX 13
 #define SECTION_CHILDREN_MAX 11
 
 /* The whole file; offsets from the start of config_t. */

@@ -386,6 +386,7 @@ static void submit_write(purchase_t *p, order_state_t state, problem_t why,
     p->state = PURCHASE_COMMITTING;
     p->write.loop = p->engine->loop;
     p->write.done = write_done;
+    p->write.awaited = !p->answered;
     p->write.has_first = false;
     p->write.drift = false;
     p->write.nameless = false;

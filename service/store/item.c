@@ -71,18 +71,35 @@ db_result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, b
     return result;
 }
 
-db_result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
-                      void (*each)(void *context, const item_t *item), void *context)
+static db_result_t read_each(db_t *db, const sql_t *sql,
+                             void (*each)(void *context, const item_t *item), void *context)
 {
     item_t item;
-    sql_reset(sql);
-    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE epoch >= %u", epoch_from);
     db_result_t result = db_query(db, sql);
     while (result == DB_OK && db_next(db)) {
         item_of_row(db, &item);
         each(context, &item);
     }
     return result;
+}
+
+db_result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count, bool lock,
+                           void (*each)(void *context, const item_t *item), void *context)
+{
+    sql_reset(sql);
+    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE bucket = 0 AND sku IN (");
+    for (unsigned i = 0; i < count; ++i)
+        sql_add(sql, i == 0 ? "%s" : ",%s", skus[i]);
+    sql_add(sql, lock ? ") FOR UPDATE" : ")");
+    return read_each(db, sql, each, context);
+}
+
+db_result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
+                      void (*each)(void *context, const item_t *item), void *context)
+{
+    sql_reset(sql);
+    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE epoch >= %u", epoch_from);
+    return read_each(db, sql, each, context);
 }
 
 db_result_t shard_clock_read(db_t *db, uint64_t *now_ms)

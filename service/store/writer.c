@@ -1,7 +1,9 @@
 #include "store/writer.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "engine/node.h"
 #include "metrics/metrics.h"
@@ -15,8 +17,10 @@ typedef struct {
     pthread_mutex_t mutex;
     pthread_cond_t more;
     writer_order_t *head, **tail;
+    atomic_uint queued;
+    unsigned awaited; /* of the queued ones */
     bool stopping;
-    unsigned batch_max;
+    unsigned batch_max, linger_ms;
     writer_order_t **batch;
 } lane_t;
 
@@ -27,16 +31,38 @@ struct writer {
     lane_t lanes[];
 };
 
+/* What is queued can wait for more to go with it. */
+static bool may_linger(const lane_t *lane)
+{
+    return lane->awaited == 0 && lane->queued < lane->batch_max && !lane->stopping;
+}
+
+static void linger(lane_t *lane)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)lane->linger_ms * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    int result = 0;
+    while (may_linger(lane) && result != ETIMEDOUT)
+        result = pthread_cond_timedwait(&lane->more, &lane->mutex, &until);
+}
+
 static unsigned take_batch(lane_t *lane)
 {
     unsigned count = 0;
     pthread_mutex_lock(&lane->mutex);
     while (lane->head == NULL && !lane->stopping)
         pthread_cond_wait(&lane->more, &lane->mutex);
+    linger(lane);
     while (lane->head != NULL && count < lane->batch_max) {
-        lane->batch[count++] = lane->head;
-        lane->head = lane->head->next;
+        writer_order_t *order = lane->head;
+        lane->head = order->next;
+        lane->awaited -= order->awaited;
+        lane->batch[count++] = order;
     }
+    lane->queued -= count;
     if (lane->head == NULL)
         lane->tail = &lane->head;
     pthread_mutex_unlock(&lane->mutex);
@@ -71,12 +97,17 @@ static void lane_start(lane_t *lane, struct node *node, unsigned shard)
 {
     writer_core_init(&lane->core, node->config, shard, &node->shards[shard].clock);
     lane->batch_max = node->config->mysql.writer_batch_max;
+    lane->linger_ms = node->config->mysql.writer_linger_ms;
     lane->batch = calloc(lane->batch_max, sizeof(*lane->batch));
     if (lane->batch == NULL)
         abort();
     lane->tail = &lane->head;
     pthread_mutex_init(&lane->mutex, NULL);
-    pthread_cond_init(&lane->more, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&lane->more, &attributes);
+    pthread_condattr_destroy(&attributes);
     h2o_multithread_create_thread(&lane->thread, NULL, lane_thread, lane);
 }
 
@@ -128,15 +159,28 @@ void writer_give_place(writer_t *writer)
     (void)before;
 }
 
+static const lane_t *lane_of(const writer_t *writer, uint16_t slot)
+{
+    return &writer->lanes[slot % writer->lanes_count];
+}
+
 void writer_submit(writer_t *writer, writer_order_t *order)
 {
-    lane_t *lane = &writer->lanes[order_id_slot(&order->order.id) % writer->lanes_count];
+    lane_t *lane = (lane_t *)lane_of(writer, order_id_slot(&order->order.id));
     order->next = NULL;
     pthread_mutex_lock(&lane->mutex);
     *lane->tail = order;
     lane->tail = &order->next;
-    pthread_cond_signal(&lane->more);
+    lane->awaited += order->awaited;
+    /* Its thread waits for the first order, and if it lingers for the end of that. */
+    if (atomic_fetch_add(&lane->queued, 1) == 0 || !may_linger(lane))
+        pthread_cond_signal(&lane->more);
     pthread_mutex_unlock(&lane->mutex);
+}
+
+bool writer_is_behind(const writer_t *writer, uint16_t slot)
+{
+    return atomic_load_explicit(&lane_of(writer, slot)->queued, memory_order_relaxed) != 0;
 }
 
 bool writer_is_away(const writer_t *writer)

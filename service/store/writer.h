@@ -12,6 +12,9 @@
  * has its id already says. The row of the item is changed last, under its version, its epoch and
  * `allocated + units <= total`; `allocated_total` grows by rows that this transaction inserted.
  *
+ * Orders that nobody waits for, since their buyers have heard 202 already, are kept together until
+ * there are enough for a whole transaction, somebody waits, or mysql.writer_linger_ms have passed.
+ *
  * A place is taken before anything is asked of the gate, so that an admitted order always has
  * one. writer_take_place(), writer_submit() and the readers below are for any thread.
  */
@@ -39,6 +42,7 @@ typedef struct writer_order {
     str_t key;      /* STR_NONE: no idempotency key; borrowed from the submitter */
     uint64_t epoch; /* under which it was admitted */
     uint32_t hold_seconds;
+    bool awaited; /* its buyer has heard nothing yet */
 
     writer_result_t result;
     bool inserted;  /* by this writer, now; false: the row was there */
@@ -62,5 +66,8 @@ void writer_submit(writer_t *writer, writer_order_t *order);
 /* MySQL does not answer at present: what is queued waits. */
 bool writer_is_away(const writer_t *writer);
 unsigned writer_depth(const writer_t *writer);
+/* Orders of this slot stand behind a transaction that is under way: what comes a little later goes
+   with the same next one. */
+bool writer_is_behind(const writer_t *writer, uint16_t slot);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
+#include "store/writer_text.h"
 
 /* So many version misses in a row, then the row is locked before it is read. */
 #define MISSES_BEFORE_LOCK 3
@@ -24,13 +25,7 @@ struct hot_row {
     char sku[SKU_BYTES_MAX];
 };
 
-/* Orders of one item and epoch within a batch; they stand side by side after sorting. */
-typedef struct {
-    writer_order_t **orders;
-    unsigned count;
-    uint64_t units; /* of those wished live */
-    hot_row_t *row; /* NULL: not known */
-} group_t;
+typedef writer_group_t group_t;
 
 /* What one attempt at a batch came to. */
 typedef enum { ATTEMPT_COMMITTED, ATTEMPT_AGAIN, ATTEMPT_SPLIT, ATTEMPT_FAILED } attempt_t;
@@ -95,11 +90,6 @@ static hot_row_t *remember_row(writer_core_t *core, const item_t *item)
 
 /* --- groups --- */
 
-static bool is_live_wish(const writer_order_t *order)
-{
-    return order->order.state != ORDER_REJECTED;
-}
-
 static int by_item_epoch_arrival(const void *a, const void *b)
 {
     const writer_order_t *x = *(writer_order_t *const *)a, *y = *(writer_order_t *const *)b;
@@ -121,10 +111,10 @@ static unsigned make_groups(writer_order_t **orders, unsigned count, group_t *gr
         if (group == NULL || orders[i]->epoch != group->orders[0]->epoch ||
             !str_eq(order_sku(&orders[i]->order), order_sku(&group->orders[0]->order))) {
             group = &groups[groups_count++];
-            *group = (group_t){&orders[i], 0, 0, NULL};
+            *group = (group_t){.orders = &orders[i]};
         }
         ++group->count;
-        if (is_live_wish(orders[i]))
+        if (writer_order_is_live(orders[i]))
             group->units += orders[i]->order.quantity;
     }
     return groups_count;
@@ -152,12 +142,13 @@ static void wish_rejected(writer_order_t *order, problem_t why)
     order->order.reject_code = why;
 }
 
-/* Compares a group with its row as just read. True: the batch changed, begin it again. */
-static bool check_group(group_t *group, const item_t *item, bool found)
+/* Compares a group with its row as just read, NULL: there is none. True: the batch changed, begin
+ * it again. */
+static bool check_group(group_t *group, const item_t *item)
 {
-    if (!found || item->epoch != group->orders[0]->epoch) {
+    if (item == NULL || item->epoch != group->orders[0]->epoch) {
         for (unsigned i = 0; i < group->count; ++i)
-            if (is_live_wish(group->orders[i]))
+            if (writer_order_is_live(group->orders[i]))
                 mark(group->orders[i], WRITER_STALE, false);
         return true;
     }
@@ -165,7 +156,7 @@ static bool check_group(group_t *group, const item_t *item, bool found)
     int64_t left = item->terms.total - item_allocated(item);
     for (unsigned i = 0; i < group->count; ++i) {
         writer_order_t *order = group->orders[i];
-        if (!is_live_wish(order))
+        if (!writer_order_is_live(order))
             continue;
         if ((int64_t)order->order.quantity <= left) {
             left -= order->order.quantity;
@@ -178,74 +169,72 @@ static bool check_group(group_t *group, const item_t *item, bool found)
     return changed;
 }
 
-/* Finds the version of each hot row: remembered, or read (locked after misses, in item order). */
+/* What a read of rows needs to know of the batch that it is for. */
+typedef struct {
+    writer_core_t *core;
+    group_t *groups;
+    unsigned count;
+    bool changed;
+} reading_t;
+
+static bool is_of_sku(const group_t *group, str_t sku)
+{
+    return group->units != 0 && str_eq(order_sku(&group->orders[0]->order), sku);
+}
+
+/* A group that is stale has no wish left, and its units go with it when the batch begins again. */
+static void on_row(void *context, const item_t *item)
+{
+    reading_t *reading = context;
+    for (unsigned i = 0; i < reading->count; ++i) {
+        group_t *group = &reading->groups[i];
+        if (!is_of_sku(group, item_sku(item)))
+            continue;
+        if (check_group(group, item))
+            reading->changed = true;
+        group->row = remember_row(reading->core, item);
+        group->version = item->version;
+    }
+}
+
+/* Reads the rows of all groups that have none. */
+static db_result_t read_rows(reading_t *reading, str_t *skus, bool lock)
+{
+    writer_core_t *core = reading->core;
+    unsigned count = 0;
+    for (unsigned i = 0; i < reading->count; ++i)
+        if (reading->groups[i].units != 0 && reading->groups[i].row == NULL)
+            skus[count++] = order_sku(&reading->groups[i].orders[0]->order);
+    if (count == 0)
+        return DB_OK;
+    db_result_t result = item_read_many(core->db, &core->sql, skus, count, lock, on_row, reading);
+    for (unsigned i = 0; i < reading->count && result == DB_OK; ++i) {
+        group_t *group = &reading->groups[i];
+        if (group->units != 0 && group->row == NULL && check_group(group, NULL))
+            reading->changed = true;
+    }
+    return result;
+}
+
+/* Finds the version of each hot row: remembered, or read (all of them locked after misses). */
 static db_result_t find_versions(writer_core_t *core, group_t *groups, unsigned count, bool lock,
                                  bool *changed)
 {
-    *changed = false;
+    reading_t reading = {core, groups, count, false};
     for (unsigned i = 0; i < count; ++i) {
-        group_t *group = &groups[i];
-        str_t sku = order_sku(&group->orders[0]->order);
-        if (group->units == 0)
-            continue;
-        group->row = find_row(core, sku);
-        if (!lock && group->row != NULL && group->row->epoch == group->orders[0]->epoch)
-            continue;
-        item_t item;
-        bool found;
-        db_result_t result = item_read(core->db, &core->sql, sku, lock, &item, &found);
-        if (result != DB_OK)
-            return result;
-        if (check_group(group, &item, found))
-            *changed = true;
-        if (found)
-            group->row = remember_row(core, &item);
+        const writer_order_t *first = groups[i].orders[0];
+        hot_row_t *row = find_row(core, order_sku(&first->order));
+        bool known = !lock && row != NULL && row->epoch == first->epoch;
+        groups[i].row = known ? row : NULL;
+        groups[i].version = known ? row->version : 0;
     }
-    return DB_OK;
-}
-
-/* --- the text of the transaction --- */
-
-static void add_order_row(sql_t *sql, writer_order_t *o, uint64_t now_ms)
-{
-    order_t *order = &o->order;
-    bool live = is_live_wish(o);
-    if (live)
-        order->state = o->hold_seconds == 0 ? ORDER_CONFIRMED : ORDER_HELD;
-    order->created_at_ms = now_ms;
-    order->expires_at_ms =
-        live && o->hold_seconds != 0 ? now_ms + (uint64_t)o->hold_seconds * 1000 : 0;
-    sql_add(sql, "(%o, %s, 0, %s, %u, %w, %w, %o, %s, %u, %u, %t, %t, %t)", &order->id,
-            order_sku(order), order_buyer(order), (uint64_t)order->quantity,
-            order_state_name(order->state), live ? NULL : problem_code(order->reject_code),
-            &order->original_id, o->key, order->digest, o->epoch, now_ms, order->expires_at_ms,
-            now_ms);
-}
-
-static void add_insert(sql_t *sql, writer_order_t **orders, unsigned count, uint64_t now_ms)
-{
-    sql_add(sql,
-            "INSERT INTO orders (order_id, sku, bucket, buyer_id, quantity, state, reject_code, "
-            "original_order_id, idempotency_key, request_digest, epoch, created_at, "
-            "expires_at, updated_at) VALUES ");
-    for (unsigned i = 0; i < count; ++i) {
-        if (i != 0)
-            sql_add(sql, ", ");
-        add_order_row(sql, orders[i], now_ms);
-    }
-    /* A duplicate changes nothing and is told by the count of rows; any other error still is one.
-     */
-    sql_add(sql, " ON DUPLICATE KEY UPDATE order_id = orders.order_id");
-}
-
-static void add_update(sql_t *sql, const group_t *group)
-{
-    sql_add(sql,
-            "; UPDATE inventory SET allocated_total = allocated_total + %u, version = version + 1, "
-            "updated_at = NOW(3) WHERE sku = %s AND bucket = 0 AND version = %u AND epoch = %u "
-            "AND allocated_total - released_total + %u <= total",
-            group->units, order_sku(&group->orders[0]->order), group->row->version,
-            group->orders[0]->epoch, group->units);
+    str_t *skus = calloc(count, sizeof(*skus));
+    if (skus == NULL)
+        abort();
+    db_result_t result = read_rows(&reading, skus, lock);
+    free(skus);
+    *changed = reading.changed;
+    return result;
 }
 
 /* --- duplicates --- */
@@ -362,20 +351,14 @@ static db_result_t read_clock_if_old(writer_core_t *core)
     return result;
 }
 
-/* Forgets the rows whose update changed nothing, so that the next attempt reads them. Groups of two
-   epochs of an item share its row: no group's `row` is good after this has returned false. */
-static bool all_updated(writer_core_t *core, group_t *groups, unsigned count,
-                        const uint64_t *affected)
+/* Some row is not as it was remembered: which one, nobody has said. All are read again. */
+static void forget_rows_of(writer_core_t *core, group_t *groups, unsigned count)
 {
-    bool all = true;
+    METRIC_INC(writer_version_misses_total);
     for (unsigned i = 0; i < count; ++i) {
-        if (groups[i].units == 0 || *affected++ == 1)
-            continue;
-        METRIC_INC(writer_version_misses_total);
         forget_row(core, order_sku(&groups[i].orders[0]->order));
-        all = false;
+        groups[i].row = NULL;
     }
-    return all;
 }
 
 static attempt_t fail(writer_core_t *core, db_result_t result, db_result_t *out)
@@ -398,7 +381,7 @@ static void committed(group_t *groups, unsigned groups_count, writer_order_t **o
         if (groups[i].units != 0)
             ++groups[i].row->version;
     for (unsigned i = 0; i < count; ++i) {
-        if (is_live_wish(orders[i]))
+        if (writer_order_is_live(orders[i]))
             METRIC_INC(orders_committed_total);
         else
             METRIC_INC(orders_rejected_total);
@@ -409,24 +392,31 @@ static void committed(group_t *groups, unsigned groups_count, writer_order_t **o
     METRIC_INC(writer_commits_total);
 }
 
-/* One text: begin, INSERT, an UPDATE a group. affected[1] is the INSERT's. Where the rows are
-   locked already the transaction is open, and a START would commit it. */
+/* How many rows the two statements that matter have changed. */
+typedef struct {
+    uint64_t inserted, updated;
+} changed_rows_t;
+
+/* One text: begin, INSERT, UPDATE. Where the rows are locked already the transaction is open, and a
+   START would commit it. */
 static db_result_t run_statements(writer_core_t *core, writer_order_t **orders, unsigned count,
                                   group_t *groups, unsigned groups_count, bool open,
-                                  uint64_t *affected)
+                                  changed_rows_t *out)
 {
+    uint64_t affected[3] = {0, 0, 0};
     sql_reset(&core->sql);
     sql_add(&core->sql, open ? "DO 0; " : "START TRANSACTION; ");
-    add_insert(&core->sql, orders, count, remote_clock_now_ms(core->clock));
-    for (unsigned i = 0; i < groups_count; ++i)
-        if (groups[i].units != 0)
-            add_update(&core->sql, &groups[i]);
-    return db_exec(core->db, &core->sql, affected, 2 + groups_count);
+    writer_add_insert(&core->sql, orders, count, remote_clock_now_ms(core->clock));
+    writer_add_update(&core->sql, groups, groups_count);
+    db_result_t result = db_exec(core->db, &core->sql, affected, 3);
+    *out = (changed_rows_t){affected[1], affected[2]};
+    return result;
 }
 
 static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
-                         group_t *groups, uint64_t *affected, db_result_t *failure)
+                         group_t *groups, db_result_t *failure)
 {
+    changed_rows_t rows;
     bool lock = core->misses >= MISSES_BEFORE_LOCK, changed;
     unsigned groups_count = make_groups(orders, count, groups), hits;
     db_result_t result = db_connect(core->db);
@@ -441,10 +431,10 @@ static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned 
     if (changed)
         return again(core);
     FAILPOINT("writer_versions_found");
-    result = run_statements(core, orders, count, groups, groups_count, lock, affected);
+    result = run_statements(core, orders, count, groups, groups_count, lock, &rows);
     if (result != DB_OK)
         return fail(core, result, failure);
-    if (affected[1] != count) {
+    if (rows.inserted != count) {
         db_rollback(core->db);
         result = resolve_duplicates(core, orders, count, &hits);
         forget_refusals(orders, count);
@@ -452,7 +442,8 @@ static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned 
             return fail(core, result, failure);
         return hits != 0 ? ATTEMPT_AGAIN : ATTEMPT_SPLIT; /* twins within the batch */
     }
-    if (!all_updated(core, groups, groups_count, affected + 2)) {
+    if (rows.updated != writer_groups_live(groups, groups_count)) {
+        forget_rows_of(core, groups, groups_count);
         ++core->misses;
         return again(core);
     }
@@ -520,12 +511,11 @@ static void came_back(writer_core_t *core)
 static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
 {
     group_t *groups = calloc(count + 1, sizeof(*groups));
-    uint64_t *affected = calloc(count + 3, sizeof(*affected));
-    if (groups == NULL || affected == NULL)
+    if (groups == NULL)
         abort();
     for (unsigned tries = 0; (count = drop_done(orders, count)) != 0;) {
         db_result_t failure = DB_OK;
-        attempt_t outcome = attempt(core, orders, count, groups, affected, &failure);
+        attempt_t outcome = attempt(core, orders, count, groups, &failure);
         if (outcome == ATTEMPT_COMMITTED || outcome == ATTEMPT_AGAIN) {
             came_back(core);
             continue;
@@ -542,7 +532,6 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
             wait_before_retry(core, outcome == ATTEMPT_SPLIT ? DB_CONFLICT : failure, tries++);
     }
     free(groups);
-    free(affected);
 }
 
 void writer_apply(writer_core_t *core, writer_order_t **orders, unsigned count)

@@ -591,6 +591,7 @@ unsigned sql_skip(const sql_text_t *text, unsigned at)
         } else if (token->kind == TOKEN_WORD && depth == 0) {
             switch (token->word) {
             case WORD_FROM:
+            case WORD_UNION:
             case WORD_WHERE:
             case WORD_GROUP:
             case WORD_ORDER:

@@ -15,6 +15,7 @@ typedef struct {
     unsigned where; /* token of its expression, or NOWHERE */
     result_set_t *out;
     uint64_t affected;
+    const scope_t *joined; /* the row beside the table's, or NULL */
 } statement_t;
 
 static value_t subquery(const scope_t *scope, unsigned *at);
@@ -24,6 +25,7 @@ static scope_t scope_of(const statement_t *s, const value_t *row)
     return (scope_t){.text = s->text,
                      .table = s->table,
                      .row = row,
+                     .outer = s->joined,
                      .now_ms = mysql_now_ms(),
                      .subquery = subquery,
                      .context = s->session};
@@ -124,7 +126,7 @@ static bool is_allowed(const statement_t *s, const value_t *values)
         if (table->columns[i].required && values[i].kind == VALUE_NULL)
             return false;
     for (unsigned i = 0; i < table->checks_count; ++i) {
-        statement_t check = {s->session, table->schema, s->table, table->checks[i], NULL, 0};
+        statement_t check = {s->session, table->schema, s->table, table->checks[i], NULL, 0, NULL};
         scope_t scope = scope_of(&check, values);
         unsigned at = check.where;
         value_t value = sql_value(&scope, &at);
@@ -208,10 +210,10 @@ static db_result_t change(statement_t *s, row_t *row, unsigned assignments, cons
     return DB_OK;
 }
 
-static db_result_t run_update(statement_t *s, unsigned *at)
+/* Leaves *at behind the statement; returns where its assignments begin. */
+static unsigned read_update(statement_t *s, unsigned *at)
 {
-    s->table = mysql_table_of_word(s->text->tokens[*at + 1].word);
-    unsigned assignments = *at + 3; /* UPDATE table SET */
+    unsigned assignments = *at + 1; /* SET */
     *at = assignments;
     while (sql_sign(s->text, *at = sql_skip(s->text, *at), ','))
         ++*at;
@@ -219,6 +221,11 @@ static db_result_t run_update(statement_t *s, unsigned *at)
         s->where = *at + 1;
         *at = sql_skip(s->text, s->where);
     }
+    return assignments;
+}
+
+static db_result_t update_rows(statement_t *s, unsigned assignments)
+{
     for (unsigned i = 0; i < s->table->rows_count; ++i) {
         bool matched, changed;
         db_result_t result = lock_if_matches(s, s->table->rows[i], false, &matched);
@@ -229,6 +236,66 @@ static db_result_t run_update(statement_t *s, unsigned *at)
         s->affected += matched && changed;
     }
     return DB_OK;
+}
+
+/* The rows of (SELECT value AS name, ... UNION ALL SELECT value, ...) AS name: a table for this one
+   statement. Leaves *at behind it. */
+static table_t *read_derived(statement_t *s, unsigned *at)
+{
+    const sql_text_t *text = s->text;
+    table_t *table = world_alloc_zero(sizeof(*table));
+    memset(table->column_of_word, -1, sizeof(table->column_of_word));
+    scope_t scope = scope_of(s, NULL);
+    do {
+        value_t values[COLUMNS_MAX];
+        unsigned count = 0;
+        *at += table->rows_count == 0 ? 1 : 2; /* the bracket; UNION ALL */
+        do {
+            ++*at; /* SELECT; the comma */
+            values[count] = sql_value(&scope, at);
+            if (sql_word(text, *at, WORD_AS)) {
+                table->column_of_word[text->tokens[*at + 1].word] = (int8_t)count;
+                *at += 2;
+            }
+            ++count;
+        } while (sql_sign(text, *at, ','));
+        table->columns_count = count;
+        mysql_row_add(table)->committed = new_version(table, values);
+    } while (sql_word(text, *at, WORD_UNION));
+    table->name = text->tokens[*at + 2].word; /* ) AS name */
+    *at += 3;
+    return table;
+}
+
+/* UPDATE (SELECT ...) AS name STRAIGHT_JOIN table SET ... WHERE ... */
+static db_result_t run_update_joined(statement_t *s, unsigned *at)
+{
+    ++*at;
+    table_t *derived = read_derived(s, at);
+    if (!sql_word(s->text, *at, WORD_STRAIGHT_JOIN))
+        sql_unknown(s->text, *at, "this join is not known");
+    s->table = mysql_table_of_word(s->text->tokens[*at + 1].word);
+    *at += 2;
+    unsigned assignments = read_update(s, at);
+    for (unsigned i = 0; i < derived->rows_count; ++i) {
+        scope_t beside = {
+            .text = s->text, .table = derived, .row = derived->rows[i]->committed->values};
+        s->joined = &beside;
+        db_result_t result = update_rows(s, assignments);
+        s->joined = NULL;
+        if (result != DB_OK)
+            return result;
+    }
+    return DB_OK;
+}
+
+static db_result_t run_update(statement_t *s, unsigned *at)
+{
+    if (sql_sign(s->text, *at + 1, '('))
+        return run_update_joined(s, at);
+    s->table = mysql_table_of_word(s->text->tokens[*at + 1].word);
+    *at += 2;
+    return update_rows(s, read_update(s, at));
 }
 
 /* --- INSERT --- */
@@ -516,7 +583,7 @@ static db_result_t run_select(statement_t *s, unsigned *at)
 /* (SELECT column FROM table WHERE ...) that speaks of the outer row too. */
 static value_t subquery(const scope_t *scope, unsigned *at)
 {
-    statement_t s = {scope->context, scope->text, NULL, NOWHERE, NULL, 0};
+    statement_t s = {scope->context, scope->text, NULL, NOWHERE, NULL, 0, NULL};
     select_t select = {.group_by = NOWHERE, .order_by = NOWHERE, .limit = UINT64_MAX};
     *at = read_clauses(&s, &select, read_items(&s, &select, *at + 1));
     for (unsigned i = 0; i < s.table->rows_count; ++i) {
@@ -584,7 +651,7 @@ db_result_t mysql_run(session_t *session, const sql_text_t *text, unsigned *at, 
                       result_set_t *out)
 {
     result_set_t ignored = {0};
-    statement_t s = {session, text, NULL, NOWHERE, out != NULL ? out : &ignored, 0};
+    statement_t s = {session, text, NULL, NOWHERE, out != NULL ? out : &ignored, 0, NULL};
     *affected = 0;
     if (sql_word(text, *at, WORD_START)) {
         run_start(session, text, at);

@@ -54,6 +54,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->mysql.pool_queue_max, 4096);
     assert_int_equal(c->mysql.writer_queue_max, 8192);
     assert_int_equal(c->mysql.writer_batch_max, 256);
+    assert_int_equal(c->mysql.writer_linger_ms, 32);
     assert_int_equal(c->mysql.writer_threads, 1);
     assert_int_equal(c->reconcile.expiry_interval_ms, 200);
     assert_int_equal(c->reconcile.pass_interval_ms, 1000);
@@ -97,7 +98,7 @@ static const char everything[] =
     "  timeout_ms: 17, watch_connections: 18, batch_max: 19}\n"
     "mysql: {user: u, password_file: good, database: d, timeout_ms: 120, lock_wait_timeout_s: 21,\n"
     "  idle_transaction_timeout_s: 22, pool_threads: 23, pool_queue_max: 24,\n"
-    "  writer_queue_max: 25, writer_batch_max: 26, writer_threads: 27}\n"
+    "  writer_queue_max: 25, writer_batch_max: 26, writer_threads: 27, writer_linger_ms: 28}\n"
     "shards:\n"
     "- name: b\n"
     "  slots: 512-1023\n"
@@ -166,6 +167,7 @@ static void assert_stores(const config_t *c)
     assert_int_equal(c->mysql.pool_queue_max, 24);
     assert_int_equal(c->mysql.writer_queue_max, 25);
     assert_int_equal(c->mysql.writer_batch_max, 26);
+    assert_int_equal(c->mysql.writer_linger_ms, 28);
     assert_int_equal(c->mysql.writer_threads, 27);
 }
 

@@ -1,0 +1,121 @@
+#include "store/writer_text.h"
+
+/* Which columns the rows of a batch need beside those that all have. */
+typedef struct {
+    bool held, digested, rejected;
+} shape_t;
+
+static shape_t shape_of(writer_order_t **orders, unsigned count)
+{
+    shape_t shape = {false, false, false};
+    for (unsigned i = 0; i < count; ++i) {
+        bool rejected = !writer_order_is_live(orders[i]);
+        shape.rejected = shape.rejected || rejected;
+        shape.held = shape.held || orders[i]->hold_seconds != 0;
+        /* A repeat is told from another request by it: of a key, and of an order that lost its key
+           when it was rejected. */
+        shape.digested = shape.digested || rejected || orders[i]->key.p != NULL;
+    }
+    return shape;
+}
+
+static void add_order(sql_t *sql, writer_order_t *o, const shape_t *shape, uint64_t now_ms)
+{
+    order_t *order = &o->order;
+    bool live = writer_order_is_live(o), held = live && o->hold_seconds != 0;
+    if (live)
+        order->state = held ? ORDER_HELD : ORDER_CONFIRMED;
+    order->created_at_ms = now_ms;
+    order->expires_at_ms = held ? now_ms + (uint64_t)o->hold_seconds * 1000 : 0;
+    sql_add(sql, "(%o,%s,%s,%u,%w,%u,%t,%t", &order->id, order_sku(order), order_buyer(order),
+            (uint64_t)order->quantity, order_state_name(order->state), o->epoch, now_ms, now_ms);
+    if (shape->held)
+        sql_add(sql, ",%t", order->expires_at_ms);
+    if (shape->digested)
+        sql_add(sql, ",%s,%u", o->key, order->digest);
+    if (shape->rejected)
+        sql_add(sql, ",%w,%o", live ? NULL : problem_code(order->reject_code), &order->original_id);
+    sql_add(sql, ")");
+}
+
+void writer_add_insert(sql_t *sql, writer_order_t **orders, unsigned count, uint64_t now_ms)
+{
+    shape_t shape = shape_of(orders, count);
+    sql_add(sql, "INSERT INTO orders (order_id, sku, buyer_id, quantity, state, epoch, created_at, "
+                 "updated_at");
+    if (shape.held)
+        sql_add(sql, ", expires_at");
+    if (shape.digested)
+        sql_add(sql, ", idempotency_key, request_digest");
+    if (shape.rejected)
+        sql_add(sql, ", reject_code, original_order_id");
+    sql_add(sql, ") VALUES ");
+    for (unsigned i = 0; i < count; ++i) {
+        if (i != 0)
+            sql_add(sql, ",");
+        add_order(sql, orders[i], &shape, now_ms);
+    }
+    /* A duplicate changes nothing and is told by the count of rows; any other error still is one.
+     */
+    sql_add(sql, " ON DUPLICATE KEY UPDATE order_id = orders.order_id");
+}
+
+static void add_update_of_one(sql_t *sql, const writer_group_t *group)
+{
+    const writer_order_t *first = group->orders[0];
+    sql_add(sql,
+            "UPDATE inventory SET allocated_total = allocated_total + %u, version = version + 1, "
+            "updated_at = NOW(3) WHERE sku = %s AND bucket = 0 AND version = %u AND epoch = %u "
+            "AND allocated_total - released_total + %u <= total",
+            group->units, order_sku(&first->order), group->version, first->epoch, group->units);
+}
+
+/* What a statement costs the server before it has changed a row is many times what a further row
+   does. The join goes through `wish` as it stands, so rows are locked in the order of `groups`. */
+static void add_update_of_many(sql_t *sql, const writer_group_t *groups, unsigned count)
+{
+    bool any = false;
+    sql_add(sql, "UPDATE (");
+    for (unsigned i = 0; i < count; ++i) {
+        const writer_group_t *group = &groups[i];
+        if (group->units == 0)
+            continue;
+        sql_add(sql,
+                any ? " UNION ALL SELECT %s,%u,%u,%u"
+                    : "SELECT %s AS sku, %u AS units, %u AS version, %u AS epoch",
+                order_sku(&group->orders[0]->order), group->units, group->version,
+                group->orders[0]->epoch);
+        any = true;
+    }
+    sql_add(sql, ") AS wish STRAIGHT_JOIN inventory "
+                 "SET inventory.allocated_total = inventory.allocated_total + wish.units, "
+                 "inventory.version = inventory.version + 1, inventory.updated_at = NOW(3) "
+                 "WHERE inventory.sku = wish.sku AND inventory.bucket = 0 "
+                 "AND inventory.version = wish.version AND inventory.epoch = wish.epoch "
+                 "AND inventory.allocated_total - inventory.released_total + wish.units "
+                 "<= inventory.total");
+}
+
+unsigned writer_groups_live(const writer_group_t *groups, unsigned count)
+{
+    unsigned live = 0;
+    for (unsigned i = 0; i < count; ++i)
+        live += groups[i].units != 0;
+    return live;
+}
+
+bool writer_add_update(sql_t *sql, const writer_group_t *groups, unsigned count)
+{
+    unsigned live = writer_groups_live(groups, count);
+    if (live == 0)
+        return false;
+    sql_add(sql, "; ");
+    if (live > 1) {
+        add_update_of_many(sql, groups, count);
+        return true;
+    }
+    while (groups->units == 0)
+        ++groups;
+    add_update_of_one(sql, groups);
+    return true;
+}
