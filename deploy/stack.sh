@@ -133,11 +133,20 @@ secrets_create() {
 # --- configuration --------------------------------------------------------------------------
 
 # The settings that deploy/up itself decides, one `section.key=value` a line; --set goes over them.
+# A stack's servers share the machine with the service: half of the cores is theirs. The fewer loops, the
+# more buyers of an item meet in one of them and share a call to Redis.
+config_loops() {
+    local cores
+    cores=$(nproc)
+    printf '%s\n' "$((cores > 1 ? cores / 2 : 1))"
+}
+
 config_defaults() {
     local port=${ASKED[port]}
     cat <<END
 node.name=n1
 http.listen=127.0.0.1:$port
+http.threads=$(config_loops)
 admin.listen=127.0.0.1:$((port + 1))
 admin.token_file=$SECRETS_DIR/admin_token
 orders.id_key_file=$SECRETS_DIR/id_key

@@ -98,7 +98,8 @@ static void forget_item(engine_loop_t *engine, loop_item_t *item)
 
 bool engine_loop_is_idle(const engine_loop_t *engine)
 {
-    return engine->purchases == 0 && engine->telling == 0 && engine->jobs == 0;
+    return engine->visits == 0 && engine->purchases == 0 && engine->telling == 0 &&
+           engine->jobs == 0;
 }
 
 void engine_loop_free(engine_loop_t *engine)
@@ -160,6 +161,7 @@ loop_item_t *engine_item(engine_loop_t *engine, str_t sku)
         memcpy(item->sku_bytes, sku.p, sku.n);
         item->slot = slot_of_sku(sku);
         item->shard = node_shard_of_slot(engine->node, item->slot);
+        item->at_home = engine_home(engine->node, item->slot) == engine;
         h2o_linklist_init_anchor(&item->parked);
         h2o_linklist_init_anchor(&item->joining);
         HASH_ADD(hh, engine->items, sku_bytes, item->sku_length, item);
@@ -281,12 +283,14 @@ static void on_news(loop_message_t *message)
 {
     news_t *news = H2O_STRUCT_FROM_MEMBER(news_t, message, message);
     loop_item_t *item;
+    ++news->engine->news;
     HASH_FIND(hh, news->engine->items, news->sku, news->sku_length, item);
     if (item != NULL) {
         item->sold_out_until_ms = 0;
         ++item->units_back;
     }
-    if (item != NULL && (item->state != ITEM_READY || item->item.epoch < news->epoch))
+    if (item != NULL && item->at_home &&
+        (item->state != ITEM_READY || item->item.epoch < news->epoch))
         engine_item_doubt(item);
     free(news);
 }
@@ -330,7 +334,7 @@ void engine_adopt(node_t *node, const order_id_t *id, const gate_record_t *recor
         abort();
     char *at = adoption->bytes;
     adoption->message.run = on_adoption;
-    adoption->engine = node->loops[order_id_slot(id) % node->loops_count];
+    adoption->engine = engine_home(node, order_id_slot(id));
     adoption->id = *id;
     adoption->record = *record;
     adoption->record.sku = str_put(&at, record->sku);

@@ -1,6 +1,7 @@
 /*
  * What one loop knows and does about purchases: its connection to the gate, its idea of each
- * item, and what it still has to tell the gate. All of it belongs to the loop's thread.
+ * item, and what it still has to tell the gate. All of it belongs to the loop's thread. Each item
+ * has one home among the loops: see engine/visit.h.
  *
  * An item's idea is the row as read by item_sync(), so its gate is of the same epoch:
  *
@@ -39,6 +40,7 @@ typedef struct loop_item {
     uint16_t slot;
     node_shard_t *shard;
 
+    bool at_home; /* else nothing is known but sold_out_until_ms and the strategy then */
     item_state_t state;
     bool stale;                 /* news came while SYNCING: sync once more */
     item_t item;                /* when READY */
@@ -62,6 +64,12 @@ static inline str_t loop_item_sku(const loop_item_t *item)
     return (str_t){item->sku_bytes, item->sku_length};
 }
 
+/* What sold_out_until_ms says can be relied on. */
+static inline bool loop_item_is_known(const loop_item_t *item)
+{
+    return item->state == ITEM_READY || !item->at_home;
+}
+
 typedef struct engine_loop {
     loop_t *loop;
     node_t *node;
@@ -70,6 +78,8 @@ typedef struct engine_loop {
     loop_item_t *items; /* uthash by sku */
     redis_args_t args;  /* scratch */
     unsigned purchases; /* not ended */
+    unsigned visits;    /* of buyers connected here, not answered */
+    unsigned news;      /* counts what engine_news() has said */
     unsigned telling;   /* items with something to tell the gate */
     unsigned jobs;      /* pool jobs of this loop, so that it does not end before them */
     loop_timer_t housekeeping, heartbeat;
@@ -84,8 +94,14 @@ typedef struct engine_loop {
 engine_loop_t *engine_loop_new(loop_t *loop, node_t *node);
 /* When engine_loop_is_idle(). */
 void engine_loop_free(engine_loop_t *engine);
-/* Nothing is under way: no purchase, nothing to tell. */
+/* Nothing is under way: no visit, no purchase, nothing to tell. */
 bool engine_loop_is_idle(const engine_loop_t *engine);
+
+/* The loop that has the purchases of a slot's items. Any thread. */
+static inline engine_loop_t *engine_home(const node_t *node, uint16_t slot)
+{
+    return node->loops[slot % node->loops_count];
+}
 
 /* The loop's entry for a sku, made if there is none. */
 loop_item_t *engine_item(engine_loop_t *engine, str_t sku);

@@ -31,8 +31,13 @@ static void give_answer(purchase_t *p, const answer_t *answer)
     loop_timer_stop(&p->answer_timer);
     if (answer->replayed)
         METRIC_INC(orders_replayed_total);
-    if (p->waiter != NULL)
-        p->answer(p->waiter, answer);
+    if (p->waiter == NULL)
+        return;
+    answer_t full = *answer;
+    full.own_id = p->order.id;
+    full.strategy = p->strategy;
+    full.sold_out_until_ms = p->item->sold_out_until_ms;
+    p->answer(p->waiter, &full);
     p->waiter = NULL;
 }
 
@@ -140,19 +145,6 @@ uint64_t purchase_digest(str_t sku, str_t buyer, uint32_t quantity)
     return XXH3_64bits(text, (size_t)(at - text)) >> 1; /* fits a signed 64-bit too */
 }
 
-problem_t purchase_refuse_early(engine_loop_t *engine, const purchase_request_t *request)
-{
-    loop_item_t *item;
-    if (request->key.n != 0)
-        return PROBLEM_NONE;
-    HASH_FIND(hh, engine->items, request->sku.p, request->sku.n, item);
-    if (item == NULL || item->state != ITEM_READY || item->sold_out_until_ms <= clock_mono_ms())
-        return PROBLEM_NONE;
-    METRIC_INC(gate_local_refusals_total);
-    METRIC_STRATEGY_ADD(refused_total, item_strategy(&item->item), 1);
-    return PROBLEM_SOLD_OUT;
-}
-
 static void on_retry(loop_timer_t *timer)
 {
     route(H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer));
@@ -180,15 +172,14 @@ static purchase_t *new_purchase(engine_loop_t *engine, const purchase_request_t 
     return p;
 }
 
-purchase_t *purchase_start(engine_loop_t *engine, const purchase_request_t *request,
-                           purchase_answer_cb answer, void *waiter)
+void purchase_start(engine_loop_t *engine, const purchase_request_t *request,
+                    purchase_answer_cb answer, void *waiter)
 {
     purchase_t *p = new_purchase(engine, request);
     p->answer = answer;
     p->waiter = waiter;
     loop_timer_start(engine->loop, &p->answer_timer,
                      engine->node->config->orders.answer_deadline_ms, on_answer_deadline);
-    return p;
 }
 
 void purchase_adopt(engine_loop_t *engine, const order_id_t *id, const gate_record_t *record)
@@ -200,11 +191,6 @@ void purchase_adopt(engine_loop_t *engine, const order_id_t *id, const gate_reco
     p->commit_deadline_ms = record->deadline_ms;
     p->must_end_in_row = p->at_gate = p->sent = true;
     p->answered = true; /* its buyer is gone, or asks by GET */
-}
-
-void purchase_forget_waiter(purchase_t *p)
-{
-    p->waiter = NULL;
 }
 
 /* A place in the writer's queue, then an id. False: ended. */

@@ -13,7 +13,8 @@
  * A refusal without a row is given only when no attempt may have been admitted: see
  * must_end_in_row.
  *
- * Owned by its loop, from purchase_start() until it frees itself.
+ * Owned by its item's home loop, from purchase_start() until it frees itself. Buyers come to it by
+ * engine/visit.h.
  */
 #ifndef HOLDFAST_ENGINE_PURCHASE_H
 #define HOLDFAST_ENGINE_PURCHASE_H
@@ -32,6 +33,9 @@ typedef struct {
     problem_t problem;
     const order_t *order; /* for REFUSED: NULL, or the rejected row */
     bool replayed;
+    order_id_t own_id;          /* of the purchase itself; none before it has one */
+    strategy_id_t strategy;     /* that ruled */
+    uint64_t sold_out_until_ms; /* as loop_item_t has it */
 } answer_t;
 
 /* Called once, never inside purchase_start(). `waiter` is what purchase_start() was given. */
@@ -89,19 +93,15 @@ typedef struct purchase {
     void *strategy_data; /* private to the strategy while ADMITTING */
 
     purchase_answer_cb answer;
-    void *waiter; /* NULL: nobody waits any more */
+    void *waiter; /* NULL: nobody does, or it has heard */
 } purchase_t;
 
-/* What needs no attempt: PROBLEM_NONE, or a refusal that can be given at once. */
-problem_t purchase_refuse_early(engine_loop_t *engine, const purchase_request_t *request);
-/* `request` is copied. */
-purchase_t *purchase_start(engine_loop_t *engine, const purchase_request_t *request,
-                           purchase_answer_cb answer, void *waiter);
+/* On the home of the item. `request` is copied; `waiter` waits until it is answered. */
+void purchase_start(engine_loop_t *engine, const purchase_request_t *request,
+                    purchase_answer_cb answer, void *waiter);
 /* Nobody owns this unsettled order any more: it goes the way of all orders, under its own id, to
    its end in MySQL. Copies `record`. */
 void purchase_adopt(engine_loop_t *engine, const order_id_t *id, const gate_record_t *record);
-/* The waiter is gone: no answer will be called. */
-void purchase_forget_waiter(purchase_t *purchase);
 
 /* --- for engine.c --- */
 /* The item is READY, or `why` it cannot be. */

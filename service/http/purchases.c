@@ -1,12 +1,12 @@
 #include "http/purchases.h"
 
-#include "engine/purchase.h"
+#include "engine/visit.h"
 #include "http/plain_order.h"
 #include "http/rate_limit.h"
 
 static void on_gone(void *waiting)
 {
-    purchase_forget_waiter(waiting);
+    visit_forget_waiter(waiting);
 }
 
 static void on_answer(void *waiter, const answer_t *answer)
@@ -79,7 +79,7 @@ static problem_t refuse_early(exchange_t *exchange, const purchase_request_t *re
     if (limits != NULL &&
         !rate_limits_take_buyer(limits, request->buyer, exchange->started_us * 1000))
         return PROBLEM_RATE_LIMITED;
-    return purchase_refuse_early(exchange->engine, request);
+    return visit_refuse_early(exchange->engine, request);
 }
 
 void handle_order_create(exchange_t *exchange, const route_match_t *match)
@@ -104,7 +104,7 @@ void handle_order_create(exchange_t *exchange, const route_match_t *match)
     if (early != PROBLEM_NONE) {
         reply_problem(exchange, early, NULL);
     } else {
-        exchange->waiting = purchase_start(engine, &request, on_answer, exchange);
+        exchange->waiting = visit_start(engine, &request, on_answer, exchange);
         exchange->on_gone = on_gone;
     }
     cJSON_Delete(json);

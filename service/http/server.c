@@ -42,7 +42,7 @@ typedef struct server_loop {
     int public_fd, admin_fd; /* admin_fd -1: not on this loop */
     connections_t connections;
     uint64_t active_ms; /* monotonic: when a request last came */
-    bool drained;
+    bool drained;       /* its connections bring nothing new any more */
     loop_timer_t drain_timer;
     loop_message_t drain_message, end_message;
 } server_loop_t;
@@ -163,6 +163,11 @@ static void close_listener(listener_t *listener)
 
 /* --- draining --- */
 
+static void look_again(server_loop_t *owner, void (*look)(loop_timer_t *))
+{
+    loop_timer_start(&owner->loop, &owner->drain_timer, DRAIN_LOOK_MS, look);
+}
+
 static void on_drain_timer(loop_timer_t *timer)
 {
     server_loop_t *owner = H2O_STRUCT_FROM_MEMBER(server_loop_t, drain_timer, timer);
@@ -172,7 +177,16 @@ static void on_drain_timer(loop_timer_t *timer)
     if (owner->drained)
         h2o_sem_post(&owner->server->signal);
     else
-        loop_timer_start(&owner->loop, &owner->drain_timer, DRAIN_LOOK_MS, on_drain_timer);
+        look_again(owner, on_drain_timer);
+}
+
+static void on_idle_timer(loop_timer_t *timer)
+{
+    server_loop_t *owner = H2O_STRUCT_FROM_MEMBER(server_loop_t, drain_timer, timer);
+    if (engine_loop_is_idle(owner->engine))
+        h2o_sem_post(&owner->server->signal);
+    else
+        look_again(owner, on_idle_timer);
 }
 
 static void on_drain(loop_message_t *message)
@@ -181,7 +195,12 @@ static void on_drain(loop_message_t *message)
     for (unsigned i = 0; i < owner->listeners_count; ++i)
         close_listener(&owner->listeners[i]);
     owner->active_ms = clock_mono_ms();
-    loop_timer_start(&owner->loop, &owner->drain_timer, DRAIN_LOOK_MS, on_drain_timer);
+    look_again(owner, on_drain_timer);
+}
+
+static void on_idle(loop_message_t *message)
+{
+    look_again(H2O_STRUCT_FROM_MEMBER(server_loop_t, drain_message, message), on_idle_timer);
 }
 
 static void wait_for_all(server_t *server)
@@ -190,13 +209,20 @@ static void wait_for_all(server_t *server)
         h2o_sem_wait(&server->signal);
 }
 
-void server_drain(server_t *server)
+static void tell_all(server_t *server, void (*run)(loop_message_t *))
 {
     for (unsigned i = 0; i < server->loops_count; ++i) {
-        server->loops[i].drain_message.run = on_drain;
+        server->loops[i].drain_message.run = run;
         loop_post(&server->loops[i].loop, &server->loops[i].drain_message);
     }
     wait_for_all(server);
+}
+
+/* First the connections of all loops, then what they have sent to the homes of items. */
+void server_drain(server_t *server)
+{
+    tell_all(server, on_drain);
+    tell_all(server, on_idle);
 }
 
 static void on_end(loop_message_t *message)

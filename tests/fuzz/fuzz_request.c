@@ -12,7 +12,7 @@
 
 #include "admin/admin.h"
 #include "base/log.h"
-#include "engine/purchase.h"
+#include "engine/visit.h"
 #include "fuzz/fuzz.h"
 #include "http/api.h"
 #include "http/body.h"
@@ -38,7 +38,6 @@ typedef struct {
 
 /* A purchase that waits for its answer. */
 typedef struct {
-    purchase_t purchase; /* what the handler holds; first */
     purchase_answer_cb answer;
     void *waiter;
     purchase_request_t request;
@@ -62,17 +61,17 @@ static struct {
 
 /* --- what stands around the handlers --- */
 
-problem_t __wrap_purchase_refuse_early(engine_loop_t *engine, const purchase_request_t *request);
-purchase_t *__wrap_purchase_start(engine_loop_t *engine, const purchase_request_t *request,
-                                  purchase_answer_cb answer, void *waiter);
-void __wrap_purchase_forget_waiter(purchase_t *purchase);
+problem_t __wrap_visit_refuse_early(engine_loop_t *engine, const purchase_request_t *request);
+visit_t *__wrap_visit_start(engine_loop_t *engine, const purchase_request_t *request,
+                            purchase_answer_cb answer, void *waiter);
+void __wrap_visit_forget_waiter(visit_t *visit);
 bool __wrap_engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
                           void (*run)(job_t *, worker_t *), void (*done)(job_t *));
 unsigned __wrap_writer_depth(writer_t *writer);
 unsigned __wrap_pool_depth(pool_t *pool);
 void __wrap_reconciler_report(reconciler_t *reconciler, reconciler_report_t *out);
 
-problem_t __wrap_purchase_refuse_early(engine_loop_t *engine, const purchase_request_t *request)
+problem_t __wrap_visit_refuse_early(engine_loop_t *engine, const purchase_request_t *request)
 {
     EXPECT(engine == &world.engine);
     return str_eq(request->sku, STR("gone")) ? PROBLEM_SOLD_OUT : PROBLEM_NONE;
@@ -85,8 +84,8 @@ static void check_request(const purchase_request_t *request)
     EXPECT(request->quantity >= 1 && request->quantity <= world.config.orders.quantity_max);
 }
 
-purchase_t *__wrap_purchase_start(engine_loop_t *engine, const purchase_request_t *request,
-                                  purchase_answer_cb answer, void *waiter)
+visit_t *__wrap_visit_start(engine_loop_t *engine, const purchase_request_t *request,
+                            purchase_answer_cb answer, void *waiter)
 {
     waiting_t *waiting = calloc(1, sizeof(*waiting));
     char *at = waiting->bytes;
@@ -96,12 +95,12 @@ purchase_t *__wrap_purchase_start(engine_loop_t *engine, const purchase_request_
     waiting->request.sku = str_put(&at, request->sku);
     waiting->request.buyer = str_put(&at, request->buyer);
     world.waiting[world.waiting_count++] = waiting;
-    return &waiting->purchase;
+    return (visit_t *)waiting;
 }
 
-void __wrap_purchase_forget_waiter(purchase_t *purchase)
+void __wrap_visit_forget_waiter(visit_t *visit)
 {
-    waiting_t *waiting = (waiting_t *)purchase;
+    waiting_t *waiting = (waiting_t *)visit;
     EXPECT(waiting->waiter != NULL);
     waiting->waiter = NULL;
 }

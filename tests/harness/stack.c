@@ -150,7 +150,7 @@ static void run(const char *const *arguments, const char *log, const char *failp
 
 static void up(const test_stack_t *stack, const char *const *settings, unsigned settings_count)
 {
-    const char *arguments[10 + 2 * SETTINGS_MAX];
+    const char *arguments[12 + 2 * SETTINGS_MAX];
     unsigned n = 0;
     EXPECT(settings_count <= SETTINGS_MAX, "%u settings", settings_count);
     arguments[n++] = test_text("%s/deploy/up", test_environment("HOLDFAST_REPO"));
@@ -161,6 +161,8 @@ static void up(const test_stack_t *stack, const char *const *settings, unsigned 
     arguments[n++] = "--no-build";
     arguments[n++] = "--build-dir";
     arguments[n++] = test_environment("HOLDFAST_TEST_BUILD");
+    arguments[n++] = "--set"; /* on few cores there would be one loop, and nothing between loops */
+    arguments[n++] = "http.threads=2";
     for (unsigned i = 0; i < settings_count; i++) {
         arguments[n++] = "--set";
         arguments[n++] = settings[i];

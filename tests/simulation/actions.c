@@ -52,8 +52,7 @@ static void on_answer(void *waiter, const answer_t *answer)
     r->answered_us = world_now_us();
     r->answer = *answer;
     r->has_order = answer->order != NULL;
-    if (r->purchase != NULL)
-        r->own_id = r->purchase->order.id;
+    r->own_id = answer->own_id;
     if (r->has_order) {
         r->order = *answer->order;
         order_id_format(id, &r->order.id);
@@ -74,12 +73,11 @@ static void start_purchase(void *context, uint64_t node)
     r->sent = true;
     r->sent_us = world_now_us();
     r->owner = sim_nodes[node].owner;
-    problem_t early = purchase_refuse_early(engine, &asked);
-    if (early == PROBLEM_NONE) {
-        r->purchase = purchase_start(engine, &asked, on_answer, r);
-        return;
-    }
-    on_answer(r, &(answer_t){ANSWER_REFUSED, early, NULL, false});
+    problem_t early = visit_refuse_early(engine, &asked);
+    if (early == PROBLEM_NONE)
+        visit_start(engine, &asked, on_answer, r);
+    else
+        on_answer(r, &(answer_t){.kind = ANSWER_REFUSED, .problem = early});
 }
 
 static void send_request(void *context, uint64_t number)

@@ -8,7 +8,7 @@
 #ifndef HOLDFAST_SIMULATION_HISTORY_H
 #define HOLDFAST_SIMULATION_HISTORY_H
 
-#include "engine/purchase.h"
+#include "engine/visit.h"
 #include "world.h"
 
 #define ITEMS_MAX 2
@@ -20,7 +20,6 @@ typedef struct {
     bool sent, answered;
     uint64_t sent_us, answered_us;
     owner_t owner; /* the node's life that took it */
-    purchase_t *purchase;
     answer_t answer;
     order_t order; /* that the answer named, if has_order */
     bool has_order;

@@ -1,0 +1,148 @@
+/*
+ * An item's home: with many loops, and the buyers' connections spread over them, those who want the
+ * same item still share one reserve call, hear on their own connections, and know on every loop
+ * when it is sold out and when no more.
+ */
+#include <pthread.h>
+#include <signal.h>
+
+#include "harness/attack.h"
+#include "harness/sale.h"
+
+enum { BUYERS = 48 };
+
+static test_stack_t *stack;
+
+/* Redis is stopped for as long as it takes until all have come: its time-out must not end that. */
+static int start(void **state)
+{
+    (void)state;
+    stack = STACK_START("visit", "http.threads=6", "redis.timeout_ms=60000",
+                        "orders.answer_deadline_ms=16000", "orders.commit_deadline_ms=60000",
+                        "orders.sold_out_cache_ms=1000");
+    test_forget();
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    bool clean = stack_stop(stack);
+    test_forget();
+    return clean ? 0 : -1;
+}
+
+typedef struct {
+    const char *sku;
+    sale_tally_t tally;
+} crowd_here_t;
+
+static void *rush(void *arg)
+{
+    crowd_here_t *here = arg;
+    here->tally = sale_rush(
+        &(sale_rush_t){.stack = stack, .sku = here->sku, .buyers = BUYERS, .connections = BUYERS});
+    return NULL;
+}
+
+static long long calls(void)
+{
+    return attack_metric(stack, "gate_batch_orders_count{}");
+}
+
+static bool all_wait(void)
+{
+    return attack_metric(stack, "purchases_in_flight") == BUYERS;
+}
+
+/* Whoever comes first is in a call by himself, with those of the same turn of the loop; all others
+   have come before its answer. */
+static void buyers_of_all_loops_share_a_call(void **state)
+{
+    (void)state;
+    crowd_here_t here = {.sku = sale_item(stack, "shared", "\"total\":%d", BUYERS - 5)};
+    pthread_t thread;
+    web_answer_t first = sale_buy(stack, here.sku, "first", 1, NULL); /* the item is known now */
+    EXPECT_STATUS(first, 201);
+    long long before = calls();
+    process_signal(stack->redis_pid, SIGSTOP);
+    EXPECT_NUMBER(pthread_create(&thread, NULL, rush, &here), 0);
+    WAIT_UNTIL(all_wait(), 14000);
+    process_signal(stack->redis_pid, SIGCONT);
+    pthread_join(thread, NULL);
+    EXPECT(here.tally.created == BUYERS - 6 && here.tally.sold_out == 6, "%s",
+           sale_show(&here.tally));
+    EXPECT(calls() - before <= 2, "%lld calls for one item", calls() - before);
+    EXPECT_SOUND(stack, here.sku, 0);
+}
+
+/* Each connection is some loop's: with this many, each loop has one. */
+static web_request_t ask(void *context, unsigned i)
+{
+    return sale_request(stack, context, test_text("late%u", i), 1, NULL);
+}
+
+static bool is_refused(void *context, unsigned i, const web_answer_t *answer)
+{
+    (void)context, (void)i;
+    EXPECT_PROBLEM(*answer, 409, "sold_out");
+    return true;
+}
+
+static void every_loop_learns_that_it_is_sold_out_and_that_it_is_not(void **state)
+{
+    (void)state;
+    const char *sku = sale_item(stack, "gone", "\"total\":1");
+    web_answer_t order = sale_buy(stack, sku, "first", 1, NULL);
+    EXPECT_STATUS(order, 201);
+    long long asked = calls(), refused = attack_metric(stack, "gate_local_refusals_total");
+    enum { REQUESTS = 4000 };
+    web_crowd(&(web_crowd_t){.connections = BUYERS,
+                             .count = REQUESTS,
+                             .request = ask,
+                             .answered = is_refused,
+                             .context = (void *)sku});
+    asked = calls() - asked;
+    refused = attack_metric(stack, "gate_local_refusals_total") - refused;
+    EXPECT(refused + asked * BUYERS >= REQUESTS && asked < REQUESTS / 10,
+           "%lld refused at once, %lld calls", refused, asked);
+    EXPECT_STATUS(*(web_answer_t[]){sale_move(stack, sale_id(&order), "cancel")}, 200);
+    /* Units that returned are had by whoever asks next, on whichever loop. */
+    WAIT_UNTIL(sale_available(stack, sku) == 1, 10000);
+    WAIT_UNTIL(sale_buy(stack, sku, "next", 1, NULL).status == 201, 900);
+    EXPECT_SOUND(stack, sku, 0);
+}
+
+static void a_buyer_who_leaves_another_loop_cancels_nothing(void **state)
+{
+    (void)state;
+    const char *sku = sale_item(stack, "left", "\"total\":%d", BUYERS);
+    web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
+    EXPECT_STATUS(first, 201);
+    process_signal(stack->redis_pid, SIGSTOP);
+    for (unsigned i = 1; i < BUYERS; ++i) {
+        web_request_t request = sale_request(stack, sku, test_text("b%u", i), 1, NULL);
+        request.sent_once = true;
+        request.timeout_ms = 20;
+        (void)web_call(&request);
+    }
+    WAIT_UNTIL(attack_metric(stack, "purchases_in_flight") >= BUYERS / 2, 14000);
+    long long waiting = attack_metric(stack, "purchases_in_flight");
+    process_signal(stack->redis_pid, SIGCONT);
+    WAIT_UNTIL(sale_live_orders(stack, sku) >= waiting + 1, 20000);
+    WAIT_UNTIL(attack_metric(stack, "purchases_in_flight") == 0, 20000);
+    EXPECT_SOUND(stack, sku, 0);
+}
+
+#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(buyers_of_all_loops_share_a_call),
+        TEST(every_loop_learns_that_it_is_sold_out_and_that_it_is_not),
+        TEST(a_buyer_who_leaves_another_loop_cancels_nothing),
+    };
+    signal(SIGPIPE, SIG_IGN);
+    return test_run("visit", tests, TEST_COUNT(tests), start, stop);
+}
