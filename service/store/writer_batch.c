@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
+#include "store/expiry.h"
 
 /* So many version misses in a row, then the row is locked before it is read. */
 #define MISSES_BEFORE_LOCK 3
@@ -238,6 +239,21 @@ static void add_insert(sql_t *sql, writer_order_t **orders, unsigned count, uint
     sql_add(sql, " ON DUPLICATE KEY UPDATE order_id = orders.order_id");
 }
 
+/* Of those that are born held; false: none is, and nothing was added. */
+static bool add_reminders(sql_t *sql, writer_order_t **orders, unsigned count)
+{
+    unsigned held = 0;
+    for (unsigned i = 0; i < count; ++i) {
+        if (orders[i]->order.state != ORDER_HELD)
+            continue;
+        sql_add(sql, held == 0 ? "; " : "");
+        reminder_add(sql, held++, &orders[i]->order);
+    }
+    if (held != 0)
+        reminder_end(sql);
+    return held != 0;
+}
+
 static void add_update(sql_t *sql, const group_t *group)
 {
     sql_add(sql,
@@ -409,19 +425,23 @@ static void committed(group_t *groups, unsigned groups_count, writer_order_t **o
     METRIC_INC(writer_commits_total);
 }
 
-/* One text: begin, INSERT, an UPDATE a group. affected[1] is the INSERT's. Where the rows are
-   locked already the transaction is open, and a START would commit it. */
+/* One text: begin, INSERT of the orders, one of reminders if any are held, an UPDATE a group.
+   affected[1] is that of the orders; (*updated)[] those of the groups. Where the rows are locked
+   already the transaction is open, and a START would commit it. */
 static db_result_t run_statements(writer_core_t *core, writer_order_t **orders, unsigned count,
                                   group_t *groups, unsigned groups_count, bool open,
-                                  uint64_t *affected)
+                                  uint64_t *affected, uint64_t **updated)
 {
+    unsigned before = 2;
     sql_reset(&core->sql);
     sql_add(&core->sql, open ? "DO 0; " : "START TRANSACTION; ");
     add_insert(&core->sql, orders, count, remote_clock_now_ms(core->clock));
+    before += add_reminders(&core->sql, orders, count);
+    *updated = affected + before;
     for (unsigned i = 0; i < groups_count; ++i)
         if (groups[i].units != 0)
             add_update(&core->sql, &groups[i]);
-    return db_exec(core->db, &core->sql, affected, 2 + groups_count);
+    return db_exec(core->db, &core->sql, affected, before + groups_count);
 }
 
 static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
@@ -429,6 +449,7 @@ static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned 
 {
     bool lock = core->misses >= MISSES_BEFORE_LOCK, changed;
     unsigned groups_count = make_groups(orders, count, groups), hits;
+    uint64_t *updated;
     db_result_t result = db_connect(core->db);
     if (result == DB_OK)
         result = read_clock_if_old(core);
@@ -441,7 +462,7 @@ static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned 
     if (changed)
         return again(core);
     FAILPOINT("writer_versions_found");
-    result = run_statements(core, orders, count, groups, groups_count, lock, affected);
+    result = run_statements(core, orders, count, groups, groups_count, lock, affected, &updated);
     if (result != DB_OK)
         return fail(core, result, failure);
     if (affected[1] != count) {
@@ -452,7 +473,7 @@ static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned 
             return fail(core, result, failure);
         return hits != 0 ? ATTEMPT_AGAIN : ATTEMPT_SPLIT; /* twins within the batch */
     }
-    if (!all_updated(core, groups, groups_count, affected + 2)) {
+    if (!all_updated(core, groups, groups_count, updated)) {
         ++core->misses;
         return again(core);
     }
