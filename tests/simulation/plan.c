@@ -15,6 +15,7 @@ static config_t config;
 static config_shard_t shard;
 static config_server_t server;
 static uint64_t window_us; /* in which buyers come and faults begin */
+static bool any_holds;     /* of a second, in some item's first terms */
 
 /* --- the configuration: one for all nodes, with short times --- */
 
@@ -88,6 +89,7 @@ static bool items_exist(void)
 static void create_items(void)
 {
     history.sales_count = chance(4) ? 2 : 1;
+    any_holds = false;
     for (unsigned i = 0; i < history.sales_count; ++i) {
         item_change_t change = {
             .create = true,
@@ -96,6 +98,7 @@ static void create_items(void)
                       .hold_seconds = chance(3) ? 1 : 0,
                       .strategy = draw_strategy(),
                       .acknowledge = chance(4) ? ACKNOWLEDGE_ACCEPTED : ACKNOWLEDGE_COMMITTED}};
+        any_holds = any_holds || change.terms.hold_seconds != 0;
         snprintf(history.sales[i].sku, sizeof(history.sales[i].sku), "item%u", i);
         action_change(history.sales[i].sku, &change);
     }
@@ -422,9 +425,11 @@ static void on_hold_move(void *context, uint64_t number)
 /* Holds are extended and cancelled when their time is over, and when expiry looks at them. */
 static void draw_deadlines(void)
 {
-    window_us = 2000000;
+    if (!any_holds)
+        return;
+    window_us = window_us > 1200000 ? window_us : 1200000;
     for (unsigned count = chance_between(4, 16); count != 0; --count)
-        world_after(chance_between(900, 2500) * UINT64_C(1000) + chance_below(1000),
+        world_after(chance_between(900, 1800) * UINT64_C(1000) + chance_below(1000),
                     (owner_t){0, 0}, on_hold_move, NULL, 0);
 }
 
