@@ -16,6 +16,7 @@ static const struct {
     {"B", "gate available = total - allocated - unsettled"},
     {"C", "no buyer past the limit"},
     {"D", "one order per key"},
+    {"E", "a reminder for each held order"},
 };
 
 void audit_violation(audit_t *audit, audit_id_t id, cJSON *numbers)

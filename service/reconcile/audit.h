@@ -22,6 +22,9 @@
  *   D  No two orders have the same sku, buyer and key; and the winner that the loser of a key
  *      names is there.
  *
+ *   E  Each held order has a reminder in `holds` that does not come after its deadline: without one
+ *      nobody would notice that its time is over.
+ *
  * The JSON: {"ok", "invariants": [{"id", "name", "ok", "checked", "violations_total",
  * "violations": [the first 20, with their numbers], "error" if it could not look}], "totals"}.
  * A name in it that is not printable ASCII has \xNN in place of each other byte.

@@ -1,8 +1,8 @@
 /*
  * What the parts of an audit share; private to reconcile/audit*.c.
  *
- * An audit_t belongs to one thread. audit_store.c looks at a shard's rows (A, C, D) and leaves
- * its items behind for audit_gate.c (B).
+ * An audit_t belongs to one thread. audit_store.c looks at a shard's rows (A, C, D, E) and
+ * leaves its items behind for audit_gate.c (B).
  */
 #ifndef HOLDFAST_RECONCILE_AUDIT_PARTS_H
 #define HOLDFAST_RECONCILE_AUDIT_PARTS_H
@@ -12,7 +12,7 @@
 #include "gate/gate_sync.h"
 #include "store/item.h"
 
-typedef enum { AUDIT_A, AUDIT_B, AUDIT_C, AUDIT_D, AUDIT_INVARIANTS } audit_id_t;
+typedef enum { AUDIT_A, AUDIT_B, AUDIT_C, AUDIT_D, AUDIT_E, AUDIT_INVARIANTS } audit_id_t;
 
 typedef struct {
     int64_t checked;          /* items, or orders */
@@ -51,7 +51,7 @@ void audit_add_text(cJSON *object, const char *name, str_t text);
 /* What follows on audit->db is of one moment, until db_rollback(). */
 db_result_t audit_snapshot(audit_t *audit);
 
-/* A, C and D on audit->db; fills shard_items. False: MySQL did not let it look. */
+/* A, C, D and E on audit->db; fills shard_items. False: MySQL did not let it look. */
 bool audit_store(audit_t *audit);
 /* B for shard_items. */
 void audit_gates(audit_t *audit);

@@ -96,11 +96,13 @@ static db_result_t look_at_a(audit_t *audit)
 {
     db_t *db = audit->db;
     sql_reset(&audit->sql);
-    sql_add(&audit->sql, "SELECT sku, bucket, COUNT(*), SUM(quantity) FROM orders "
-                         "WHERE state IN " LIVE " GROUP BY sku, bucket");
+    sql_add(&audit->sql, "SELECT sku, bucket, COUNT(*), SUM(quantity), SUM(state = 'held') "
+                         "FROM orders WHERE state IN " LIVE " GROUP BY sku, bucket");
     db_result_t result = db_query(db, &audit->sql);
-    while (result == DB_OK && db_next(db))
+    while (result == DB_OK && db_next(db)) {
         note_sum(audit, db_bytes(db, 0), db_u64(db, 1), db_i64(db, 2), db_i64(db, 3));
+        audit->invariants[AUDIT_E].checked += db_i64(db, 4);
+    }
     for (size_t i = 0; result == DB_OK && i < audit->shard_items_count; ++i) {
         const audit_item_t *at = &audit->shard_items[i];
         int64_t allocated = item_allocated(&at->item);
@@ -232,6 +234,34 @@ static db_result_t look_at_d(audit_t *audit)
     return result == DB_OK ? look_for_lost_winners(audit) : result;
 }
 
+/* --- E --- */
+
+/* Reminders are not found by order, and a join of the two would compare each order with all of
+   them: so both are put in one list and grouped, which grows with their number only. */
+static void query_without_reminder(sql_t *sql)
+{
+    sql_reset(sql);
+    sql_add(sql, "SELECT MAX(sku), MAX(bucket), order_id FROM ("
+                 "SELECT order_id, sku, bucket, 1 AS held, expires_at AS deadline, "
+                 "NULL AS reminder FROM orders WHERE state = 'held' UNION ALL "
+                 "SELECT order_id, NULL, 0, 0, NULL, expires_at FROM holds) looks "
+                 "GROUP BY order_id HAVING MAX(held) = 1 AND "
+                 "NOT COALESCE(MIN(reminder) <= MAX(deadline), FALSE)");
+}
+
+static db_result_t look_at_e(audit_t *audit)
+{
+    db_t *db = audit->db;
+    query_without_reminder(&audit->sql);
+    db_result_t result = db_query(db, &audit->sql);
+    while (result == DB_OK && db_next(db)) {
+        cJSON *numbers = audit_numbers_of(db_bytes(db, 0), db_u64(db, 1));
+        add_order_id(numbers, "order_id", db_order_id(db, 2));
+        audit_violation(audit, AUDIT_E, numbers);
+    }
+    return result;
+}
+
 bool audit_store(audit_t *audit)
 {
     db_result_t result = audit_snapshot(audit);
@@ -243,6 +273,8 @@ bool audit_store(audit_t *audit)
         result = look_at_c(audit);
     if (result == DB_OK)
         result = look_at_d(audit);
+    if (result == DB_OK)
+        result = look_at_e(audit);
     db_rollback(audit->db);
     return result == DB_OK;
 }

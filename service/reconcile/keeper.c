@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "metrics/metrics.h"
 #include "reconcile/release.h"
+#include "store/expiry.h"
 #include "store/settings.h"
 
 /* Epochs are at least the shard's clock when they were made; COMMIT may come this much later. */
@@ -16,7 +17,7 @@ struct keeper {
     struct node *node;
     unsigned shard;
     worker_t worker;
-    release_t *releases;
+    expiry_t expiry;
     uint64_t epochs_read_ms; /* monotonic */
     bool away;
     pthread_t thread;
@@ -36,16 +37,15 @@ static void note_away(keeper_t *keeper, db_result_t result)
 
 static void expire(keeper_t *keeper)
 {
-    unsigned max = keeper->node->config->reconcile.expiry_batch_max, count = 0;
+    expiry_t *expiry = &keeper->expiry;
     db_result_t result;
     do {
-        result = order_expire_batch(keeper->worker.db, &keeper->worker.sql, max, keeper->releases,
-                                    &count);
-        if (count != 0) {
-            METRIC_ADD(orders_expired_total, count);
-            release_to_gate(&keeper->worker, keeper->releases, count);
+        result = expiry_batch(expiry, keeper->worker.db, &keeper->worker.sql);
+        if (expiry->count != 0) {
+            METRIC_ADD(orders_expired_total, expiry->count);
+            release_to_gate(&keeper->worker, expiry->releases, expiry->count);
         }
-    } while (result == DB_OK && count == max);
+    } while (expiry->more);
     note_away(keeper, result);
 }
 
@@ -93,9 +93,7 @@ keeper_t *keeper_start(struct node *node, unsigned shard)
         abort();
     keeper->node = node;
     keeper->shard = shard;
-    keeper->releases = calloc(node->config->reconcile.expiry_batch_max, sizeof(release_t));
-    if (keeper->releases == NULL)
-        abort();
+    expiry_init(&keeper->expiry, node->config->reconcile.expiry_batch_max);
     worker_init(&keeper->worker, node, shard);
     pacer_init(&keeper->pacer);
     h2o_multithread_create_thread(&keeper->thread, NULL, keeper_thread, keeper);
@@ -107,6 +105,6 @@ void keeper_stop(keeper_t *keeper)
     pacer_stop(&keeper->pacer);
     pthread_join(keeper->thread, NULL);
     pacer_dispose(&keeper->pacer);
-    free(keeper->releases);
+    expiry_dispose(&keeper->expiry);
     free(keeper);
 }

@@ -105,8 +105,7 @@ db_result_t order_decide_rejected(db_t *db, sql_t *sql, const order_id_t *id, pr
     return result == DB_OK && !found ? DB_CONFLICT : result;
 }
 
-/* In the open transaction: the row is out of a live state, now its units return. */
-static db_result_t release_units(db_t *db, sql_t *sql, release_t *release)
+db_result_t release_units(db_t *db, sql_t *sql, release_t *release)
 {
     uint64_t affected[1] = {0};
     str_t sku = {release->sku_bytes, release->sku_length};
@@ -130,7 +129,7 @@ static db_result_t release_units(db_t *db, sql_t *sql, release_t *release)
     return result;
 }
 
-static void release_of_order(const order_t *order, release_t *release)
+void release_of_order(const order_t *order, release_t *release)
 {
     *release = (release_t){.id = order->id,
                            .sku_length = order->sku_length,
@@ -141,7 +140,8 @@ static void release_of_order(const order_t *order, release_t *release)
 }
 
 /* Guards: a hold that ran out can be cancelled (its units return once, this way or by expiry),
-   but neither confirmed nor extended. */
+   but neither confirmed nor extended. A deadline never moves to an earlier time, whatever the
+   item's hold_seconds became and the clock did: its reminder would come too late. */
 static void move_statement(sql_t *sql, order_move_t move, const order_id_t *id)
 {
     sql_reset(sql);
@@ -160,9 +160,9 @@ static void move_statement(sql_t *sql, order_move_t move, const order_id_t *id)
         break;
     case ORDER_MOVE_EXTEND:
         sql_add(sql,
-                "UPDATE orders SET expires_at = NOW(3) + INTERVAL (SELECT hold_seconds FROM "
-                "inventory WHERE inventory.sku = orders.sku AND inventory.bucket = orders.bucket) "
-                "SECOND, updated_at = NOW(3) "
+                "UPDATE orders SET expires_at = GREATEST(expires_at, NOW(3) + INTERVAL (SELECT "
+                "hold_seconds FROM inventory WHERE inventory.sku = orders.sku AND "
+                "inventory.bucket = orders.bucket) SECOND), updated_at = NOW(3) "
                 "WHERE order_id = %o AND state = 'held' AND expires_at > NOW(3)",
                 id);
         break;
@@ -223,88 +223,6 @@ order_move_result_t order_move(db_t *db, sql_t *sql, order_move_t move, const or
         FAILPOINT("move_after_commit");
     }
     return *db_result == DB_OK ? outcome : ORDER_MOVE_FAILED;
-}
-
-static int by_sku(const void *a, const void *b)
-{
-    const release_t *x = a, *y = b;
-    size_t n = x->sku_length < y->sku_length ? x->sku_length : y->sku_length;
-    int order = memcmp(x->sku_bytes, y->sku_bytes, n);
-    return order != 0 ? order : (int)x->sku_length - (int)y->sku_length;
-}
-
-static db_result_t pick_expired(db_t *db, sql_t *sql, unsigned max, release_t *releases,
-                                unsigned *count)
-{
-    sql_reset(sql);
-    sql_add(sql,
-            "SELECT " ORDER_COLUMNS " FROM orders WHERE state = 'held' AND expires_at <= NOW(3) "
-            "ORDER BY expires_at LIMIT %u FOR UPDATE SKIP LOCKED",
-            (uint64_t)max);
-    db_result_t result = db_query(db, sql);
-    order_t order;
-    while (result == DB_OK && db_next(db)) {
-        order_of_row(db, &order);
-        release_of_order(&order, &releases[(*count)++]);
-    }
-    return result;
-}
-
-static db_result_t mark_expired(db_t *db, sql_t *sql, const release_t *releases, unsigned count)
-{
-    uint64_t affected[1] = {0};
-    sql_reset(sql);
-    sql_add(sql, "UPDATE orders SET state = 'expired', updated_at = NOW(3) "
-                 "WHERE state = 'held' AND order_id IN (");
-    for (unsigned i = 0; i < count; ++i)
-        sql_add(sql, i == 0 ? "%o" : ", %o", &releases[i].id);
-    sql_add(sql, ")");
-    db_result_t result = db_exec(db, sql, affected, 1);
-    /* The rows are locked by us: fewer changed would mean that totals no longer follow rows. */
-    return result == DB_OK && affected[0] != count ? DB_CONFLICT : result;
-}
-
-/* releases[] is sorted by sku: one UPDATE for each item, in an order all nodes share. */
-static db_result_t release_by_item(db_t *db, sql_t *sql, release_t *releases, unsigned count)
-{
-    for (unsigned from = 0, to; from < count; from = to) {
-        release_t sum = releases[from];
-        for (to = from + 1; to < count && by_sku(&releases[from], &releases[to]) == 0; ++to)
-            sum.quantity += releases[to].quantity;
-        db_result_t result = release_units(db, sql, &sum);
-        if (result != DB_OK)
-            return result;
-        for (unsigned i = from; i < to; ++i) {
-            releases[i].epoch = sum.epoch;
-            releases[i].strategy = sum.strategy;
-        }
-    }
-    return DB_OK;
-}
-
-db_result_t order_expire_batch(db_t *db, sql_t *sql, unsigned max, release_t *releases,
-                               unsigned *count)
-{
-    *count = 0;
-    db_result_t result = db_run(db, "START TRANSACTION");
-    if (result == DB_OK)
-        result = pick_expired(db, sql, max, releases, count);
-    if (result == DB_OK && *count != 0) {
-        qsort(releases, *count, sizeof(*releases), by_sku);
-        result = mark_expired(db, sql, releases, *count);
-        if (result == DB_OK)
-            result = release_by_item(db, sql, releases, *count);
-    }
-    FAILPOINT("expire_before_commit");
-    if (result == DB_OK)
-        result = db_commit(db);
-    else
-        db_rollback(db);
-    if (result == DB_OK && *count != 0)
-        FAILPOINT("expire_after_commit");
-    else if (result != DB_OK)
-        *count = 0;
-    return result;
 }
 
 db_result_t order_page_of_buyer(db_t *db, sql_t *sql, str_t buyer, const order_id_t *before,

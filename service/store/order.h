@@ -7,6 +7,7 @@
  *      │ └──┘                  cancel               │
  *      ├────────────────────────────────────────────┘
  *      └──── its time is over ────▶ expired             rejected: born so, stays so
+ *            (store/expiry.h)
  *
  * held and confirmed are live. Each move is one guarded UPDATE; one that leaves a live state
  * grows `released_total` in the same transaction by the units of the rows that it moved.
@@ -68,6 +69,7 @@ void order_set_buyer(order_t *order, str_t buyer);
 #define ORDER_COLUMNS                                                                              \
     "order_id, sku, buyer_id, quantity, state, reject_code, original_order_id, request_digest, "   \
     "created_at, expires_at"
+#define ORDER_COLUMNS_COUNT 10
 void order_of_row(const db_t *db, order_t *out);
 
 /* By id, or by the key of a buyer. `lock`: a locking read, which also waits for a
@@ -96,6 +98,11 @@ typedef struct {
     strategy_id_t strategy; /* likewise: no release is sent under a SQL strategy */
 } release_t;
 
+/* All of it but what release_units() fills in. */
+void release_of_order(const order_t *order, release_t *release);
+/* In the open transaction: the row is out of a live state, now its units return. */
+db_result_t release_units(db_t *db, sql_t *sql, release_t *release);
+
 typedef enum { ORDER_MOVE_CONFIRM, ORDER_MOVE_CANCEL, ORDER_MOVE_EXTEND } order_move_t;
 
 typedef enum {
@@ -109,13 +116,6 @@ typedef enum {
 order_move_result_t order_move(db_t *db, sql_t *sql, order_move_t move, const order_id_t *id,
                                order_t *out, release_t *release, bool *released,
                                db_result_t *db_result);
-
-/*
- * Expires up to `max` held orders of this shard whose time is over by the shard's own clock.
- * Rows that another node is expiring are skipped. Fills releases[0..*count).
- */
-db_result_t order_expire_batch(db_t *db, sql_t *sql, unsigned max, release_t *releases,
-                               unsigned *count);
 
 /* A page of a buyer's orders on this shard, newest first, ids below `before` (none: all). */
 db_result_t order_page_of_buyer(db_t *db, sql_t *sql, str_t buyer, const order_id_t *before,

@@ -397,19 +397,20 @@ typedef struct {
     uint64_t inserted, updated;
 } changed_rows_t;
 
-/* One text: begin, INSERT, UPDATE. Where the rows are locked already the transaction is open, and a
-   START would commit it. */
+/* One text: begin, INSERT of the orders, one of reminders if any are held, UPDATE. Where the rows
+   are locked already the transaction is open, and a START would commit it. */
 static db_result_t run_statements(writer_core_t *core, writer_order_t **orders, unsigned count,
                                   group_t *groups, unsigned groups_count, bool open,
                                   changed_rows_t *out)
 {
-    uint64_t affected[3] = {0, 0, 0};
+    uint64_t affected[4] = {0, 0, 0, 0};
     sql_reset(&core->sql);
     sql_add(&core->sql, open ? "DO 0; " : "START TRANSACTION; ");
     writer_add_insert(&core->sql, orders, count, remote_clock_now_ms(core->clock));
+    bool reminders = writer_add_reminders(&core->sql, orders, count);
     writer_add_update(&core->sql, groups, groups_count);
-    db_result_t result = db_exec(core->db, &core->sql, affected, 3);
-    *out = (changed_rows_t){affected[1], affected[2]};
+    db_result_t result = db_exec(core->db, &core->sql, affected, 4);
+    *out = (changed_rows_t){affected[1], affected[reminders ? 3 : 2]};
     return result;
 }
 

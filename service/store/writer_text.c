@@ -1,5 +1,7 @@
 #include "store/writer_text.h"
 
+#include "store/expiry.h"
+
 /* Which columns the rows of a batch need beside those that all have. */
 typedef struct {
     bool held, digested, rejected;
@@ -58,6 +60,20 @@ void writer_add_insert(sql_t *sql, writer_order_t **orders, unsigned count, uint
     /* A duplicate changes nothing and is told by the count of rows; any other error still is one.
      */
     sql_add(sql, " ON DUPLICATE KEY UPDATE order_id = orders.order_id");
+}
+
+bool writer_add_reminders(sql_t *sql, writer_order_t **orders, unsigned count)
+{
+    unsigned held = 0;
+    for (unsigned i = 0; i < count; ++i) {
+        if (orders[i]->order.state != ORDER_HELD)
+            continue;
+        sql_add(sql, held == 0 ? "; " : "");
+        reminder_add(sql, held++, &orders[i]->order);
+    }
+    if (held != 0)
+        reminder_end(sql);
+    return held != 0;
 }
 
 static void add_update_of_one(sql_t *sql, const writer_group_t *group)

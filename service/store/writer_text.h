@@ -1,6 +1,7 @@
 /*
- * The text of a batch's transaction: one INSERT for all its orders, one UPDATE for all its rows of
- * `inventory`. Pure: what it says depends on its arguments alone.
+ * The text of a batch's transaction: one INSERT for all its orders, one for the reminders of those
+ * that are held, one UPDATE for all its rows of `inventory`. Pure: what it says depends on its
+ * arguments alone.
  */
 #ifndef HOLDFAST_STORE_WRITER_TEXT_H
 #define HOLDFAST_STORE_WRITER_TEXT_H
@@ -21,6 +22,10 @@ typedef struct {
 /* Gives each order the state and the times that its row will have. Columns that no order of the
    batch has anything to say of are left out: they cost the server as much as others. */
 void writer_add_insert(sql_t *sql, writer_order_t **orders, unsigned count, uint64_t now_ms);
+
+/* Reminders of those that are born held; after writer_add_insert(). False, and nothing added: none
+ * is. */
+bool writer_add_reminders(sql_t *sql, writer_order_t **orders, unsigned count);
 
 /* The hot rows, in the order of `groups`, each under its version, its epoch and
    `allocated + units <= total`. Changes as many rows as there are groups with units, or some have

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
+#include "store/expiry.h"
 
 /* How one purchase came out of its job. */
 typedef enum {
@@ -93,6 +94,11 @@ static void insert_statement(purchase_t *p, sql_t *sql, const item_t *item, uint
             &row->id, order_sku(row), order_buyer(row), (uint64_t)row->quantity,
             order_state_name(row->state), purchase_key(p), row->digest, item->epoch, now_ms,
             row->expires_at_ms, now_ms);
+    if (row->state == ORDER_HELD) {
+        sql_add(sql, "; ");
+        reminder_add(sql, 0, row);
+        reminder_end(sql);
+    }
 }
 
 static void update_statement(const purchase_t *p, const sql_strategy_t *strategy, sql_t *sql,

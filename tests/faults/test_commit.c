@@ -159,8 +159,8 @@ static void deadlocks_storm(void **state)
     const char *gaps = test_text("SELECT * FROM orders WHERE sku = '%s' AND buyer_id BETWEEN 'c' "
                                  "AND 'd' FOR UPDATE",
                                  sku);
-    const char *due = "SELECT * FROM orders WHERE state = 'held' AND expires_at < NOW(3) + "
-                      "INTERVAL 1 SECOND FOR UPDATE";
+    const char *due =
+        "SELECT * FROM holds WHERE expires_at < NOW(3) + INTERVAL 1 SECOND FOR UPDATE";
     atomic_bool stopping = false;
     adversary_t adversaries[] = {{.first = row, .second = held},
                                  {.first = row, .second = gaps},

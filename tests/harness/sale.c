@@ -256,6 +256,9 @@ void sale_expect_sound(const char *file, int line, const test_stack_t *stack, co
         {"units by which orders ever live differ from allocated_total",
          "SELECT ABS((SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE sku = i.sku AND state <> "
          "'rejected') - allocated_total) FROM inventory i WHERE sku = '%s'"},
+        {"held orders without a reminder by their deadline",
+         "SELECT COUNT(*) FROM orders o WHERE sku = '%s' AND state = 'held' AND NOT EXISTS (SELECT "
+         "1 FROM holds h WHERE h.order_id = o.order_id AND h.expires_at <= o.expires_at)"},
         {"keys with more than one order",
          "SELECT COUNT(*) FROM (SELECT 1 FROM orders WHERE sku = '%s' AND idempotency_key IS NOT "
          "NULL GROUP BY buyer_id, idempotency_key HAVING COUNT(*) > 1) k"},

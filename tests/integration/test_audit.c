@@ -62,8 +62,11 @@ static order_id_t insert_order(order_id_t id, const char *buyer, uint64_t quanti
     sql_t sql = {NULL, 0, 0};
     sql_add(&sql,
             "INSERT INTO orders (order_id, sku, buyer_id, quantity, state, idempotency_key, epoch, "
-            "created_at, updated_at) VALUES (%o, %s, %s, %u, %w, %s, %u, NOW(3), NOW(3))",
-            &id, str_of(sale.sku), str_of(buyer), quantity, order_state, str_of(key), sale.epoch);
+            "created_at, updated_at, expires_at) VALUES (%o, %s, %s, %u, %w, %s, %u, NOW(3), "
+            "NOW(3), NOW(3) + INTERVAL 1 HOUR); INSERT INTO holds SELECT expires_at, order_id FROM "
+            "orders WHERE order_id = %o AND state = 'held'",
+            &id, str_of(sale.sku), str_of(buyer), quantity, order_state, str_of(key), sale.epoch,
+            &id);
     run_sql(&sql);
     return id;
 }
@@ -107,7 +110,7 @@ static int set_up_sale(void **state)
     sale.shard = map.shard_of_slot[sale.slot];
     sale.epoch = clock_wall_ms() - 10000;
     sale.gate = gate_sync_new(here.config);
-    run_on_all(here.config, "DELETE FROM orders; DELETE FROM inventory");
+    run_on_all(here.config, "DELETE FROM orders; DELETE FROM holds; DELETE FROM inventory");
     insert_item(sale.sku, "lua", 5, 1);
     insert_item("by-sql", "optimistic", 0, 0);
     sale.ids[0] = insert_order(new_id(), "ann", 2, "held", "key-1");
@@ -240,7 +243,7 @@ static long long total(const cJSON *audit, const char *name)
 static const cJSON *audit_finds(const char *letters)
 {
     const cJSON *audit = parse_audit(start("audit", here.path), *letters == '\0' ? 0 : 1);
-    for (const char *id = "ABCD"; *id != '\0'; ++id) {
+    for (const char *id = "ABCDE"; *id != '\0'; ++id) {
         const cJSON *one = invariant(audit, test_text("%c", *id));
         bool ok = cJSON_IsTrue(cJSON_GetObjectItem(one, "ok"));
         EXPECT(ok == (strchr(letters, *id) == NULL), "%s", cJSON_Print(one));
@@ -270,6 +273,7 @@ static void test_audit_of_a_sound_sale(void **state)
     EXPECT_NUMBER(number(invariant(audit, "B"), "checked"), 1);
     EXPECT_NUMBER(number(invariant(audit, "C"), "grandfathered"), 0);
     EXPECT_NUMBER(number(invariant(audit, "D"), "checked"), 3);
+    EXPECT_NUMBER(number(invariant(audit, "E"), "checked"), 1);
 }
 
 /* --- A --- */
@@ -322,7 +326,7 @@ static void test_a_orders_of_no_item(void **state)
     (void)state;
     run_text(here.config, sale.shard,
              "INSERT INTO orders (order_id, sku, buyer_id, quantity, state, epoch, created_at, "
-             "updated_at) VALUES (x'00', x'ff225c', 'eve', 7, 'held', 1, NOW(3), NOW(3))");
+             "updated_at) VALUES (x'00', x'ff225c', 'eve', 7, 'confirmed', 1, NOW(3), NOW(3))");
     const cJSON *numbers = violation(audit_finds("A"), "A");
     EXPECT_NUMBER(number(numbers, "live_units"), 7);
     assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(numbers, "sku")), "\\xff\"\\");
@@ -339,15 +343,16 @@ static void *sell(void *unused)
     db_t *db = open_shard(here.config, sale.shard);
     unsigned sold = 0;
     while (atomic_load(&selling)) {
-        db_run(db, "START TRANSACTION;"
-                   "INSERT INTO orders (order_id, sku, buyer_id, quantity, state, epoch, "
-                   "created_at, updated_at) VALUES (x'01', 'by-sql', 'cy', 2, 'held', 1, NOW(3), "
-                   "NOW(3));"
-                   "UPDATE inventory SET allocated_total = allocated_total + 2 "
-                   "WHERE sku = 'by-sql'; COMMIT;"
-                   "START TRANSACTION; DELETE FROM orders WHERE buyer_id = 'cy';"
-                   "UPDATE inventory SET released_total = released_total + 2 "
-                   "WHERE sku = 'by-sql'; COMMIT");
+        db_run(db,
+               "START TRANSACTION;"
+               "INSERT INTO orders (order_id, sku, buyer_id, quantity, state, epoch, "
+               "created_at, updated_at) VALUES (x'01', 'by-sql', 'cy', 2, 'confirmed', 1, NOW(3), "
+               "NOW(3));"
+               "UPDATE inventory SET allocated_total = allocated_total + 2 "
+               "WHERE sku = 'by-sql'; COMMIT;"
+               "START TRANSACTION; DELETE FROM orders WHERE buyer_id = 'cy';"
+               "UPDATE inventory SET released_total = released_total + 2 "
+               "WHERE sku = 'by-sql'; COMMIT");
         ++sold;
     }
     db_free(db);
@@ -490,7 +495,7 @@ static void *live_through(void *unused)
         sql_reset(&sql);
         sql_add(&sql,
                 "START TRANSACTION; INSERT INTO orders (order_id, sku, buyer_id, quantity, "
-                "state, epoch, created_at, updated_at) VALUES (%o, %s, 'cy', 1, 'held', %u, "
+                "state, epoch, created_at, updated_at) VALUES (%o, %s, 'cy', 1, 'confirmed', %u, "
                 "NOW(3), NOW(3)); UPDATE inventory SET allocated_total = allocated_total + 1 "
                 "WHERE sku = %s; COMMIT",
                 &id, sku, sale.epoch, sku);
@@ -570,6 +575,8 @@ static void test_c_earlier_orders_stay(void **state)
     audit_finds("C");
     change("UPDATE orders SET order_id = CONCAT(x'000000000001', SUBSTR(order_id, 7)) "
            "WHERE sku = %s AND state = 'held'");
+    change("INSERT INTO holds SELECT expires_at, order_id FROM orders WHERE sku = %s "
+           "AND state = 'held'"); /* it is another order now */
     EXPECT_NUMBER(number(invariant(audit_finds(""), "C"), "grandfathered"), 1);
 }
 
@@ -611,6 +618,39 @@ static void test_d_winner_is_gone(void **state)
     audit_finds("");
 }
 
+/* --- E --- */
+
+static void test_e_reminder_is_gone_or_too_late(void **state)
+{
+    (void)state;
+    char text[ORDER_ID_TEXT + 1];
+    order_id_format(text, &sale.ids[0]);
+    run_on_all(here.config, "UPDATE holds SET expires_at = expires_at + INTERVAL 1 SECOND");
+    const cJSON *numbers = violation(audit_finds("E"), "E");
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(numbers, "order_id")), text);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(numbers, "sku")), sale.sku);
+    run_on_all(here.config, "DELETE FROM holds");
+    audit_finds("E");
+    /* As the README has it for what an older release has held. */
+    run_on_all(here.config, "INSERT IGNORE INTO holds SELECT expires_at, order_id FROM orders "
+                            "WHERE state = 'held'");
+    audit_finds("");
+    run_on_all(here.config, "DELETE FROM holds");
+    change("UPDATE orders SET state = 'confirmed' WHERE sku = %s AND state = 'held'");
+    audit_finds("");
+}
+
+/* As after an extend, after a confirm, and of an order that is nowhere. */
+static void test_e_reminders_may_come_early_or_stay(void **state)
+{
+    (void)state;
+    run_on_all(here.config, "UPDATE holds SET expires_at = expires_at - INTERVAL 1 SECOND; "
+                            "INSERT INTO holds VALUES (NOW(3), x'01')");
+    audit_finds("");
+    change("INSERT INTO holds SELECT NOW(3), order_id FROM orders WHERE sku = %s");
+    audit_finds("");
+}
+
 /* --- when it cannot look --- */
 
 static const char *error_of(const cJSON *audit, const char *id)
@@ -640,7 +680,7 @@ static void test_mysql_away(void **state)
     const char *socket = test_text("shard-%u-a.sock", sale.shard);
     const char *path = derive(here.path, "no-mysql", socket, "nobody.sock");
     const cJSON *audit = parse_audit(start("audit", path), 2);
-    for (const char *id = "ABCD"; *id != '\0'; ++id)
+    for (const char *id = "ABCDE"; *id != '\0'; ++id)
         EXPECT(error_of(audit, test_text("%c", *id))[0] != '\0', "no error in %c", *id);
     unlink(path);
 }
@@ -669,6 +709,8 @@ int main(void)
         CASE(test_c_earlier_orders_stay),
         CASE(test_d_two_orders_of_a_key),
         CASE(test_d_winner_is_gone),
+        CASE(test_e_reminder_is_gone_or_too_late),
+        CASE(test_e_reminders_may_come_early_or_stay),
         CASE(test_redis_away),
         CASE(test_mysql_away),
     };

@@ -268,6 +268,15 @@ static void expect_wrong_state(const char *id, const char *move)
     EXPECT_PROBLEM(moved, 409, "wrong_state");
 }
 
+/* Reminders at the very deadline of a held order of the item; see store/expiry.h. */
+static long long reminders(const char *sku)
+{
+    return rows_sum(STACK,
+                    "SELECT COUNT(*) FROM holds JOIN orders USING (order_id, expires_at) "
+                    "WHERE sku = '%s' AND state = 'held'",
+                    sku);
+}
+
 static void a_hold_says_until_when(void **state)
 {
     const char *sku = new_item(state, "\"total\":5,\"hold_seconds\":60");
@@ -275,6 +284,7 @@ static void a_hold_says_until_when(void **state)
     long long lasts_ms = sale_parse_time(web_string(&order, "expires_at")) -
                          sale_parse_time(web_string(&order, "created_at"));
     EXPECT(lasts_ms >= 59000 && lasts_ms <= 61000, "held for %lld ms", lasts_ms);
+    EXPECT_NUMBER(reminders(sku), 1);
     EXPECT_NUMBER(sale_available(STACK, sku), 4);
 }
 

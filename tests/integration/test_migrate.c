@@ -2,6 +2,7 @@
 #include "integration/own_database.h"
 
 #include "embedded.h"
+#include "store/expiry.h"
 #include "store/migrate.h"
 
 #define AT_ONCE 6
@@ -166,6 +167,65 @@ static void test_migrate_what_was_not_recorded(void **state)
     EXPECT_NUMBER(check_status(0), MIGRATE_CURRENT);
 }
 
+/* --- from earlier releases --- */
+
+/* The tables as the release before this migration had them, and nothing recorded. */
+static void create_tables_before(unsigned number)
+{
+    for (unsigned i = 0; i < embedded_migrations_count; ++i)
+        if (embedded_migrations[i].number < number)
+            run_on_all(here.config, test_text("%.*s", STR_ARG(embedded_migrations[i].text)));
+}
+
+static void look(expiry_t *expiry)
+{
+    sql_t sql = {NULL, 0, 0};
+    db_t *db = open_shard(here.config, 0);
+    EXPECT(expiry_batch(expiry, db, &sql) == DB_OK, "%s", db_error(db));
+    db_free(db);
+    sql_free(&sql);
+}
+
+/* Orders that were held before there were reminders: one is over, one is not. */
+static void test_migrate_held_orders(void **state)
+{
+    (void)state;
+    char *said;
+    expiry_t expiry;
+    create_tables_before(5);
+    run_text(here.config, 0,
+             "INSERT INTO inventory (sku, bucket, slot, total, allocated_total, epoch, "
+             "per_buyer_limit, hold_seconds, strategy, acknowledge, created_at, updated_at) VALUES "
+             "('old', 0, 0, 9, 3, 1, 0, 60, 'lua', 'committed', NOW(3), NOW(3)); "
+             "INSERT INTO orders (order_id, sku, buyer_id, quantity, state, epoch, created_at, "
+             "expires_at, updated_at) VALUES "
+             "(x'01', 'old', 'a', 1, 'held', 1, NOW(3), NOW(3) - INTERVAL 1 SECOND, NOW(3)), "
+             "(x'02', 'old', 'b', 1, 'held', 1, NOW(3), NOW(3) + INTERVAL 1 HOUR, NOW(3)), "
+             "(x'03', 'old', 'c', 1, 'confirmed', 1, NOW(3), NOW(3) - INTERVAL 1 SECOND, NOW(3))");
+    EXPECT(migrate(&said) == 0, "%s", said);
+    EXPECT_NUMBER(read_number(0, "SELECT COUNT(*) FROM holds JOIN orders USING (order_id, "
+                                 "expires_at) WHERE state = 'held'"),
+                  2);
+    EXPECT_NUMBER(read_number(0, "SELECT COUNT(*) FROM holds"), 2);
+    EXPECT_NUMBER(read_number(0, "SELECT COUNT(*) FROM information_schema.statistics WHERE "
+                                 "table_schema = DATABASE() AND index_name = 'orders_expiry'"),
+                  0);
+    expiry_init(&expiry, 10);
+    look(&expiry);
+    EXPECT_NUMBER(expiry.count, 1);
+    EXPECT_NUMBER(read_number(0, "SELECT COUNT(*) FROM orders WHERE state = 'expired' AND "
+                                 "buyer_id = 'a'"),
+                  1);
+    EXPECT_NUMBER(read_number(0, "SELECT released_total FROM inventory"), 1);
+    run_text(here.config, 0,
+             "UPDATE orders SET expires_at = NOW(3) WHERE state = 'held'; "
+             "UPDATE holds SET expires_at = NOW(3)");
+    look(&expiry);
+    EXPECT_NUMBER(expiry.count, 1);
+    EXPECT_NUMBER(read_number(0, "SELECT COUNT(*) FROM holds"), 0);
+    expiry_dispose(&expiry);
+}
+
 static void test_migrate_without_server(void **state)
 {
     (void)state;
@@ -189,6 +249,7 @@ int main(void)
         CASE(test_migrate_refuses_newer, set_up_migrated),
         CASE(test_migrate_after_crash, set_up_migrated),
         CASE(test_migrate_what_was_not_recorded, set_up_migrated),
+        CASE(test_migrate_held_orders, set_up_empty),
     };
     return test_run("migrate", tests, TEST_COUNT(tests), set_up_group, tear_down_group);
 }

@@ -13,8 +13,9 @@
 #define REFUSED_MAX 256
 
 static struct {
-    table_t *orders, *inventory;
-    int id, sku, buyer, quantity, state, key, o_epoch, created, code;
+    table_t *orders, *inventory, *holds;
+    int id, sku, buyer, quantity, state, key, o_epoch, created, code, expires;
+    int h_expires, h_id;
     int i_sku, total, allocated, released, version, epoch, limit, strategy, gate_down;
 } at;
 
@@ -179,6 +180,31 @@ static void check_given_up(const value_t *row, const order_id_t *id)
         world_fail("order %s is given up before its commit deadline", id_text(id));
 }
 
+/* Of a held order: without it nobody would notice that its time is over. */
+static void check_reminder(const value_t *order)
+{
+    order_id_t id;
+    for (unsigned i = 0; i < at.holds->rows_count; ++i) {
+        const value_t *reminder = version_values(at.holds->rows[i]->committed);
+        if (reminder != NULL && value_eq(&reminder[at.h_id], &order[at.id]) &&
+            reminder[at.h_expires].i <= order[at.expires].i)
+            return;
+    }
+    memcpy(id.bytes, order[at.id].p, sizeof(id.bytes));
+    world_fail("order %s is held and has no reminder by its deadline", id_text(&id));
+}
+
+static void on_reminder(const value_t *before, const value_t *after)
+{
+    order_id_t id;
+    if (before == NULL || after != NULL)
+        return;
+    memcpy(id.bytes, before[at.h_id].p, sizeof(id.bytes));
+    const value_t *order = find_order(&id);
+    if (order != NULL && is_text(&order[at.state], "held"))
+        check_reminder(order);
+}
+
 static void on_order(const value_t *before, const value_t *after)
 {
     order_id_t id;
@@ -196,6 +222,8 @@ static void on_order(const value_t *before, const value_t *after)
             world_fail("order %s went from %s to %s", id_text(&id), order_state_name(then),
                        order_state_name(now));
     }
+    if (now == ORDER_HELD)
+        check_reminder(after);
     const value_t *item = is_live(after) ? find_item(&after[at.sku]) : NULL;
     if (is_live(after) && item == NULL)
         world_fail("order %s is live without its item", id_text(&id));
@@ -230,7 +258,9 @@ static void on_item(const value_t *before, const value_t *after)
 
 static void on_commit(const row_t *row, const value_t *before, const value_t *after)
 {
-    if (row->table == at.orders)
+    if (row->table == at.holds)
+        on_reminder(before, after);
+    else if (row->table == at.orders)
         on_order(before, after);
     else if (row->table == at.inventory)
         on_item(before, after);
@@ -311,6 +341,10 @@ void checks_init(void)
     at.o_epoch = mysql_column(at.orders, "epoch");
     at.created = mysql_column(at.orders, "created_at");
     at.code = mysql_column(at.orders, "reject_code");
+    at.expires = mysql_column(at.orders, "expires_at");
+    at.holds = mysql_table("holds");
+    at.h_expires = mysql_column(at.holds, "expires_at");
+    at.h_id = mysql_column(at.holds, "order_id");
     at.i_sku = mysql_column(at.inventory, "sku");
     at.total = mysql_column(at.inventory, "total");
     at.allocated = mysql_column(at.inventory, "allocated_total");
@@ -542,6 +576,16 @@ void checks_without_faults(unsigned changes)
     if (epochs > history.sales_count + changes)
         world_fail("%u changes of %u items raised the epoch %u times", changes, history.sales_count,
                    epochs);
+}
+
+bool checks_reminder_is_due(uint64_t for_ms)
+{
+    for (unsigned i = 0; i < at.holds->rows_count; ++i) {
+        const value_t *reminder = version_values(at.holds->rows[i]->committed);
+        if (reminder != NULL && (uint64_t)reminder[at.h_expires].i + for_ms <= mysql_now_ms())
+            return true;
+    }
+    return false;
 }
 
 void checks_at_rest(void)

@@ -4,7 +4,8 @@
  *
  * At each COMMIT: allocated - released is the units of the live rows and between 0 and total; no
  * buyer owns more live units than the limit that stands in the row with it; totals, epochs and
- * versions only grow; an order only makes the moves of store/order.h (a rejected one none at all).
+ * versions only grow; an order only makes the moves of store/order.h (a rejected one none at all);
+ * a held order has a reminder that does not come after its deadline.
  * At each answer: an order that is answered 201 is in MySQL, as it was said. At each call of a
  * function: a rebuild never sets a gate back to an older epoch. At rest: see checks_at_rest().
  */
@@ -35,6 +36,8 @@ bool checks_half_settled(const char *sku);
 /* Where nothing went wrong: what the gate has admitted is not rejected later, and epochs go up for
    each change of terms, `changes` in all, and for nothing else. */
 void checks_without_faults(unsigned changes);
+/* Some reminder has been due for so long. */
+bool checks_reminder_is_due(uint64_t for_ms);
 /* Every answer that was given is still true. */
 void checks_at_rest(void);
 

@@ -122,6 +122,19 @@ static void sell_out(void)
     }
 }
 
+/* Between two looks of a service, and for what it may have to wait. */
+#define EXPIRY_MS 5000
+
+/* Whatever became of their orders, reminders do not stay. */
+static void let_holds_end(void)
+{
+    if (!checks_reminder_is_due(0))
+        return;
+    world_run(world_now_us() + EXPIRY_MS * UINT64_C(1000));
+    if (checks_reminder_is_due(EXPIRY_MS))
+        world_fail("a hold's time is over and nobody has looked at it");
+}
+
 /* A gate that lost nothing never admits what the row then refuses. */
 static void check_drift(int64_t drift)
 {
@@ -154,6 +167,7 @@ const char *history_run(uint64_t seed)
     check_drift(drift);
     if (!history.windowed)
         sell_out();
+    let_holds_end();
     if (world_failure() == NULL)
         checks_at_rest();
     world_end();

@@ -108,9 +108,8 @@ void mysql_commit(session_t *session)
         for (unsigned j = 0; j < i; ++j)
             again = again || session->undo[j].row == row;
         if (!again && row->committed != NULL && row->committed->commit == number)
-            mysql_on_commit(row,
-                            row->committed->older == NULL ? NULL : row->committed->older->values,
-                            row->committed->values);
+            mysql_on_commit(row, version_values(row->committed->older),
+                            version_values(row->committed));
     }
     end_transaction(session);
     mysql_after_commit();
@@ -251,7 +250,7 @@ void mysql_remember(session_t *session, row_t *row, bool locks_only)
 const value_t *mysql_visible(session_t *session, const row_t *row)
 {
     if (row->pending != NULL && row->owner == session)
-        return row->pending->values;
+        return version_values(row->pending);
     const version_t *version = row->committed;
     if (session->open && session->repeatable) {
         if (session->snapshot == 0)
@@ -259,7 +258,7 @@ const value_t *mysql_visible(session_t *session, const row_t *row)
         while (version != NULL && version->commit > session->snapshot)
             version = version->older;
     }
-    return version == NULL ? NULL : version->values;
+    return version_values(version);
 }
 
 bool mysql_is_too_new(const session_t *session, const row_t *row)

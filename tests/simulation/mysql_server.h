@@ -40,7 +40,7 @@ void mysql_forget_node(owner_t owner);
 bool mysql_is_quiet(void); /* no transaction is open */
 
 /* Called for each row that a COMMIT changes, after all of them have their new version: set by
-   checks.c. */
+   checks.c. `before` is NULL for a row that was not there, `after` for one that is no more. */
 extern void (*mysql_on_commit)(const row_t *row, const value_t *before, const value_t *after);
 extern void (*mysql_after_commit)(void);
 /* MariaDB's innodb_snapshot_isolation, of this history. */

@@ -463,8 +463,22 @@ static value_t of_bool(bool truth)
     return VALUE_OF_INT(truth);
 }
 
+/* A time in text, beside one that is kept in milliseconds. */
+static value_t as_time(const value_t *value)
+{
+    uint64_t ms;
+    if (value->kind != VALUE_BYTES || time_parse_sql(value->p, value->n, &ms) != 0)
+        return *value;
+    return VALUE_OF_INT((int64_t)ms);
+}
+
 static int compare(const scope_t *scope, unsigned at, const value_t *a, const value_t *b)
 {
+    value_t right = *b;
+    if (a->kind == VALUE_INT && b->kind == VALUE_BYTES) {
+        right = as_time(b);
+        b = &right;
+    }
     if (a->kind != b->kind)
         sql_unknown(scope->text, at, "values of two kinds are compared");
     return value_compare(a, b);

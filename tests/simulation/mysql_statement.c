@@ -45,9 +45,7 @@ static bool matches(const statement_t *s, const value_t *row)
 
 static const value_t *newest(const row_t *row)
 {
-    return row->pending != NULL     ? row->pending->values
-           : row->committed != NULL ? row->committed->values
-                                    : NULL;
+    return version_values(row->pending != NULL ? row->pending : row->committed);
 }
 
 /* Locks the row if it matches. *matched false: somebody else's business, or skipped. */
@@ -57,8 +55,7 @@ static db_result_t lock_if_matches(statement_t *s, row_t *row, bool skip_locked,
     while (row->owner != NULL && row->owner != s->session) {
         if (mysql_session_is_dead(row->owner))
             continue;
-        const value_t *committed = row->committed == NULL ? NULL : row->committed->values;
-        if (!matches(s, committed) && !matches(s, newest(row)))
+        if (!matches(s, version_values(row->committed)) && !matches(s, newest(row)))
             return DB_OK;
         if (skip_locked)
             return DB_OK;
@@ -93,8 +90,10 @@ static bool same_key(const unique_t *key, const value_t *a, const value_t *b)
 
 static bool has_key(const unique_t *key, const row_t *row, const value_t *values)
 {
-    return (row->pending != NULL && same_key(key, values, row->pending->values)) ||
-           (row->committed != NULL && same_key(key, values, row->committed->values));
+    const value_t *pending = version_values(row->pending);
+    const value_t *committed = version_values(row->committed);
+    return (pending != NULL && same_key(key, values, pending)) ||
+           (committed != NULL && same_key(key, values, committed));
 }
 
 /* Another row with one of these keys, after waiting for whoever owns it; NULL: none. */
@@ -152,6 +151,7 @@ static version_t *new_version(const table_t *table, const value_t *values)
     size_t n = table->columns_count * sizeof(value_t);
     version_t *version = world_alloc(sizeof(*version) + n);
     memcpy(version->values, values, n);
+    version->deleted = false;
     return version;
 }
 
@@ -296,6 +296,30 @@ static db_result_t run_update(statement_t *s, unsigned *at)
     s->table = mysql_table_of_word(s->text->tokens[*at + 1].word);
     *at += 2;
     return update_rows(s, read_update(s, at));
+}
+
+/* --- DELETE --- */
+
+static db_result_t run_delete(statement_t *s, unsigned *at)
+{
+    s->table = mysql_table_of_word(s->text->tokens[*at + 2].word);
+    if (s->table == NULL || !sql_word(s->text, *at + 3, WORD_WHERE))
+        sql_unknown(s->text, *at, "this DELETE is not known");
+    s->where = *at + 4; /* DELETE FROM table WHERE */
+    *at = sql_skip(s->text, s->where);
+    for (unsigned i = 0; i < s->table->rows_count; ++i) {
+        row_t *row = s->table->rows[i];
+        bool matched;
+        db_result_t result = lock_if_matches(s, row, false, &matched);
+        if (result != DB_OK)
+            return result;
+        if (!matched)
+            continue;
+        put(s, row, newest(row));
+        row->pending->deleted = true;
+        ++s->affected;
+    }
+    return DB_OK;
 }
 
 /* --- INSERT --- */
@@ -488,6 +512,8 @@ static db_result_t find_rows(statement_t *s, const select_t *select, const value
     for (unsigned i = 0; i < table->rows_count; ++i) {
         row_t *row = table->rows[i];
         const value_t *values = select->locks ? newest(row) : mysql_visible(s->session, row);
+        if (values == NULL && select->locks) /* its DELETE may be undone yet */
+            values = version_values(row->committed);
         if (values != NULL && (select->locks || matches(s, values)))
             rows[candidates++] = (candidate_t){row, values};
     }
@@ -639,6 +665,8 @@ static db_result_t dispatch(statement_t *s, unsigned *at)
         return run_update(s, at);
     case WORD_INSERT:
         return run_insert(s, at);
+    case WORD_DELETE:
+        return run_delete(s, at);
     case WORD_DO:
         *at += 2;
         return DB_OK;

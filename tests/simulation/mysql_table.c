@@ -109,14 +109,16 @@ static unsigned read_table(const sql_text_t *text, unsigned at)
     return at;
 }
 
-/* Of what read_column() has left out. */
+/* Of what read_column() and read_line() have left out: a plain index changes no answer. */
 static void read_drop(const table_t *table, const sql_text_t *text, unsigned at)
 {
+    if (sql_word(text, at, WORD_INDEX))
+        return;
     if (!sql_word(text, at, WORD_COLUMN) || table->column_of_word[text->tokens[at + 1].word] != -1)
-        sql_unknown(text, at, "only a virtual column can be dropped");
+        sql_unknown(text, at, "only a virtual column or an index can be dropped");
 }
 
-/* ALTER TABLE name ADD COLUMN ..., or DROP COLUMN name */
+/* ALTER TABLE name ADD COLUMN ..., or DROP COLUMN name, or DROP INDEX name */
 static unsigned read_alter(const sql_text_t *text, unsigned at)
 {
     table_t *table = mysql_table_of_word(text->tokens[at + 2].word);
@@ -136,13 +138,15 @@ static unsigned read_alter(const sql_text_t *text, unsigned at)
 
 static unsigned read_statement(const sql_text_t *text, unsigned at)
 {
+    if (sql_word(text, at, WORD_INSERT)) /* ... SELECT from tables that are empty here */
+        return at;
     if (!sql_word(text, at + 1, WORD_TABLE))
         sql_unknown(text, at, "only TABLEs are known in a migration");
     if (sql_word(text, at, WORD_CREATE))
         return read_table(text, at);
     if (sql_word(text, at, WORD_ALTER))
         return read_alter(text, at);
-    sql_unknown(text, at, "only CREATE and ALTER are known in a migration");
+    sql_unknown(text, at, "only CREATE, ALTER and INSERT are known in a migration");
 }
 
 void mysql_schema_init(void)

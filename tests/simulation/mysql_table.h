@@ -7,8 +7,9 @@
  * until its end. Plain reads see committed versions: the newest, or under REPEATABLE READ those of
  * the snapshot.
  *
- * Not modelled: shared locks and gap locks (so no SERIALIZABLE), DELETE, foreign keys, DDL at run
- * time.
+ * A row that was deleted has a last version that says so.
+ *
+ * Not modelled: shared locks and gap locks (so no SERIALIZABLE), foreign keys, DDL at run time.
  */
 #ifndef HOLDFAST_SIMULATION_MYSQL_TABLE_H
 #define HOLDFAST_SIMULATION_MYSQL_TABLE_H
@@ -34,8 +35,15 @@ typedef struct {
 typedef struct version {
     uint64_t commit; /* number of the COMMIT that made it */
     struct version *older;
+    bool deleted;
     value_t values[];
 } version_t;
+
+/* NULL: there is no row. */
+static inline const value_t *version_values(const version_t *version)
+{
+    return version == NULL || version->deleted ? NULL : version->values;
+}
 
 struct session;
 

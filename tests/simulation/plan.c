@@ -15,6 +15,7 @@ static config_t config;
 static config_shard_t shard;
 static config_server_t server;
 static uint64_t window_us; /* in which buyers come and faults begin */
+static bool any_holds;     /* of a second, in some item's first terms */
 
 /* --- the configuration: one for all nodes, with short times --- */
 
@@ -89,6 +90,7 @@ static bool items_exist(void)
 static void create_items(void)
 {
     history.sales_count = chance(4) ? 2 : 1;
+    any_holds = false;
     for (unsigned i = 0; i < history.sales_count; ++i) {
         item_change_t change = {
             .create = true,
@@ -97,6 +99,7 @@ static void create_items(void)
                       .hold_seconds = chance(3) ? 1 : 0,
                       .strategy = draw_strategy(),
                       .acknowledge = chance(4) ? ACKNOWLEDGE_ACCEPTED : ACKNOWLEDGE_COMMITTED}};
+        any_holds = any_holds || change.terms.hold_seconds != 0;
         snprintf(history.sales[i].sku, sizeof(history.sales[i].sku), "item%u", i);
         action_change(history.sales[i].sku, &change);
     }
@@ -408,6 +411,29 @@ static void draw_slow_squeeze(uint64_t at)
     }
 }
 
+static void on_hold_move(void *context, uint64_t number)
+{
+    order_id_t id;
+    order_state_t state;
+    (void)context, (void)number;
+    for (unsigned tries = 0; tries < 8; ++tries)
+        if (some_order(&id) && checks_order(&id, &state) && state == ORDER_HELD) {
+            action_move(&id, chance(3) ? ORDER_MOVE_CANCEL : ORDER_MOVE_EXTEND);
+            return;
+        }
+}
+
+/* Holds are extended and cancelled when their time is over, and when expiry looks at them. */
+static void draw_deadlines(void)
+{
+    if (!any_holds)
+        return;
+    window_us = window_us > 1200000 ? window_us : 1200000;
+    for (unsigned count = chance_between(4, 16); count != 0; --count)
+        world_after(chance_between(900, 1800) * UINT64_C(1000) + chance_below(1000),
+                    (owner_t){0, 0}, on_hold_move, NULL, 0);
+}
+
 /* Two repeats of one key at once, after its first order, by a Redis whose answers are lost. */
 static void draw_repeats(uint64_t at, uint64_t soon)
 {
@@ -421,8 +447,8 @@ static void draw_repeats(uint64_t at, uint64_t soon)
 }
 
 /* A total that is lowered while buyers come; the optimistic strategy for a moment; orders that are
-   cancelled in a rebuild; a lowered limit and another rebuild soon after; a rebuild whose Redis
-   loses what it has staged; death between COMMIT and settle. */
+   cancelled in a rebuild; a lowered limit and another rebuild soon after; holds at their deadline;
+   a rebuild whose Redis loses what it has staged; death between COMMIT and settle. */
 static void draw_tangle(void)
 {
     const owner_t nobody = {0, 0};
@@ -443,6 +469,9 @@ static void draw_tangle(void)
     case 3:
         world_after(at, nobody, on_limit, NULL, 1);
         world_after(at + soon, nobody, on_rebuild, NULL, 0);
+        break;
+    case 4:
+        draw_deadlines();
         break;
     case 8:
         world_after(at, nobody, on_rebuild, NULL, 0);

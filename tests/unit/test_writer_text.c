@@ -101,6 +101,21 @@ static void a_rejected_order_says_why_and_keeps_its_digest(void **state)
     assert_int_equal(orders[0].order.expires_at_ms, 0);
 }
 
+static void holds_have_reminders_and_others_none(void **state)
+{
+    (void)state;
+    writer_add_insert(&sql, batch, 2, NOW_MS);
+    sql_reset(&sql);
+    assert_false(writer_add_reminders(&sql, batch, 2));
+    assert_int_equal(sql.n, 0);
+    orders[1].hold_seconds = 60;
+    writer_add_insert(&sql, batch, 2, NOW_MS);
+    sql_reset(&sql);
+    assert_true(writer_add_reminders(&sql, batch, 2));
+    expect("; INSERT INTO holds (expires_at, order_id) VALUES ('2026-11-26 23:01:00.123', " ID(
+        "2") ") ON DUPLICATE KEY UPDATE order_id = holds.order_id");
+}
+
 static void rows_without_units_are_left_alone(void **state)
 {
     (void)state;
@@ -145,6 +160,7 @@ int main(void)
         cmocka_unit_test_setup(one_hold_gives_all_a_deadline_or_none, start),
         cmocka_unit_test_setup(a_key_brings_its_digest, start),
         cmocka_unit_test_setup(a_rejected_order_says_why_and_keeps_its_digest, start),
+        cmocka_unit_test_setup(holds_have_reminders_and_others_none, start),
         cmocka_unit_test_setup(rows_without_units_are_left_alone, start),
         cmocka_unit_test_setup(one_row_is_guarded, start),
         cmocka_unit_test_setup(many_rows_are_guarded_each_by_its_own, start),

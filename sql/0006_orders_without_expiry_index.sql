@@ -1,0 +1,2 @@
+-- Expiry goes by the reminders in holds.
+ALTER TABLE orders DROP INDEX orders_expiry;
