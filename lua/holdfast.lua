@@ -14,14 +14,16 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 10
-local US, US_BYTE, ONE_BYTE = '\31', 31, 49
+local VERSION = 11
+local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
 local ITEM_OK, ITEM_MISSING, ITEM_STALE, ITEM_FOREIGN, ITEM_CLOSED, ITEM_FROZEN = 0, 1, 2, 3, 4, 5
 -- Answers about one order; SEEN is added when the gate has admitted this buyer before.
-local ADMITTED, SOLD_OUT, BUYER_LIMIT, NOT_STARTED, ENDED, LATE, LOOK = 0, 1, 2, 3, 4, 5, 6
+local ADMITTED, SOLD_OUT, BUYER_LIMIT, NOT_STARTED, ENDED, LATE, LOOK, FIRST = 0, 1, 2, 3, 4, 5, 6, 7
 local SEEN = 8
+-- Each as the character that stands for it, '0' and up.
+local ANSWER_TEXT = { [0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', ':', ';', '<', '=', '>', '?' }
 
 -- Which Redis this is, and since when it holds its data: the run id of the process, new with each
 -- start, and the replication id, new with each promotion. A gate that was built under another may
@@ -43,6 +45,20 @@ local function now_ms()
   return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 end
 
+-- The number that a text is, or nil. Most are small and come again and again; those are remembered,
+-- since to read one costs twenty times as much as to find it.
+local small_numbers = {}
+local function number_of(text)
+  local number = small_numbers[text]
+  if not number and text then
+    number = tonumber(text)
+    if number and #text <= 3 then
+      small_numbers[text] = number
+    end
+  end
+  return number
+end
+
 -- Numbers above 2^53 would lose digits in Lua: epochs are compared as text of equal length
 -- first. (Epochs are milliseconds since 1970 plus small change, so they are far below.)
 local function read_record(record)
@@ -61,36 +77,42 @@ local function key_field(sku, buyer, key)
   return sku .. US .. buyer .. US .. key
 end
 
--- Reads fields of a hash for many names; a plain table of the same length, false where absent; nil
--- if it is no hash.
-local function hmget(key, names)
-  local n = #names
-  if n == 0 then return {} end
-  if n <= 1000 then
-    local all = redis.pcall('HMGET', key, unpack(names))
+-- How many words one command gets at most: what unpack() puts on the stack of Lua has its bounds.
+local WORDS_MAX = 1000
+
+-- Reads fields of a hash, whose names are list[from..to]; a plain table of as many, false where
+-- absent; nil if it is no hash.
+local function hmget(key, list, from, to)
+  if to - from < WORDS_MAX then
+    if to < from then return {} end
+    local all = redis.pcall('HMGET', key, unpack(list, from, to))
     return not all.err and all or nil
   end
   local out = {}
-  for from = 1, n, 1000 do
-    local part = redis.pcall('HMGET', key, unpack(names, from, math.min(from + 999, n)))
+  for first = from, to, WORDS_MAX do
+    local part = redis.pcall('HMGET', key, unpack(list, first, math.min(first + WORDS_MAX - 1, to)))
     if part.err then return nil end
     for i = 1, #part do
-      out[from + i - 1] = part[i]
+      out[first - from + i] = part[i]
     end
   end
   return out
 end
 
 local function hset(key, pairs_)
-  for from = 1, #pairs_, 1000 do
-    redis.call('HSET', key, unpack(pairs_, from, math.min(from + 999, #pairs_)))
+  for from = 1, #pairs_, WORDS_MAX do
+    redis.call('HSET', key, unpack(pairs_, from, math.min(from + WORDS_MAX - 1, #pairs_)))
   end
 end
 
-local function hdel(key, names)
-  for from = 1, #names, 1000 do
-    redis.call('HDEL', key, unpack(names, from, math.min(from + 999, #names)))
+-- Takes the fields list[from..to] out. Returns how many were there; none if it is no hash.
+local function hdel(key, list, from, to)
+  local gone = 0
+  for first = from, to, WORDS_MAX do
+    local n = redis.pcall('HDEL', key, unpack(list, first, math.min(first + WORDS_MAX - 1, to)))
+    gone = gone + (type(n) == 'number' and n or 0)
   end
+  return gone
 end
 
 local GATE_FIELDS = {
@@ -99,12 +121,12 @@ local GATE_FIELDS = {
 }
 -- nil where there is none, or what stands there is none: it is then rebuilt.
 local function read_gate(key)
-  local v = hmget(key, GATE_FIELDS)
+  local v = hmget(key, GATE_FIELDS, 1, #GATE_FIELDS)
   if not v or not v[1] then
     return nil
   end
   for i = 4, #GATE_FIELDS do
-    v[i] = tonumber(v[i])
+    v[i] = number_of(v[i])
     if not v[i] then
       return nil
     end
@@ -149,60 +171,62 @@ local function refusal_of_time(gate, now)
   return ADMITTED
 end
 
--- ARGV[3..] of reserve are six for each order; these are their places. FIELD: in the index of keys, or
--- empty. RECORD: as it will stand in `unsettled`.
-local ORDER_ARGS, FIRST = 6, 3
-local ID, BUYER, QUANTITY, FIELD, DEADLINE, RECORD = 0, 1, 2, 3, 4, 5
+-- ARGV of reserve: epoch; how many orders; the earliest of their commit deadlines; their quantities
+-- between commas, or the one that all have; marks, one byte an order, or none if no order has a key;
+-- then all ids, all buyers and all records, and the fields in the index of keys of those marked.
+local EPOCH, COUNT, DEADLINE, QUANTITIES, MARKS = 1, 2, 3, 4, 5
+local HEAD = 5
+-- A mark: '0' no key; '1' a key; '2' a key that is not in MySQL, as its service has seen.
+local WITH_KEY, NO_KEY_BYTE, LOOKED_BYTE = '[12]', 48, 50
 
--- Turns text into a number once for each text: most orders of a batch have the same quantity and
--- deadline. false: it is none.
-local function number_memo()
-  return setmetatable({}, { __index = function(memo, text)
-    local number = tonumber(text) or false
-    memo[text] = number
-    return number
-  end })
+-- The quantities as text: the one that all have, or else one for each order. Neither: one is none.
+local function read_quantities(text, count)
+  local all, each = number_of(text), {}
+  if all then
+    return all >= 1 and text or nil
+  end
+  for digits in string.gmatch(text, '[^,]+') do
+    each[#each + 1] = (number_of(digits) or 0) >= 1 and digits or nil
+  end
+  return nil, #each == count and each or nil
 end
 
--- The orders of a call, an array for each argument; nil and what is wrong with them: all are checked
--- before the first write.
-local function read_orders(args, number)
-  if (#args - FIRST + 1) % ORDER_ARGS ~= 0 then
-    return nil, 'ERR holdfast: wrong number of order arguments'
+-- What a call asks, all of it checked before the first write. nil: it is malformed.
+local function read_orders(args)
+  local count, deadline = number_of(args[COUNT]), tonumber(args[DEADLINE])
+  if not count or not deadline then return nil end
+  local quantity, quantities = read_quantities(args[QUANTITIES], count)
+  local marks, keyed = args[MARKS], 0
+  if marks ~= '' then
+    keyed = select(2, string.gsub(marks, WITH_KEY, ''))
   end
-  local ids, buyers, fields, n = {}, {}, {}, 0
-  for i = FIRST, #args, ORDER_ARGS do
-    local id, quantity = args[i + ID], number[args[i + QUANTITY]]
-    if #id ~= 16 or not quantity or quantity < 1 or not number[args[i + DEADLINE]] then
-      return nil, 'ERR holdfast: malformed order'
-    end
-    n = n + 1
-    ids[n] = id
-    buyers[n] = args[i + BUYER]
-    if args[i + FIELD] ~= '' then
-      fields[#fields + 1] = args[i + FIELD]
-    end
+  if not (quantity or quantities) or (marks ~= '' and #marks ~= count) then return nil end
+  local ids, buyers = HEAD, HEAD + count
+  if #args ~= HEAD + 3 * count + keyed then return nil end
+  for i = ids + 1, ids + count do
+    if #args[i] ~= 16 then return nil end
   end
-  return { ids = ids, buyers = buyers, fields = fields }
+  return {
+    args = args, count = count, deadline = deadline, quantity = quantity, quantities = quantities,
+    marks = keyed > 0 and marks,
+    -- Before the first of each.
+    ids = ids, buyers = buyers, records = buyers + count, fields = buyers + 2 * count,
+  }
 end
 
--- The earlier unsettled orders of the batch's keys: field -> id. nil: the index is no hash.
-local function look_up_keys(key, fields)
-  local values, out = hmget(key, fields), {}
-  if not values then return nil end
-  for i = 1, #fields do
-    out[fields[i]] = values[i] or nil
+-- What Redis has of the orders: units of their buyers, their records, and by field of the index the
+-- earlier unsettled orders of their keys. nil: one of the three is no hash.
+local function look_up(keys, orders)
+  local args, ids, buyers, fields = orders.args, orders.ids, orders.buyers, orders.fields
+  local units = hmget(keys[2], args, buyers + 1, buyers + orders.count)
+  local records = hmget(keys[3], args, ids + 1, ids + orders.count)
+  local values = hmget(keys[4], args, fields + 1, #args)
+  if not units or not records or not values then return nil end
+  local firsts = {}
+  for i = 1, #values do
+    firsts[args[fields + i]] = values[i] or nil
   end
-  return out
-end
-
--- Decides an order that is not known yet, against the state that the orders before it have left.
-local function decide(gate, units, quantity, left, deadline, now, of_time, must_look)
-  if now > deadline then return LATE end
-  if of_time ~= ADMITTED then return of_time end
-  if gate.limit ~= 0 and (units or 0) + quantity > gate.limit then return BUYER_LIMIT end
-  if quantity > left then return SOLD_OUT end
-  return must_look and LOOK or ADMITTED
+  return { units = units, records = records, firsts = firsts }
 end
 
 -- The order that has this key, if it is unsettled: the index alone, were it left without its
@@ -214,150 +238,175 @@ local function first_of_key(unsettled_key, admitted, first)
   return nil
 end
 
--- What a batch has changed; units, records and fields are pairs for HSET. KEYS as of reserve.
-local function write_admitted(keys, gate, taken, strangers, units, records, fields)
-  redis.call('HSET', keys[1], 'reserved', gate.reserved + taken, 'known', gate.known + strangers)
-  hset(keys[2], units)
-  hset(keys[3], records)
-  hset(keys[4], fields)
+-- Is the order past its commit deadline? Most batches are before the earliest of theirs.
+local function is_late(orders, o, now)
+  if now <= orders.deadline then return false end
+  return now > (tonumber(read_record(orders.args[orders.records + o]).deadline) or 0)
 end
 
--- KEYS gate buyers unsettled keys; ARGV epoch, looked, then six for each order:
--- id buyer quantity field deadline record.
--- `looked` is empty, or has a 1 for each order whose key is not in MySQL, as its service has seen.
--- Who has been admitted before, and sends a key that is not in the index, may be repeating an order
--- that was settled: without that look he is not admitted, but told to.
--- Returns {item answer, the item's present epoch, available, an answer for each order}; an
--- order's answer is a number, or the id of an earlier unsettled order of the same key.
-local function reserve(keys, args)
-  local unsettled_key, looked, number = keys[3], args[2], number_memo()
-  local orders, wrong = read_orders(args, number)
-  if wrong then
-    return redis.error_reply(wrong)
-  end
-  local gate, now = read_gate(keys[1]), now_ms()
-  local item = item_answer(gate, args[1], now, keys)
-  if item ~= ITEM_OK then
-    return { item, gate and gate.epoch or '0', 0 }
-  end
+-- Decides an order that is not known yet, against the state that the orders before it have left.
+local function decide(gate, units, quantity, left, late, of_time, must_look)
+  if late then return LATE end
+  if of_time ~= ADMITTED then return of_time end
+  if gate.limit ~= 0 and (units or 0) + quantity > gate.limit then return BUYER_LIMIT end
+  if quantity > left then return SOLD_OUT end
+  return must_look and LOOK or ADMITTED
+end
 
-  local ids, buyers = orders.ids, orders.buyers
-  local units_before, records = hmget(keys[2], buyers), hmget(unsettled_key, ids)
-  local firsts = look_up_keys(keys[4], orders.fields)
-  -- Who sends no orders asks whether they could be admitted.
-  if not units_before or not records or not firsts or (#ids == 0 and not are_hashes(keys, 3)) then
-    return { ITEM_MISSING, gate.epoch, 0 }
+-- Notes an order as admitted. `units`: of its buyer till now, nil if he is a stranger.
+local function admit(changes, args, orders, o, units, text, field)
+  local id, buyer = args[orders.ids + o], args[orders.buyers + o]
+  local n = changes.pairs
+  -- Text stays text: a number costs Redis a conversion.
+  if units then
+    text = string.format('%d', units + number_of(text))
+  else
+    changes.strangers = changes.strangers + 1
   end
-  local left, taken, strangers = available(gate), 0, 0
-  local of_time = refusal_of_time(gate, now)
-  -- What the batch has changed so far: an id, and a buyer, may be in it twice.
-  local admitted, units_now = {}, {}
-  local new_units, new_records, new_keys, n = {}, {}, {}, 0
-  local reply = { ITEM_OK, gate.epoch, 0 }
-  for o = 1, #ids do
-    local i, id, buyer = FIRST + (o - 1) * ORDER_ARGS, ids[o], buyers[o]
-    local field = args[i + FIELD]
-    local first = field ~= '' and first_of_key(unsettled_key, admitted, firsts[field])
-    local answer
-    if records[o] or admitted[id] then
+  changes.units_now[buyer] = text
+  changes.admitted[id] = true
+  changes.units[n + 1], changes.units[n + 2] = buyer, text
+  changes.records[n + 1], changes.records[n + 2] = id, args[orders.records + o]
+  changes.pairs = n + 2
+  if field then
+    changes.fields[#changes.fields + 1] = field
+    changes.fields[#changes.fields + 1] = id
+  end
+end
+
+-- Decides all orders, each after those before it: an id, and a buyer, may be among them twice.
+-- Completes `reply`. Returns what is to be written, and how many units it takes.
+local function decide_all(gate, orders, found, now, unsettled_key, reply)
+  local args, marks, firsts = orders.args, orders.marks, found.firsts
+  local left, of_time, next_field = available(gate), refusal_of_time(gate, now), orders.fields
+  local answers = {}
+  local changes = {
+    strangers = 0, pairs = 0, units = {}, records = {}, fields = {}, admitted = {}, units_now = {},
+  }
+  for o = 1, orders.count do
+    local id, buyer, mark = args[orders.ids + o], args[orders.buyers + o], marks and string.byte(marks, o)
+    local field, first, answer
+    if mark and mark ~= NO_KEY_BYTE then
+      next_field = next_field + 1
+      field = args[next_field]
+      first = first_of_key(unsettled_key, changes.admitted, firsts[field])
+    end
+    if found.records[o] or changes.admitted[id] then
       answer = ADMITTED
     elseif first then
-      answer = first
+      answer = FIRST
+      reply[#reply + 1] = first
     else
-      local known, quantity = units_now[buyer] or units_before[o], number[args[i + QUANTITY]]
-      local units = known and number[known]
-      local must_look = known and field ~= '' and string.byte(looked, o) ~= ONE_BYTE
-      answer = decide(gate, units, quantity, left - taken, number[args[i + DEADLINE]], now, of_time, must_look)
+      local known, text = changes.units_now[buyer] or found.units[o], orders.quantity or orders.quantities[o]
+      local units, quantity = number_of(known), number_of(text)
+      local must_look = known and field and mark ~= LOOKED_BYTE
+      answer = decide(gate, units, quantity, left, is_late(orders, o, now), of_time, must_look)
       if answer == ADMITTED then
-        taken = taken + quantity
-        -- Text stays text: a number costs Redis a conversion.
-        local text = args[i + QUANTITY]
-        if units then
-          text = tostring(units + quantity)
-        else
-          strangers = strangers + 1
-        end
-        units_now[buyer] = text
-        admitted[id] = true
-        new_units[n + 1], new_units[n + 2] = buyer, text
-        new_records[n + 1], new_records[n + 2] = id, args[i + RECORD]
-        n = n + 2
-        if field ~= '' then
+        left = left - quantity
+        admit(changes, args, orders, o, units, text, field)
+        if field then
           firsts[field] = id
-          new_keys[#new_keys + 1] = field
-          new_keys[#new_keys + 1] = id
         end
       end
       answer = known and answer + SEEN or answer
     end
-    reply[o + 3] = answer
+    answers[o] = ANSWER_TEXT[answer]
   end
-  reply[3] = left - taken
+  reply[3], reply[4] = left, table.concat(answers)
+  return changes, available(gate) - left
+end
+
+-- KEYS gate buyers unsettled keys; ARGV as above.
+-- Who has been admitted before, and sends a key that is not in the index, may be repeating an order
+-- that was settled: without a look in MySQL he is not admitted, but told to.
+-- Returns {item answer, the item's present epoch, available, the answers, one character an order, '0' and
+-- up; then, for each FIRST of them in turn, the id of an earlier unsettled order of the same key}.
+local function reserve(keys, args)
+  local orders = read_orders(args)
+  if not orders then
+    return redis.error_reply('ERR holdfast: malformed orders')
+  end
+  local gate, now = read_gate(keys[1]), now_ms()
+  local item = item_answer(gate, args[EPOCH], now, keys)
+  if item ~= ITEM_OK then
+    return { item, gate and gate.epoch or '0', 0, '' }
+  end
+  local found = look_up(keys, orders)
+  -- Who sends no orders asks whether they could be admitted.
+  if not found or (orders.count == 0 and not are_hashes(keys, 3)) then
+    return { ITEM_MISSING, gate.epoch, 0, '' }
+  end
+  local reply = { ITEM_OK, gate.epoch, 0, '' }
+  local changes, taken = decide_all(gate, orders, found, now, keys[3], reply)
   if taken > 0 then
-    write_admitted(keys, gate, taken, strangers, new_units, new_records, new_keys)
+    redis.call('HSET', keys[1], 'reserved', string.format('%d', gate.reserved + taken), 'known',
+      string.format('%d', gate.known + changes.strangers))
+    hset(keys[2], changes.units)
+    hset(keys[3], changes.records)
+    hset(keys[4], changes.fields)
   end
   return reply
 end
 
--- Takes the records of args[3..], ids, out of unsettled, each once. Returns how many were there, the
--- units of those of the gate's present epoch, and with `buyers` a table, these units by buyer in it.
--- Others are only taken out: they were never counted in it.
-local function take_out(gate_key, unsettled_key, keys_key, args, buyers)
-  local sku, bucket, number = args[1], args[2], number_memo()
-  local gate = hmget(gate_key, { 'epoch', 'closed' })
-  local ids, have = {}, {}
-  for i = 3, #args do
-    if not have[args[i]] then
-      have[args[i]] = true
-      ids[#ids + 1] = args[i]
-    end
-  end
-  local records, gone, gone_keys, units = hmget(unsettled_key, ids) or {}, {}, {}, 0
-  local of_item = US .. sku .. US .. bucket .. US
-  local of_gate = gate and gate[1] and gate[2] == '0' and gate[1] .. of_item
-  for i = 1, #ids do
-    local record = records[i]
-    local counted = record and of_gate and string.find(record, of_gate, 1, true) == 1
-    local cut = record and (counted and #of_gate - #of_item + 1 or string.find(record, US, 1, true))
-    if cut and (counted or string.sub(record, cut, cut + #of_item - 1) == of_item) then
-      gone[#gone + 1] = ids[i]
-      local from = cut + #of_item
-      local buyer_end = string.find(record, US, from, true) or #record
-      local quantity = string.match(record, '^%d+', buyer_end + 1) or ''
-      local key_from = buyer_end + #quantity + 2
-      if string.byte(record, key_from) ~= US_BYTE then
-        local buyer, key_end = string.sub(record, from, buyer_end - 1), string.find(record, US, key_from, true)
-        gone_keys[#gone_keys + 1] = key_field(sku, buyer, string.sub(record, key_from, (key_end or 0) - 1))
-      end
-      local of_order = counted and number[quantity] or 0
-      units = units + of_order
-      if buyers and of_order > 0 then
-        local buyer = string.sub(record, from, buyer_end - 1)
-        buyers[buyer] = (buyers[buyer] or 0) + of_order
-      end
-    end
-  end
-  hdel(unsettled_key, gone)
-  hdel(keys_key, gone_keys)
-  return #gone, units
-end
-
 -- These orders are in MySQL in any state but `rejected`.
--- KEYS gate unsettled keys; ARGV sku bucket, ids. Returns how many were there.
+-- KEYS gate unsettled keys; ARGV epoch, how many groups, for each its quantity and how many orders have
+-- it; then their ids, group by group; then the fields of those with a key in the index of keys.
+-- All were committed under that epoch. An open gate has no record of another epoch than its own:
+-- reserve writes its own, and rebuild carries or drops all others. So it is enough to count what
+-- goes, unread; a gate of another epoch never counted these, or has them no more.
+-- A field goes with its order, whatever the index says: whoever has the key by now looks in MySQL.
+-- Returns how many orders were there.
 local function settle(keys, args)
-  local count, units = take_out(keys[1], keys[2], keys[3], args)
-  if units > 0 then
+  local gate = hmget(keys[1], { 'epoch', 'closed' }, 1, 2)
+  local groups, count, units = tonumber(args[2]), 0, 0
+  local from = 3 + 2 * groups
+  for i = 3, 1 + 2 * groups, 2 do
+    local to = from + tonumber(args[i + 1]) - 1
+    local gone = hdel(keys[2], args, from, to)
+    count = count + gone
+    units = units + gone * tonumber(args[i])
+    from = to + 1
+  end
+  hdel(keys[3], args, from, #args)
+  if units > 0 and gate and gate[1] == args[1] and gate[2] == '0' then
     redis.call('HINCRBY', keys[1], 'settled', units)
   end
   return count
 end
 
+-- Takes the records of args[3..], ids, out of unsettled, each once. Returns how many were there, and
+-- the units of those of the gate's present epoch by buyer. Others are only taken out: they were never
+-- counted in it.
+local function take_out(gate_key, unsettled_key, keys_key, args)
+  local gate = hmget(gate_key, { 'epoch', 'closed' }, 1, 2) or {}
+  local records = hmget(unsettled_key, args, 3, #args) or {}
+  local gone, gone_keys, have, buyers = {}, {}, {}, {}
+  for i = 1, #records do
+    local id = args[2 + i]
+    local record = records[i] and not have[id] and read_record(records[i])
+    if record and record.sku == args[1] and record.bucket == args[2] then
+      have[id] = true
+      gone[#gone + 1] = id
+      if record.key and record.key ~= '' then
+        gone_keys[#gone_keys + 1] = key_field(record.sku, record.buyer, record.key)
+      end
+      if record.epoch == gate[1] and gate[2] == '0' and record.quantity then
+        buyers[record.buyer] = (buyers[record.buyer] or 0) + record.quantity
+      end
+    end
+  end
+  hdel(unsettled_key, gone, 1, #gone)
+  hdel(keys_key, gone_keys, 1, #gone_keys)
+  return #gone, buyers
+end
+
 -- These orders are `rejected` in MySQL: their units return.
 -- KEYS gate buyers unsettled keys; ARGV sku bucket, ids. Returns how many were there.
 local function unreserve(keys, args)
-  local buyers = {}
-  local count, units = take_out(keys[1], keys[3], keys[4], args, buyers)
+  local count, buyers = take_out(keys[1], keys[3], keys[4], args)
+  local units = 0
   for buyer, of_buyer in pairs(buyers) do
+    units = units + of_buyer
     redis.call('HINCRBY', keys[2], buyer, -of_buyer)
   end
   if units > 0 then
@@ -459,7 +508,7 @@ local function forget_keys(keys_key, sku, stays)
       gone[#gone + 1] = all[i]
     end
   end
-  hdel(keys_key, gone)
+  hdel(keys_key, gone, 1, #gone)
 end
 
 -- Carries the item's unsettled orders that are not in MySQL into the new epoch; drops the others.
@@ -485,7 +534,7 @@ local function carry(keys, sku, bucket, epoch, dropped, trusted, room)
       end
     end
   end
-  local units, moved, have, of_buyer = 0, {}, hmget(keys[2], buyers), {}
+  local units, moved, have, of_buyer = 0, {}, hmget(keys[2], buyers, 1, #buyers), {}
   for i, record in ipairs(candidates) do
     local owned = of_buyer[record.buyer] or tonumber(have[i] or 0)
     local fits = units + record.quantity <= room.units
@@ -507,7 +556,7 @@ local function carry(keys, sku, bucket, epoch, dropped, trusted, room)
     redis.call('HSET', keys[2], buyer, owned)
   end
   hset(keys[3], moved)
-  hdel(keys[3], gone)
+  hdel(keys[3], gone, 1, #gone)
   forget_keys(keys[4], sku, stays)
   return units
 end

@@ -14,7 +14,8 @@
 #define HOUSEKEEPING_MS 8192
 /* Ids in one settle or unreserve call. */
 #define TELL_MAX 512
-/* Nobody waits for a settle: those of so long share one call, and one sync of Redis to disk. */
+/* Nobody waits for a settle: those of so long share one call, and one sync of Redis to disk. The
+   calls of all items go in one round, for one sync too. */
 #define SETTLE_DELAY_MS 32
 /* After a call that did not get through. */
 #define TELL_RETRY_MS 64
@@ -73,6 +74,7 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
     engine->node = node;
     engine->gate = redis_link_new(loop, node->config, &node->gate_clock, &node->gate_health);
     engine->watchers = watch_pool_new(loop, node);
+    h2o_linklist_init_anchor(&engine->settling);
     loop_timer_start(loop, &engine->housekeeping, HOUSEKEEPING_MS, on_housekeeping);
     if (loop->index == 0) /* one speaks for the process */
         loop_timer_start(loop, &engine->heartbeat, 0, on_heartbeat);
@@ -81,7 +83,9 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
 
 static void outbox_free(outbox_t *outbox)
 {
-    free(outbox->ids);
+    for (size_t i = 0; i < outbox->count; ++i)
+        free((char *)outbox->orders[i].field.p);
+    free(outbox->orders);
 }
 
 static void forget_item(engine_loop_t *engine, loop_item_t *item)
@@ -90,6 +94,8 @@ static void forget_item(engine_loop_t *engine, loop_item_t *item)
     assert(!item->telling && !item->reserving && item->state != ITEM_SYNCING);
     loop_timer_stop(&item->tell_timer);
     loop_timer_stop(&item->reserve_timer);
+    if (h2o_linklist_is_linked(&item->settling))
+        h2o_linklist_unlink(&item->settling);
     HASH_DEL(engine->items, item);
     outbox_free(&item->settle);
     outbox_free(&item->unreserve);
@@ -106,6 +112,7 @@ void engine_loop_free(engine_loop_t *engine)
     loop_item_t *item, *next;
     loop_timer_stop(&engine->housekeeping);
     loop_timer_stop(&engine->heartbeat);
+    loop_timer_stop(&engine->settle_timer);
     redis_link_free(engine->gate);
     watch_pool_free(engine->watchers);
     HASH_ITER(hh, engine->items, item, next)
@@ -341,22 +348,33 @@ void engine_adopt(node_t *node, const order_id_t *id, const gate_record_t *recor
 
 /* --- telling the gate --- */
 
-static void outbox_add(outbox_t *outbox, const order_id_t *id)
+static void outbox_add(outbox_t *outbox, const purchase_t *p)
 {
     if (outbox->count == outbox->capacity) {
         outbox->capacity = outbox->capacity == 0 ? 64 : outbox->capacity * 2;
-        outbox->ids = realloc(outbox->ids, outbox->capacity * sizeof(*outbox->ids));
-        if (outbox->ids == NULL)
+        outbox->orders = realloc(outbox->orders, outbox->capacity * sizeof(*outbox->orders));
+        if (outbox->orders == NULL)
             abort();
     }
-    outbox->ids[outbox->count++] = *id;
+    told_order_t *order = &outbox->orders[outbox->count++];
+    *order = (told_order_t){.id = p->order.id, .quantity = p->order.quantity, .epoch = p->epoch};
+    if (p->key_length == 0)
+        return;
+    char *field = malloc(GATE_RECORD_SIZE), *at = field;
+    if (field == NULL)
+        abort();
+    order->field =
+        gate_key_field_put(&at, order_sku(&p->order), order_buyer(&p->order), purchase_key(p));
 }
 
 static void outbox_sent(outbox_t *outbox, bool heard)
 {
     if (heard) {
+        for (size_t i = 0; i < outbox->sending; ++i)
+            free((char *)outbox->orders[i].field.p);
         outbox->count -= outbox->sending;
-        memmove(outbox->ids, outbox->ids + outbox->sending, outbox->count * sizeof(*outbox->ids));
+        memmove(outbox->orders, outbox->orders + outbox->sending,
+                outbox->count * sizeof(*outbox->orders));
     }
     outbox->sending = 0;
 }
@@ -369,9 +387,21 @@ static void tell_later(loop_item_t *item, uint32_t delay_ms)
 }
 
 /* Units that return are wanted at once. */
-static uint32_t tell_delay(const loop_item_t *item)
+static bool is_urgent(const loop_item_t *item)
 {
-    return item->unreserve.count != 0 || item->settle.count >= TELL_MAX ? 0 : SETTLE_DELAY_MS;
+    return item->unreserve.count != 0 || item->settle.count >= TELL_MAX;
+}
+
+static void on_settle_timer(loop_timer_t *timer);
+
+static void join_round(loop_item_t *item)
+{
+    engine_loop_t *engine = item->engine;
+    if (h2o_linklist_is_linked(&item->settling))
+        return;
+    if (h2o_linklist_is_empty(&engine->settling))
+        loop_timer_start(engine->loop, &engine->settle_timer, SETTLE_DELAY_MS, on_settle_timer);
+    h2o_linklist_insert(&engine->settling, &item->settling);
 }
 
 static void told(loop_item_t *item, outbox_t *outbox, const redisReply *reply)
@@ -381,10 +411,14 @@ static void told(loop_item_t *item, outbox_t *outbox, const redisReply *reply)
     outbox_sent(outbox, heard);
     if (!heard)
         METRIC_INC(gate_calls_unknown_total);
-    if (item->settle.count != 0 || item->unreserve.count != 0)
-        tell_later(item, heard ? tell_delay(item) : TELL_RETRY_MS);
-    else
+    if (item->settle.count == 0 && item->unreserve.count == 0)
         --item->engine->telling;
+    else if (!heard)
+        tell_later(item, TELL_RETRY_MS);
+    else if (is_urgent(item))
+        tell_later(item, 0);
+    else
+        join_round(item);
 }
 
 static void on_settled(void *context, const redisReply *reply)
@@ -411,13 +445,55 @@ static void add_keys(redis_args_t *args, const loop_item_t *item, bool buyers)
         gate_add_key(args, GATE_KEY_BUYERS, item->slot, sku, 0);
     gate_add_key(args, GATE_KEY_UNSETTLED, item->slot, sku, 0);
     gate_add_key(args, GATE_KEY_KEYS, item->slot, sku, 0);
-    redis_args_add(args, sku);
-    redis_args_add_u64(args, 0);
 }
 
-static void on_tell_timer(loop_timer_t *timer)
+static void add_id(redis_args_t *args, const told_order_t *order)
 {
-    loop_item_t *item = H2O_STRUCT_FROM_MEMBER(loop_item_t, tell_timer, timer);
+    redis_args_add(args, (str_t){(const char *)order->id.bytes, sizeof(order->id.bytes)});
+}
+
+static int by_epoch_and_quantity(const void *a, const void *b)
+{
+    const told_order_t *x = a, *y = b;
+    if (x->epoch != y->epoch)
+        return x->epoch < y->epoch ? -1 : 1;
+    return x->quantity < y->quantity ? -1 : x->quantity > y->quantity;
+}
+
+/* What is sent is of one epoch; the rest waits. */
+static void add_settled(redis_args_t *args, outbox_t *outbox)
+{
+    told_order_t *orders = outbox->orders;
+    size_t count = 0, ends[TELL_MAX], groups = 0;
+    qsort(orders, outbox->sending, sizeof(*orders), by_epoch_and_quantity);
+    while (count < outbox->sending && orders[count].epoch == orders[0].epoch) {
+        groups += groups == 0 || orders[count].quantity != orders[count - 1].quantity;
+        ends[groups - 1] = ++count;
+    }
+    outbox->sending = count;
+    redis_args_add_u64(args, orders[0].epoch);
+    redis_args_add_u64(args, groups);
+    for (size_t i = 0; i < groups; ++i) {
+        redis_args_add_u64(args, orders[ends[i] - 1].quantity);
+        redis_args_add_u64(args, ends[i] - (i == 0 ? 0 : ends[i - 1]));
+    }
+    for (size_t i = 0; i < count; ++i)
+        add_id(args, &orders[i]);
+    for (size_t i = 0; i < count; ++i)
+        if (orders[i].field.n != 0)
+            redis_args_add(args, orders[i].field);
+}
+
+static void add_unreserved(redis_args_t *args, const loop_item_t *item)
+{
+    redis_args_add(args, loop_item_sku(item));
+    redis_args_add_u64(args, 0);
+    for (size_t i = 0; i < item->unreserve.sending; ++i)
+        add_id(args, &item->unreserve.orders[i]);
+}
+
+static void tell(loop_item_t *item)
+{
     redis_args_t *args = &item->engine->args;
     bool settling = item->unreserve.count == 0;
     outbox_t *outbox = settling ? &item->settle : &item->unreserve;
@@ -425,8 +501,10 @@ static void on_tell_timer(loop_timer_t *timer)
     FAILPOINT("tell_gate");
     gate_call(args, settling ? "holdfast_settle" : "holdfast_unreserve", settling ? 3 : 4);
     add_keys(args, item, !settling);
-    for (size_t i = 0; i < outbox->sending; ++i)
-        redis_args_add(args, (str_t){(const char *)outbox->ids[i].bytes, sizeof(order_id_t)});
+    if (settling)
+        add_settled(args, outbox);
+    else
+        add_unreserved(args, item);
     item->telling =
         redis_link_call(item->engine->gate, args, settling ? on_settled : on_unreserved, item);
     if (!item->telling) {
@@ -435,13 +513,35 @@ static void on_tell_timer(loop_timer_t *timer)
     }
 }
 
-void engine_tell_gate(loop_item_t *item, const order_id_t *id, bool rejected)
+static void on_tell_timer(loop_timer_t *timer)
 {
+    loop_item_t *item = H2O_STRUCT_FROM_MEMBER(loop_item_t, tell_timer, timer);
+    if (!item->telling)
+        tell(item);
+}
+
+static void on_settle_timer(loop_timer_t *timer)
+{
+    engine_loop_t *engine = H2O_STRUCT_FROM_MEMBER(engine_loop_t, settle_timer, timer);
+    while (!h2o_linklist_is_empty(&engine->settling)) {
+        loop_item_t *item = H2O_STRUCT_FROM_MEMBER(loop_item_t, settling, engine->settling.next);
+        h2o_linklist_unlink(&item->settling);
+        if (!item->telling && !h2o_timeout_is_linked(&item->tell_timer.entry) &&
+            item->settle.count != 0)
+            tell(item);
+    }
+}
+
+void engine_tell_gate(const purchase_t *purchase, bool rejected)
+{
+    loop_item_t *item = purchase->item;
     bool was_quiet = item->settle.count == 0 && item->unreserve.count == 0;
-    outbox_add(rejected ? &item->unreserve : &item->settle, id);
+    outbox_add(rejected ? &item->unreserve : &item->settle, purchase);
     if (was_quiet)
         ++item->engine->telling;
     bool hastens = rejected ? item->unreserve.count == 1 : item->settle.count == TELL_MAX;
-    if (was_quiet || (hastens && !item->telling))
-        tell_later(item, tell_delay(item));
+    if (hastens && !item->telling)
+        tell_later(item, 0);
+    else if (was_quiet)
+        join_round(item);
 }

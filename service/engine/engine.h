@@ -21,10 +21,18 @@
 struct purchase;
 struct watch_pool;
 
-/* Ids that the gate has to be told of, sent in batches until it has heard: both calls count only
+/* An order as the gate has to be told of it: what it was committed with. */
+typedef struct {
+    order_id_t id;
+    uint32_t quantity;
+    uint64_t epoch;
+    str_t field; /* in the index of keys, owned; STR_NONE: it has no key */
+} told_order_t;
+
+/* Orders that the gate has to be told of, sent in batches until it has heard: both calls count only
    what is still there, so that telling twice does no harm. */
 typedef struct {
-    order_id_t *ids;
+    told_order_t *orders;
     size_t count, capacity;
     size_t sending; /* the first so many are in a call now */
 } outbox_t;
@@ -53,7 +61,8 @@ typedef struct loop_item {
     loop_timer_t reserve_timer;
 
     outbox_t settle, unreserve;
-    bool telling; /* a settle or unreserve call is in flight */
+    bool telling;            /* a settle or unreserve call is in flight */
+    h2o_linklist_t settling; /* in the engine's list while its settles wait for the next round */
     loop_timer_t tell_timer;
 } loop_item_t;
 
@@ -71,7 +80,9 @@ typedef struct engine_loop {
     redis_args_t args;  /* scratch */
     unsigned purchases; /* not ended */
     unsigned telling;   /* items with something to tell the gate */
-    unsigned jobs;      /* pool jobs of this loop, so that it does not end before them */
+    h2o_linklist_t settling;
+    loop_timer_t settle_timer; /* of the round that tells of all of them */
+    unsigned jobs;             /* pool jobs of this loop, so that it does not end before them */
     loop_timer_t housekeeping, heartbeat;
     uint64_t time_asked_ms; /* monotonic, of the question to Redis that is out; 0: none is */
 } engine_loop_t;
@@ -102,8 +113,9 @@ void engine_item_sold_out(loop_item_t *item, unsigned units_back);
    again, and none refuses by itself any more. */
 void engine_news(node_t *node, str_t sku, uint64_t epoch);
 
-/* The order is in MySQL: tell the gate. `rejected`: its units return. */
-void engine_tell_gate(loop_item_t *item, const order_id_t *id, bool rejected);
+/* The order is in MySQL, under the epoch of the purchase: tell the gate. `rejected`: its units
+   return. */
+void engine_tell_gate(const struct purchase *purchase, bool rejected);
 
 /* From any thread: some loop of this node takes an order over whose owner is gone. */
 void engine_adopt(node_t *node, const order_id_t *id, const gate_record_t *record);

@@ -365,7 +365,7 @@ static void write_done(writer_order_t *write)
     }
     bool rejected = write->result == WRITER_UNWRITABLE || write->order.state == ORDER_REJECTED;
     if (p->at_gate)
-        engine_tell_gate(p->item, &write->order.id, rejected);
+        engine_tell_gate(p, rejected);
     if (write->drift)
         reconciler_mend(p->item->shard->reconciler, order_sku(&p->order), p->epoch);
     if (write->result == WRITER_UNWRITABLE)
@@ -447,7 +447,7 @@ static void looked_first(job_t *job)
     --p->engine->jobs;
     if (found && order_id_eq(&row->id, &p->order.id)) {
         if (p->at_gate)
-            engine_tell_gate(p->item, &row->id, false);
+            engine_tell_gate(p, false);
         end_by_row(p, row);
     } else if (found && p->must_end_in_row) {
         p->first_id = row->id;
@@ -542,7 +542,7 @@ void purchase_decided(purchase_t *p, const order_t *row, bool inserted)
     if (inserted)
         METRIC_INC(orders_committed_total);
     if (p->at_gate)
-        engine_tell_gate(p->item, &row->id, row->state == ORDER_REJECTED);
+        engine_tell_gate(p, row->state == ORDER_REJECTED);
     end_by_row(p, row);
 }
 

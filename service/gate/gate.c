@@ -155,6 +155,15 @@ bool gate_reply_is_array(const redisReply *reply, size_t elements_min)
     return reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements >= elements_min;
 }
 
+int gate_reply_answer(const redisReply *reply, size_t order)
+{
+    const redisReply *answers = gate_reply_is_array(reply, 4) ? reply->element[3] : NULL;
+    if (answers == NULL || answers->type != REDIS_REPLY_STRING || order >= (size_t)answers->len)
+        return -1;
+    int answer = answers->str[order] - '0';
+    return answer >= 0 && answer < 2 * GATE_SEEN ? answer : -1;
+}
+
 str_t gate_owner_key(char *out, str_t incarnation)
 {
     int n = snprintf(out, GATE_OWNER_KEY_SIZE, "hf:owner:%.*s", STR_ARG(incarnation));

@@ -14,7 +14,7 @@
 #include "store/order.h"
 
 /* Must be the VERSION of lua/holdfast.lua. */
-#define GATE_LIBRARY_VERSION 10
+#define GATE_LIBRARY_VERSION 11
 /* Separates the fields of a record in `unsettled`. */
 #define GATE_FIELD_SEPARATOR '\x1f'
 
@@ -28,7 +28,7 @@ typedef enum {
     GATE_ITEM_FROZEN   /* for some milliseconds: `total` is about to be lowered */
 } gate_item_t;
 
-/* What it says about one order. */
+/* What it says about one order, as one character: see gate_reply_answer(). */
 typedef enum {
     GATE_ADMITTED,
     GATE_SOLD_OUT,
@@ -37,11 +37,18 @@ typedef enum {
     GATE_ENDED,
     GATE_LATE, /* past its commit deadline by the clock of Redis */
     GATE_LOOK, /* would be admitted, once it is known that MySQL has no order of its key */
-    GATE_FIRST /* not a number from Redis: an earlier order of this key is unsettled */
+    GATE_FIRST /* an earlier order of this key is unsettled */
 } gate_answer_t;
 #define GATE_SEEN 8 /* added: the gate has admitted this buyer before */
 
 problem_t gate_answer_problem(gate_answer_t answer);
+
+/* How far reserve knows an order's key. */
+typedef enum {
+    GATE_MARK_NO_KEY,
+    GATE_MARK_KEY,
+    GATE_MARK_LOOKED /* MySQL has no order of it */
+} gate_mark_t;
 
 #define GATE_KEY_SIZE (SKU_BYTES_MAX + 48)
 typedef enum { GATE_KEY_GATE, GATE_KEY_BUYERS, GATE_KEY_UNSETTLED, GATE_KEY_KEYS } gate_key_t;
@@ -91,5 +98,7 @@ int64_t gate_reply_number(const redisReply *reply);
 /* Likewise, of an element. */
 int64_t gate_reply_i64(const redisReply *reply, size_t element);
 bool gate_reply_is_array(const redisReply *reply, size_t elements_min);
+/* What a reply of reserve says about one of its orders, with GATE_SEEN or without; -1: nothing. */
+int gate_reply_answer(const redisReply *reply, size_t order);
 
 #endif

@@ -148,8 +148,10 @@ gate_call_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t
     add_key(gate, GATE_KEY_BUYERS, slot, sku);
     add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
     add_key(gate, GATE_KEY_KEYS, slot, sku);
+    static const char *const none[] = {"0", "0", "1", ""}; /* count, deadline, quantity, marks */
     redis_args_add_u64(&gate->args, epoch);
-    redis_args_add(&gate->args, STR(""));
+    for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); ++i)
+        redis_args_add(&gate->args, str_of(none[i]));
     gate_call_t result = call(gate, &reply);
     if (result != GATE_CALL_OK)
         return result;

@@ -38,7 +38,7 @@ static void start(purchase_t *purchase)
 
 /* --- answers --- */
 
-static void admit_or_refuse(purchase_t *purchase, int64_t answer)
+static void answer_one(purchase_t *purchase, int answer)
 {
     gate_answer_t plain = (gate_answer_t)(answer % GATE_SEEN);
     bool seen = answer >= GATE_SEEN;
@@ -50,17 +50,15 @@ static void admit_or_refuse(purchase_t *purchase, int64_t answer)
         purchase_refused(purchase, gate_answer_problem(plain), seen);
 }
 
-static void answer_one(purchase_t *purchase, const redisReply *answer)
+static void answer_repeat(purchase_t *purchase, const redisReply *first)
 {
-    order_id_t first;
-    if (answer->type == REDIS_REPLY_INTEGER) {
-        admit_or_refuse(purchase, answer->integer);
-    } else if (answer->type == REDIS_REPLY_STRING && answer->len == sizeof(first.bytes)) {
-        memcpy(first.bytes, answer->str, sizeof(first.bytes));
-        purchase_is_repeat(purchase, &first);
-    } else {
+    order_id_t id;
+    if (first == NULL || first->type != REDIS_REPLY_STRING || first->len != sizeof(id.bytes)) {
         purchase_unknown(purchase);
+        return;
     }
+    memcpy(id.bytes, first->str, sizeof(id.bytes));
+    purchase_is_repeat(purchase, &id);
 }
 
 static void each(batch_t *batch, void (*outcome)(purchase_t *))
@@ -69,9 +67,25 @@ static void each(batch_t *batch, void (*outcome)(purchase_t *))
         outcome(batch->purchases[i]);
 }
 
+/* The first orders of repeated keys stand behind the answers, in their order. */
+static void answer_each(batch_t *batch, const redisReply *reply)
+{
+    size_t next = 4;
+    for (unsigned i = 0; i < batch->count; ++i) {
+        int answer = gate_reply_answer(reply, i);
+        if (answer < 0)
+            purchase_unknown(batch->purchases[i]);
+        else if (answer % GATE_SEEN != GATE_FIRST)
+            answer_one(batch->purchases[i], answer);
+        else
+            answer_repeat(batch->purchases[i],
+                          next < reply->elements ? reply->element[next++] : NULL);
+    }
+}
+
 static void answer_all(batch_t *batch, const redisReply *reply)
 {
-    if (!gate_reply_is_array(reply, 3)) {
+    if (!gate_reply_is_array(reply, 4)) {
         METRIC_INC(gate_calls_unknown_total);
         each(batch, purchase_unknown);
         return;
@@ -86,14 +100,9 @@ static void answer_all(batch_t *batch, const redisReply *reply)
         each(batch, purchase_stale);
         return;
     }
-    if (reply->elements != batch->count + 3) {
-        each(batch, purchase_unknown);
-        return;
-    }
     if (gate_reply_i64(reply, 2) <= 0)
         engine_item_sold_out(batch->item, batch->units_back);
-    for (unsigned i = 0; i < batch->count; ++i)
-        answer_one(batch->purchases[i], reply->element[3 + i]);
+    answer_each(batch, reply);
 }
 
 static void on_reply(void *context, const redisReply *reply)
@@ -109,27 +118,69 @@ static void on_reply(void *context, const redisReply *reply)
 
 /* --- the call --- */
 
-static void add_order(redis_args_t *args, const purchase_t *purchase)
+/* One for all, if they have the same. */
+static void add_quantities(redis_args_t *args, const batch_t *batch)
 {
-    const order_t *order = &purchase->order;
-    gate_order_add_id(args, purchase);
-    redis_args_add(args, order_buyer(order));
-    redis_args_add_u64(args, order->quantity);
-    gate_order_add_field(args, purchase);
-    redis_args_add_u64(args, purchase->commit_deadline_ms);
-    gate_order_add_record(args, purchase);
+    char text[REDIS_BATCH_MAX * (U64_DIGITS_MAX + 1)], *at = text;
+    unsigned same = 1;
+    while (same < batch->count &&
+           batch->purchases[same]->order.quantity == batch->purchases[0]->order.quantity)
+        ++same;
+    for (unsigned i = 0; i < (same == batch->count ? 1 : batch->count); ++i) {
+        if (i != 0)
+            str_put(&at, STR(","));
+        str_put_u64(&at, batch->purchases[i]->order.quantity);
+    }
+    redis_args_add(args, (str_t){text, (size_t)(at - text)});
 }
 
-/* One digit for each: has it looked in MySQL for its key? Empty if nobody has. */
-static void add_looked(redis_args_t *args, const batch_t *batch)
+static gate_mark_t mark_of(const purchase_t *purchase)
+{
+    if (purchase->key_length == 0)
+        return GATE_MARK_NO_KEY;
+    return purchase->looked ? GATE_MARK_LOOKED : GATE_MARK_KEY;
+}
+
+/* One digit for each; none if nobody has a key. */
+static void add_marks(redis_args_t *args, const batch_t *batch)
 {
     char digits[REDIS_BATCH_MAX];
     bool any = false;
     for (unsigned i = 0; i < batch->count; ++i) {
-        any = any || batch->purchases[i]->looked;
-        digits[i] = batch->purchases[i]->looked ? '1' : '0';
+        gate_mark_t mark = mark_of(batch->purchases[i]);
+        any = any || mark != GATE_MARK_NO_KEY;
+        digits[i] = (char)('0' + mark);
     }
     redis_args_add(args, (str_t){digits, any ? batch->count : 0});
+}
+
+static void add_earliest_deadline(redis_args_t *args, const batch_t *batch)
+{
+    uint64_t earliest_ms = UINT64_MAX;
+    for (unsigned i = 0; i < batch->count; ++i)
+        if (batch->purchases[i]->commit_deadline_ms < earliest_ms)
+            earliest_ms = batch->purchases[i]->commit_deadline_ms;
+    redis_args_add_u64(args, earliest_ms);
+}
+
+/* In the order of lua/holdfast.lua. */
+static void add_orders(redis_args_t *args, const batch_t *batch)
+{
+    purchase_t *const *purchases = batch->purchases;
+    redis_args_add_u64(args, purchases[0]->epoch);
+    redis_args_add_u64(args, batch->count);
+    add_earliest_deadline(args, batch);
+    add_quantities(args, batch);
+    add_marks(args, batch);
+    for (unsigned i = 0; i < batch->count; ++i)
+        gate_order_add_id(args, purchases[i]);
+    for (unsigned i = 0; i < batch->count; ++i)
+        redis_args_add(args, order_buyer(&purchases[i]->order));
+    for (unsigned i = 0; i < batch->count; ++i)
+        gate_order_add_record(args, purchases[i]);
+    for (unsigned i = 0; i < batch->count; ++i)
+        if (purchases[i]->key_length != 0)
+            gate_order_add_field(args, purchases[i]);
 }
 
 /* One call speaks of one epoch: who was routed under another goes with the next. */
@@ -168,10 +219,7 @@ static void on_reserve_timer(loop_timer_t *timer)
     gate_add_key(args, GATE_KEY_BUYERS, item->slot, sku, 0);
     gate_add_key(args, GATE_KEY_UNSETTLED, item->slot, sku, 0);
     gate_add_key(args, GATE_KEY_KEYS, item->slot, sku, 0);
-    redis_args_add_u64(args, batch->purchases[0]->epoch);
-    add_looked(args, batch);
-    for (unsigned i = 0; i < batch->count; ++i)
-        add_order(args, batch->purchases[i]);
+    add_orders(args, batch);
     metric_observe(HISTOGRAM_gate_batch_orders, batch->count);
     item->reserving = redis_link_call(item->engine->gate, args, on_reply, batch);
     for (unsigned i = 0; i < batch->count; ++i) {

@@ -11,21 +11,50 @@
 #define LIB_ALL LIB_KEY("gate") " " LIB_KEY("buyers") " " LIB_UNSETTLED
 #define LIB_FAR 4000000000000LL /* ms: a commit deadline that does not come */
 
-/* What reserve says: at 0 of the item, at 3 of the order. Ids are 16 digits. */
+#define RESERVE "FCALL holdfast_reserve 4 " LIB_ALL
+
+/* What reserve says: at 0 of the item, at 3 of the order, at 4 the first order of its key. Ids are
+   16 digits. */
 static long long lib_reserve(size_t at, int epoch, const char *id, int quantity, const char *key,
                              long long deadline)
 {
     return redis_run_at(STACK, at,
-                        "FCALL holdfast_reserve 4 " LIB_ALL " %d 1 %s alice %d "
-                        "by-itself\x1f"
-                        "alice\x1f%s %lld "
-                        "%d\x1f"
-                        "by-itself\x1f"
-                        "0\x1f"
-                        "alice\x1f%d\x1f%s\x1f%lld\x1fnobody\x1f"
-                        "0",
-                        epoch, id, quantity, key, deadline, epoch, quantity, key, deadline);
+                        RESERVE " %d 1 %lld %d 2 %s alice "
+                                "%d\x1f"
+                                "by-itself\x1f"
+                                "0\x1f"
+                                "alice\x1f%d\x1f%s\x1f%lld\x1fnobody\x1f"
+                                "0 "
+                                "by-itself\x1f"
+                                "alice\x1f%s",
+                        epoch, deadline, quantity, id, epoch, quantity, key, deadline, key);
 }
+
+#define RECORD(buyer_)                                                                             \
+    "1000\x1f_\x1f"                                                                                \
+    "0\x1f" buyer_ "\x1f"                                                                          \
+    "1\x1f\x1f%lld\x1fnobody\x1f"                                                                  \
+    "0"
+#define RESERVE_THREE                                                                              \
+    RESERVE " 1000 3 %lld %s %s 2000000000000001 2000000000000002 2000000000000003 ann bob "       \
+            "ann " RECORD("ann") " " RECORD("bob") " " RECORD("ann")
+
+/* Orders of ann, bob and ann in one call: their answers, as one number. */
+static long long lib_three(const char *quantities, long long earliest, long long of_bob)
+{
+    return redis_run_at(STACK, 3, RESERVE_THREE, earliest, quantities, "", LIB_FAR, of_bob,
+                        LIB_FAR);
+}
+
+/* Two of them with a key. */
+static long long lib_three_keys(const char *quantities, const char *marks, const char *a,
+                                const char *b)
+{
+    return redis_run_at(STACK, 3, RESERVE_THREE " %s %s", LIB_FAR, quantities, marks, LIB_FAR,
+                        LIB_FAR, LIB_FAR, a, b);
+}
+
+#define SETTLE "FCALL holdfast_settle 3 " LIB_KEY("gate") " " LIB_UNSETTLED
 
 /* `previous`: the epoch that the row had. */
 static void lib_rebuild_after(int previous, int epoch, int capacity, int limit, int closed,
@@ -75,10 +104,11 @@ static void the_gate_knows_an_unsettled_key_and_id(void **state)
     (void)state;
     EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 2, "k", LIB_FAR), 0);
     EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 2, "k", LIB_FAR), 0);
-    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000002", 2, "k", LIB_FAR), 1000000000000001LL);
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000002", 2, "k", LIB_FAR), 7);
+    EXPECT_NUMBER(lib_reserve(4, 1000, "1000000000000002", 2, "k", LIB_FAR), 1000000000000001LL);
     EXPECT_NUMBER(lib_counter("reserved"), 2);
-    EXPECT_NUMBER(redis_run(STACK, "FCALL holdfast_settle 3 " LIB_KEY(
-                                       "gate") " " LIB_UNSETTLED " by-itself 0 1000000000000001"),
+    EXPECT_NUMBER(redis_run(STACK, SETTLE " 1000 1 2 1 1000000000000001 by-itself\x1f"
+                                          "alice\x1fk"),
                   1);
     EXPECT_NUMBER(lib_counter("settled"), 2);
     EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000002", 3, "k", LIB_FAR), 8); /* seen */
@@ -153,7 +183,7 @@ static void a_rebuild_carries_what_is_unsettled_and_never_goes_back(void **state
     EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:unsettled"), 1);
     EXPECT_NUMBER(redis_run(STACK, "HGET " LIB_KEY("buyers") " alice"), 3);
     EXPECT_NUMBER(lib_reserve(3, 1001, "1000000000000003", 6, "m", LIB_FAR), 1 + 8); /* 5 left */
-    EXPECT_NUMBER(lib_reserve(3, 1001, "1000000000000003", 5, "l", LIB_FAR), 1000000000000002LL);
+    EXPECT_NUMBER(lib_reserve(4, 1001, "1000000000000003", 5, "l", LIB_FAR), 1000000000000002LL);
     EXPECT_NUMBER(lib_reserve(3, 1001, "1000000000000003", 5, "m", LIB_FAR), 8);
 }
 
@@ -201,7 +231,7 @@ static void an_index_of_keys_without_its_record_says_nothing(void **state)
     EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:keys"), 2);
     lib_rebuild(1001, 10, 0, "0");
     EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:keys"), 1);
-    EXPECT_NUMBER(lib_reserve(3, 1001, "1000000000000004", 1, "k", LIB_FAR), 1000000000000002LL);
+    EXPECT_NUMBER(lib_reserve(4, 1001, "1000000000000004", 1, "k", LIB_FAR), 1000000000000002LL);
 }
 
 /* A lowered limit leaves earlier orders alone, also over a Redis that was started anew. */
@@ -212,6 +242,66 @@ static void a_lowered_limit_drops_nothing(void **state)
     redis_run(STACK, "HSET " LIB_KEY("gate") " built_under 0123456789");
     lib_rebuild_after(1000, 1001, 10, 1, 0, "0");
     EXPECT_NUMBER(lib_counter("reserved"), 3);
+}
+
+/* Each has its own quantity; who comes twice is known the second time. */
+static void a_batch_has_an_answer_for_each(void **state)
+{
+    (void)state;
+    EXPECT_NUMBER(lib_three("5,4,2", LIB_FAR, LIB_FAR), 9); /* 0, 0, 8 + 1 */
+    EXPECT_NUMBER(lib_counter("reserved"), 9);
+    EXPECT_NUMBER(lib_counter("known"), 2);
+    EXPECT_NUMBER(redis_run(STACK, "HGET " LIB_KEY("buyers") " ann"), 5);
+    EXPECT_NUMBER(redis_run(STACK, "HGET " LIB_KEY("buyers") " bob"), 4);
+    EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:unsettled"), 2);
+    EXPECT_NUMBER(redis_run(STACK, "EXISTS hf:{77}:keys"), 0);
+}
+
+/* The earliest of them is past: then each counts. */
+static void one_of_a_batch_is_late(void **state)
+{
+    (void)state;
+    EXPECT_NUMBER(lib_three("1", 1, 1), 58); /* 0, 5, 8 */
+}
+
+static void a_batch_shares_its_keys(void **state)
+{
+    (void)state;
+    EXPECT_NUMBER(lib_three_keys("1", "101", "a", "a"), 7); /* 0, 0, 7 */
+    EXPECT_NUMBER(redis_run(STACK, "HGET hf:{77}:keys a"), 2000000000000001LL);
+    EXPECT_NUMBER(lib_counter("reserved"), 2);
+}
+
+static void who_was_seen_has_to_look_for_his_key(void **state)
+{
+    (void)state;
+    EXPECT_NUMBER(lib_three_keys("1", "011", "b", "c"), 0); /* and 8 + 6 */
+    EXPECT_NUMBER(lib_counter("reserved"), 2);
+    redis_run(STACK, "DEL " LIB_ALL);
+    lib_rebuild(1000, 10, 0, "0");
+    EXPECT_NUMBER(lib_three_keys("1", "012", "b", "c"), 8);
+    EXPECT_NUMBER(lib_counter("reserved"), 3);
+}
+
+/* By quantity; what is not there is not counted, nor what another epoch or a closed gate holds. */
+static void a_settle_counts_what_was_there(void **state)
+{
+    (void)state;
+    EXPECT_NUMBER(lib_three_keys("3,2,3", "110", "a", "b"), 8);
+    EXPECT_NUMBER(redis_run(STACK, SETTLE " 1000 2 2 2 3 1 2000000000000002 2000000000000009 "
+                                          "2000000000000001 a b"),
+                  2);
+    EXPECT_NUMBER(lib_counter("settled"), 5);
+    EXPECT_NUMBER(redis_run(STACK, "EXISTS hf:{77}:keys"), 0);
+    EXPECT_NUMBER(redis_run(STACK, SETTLE " 999 1 3 1 2000000000000003"), 1);
+    EXPECT_NUMBER(lib_counter("settled"), 5);
+    EXPECT_NUMBER(redis_run(STACK, "EXISTS hf:{77}:unsettled"), 0);
+    EXPECT_NUMBER(lib_three("1", LIB_FAR, LIB_FAR), 889); /* two are left */
+    redis_run(STACK, "HSET " LIB_KEY("gate") " closed 1");
+    EXPECT_NUMBER(redis_run(STACK, SETTLE " 1000 1 1 1 2000000000000001"), 1);
+    EXPECT_NUMBER(lib_counter("settled"), 5);
+    redis_run(STACK, "SET hf:{77}:unsettled 1");
+    EXPECT_NUMBER(redis_run(STACK, SETTLE " 1000 1 1 1 2000000000000002"), 0);
 }
 
 #define LIBRARY(function_) cmocka_unit_test_setup_teardown(function_, lib_setup, lib_teardown)
@@ -227,6 +317,11 @@ int main(void)
         LIBRARY(a_rebuild_carries_only_what_there_is_room_for),
         LIBRARY(a_lowered_limit_drops_nothing),
         LIBRARY(an_index_of_keys_without_its_record_says_nothing),
+        LIBRARY(a_batch_has_an_answer_for_each),
+        LIBRARY(one_of_a_batch_is_late),
+        LIBRARY(a_batch_shares_its_keys),
+        LIBRARY(who_was_seen_has_to_look_for_his_key),
+        LIBRARY(a_settle_counts_what_was_there),
     };
     return test_run("gate library", tests, TEST_COUNT(tests), NULL, NULL);
 }

@@ -268,12 +268,11 @@ static void note_admitted(const str_t *words, unsigned count, const redisReply *
 {
     order_id_t id;
     order_state_t state;
-    /* FCALL name 4, four keys, two words, then six of each order. */
-    for (unsigned i = 0; 9 + 6 * i < count && 3 + i < reply->elements; ++i) {
-        const redisReply *answer = reply->element[3 + i];
-        if (answer->type != REDIS_REPLY_INTEGER || answer->integer % GATE_SEEN != GATE_ADMITTED)
+    /* FCALL name 4, four keys, five words, then the ids. */
+    for (unsigned i = 0; 12 + i < count && gate_reply_answer(reply, i) >= 0; ++i) {
+        if (gate_reply_answer(reply, i) % GATE_SEEN != GATE_ADMITTED)
             continue;
-        memcpy(id.bytes, words[9 + 6 * i].p, sizeof(id.bytes));
+        memcpy(id.bytes, words[12 + i].p, sizeof(id.bytes));
         if (checks_order(&id, &state) && state == ORDER_REJECTED)
             continue;
         if (admitted_count == ADMITTED_MAX)

@@ -242,7 +242,11 @@ static void test_numbers_of_the_library(void **state)
     assert_int_equal(GATE_ENDED, 4);
     assert_int_equal(GATE_LATE, 5);
     assert_int_equal(GATE_LOOK, 6);
-    assert_true(GATE_SEEN > GATE_FIRST);
+    assert_int_equal(GATE_FIRST, 7);
+    assert_int_equal(GATE_SEEN, 8);
+    assert_int_equal(GATE_MARK_NO_KEY, 0);
+    assert_int_equal(GATE_MARK_KEY, 1);
+    assert_int_equal(GATE_MARK_LOOKED, 2);
 }
 
 static void test_replies(void **state)
@@ -270,6 +274,26 @@ static void test_replies(void **state)
     assert_false(gate_reply_is_array(NULL, 0));
 }
 
+/* One character an order, and nothing but what the library can say. */
+static void test_answers_of_reserve(void **state)
+{
+    (void)state;
+    redisReply number = {.type = REDIS_REPLY_INTEGER};
+    redisReply text = {.type = REDIS_REPLY_STRING, .str = (char *)"07?/@", .len = 5};
+    redisReply *elements[] = {&number, &number, &number, &text};
+    redisReply reply = {.type = REDIS_REPLY_ARRAY, .elements = 4, .element = elements};
+    assert_int_equal(gate_reply_answer(&reply, 0), GATE_ADMITTED);
+    assert_int_equal(gate_reply_answer(&reply, 1), GATE_FIRST);
+    assert_int_equal(gate_reply_answer(&reply, 2), GATE_SEEN + GATE_FIRST);
+    for (size_t i = 3; i < 8; ++i)
+        assert_int_equal(gate_reply_answer(&reply, i), -1);
+    elements[3] = &number;
+    assert_int_equal(gate_reply_answer(&reply, 0), -1);
+    reply.elements = 3;
+    assert_int_equal(gate_reply_answer(&reply, 0), -1);
+    assert_int_equal(gate_reply_answer(NULL, 0), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_answers_are_problems),
         cmocka_unit_test(test_numbers_of_the_library),
         cmocka_unit_test(test_replies),
+        cmocka_unit_test(test_answers_of_reserve),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
