@@ -12,6 +12,7 @@ struct gate_sync {
     const config_t *config;
     redisContext *redis; /* NULL: not connected */
     redis_args_t args;
+    const char *function; /* or command, of args */
 };
 
 gate_sync_t *gate_sync_new(const config_t *config)
@@ -102,8 +103,10 @@ static gate_call_t call(gate_sync_t *gate, redisReply **reply)
     *reply = NULL;
     if (!connect_redis(gate))
         return GATE_CALL_AWAY;
-    redis_args_finish(&gate->args);
-    *reply = redisCommandArgv(gate->redis, gate->args.count, gate->args.argv, gate->args.lengths);
+    str_t command = redis_args_command(&gate->args);
+    if (redisAppendFormattedCommand(gate->redis, command.p, command.n) != REDIS_OK ||
+        redisGetReply(gate->redis, (void **)reply) != REDIS_OK)
+        *reply = NULL;
     if (*reply != NULL && FAILPOINT_FAILS("gate_sync_answer_lost")) {
         freeReplyObject(*reply);
         *reply = NULL;
@@ -114,7 +117,7 @@ static gate_call_t call(gate_sync_t *gate, redisReply **reply)
     }
     if ((*reply)->type == REDIS_REPLY_ERROR) {
         LOG_WARN("redis refuses a call", LOG_STR("error", (*reply)->str),
-                 LOG_BYTES("function", ((str_t){gate->args.argv[1], gate->args.lengths[1]})));
+                 LOG_STR("function", gate->function));
         freeReplyObject(*reply);
         *reply = NULL;
         disconnect(gate); /* it may have lost the library: say hello again */
@@ -125,7 +128,15 @@ static gate_call_t call(gate_sync_t *gate, redisReply **reply)
 
 static void begin(gate_sync_t *gate, const char *function, unsigned keys)
 {
+    gate->function = function;
     gate_call(&gate->args, function, keys);
+}
+
+static void begin_plain(gate_sync_t *gate, const char *command)
+{
+    gate->function = command;
+    redis_args_reset(&gate->args);
+    redis_args_add(&gate->args, str_of(command));
 }
 
 static void add_key(gate_sync_t *gate, gate_key_t key, uint16_t slot, str_t sku)
@@ -227,8 +238,7 @@ gate_call_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gat
     redisReply *reply;
     *text = NULL;
     *found = false;
-    redis_args_reset(&gate->args);
-    redis_args_add(&gate->args, STR("HGET"));
+    begin_plain(gate, "HGET");
     gate_add_key(&gate->args, GATE_KEY_UNSETTLED, order_id_slot(id), STR_NONE, 0);
     add_ids(gate, id, 1);
     gate_call_t result = call(gate, &reply);
@@ -271,8 +281,7 @@ gate_call_t gate_sync_is_alive(gate_sync_t *gate, const gate_owner_t *owner, boo
 {
     redisReply *reply;
     char key[GATE_OWNER_KEY_SIZE];
-    redis_args_reset(&gate->args);
-    redis_args_add(&gate->args, STR("EXISTS"));
+    begin_plain(gate, "EXISTS");
     redis_args_add(&gate->args, gate_owner_key(key, (str_t){owner->bytes, owner->length}));
     gate_call_t result = call(gate, &reply);
     if (result == GATE_CALL_OK)

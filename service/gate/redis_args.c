@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* A letter, a number and the end of a line. */
+#define HEAD_MAX (1 + U64_DIGITS_MAX + 2)
+
 void redis_args_reset(redis_args_t *args)
 {
     args->count = 0;
@@ -12,34 +15,39 @@ void redis_args_reset(redis_args_t *args)
 
 void redis_args_free(redis_args_t *args)
 {
-    free(args->argv);
-    free(args->lengths);
     free(args->bytes);
     memset(args, 0, sizeof(*args));
 }
 
 static void grow(redis_args_t *args, size_t more)
 {
-    if (args->count == args->capacity) {
-        args->capacity = args->capacity == 0 ? 64 : args->capacity * 2;
-        args->argv = realloc(args->argv, (size_t)args->capacity * sizeof(*args->argv));
-        args->lengths = realloc(args->lengths, (size_t)args->capacity * sizeof(*args->lengths));
-    }
-    while (args->bytes_capacity - args->used < more) {
-        args->bytes_capacity = args->bytes_capacity == 0 ? 4096 : args->bytes_capacity * 2;
-        args->bytes = realloc(args->bytes, args->bytes_capacity);
-    }
-    if (args->argv == NULL || args->lengths == NULL || args->bytes == NULL)
+    if (args->used == 0)
+        args->used = HEAD_MAX;
+    if (args->capacity - args->used >= more && args->bytes != NULL)
+        return;
+    do
+        args->capacity = args->capacity == 0 ? 4096 : args->capacity * 2;
+    while (args->capacity - args->used < more);
+    if ((args->bytes = realloc(args->bytes, args->capacity)) == NULL)
         abort();
+}
+
+static void put_head(char **at, char kind, uint64_t number)
+{
+    *(*at)++ = kind;
+    str_put_u64(at, number);
+    str_put(at, STR("\r\n"));
 }
 
 void redis_args_add(redis_args_t *args, str_t word)
 {
-    grow(args, word.n + 1);
-    if (word.n != 0)
-        memcpy(args->bytes + args->used, word.p, word.n);
-    args->lengths[args->count++] = word.n;
-    args->used += word.n;
+    grow(args, HEAD_MAX + word.n + 2);
+    char *at = args->bytes + args->used;
+    put_head(&at, '$', word.n);
+    str_put(&at, word);
+    str_put(&at, STR("\r\n"));
+    args->used = (size_t)(at - args->bytes);
+    ++args->count;
 }
 
 void redis_args_add_u64(redis_args_t *args, uint64_t number)
@@ -54,11 +62,12 @@ void redis_args_add_i64(redis_args_t *args, int64_t number)
     redis_args_add(args, (str_t){text, (size_t)snprintf(text, sizeof(text), "%" PRId64, number)});
 }
 
-void redis_args_finish(redis_args_t *args)
+str_t redis_args_command(redis_args_t *args)
 {
-    const char *at = args->bytes;
-    for (int i = 0; i < args->count; ++i) {
-        args->argv[i] = at;
-        at += args->lengths[i];
-    }
+    char head[HEAD_MAX], *at = head;
+    grow(args, 0);
+    put_head(&at, '*', args->count);
+    size_t n = (size_t)(at - head);
+    memcpy(args->bytes + HEAD_MAX - n, head, n);
+    return (str_t){args->bytes + HEAD_MAX - n, args->used - HEAD_MAX + n};
 }

@@ -220,9 +220,8 @@ static bool send_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb,
     if (call == NULL)
         abort();
     *call = (call_t){link, cb, context};
-    redis_args_finish(args);
-    if (redisAsyncCommandArgv(link->redis, on_reply, call, args->count, args->argv,
-                              args->lengths) != REDIS_OK) {
+    str_t command = redis_args_command(args);
+    if (redisAsyncFormattedCommand(link->redis, on_reply, call, command.p, command.n) != REDIS_OK) {
         free(call);
         return false;
     }

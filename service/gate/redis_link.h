@@ -42,7 +42,7 @@ void redis_link_free(redis_link_t *link);
 bool redis_link_is_up(const redis_link_t *link);
 /* Which Redis is behind this connection, as hello says (lua/holdfast.lua); only while it is up. */
 str_t redis_link_identity(const redis_link_t *link);
-/* False: not up, and nothing was sent. `args` may be reused at once; finishes them. */
+/* False: not up, and nothing was sent. `args` may be reused at once. */
 bool redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb, void *context);
 /* Something is wrong with this connection: drop it and begin anew. */
 void redis_link_drop(redis_link_t *link);

@@ -56,7 +56,8 @@ bool __wrap_redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_
                             void *context)
 {
     (void)link;
-    redis_args_finish(args);
+    str_t command = redis_args_command(args);
+    EXPECT(command.n > 4 && command.p[0] == '*' && command.p[command.n - 1] == '\n');
     EXPECT(world.waiting_count < CALLS_MAX);
     world.waiting[world.waiting_count++] = (waiting_t){cb, context};
     return true;

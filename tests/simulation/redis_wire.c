@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "faults.h"
+#include "gate/redis_args.h"
 #include "redis_lua.h"
 
 faults_t faults;
@@ -403,15 +404,33 @@ static void on_answer(void *context, uint64_t number)
         close_async(wire, false);
 }
 
-static command_t *send_command(wire_t *wire, unsigned count, const char **argv,
-                               const size_t *lengths)
+/* "*3" or "$5", on a line of its own. */
+static size_t take_number(str_t *text, char kind)
+{
+    char *end = NULL;
+    size_t number = text->n > 1 && text->p[0] == kind ? strtoul(text->p + 1, &end, 10) : 0;
+    if (end == NULL || end == text->p + 1 || memcmp(end, "\r\n", 2) != 0)
+        world_unknown("command on the wire", text->p, text->n);
+    text->n -= (size_t)(end + 2 - text->p);
+    text->p = end + 2;
+    return number;
+}
+
+static command_t *send_command(wire_t *wire, str_t text)
 {
     command_t *command = world_alloc_zero(sizeof(*command));
-    command->words = world_alloc(count * sizeof(str_t));
-    command->count = count;
+    command->count = (unsigned)take_number(&text, '*');
+    command->words = world_alloc(command->count * sizeof(str_t));
     command->written_us = world_now_us();
-    for (unsigned i = 0; i < count; ++i)
-        command->words[i] = (str_t){world_copy(argv[i], lengths[i]), lengths[i]};
+    for (unsigned i = 0; i < command->count; ++i) {
+        size_t n = take_number(&text, '$');
+        if (text.n < n + 2 || memcmp(text.p + n, "\r\n", 2) != 0)
+            world_unknown("end of a word", text.p, text.n);
+        command->words[i] = (str_t){world_copy(text.p, n), n};
+        text = (str_t){text.p + n + 2, text.n - n - 2};
+    }
+    if (text.n != 0)
+        world_unknown("end of a command", text.p, text.n);
     *wire->sent_tail = command;
     wire->sent_tail = &command->next;
     *wire->waiting_tail = command;
@@ -595,13 +614,13 @@ void redisAsyncFree(redisAsyncContext *redis)
         close_async(wire, false);
 }
 
-int redisAsyncCommandArgv(redisAsyncContext *redis, redisCallbackFn *done, void *context, int count,
-                          const char **argv, const size_t *lengths)
+int redisAsyncFormattedCommand(redisAsyncContext *redis, redisCallbackFn *done, void *context,
+                               const char *text, size_t n)
 {
     wire_t *wire = wire_of(&redis->c);
     if (wire->closing)
         return REDIS_ERR;
-    command_t *command = send_command(wire, (unsigned)count, argv, lengths);
+    command_t *command = send_command(wire, (str_t){text, n});
     command->done = done;
     command->context = context;
     return REDIS_OK;
@@ -681,17 +700,23 @@ void redisFree(redisContext *redis)
         client_closed(wire);
 }
 
-void *redisCommandArgv(redisContext *redis, int count, const char **argv, const size_t *lengths)
+int redisAppendFormattedCommand(redisContext *redis, const char *text, size_t n)
 {
     wire_t *wire = wire_of(redis);
     if (redis->err != 0 || !wire->client_open) {
         redis->err = REDIS_ERR_EOF;
-        return NULL;
+        return REDIS_ERR;
     }
-    uint64_t limit = (uint64_t)redis->timeout->tv_sec * 1000000 + (uint64_t)redis->timeout->tv_usec;
     wire->answer = NULL;
     wire->coroutine = world_coroutine();
-    send_command(wire, (unsigned)count, argv, lengths);
+    send_command(wire, (str_t){text, n});
+    return REDIS_OK;
+}
+
+int redisGetReply(redisContext *redis, void **reply)
+{
+    wire_t *wire = wire_of(redis);
+    uint64_t limit = (uint64_t)redis->timeout->tv_sec * 1000000 + (uint64_t)redis->timeout->tv_usec;
     if (chance(faults.stall)) /* the caller's thread stands still with its call out */
         world_sleep_us(chance_time_us(1000, faults.stall_us));
     wire->blocked = wire->answer == NULL && wire->client_open;
@@ -700,28 +725,33 @@ void *redisCommandArgv(redisContext *redis, int count, const char **argv, const 
     wire->blocked = false;
     if (wire->answer == NULL)
         redis->err = REDIS_ERR_IO;
-    return wire->answer;
+    *reply = wire->answer;
+    return wire->answer == NULL ? REDIS_ERR : REDIS_OK;
 }
 
 /* Words divided by spaces; %s and %b for whole words. */
 void *redisCommand(redisContext *redis, const char *format, ...)
 {
-    const char *argv[16];
-    size_t lengths[16];
-    int count = 0;
+    redis_args_t words = {0};
+    void *reply = NULL;
     va_list args;
     va_start(args, format);
     for (const char *at = format; *at != '\0'; at += strspn(at, " ")) {
-        size_t n = strcspn(at, " ");
-        argv[count] = *at == '%' ? va_arg(args, const char *) : at;
-        lengths[count] = n;
-        if (*at == '%')
-            lengths[count] = at[1] == 'b' ? va_arg(args, size_t) : strlen(argv[count]);
-        ++count;
-        at += n;
+        str_t word = {at, strcspn(at, " ")};
+        at += word.n;
+        if (*word.p == '%') {
+            bool sized = word.p[1] == 'b';
+            word = str_of(va_arg(args, const char *));
+            word.n = sized ? va_arg(args, size_t) : word.n;
+        }
+        redis_args_add(&words, word);
     }
     va_end(args);
-    return redisCommandArgv(redis, count, argv, lengths);
+    str_t command = redis_args_command(&words);
+    if (redisAppendFormattedCommand(redis, command.p, command.n) == REDIS_OK)
+        redisGetReply(redis, &reply);
+    redis_args_free(&words);
+    return reply;
 }
 
 void sim_free(void *memory);

@@ -8,8 +8,8 @@
  * back with all its data, with an older state of it, or empty, always under another run id; or
  * nodes may be sent to the other server, whose copy is old, and back.
  *
- * Not modelled: partial writes, the wire format, replication as a process, waiting for the disk
- * (with appendfsync always a command that was answered is there after a restart).
+ * Not modelled: partial writes, the wire format of replies, replication as a process, waiting for
+ * the disk (with appendfsync always a command that was answered is there after a restart).
  */
 #ifndef HOLDFAST_SIMULATION_REDIS_WIRE_H
 #define HOLDFAST_SIMULATION_REDIS_WIRE_H

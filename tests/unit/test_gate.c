@@ -67,22 +67,16 @@ static void test_call(void **state)
         redis_args_add(&args, STR(""));
         redis_args_add_u64(&args, UINT64_MAX);
         redis_args_add_i64(&args, INT64_MIN);
-        redis_args_finish(&args);
-        const str_t expected[] = {STR("FCALL"),
-                                  STR("holdfast_settle"),
-                                  STR("2"),
-                                  STR("hf:{5}:gate:s:0"),
-                                  STR("hf:{5}:unsettled"),
-                                  STR("\0id"),
-                                  STR(""),
-                                  STR("18446744073709551615"),
-                                  STR("-9223372036854775808")};
-        assert_int_equal(args.count, 9);
-        for (int i = 0; i < args.count; ++i)
-            assert_true(str_eq((str_t){args.argv[i], args.lengths[i]}, expected[i]));
+        assert_true(str_eq(redis_args_command(&args),
+                           STR("*9\r\n$5\r\nFCALL\r\n$15\r\nholdfast_settle\r\n$1\r\n2\r\n"
+                               "$15\r\nhf:{5}:gate:s:0\r\n$16\r\nhf:{5}:unsettled\r\n"
+                               "$3\r\n\0id\r\n$0\r\n\r\n$20\r\n18446744073709551615\r\n"
+                               "$20\r\n-9223372036854775808\r\n")));
     }
     redis_args_free(&args);
-    assert_null(args.argv);
+    assert_null(args.bytes);
+    assert_true(str_eq(redis_args_command(&args), STR("*0\r\n")));
+    redis_args_free(&args);
 }
 
 /* Thousands of words, so that words already there move with the memory. */
@@ -93,13 +87,18 @@ static void test_call_grows(void **state)
     gate_call(&args, "f", 0);
     for (uint64_t i = 0; i < 10000; ++i)
         redis_args_add_u64(&args, i);
-    redis_args_finish(&args);
-    assert_int_equal(args.count, 10003);
-    for (int i = 3; i < args.count; ++i) {
-        char text[24];
-        snprintf(text, sizeof(text), "%d", i - 3);
-        assert_true(str_eq((str_t){args.argv[i], args.lengths[i]}, str_of(text)));
+    str_t command = redis_args_command(&args);
+    str_t head = STR("*10003\r\n$5\r\nFCALL\r\n$1\r\nf\r\n$1\r\n0\r\n");
+    assert_memory_equal(command.p, head.p, head.n);
+    const char *at = command.p + head.n;
+    for (int i = 0; i < 10000; ++i) {
+        char digits[24], text[48];
+        int n = snprintf(digits, sizeof(digits), "%d", i);
+        n = snprintf(text, sizeof(text), "$%d\r\n%s\r\n", n, digits);
+        assert_memory_equal(at, text, n);
+        at += n;
     }
+    assert_ptr_equal(at, command.p + command.n);
     redis_args_free(&args);
 }
 
