@@ -83,8 +83,12 @@ local WORDS_MAX = 1000
 -- Reads fields of a hash, whose names are list[from..to]; a plain table of as many, false where
 -- absent; nil if it is no hash.
 local function hmget(key, list, from, to)
+  if to < from then return {} end
+  if to == from then
+    local one = redis.pcall('HGET', key, list[from])
+    return type(one) ~= 'table' and { one } or nil
+  end
   if to - from < WORDS_MAX then
-    if to < from then return {} end
     local all = redis.pcall('HMGET', key, unpack(list, from, to))
     return not all.err and all or nil
   end
@@ -181,10 +185,11 @@ local WITH_KEY, NO_KEY_BYTE, LOOKED_BYTE = '[12]', 48, 50
 
 -- The quantities as text: the one that all have, or else one for each order. Neither: one is none.
 local function read_quantities(text, count)
-  local all, each = number_of(text), {}
+  local all = number_of(text)
   if all then
     return all >= 1 and text or nil
   end
+  local each = {}
   for digits in string.gmatch(text, '[^,]+') do
     each[#each + 1] = (number_of(digits) or 0) >= 1 and digits or nil
   end
@@ -226,7 +231,7 @@ local function look_up(keys, orders)
   for i = 1, #values do
     firsts[args[fields + i]] = values[i] or nil
   end
-  return { units = units, records = records, firsts = firsts }
+  return units, records, firsts
 end
 
 -- The order that has this key, if it is unsettled: the index alone, were it left without its
@@ -253,59 +258,50 @@ local function decide(gate, units, quantity, left, late, of_time, must_look)
   return must_look and LOOK or ADMITTED
 end
 
--- Notes an order as admitted. `units`: of its buyer till now, nil if he is a stranger.
-local function admit(changes, args, orders, o, units, text, field)
-  local id, buyer = args[orders.ids + o], args[orders.buyers + o]
-  local n = changes.pairs
-  -- Text stays text: a number costs Redis a conversion.
-  if units then
-    text = string.format('%d', units + number_of(text))
-  else
-    changes.strangers = changes.strangers + 1
-  end
-  changes.units_now[buyer] = text
-  changes.admitted[id] = true
-  changes.units[n + 1], changes.units[n + 2] = buyer, text
-  changes.records[n + 1], changes.records[n + 2] = id, args[orders.records + o]
-  changes.pairs = n + 2
-  if field then
-    changes.fields[#changes.fields + 1] = field
-    changes.fields[#changes.fields + 1] = id
-  end
-end
-
 -- Decides all orders, each after those before it: an id, and a buyer, may be among them twice.
--- Completes `reply`. Returns what is to be written, and how many units it takes.
-local function decide_all(gate, orders, found, now, unsettled_key, reply)
-  local args, marks, firsts = orders.args, orders.marks, found.firsts
-  local left, of_time, next_field = available(gate), refusal_of_time(gate, now), orders.fields
-  local answers = {}
-  local changes = {
-    strangers = 0, pairs = 0, units = {}, records = {}, fields = {}, admitted = {}, units_now = {},
-  }
+-- Completes `reply`. Returns the units taken, how many strangers took some, and pairs for HSET of what is
+-- to be written: units of buyers, records, fields.
+local function decide_all(gate, orders, now, known_units, records, firsts, unsettled_key, reply)
+  local args, marks = orders.args, orders.marks
+  local ids, buyers, next_field = orders.ids, orders.buyers, orders.fields
+  local left, strangers, of_time = available(gate), 0, refusal_of_time(gate, now)
+  local admitted, units_now, answers = {}, {}, {}
+  local new_units, new_records, new_fields, n = {}, {}, {}, 0
   for o = 1, orders.count do
-    local id, buyer, mark = args[orders.ids + o], args[orders.buyers + o], marks and string.byte(marks, o)
+    local id, buyer, mark = args[ids + o], args[buyers + o], marks and string.byte(marks, o)
     local field, first, answer
     if mark and mark ~= NO_KEY_BYTE then
       next_field = next_field + 1
       field = args[next_field]
-      first = first_of_key(unsettled_key, changes.admitted, firsts[field])
+      first = first_of_key(unsettled_key, admitted, firsts[field])
     end
-    if found.records[o] or changes.admitted[id] then
+    if records[o] or admitted[id] then
       answer = ADMITTED
     elseif first then
       answer = FIRST
       reply[#reply + 1] = first
     else
-      local known, text = changes.units_now[buyer] or found.units[o], orders.quantity or orders.quantities[o]
+      local known, text = units_now[buyer] or known_units[o], orders.quantity or orders.quantities[o]
       local units, quantity = number_of(known), number_of(text)
       local must_look = known and field and mark ~= LOOKED_BYTE
       answer = decide(gate, units, quantity, left, is_late(orders, o, now), of_time, must_look)
       if answer == ADMITTED then
         left = left - quantity
-        admit(changes, args, orders, o, units, text, field)
+        -- Text stays text: a number costs Redis a conversion.
+        if units then
+          text = string.format('%d', units + quantity)
+        else
+          strangers = strangers + 1
+        end
+        units_now[buyer] = text
+        admitted[id] = true
+        new_units[n + 1], new_units[n + 2] = buyer, text
+        new_records[n + 1], new_records[n + 2] = id, args[orders.records + o]
+        n = n + 2
         if field then
           firsts[field] = id
+          new_fields[#new_fields + 1] = field
+          new_fields[#new_fields + 1] = id
         end
       end
       answer = known and answer + SEEN or answer
@@ -313,7 +309,7 @@ local function decide_all(gate, orders, found, now, unsettled_key, reply)
     answers[o] = ANSWER_TEXT[answer]
   end
   reply[3], reply[4] = left, table.concat(answers)
-  return changes, available(gate) - left
+  return available(gate) - left, strangers, new_units, new_records, new_fields
 end
 
 -- KEYS gate buyers unsettled keys; ARGV as above.
@@ -331,19 +327,20 @@ local function reserve(keys, args)
   if item ~= ITEM_OK then
     return { item, gate and gate.epoch or '0', 0, '' }
   end
-  local found = look_up(keys, orders)
+  local known_units, known_records, firsts = look_up(keys, orders)
   -- Who sends no orders asks whether they could be admitted.
-  if not found or (orders.count == 0 and not are_hashes(keys, 3)) then
+  if not known_units or (orders.count == 0 and not are_hashes(keys, 3)) then
     return { ITEM_MISSING, gate.epoch, 0, '' }
   end
   local reply = { ITEM_OK, gate.epoch, 0, '' }
-  local changes, taken = decide_all(gate, orders, found, now, keys[3], reply)
+  local taken, strangers, units, records, fields =
+    decide_all(gate, orders, now, known_units, known_records, firsts, keys[3], reply)
   if taken > 0 then
     redis.call('HSET', keys[1], 'reserved', string.format('%d', gate.reserved + taken), 'known',
-      string.format('%d', gate.known + changes.strangers))
-    hset(keys[2], changes.units)
-    hset(keys[3], changes.records)
-    hset(keys[4], changes.fields)
+      string.format('%d', gate.known + strangers))
+    hset(keys[2], units)
+    hset(keys[3], records)
+    hset(keys[4], fields)
   end
   return reply
 end
@@ -357,7 +354,7 @@ end
 -- A field goes with its order, whatever the index says: whoever has the key by now looks in MySQL.
 -- Returns how many orders were there.
 local function settle(keys, args)
-  local gate = hmget(keys[1], { 'epoch', 'closed' }, 1, 2)
+  local gate = redis.pcall('HMGET', keys[1], 'epoch', 'closed')
   local groups, count, units = tonumber(args[2]), 0, 0
   local from = 3 + 2 * groups
   for i = 3, 1 + 2 * groups, 2 do
@@ -368,7 +365,7 @@ local function settle(keys, args)
     from = to + 1
   end
   hdel(keys[3], args, from, #args)
-  if units > 0 and gate and gate[1] == args[1] and gate[2] == '0' then
+  if units > 0 and gate[1] == args[1] and gate[2] == '0' then
     redis.call('HINCRBY', keys[1], 'settled', units)
   end
   return count
@@ -378,7 +375,7 @@ end
 -- the units of those of the gate's present epoch by buyer. Others are only taken out: they were never
 -- counted in it.
 local function take_out(gate_key, unsettled_key, keys_key, args)
-  local gate = hmget(gate_key, { 'epoch', 'closed' }, 1, 2) or {}
+  local gate = redis.pcall('HMGET', gate_key, 'epoch', 'closed')
   local records = hmget(unsettled_key, args, 3, #args) or {}
   local gone, gone_keys, have, buyers = {}, {}, {}, {}
   for i = 1, #records do
