@@ -470,9 +470,10 @@ static void add_settled(redis_args_t *args, outbox_t *outbox)
     told_order_t *orders = outbox->orders;
     size_t count = 0, ends[TELL_MAX], groups = 0;
     qsort(orders, outbox->sending, sizeof(*orders), by_epoch_and_quantity);
-    for (; count < outbox->sending && orders[count].epoch == orders[0].epoch;
-         ends[groups - 1] = ++count)
+    while (count < outbox->sending && orders[count].epoch == orders[0].epoch) {
         groups += groups == 0 || orders[count].quantity != orders[count - 1].quantity;
+        ends[groups - 1] = ++count;
+    }
     outbox->sending = count;
     redis_args_add_u64(args, orders[0].epoch);
     redis_args_add_u64(args, groups);
