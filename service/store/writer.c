@@ -9,6 +9,10 @@
 #include "metrics/metrics.h"
 #include "store/writer_batch.h"
 
+/* So long those who are queued wait for those who are before the gate: as it takes to answer a
+ * call. */
+#define GATHER_MS 2
+
 /* A thread with a connection of its own. Orders of an item all go to the same one: two would only
    miss each other's versions. */
 typedef struct {
@@ -19,6 +23,7 @@ typedef struct {
     writer_order_t *head, **tail;
     atomic_uint queued;
     unsigned awaited; /* of the queued ones */
+    unsigned coming;  /* orders that the gate is asked about */
     bool stopping;
     unsigned batch_max, linger_ms;
     writer_order_t **batch;
@@ -31,22 +36,44 @@ struct writer {
     lane_t lanes[];
 };
 
-/* What is queued can wait for more to go with it. */
-static bool may_linger(const lane_t *lane)
+static bool has_room(const lane_t *lane)
 {
-    return lane->awaited == 0 && lane->queued < lane->batch_max && !lane->stopping;
+    return lane->queued < lane->batch_max && !lane->stopping;
 }
 
-static void linger(lane_t *lane)
+/* Nobody waits for what is queued. */
+static bool may_linger(const lane_t *lane)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)lane->linger_ms * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    return lane->awaited == 0 && has_room(lane);
+}
+
+/* Most of those who wait are still before the gate. */
+static bool may_gather(const lane_t *lane)
+{
+    return lane->coming > lane->queued && has_room(lane);
+}
+
+static struct timespec moment_in_ms(uint32_t ms)
+{
+    struct timespec moment;
+    clock_gettime(CLOCK_MONOTONIC, &moment);
+    moment.tv_nsec += (long)ms * 1000000;
+    moment.tv_sec += moment.tv_nsec / 1000000000;
+    moment.tv_nsec %= 1000000000;
+    return moment;
+}
+
+/* A transaction costs the server as much as some thirty rows do: what is queued waits for more to
+   go with it, while there is a reason to. */
+static void wait_for_company(lane_t *lane)
+{
     int result = 0;
-    while (may_linger(lane) && result != ETIMEDOUT)
-        result = pthread_cond_timedwait(&lane->more, &lane->mutex, &until);
+    if (!may_linger(lane) && !may_gather(lane))
+        return;
+    struct timespec soon = moment_in_ms(GATHER_MS), late = moment_in_ms(lane->linger_ms);
+    while ((may_linger(lane) || may_gather(lane)) && result != ETIMEDOUT)
+        result =
+            pthread_cond_timedwait(&lane->more, &lane->mutex, may_linger(lane) ? &late : &soon);
 }
 
 static unsigned take_batch(lane_t *lane)
@@ -55,7 +82,7 @@ static unsigned take_batch(lane_t *lane)
     pthread_mutex_lock(&lane->mutex);
     while (lane->head == NULL && !lane->stopping)
         pthread_cond_wait(&lane->more, &lane->mutex);
-    linger(lane);
+    wait_for_company(lane);
     while (lane->head != NULL && count < lane->batch_max) {
         writer_order_t *order = lane->head;
         lane->head = order->next;
@@ -114,6 +141,7 @@ static void lane_start(lane_t *lane, struct node *node, unsigned shard)
 static void lane_stop(lane_t *lane)
 {
     pthread_mutex_lock(&lane->mutex);
+    assert(lane->coming == 0);
     lane->stopping = true;
     pthread_cond_signal(&lane->more);
     pthread_mutex_unlock(&lane->mutex);
@@ -159,26 +187,41 @@ void writer_give_place(writer_t *writer)
     (void)before;
 }
 
-static const lane_t *lane_of(const writer_t *writer, uint16_t slot)
+static lane_t *lane_of(writer_t *writer, uint16_t slot)
 {
     return &writer->lanes[slot % writer->lanes_count];
 }
 
+/* Its thread waits for the first order, or for company until nothing more is to be waited for. */
+static void wake(lane_t *lane, bool first)
+{
+    if (first || (lane->queued != 0 && !may_linger(lane) && !may_gather(lane)))
+        pthread_cond_signal(&lane->more);
+}
+
 void writer_submit(writer_t *writer, writer_order_t *order)
 {
-    lane_t *lane = (lane_t *)lane_of(writer, order_id_slot(&order->order.id));
+    lane_t *lane = lane_of(writer, order_id_slot(&order->order.id));
     order->next = NULL;
     pthread_mutex_lock(&lane->mutex);
     *lane->tail = order;
     lane->tail = &order->next;
     lane->awaited += order->awaited;
-    /* Its thread waits for the first order, and if it lingers for the end of that. */
-    if (atomic_fetch_add(&lane->queued, 1) == 0 || !may_linger(lane))
-        pthread_cond_signal(&lane->more);
+    wake(lane, atomic_fetch_add(&lane->queued, 1) == 0);
     pthread_mutex_unlock(&lane->mutex);
 }
 
-bool writer_is_behind(const writer_t *writer, uint16_t slot)
+void writer_expect(writer_t *writer, uint16_t slot, int more)
+{
+    lane_t *lane = lane_of(writer, slot);
+    pthread_mutex_lock(&lane->mutex);
+    lane->coming += (unsigned)more;
+    if (more < 0)
+        wake(lane, false);
+    pthread_mutex_unlock(&lane->mutex);
+}
+
+bool writer_is_behind(writer_t *writer, uint16_t slot)
 {
     return atomic_load_explicit(&lane_of(writer, slot)->queued, memory_order_relaxed) != 0;
 }

@@ -68,6 +68,9 @@ bool writer_is_away(const writer_t *writer);
 unsigned writer_depth(const writer_t *writer);
 /* Orders of this slot stand behind a transaction that is under way: what comes a little later goes
    with the same next one. */
-bool writer_is_behind(const writer_t *writer, uint16_t slot);
+bool writer_is_behind(writer_t *writer, uint16_t slot);
+/* The gate was asked about so many orders of the slot, or (below 0) has answered and they were
+   submitted, or not: while more are on their way than have come, those wait for them a moment. */
+void writer_expect(writer_t *writer, uint16_t slot, int more);
 
 #endif

@@ -125,6 +125,7 @@ static void on_reply(void *context, const redisReply *reply)
     FAILPOINT("reserve_answered");
     batch->item->reserving = false;
     answer_all(batch, reply);
+    writer_expect(batch->item->shard->writer, batch->item->slot, -(int)batch->count);
     schedule(batch->item);
     free(batch);
 }
@@ -235,6 +236,8 @@ static void on_reserve_timer(loop_timer_t *timer)
     add_orders(args, batch);
     metric_observe(HISTOGRAM_gate_batch_orders, batch->count);
     item->reserving = redis_link_call(item->engine->gate, args, on_reply, batch);
+    if (item->reserving)
+        writer_expect(item->shard->writer, item->slot, (int)batch->count);
     for (unsigned i = 0; i < batch->count; ++i) {
         if (item->reserving)
             batch->purchases[i]->sent = true;
