@@ -208,6 +208,19 @@ END
 
 # Writes the file if there is none or if other flags were given: what a person changed in it by
 # hand lasts until then, and is kept as config.yaml.old after. Succeeds if the file changed.
+# config_check BINARY: dies if the service would refuse these settings. Without a binary: nothing to ask.
+config_check() {
+    local file=$DIR/config.yaml.new out
+    [[ -x $1 ]] || return 0
+    config_yaml >"$file"
+    if ! out=$("$1" check -c "$file" 2>&1); then
+        rm -f "$file"
+        printf '%s\n' "$out" >&2
+        die "nothing was changed. A setting that was given before is taken back by --set SECTION.KEY="
+    fi
+    rm -f "$file"
+}
+
 config_write() {
     local text digest
     text=$(config_yaml)

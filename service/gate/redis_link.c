@@ -238,7 +238,8 @@ static void on_loaded(void *context, const redisReply *reply)
     if (reply == NULL)
         return;
     if (reply->type == REDIS_REPLY_ERROR) {
-        LOG_ERROR("redis refuses the functions library", LOG_STR("error", reply->str));
+        if (!is_of_wrong_server(reply)) /* one that still loads its data soon is the right one */
+            LOG_ERROR("redis refuses the functions library", LOG_STR("error", reply->str));
         redis_link_drop(link);
         return;
     }
