@@ -139,7 +139,7 @@ def render(result, chart=""):
 The service, MySQL, Redis and the load share this machine; steal {steal["median"]:g} % ({steal["min"]:g}..{steal["max"]:g}) of the time,
 other programs used {others["median"]:g} cores ({others["min"]:g}..{others["max"]:g}): with more than a fifth of a core this is a look, not a measurement.
 Median (min..max) of {setup["rounds"]} interleaved round(s) of {setup["seconds"]} s a measure, each warmed up for {setup["warm_up_seconds"]:g} s; {setup["connections"]} connections,
-{setup["threads"]} wrk thread(s), HTTP/1.1 keep-alive. Synced to disk at each commit: appendfsync always,
+{setup["threads"]} wrk thread(s), {setup["http_loops"]} HTTP loop(s), HTTP/1.1 keep-alive. Synced to disk at each commit: appendfsync always,
 innodb_flush_log_at_trx_commit=1, sync_binlog=1; so is the peer's Redis.
 
 {measures_table(runs, result["summary"])}

@@ -32,6 +32,8 @@ static struct {
     purchase_t *lessees[BUYERS_MAX];
     watch_leased_cb leased;
     unsigned lessees_count, leases;
+    node_shard_t shard; /* its writer is ours */
+    int expected;       /* orders that the writer was told of and that were not answered */
     redisReader *reader;
 } world;
 
@@ -44,6 +46,8 @@ void __wrap_watch_pool_lease(watch_pool_t *pool, purchase_t *purchase, watch_lea
 void __wrap_watch_pool_return(watch_pool_t *pool, redis_link_t *link);
 uint32_t __wrap_random_backoff(uint32_t base, uint32_t cap, unsigned attempt);
 void __wrap_engine_item_sold_out(loop_item_t *item, unsigned units_back);
+bool __wrap_writer_is_behind(writer_t *writer, uint16_t slot);
+void __wrap_writer_expect(writer_t *writer, uint16_t slot, int more);
 void __wrap_purchase_admitted(purchase_t *purchase, bool seen);
 void __wrap_purchase_seen_before(purchase_t *purchase);
 void __wrap_purchase_refused(purchase_t *purchase, problem_t why, bool seen);
@@ -93,6 +97,19 @@ uint32_t __wrap_random_backoff(uint32_t base, uint32_t cap, unsigned attempt)
 void __wrap_engine_item_sold_out(loop_item_t *item, unsigned units_back)
 {
     EXPECT(item == &world.item && units_back == item->units_back);
+}
+
+bool __wrap_writer_is_behind(writer_t *writer, uint16_t slot)
+{
+    EXPECT(writer == NULL && slot == world.item.slot);
+    return false; /* else the call would wait a millisecond, and a target does not */
+}
+
+void __wrap_writer_expect(writer_t *writer, uint16_t slot, int more)
+{
+    EXPECT(writer == NULL && slot == world.item.slot && more != 0);
+    world.expected += more;
+    EXPECT(world.expected >= 0);
 }
 
 static void outcome(purchase_t *purchase)
@@ -155,7 +172,9 @@ static void prepare_world(void)
     world.node.config = &world.config;
     world.engine.loop = &world.loop;
     world.engine.node = &world.node;
-    world.item = (loop_item_t){.engine = &world.engine, .sku_bytes = "sku", .sku_length = 3};
+    world.item = (loop_item_t){
+        .engine = &world.engine, .shard = &world.shard, .sku_bytes = "sku", .sku_length = 3};
+    world.expected = 0;
     h2o_linklist_init_anchor(&world.item.joining);
     world.waiting_count = world.lessees_count = world.leases = 0;
 }
@@ -250,6 +269,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         else
             h2o_evloop_run(world.loop.h2o, 0);
     }
-    EXPECT(all_ended() && world.leases == 0 && !world.item.reserving);
+    EXPECT(all_ended() && world.leases == 0 && !world.item.reserving && world.expected == 0);
     return 0;
 }
