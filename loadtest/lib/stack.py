@@ -78,6 +78,13 @@ class Stack:
             return ""
         return body if status == 200 else ""
 
+    def loops(self):
+        """How many event loops the service has."""
+        status, body = self.admin("GET", "/v1/status")
+        if status != 200:
+            raise StackError(f"GET /v1/status was answered {status}")
+        return json.loads(body)["loops"]
+
     def counters(self):
         """{(name, strategy): value} of the aborts and retries; empty when the service does not tell."""
         return parse_counters(self.metrics())

@@ -283,6 +283,7 @@ static void add_process(cJSON *json, const node_t *node)
     cJSON_AddStringToObject(json, "node",
                             node->config->node.name != NULL ? node->config->node.name : "");
     cJSON_AddStringToObject(json, "incarnation", node->incarnation);
+    cJSON_AddNumberToObject(json, "loops", node->loops_count);
     cJSON_AddStringToObject(json, "default_strategy",
                             strategy_name((strategy_id_t)atomic_load(&node->default_strategy)));
     cJSON_AddBoolToObject(json, "draining", atomic_load(&node->draining));
