@@ -8,13 +8,18 @@
 #ifndef HOLDFAST_BASE_CLOCK_H
 #define HOLDFAST_BASE_CLOCK_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 uint64_t clock_mono_us(void);
 uint64_t clock_mono_ms(void);
+/* A condition whose timed waits end at a moment of the monotonic clock, and such a moment. */
+void clock_cond_init(pthread_cond_t *cond);
+struct timespec clock_mono_in(uint32_t ms);
 /* This node's wall clock; for logs and as the first guess of a remote clock only. */
 uint64_t clock_wall_ms(void);
 

@@ -1,17 +1,14 @@
 #include "base/pacer.h"
 
 #include <errno.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 void pacer_init(pacer_t *pacer)
 {
-    pthread_condattr_t attributes;
     pacer->woken = pacer->stopping = false;
     pthread_mutex_init(&pacer->mutex, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&pacer->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_cond_init(&pacer->wake);
 }
 
 void pacer_dispose(pacer_t *pacer)
@@ -22,11 +19,7 @@ void pacer_dispose(pacer_t *pacer)
 
 bool pacer_wait(pacer_t *pacer, uint32_t ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = clock_mono_in(ms);
     pthread_mutex_lock(&pacer->mutex);
     int result = 0;
     while (!pacer->woken && !pacer->stopping && result != ETIMEDOUT)

@@ -364,11 +364,11 @@ static void outbox_add(outbox_t *outbox, const purchase_t *p)
     *order = (told_order_t){.id = p->order.id, .quantity = p->order.quantity, .epoch = p->epoch};
     if (p->key_length == 0)
         return;
-    char *field = malloc(GATE_RECORD_SIZE), *at = field;
+    str_t sku = order_sku(&p->order), buyer = order_buyer(&p->order);
+    char *field = malloc(sku.n + buyer.n + p->key_length + 2), *at = field; /* two separators */
     if (field == NULL)
         abort();
-    order->field =
-        gate_key_field_put(&at, order_sku(&p->order), order_buyer(&p->order), purchase_key(p));
+    order->field = gate_key_field_put(&at, sku, buyer, purchase_key(p));
 }
 
 static void outbox_sent(outbox_t *outbox, bool heard)

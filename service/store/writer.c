@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "engine/node.h"
 #include "metrics/metrics.h"
@@ -53,16 +52,6 @@ static bool may_gather(const lane_t *lane)
     return lane->coming > lane->queued && has_room(lane);
 }
 
-static struct timespec moment_in_ms(uint32_t ms)
-{
-    struct timespec moment;
-    clock_gettime(CLOCK_MONOTONIC, &moment);
-    moment.tv_nsec += (long)ms * 1000000;
-    moment.tv_sec += moment.tv_nsec / 1000000000;
-    moment.tv_nsec %= 1000000000;
-    return moment;
-}
-
 /* A transaction costs the server as much as some thirty rows do: what is queued waits for more to
    go with it, while there is a reason to. */
 static void wait_for_company(lane_t *lane)
@@ -70,7 +59,7 @@ static void wait_for_company(lane_t *lane)
     int result = 0;
     if (!may_linger(lane) && !may_gather(lane))
         return;
-    struct timespec soon = moment_in_ms(GATHER_MS), late = moment_in_ms(lane->linger_ms);
+    struct timespec soon = clock_mono_in(GATHER_MS), late = clock_mono_in(lane->linger_ms);
     while ((may_linger(lane) || may_gather(lane)) && result != ETIMEDOUT)
         result =
             pthread_cond_timedwait(&lane->more, &lane->mutex, may_linger(lane) ? &late : &soon);
@@ -130,11 +119,7 @@ static void lane_start(lane_t *lane, struct node *node, unsigned shard)
         abort();
     lane->tail = &lane->head;
     pthread_mutex_init(&lane->mutex, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&lane->more, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_cond_init(&lane->more);
     h2o_multithread_create_thread(&lane->thread, NULL, lane_thread, lane);
 }
 
