@@ -89,6 +89,19 @@ static void one_who_waits_takes_them_along(void **state)
     EXPECT_SOUND(stack, accepted, 0);
 }
 
+/* One after the other: if each of them were kept back, that alone would take twice the deadline. */
+static void one_who_waits_is_not_kept_back(void **state)
+{
+    (void)state;
+    enum { ORDERS = 40 };
+    const char *sku = sale_item(stack, "alone", "\"total\":%d", ORDERS);
+    long long begun = test_clock_ms();
+    for (unsigned i = 0; i < ORDERS; ++i)
+        buy(sku, test_text("b%u", i), 201);
+    EXPECT(test_clock_ms() - begun < ORDERS * LINGER_MS / 2, "%lld ms for %u orders",
+           test_clock_ms() - begun, ORDERS);
+}
+
 /* --- many items --- */
 
 enum { ITEMS = 24, ROUNDS = 20 };
@@ -145,6 +158,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(accepted_orders_are_committed_together),
         TEST(one_who_waits_takes_them_along),
+        TEST(one_who_waits_is_not_kept_back),
         TEST(items_of_one_batch_do_not_disturb_each_other),
     };
     signal(SIGPIPE, SIG_IGN);
