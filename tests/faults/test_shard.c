@@ -115,8 +115,8 @@ static void make_it_writable(void)
     mysqld_run(stack, BROKEN, "SET GLOBAL read_only = 0");
 }
 
-/* One extent of InnoDB does not fit any more, while the binary log still has room: a server that
-   cannot write that one waits for up to a minute after there is room again. */
+/* One extent of InnoDB does not fit any more, while the binary log still has room. As a rule: if
+   the log fills up all the same, the server waits for up to a minute after there is room again. */
 #define KIB_LEFT 900
 
 static void fill_its_disk(void)
