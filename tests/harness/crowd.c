@@ -12,9 +12,7 @@
 #define BURST_MS 20
 /* Moves and repeats look at so many of the latest. */
 #define RECENT 300
-/* A MariaDB that could not write its binary log looks again a minute later, whenever there is room
-   again; the services then need some seconds more. */
-#define AWAIT_MS 120000
+#define AWAIT_MS 60000
 
 /* Percent of all requests. */
 #define MOVES 20

@@ -154,14 +154,18 @@ bool mysqld_start_on_small_disk(test_stack_t *stack, unsigned shard, unsigned mi
                     "that could be filled\n");
         return false;
     }
-    /* In a mount namespace of its own: the file system goes when the server goes. */
-    deployed_must(stack, name, test_text("%um", mib),
-                  BASE "process_start \"$name\" \"$log\" unshare --mount sh -euc '\n"
-                       "  mv \"$1/data\" \"$1/whole\"; mkdir \"$1/data\"\n"
-                       "  mount -t tmpfs -o \"size=$2\" tmpfs \"$1/data\"\n"
-                       "  cp -a \"$1/whole/.\" \"$1/data\"\n"
-                       "  exec mariadbd --defaults-file=\"$1/my.cnf\"' sh \"$base\" "
-                       "\"$extra\"\n" WAIT);
+    /* In a mount namespace of its own: the file system goes when the server goes. The binary log is
+       on another disk: a server that cannot write that one stands still for a minute, whenever
+       there is room again, and who tries in vain to make a table longer takes all the room
+       meanwhile. */
+    deployed_must(
+        stack, name, test_text("%um", mib),
+        BASE "process_start \"$name\" \"$log\" unshare --mount sh -euc '\n"
+             "  mv \"$1/data\" \"$1/whole\"; mkdir \"$1/data\"\n"
+             "  mount -t tmpfs -o \"size=$2\" tmpfs \"$1/data\"\n"
+             "  cp -a \"$1/whole/.\" \"$1/data\"\n"
+             "  exec mariadbd --defaults-file=\"$1/my.cnf\" --log-bin=\"$1/binlog\"' sh \"$base\" "
+             "\"$extra\"\n" WAIT);
     learn_pid(stack, shard);
     return true;
 }
