@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <hiredis/async.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -20,7 +19,7 @@ struct redis_link {
     gate_health_t *health;
     link_state_t state;
     redisAsyncContext *redis; /* NULL while down */
-    h2o_socket_t *watched;    /* a duplicate of the descriptor: h2o closes its own */
+    loop_watch_t watch;       /* while there is `redis` */
     loop_timer_t retry, watchdog;
     unsigned attempts;
     unsigned waiting;     /* calls without an answer */
@@ -41,61 +40,45 @@ static void connect_now(redis_link_t *link);
 
 /* --- hiredis on h2o's loop: readiness only, hiredis itself reads and writes --- */
 
-static void on_readable(h2o_socket_t *sock, const char *err)
+static void on_readable(loop_watch_t *watch)
 {
-    redis_link_t *link = sock->data;
-    (void)err; /* hiredis meets the same error when it reads */
-    redisAsyncHandleRead(link->redis);
+    redisAsyncHandleRead(H2O_STRUCT_FROM_MEMBER(redis_link_t, watch, watch)->redis);
 }
 
-static void on_writable(h2o_socket_t *sock, const char *err)
+static void on_writable(loop_watch_t *watch)
 {
-    redis_link_t *link = sock->data;
-    (void)err;
-    redisAsyncHandleWrite(link->redis);
+    redisAsyncHandleWrite(H2O_STRUCT_FROM_MEMBER(redis_link_t, watch, watch)->redis);
 }
 
 static void add_read(void *data)
 {
-    redis_link_t *link = data;
-    if (!h2o_socket_is_reading(link->watched))
-        h2o_socket_read_start(link->watched, on_readable);
+    loop_watch_reads(&((redis_link_t *)data)->watch, true);
 }
 
 static void del_read(void *data)
 {
-    redis_link_t *link = data;
-    if (h2o_socket_is_reading(link->watched))
-        h2o_socket_read_stop(link->watched);
+    loop_watch_reads(&((redis_link_t *)data)->watch, false);
 }
 
 static void add_write(void *data)
 {
-    redis_link_t *link = data;
-    if (!h2o_socket_is_writing(link->watched))
-        h2o_socket_notify_write(link->watched, on_writable);
+    loop_watch_write(&((redis_link_t *)data)->watch);
 }
 
 static void del_write(void *data)
 {
-    (void)data; /* h2o's write notification fires once */
+    (void)data; /* it is told once */
 }
 
 static void cleanup(void *data)
 {
-    redis_link_t *link = data;
-    if (link->watched != NULL) {
-        h2o_socket_close(link->watched);
-        link->watched = NULL;
-    }
+    loop_watch_stop(&((redis_link_t *)data)->watch);
 }
 
 static void attach(redis_link_t *link)
 {
     redisAsyncContext *redis = link->redis;
-    link->watched =
-        h2o_evloop_socket_create(link->loop->h2o, dup(redis->c.fd), H2O_SOCKET_FLAG_DONT_READ);
-    link->watched->data = link;
+    loop_watch_start(link->loop, &link->watch, redis->c.fd, on_readable, on_writable);
     redis->ev.data = link;
     redis->ev.addRead = add_read;
     redis->ev.delRead = del_read;

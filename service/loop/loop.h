@@ -1,12 +1,21 @@
 /*
- * One event loop and its thread: libh2o's evloop with a mailbox and one-shot timers.
+ * One event loop and its thread: libh2o's evloop with a mailbox, one-shot timers, and watches on
+ * the connections to our own servers.
  *
  * What belongs to a loop is touched on its thread only. Other threads post messages. A callback
  * never runs inside the call that asked for it.
+ *
+ * Those who are served already go before those who come: the kernel lists what is ready in the
+ * order in which it became so, and under more than a loop can do that list is as long as the crowd.
+ * So messages, and watches after a long turn, are looked at between turns, ahead of that list.
+ * (Without it the orders of a saturated loop waited for a server's answer behind all who were to be
+ * refused.)
  */
 #ifndef HOLDFAST_LOOP_LOOP_H
 #define HOLDFAST_LOOP_LOOP_H
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include <h2o.h>
@@ -22,8 +31,12 @@
 
 typedef struct {
     h2o_loop_t *h2o;
-    h2o_multithread_queue_t *queue;
-    h2o_multithread_receiver_t mailbox;
+    pthread_mutex_t mailbox_lock; /* over `mailbox` */
+    h2o_linklist_t mailbox;
+    atomic_bool has_mail;
+    h2o_socket_t *bell; /* rung when there is mail; an eventfd */
+    h2o_linklist_t watches;
+    uint64_t looked_ms; /* at them; monotonic */
     h2o_timeout_t delays[LOOP_DELAYS_COUNT];
     unsigned index;
     bool stop; /* set by a message */
@@ -31,9 +44,19 @@ typedef struct {
 
 /* Embedded in what is sent; `run` is called once, on the loop's thread. */
 typedef struct loop_message {
-    h2o_multithread_message_t super;
+    h2o_linklist_t link;
     void (*run)(struct loop_message *message);
 } loop_message_t;
+
+/* Embedded in what has a descriptor to watch; zero-initialised is "not watched". Both callbacks may
+   run without cause, and may stop the watch. */
+typedef struct loop_watch {
+    h2o_linklist_t link;
+    h2o_socket_t *socket;
+    bool reads, writes; /* what is waited for */
+    void (*readable)(struct loop_watch *watch);
+    void (*writable)(struct loop_watch *watch);
+} loop_watch_t;
 
 /* Embedded in what waits; zero-initialised is "not started". */
 typedef struct loop_timer {
@@ -51,5 +74,14 @@ void loop_post(loop_t *loop, loop_message_t *message);
 void loop_timer_start(loop_t *loop, loop_timer_t *timer, uint32_t delay_ms,
                       void (*expired)(loop_timer_t *timer));
 void loop_timer_stop(loop_timer_t *timer);
+/* On the loop's thread. The caller keeps and closes `fd`. Nothing is waited for yet. */
+void loop_watch_start(loop_t *loop, loop_watch_t *watch, int fd, void (*readable)(loop_watch_t *),
+                      void (*writable)(loop_watch_t *));
+/* Whether to wait for bytes to read, from now on. */
+void loop_watch_reads(loop_watch_t *watch, bool wanted);
+/* Waits for room to write, once. */
+void loop_watch_write(loop_watch_t *watch);
+/* Before `fd` is closed. Of one that is not watched: nothing. */
+void loop_watch_stop(loop_watch_t *watch);
 
 #endif

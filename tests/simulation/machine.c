@@ -211,11 +211,6 @@ int sim_usleep(unsigned micros)
     return 0;
 }
 
-int sim_dup(int fd)
-{
-    return fd;
-}
-
 /* Who waits for which condition. Nodes are killed whole, with all that wait for theirs. */
 #define WAITERS_MAX 512
 static struct {

@@ -637,32 +637,6 @@ void redisAsyncHandleWrite(redisAsyncContext *redis)
     (void)redis;
 }
 
-h2o_socket_t *h2o_evloop_socket_create(h2o_evloop_t *loop, int fd, int flags)
-{
-    (void)loop, (void)fd, (void)flags;
-    return world_alloc_zero(sizeof(h2o_socket_t));
-}
-
-void h2o_socket_close(h2o_socket_t *sock)
-{
-    (void)sock;
-}
-
-void h2o_socket_read_start(h2o_socket_t *sock, h2o_socket_cb done)
-{
-    (void)sock, (void)done;
-}
-
-void h2o_socket_read_stop(h2o_socket_t *sock)
-{
-    (void)sock;
-}
-
-void h2o_socket_notify_write(h2o_socket_t *sock, h2o_socket_cb done)
-{
-    (void)sock, (void)done;
-}
-
 /* --- hiredis, blocking --- */
 
 redisContext *redisConnectUnixWithTimeout(const char *path, const struct timeval timeout)

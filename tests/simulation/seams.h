@@ -34,14 +34,12 @@ int sim_clock_gettime(clockid_t id, struct timespec *out);
 int sim_cond_wait(void *cond);
 int sim_cond_timedwait(void *cond, const struct timespec *until);
 int sim_cond_signal(void *cond);
-int sim_dup(int fd);
 
 #define malloc(size_) sim_malloc(size_)
 #define calloc(count_, size_) sim_calloc(count_, size_)
 #define realloc(memory_, size_) sim_realloc(memory_, size_)
 #define free(memory_) sim_free(memory_)
 #define usleep(micros_) sim_usleep(micros_)
-#define dup(fd_) sim_dup(fd_)
 #define clock_gettime(id_, out_) sim_clock_gettime(id_, out_)
 #define pthread_mutex_init(mutex_, attributes_) ((void)(mutex_))
 #define pthread_mutex_lock(mutex_) ((void)(mutex_))

@@ -44,7 +44,7 @@ static void test_defaults(void **state)
     assert_null(c->redis.password);
     assert_int_equal(c->redis.timeout_ms, 1000);
     assert_int_equal(c->redis.watch_connections, 16);
-    assert_int_equal(c->redis.batch_max, 256);
+    assert_int_equal(c->redis.batch_max, 512);
     assert_null(c->mysql.password);
     assert_string_equal(c->mysql.database, "holdfast");
     assert_int_equal(c->mysql.timeout_ms, 5000);
@@ -53,7 +53,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->mysql.pool_threads, 16);
     assert_int_equal(c->mysql.pool_queue_max, 4096);
     assert_int_equal(c->mysql.writer_queue_max, 8192);
-    assert_int_equal(c->mysql.writer_batch_max, 256);
+    assert_int_equal(c->mysql.writer_batch_max, 512);
     assert_int_equal(c->mysql.writer_linger_ms, 32);
     assert_int_equal(c->mysql.writer_threads, 1);
     assert_int_equal(c->reconcile.expiry_interval_ms, 200);
