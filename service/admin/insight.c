@@ -22,8 +22,7 @@ static void run_pass(call_t *call, worker_t *worker)
 {
     pass_call_t *c = (pass_call_t *)call;
     str_t sku = {c->sku, c->sku_length};
-    memory_t memory = {0};
-    c->pass = reconcile_pass(worker, sku, &memory, NULL);
+    c->pass = reconcile_pass(worker, sku);
     if (c->pass.done != ACTION_NONE)
         engine_news(worker->node, sku, c->pass.item.epoch);
 }

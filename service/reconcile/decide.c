@@ -6,7 +6,9 @@
 #define RELEASE_PATIENCE_MS 2000
 /* So many looks in a row find something, then it is drift. */
 #define MISSES_MAX 2
-/* Redis answers for so long again before the gate is trusted with the sale. */
+/* Redis answers for so long again before the gate is trusted with the sale, unless somebody says
+ * so.
+ */
 #define GATE_BACK_MS 1500
 
 const char *finding_name(finding_t finding)
@@ -131,7 +133,8 @@ static action_t act_on(memory_t *memory, const snapshot_t *s, finding_t finding)
     if (finding == FINDING_GATE_BACK) {
         if (memory->gate_back_ms == 0)
             memory->gate_back_ms = s->now_ms;
-        return s->now_ms - memory->gate_back_ms >= GATE_BACK_MS ? ACTION_RESTORE : ACTION_NONE;
+        return s->by_hand || s->now_ms - memory->gate_back_ms >= GATE_BACK_MS ? ACTION_RESTORE
+                                                                              : ACTION_NONE;
     }
     if (++memory->misses < MISSES_MAX)
         return ACTION_LOOK_AGAIN;

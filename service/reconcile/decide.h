@@ -45,6 +45,7 @@ typedef struct {
     item_t row;
     gate_state_t after;
     uint64_t now_ms; /* monotonic */
+    bool by_hand; /* somebody asked for this look, and answers for it that Redis is back for good */
 } snapshot_t;
 
 /* What is kept of an item between looks; all zero before the first. */

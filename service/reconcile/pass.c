@@ -5,8 +5,6 @@
 #include "base/failpoint.h"
 #include "engine/node.h"
 
-#define LOOK_AGAIN_US 50000
-
 static sync_result_t look(worker_t *worker, str_t sku, snapshot_t *snapshot)
 {
     bool found;
@@ -45,24 +43,31 @@ static void act(worker_t *worker, str_t sku, action_t action, const lease_t *lea
         pass->done = action;
 }
 
-pass_t reconcile_pass(worker_t *worker, str_t sku, memory_t *memory, const lease_t *lease)
+pass_t reconcile_look(worker_t *worker, str_t sku, memory_t *memory, const lease_t *lease)
 {
-    snapshot_t snapshot;
+    snapshot_t snapshot = {.by_hand = lease == NULL};
     pass_t pass = {.finding = FINDING_AGREE};
-    for (;;) {
-        pass.result = look(worker, sku, &snapshot);
-        if (pass.result != SYNC_READY)
-            return pass;
-        decision_t decision = reconcile_decide(memory, &snapshot);
-        pass.finding = decision.finding;
-        pass.item = snapshot.row;
-        pass.gate = snapshot.after;
-        if (decision.action != ACTION_LOOK_AGAIN) {
-            act(worker, sku, decision.action, lease, &pass);
-            return pass;
-        }
-        usleep(LOOK_AGAIN_US);
+    pass.result = look(worker, sku, &snapshot);
+    if (pass.result != SYNC_READY)
+        return pass;
+    decision_t decision = reconcile_decide(memory, &snapshot);
+    pass.finding = decision.finding;
+    pass.item = snapshot.row;
+    pass.gate = snapshot.after;
+    pass.look_again = decision.action == ACTION_LOOK_AGAIN;
+    act(worker, sku, decision.action, lease, &pass);
+    return pass;
+}
+
+pass_t reconcile_pass(worker_t *worker, str_t sku)
+{
+    memory_t memory = {0};
+    pass_t pass = reconcile_look(worker, sku, &memory, NULL);
+    while (pass.look_again) {
+        usleep(PASS_LOOK_AGAIN_US);
+        pass = reconcile_look(worker, sku, &memory, NULL);
     }
+    return pass;
 }
 
 const char *pass_deed(const pass_t *pass)

@@ -1,5 +1,5 @@
 /*
- * One pass of the reconciler over one item, now: look, decide, act. Blocking. The decisions are in
+ * A pass of the reconciler over one item: look, decide, act. Blocking. The decisions are in
  * reconcile/decide.h; this is the I/O around them.
  */
 #ifndef HOLDFAST_RECONCILE_PASS_H
@@ -10,14 +10,20 @@
 
 typedef struct {
     sync_result_t result; /* SYNC_READY: the pass was made */
+    bool look_again;      /* nothing is decided until a look PASS_LOOK_AGAIN_US later */
     finding_t finding;
     action_t done; /* NONE, SYNC, REBUILD or RESTORE */
     item_t item;
     gate_state_t gate; /* as last seen before the mending */
 } pass_t;
 
-/* `memory` is the item's between passes. `lease` NULL: somebody asked for this pass by hand. */
-pass_t reconcile_pass(worker_t *worker, str_t sku, memory_t *memory, const lease_t *lease);
+#define PASS_LOOK_AGAIN_US 50000
+
+/* One look, and what follows from it. `memory` is the item's between looks. `lease` NULL: somebody
+   asked for it by hand. */
+pass_t reconcile_look(worker_t *worker, str_t sku, memory_t *memory, const lease_t *lease);
+/* By hand: looks, and waits in between, until all is decided. */
+pass_t reconcile_pass(worker_t *worker, str_t sku);
 /* "nothing", "rebuilt", ...: for people. */
 const char *pass_deed(const pass_t *pass);
 

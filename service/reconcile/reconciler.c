@@ -1,6 +1,7 @@
 #include "reconcile/reconciler.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -40,8 +41,22 @@ typedef struct {
 typedef struct {
     char skus[PAGE][SKU_BYTES_MAX];
     uint8_t lengths[PAGE];
+    bool look_again[PAGE];
     unsigned count;
 } page_t;
+
+/* Some of the shard's items, in the order of their skus, and how far they were compared. */
+typedef struct {
+    const char *which;         /* SQL */
+    char after[SKU_BYTES_MAX]; /* the last sku that was compared */
+    uint8_t after_length;      /* 0: none yet */
+} walk_t;
+
+typedef enum {
+    WALK_ON,     /* there is another page */
+    WALK_ENDED,  /* all were met; it begins anew */
+    WALK_PAUSED, /* it goes on in the next pass: time is up, or a server is away */
+} progress_t;
 
 struct reconciler {
     struct node *node;
@@ -51,11 +66,10 @@ struct reconciler {
     uint64_t taken_ms; /* monotonic: when the lease was last taken or renewed */
     orphans_t *orphans;
     page_t page;
-    tracked_t *tracked;        /* uthash by sku */
-    unsigned round;            /* of all items */
-    unsigned met, met_before;  /* items, in this round so far, and in all of the last */
-    char after[SKU_BYTES_MAX]; /* the last sku that was compared */
-    uint8_t after_length;
+    tracked_t *tracked;       /* uthash by sku */
+    unsigned round;           /* of all items */
+    unsigned met, met_before; /* items, in this round so far, and in all of the last */
+    walk_t all, stand_ins;
     pthread_t thread;
     pacer_t pacer;
     pthread_mutex_t mutex; /* of what follows */
@@ -176,17 +190,17 @@ static bool keep_lease(reconciler_t *reconciler)
 
 /* --- comparing --- */
 
-/* The next items in the order of their skus, behind those that were compared last. */
-static bool read_page(reconciler_t *reconciler)
+/* The next items of the walk. */
+static bool read_page(reconciler_t *reconciler, const walk_t *walk)
 {
     worker_t *worker = &reconciler->worker;
     page_t *page = &reconciler->page;
     page->count = 0;
     sql_reset(&worker->sql);
-    sql_add(&worker->sql,
-            "SELECT sku FROM inventory WHERE bucket = 0 AND sku > %s AND strategy IN "
-            "('lua', 'watch') ORDER BY sku LIMIT %u",
-            ((str_t){reconciler->after, reconciler->after_length}), (uint64_t)PAGE);
+    sql_add(&worker->sql, "SELECT sku FROM inventory WHERE bucket = 0 AND sku > %s AND ",
+            ((str_t){walk->after, walk->after_length}));
+    sql_add(&worker->sql, walk->which);
+    sql_add(&worker->sql, " ORDER BY sku LIMIT %u", (uint64_t)PAGE);
     if (db_query(worker->db, &worker->sql) != DB_OK)
         return false;
     while (db_next(worker->db)) {
@@ -221,43 +235,98 @@ static void note_finding(reconciler_t *reconciler, str_t sku, const pass_t *pass
     pthread_mutex_unlock(&reconciler->mutex);
 }
 
-static void compare_one(reconciler_t *reconciler, str_t sku)
+/* True: it is to be looked at again. */
+static bool compare_one(reconciler_t *reconciler, str_t sku)
 {
     pass_t pass =
-        reconcile_pass(&reconciler->worker, sku, memory_of(reconciler, sku), &reconciler->lease);
+        reconcile_look(&reconciler->worker, sku, memory_of(reconciler, sku), &reconciler->lease);
     pthread_mutex_lock(&reconciler->mutex);
     ++reconciler->report.items;
     pthread_mutex_unlock(&reconciler->mutex);
+    if (pass.look_again)
+        return true;
     bool waiting = pass.finding == FINDING_GATE_BACK && pass.done == ACTION_NONE;
     if (pass.finding != FINDING_AGREE && !waiting)
         note_finding(reconciler, sku, &pass);
     if (pass.done != ACTION_NONE)
         engine_news(reconciler->node, sku, pass.item.epoch);
+    return false;
 }
 
-/* One page. False: the pass is over, because all items were met, or it has lasted long enough. */
-static bool compare_page(reconciler_t *reconciler, uint64_t deadline)
+static bool may_go_on(reconciler_t *reconciler, uint64_t deadline)
+{
+    return clock_mono_ms() <= deadline && !pacer_is_stopping(&reconciler->pacer) &&
+           keep_lease(reconciler);
+}
+
+static bool compare_first(reconciler_t *reconciler, walk_t *walk, uint64_t deadline)
 {
     page_t *page = &reconciler->page;
-    if (!read_page(reconciler))
-        return false;
     for (unsigned i = 0; i < page->count; ++i) {
-        if (clock_mono_ms() > deadline || pacer_is_stopping(&reconciler->pacer) ||
-            !keep_lease(reconciler))
+        page->look_again[i] = false;
+        if (!may_go_on(reconciler, deadline)) {
+            page->count = i;
+            return false;
+        }
+        page->look_again[i] = compare_one(reconciler, (str_t){page->skus[i], page->lengths[i]});
+        memcpy(walk->after, page->skus[i], page->lengths[i]);
+        walk->after_length = page->lengths[i];
+    }
+    return true;
+}
+
+/* Those of the page that want it, all after one wait. What is not met again now, because time is
+   up, is met in the next round: what was found is remembered. */
+static bool compare_again(reconciler_t *reconciler, uint64_t deadline)
+{
+    const page_t *page = &reconciler->page;
+    bool waited = false;
+    for (unsigned i = 0; i < page->count; ++i) {
+        if (!page->look_again[i])
+            continue;
+        if (!waited)
+            usleep(PASS_LOOK_AGAIN_US);
+        waited = true;
+        if (!may_go_on(reconciler, deadline))
             return false;
         compare_one(reconciler, (str_t){page->skus[i], page->lengths[i]});
-        ++reconciler->met;
-        memcpy(reconciler->after, page->skus[i], page->lengths[i]);
-        reconciler->after_length = page->lengths[i];
     }
-    if (page->count == PAGE)
-        return true;
-    reconciler->after_length = 0; /* from the beginning */
+    return true;
+}
+
+static progress_t compare_page(reconciler_t *reconciler, walk_t *walk, uint64_t deadline)
+{
+    page_t *page = &reconciler->page;
+    if (!read_page(reconciler, walk))
+        return WALK_PAUSED;
+    bool last = page->count < PAGE;
+    if (!compare_first(reconciler, walk, deadline) || !compare_again(reconciler, deadline))
+        return WALK_PAUSED;
+    if (!last)
+        return WALK_ON;
+    walk->after_length = 0;
+    return WALK_ENDED;
+}
+
+/* A pass over the shard's items: those first for which a stand-in sells, so that they get their
+   gates back at once and not when it is their turn. */
+static void compare_items(reconciler_t *reconciler, bool many)
+{
+    uint64_t deadline = clock_mono_ms() + PASS_MS;
+    while (compare_page(reconciler, &reconciler->stand_ins, deadline) == WALK_ON)
+        ;
+    deadline = clock_mono_ms() + (many ? PASS_OF_MANY_MS : PASS_MS);
+    progress_t progress;
+    do {
+        progress = compare_page(reconciler, &reconciler->all, deadline);
+        reconciler->met += reconciler->page.count;
+    } while (progress == WALK_ON);
+    if (progress != WALK_ENDED)
+        return;
     forget_items(reconciler, false);
     ++reconciler->round;
     reconciler->met_before = reconciler->met;
     reconciler->met = 0;
-    return false;
 }
 
 /* --- the thread --- */
@@ -271,9 +340,7 @@ static void pass_over_shard(reconciler_t *reconciler)
         return;
     }
     unsigned orphans = orphans_pass(reconciler->orphans, &reconciler->worker);
-    uint64_t deadline = clock_mono_ms() + (many ? PASS_OF_MANY_MS : PASS_MS);
-    while (compare_page(reconciler, deadline))
-        ;
+    compare_items(reconciler, many);
     METRIC_INC(reconciler_passes_total);
     pthread_mutex_lock(&reconciler->mutex);
     ++reconciler->report.passes;
@@ -307,6 +374,8 @@ reconciler_t *reconciler_new(struct node *node, unsigned shard)
     reconciler->node = node;
     reconciler->shard = shard;
     reconciler->lease = (lease_t){.name = RECONCILER_LEASE, .holder = node->incarnation};
+    reconciler->all.which = "strategy IN ('lua', 'watch')";
+    reconciler->stand_ins.which = "gate_down = 1";
     reconciler->orphans = orphans_new();
     worker_init(&reconciler->worker, node, shard);
     pthread_mutex_init(&reconciler->mutex, NULL);

@@ -96,7 +96,8 @@ const char *db_error(const db_t *db)
 
 bool db_error_is_done(const db_t *db)
 {
-    return db->last_errno == ER_DUP_FIELDNAME || db->last_errno == ER_CANT_DROP_FIELD_OR_KEY;
+    return db->last_errno == ER_DUP_FIELDNAME || db->last_errno == ER_DUP_KEYNAME ||
+           db->last_errno == ER_CANT_DROP_FIELD_OR_KEY;
 }
 
 static db_result_t classify(unsigned error)

@@ -49,7 +49,8 @@ void db_refresh(db_t *db);
 void db_disconnect(db_t *db);
 /* Of the last failure, for people; never NULL. */
 const char *db_error(const db_t *db);
-/* Did the last failure say that a column to be added is there, or one to be dropped is not? */
+/* Did the last failure say that what is to be added (a column, an index) is there, or that what is
+   to be dropped is not? */
 bool db_error_is_done(const db_t *db);
 
 /*

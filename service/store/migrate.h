@@ -11,9 +11,9 @@
  * starts the same file again from its first. Whoever writes one makes that safe: either every
  * statement may be repeated (CREATE TABLE IF NOT EXISTS, an UPDATE that changes nothing the
  * second time), or the file is a single ALTER TABLE, which InnoDB does wholly or not at all.
- * Between that one statement and its record a crash is still possible; the next run then fails
- * on a column that is already there, and says which: a person inserts the record. A file ends
- * with a statement, not with a comment (MySQL would take that for an empty statement).
+ * Between that one statement and its record a crash is still possible; the next run then hears that
+ * the column or index is already there (or gone), and takes that for done: db_error_is_done(). A
+ * file ends with a statement, not with a comment (MySQL would take that for an empty statement).
  *
  * A file is never changed once it was released: a recorded one with another checksum is an error.
  */

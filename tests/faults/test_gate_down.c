@@ -32,10 +32,10 @@ static void kill_redis(void)
 }
 
 /* Starts what is not running; the service stays as it is. */
-static void bring_redis_back(const char *policy)
+static void bring_redis_back(const char *policy, const char *more)
 {
     pid_t service = stack->pid;
-    STACK_AGAIN(stack, test_text("redis.on_gate_down=%s", policy), "redis.timeout_ms=500");
+    STACK_AGAIN(stack, test_text("redis.on_gate_down=%s", policy), "redis.timeout_ms=500", more);
     EXPECT_NUMBER(stack->pid, service);
 }
 
@@ -65,7 +65,7 @@ static void refused_until_it_is_back_and_other_strategies_do_not_notice(void **s
     gone = sale_buy(stack, lua, "a", 1, NULL);
     EXPECT_PROBLEM(gone, 503, "unavailable");
     EXPECT_NUMBER(fault_metric(stack, "stand_ins_total"), 0);
-    bring_redis_back("refuse");
+    bring_redis_back("refuse", "redis.timeout_ms=500");
     WAIT_UNTIL(buys(lua, "late") && buys(watch, "late"), 15000);
     EXPECT_SOUND(stack, lua, 0);
     EXPECT_SOUND(stack, watch, 0);
@@ -107,7 +107,7 @@ static void optimistic_stands_in_and_the_gate_comes_back(void **state)
     EXPECT_STATUS(ready, 200); /* it serves: a balancer must not take it out */
     web_answer_t lowered = sale_patch(stack, skus[0], "\"total\":3999");
     EXPECT_PROBLEM(lowered, 503, "unavailable"); /* nobody knows what Redis had admitted */
-    bring_redis_back("optimistic");
+    bring_redis_back("optimistic", "redis.timeout_ms=500");
     for (int i = 0; i < 3; i++)
         WAIT_UNTIL(!stands_in(skus[i]), STAND_IN_MS);
     WAIT_UNTIL(fault_metric(stack, "restores_total") >= 3, STAND_IN_MS);
@@ -115,11 +115,53 @@ static void optimistic_stands_in_and_the_gate_comes_back(void **state)
     EXPECT_PROMISES(stack, crowd, "Redis killed, stood in for, restored");
 }
 
+/* Its own passes are an hour apart: whoever asks need not wait for one. */
+static void who_asks_gets_the_gate_back_at_once(void **state)
+{
+    (void)state;
+    STACK_AGAIN(stack, "redis.on_gate_down=optimistic", "redis.timeout_ms=500",
+                "reconcile.pass_interval_ms=3600000");
+    const char *sku = sale_item(stack, "asked", "\"total\":50,\"strategy\":\"lua\"");
+    EXPECT(buys(sku, "a"), "no sale at all");
+    kill_redis();
+    WAIT_UNTIL(buys(sku, "b") && stands_in(sku), STAND_IN_MS);
+    bring_redis_back("optimistic", "reconcile.pass_interval_ms=3600000");
+    WAIT_UNTIL(fault_metric(stack, "redis_connections") > 0, STAND_IN_MS);
+    web_answer_t asked = ADMIN(stack, .method = "POST",
+                               .path = test_text("/v1/items/%s/reconcile", sku), .body = "{}");
+    EXPECT_STATUS(asked, 200);
+    EXPECT(strstr(asked.body, "\"gate_back\"") != NULL &&
+               strstr(asked.body, "\"restored\"") != NULL,
+           "%s", asked.body);
+    EXPECT(!stands_in(sku), "it is still sold by the stand-in");
+    WAIT_UNTIL(buys(sku, "c"), 15000); /* once all loops have heard of it */
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
+}
+
+#define COLD_ITEMS 600 /* over two shards */
+
+/* Each is looked at twice, some time apart: many together, not one by one. */
+static void items_that_nobody_asks_for_get_their_gates_too(void **state)
+{
+    (void)state;
+    STACK_AGAIN(stack, "redis.on_gate_down=refuse", "reconcile.pass_interval_ms=");
+    for (int i = 0; i < COLD_ITEMS; i++)
+        sale_item(stack, test_text("cold-%d", i), "\"total\":5,\"strategy\":\"lua\"");
+    double before = fault_metric(stack, "gate_rebuilds_total");
+    kill_redis();
+    bring_redis_back("refuse", "redis.timeout_ms=500");
+    /* With 50 ms between the looks at each by itself it would be 15 s at the least. */
+    WAIT_UNTIL(fault_metric(stack, "gate_rebuilds_total") >= before + COLD_ITEMS, 12000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refused_until_it_is_back_and_other_strategies_do_not_notice),
         cmocka_unit_test(optimistic_stands_in_and_the_gate_comes_back),
+        cmocka_unit_test(who_asks_gets_the_gate_back_at_once),
+        cmocka_unit_test(items_that_nobody_asks_for_get_their_gates_too),
     };
     return chance_run("gate_down", tests, TEST_COUNT(tests), start, stop);
 }

@@ -150,7 +150,7 @@ static void test_migrate_after_crash(void **state)
     char *said;
     run_text(here.config, 0,
              "DROP TABLE settings, leases; DELETE FROM schema_migrations; "
-             "ALTER TABLE inventory DROP COLUMN gate_down");
+             "ALTER TABLE inventory DROP INDEX inventory_gate_down, DROP COLUMN gate_down");
     EXPECT_NUMBER(check_status(0), MIGRATE_BEHIND);
     EXPECT(migrate(&said) == 0, "%s", said);
     EXPECT_NUMBER(read_number(0, "SELECT COUNT(*) FROM settings"), 0);

@@ -171,8 +171,7 @@ static void run_change(job_t *job, worker_t *worker)
 static void run_pass(job_t *job, worker_t *worker)
 {
     admin_action_t *action = H2O_STRUCT_FROM_MEMBER(admin_action_t, job, job);
-    memory_t memory = {0};
-    pass_t pass = reconcile_pass(worker, str_of(action->sku), &memory, NULL);
+    pass_t pass = reconcile_pass(worker, str_of(action->sku));
     TRACE("reconciled %s: %s", action->sku, finding_name(pass.finding));
     if (pass.done != ACTION_NONE)
         engine_news(worker->node, str_of(action->sku), pass.item.epoch);

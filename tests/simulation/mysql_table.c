@@ -118,7 +118,7 @@ static void read_drop(const table_t *table, const sql_text_t *text, unsigned at)
         sql_unknown(text, at, "only a virtual column or an index can be dropped");
 }
 
-/* ALTER TABLE name ADD COLUMN ..., or DROP COLUMN name, or DROP INDEX name */
+/* ALTER TABLE name ADD COLUMN ..., or DROP COLUMN name, or ADD or DROP INDEX name */
 static unsigned read_alter(const sql_text_t *text, unsigned at)
 {
     table_t *table = mysql_table_of_word(text->tokens[at + 2].word);
@@ -126,9 +126,12 @@ static unsigned read_alter(const sql_text_t *text, unsigned at)
         read_drop(table, text, at + 4);
         return sql_skip(text, at + 3);
     }
+    if (table != NULL && sql_word(text, at + 3, WORD_ADD) && sql_word(text, at + 4, WORD_INDEX))
+        return sql_skip(text, at + 3);
     for (at += 3;; ++at) {
         if (table == NULL || !sql_word(text, at, WORD_ADD) || !sql_word(text, at + 1, WORD_COLUMN))
-            sql_unknown(text, at, "only ADD and DROP COLUMN are known of ALTER TABLE");
+            sql_unknown(text, at,
+                        "only ADD and DROP of columns and indexes are known of ALTER TABLE");
         read_column(table, text, at + 2);
         at = sql_skip(text, at + 2);
         if (!sql_sign(text, at, ','))

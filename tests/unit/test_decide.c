@@ -244,6 +244,9 @@ static void test_a_gate_that_is_back_is_trusted_after_a_while(void **state)
     assert_int_equal(first.action, ACTION_NONE);
     assert_int_equal(decide(&memory, gate, row, gate, 2400).action, ACTION_NONE);
     assert_int_equal(decide(&memory, gate, row, gate, 2500).action, ACTION_RESTORE);
+    memory = (memory_t){0};
+    snapshot_t asked = {.before = gate, .row = row, .after = gate, .now_ms = 1000, .by_hand = true};
+    assert_int_equal(reconcile_decide(&memory, &asked).action, ACTION_RESTORE);
 }
 
 static void test_traffic_between_the_looks_is_not_drift(void **state)
