@@ -14,7 +14,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 11
+local VERSION = 12
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -175,9 +175,9 @@ local function refusal_of_time(gate, now)
   return ADMITTED
 end
 
--- ARGV of reserve: epoch; how many orders; the earliest of their commit deadlines; their quantities
--- between commas, or the one that all have; marks, one byte an order, or none if no order has a key;
--- then all ids, all buyers and all records, and the fields in the index of keys of those marked.
+-- ARGV of reserve, for each item: epoch; how many orders; the earliest of their commit deadlines; their
+-- quantities between commas, or the one that all have; marks, one byte an order, or none if no order has a
+-- key; then all ids, all buyers and all records, and the fields in the index of keys of those marked.
 local EPOCH, COUNT, DEADLINE, QUANTITIES, MARKS = 1, 2, 3, 4, 5
 local HEAD = 5
 -- A mark: '0' no key; '1' a key; '2' a key that is not in MySQL, as its service has seen.
@@ -196,24 +196,25 @@ local function read_quantities(text, count)
   return nil, #each == count and each or nil
 end
 
--- What a call asks, all of it checked before the first write. nil: it is malformed.
-local function read_orders(args)
-  local count, deadline = number_of(args[COUNT]), tonumber(args[DEADLINE])
-  if not count or not deadline then return nil end
-  local quantity, quantities = read_quantities(args[QUANTITIES], count)
-  local marks, keyed = args[MARKS], 0
+-- What a call asks of an item, in the words behind args[base]. nil: it is malformed.
+local function read_orders(args, base)
+  local count, deadline = number_of(args[base + COUNT]), tonumber(args[base + DEADLINE])
+  local marks, keyed = args[base + MARKS], 0
+  if not count or not deadline or not marks then return nil end
+  local quantity, quantities = read_quantities(args[base + QUANTITIES], count)
   if marks ~= '' then
     keyed = select(2, string.gsub(marks, WITH_KEY, ''))
   end
   if not (quantity or quantities) or (marks ~= '' and #marks ~= count) then return nil end
-  local ids, buyers = HEAD, HEAD + count
-  if #args ~= HEAD + 3 * count + keyed then return nil end
+  local ids, buyers = base + HEAD, base + HEAD + count
+  local last = ids + 3 * count + keyed
+  if #args < last then return nil end
   for i = ids + 1, ids + count do
     if #args[i] ~= 16 then return nil end
   end
   return {
-    args = args, count = count, deadline = deadline, quantity = quantity, quantities = quantities,
-    marks = keyed > 0 and marks,
+    args = args, epoch = args[base + EPOCH], count = count, deadline = deadline, quantity = quantity,
+    quantities = quantities, marks = keyed > 0 and marks, last = last,
     -- Before the first of each.
     ids = ids, buyers = buyers, records = buyers + count, fields = buyers + 2 * count,
   }
@@ -225,7 +226,7 @@ local function look_up(keys, orders)
   local args, ids, buyers, fields = orders.args, orders.ids, orders.buyers, orders.fields
   local units = hmget(keys[2], args, buyers + 1, buyers + orders.count)
   local records = hmget(keys[3], args, ids + 1, ids + orders.count)
-  local values = hmget(keys[4], args, fields + 1, #args)
+  local values = hmget(keys[4], args, fields + 1, orders.last)
   if not units or not records or not values then return nil end
   local firsts = {}
   for i = 1, #values do
@@ -259,10 +260,10 @@ local function decide(gate, units, quantity, left, late, of_time, must_look)
 end
 
 -- Decides all orders, each after those before it: an id, and a buyer, may be among them twice.
--- Completes `reply`. Returns the units taken, how many strangers took some, and pairs for HSET of what is
--- to be written: units of buyers, records, fields.
+-- Completes the item's part of `reply`, which is its end. Returns the units taken, how many strangers took
+-- some, and pairs for HSET of what is to be written: units of buyers, records, fields.
 local function decide_all(gate, orders, now, known_units, records, firsts, unsettled_key, reply)
-  local args, marks = orders.args, orders.marks
+  local args, marks, of_all = orders.args, orders.marks, #reply
   local ids, buyers, next_field = orders.ids, orders.buyers, orders.fields
   local left, strangers, of_time = available(gate), 0, refusal_of_time(gate, now)
   local admitted, units_now, answers = {}, {}, {}
@@ -308,31 +309,28 @@ local function decide_all(gate, orders, now, known_units, records, firsts, unset
     end
     answers[o] = ANSWER_TEXT[answer]
   end
-  reply[3], reply[4] = left, table.concat(answers)
+  reply[of_all - 1], reply[of_all] = left, table.concat(answers)
   return available(gate) - left, strangers, new_units, new_records, new_fields
 end
 
--- KEYS gate buyers unsettled keys; ARGV as above.
--- Who has been admitted before, and sends a key that is not in the index, may be repeating an order
--- that was settled: without a look in MySQL he is not admitted, but told to.
--- Returns {item answer, the item's present epoch, available, the answers, one character an order, '0' and
--- up; then, for each FIRST of them in turn, the id of an earlier unsettled order of the same key}.
-local function reserve(keys, args)
-  local orders = read_orders(args)
-  if not orders then
-    return redis.error_reply('ERR holdfast: malformed orders')
-  end
-  local gate, now = read_gate(keys[1]), now_ms()
-  local item = item_answer(gate, args[EPOCH], now, keys)
+local function append(reply, item, epoch)
+  local n = #reply
+  reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = item, epoch, 0, ''
+end
+
+-- An item's part of a call. Appends its part of the reply.
+local function reserve_of_item(keys, orders, now, reply)
+  local gate = read_gate(keys[1])
+  local item = item_answer(gate, orders.epoch, now, keys)
   if item ~= ITEM_OK then
-    return { item, gate and gate.epoch or '0', 0, '' }
+    return append(reply, item, gate and gate.epoch or '0')
   end
   local known_units, known_records, firsts = look_up(keys, orders)
   -- Who sends no orders asks whether they could be admitted.
   if not known_units or (orders.count == 0 and not are_hashes(keys, 3)) then
-    return { ITEM_MISSING, gate.epoch, 0, '' }
+    return append(reply, ITEM_MISSING, gate.epoch)
   end
-  local reply = { ITEM_OK, gate.epoch, 0, '' }
+  append(reply, ITEM_OK, gate.epoch)
   local taken, strangers, units, records, fields =
     decide_all(gate, orders, now, known_units, known_records, firsts, keys[3], reply)
   if taken > 0 then
@@ -342,33 +340,67 @@ local function reserve(keys, args)
     hset(keys[3], records)
     hset(keys[4], fields)
   end
+end
+
+-- KEYS gate buyers unsettled keys, of each item in turn; ARGV as above. All that is asked is read before the
+-- first write. Items know nothing of each other: they share a call because a call costs more than an order.
+-- Who has been admitted before, and sends a key that is not in the index, may be repeating an order
+-- that was settled: without a look in MySQL he is not admitted, but told to.
+-- Returns for each item: item answer, the item's present epoch, available, the answers, one character an
+-- order, '0' and up; then, for each FIRST of them in turn, the id of an earlier unsettled order of the same key.
+local function reserve(keys, args)
+  local items, last = {}, 0
+  for i = 1, #keys / 4 do
+    local orders = read_orders(args, last)
+    if not orders then break end
+    items[i], last = orders, orders.last
+  end
+  if #items == 0 or #keys ~= 4 * #items or #args ~= last then
+    return redis.error_reply('ERR holdfast: malformed orders')
+  end
+  local reply, now = {}, now_ms()
+  for i, orders in ipairs(items) do
+    reserve_of_item({ unpack(keys, 4 * i - 3, 4 * i) }, orders, now, reply)
+  end
   return reply
 end
 
--- These orders are in MySQL in any state but `rejected`.
--- KEYS gate unsettled keys; ARGV epoch, how many groups, for each its quantity and how many orders have
--- it; then their ids, group by group; then the fields of those with a key in the index of keys.
--- All were committed under that epoch. An open gate has no record of another epoch than its own:
--- reserve writes its own, and rebuild carries or drops all others. So it is enough to count what
--- goes, unread; a gate of another epoch never counted these, or has them no more.
--- A field goes with its order, whatever the index says: whoever has the key by now looks in MySQL.
--- Returns how many orders were there.
-local function settle(keys, args)
-  local gate = redis.pcall('HMGET', keys[1], 'epoch', 'closed')
-  local groups, count, units = tonumber(args[2]), 0, 0
-  local from = 3 + 2 * groups
-  for i = 3, 1 + 2 * groups, 2 do
+-- An item's part of settle: the words behind args[base]. Returns how many orders were there, and the last of
+-- its words.
+local function settle_of_item(gate_key, unsettled_key, keys_key, args, base)
+  local gate = redis.pcall('HMGET', gate_key, 'epoch', 'closed')
+  local groups, keyed, count, units = tonumber(args[base + 2]), tonumber(args[base + 3]), 0, 0
+  local from = base + 4 + 2 * groups
+  for i = base + 4, base + 2 + 2 * groups, 2 do
     local to = from + tonumber(args[i + 1]) - 1
-    local gone = hdel(keys[2], args, from, to)
+    local gone = hdel(unsettled_key, args, from, to)
     count = count + gone
     units = units + gone * tonumber(args[i])
     from = to + 1
   end
-  hdel(keys[3], args, from, #args)
-  if units > 0 and gate[1] == args[1] and gate[2] == '0' then
-    redis.call('HINCRBY', keys[1], 'settled', units)
+  local last = from + keyed - 1
+  hdel(keys_key, args, from, last)
+  if units > 0 and gate[1] == args[base + 1] and gate[2] == '0' then
+    redis.call('HINCRBY', gate_key, 'settled', units)
   end
-  return count
+  return count, last
+end
+
+-- These orders are in MySQL in any state but `rejected`.
+-- KEYS gate unsettled keys, of each item in turn; ARGV for each item: epoch, how many groups, how many of the
+-- orders have a key; for each group its quantity and how many orders have it; then their ids, group by
+-- group; then the fields of those with a key in the index of keys.
+-- All of an item were committed under that epoch. An open gate has no record of another epoch than its own:
+-- reserve writes its own, and rebuild carries or drops all others. So it is enough to count what
+-- goes, unread; a gate of another epoch never counted these, or has them no more.
+-- A field goes with its order, whatever the index says: whoever has the key by now looks in MySQL.
+-- Returns for each item how many orders were there.
+local function settle(keys, args)
+  local counts, last = {}, 0
+  for i = 1, #keys, 3 do
+    counts[#counts + 1], last = settle_of_item(keys[i], keys[i + 1], keys[i + 2], args, last)
+  end
+  return counts
 end
 
 -- Takes the records of args[3..], ids, out of unsettled, each once. Returns how many were there, and

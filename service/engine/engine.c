@@ -14,9 +14,12 @@
 #define HOUSEKEEPING_MS 8192
 /* Ids in one settle or unreserve call. */
 #define TELL_MAX 512
-/* Nobody waits for a settle: those of so long share one call, and one sync of Redis to disk. The
-   calls of all items go in one round, for one sync too. */
+/* Nobody waits for a settle: those of so long share one call, of all items, and one sync of Redis
+   to disk. */
 #define SETTLE_DELAY_MS 32
+/* Items in one settle call, and ids until no further item joins it. */
+#define SETTLE_ITEMS_MAX 128
+#define SETTLE_IDS_MAX 1024
 /* After a call that did not get through. */
 #define TELL_RETRY_MS 64
 
@@ -74,6 +77,7 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
     engine->node = node;
     engine->gate = redis_link_new(loop, node->config, &node->gate_clock, &node->gate_health);
     engine->watchers = watch_pool_new(loop, node);
+    h2o_linklist_init_anchor(&engine->due);
     h2o_linklist_init_anchor(&engine->settling);
     loop_timer_start(loop, &engine->housekeeping, HOUSEKEEPING_MS, on_housekeeping);
     if (loop->index == 0) /* one speaks for the process */
@@ -92,6 +96,7 @@ static void forget_item(engine_loop_t *engine, loop_item_t *item)
 {
     assert(h2o_linklist_is_empty(&item->parked) && h2o_linklist_is_empty(&item->joining));
     assert(!item->telling && !item->reserving && item->state != ITEM_SYNCING);
+    assert(!h2o_linklist_is_linked(&item->due));
     loop_timer_stop(&item->tell_timer);
     loop_timer_stop(&item->reserve_timer);
     if (h2o_linklist_is_linked(&item->settling))
@@ -113,6 +118,7 @@ void engine_loop_free(engine_loop_t *engine)
     loop_item_t *item, *next;
     loop_timer_stop(&engine->housekeeping);
     loop_timer_stop(&engine->heartbeat);
+    loop_timer_stop(&engine->reserve_timer);
     loop_timer_stop(&engine->settle_timer);
     redis_link_free(engine->gate);
     watch_pool_free(engine->watchers);
@@ -408,13 +414,10 @@ static void join_round(loop_item_t *item)
     h2o_linklist_insert(&engine->settling, &item->settling);
 }
 
-static void told(loop_item_t *item, outbox_t *outbox, const redisReply *reply)
+static void told(loop_item_t *item, outbox_t *outbox, bool heard)
 {
-    bool heard = reply != NULL && reply->type == REDIS_REPLY_INTEGER;
     item->telling = false;
     outbox_sent(outbox, heard);
-    if (!heard)
-        METRIC_INC(gate_calls_unknown_total);
     if (item->settle.count == 0 && item->unreserve.count == 0)
         --item->engine->telling;
     else if (!heard)
@@ -425,20 +428,15 @@ static void told(loop_item_t *item, outbox_t *outbox, const redisReply *reply)
         join_round(item);
 }
 
-static void on_settled(void *context, const redisReply *reply)
-{
-    loop_item_t *item = context;
-    if (reply != NULL && reply->type == REDIS_REPLY_INTEGER)
-        METRIC_ADD(settled_total, reply->integer);
-    told(item, &item->settle, reply);
-}
-
 static void on_unreserved(void *context, const redisReply *reply)
 {
     loop_item_t *item = context;
-    if (reply != NULL && reply->type == REDIS_REPLY_INTEGER)
+    bool heard = reply != NULL && reply->type == REDIS_REPLY_INTEGER;
+    if (heard)
         METRIC_ADD(unreserved_total, reply->integer);
-    told(item, &item->unreserve, reply);
+    else
+        METRIC_INC(gate_calls_unknown_total);
+    told(item, &item->unreserve, heard);
 }
 
 static void add_keys(redis_args_t *args, const loop_item_t *item, bool buyers)
@@ -468,15 +466,17 @@ static int by_epoch_and_quantity(const void *a, const void *b)
 static void add_settled(redis_args_t *args, outbox_t *outbox)
 {
     told_order_t *orders = outbox->orders;
-    size_t count = 0, ends[TELL_MAX], groups = 0;
+    size_t count = 0, ends[TELL_MAX], groups = 0, keyed = 0;
     qsort(orders, outbox->sending, sizeof(*orders), by_epoch_and_quantity);
     while (count < outbox->sending && orders[count].epoch == orders[0].epoch) {
         groups += groups == 0 || orders[count].quantity != orders[count - 1].quantity;
+        keyed += orders[count].field.n != 0;
         ends[groups - 1] = ++count;
     }
     outbox->sending = count;
     redis_args_add_u64(args, orders[0].epoch);
     redis_args_add_u64(args, groups);
+    redis_args_add_u64(args, keyed);
     for (size_t i = 0; i < groups; ++i) {
         redis_args_add_u64(args, orders[ends[i] - 1].quantity);
         redis_args_add_u64(args, ends[i] - (i == 0 ? 0 : ends[i - 1]));
@@ -496,43 +496,122 @@ static void add_unreserved(redis_args_t *args, const loop_item_t *item)
         add_id(args, &item->unreserve.orders[i]);
 }
 
-static void tell(loop_item_t *item)
+static size_t choose(outbox_t *outbox)
+{
+    outbox->sending = outbox->count < TELL_MAX ? outbox->count : TELL_MAX;
+    return outbox->sending;
+}
+
+static void note_call(loop_item_t *item, outbox_t *outbox, bool sent)
+{
+    item->telling = sent;
+    if (sent)
+        return;
+    outbox->sending = 0;
+    tell_later(item, TELL_RETRY_MS);
+}
+
+static void unreserve(loop_item_t *item)
 {
     redis_args_t *args = &item->engine->args;
-    bool settling = item->unreserve.count == 0;
-    outbox_t *outbox = settling ? &item->settle : &item->unreserve;
-    outbox->sending = outbox->count < TELL_MAX ? outbox->count : TELL_MAX;
+    choose(&item->unreserve);
     FAILPOINT("tell_gate");
-    gate_call(args, settling ? "holdfast_settle" : "holdfast_unreserve", settling ? 3 : 4);
-    add_keys(args, item, !settling);
-    if (settling)
-        add_settled(args, outbox);
-    else
-        add_unreserved(args, item);
-    item->telling =
-        redis_link_call(item->engine->gate, args, settling ? on_settled : on_unreserved, item);
-    if (!item->telling) {
-        outbox->sending = 0;
-        tell_later(item, TELL_RETRY_MS);
+    gate_call(args, "holdfast_unreserve", 4);
+    add_keys(args, item, true);
+    add_unreserved(args, item);
+    note_call(item, &item->unreserve,
+              redis_link_call(item->engine->gate, args, on_unreserved, item));
+}
+
+/* The items of one settle call. */
+typedef struct {
+    unsigned count;
+    loop_item_t *items[SETTLE_ITEMS_MAX];
+} settle_t;
+
+static void on_settled(void *context, const redisReply *reply)
+{
+    settle_t *settle = context;
+    bool heard = gate_reply_is_array(reply, settle->count);
+    if (!heard)
+        METRIC_INC(gate_calls_unknown_total);
+    for (unsigned i = 0; i < settle->count; ++i) {
+        if (heard)
+            METRIC_ADD(settled_total, gate_reply_i64(reply, i));
+        told(settle->items[i], &settle->items[i]->settle, heard);
     }
+    free(settle);
+}
+
+/* Of items that are chosen; `settle` is used up. */
+static void send_settle(engine_loop_t *engine, settle_t *settle)
+{
+    redis_args_t *args = &engine->args;
+    loop_item_t *const *items = settle->items;
+    unsigned count = settle->count;
+    FAILPOINT("tell_gate");
+    gate_call(args, "holdfast_settle", 3 * count);
+    for (unsigned i = 0; i < count; ++i)
+        add_keys(args, items[i], false);
+    for (unsigned i = 0; i < count; ++i)
+        add_settled(args, &items[i]->settle);
+    bool sent = redis_link_call(engine->gate, args, on_settled, settle);
+    for (unsigned i = 0; i < count; ++i)
+        note_call(items[i], &items[i]->settle, sent);
+    if (!sent)
+        free(settle);
+}
+
+static settle_t *settle_new(void)
+{
+    settle_t *settle = malloc(sizeof(*settle));
+    if (settle == NULL)
+        abort();
+    settle->count = 0;
+    return settle;
 }
 
 static void on_tell_timer(loop_timer_t *timer)
 {
     loop_item_t *item = H2O_STRUCT_FROM_MEMBER(loop_item_t, tell_timer, timer);
-    if (!item->telling)
-        tell(item);
+    if (item->telling)
+        return;
+    if (item->unreserve.count != 0) {
+        unreserve(item);
+        return;
+    }
+    settle_t *settle = settle_new();
+    choose(&item->settle);
+    settle->items[settle->count++] = item;
+    send_settle(item->engine, settle);
+}
+
+static settle_t *take_settle(engine_loop_t *engine)
+{
+    settle_t *settle = settle_new();
+    size_t ids = 0;
+    while (settle->count < SETTLE_ITEMS_MAX && ids < SETTLE_IDS_MAX &&
+           !h2o_linklist_is_empty(&engine->settling)) {
+        loop_item_t *item = H2O_STRUCT_FROM_MEMBER(loop_item_t, settling, engine->settling.next);
+        h2o_linklist_unlink(&item->settling);
+        if (item->telling || h2o_timeout_is_linked(&item->tell_timer.entry) ||
+            item->settle.count == 0)
+            continue;
+        ids += choose(&item->settle);
+        settle->items[settle->count++] = item;
+    }
+    return settle;
 }
 
 static void on_settle_timer(loop_timer_t *timer)
 {
     engine_loop_t *engine = H2O_STRUCT_FROM_MEMBER(engine_loop_t, settle_timer, timer);
     while (!h2o_linklist_is_empty(&engine->settling)) {
-        loop_item_t *item = H2O_STRUCT_FROM_MEMBER(loop_item_t, settling, engine->settling.next);
-        h2o_linklist_unlink(&item->settling);
-        if (!item->telling && !h2o_timeout_is_linked(&item->tell_timer.entry) &&
-            item->settle.count != 0)
-            tell(item);
+        settle_t *settle = take_settle(engine);
+        if (settle->count != 0)
+            send_settle(engine, settle);
+        else
+            free(settle);
     }
 }
 

@@ -60,6 +60,7 @@ typedef struct loop_item {
     h2o_linklist_t parked;  /* purchases that wait for READY */
     h2o_linklist_t joining; /* strategy lua: who goes with the next reserve call */
     bool reserving;         /* a reserve call is in flight */
+    h2o_linklist_t due;     /* in the engine's list while it is to go with the next call */
     loop_timer_t reserve_timer;
 
     outbox_t settle, unreserve;
@@ -90,6 +91,9 @@ typedef struct engine_loop {
     unsigned visits;    /* of buyers connected here, not answered */
     unsigned news;      /* counts what engine_news() has said */
     unsigned telling;   /* items with something to tell the gate */
+    h2o_linklist_t due; /* strategy lua: items that are to go with the next reserve call */
+    bool reserving;     /* a reserve call is in flight */
+    loop_timer_t reserve_timer;
     h2o_linklist_t settling;
     loop_timer_t settle_timer; /* of the round that tells of all of them */
     unsigned jobs;             /* pool jobs of this loop, so that it does not end before them */

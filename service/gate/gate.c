@@ -155,13 +155,23 @@ bool gate_reply_is_array(const redisReply *reply, size_t elements_min)
     return reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements >= elements_min;
 }
 
-int gate_reply_answer(const redisReply *reply, size_t order)
+int gate_reply_answer(const redisReply *reply, size_t part, size_t order)
 {
-    const redisReply *answers = gate_reply_is_array(reply, 4) ? reply->element[3] : NULL;
+    const redisReply *answers =
+        gate_reply_is_array(reply, part + GATE_PART_IDS) ? reply->element[part + 3] : NULL;
     if (answers == NULL || answers->type != REDIS_REPLY_STRING || order >= (size_t)answers->len)
         return -1;
     int answer = answers->str[order] - '0';
     return answer >= 0 && answer < 2 * GATE_SEEN ? answer : -1;
+}
+
+size_t gate_reply_next(const redisReply *reply, size_t part)
+{
+    size_t ids = 0;
+    int answer;
+    for (size_t i = 0; (answer = gate_reply_answer(reply, part, i)) >= 0; ++i)
+        ids += answer % GATE_SEEN == GATE_FIRST;
+    return part + GATE_PART_IDS + ids;
 }
 
 str_t gate_owner_key(char *out, str_t incarnation)

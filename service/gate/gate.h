@@ -14,7 +14,7 @@
 #include "store/order.h"
 
 /* Must be the VERSION of lua/holdfast.lua. */
-#define GATE_LIBRARY_VERSION 11
+#define GATE_LIBRARY_VERSION 12
 /* Separates the fields of a record in `unsettled`. */
 #define GATE_FIELD_SEPARATOR '\x1f'
 
@@ -98,7 +98,14 @@ int64_t gate_reply_number(const redisReply *reply);
 /* Likewise, of an element. */
 int64_t gate_reply_i64(const redisReply *reply, size_t element);
 bool gate_reply_is_array(const redisReply *reply, size_t elements_min);
-/* What a reply of reserve says about one of its orders, with GATE_SEEN or without; -1: nothing. */
-int gate_reply_answer(const redisReply *reply, size_t order);
+/* A reply of reserve has a part for each item: gate_item_t, epoch, available, the answers, and an
+   id for each GATE_FIRST among them. `part` is the first element of one; that of the first item is
+   0. */
+/* What it says about one of the item's orders, with GATE_SEEN or without; -1: nothing. */
+int gate_reply_answer(const redisReply *reply, size_t part, size_t order);
+/* Where the ids of a part are. */
+#define GATE_PART_IDS 4
+/* The next item's part; where none is, at the end of the reply or behind it. */
+size_t gate_reply_next(const redisReply *reply, size_t part);
 
 #endif

@@ -358,6 +358,15 @@ str_t redis_link_identity(const redis_link_t *link)
     return str_of(link->identity);
 }
 
+/* Not by redisAsyncHandleWrite(): that frees the connection if it fails, perhaps under a callback.
+   An error stays in the context until the loop says that it can be written. */
+void redis_link_flush(redis_link_t *link)
+{
+    int done;
+    if (link->redis != NULL)
+        (void)redisBufferWrite(&link->redis->c, &done);
+}
+
 bool redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb, void *context)
 {
     return link->state == LINK_UP && send_call(link, args, cb, context);

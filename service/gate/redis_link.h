@@ -44,6 +44,8 @@ bool redis_link_is_up(const redis_link_t *link);
 str_t redis_link_identity(const redis_link_t *link);
 /* False: not up, and nothing was sent. `args` may be reused at once. */
 bool redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb, void *context);
+/* Writes now what else would go at the end of this turn of the loop. */
+void redis_link_flush(redis_link_t *link);
 /* Something is wrong with this connection: drop it and begin anew. */
 void redis_link_drop(redis_link_t *link);
 

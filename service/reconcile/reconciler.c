@@ -18,7 +18,7 @@
 /* A shard of more items than these has shorter passes: comparing them without a pause takes most of
    a core, of this process and of the stores, from the sale. */
 #define MANY_ITEMS 2000
-#define PASS_OF_MANY_MS 100
+#define PASS_OF_MANY_MS 40
 /* Others may take the shard over when its holder says nothing for so long. */
 #define LEASE_MS 2000
 

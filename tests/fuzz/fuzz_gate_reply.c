@@ -11,6 +11,7 @@
 #include "strategies/watch_pool.h"
 
 #define BUYERS_MAX 6
+#define ITEMS 2
 #define CALLS_MAX 64
 #define TURNS_MAX 200
 
@@ -24,7 +25,7 @@ static struct {
     config_t config;
     node_t node;
     engine_loop_t engine;
-    loop_item_t item;
+    loop_item_t items[ITEMS];
     purchase_t purchases[BUYERS_MAX];
     unsigned count, outcomes[BUYERS_MAX];
     waiting_t waiting[CALLS_MAX]; /* oldest first */
@@ -41,6 +42,7 @@ static struct {
 
 bool __wrap_redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb,
                             void *context);
+void __wrap_redis_link_flush(redis_link_t *link);
 str_t __wrap_redis_link_run_id(const redis_link_t *link);
 void __wrap_watch_pool_lease(watch_pool_t *pool, purchase_t *purchase, watch_leased_cb leased);
 void __wrap_watch_pool_return(watch_pool_t *pool, redis_link_t *link);
@@ -65,6 +67,11 @@ bool __wrap_redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_
     EXPECT(world.waiting_count < CALLS_MAX);
     world.waiting[world.waiting_count++] = (waiting_t){cb, context};
     return true;
+}
+
+void __wrap_redis_link_flush(redis_link_t *link)
+{
+    (void)link;
 }
 
 str_t __wrap_redis_link_run_id(const redis_link_t *link)
@@ -96,18 +103,18 @@ uint32_t __wrap_random_backoff(uint32_t base, uint32_t cap, unsigned attempt)
 
 void __wrap_engine_item_sold_out(loop_item_t *item, unsigned units_back)
 {
-    EXPECT(item == &world.item && units_back == item->units_back);
+    EXPECT(item >= world.items && item < world.items + ITEMS && units_back == item->units_back);
 }
 
 bool __wrap_writer_is_behind(writer_t *writer, uint16_t slot)
 {
-    EXPECT(writer == NULL && slot == world.item.slot);
+    EXPECT(writer == NULL && slot == 0);
     return false; /* else the call would wait a millisecond, and a target does not */
 }
 
 void __wrap_writer_expect(writer_t *writer, uint16_t slot, int more)
 {
-    EXPECT(writer == NULL && slot == world.item.slot && more != 0);
+    EXPECT(writer == NULL && slot == 0 && more != 0);
     world.expected += more;
     EXPECT(world.expected >= 0);
 }
@@ -172,10 +179,13 @@ static void prepare_world(void)
     world.node.config = &world.config;
     world.engine.loop = &world.loop;
     world.engine.node = &world.node;
-    world.item = (loop_item_t){
-        .engine = &world.engine, .shard = &world.shard, .sku_bytes = "sku", .sku_length = 3};
+    for (unsigned i = 0; i < ITEMS; ++i) {
+        world.items[i] = (loop_item_t){
+            .engine = &world.engine, .shard = &world.shard, .sku_bytes = "sku", .sku_length = 3};
+        h2o_linklist_init_anchor(&world.items[i].joining);
+    }
     world.expected = 0;
-    h2o_linklist_init_anchor(&world.item.joining);
+    h2o_linklist_init_anchor(&world.engine.due);
     world.waiting_count = world.lessees_count = world.leases = 0;
 }
 
@@ -185,7 +195,7 @@ static void start_buyers(const strategy_t *strategy, unsigned count)
     for (unsigned i = 0; i < count; ++i) {
         purchase_t *p = &world.purchases[i];
         *p = (purchase_t){.engine = &world.engine,
-                          .item = &world.item,
+                          .item = &world.items[i % ITEMS],
                           .state = PURCHASE_ADMITTING,
                           .order = {.quantity = 1},
                           .commit_deadline_ms = 1000,
@@ -269,6 +279,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         else
             h2o_evloop_run(world.loop.h2o, 0);
     }
-    EXPECT(all_ended() && world.leases == 0 && !world.item.reserving && world.expected == 0);
+    EXPECT(all_ended() && world.leases == 0 && world.expected == 0);
+    for (unsigned i = 0; i < ITEMS; ++i)
+        EXPECT(!world.items[i].reserving);
     return 0;
 }

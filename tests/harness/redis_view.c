@@ -58,6 +58,20 @@ long long redis_run_at(const test_stack_t *stack, size_t at, const char *format,
     return number;
 }
 
+bool redis_refuses(const test_stack_t *stack, const char *format, ...)
+{
+    va_list arguments;
+    redisContext *redis = open_redis(stack);
+    va_start(arguments, format);
+    redisReply *reply = redisvCommand(redis, format, arguments);
+    va_end(arguments);
+    bool refuses = reply != NULL && reply->type == REDIS_REPLY_ERROR;
+    if (reply != NULL)
+        freeReplyObject(reply);
+    redisFree(redis);
+    return refuses;
+}
+
 static long long slot_of(const test_stack_t *stack, const char *sku)
 {
     return rows_sum(stack, "SELECT slot FROM inventory WHERE sku = '%s'", sku);

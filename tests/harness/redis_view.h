@@ -19,6 +19,9 @@ long long redis_run(const test_stack_t *stack, const char *format, ...)
 /* Likewise, of an answer that is an array: the number that stands `at` there. */
 long long redis_run_at(const test_stack_t *stack, size_t at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* The same command; true if the answer is an error. */
+bool redis_refuses(const test_stack_t *stack, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* The key "gate" or "buyers" of an item. */
 const char *redis_key(const test_stack_t *stack, const char *which, const char *sku);
 /* Waits until the gate has heard of all that is in MySQL; fails if in the end it disagrees: what

@@ -182,7 +182,7 @@ static order_id_t reserve(const char *buyer, uint64_t quantity)
     redis_args_add(&args, gate_record_put(&at, &record));
     redisReply *reply = redis(&args);
     EXPECT(gate_reply_is_array(reply, 4) && gate_reply_i64(reply, 0) == GATE_ITEM_OK &&
-               gate_reply_answer(reply, 0) % GATE_SEEN == GATE_ADMITTED,
+               gate_reply_answer(reply, 0, 0) % GATE_SEEN == GATE_ADMITTED,
            "not admitted");
     freeReplyObject(reply);
     redis_args_free(&args);
@@ -405,12 +405,13 @@ static void tell_gate(const char *function, const order_id_t *id, uint64_t quant
     } else {
         redis_args_add_u64(&args, sale.epoch);
         redis_args_add(&args, STR("1"));
+        redis_args_add(&args, STR("0"));
         redis_args_add_u64(&args, quantity);
         redis_args_add(&args, STR("1"));
     }
     redis_args_add(&args, (str_t){(const char *)id->bytes, sizeof(id->bytes)});
     redisReply *reply = redis(&args);
-    assert_true(reply->type == REDIS_REPLY_INTEGER);
+    assert_true(reply->type == (rejected ? REDIS_REPLY_INTEGER : REDIS_REPLY_ARRAY));
     freeReplyObject(reply);
     redis_args_free(&args);
 }

@@ -107,8 +107,9 @@ static void the_gate_knows_an_unsettled_key_and_id(void **state)
     EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000002", 2, "k", LIB_FAR), 7);
     EXPECT_NUMBER(lib_reserve(4, 1000, "1000000000000002", 2, "k", LIB_FAR), 1000000000000001LL);
     EXPECT_NUMBER(lib_counter("reserved"), 2);
-    EXPECT_NUMBER(redis_run(STACK, SETTLE " 1000 1 2 1 1000000000000001 by-itself\x1f"
-                                          "alice\x1fk"),
+    EXPECT_NUMBER(redis_run_at(STACK, 0,
+                               SETTLE " 1000 1 1 2 1 1000000000000001 by-itself\x1f"
+                                      "alice\x1fk"),
                   1);
     EXPECT_NUMBER(lib_counter("settled"), 2);
     EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000002", 3, "k", LIB_FAR), 8); /* seen */
@@ -283,25 +284,80 @@ static void who_was_seen_has_to_look_for_his_key(void **state)
     EXPECT_NUMBER(lib_counter("reserved"), 3);
 }
 
+/* Two items of one call; the second is not there, or its part is malformed. */
+#define OTHER_KEY(which_) "hf:{77}:" which_ ":other:0"
+#define RESERVE_TWO                                                                                \
+    "FCALL holdfast_reserve 8 " LIB_ALL " " OTHER_KEY("gate") " " OTHER_KEY(                       \
+        "buyers") " " LIB_UNSETTLED                                                                \
+                  " 1000 2 %lld 1 11 2000000000000001 2000000000000002 ann bob " RECORD(           \
+                      "ann") " " RECORD("bob") " f f 1000 %d %lld 3 %s 2000000000000003 "          \
+                                               "ann " RECORD("ann")
+
+static long long lib_two(size_t at, int orders_of_other)
+{
+    return redis_run_at(STACK, at, RESERVE_TWO, LIB_FAR, LIB_FAR, LIB_FAR, orders_of_other, LIB_FAR,
+                        "", LIB_FAR);
+}
+
+static void items_of_a_call_know_nothing_of_each_other(void **state)
+{
+    (void)state;
+    EXPECT_NUMBER(lib_two(3, 1), 7); /* 0, 7, and then its first */
+    EXPECT_NUMBER(lib_two(4, 1), 2000000000000001LL);
+    EXPECT_NUMBER(lib_two(5, 1), 1); /* the other: missing */
+    EXPECT_NUMBER(lib_counter("reserved"), 1);
+    redis_run(STACK,
+              "FCALL holdfast_rebuild 5 " OTHER_KEY("gate") " " OTHER_KEY(
+                  "buyers") " " LIB_UNSETTLED " hf:{77}:staging 1000 other 0 10 0 0 0 0 0 0 999 0");
+    EXPECT_NUMBER(lib_two(5, 1), 0);
+    EXPECT_NUMBER(lib_two(8, 1), 0);
+    EXPECT_NUMBER(redis_run(STACK, "HGET " OTHER_KEY("gate") " reserved"), 3);
+    EXPECT_NUMBER(lib_counter("reserved"), 1);
+    EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:unsettled"), 2);
+    EXPECT_NUMBER(
+        redis_run_at(STACK, 1,
+                     "FCALL holdfast_settle 6 " LIB_KEY("gate") " " LIB_UNSETTLED " " OTHER_KEY(
+                         "gate") " " LIB_UNSETTLED
+                                 " 1000 1 1 1 1 2000000000000001 f 1000 1 0 3 1 2000000000000003"),
+        1);
+    EXPECT_NUMBER(redis_run(STACK, "HGET " OTHER_KEY("gate") " settled"), 3);
+    EXPECT_NUMBER(lib_counter("settled"), 1);
+    EXPECT_NUMBER(redis_run(STACK, "EXISTS " LIB_UNSETTLED), 0);
+    redis_run(STACK, "DEL " OTHER_KEY("gate") " " OTHER_KEY("buyers"));
+}
+
+/* All that is asked is read before the first write. */
+static void one_malformed_part_spoils_the_call(void **state)
+{
+    (void)state;
+    for (int orders = 0; orders <= 2; orders += 2) {
+        EXPECT(redis_refuses(STACK, RESERVE_TWO, LIB_FAR, LIB_FAR, LIB_FAR, orders, LIB_FAR, "",
+                             LIB_FAR),
+               "it was taken");
+        EXPECT_NUMBER(lib_counter("reserved"), 0);
+    }
+}
+
 /* By quantity; what is not there is not counted, nor what another epoch or a closed gate holds. */
 static void a_settle_counts_what_was_there(void **state)
 {
     (void)state;
     EXPECT_NUMBER(lib_three_keys("3,2,3", "110", "a", "b"), 8);
-    EXPECT_NUMBER(redis_run(STACK, SETTLE " 1000 2 2 2 3 1 2000000000000002 2000000000000009 "
-                                          "2000000000000001 a b"),
+    EXPECT_NUMBER(redis_run_at(STACK, 0,
+                               SETTLE " 1000 2 2 2 2 3 1 2000000000000002 2000000000000009 "
+                                      "2000000000000001 a b"),
                   2);
     EXPECT_NUMBER(lib_counter("settled"), 5);
     EXPECT_NUMBER(redis_run(STACK, "EXISTS hf:{77}:keys"), 0);
-    EXPECT_NUMBER(redis_run(STACK, SETTLE " 999 1 3 1 2000000000000003"), 1);
+    EXPECT_NUMBER(redis_run_at(STACK, 0, SETTLE " 999 1 0 3 1 2000000000000003"), 1);
     EXPECT_NUMBER(lib_counter("settled"), 5);
     EXPECT_NUMBER(redis_run(STACK, "EXISTS hf:{77}:unsettled"), 0);
     EXPECT_NUMBER(lib_three("1", LIB_FAR, LIB_FAR), 889); /* two are left */
     redis_run(STACK, "HSET " LIB_KEY("gate") " closed 1");
-    EXPECT_NUMBER(redis_run(STACK, SETTLE " 1000 1 1 1 2000000000000001"), 1);
+    EXPECT_NUMBER(redis_run_at(STACK, 0, SETTLE " 1000 1 0 1 1 2000000000000001"), 1);
     EXPECT_NUMBER(lib_counter("settled"), 5);
     redis_run(STACK, "SET hf:{77}:unsettled 1");
-    EXPECT_NUMBER(redis_run(STACK, SETTLE " 1000 1 1 1 2000000000000002"), 0);
+    EXPECT_NUMBER(redis_run_at(STACK, 0, SETTLE " 1000 1 0 1 1 2000000000000002"), 0);
 }
 
 #define LIBRARY(function_) cmocka_unit_test_setup_teardown(function_, lib_setup, lib_teardown)
@@ -321,6 +377,8 @@ int main(void)
         LIBRARY(one_of_a_batch_is_late),
         LIBRARY(a_batch_shares_its_keys),
         LIBRARY(who_was_seen_has_to_look_for_his_key),
+        LIBRARY(items_of_a_call_know_nothing_of_each_other),
+        LIBRARY(one_malformed_part_spoils_the_call),
         LIBRARY(a_settle_counts_what_was_there),
     };
     return test_run("gate library", tests, TEST_COUNT(tests), NULL, NULL);

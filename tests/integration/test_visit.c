@@ -9,7 +9,7 @@
 #include "harness/attack.h"
 #include "harness/sale.h"
 
-enum { BUYERS = 48 };
+enum { BUYERS = 48, LOOPS = 6 }; /* LOOPS: as start() has it */
 
 static test_stack_t *stack;
 
@@ -76,6 +76,52 @@ static void buyers_of_all_loops_share_a_call(void **state)
     EXPECT_SOUND(stack, here.sku, 0);
 }
 
+static const char *skus[BUYERS];
+
+static web_request_t ask_for_one_each(void *context, unsigned i)
+{
+    (void)context;
+    return sale_request(stack, skus[i], "second", 1, NULL);
+}
+
+static bool is_sold(void *context, unsigned i, const web_answer_t *answer)
+{
+    (void)context, (void)i;
+    EXPECT_STATUS(*answer, 201);
+    return true;
+}
+
+static void *one_each(void *arg)
+{
+    web_crowd(&(web_crowd_t){.connections = BUYERS,
+                             .count = BUYERS,
+                             .request = ask_for_one_each,
+                             .answered = is_sold,
+                             .context = arg});
+    return NULL;
+}
+
+/* Again the first of each loop, and then all others. */
+static void items_of_a_loop_share_a_call(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    for (unsigned i = 0; i < BUYERS; i++) {
+        skus[i] = sale_item(stack, test_text("of-many-%u", i), "\"total\":2");
+        web_answer_t first = sale_buy(stack, skus[i], "first", 1, NULL);
+        EXPECT_STATUS(first, 201);
+    }
+    long long before = calls();
+    process_signal(stack->redis_pid, SIGSTOP);
+    EXPECT_NUMBER(pthread_create(&thread, NULL, one_each, NULL), 0);
+    WAIT_UNTIL(all_wait(), 14000);
+    process_signal(stack->redis_pid, SIGCONT);
+    pthread_join(thread, NULL);
+    EXPECT(calls() - before <= 2 * LOOPS, "%lld calls for %d items", calls() - before, BUYERS);
+    for (unsigned i = 0; i < BUYERS; i++)
+        EXPECT_SOUND(stack, skus[i], 0);
+}
+
 /* Each connection is some loop's: with this many, each loop has one. */
 static web_request_t ask(void *context, unsigned i)
 {
@@ -140,6 +186,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(buyers_of_all_loops_share_a_call),
+        TEST(items_of_a_loop_share_a_call),
         TEST(every_loop_learns_that_it_is_sold_out_and_that_it_is_not),
         TEST(a_buyer_who_leaves_another_loop_cancels_nothing),
     };

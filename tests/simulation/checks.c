@@ -294,15 +294,14 @@ static int64_t number_of(const redis_key_t *gate, const char *field)
     return strtoll(copy, NULL, 10);
 }
 
-static void note_admitted(const str_t *words, unsigned count, const redisReply *reply)
+static void note_admitted(const str_t *ids, const redisReply *reply, size_t part)
 {
     order_id_t id;
     order_state_t state;
-    /* FCALL name 4, four keys, five words, then the ids. */
-    for (unsigned i = 0; 12 + i < count && gate_reply_answer(reply, i) >= 0; ++i) {
-        if (gate_reply_answer(reply, i) % GATE_SEEN != GATE_ADMITTED)
+    for (unsigned i = 0; gate_reply_answer(reply, part, i) >= 0; ++i) {
+        if (gate_reply_answer(reply, part, i) % GATE_SEEN != GATE_ADMITTED)
             continue;
-        memcpy(id.bytes, words[12 + i].p, sizeof(id.bytes));
+        memcpy(id.bytes, ids[i].p, sizeof(id.bytes));
         if (checks_order(&id, &state) && state == ORDER_REJECTED)
             continue;
         if (admitted_count == ADMITTED_MAX)
@@ -311,12 +310,29 @@ static void note_admitted(const str_t *words, unsigned count, const redisReply *
     }
 }
 
+/* FCALL name, the number of keys, the keys; then for each item five words, of which the second says
+   how many orders there are, its three for each order and one for each with a key. */
+static void note_reserved(const str_t *words, unsigned count, const redisReply *reply)
+{
+    unsigned at_word = 3 + (unsigned)strtoul(words[2].p, NULL, 10);
+    for (size_t part = 0; part < reply->elements; part = gate_reply_next(reply, part)) {
+        const str_t *head = words + at_word;
+        unsigned orders = (unsigned)strtoul(head[1].p, NULL, 10);
+        note_admitted(head + 5, reply, part);
+        at_word += 5 + 3 * orders;
+        for (size_t i = 0; i < head[4].n; ++i)
+            at_word += head[4].p[i] != '0';
+    }
+    if (at_word != count)
+        world_fail("a reserve call of %u words, of which %u are known", count, at_word);
+}
+
 static void on_call(const redis_store_t *store, const str_t *words, unsigned count,
                     const redisReply *reply)
 {
     if (str_eq(words[1], STR("holdfast_reserve")) && reply != NULL &&
         reply->type == REDIS_REPLY_ARRAY)
-        note_admitted(words, count, reply);
+        note_reserved(words, count, reply);
     if (!str_eq(words[1], STR("holdfast_rebuild")))
         return;
     redis_key_t *gate = redis_key_find((redis_store_t *)store, words[3]);

@@ -281,16 +281,38 @@ static void test_answers_of_reserve(void **state)
     redisReply text = {.type = REDIS_REPLY_STRING, .str = (char *)"07?/@", .len = 5};
     redisReply *elements[] = {&number, &number, &number, &text};
     redisReply reply = {.type = REDIS_REPLY_ARRAY, .elements = 4, .element = elements};
-    assert_int_equal(gate_reply_answer(&reply, 0), GATE_ADMITTED);
-    assert_int_equal(gate_reply_answer(&reply, 1), GATE_FIRST);
-    assert_int_equal(gate_reply_answer(&reply, 2), GATE_SEEN + GATE_FIRST);
+    assert_int_equal(gate_reply_answer(&reply, 0, 0), GATE_ADMITTED);
+    assert_int_equal(gate_reply_answer(&reply, 0, 1), GATE_FIRST);
+    assert_int_equal(gate_reply_answer(&reply, 0, 2), GATE_SEEN + GATE_FIRST);
     for (size_t i = 3; i < 8; ++i)
-        assert_int_equal(gate_reply_answer(&reply, i), -1);
+        assert_int_equal(gate_reply_answer(&reply, 0, i), -1);
     elements[3] = &number;
-    assert_int_equal(gate_reply_answer(&reply, 0), -1);
+    assert_int_equal(gate_reply_answer(&reply, 0, 0), -1);
     reply.elements = 3;
-    assert_int_equal(gate_reply_answer(&reply, 0), -1);
-    assert_int_equal(gate_reply_answer(NULL, 0), -1);
+    assert_int_equal(gate_reply_answer(&reply, 0, 0), -1);
+    assert_int_equal(gate_reply_answer(NULL, 0, 0), -1);
+}
+
+/* Each part ends where its answers say. */
+static void test_parts_of_a_reply(void **state)
+{
+    (void)state;
+    redisReply number = {.type = REDIS_REPLY_INTEGER};
+    redisReply id = {.type = REDIS_REPLY_STRING, .str = (char *)"1000000000000001", .len = 16};
+    redisReply none = {.type = REDIS_REPLY_STRING, .str = (char *)"", .len = 0};
+    redisReply repeats = {.type = REDIS_REPLY_STRING, .str = (char *)"70?", .len = 3};
+    redisReply one = {.type = REDIS_REPLY_STRING, .str = (char *)"1", .len = 1};
+    redisReply *elements[] = {&number,  &number, &number, &none,   &number, &number, &number,
+                              &repeats, &id,     &id,     &number, &number, &number, &one};
+    redisReply reply = {.type = REDIS_REPLY_ARRAY, .elements = 14, .element = elements};
+    assert_int_equal(gate_reply_next(&reply, 0), 4);
+    assert_int_equal(gate_reply_answer(&reply, 4, 2), GATE_SEEN + GATE_FIRST);
+    assert_int_equal(gate_reply_next(&reply, 4), 10);
+    assert_int_equal(gate_reply_answer(&reply, 10, 0), GATE_SOLD_OUT);
+    assert_int_equal(gate_reply_next(&reply, 10), 14);
+    assert_int_equal(gate_reply_answer(&reply, 14, 0), -1);
+    reply.elements = 9; /* cut off */
+    assert_true(gate_reply_next(&reply, 4) > reply.elements);
 }
 
 int main(void)
@@ -311,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_numbers_of_the_library),
         cmocka_unit_test(test_replies),
         cmocka_unit_test(test_answers_of_reserve),
+        cmocka_unit_test(test_parts_of_a_reply),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
