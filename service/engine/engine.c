@@ -269,6 +269,13 @@ void engine_item_doubt(loop_item_t *item)
         item->state = ITEM_UNKNOWN;
 }
 
+bool engine_gate_is_elsewhere(loop_item_t *item, uint64_t epoch)
+{
+    bool again = item->missed_epoch == epoch;
+    item->missed_epoch = epoch;
+    return again;
+}
+
 bool engine_gate_is_given_up(const engine_loop_t *engine)
 {
     const config_t *config = engine->node->config;

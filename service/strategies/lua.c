@@ -15,6 +15,8 @@
 /* Items in one call at the most, as redis.batch_max bounds its orders: Redis answers nobody else
    meanwhile. */
 #define SHARES_MAX 128
+/* The next call waits so long for a new connection. */
+#define RECONNECT_MS 16
 
 /* An item's part of a call. */
 typedef struct {
@@ -27,6 +29,7 @@ typedef struct {
 typedef struct {
     uint64_t sent_us;
     unsigned shares_count, count;
+    bool elsewhere; /* the connection leads to another Redis than it should */
     share_t shares[SHARES_MAX];
     purchase_t *purchases[];
 } batch_t;
@@ -147,6 +150,24 @@ static void go_on(const share_t *share, int64_t available)
     h2o_linklist_insert(&item->engine->due, &item->due);
 }
 
+static bool leads_elsewhere(const batch_t *batch, const share_t *share, gate_item_t answer,
+                            uint64_t gate_epoch)
+{
+    uint64_t epoch = batch->purchases[share->first]->epoch;
+    return answer != GATE_ITEM_FROZEN && gate_epoch <= epoch &&
+           engine_gate_is_elsewhere(share->item, epoch);
+}
+
+static void note_item(batch_t *batch, const share_t *share, const redisReply *reply, size_t part)
+{
+    gate_item_t answer = (gate_item_t)gate_reply_i64(reply, part);
+    uint64_t epoch = (uint64_t)gate_reply_i64(reply, part + 1);
+    if (answer == GATE_ITEM_OK)
+        go_on(share, gate_reply_i64(reply, part + 2));
+    else if (leads_elsewhere(batch, share, answer, epoch))
+        batch->elsewhere = true;
+}
+
 /* What there is to know of items before anybody is answered. Who joined meanwhile goes with the
    next call before those of this one hear, so that Redis works while they are told. */
 static void send_next(batch_t *batch, const redisReply *reply)
@@ -158,11 +179,12 @@ static void send_next(batch_t *batch, const redisReply *reply)
         batch->shares[i].item->reserving = false;
         if (!has_part(reply, part))
             continue;
-        if (gate_reply_i64(reply, part) == GATE_ITEM_OK)
-            go_on(&batch->shares[i], gate_reply_i64(reply, part + 2));
+        note_item(batch, &batch->shares[i], reply, part);
         part = gate_reply_next(reply, part);
     }
-    if (!h2o_linklist_is_empty(&engine->due)) {
+    if (batch->elsewhere) {
+        loop_timer_start(engine->loop, &engine->reserve_timer, RECONNECT_MS, on_round);
+    } else if (!h2o_linklist_is_empty(&engine->due)) {
         send_due(engine);
         redis_link_flush(engine->gate);
     }
@@ -171,6 +193,7 @@ static void send_next(batch_t *batch, const redisReply *reply)
 static void on_reply(void *context, const redisReply *reply)
 {
     batch_t *batch = context;
+    engine_loop_t *engine = batch->shares[0].item->engine;
     size_t part = 0;
     metric_observe(HISTOGRAM_gate_call_seconds, clock_mono_us() - batch->sent_us);
     FAILPOINT("reserve_answered");
@@ -185,6 +208,8 @@ static void on_reply(void *context, const redisReply *reply)
         if (has_part(reply, part))
             part = gate_reply_next(reply, part);
     }
+    if (batch->elsewhere)
+        redis_link_drop(engine->gate);
     free(batch);
 }
 
@@ -288,6 +313,7 @@ static batch_t *take_batch(engine_loop_t *engine)
         abort();
     batch->sent_us = clock_mono_us();
     batch->count = batch->shares_count = 0;
+    batch->elsewhere = false;
     while (batch->count < max && batch->shares_count < SHARES_MAX &&
            !h2o_linklist_is_empty(&engine->due)) {
         loop_item_t *item = H2O_STRUCT_FROM_MEMBER(loop_item_t, due, engine->due.next);

@@ -186,6 +186,24 @@ static purchase_t *finish_unwatched(attempt_t *a)
     return finish(a);
 }
 
+static bool is_stale(const attempt_t *a)
+{
+    return !a->look.present || !a->look.same_server || a->look.epoch != a->purchase->epoch ||
+           a->look.closed || a->look.known != a->look.buyers;
+}
+
+static void stale(attempt_t *a)
+{
+    purchase_t *p = a->purchase;
+    bool newer = a->look.present && a->look.epoch > p->epoch;
+    if (!newer && engine_gate_is_elsewhere(p->item, p->epoch)) {
+        redis_link_drop(a->link);
+        purchase_stale(finish(a));
+    } else {
+        purchase_stale(finish_unwatched(a));
+    }
+}
+
 /* The checks of the Lua function, in its order. */
 static void decide(attempt_t *a)
 {
@@ -193,9 +211,8 @@ static void decide(attempt_t *a)
     a->seen = a->look.has_units;
     bool seen = a->seen;
     int64_t left = a->look.capacity - a->look.reserved + a->look.unreserved + a->look.released;
-    if (!a->look.present || !a->look.same_server || a->look.epoch != p->epoch || a->look.closed ||
-        a->look.known != a->look.buyers) {
-        purchase_stale(finish_unwatched(a));
+    if (is_stale(a)) {
+        stale(a);
     } else if (a->look.frozen_until > a->look.now) {
         purchase_delayed(finish_unwatched(a));
     } else if (a->look.known_id) {

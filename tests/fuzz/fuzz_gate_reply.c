@@ -42,6 +42,7 @@ static struct {
 
 bool __wrap_redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb,
                             void *context);
+void __wrap_redis_link_drop(redis_link_t *link);
 void __wrap_redis_link_flush(redis_link_t *link);
 str_t __wrap_redis_link_run_id(const redis_link_t *link);
 void __wrap_watch_pool_lease(watch_pool_t *pool, purchase_t *purchase, watch_leased_cb leased);
@@ -67,6 +68,11 @@ bool __wrap_redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_
     EXPECT(world.waiting_count < CALLS_MAX);
     world.waiting[world.waiting_count++] = (waiting_t){cb, context};
     return true;
+}
+
+void __wrap_redis_link_drop(redis_link_t *link)
+{
+    (void)link;
 }
 
 void __wrap_redis_link_flush(redis_link_t *link)

@@ -12,7 +12,7 @@
 #include "world.h"
 
 #define ITEMS_MAX 2
-#define REQUESTS_MAX 96
+#define REQUESTS_MAX 256
 
 typedef struct {
     unsigned number, node, item, quantity;
