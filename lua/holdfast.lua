@@ -14,7 +14,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 12
+local VERSION = 13
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -59,8 +59,13 @@ local function number_of(text)
   return number
 end
 
--- Numbers above 2^53 would lose digits in Lua: epochs are compared as text of equal length
--- first. (Epochs are milliseconds since 1970 plus small change, so they are far below.)
+-- Whatever stands in Redis, somebody may have written it by hand: what is no number as this library
+-- writes them (digits, or below 2^53 on either side) is none.
+local NUMBER_MAX = 2 ^ 53
+local function is_count(text)
+  return text ~= nil and #text <= 15 and string.find(text, '^%d+$') ~= nil
+end
+
 local function read_record(record)
   local f, i = {}, 0
   for field in string.gmatch(record .. US, '([^' .. US .. ']*)' .. US) do
@@ -71,6 +76,13 @@ local function read_record(record)
     epoch = f[1], sku = f[2], bucket = f[3], buyer = f[4], quantity = tonumber(f[5]), key = f[6],
     deadline = f[7], owner = f[8], digest = f[9],
   }
+end
+
+-- Could a service have written this record? Who reads one to act on it asks this first.
+local function is_record(id, record)
+  local quantity = record.quantity
+  return #id == 16 and record.digest ~= nil and is_count(record.epoch) and is_count(record.deadline) and
+    quantity ~= nil and quantity >= 1 and quantity < 2 ^ 32 and quantity % 1 == 0
 end
 
 local function key_field(sku, buyer, key)
@@ -126,14 +138,15 @@ local GATE_FIELDS = {
 -- nil where there is none, or what stands there is none: it is then rebuilt.
 local function read_gate(key)
   local v = hmget(key, GATE_FIELDS, 1, #GATE_FIELDS)
-  if not v or not v[1] then
+  if not v or not is_count(v[1] or nil) then
     return nil
   end
   for i = 4, #GATE_FIELDS do
-    v[i] = number_of(v[i])
-    if not v[i] then
+    local number = number_of(v[i])
+    if not number or not (number > -NUMBER_MAX and number < NUMBER_MAX) then -- not: it may be nan
       return nil
     end
+    v[i] = number
   end
   return {
     epoch = v[1], built_under = v[2], closed = v[3] == '1', frozen_until = v[4], limit = v[5], starts_at = v[6],
@@ -460,7 +473,7 @@ local function release(keys, args)
   end
   for i = 2, #args, 2 do
     local units = tonumber(args[i + 1])
-    local have = tonumber(redis.call('HGET', keys[2], args[i]) or '0')
+    local have = tonumber(redis.call('HGET', keys[2], args[i]) or '0') or 0
     redis.call('HSET', keys[2], args[i], math.max(0, have - units))
     total = total + units
   end
@@ -552,7 +565,7 @@ local function carry(keys, sku, bucket, epoch, dropped, trusted, room)
   for i = 1, #all, 2 do
     local id, record = all[i], read_record(all[i + 1])
     if record.sku == sku and record.bucket == bucket then
-      if dropped[id] then
+      if dropped[id] or not is_record(id, record) then
         gone[#gone + 1] = id
       elseif room then
         record.id = id
@@ -637,12 +650,14 @@ local function inspect(keys, args)
   if not gate or not are_hashes(keys, 2) then
     return { ITEM_MISSING, '0', 0, 0, 0, 0, 0, 0, 0, 0, now, 0, 0, 0, 0, 0, 0 }
   end
-  local all, units, orders = redis.call('HVALS', keys[3]), 0, 0
-  for _, text in ipairs(all) do
-    local record = read_record(text)
+  local all, units, orders = redis.call('HGETALL', keys[3]), 0, 0
+  for i = 1, #all, 2 do
+    local record = read_record(all[i + 1])
     if record.sku == args[1] and record.bucket == args[2] then
       orders = orders + 1
-      if record.epoch == gate.epoch then
+      if not is_record(all[i], record) then
+        units = units + 1 -- which no counter knows: a rebuild drops it
+      elseif record.epoch == gate.epoch then
         units = units + record.quantity
       end
     end

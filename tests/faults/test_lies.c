@@ -87,6 +87,44 @@ static void counters_that_lie_are_repaired_in_traffic(void **state)
     EXPECT_PROMISES(stack, sale.crowd, "%s, %zu counters that lied by 1000", strategy, LIES);
 }
 
+/* What no service has written: the gate is none then. */
+static const struct {
+    const char *field, *value;
+} nonsense[] = {
+    {"epoch", "abc"},
+    {"epoch", ""},
+    {"epoch", "-5"},
+    {"epoch", "1e300"},
+    {"epoch", "99999999999999999"},
+    {"epoch", "18446744073709551615"},
+    {"capacity", "inf"},
+    {"reserved", "nan"},
+};
+#define NONSENSE TEST_COUNT(nonsense)
+_Static_assert(NONSENSE <= CROWD_SKUS_MAX, "an item for each");
+
+static bool is_made_again(const sale_t *sale, unsigned item)
+{
+    const char *sku = sale->skus[item];
+    long long epoch = rows_sum(stack, "SELECT epoch FROM inventory WHERE sku = '%s'", sku);
+    return epoch > sale->epochs[item] && gate_epoch(sku) == epoch;
+}
+
+static void values_that_are_none_are_replaced_in_traffic(void **state)
+{
+    const char *strategy = *state;
+    sale_t sale = begin(NONSENSE, strategy);
+    for (unsigned i = 0; i < NONSENSE; i++)
+        redis_run(stack, "HSET %s %s %s", sale.gates[i], nonsense[i].field, nonsense[i].value);
+    for (unsigned i = 0; i < NONSENSE; i++) {
+        WAIT_UNTIL(is_made_again(&sale, i), REPAIR_MS);
+        EXPECT(gate_epoch(sale.skus[i]) < sale.epochs[i] + 1000000000LL,
+               "%s %s: the epoch has gone to %lld", nonsense[i].field, nonsense[i].value,
+               gate_epoch(sale.skus[i]));
+    }
+    EXPECT_PROMISES(stack, sale.crowd, "%s, %zu values that are none", strategy, NONSENSE);
+}
+
 /* --- records of unsettled orders --- */
 
 static const char *slot_key(const char *sku, const char *which)
@@ -154,6 +192,34 @@ static void a_hold_that_appeared_ends(void **state)
     EXPECT_PROMISES(stack, sale.crowd, "%s, a record of unsettled forged", strategy);
 }
 
+/* By id: of 2 units, of -5, of none; without a deadline; cut off; under an id that is none. */
+static const char *const scribble =
+    "local us, epoch = string.char(31), redis.call('HGET', KEYS[2], 'epoch') "
+    "local function record(quantity, deadline) return table.concat({epoch, ARGV[1], '0', "
+    "'phantom', "
+    "quantity, '', deadline, 'nobody', '0'}, us) end "
+    "return redis.call('HSET', KEYS[1], 'phantom-00000001', record('abc', '9999999999999'), "
+    "'phantom-00000002', record('-5', '9999999999999'), 'phantom-00000003', record('2', 'abc'), "
+    "'phantom-00000004', epoch .. us .. ARGV[1] .. us .. '0', "
+    "'phantom-5', record('2', '9999999999999'), "
+    "'phantom-00000006', record('1.5', '9999999999999'))";
+
+static const char *const count_phantoms =
+    "local n = 0 for _, id in ipairs(redis.call('HKEYS', KEYS[1])) do "
+    "if string.sub(id, 1, 7) == 'phantom' then n = n + 1 end end return n";
+
+static void records_that_are_none_are_dropped(void **state)
+{
+    const char *strategy = *state;
+    sale_t sale = begin(1, strategy);
+    const char *key = slot_key(sale.skus[0], "unsettled");
+    EXPECT_NUMBER(
+        redis_run(stack, "EVAL %s 2 %s %s %s", scribble, key, sale.gates[0], sale.skus[0]), 6);
+    WAIT_UNTIL(redis_run(stack, "EVAL %s 1 %s", count_phantoms, key) == 0, REPAIR_MS);
+    WAIT_UNTIL(is_made_again(&sale, 0), REPAIR_MS);
+    EXPECT_PROMISES(stack, sale.crowd, "%s, records that are none", strategy);
+}
+
 static void a_table_of_buyers_that_is_gone_is_made_again(void **state)
 {
     const char *strategy = *state;
@@ -174,6 +240,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         UNDER("lua", counters_that_lie_are_repaired_in_traffic),
         UNDER("watch", counters_that_lie_are_repaired_in_traffic),
+        UNDER("lua", values_that_are_none_are_replaced_in_traffic),
+        UNDER("watch", values_that_are_none_are_replaced_in_traffic),
+        UNDER("lua", records_that_are_none_are_dropped),
         UNDER("lua", a_hold_that_vanished_is_missed),
         UNDER("watch", a_hold_that_vanished_is_missed),
         UNDER("lua", a_hold_that_appeared_ends),
