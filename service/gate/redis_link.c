@@ -257,8 +257,9 @@ static void on_hello(void *context, const redisReply *reply)
         return;
     }
     if (!gate_reply_is_array(reply, 3) || reply->element[1]->type != REDIS_REPLY_STRING) {
-        LOG_WARN("redis does not say hello",
-                 LOG_STR("error", reply->type == REDIS_REPLY_ERROR ? reply->str : "odd reply"));
+        if (!is_of_wrong_server(reply)) /* which is told once, when the connection goes down */
+            LOG_WARN("redis does not say hello",
+                     LOG_STR("error", reply->type == REDIS_REPLY_ERROR ? reply->str : "odd reply"));
         redis_link_drop(link);
         return;
     }
