@@ -218,6 +218,7 @@ static void sync_done(job_t *job)
     sync_result_t result = sync->result;
     --engine->jobs;
     item->state = result == SYNC_READY ? ITEM_READY : ITEM_UNKNOWN;
+    item->looks += result == SYNC_READY;
     if (result == SYNC_READY) {
         if (sync->row.epoch != item->item.epoch)
             item->sold_out_until_ms = 0;
@@ -271,9 +272,10 @@ void engine_item_doubt(loop_item_t *item)
 
 bool engine_gate_is_elsewhere(loop_item_t *item, uint64_t epoch)
 {
-    bool again = item->missed_epoch == epoch;
+    bool looked = item->missed_epoch == epoch && item->missed_look != item->looks;
     item->missed_epoch = epoch;
-    return again;
+    item->missed_look = item->looks;
+    return looked && item->state == ITEM_READY && item->item.epoch == epoch;
 }
 
 bool engine_gate_is_given_up(const engine_loop_t *engine)

@@ -54,7 +54,9 @@ typedef struct loop_item {
     item_t item;                /* when READY */
     uint64_t sold_out_until_ms; /* monotonic: refuse keyless requests until then */
     unsigned units_back;        /* counts the times that units came back */
+    unsigned looks;             /* counts the times that it became READY */
     uint64_t missed_epoch;      /* the last one whose gate a connection did not have; 0: none */
+    unsigned missed_look;       /* `looks` then */
     uint64_t used_ms;           /* monotonic, for forgetting idle items */
     unsigned purchases;         /* that point here */
 
@@ -125,8 +127,8 @@ loop_item_t *engine_item(engine_loop_t *engine, str_t sku);
 void engine_item_park(loop_item_t *item, struct purchase *purchase);
 /* What is known about the item may be old. */
 void engine_item_doubt(loop_item_t *item);
-/* A connection does not have the gate of this epoch as it should be, and no newer one, though the
-   item is READY under it. True if that is so for the second time: the look that made it READY went
+/* A connection does not have the gate of this epoch as it should be, and no newer one. True if that
+   was so before too, and the item was looked at in between and found READY under it: the look went
    to another Redis than this connection (which a failover has left open, or which was made before
    the promotion of its server). It is to be dropped: a new one knows better. */
 bool engine_gate_is_elsewhere(loop_item_t *item, uint64_t epoch);
