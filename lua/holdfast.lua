@@ -356,7 +356,7 @@ local function reserve_of_item(keys, orders, now, reply)
 end
 
 -- KEYS gate buyers unsettled keys, of each item in turn; ARGV as above. All that is asked is read before the
--- first write. Items know nothing of each other: they share a call because a call costs more than an order.
+-- first write. Items know nothing of each other: they share a call, and with it one sync to disk.
 -- Who has been admitted before, and sends a key that is not in the index, may be repeating an order
 -- that was settled: without a look in MySQL he is not admitted, but told to.
 -- Returns for each item: item answer, the item's present epoch, available, the answers, one character an

@@ -448,7 +448,7 @@ static void on_unreserved(void *context, const redisReply *reply)
     told(item, &item->unreserve, heard);
 }
 
-static void add_keys(redis_args_t *args, const loop_item_t *item, bool buyers)
+void engine_add_keys(redis_args_t *args, const loop_item_t *item, bool buyers)
 {
     str_t sku = loop_item_sku(item);
     gate_add_key(args, GATE_KEY_GATE, item->slot, sku, 0);
@@ -526,7 +526,7 @@ static void unreserve(loop_item_t *item)
     choose(&item->unreserve);
     FAILPOINT("tell_gate");
     gate_call(args, "holdfast_unreserve", 4);
-    add_keys(args, item, true);
+    engine_add_keys(args, item, true);
     add_unreserved(args, item);
     note_call(item, &item->unreserve,
               redis_link_call(item->engine->gate, args, on_unreserved, item));
@@ -561,7 +561,7 @@ static void send_settle(engine_loop_t *engine, settle_t *settle)
     FAILPOINT("tell_gate");
     gate_call(args, "holdfast_settle", 3 * count);
     for (unsigned i = 0; i < count; ++i)
-        add_keys(args, items[i], false);
+        engine_add_keys(args, items[i], false);
     for (unsigned i = 0; i < count; ++i)
         add_settled(args, &items[i]->settle);
     bool sent = redis_link_call(engine->gate, args, on_settled, settle);

@@ -141,6 +141,9 @@ void engine_item_sold_out(loop_item_t *item, unsigned units_back);
    again, and none refuses by itself any more. */
 void engine_news(node_t *node, str_t sku, uint64_t epoch);
 
+/* Adds the keys of the item's gate, of its table of buyers if `buyers`, and the two of its slot: as
+   the functions of lua/holdfast.lua want them. */
+void engine_add_keys(redis_args_t *args, const loop_item_t *item, bool buyers);
 /* The order is in MySQL, under the epoch of the purchase: tell the gate. `rejected`: its units
    return. */
 void engine_tell_gate(const struct purchase *purchase, bool rejected);

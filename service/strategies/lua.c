@@ -170,9 +170,8 @@ static void note_item(batch_t *batch, const share_t *share, const redisReply *re
 
 /* What there is to know of items before anybody is answered. Who joined meanwhile goes with the
    next call before those of this one hear, so that Redis works while they are told. */
-static void send_next(batch_t *batch, const redisReply *reply)
+static void send_next(engine_loop_t *engine, batch_t *batch, const redisReply *reply)
 {
-    engine_loop_t *engine = batch->shares[0].item->engine;
     size_t part = 0;
     engine->reserving = false;
     for (unsigned i = 0; i < batch->shares_count; ++i) {
@@ -197,7 +196,7 @@ static void on_reply(void *context, const redisReply *reply)
     size_t part = 0;
     metric_observe(HISTOGRAM_gate_call_seconds, clock_mono_us() - batch->sent_us);
     FAILPOINT("reserve_answered");
-    send_next(batch, reply);
+    send_next(engine, batch, reply);
     for (unsigned i = 0; i < batch->shares_count; ++i) {
         const share_t *share = &batch->shares[i];
         loop_item_t *item = share->item;
@@ -278,15 +277,6 @@ static void add_orders(redis_args_t *args, purchase_t *const *purchases, unsigne
             gate_order_add_field(args, purchases[i]);
 }
 
-static void add_keys(redis_args_t *args, const loop_item_t *item)
-{
-    str_t sku = loop_item_sku(item);
-    gate_add_key(args, GATE_KEY_GATE, item->slot, sku, 0);
-    gate_add_key(args, GATE_KEY_BUYERS, item->slot, sku, 0);
-    gate_add_key(args, GATE_KEY_UNSETTLED, item->slot, sku, 0);
-    gate_add_key(args, GATE_KEY_KEYS, item->slot, sku, 0);
-}
-
 /* As many of those who joined as the call has room for. An item's part speaks of one epoch: who was
    routed under another goes with the next. */
 static void take_share(batch_t *batch, loop_item_t *item, unsigned max)
@@ -342,7 +332,7 @@ static void send_batch(engine_loop_t *engine, batch_t *batch)
     redis_args_t *args = &engine->args;
     gate_call(args, "holdfast_reserve", 4 * batch->shares_count);
     for (unsigned i = 0; i < batch->shares_count; ++i)
-        add_keys(args, batch->shares[i].item);
+        engine_add_keys(args, batch->shares[i].item, true);
     for (unsigned i = 0; i < batch->shares_count; ++i)
         add_orders(args, batch->purchases + batch->shares[i].first, batch->shares[i].count);
     metric_observe(HISTOGRAM_gate_batch_orders, batch->count);

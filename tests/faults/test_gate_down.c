@@ -31,11 +31,11 @@ static void kill_redis(void)
     WAIT_UNTIL(process_is_gone(stack->redis_pid), 5000);
 }
 
-/* Starts what is not running; the service stays as it is. */
-static void bring_redis_back(const char *policy, const char *more)
+/* Starts what is not running; the service stays as it is, with the settings that it had. */
+static void bring_redis_back(const char *policy)
 {
     pid_t service = stack->pid;
-    STACK_AGAIN(stack, test_text("redis.on_gate_down=%s", policy), "redis.timeout_ms=500", more);
+    STACK_AGAIN(stack, test_text("redis.on_gate_down=%s", policy), "redis.timeout_ms=500");
     EXPECT_NUMBER(stack->pid, service);
 }
 
@@ -65,7 +65,7 @@ static void refused_until_it_is_back_and_other_strategies_do_not_notice(void **s
     gone = sale_buy(stack, lua, "a", 1, NULL);
     EXPECT_PROBLEM(gone, 503, "unavailable");
     EXPECT_NUMBER(fault_metric(stack, "stand_ins_total"), 0);
-    bring_redis_back("refuse", "redis.timeout_ms=500");
+    bring_redis_back("refuse");
     WAIT_UNTIL(buys(lua, "late") && buys(watch, "late"), 15000);
     EXPECT_SOUND(stack, lua, 0);
     EXPECT_SOUND(stack, watch, 0);
@@ -107,7 +107,7 @@ static void optimistic_stands_in_and_the_gate_comes_back(void **state)
     EXPECT_STATUS(ready, 200); /* it serves: a balancer must not take it out */
     web_answer_t lowered = sale_patch(stack, skus[0], "\"total\":3999");
     EXPECT_PROBLEM(lowered, 503, "unavailable"); /* nobody knows what Redis had admitted */
-    bring_redis_back("optimistic", "redis.timeout_ms=500");
+    bring_redis_back("optimistic");
     for (int i = 0; i < 3; i++)
         WAIT_UNTIL(!stands_in(skus[i]), STAND_IN_MS);
     WAIT_UNTIL(fault_metric(stack, "restores_total") >= 3, STAND_IN_MS);
@@ -125,7 +125,7 @@ static void who_asks_gets_the_gate_back_at_once(void **state)
     EXPECT(buys(sku, "a"), "no sale at all");
     kill_redis();
     WAIT_UNTIL(buys(sku, "b") && stands_in(sku), STAND_IN_MS);
-    bring_redis_back("optimistic", "reconcile.pass_interval_ms=3600000");
+    bring_redis_back("optimistic");
     WAIT_UNTIL(fault_metric(stack, "redis_connections") > 0, STAND_IN_MS);
     web_answer_t asked = ADMIN(stack, .method = "POST",
                                .path = test_text("/v1/items/%s/reconcile", sku), .body = "{}");
@@ -150,7 +150,7 @@ static void items_that_nobody_asks_for_get_their_gates_too(void **state)
         sale_item(stack, test_text("cold-%d", i), "\"total\":5,\"strategy\":\"lua\"");
     double before = fault_metric(stack, "gate_rebuilds_total");
     kill_redis();
-    bring_redis_back("refuse", "redis.timeout_ms=500");
+    bring_redis_back("refuse");
     /* With 50 ms between the looks at each by itself it would be 15 s at the least. */
     WAIT_UNTIL(fault_metric(stack, "gate_rebuilds_total") >= before + COLD_ITEMS, 12000);
 }
