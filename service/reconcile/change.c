@@ -126,7 +126,7 @@ static change_result_t create_item(worker_t *worker, str_t sku, const item_chang
     if (!window_is_valid(&change->terms))
         return CHANGE_INVALID_WINDOW;
     db_result_t result = insert_item(worker, sku, &change->terms);
-    *again = result == DB_DUPLICATE || result == DB_CONFLICT || result == DB_LOST;
+    *again = result == DB_DUPLICATE || DB_IS_CONTENDED(result) || result == DB_LOST;
     return result == DB_OK ? CHANGE_CREATED : CHANGE_AWAY;
 }
 

@@ -16,7 +16,7 @@
 step_t step_of_db(db_result_t result)
 {
     return result == DB_OK         ? STEP_OK
-           : result == DB_CONFLICT ? STEP_LOST_RACE
+           : DB_IS_CONTENDED(result) ? STEP_LOST_RACE
            : result == DB_LOST     ? STEP_LOST_RACE /* unknown: the next look tells */
                                    : STEP_STORE_AWAY;
 }

@@ -26,7 +26,7 @@ sync_result_t item_look(worker_t *worker, str_t sku, item_t *item, gate_item_t *
     *gate_epoch = 0;
     *answer = GATE_ITEM_MISSING;
     if (result != DB_OK)
-        return result == DB_CONFLICT ? SYNC_BUSY : SYNC_STORE_AWAY;
+        return DB_IS_CONTENDED(result) ? SYNC_BUSY : SYNC_STORE_AWAY;
     if (!found)
         return SYNC_UNKNOWN_ITEM;
     return gate_sync_peek(worker->gate, item->slot, sku, item->epoch, answer, gate_epoch) ==

@@ -23,21 +23,6 @@ struct db {
     char last_error[256];
 };
 
-/* Names that only one of the two families' headers has. */
-enum {
-    ERROR_CHECKREAD = 1020,        /* MariaDB: innodb_snapshot_isolation */
-    ERROR_DISK_FULL = 1021,        /* ER_DISK_FULL */
-    ERROR_RECORD_FILE_FULL = 1114, /* table or tablespace is full */
-    ERROR_READ_ONLY = 1290,        /* --read-only */
-    ERROR_READ_ONLY_MODE = 1836,   /* innodb read only */
-    ERROR_SHUTDOWN = 1053,         /* server shutdown in progress */
-    ERROR_NORMAL_SHUTDOWN = 1077,
-    ERROR_CONNECTION_KILLED = 1927, /* MariaDB */
-    ERROR_TOO_MANY_CONNECTIONS = 1040,
-    ERROR_CANT_LOCK = 1015,
-    ERROR_STATEMENT_TIMEOUT = 1969, /* MariaDB max_statement_time */
-};
-
 db_t *db_new(const config_t *config, const config_server_t *server)
 {
     db_t *db = calloc(1, sizeof(*db));
@@ -100,46 +85,13 @@ bool db_error_is_done(const db_t *db)
            db->last_errno == ER_CANT_DROP_FIELD_OR_KEY;
 }
 
-static db_result_t classify(unsigned error)
-{
-    switch (error) {
-    case 0:
-        return DB_OK;
-    case ER_LOCK_DEADLOCK:
-    case ER_LOCK_WAIT_TIMEOUT:
-    case ERROR_CHECKREAD:
-        return DB_CONFLICT;
-    case ER_DUP_ENTRY:
-        return DB_DUPLICATE;
-    case ERROR_DISK_FULL:
-    case ERROR_RECORD_FILE_FULL:
-    case ERROR_READ_ONLY:
-    case ERROR_READ_ONLY_MODE:
-    case ERROR_TOO_MANY_CONNECTIONS:
-        return DB_AWAY;
-    case CR_SERVER_GONE_ERROR:
-    case CR_SERVER_LOST:
-    case CR_SERVER_LOST_EXTENDED:
-    case CR_COMMANDS_OUT_OF_SYNC:
-    case CR_MALFORMED_PACKET:
-    case ERROR_SHUTDOWN:
-    case ERROR_NORMAL_SHUTDOWN:
-    case ERROR_CONNECTION_KILLED:
-    case ERROR_STATEMENT_TIMEOUT:
-    case ER_QUERY_INTERRUPTED:
-        return DB_LOST;
-    default:
-        return DB_REFUSED;
-    }
-}
-
 /* Keeps the error text and decides what became of the call. */
 static db_result_t fail(db_t *db)
 {
     db->last_errno = mysql_errno(db->mysql);
     snprintf(db->last_error, sizeof(db->last_error), "%s: %u %s", db->server->name, db->last_errno,
              mysql_error(db->mysql));
-    db_result_t result = classify(db->last_errno);
+    db_result_t result = db_classify(db->last_errno);
     if (result == DB_OK) /* a call failed and left no code: trust nothing on this connection */
         result = DB_LOST;
     if (result == DB_LOST)
@@ -243,11 +195,11 @@ db_result_t db_commit(db_t *db)
     }
     if (mysql_commit(db->mysql) == 0 && !FAILPOINT_FAILS("commit_answer_lost"))
         return DB_OK;
-    db_result_t result = fail(db);
     /* A COMMIT that the server refused is rolled back only if it says so; else look again. */
-    if (result != DB_CONFLICT)
-        db_disconnect(db);
-    return result == DB_CONFLICT ? DB_CONFLICT : DB_LOST;
+    if (fail(db) == DB_CONFLICT)
+        return DB_CONFLICT;
+    db_disconnect(db);
+    return DB_LOST;
 }
 
 void db_rollback(db_t *db)

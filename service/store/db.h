@@ -18,16 +18,8 @@
 #include "base/order_id.h"
 #include "base/str.h"
 #include "config/config.h"
+#include "store/db_errors.h"
 #include "store/sql.h"
-
-typedef enum {
-    DB_OK = 0,
-    DB_CONFLICT,  /* deadlock, lock wait, snapshot too old: db_rollback(), then the whole again */
-    DB_DUPLICATE, /* a UNIQUE key refused it */
-    DB_REFUSED,   /* the server took the statement and refused it for good: see db_error() */
-    DB_LOST,      /* the connection broke: nobody knows what happened to an open COMMIT */
-    DB_AWAY,      /* no connection, read-only or full: nothing happened */
-} db_result_t;
 
 typedef struct db db_t;
 

@@ -118,7 +118,7 @@ db_result_t release_units(db_t *db, sql_t *sql, release_t *release)
     if (result != DB_OK)
         return result;
     if (affected[0] != 1)
-        return DB_REFUSED; /* an order without its item: nothing may be moved */
+        return DB_INVALID; /* an order without its item: nothing may be moved */
     item_t item;
     bool found;
     result = item_read(db, sql, sku, false, &item, &found);
@@ -209,7 +209,7 @@ order_move_result_t order_move(db_t *db, sql_t *sql, order_move_t move, const or
     order_move_result_t outcome = ORDER_MOVE_FAILED;
     uint64_t deadline = clock_mono_ms() + MOVE_PATIENCE_MS;
     *db_result = DB_CONFLICT;
-    for (unsigned tries = 0; *db_result == DB_CONFLICT && clock_mono_ms() < deadline; ++tries) {
+    for (unsigned tries = 0; DB_IS_CONTENDED(*db_result) && clock_mono_ms() < deadline; ++tries) {
         *released = false;
         if (tries != 0)
             usleep(random_backoff(1000, 20000, tries));

@@ -482,7 +482,7 @@ static void give_up_one(writer_core_t *core, writer_order_t *order)
     if (result == DB_OK) {
         METRIC_INC(orders_rejected_total);
         take_row(order, &row);
-    } else if (result == DB_REFUSED || result == DB_DUPLICATE) {
+    } else if (result == DB_INVALID || result == DB_DUPLICATE) {
         METRIC_INC(orders_unwritable_total);
         mark(order, WRITER_UNWRITABLE, false);
     }
@@ -491,7 +491,7 @@ static void give_up_one(writer_core_t *core, writer_order_t *order)
 
 static void wait_before_retry(writer_core_t *core, db_result_t failure, unsigned tries)
 {
-    if (failure == DB_CONFLICT) {
+    if (DB_IS_CONTENDED(failure)) {
         METRIC_INC(writer_conflicts_total);
         usleep(random_backoff(500, 20000, tries));
         return;
@@ -522,7 +522,7 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
             continue;
         }
         bool refused =
-            outcome == ATTEMPT_FAILED && (failure == DB_REFUSED || failure == DB_DUPLICATE);
+            outcome == ATTEMPT_FAILED && (failure == DB_INVALID || failure == DB_DUPLICATE);
         if (count > 1 && (refused || outcome == ATTEMPT_SPLIT)) {
             split(core, orders, count);
             break;

@@ -28,6 +28,7 @@ static outcome_t failed(purchase_t *p, worker_t *worker, db_result_t result, boo
 {
     switch (result) {
     case DB_CONFLICT:
+    case DB_LOCKED:
     case DB_DUPLICATE: /* the id or the key: the next attempt reads who has it */
         return OUTCOME_CONFLICT;
     case DB_LOST:

@@ -108,8 +108,7 @@ static void stand_still(void)
 static void show(const sql_text_t *text, db_result_t result, uint64_t affected,
                  const result_set_t *rows)
 {
-    static const char *const names[] = {"ok", "conflict", "duplicate", "refused", "lost", "away"};
-    world_trace("mysql %s, %llu changed, %u rows: %.*s", names[result],
+    world_trace("mysql %s, %llu changed, %u rows: %.*s", db_result_name(result),
                 (unsigned long long)affected, rows == NULL ? 0 : rows->rows_count,
                 (int)(text->n < 700 ? text->n : 700), text->text);
 }

@@ -222,7 +222,7 @@ db_result_t mysql_wait_for(session_t *session, row_t *row)
         }
         if (world_now_us() >= limit) {
             TRACE("mysql: lock wait timeout");
-            return DB_CONFLICT;
+            return DB_LOCKED;
         }
         uint64_t wait = limit - world_now_us();
         uint64_t idle = owner->said_us + owner->idle_limit_us + 1;

@@ -199,7 +199,7 @@ static db_result_t change(statement_t *s, row_t *row, unsigned assignments, cons
         return DB_OK;
     if (!is_allowed(s, values)) {
         TRACE("mysql: a CHECK constraint refuses");
-        return DB_REFUSED;
+        return DB_INVALID;
     }
     db_result_t result = find_twin(s->session, s->table, values, row, &twin);
     if (result != DB_OK)
@@ -330,7 +330,7 @@ static db_result_t insert_row(statement_t *s, const value_t *values, unsigned on
     bool changed;
     if (!is_allowed(s, values)) {
         TRACE("mysql: a CHECK constraint refuses");
-        return DB_REFUSED;
+        return DB_INVALID;
     }
     db_result_t result = find_twin(s->session, s->table, values, NULL, &twin);
     if (result != DB_OK)
@@ -650,7 +650,7 @@ static db_result_t run_set(session_t *session, const sql_text_t *text, unsigned 
     *at += 6;
     if (session->open) {
         TRACE("mysql: 1568, a transaction is in progress");
-        return DB_REFUSED;
+        return DB_INVALID;
     }
     session->repeatable = true;
     return DB_OK;
