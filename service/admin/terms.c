@@ -87,6 +87,7 @@ static void change_item(exchange_t *exchange, const route_match_t *match, bool c
     memcpy(c->sku, match->param.p, match->param.n);
     c->sku_length = (uint8_t)match->param.n;
     c->change = change;
+    job_set_slot(&c->call.job, slot_of_sku(match->param));
     call_submit(exchange, node->map.shard_of_slot[slot_of_sku(match->param)], &c->call);
 }
 

@@ -244,6 +244,7 @@ static void start_sync(loop_item_t *item)
     if (sync == NULL)
         abort();
     sync->item = item;
+    job_set_slot(&sync->job, item->slot);
     item->state = ITEM_SYNCING;
     unsigned shard = item->engine->node->map.shard_of_slot[item->slot];
     if (!engine_submit(item->engine, shard, &sync->job, run_sync, sync_done)) {

@@ -165,6 +165,7 @@ static purchase_t *new_purchase(engine_loop_t *engine, const purchase_request_t 
         memcpy(p->key_bytes, request->key.p, request->key.n);
         p->key_length = (uint8_t)request->key.n;
     }
+    job_set_slot(&p->job, p->item->slot);
     ++engine->purchases;
     ++p->item->purchases;
     METRIC_ADD(purchases_in_flight, 1);
@@ -193,6 +194,13 @@ void purchase_adopt(engine_loop_t *engine, const order_id_t *id, const gate_reco
     p->answered = true; /* its buyer is gone, or asks by GET */
 }
 
+/* Its order would wait: for the shard, or for a lock on what its item needs. */
+static bool is_unwritable_now(const purchase_t *p, writer_t *writer)
+{
+    return writer_is_away(writer) ||
+           writer_is_item_aside(writer, p->item->slot, order_sku(&p->order));
+}
+
 /* A place in the writer's queue, then an id. False: ended. */
 static bool prepare(purchase_t *p)
 {
@@ -200,7 +208,7 @@ static bool prepare(purchase_t *p)
     bool accepted = p->item->item.terms.acknowledge == ACKNOWLEDGE_ACCEPTED;
     if (p->has_place)
         return true;
-    if ((!accepted && writer_is_away(writer)) || !writer_take_place(writer)) {
+    if ((!accepted && is_unwritable_now(p, writer)) || !writer_take_place(writer)) {
         end_refused(p, PROBLEM_UNAVAILABLE);
         return false;
     }
@@ -349,14 +357,12 @@ static void write_done(writer_order_t *write)
         route(p);
         return;
     }
-    bool rejected = write->result == WRITER_UNWRITABLE || write->order.state == ORDER_REJECTED;
+    bool rejected = write->order.state == ORDER_REJECTED;
     if (p->at_gate)
         engine_tell_gate(p, rejected);
     if (write->drift)
         reconciler_mend(p->item->shard->reconciler, order_sku(&p->order), p->epoch);
-    if (write->result == WRITER_UNWRITABLE)
-        end_refused(p, PROBLEM_UNAVAILABLE);
-    else if (write->has_first)
+    if (write->has_first)
         end_replayed(p, &write->first);
     else if (rejected && (!order_id_is_none(&p->first_id) || p->maybe_repeat) && !p->answered) {
         p->problem = write->order.reject_code;
@@ -376,6 +382,7 @@ static void submit_write(purchase_t *p, order_state_t state, problem_t why,
     p->write.has_first = false;
     p->write.drift = false;
     p->write.nameless = false;
+    memset(&p->write.aside, 0, sizeof(p->write.aside));
     p->write.order = p->order;
     p->write.order.state = state;
     p->write.order.reject_code = why;

@@ -114,6 +114,7 @@ static void submit(exchange_t *exchange, const route_match_t *match, order_move_
     c->call.reply = reply;
     c->id = id;
     c->move = move;
+    job_set_slot(&c->call.job, order_id_slot(&id));
     call_submit(exchange, exchange->engine->node->map.shard_of_slot[order_id_slot(&id)], &c->call);
 }
 

@@ -33,7 +33,6 @@
     X(counter, orders_expired_total, "Holds whose time ran out")                                   \
     X(counter, orders_committed_total, "Orders this process committed live")                       \
     X(counter, orders_rejected_total, "Orders this process committed as rejected")                 \
-    X(counter, orders_unwritable_total, "Orders that MySQL refused in every form")                 \
     X(counter, orders_readmitted_total, "Orders admitted anew because the epoch had moved")        \
     X(counter, orphans_adopted_total, "Unsettled orders taken over from an owner that is gone")    \
     X(counter, reconciler_passes_total, "Passes over a shard, under its lease")                    \
@@ -48,7 +47,14 @@
     X(counter, writer_version_misses_total, "Hot-row updates that found another version")          \
     X(counter, writer_conflicts_total, "Writer transactions run again: deadlock or lock wait")     \
     X(counter, writer_bisections_total, "Batches split to find an order MySQL refuses")            \
-    X(counter, writer_lost_total, "Connections lost under a writer's transaction")
+    X(counter, writer_lost_total, "Connections lost under a writer's transaction")                 \
+    X(counter, writer_errors_total, "Errors of MySQL that say nothing about an order")             \
+    X(counter, writer_set_aside_total, "Orders set aside: a lock or an error that is only theirs") \
+    X(gauge, writer_set_aside_orders, "Orders that are set aside now, and are tried again")        \
+    X(counter, sql_purchase_errors_total,                                                          \
+      "Purchases by SQL strategies that met an error of MySQL")                                    \
+    X(counter, canaries_total, "Trial transactions that ask whether a shard takes orders")         \
+    X(counter, pool_slow_jobs_total, "Jobs kept apart because their item made others wait")
 
 /* Per strategy: name, help */
 #define METRICS_BY_STRATEGY(X)                                                                     \

@@ -20,6 +20,7 @@ struct db {
     unsigned long *lengths;
     uint64_t used_ms; /* monotonic: when the last statement was sent */
     unsigned last_errno;
+    unsigned lock_waits;
     char last_error[256];
 };
 
@@ -96,7 +97,18 @@ static db_result_t fail(db_t *db)
         result = DB_LOST;
     if (result == DB_LOST)
         db_disconnect(db);
+    db->lock_waits += result == DB_LOCKED;
     return result;
+}
+
+bool db_is_connected(const db_t *db)
+{
+    return db->mysql != NULL;
+}
+
+unsigned db_lock_waits(const db_t *db)
+{
+    return db->lock_waits;
 }
 
 static db_result_t set_up_session(db_t *db)

@@ -34,6 +34,10 @@ void db_thread_end(void);
 
 /* Connects if there is no connection. DB_OK or DB_AWAY. */
 db_result_t db_connect(db_t *db);
+/* There is a connection; whether it still works, only the next statement tells. */
+bool db_is_connected(const db_t *db);
+/* How many statements have ended with DB_LOCKED since db_new(). */
+unsigned db_lock_waits(const db_t *db);
 /* Outside a transaction: a connection that has been idle for some time is asked whether it lives,
    and dropped if not, so that the next statement connects instead of failing. */
 void db_refresh(db_t *db);

@@ -5,6 +5,10 @@
  *
  * A loop submits a job; a pool thread runs it; its `done` then runs on that loop. The queue is
  * bounded: pool_submit() says no at once when it is full.
+ *
+ * Jobs of one slot that wait (for a lock that somebody holds, for a server that is silent) must not
+ * take all threads from the others. A slot whose job has waited is slow for some seconds: its jobs
+ * have a queue of their own, and at most a quarter of the threads run them.
  */
 #ifndef HOLDFAST_STORE_POOL_H
 #define HOLDFAST_STORE_POOL_H
@@ -36,7 +40,14 @@ typedef struct job {
     void (*run)(struct job *job, worker_t *worker);
     void (*done)(struct job *job);
     struct job *next;
+    unsigned slot; /* of the item that it is about, plus 1; 0: of no single item */
 } job_t;
+
+/* Before it is submitted: the job is about an item of this slot. */
+static inline void job_set_slot(job_t *job, uint16_t slot)
+{
+    job->slot = slot + 1U;
+}
 
 typedef struct pool pool_t;
 

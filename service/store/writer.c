@@ -4,28 +4,36 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "engine/node.h"
 #include "metrics/metrics.h"
+#include "store/writer_aside.h"
 #include "store/writer_batch.h"
 
 /* So long those who are queued wait for those who are before the gate: as it takes to answer a
  * call. */
 #define GATHER_MS 2
+/* While the shard is away it is asked so often whether it takes orders again, though nothing is
+   queued: purchases are refused meanwhile, so that none of them would find out. */
+#define PROBE_MS 500
 
 /* A thread with a connection of its own. Orders of an item all go to the same one: two would only
-   miss each other's versions. */
+   miss each other's versions. What cannot be written although the shard takes orders goes to the
+   lane's side thread, with a connection of its own. */
 typedef struct {
-    writer_core_t core;
-    pthread_t thread;
+    writer_core_t core, side_core;
+    pthread_t thread, side_thread;
     pthread_mutex_t mutex;
-    pthread_cond_t more;
+    pthread_cond_t more, more_aside;
+    writer_aside_t aside;
+    atomic_uint aside_items; /* aside.items_count, for readers without the mutex */
     writer_order_t *head, **tail;
     atomic_uint queued;
     unsigned awaited; /* of the queued ones */
     unsigned coming;  /* orders that the gate is asked about */
     bool stopping;
     unsigned batch_max, linger_ms;
-    writer_order_t **batch;
+    writer_order_t **batch, **side_batch;
 } lane_t;
 
 struct writer {
@@ -65,12 +73,32 @@ static void wait_for_company(lane_t *lane)
             pthread_cond_timedwait(&lane->more, &lane->mutex, may_linger(lane) ? &late : &soon);
 }
 
+/* Under the mutex, which it leaves meanwhile. */
+static void probe(lane_t *lane)
+{
+    const struct timespec later = clock_mono_in(PROBE_MS);
+    if (pthread_cond_timedwait(&lane->more, &lane->mutex, &later) != ETIMEDOUT)
+        return;
+    pthread_mutex_unlock(&lane->mutex);
+    writer_probe(&lane->core);
+    pthread_mutex_lock(&lane->mutex);
+}
+
+static void wait_for_order(lane_t *lane)
+{
+    while (lane->head == NULL && !lane->stopping) {
+        if (atomic_load(&lane->core.away))
+            probe(lane);
+        else
+            pthread_cond_wait(&lane->more, &lane->mutex);
+    }
+}
+
 static unsigned take_batch(lane_t *lane)
 {
     unsigned count = 0;
     pthread_mutex_lock(&lane->mutex);
-    while (lane->head == NULL && !lane->stopping)
-        pthread_cond_wait(&lane->more, &lane->mutex);
+    wait_for_order(lane);
     wait_for_company(lane);
     while (lane->head != NULL && count < lane->batch_max) {
         writer_order_t *order = lane->head;
@@ -91,6 +119,37 @@ static void deliver(loop_message_t *message)
     order->done(order);
 }
 
+static void note_items(lane_t *lane)
+{
+    atomic_store(&lane->aside_items, lane->aside.items_count);
+}
+
+/* Moves those that are to be set aside to the front; returns their number. The others may be freed
+   as soon as they are posted. */
+static unsigned post_written(writer_order_t **orders, unsigned count)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < count; ++i) {
+        writer_order_t *order = orders[i];
+        if (order->result == WRITER_ASIDE) {
+            orders[kept++] = order;
+            continue;
+        }
+        order->message.run = deliver;
+        loop_post(order->loop, &order->message);
+    }
+    return kept;
+}
+
+static void put_aside(lane_t *lane, writer_order_t **orders, unsigned count)
+{
+    for (unsigned i = 0; i < count; ++i)
+        writer_aside_put(&lane->aside, orders[i], clock_mono_ms());
+    note_items(lane);
+    if (count != 0)
+        pthread_cond_signal(&lane->more_aside);
+}
+
 static void *lane_thread(void *arg)
 {
     lane_t *lane = arg;
@@ -99,28 +158,77 @@ static void *lane_thread(void *arg)
         writer_apply(&lane->core, lane->batch, count);
         metric_observe(HISTOGRAM_commit_seconds, clock_mono_us() - begun);
         metric_observe(HISTOGRAM_writer_batch_orders, count);
-        for (unsigned i = 0; i < count; ++i) {
-            lane->batch[i]->message.run = deliver;
-            loop_post(lane->batch[i]->loop, &lane->batch[i]->message);
-        }
+        unsigned aside = post_written(lane->batch, count);
+        METRIC_ADD(writer_set_aside_orders, aside);
+        if (aside == 0)
+            continue;
+        pthread_mutex_lock(&lane->mutex);
+        put_aside(lane, lane->batch, aside);
+        pthread_mutex_unlock(&lane->mutex);
     }
     writer_core_dispose(&lane->core);
     db_thread_end();
     return NULL;
 }
 
+/* --- the side thread --- */
+
+/* Under the mutex. 0: the lane stops. */
+static unsigned take_aside(lane_t *lane, writer_aside_item_t **item)
+{
+    for (;;) {
+        uint64_t now_ms = clock_mono_ms(), due_ms = writer_aside_due_ms(&lane->aside);
+        unsigned count =
+            writer_aside_take(&lane->aside, now_ms, lane->side_batch, lane->batch_max, item);
+        if (count != 0 || (lane->stopping && due_ms == UINT64_MAX))
+            return count;
+        if (due_ms == UINT64_MAX) {
+            pthread_cond_wait(&lane->more_aside, &lane->mutex);
+        } else {
+            const struct timespec then = clock_mono_in((uint32_t)(due_ms - now_ms) + 1);
+            pthread_cond_timedwait(&lane->more_aside, &lane->mutex, &then);
+        }
+    }
+}
+
+static void *side_thread(void *arg)
+{
+    lane_t *lane = arg;
+    writer_aside_item_t *item;
+    pthread_mutex_lock(&lane->mutex);
+    for (unsigned count; (count = take_aside(lane, &item)) != 0;) {
+        pthread_mutex_unlock(&lane->mutex);
+        writer_apply(&lane->side_core, lane->side_batch, count);
+        unsigned left = post_written(lane->side_batch, count);
+        METRIC_ADD(writer_set_aside_orders, -(int64_t)(count - left));
+        pthread_mutex_lock(&lane->mutex);
+        put_aside(lane, lane->side_batch, left);
+        if (item != NULL)
+            writer_aside_tried(&lane->aside, item, clock_mono_ms());
+        note_items(lane);
+    }
+    pthread_mutex_unlock(&lane->mutex);
+    writer_core_dispose(&lane->side_core);
+    db_thread_end();
+    return NULL;
+}
+
 static void lane_start(lane_t *lane, struct node *node, unsigned shard)
 {
-    writer_core_init(&lane->core, node->config, shard, &node->shards[shard].clock);
+    writer_core_init(&lane->core, node->config, shard, &node->shards[shard].clock, false);
+    writer_core_init(&lane->side_core, node->config, shard, &node->shards[shard].clock, true);
     lane->batch_max = node->config->mysql.writer_batch_max;
     lane->linger_ms = node->config->mysql.writer_linger_ms;
     lane->batch = calloc(lane->batch_max, sizeof(*lane->batch));
-    if (lane->batch == NULL)
+    lane->side_batch = calloc(lane->batch_max, sizeof(*lane->side_batch));
+    if (lane->batch == NULL || lane->side_batch == NULL)
         abort();
     lane->tail = &lane->head;
     pthread_mutex_init(&lane->mutex, NULL);
     clock_cond_init(&lane->more);
+    clock_cond_init(&lane->more_aside);
     h2o_multithread_create_thread(&lane->thread, NULL, lane_thread, lane);
+    h2o_multithread_create_thread(&lane->side_thread, NULL, side_thread, lane);
 }
 
 static void lane_stop(lane_t *lane)
@@ -129,11 +237,16 @@ static void lane_stop(lane_t *lane)
     assert(lane->coming == 0);
     lane->stopping = true;
     pthread_cond_signal(&lane->more);
+    pthread_cond_signal(&lane->more_aside);
     pthread_mutex_unlock(&lane->mutex);
     pthread_join(lane->thread, NULL);
+    pthread_join(lane->side_thread, NULL);
+    writer_aside_dispose(&lane->aside);
     pthread_cond_destroy(&lane->more);
+    pthread_cond_destroy(&lane->more_aside);
     pthread_mutex_destroy(&lane->mutex);
     free(lane->batch);
+    free(lane->side_batch);
 }
 
 writer_t *writer_start(struct node *node, unsigned shard)
@@ -189,10 +302,15 @@ void writer_submit(writer_t *writer, writer_order_t *order)
     lane_t *lane = lane_of(writer, order_id_slot(&order->order.id));
     order->next = NULL;
     pthread_mutex_lock(&lane->mutex);
-    *lane->tail = order;
-    lane->tail = &order->next;
-    lane->awaited += order->awaited;
-    wake(lane, atomic_fetch_add(&lane->queued, 1) == 0);
+    if (writer_aside_has_item(&lane->aside, order_sku(&order->order))) {
+        writer_aside_join(&lane->aside, order);
+        METRIC_ADD(writer_set_aside_orders, 1);
+    } else {
+        *lane->tail = order;
+        lane->tail = &order->next;
+        lane->awaited += order->awaited;
+        wake(lane, atomic_fetch_add(&lane->queued, 1) == 0);
+    }
     pthread_mutex_unlock(&lane->mutex);
 }
 
@@ -217,6 +335,27 @@ bool writer_is_away(const writer_t *writer)
         if (atomic_load_explicit(&writer->lanes[i].core.away, memory_order_relaxed))
             return true;
     return false;
+}
+
+bool writer_is_item_aside(writer_t *writer, uint16_t slot, str_t sku)
+{
+    lane_t *lane = lane_of(writer, slot);
+    if (atomic_load_explicit(&lane->aside_items, memory_order_relaxed) == 0)
+        return false;
+    pthread_mutex_lock(&lane->mutex);
+    bool is_aside = writer_aside_has_item(&lane->aside, sku);
+    pthread_mutex_unlock(&lane->mutex);
+    return is_aside;
+}
+
+void writer_each_aside(writer_t *writer, writer_aside_cb each, void *context)
+{
+    for (unsigned i = 0; i < writer->lanes_count; ++i) {
+        lane_t *lane = &writer->lanes[i];
+        pthread_mutex_lock(&lane->mutex);
+        writer_aside_each(&lane->aside, clock_mono_ms(), each, context);
+        pthread_mutex_unlock(&lane->mutex);
+    }
 }
 
 unsigned writer_depth(const writer_t *writer)

@@ -3,10 +3,17 @@
  * are shared out (mysql.writer_threads). What queued for one while its last COMMIT ran is its next
  * transaction.
  *
- *   place taken ─▶ queued ─▶ in a batch ─▶ ROW         it is in MySQL, as `order` now says
- *                              │  ▲    └──▶ STALE       nothing happened: its epoch is over
- *                              └──┘    └──▶ UNWRITABLE  MySQL takes it in no form
- *                       conflict, lost, away: again
+ *   place taken ─▶ queued ─▶ in a batch ─▶ ROW     it is in MySQL, as `order` now says
+ *                              │  ▲  │ ▲  └─▶ STALE   nothing happened: its epoch is over
+ *                              └──┘  ▼ │
+ *             conflict, lost, away  set aside
+ *
+ * An error says something about an order only if it is about the values of its row (DB_INVALID),
+ * and only if the shard takes other rows (store/canary.h): then the order is rejected. After any
+ * other error the shard is away, if the canary fails too; or else the batch is tried by halves, and
+ * an order that meets the error alone is set aside (store/writer_aside.h) and tried again by a
+ * thread of its own. Whose item waits for a lock is set aside with its item. Neither stops any
+ * other order.
  *
  * It is decide(id, wish) for many at once: each order ends as it was wished, or as the row that
  * has its id already says. The row of the item is changed last, under its version, its epoch and
@@ -26,7 +33,11 @@
 
 struct node;
 
-typedef enum { WRITER_ROW, WRITER_STALE, WRITER_UNWRITABLE } writer_result_t;
+typedef enum {
+    WRITER_ROW,
+    WRITER_STALE,
+    WRITER_ASIDE /* not for `done`: the writer goes on with it */
+} writer_result_t;
 
 /* Owned by the writer between writer_submit() and `done`, which runs on `loop`. */
 typedef struct writer_order {
@@ -43,6 +54,13 @@ typedef struct writer_order {
     uint64_t epoch; /* under which it was admitted */
     uint32_t hold_seconds;
     bool awaited; /* its buyer has heard nothing yet */
+
+    struct {
+        char *why;      /* the server's words, owned; NULL: it is not set aside */
+        bool with_item; /* a lock: the whole item waits */
+        unsigned tries;
+        uint64_t due_ms, since_ms; /* monotonic */
+    } aside;                       /* the writer's; all zero when it is submitted */
 
     writer_result_t result;
     bool inserted;  /* by this writer, now; false: the row was there */
@@ -63,8 +81,24 @@ bool writer_take_place(writer_t *writer);
 void writer_give_place(writer_t *writer);
 void writer_submit(writer_t *writer, writer_order_t *order);
 
-/* MySQL does not answer at present: what is queued waits. */
+/* The shard takes no orders at present: what is queued waits. It is asked again about twice a
+   second, also when nothing is queued. */
 bool writer_is_away(const writer_t *writer);
+/* A lock keeps this item's orders from being written: new ones would wait too. */
+bool writer_is_item_aside(writer_t *writer, uint16_t slot, str_t sku);
+
+/* An item that is set aside, or an order that is so by itself. */
+typedef struct {
+    str_t sku;
+    const order_id_t *order_id; /* NULL: the item */
+    unsigned orders;
+    const char *why; /* the server's words */
+    uint64_t age_ms;
+} writer_aside_view_t;
+typedef void (*writer_aside_cb)(void *context, const writer_aside_view_t *view);
+/* Calls `each` under the writer's mutex: it must not block. What it is given is valid until it
+   returns. */
+void writer_each_aside(writer_t *writer, writer_aside_cb each, void *context);
 unsigned writer_depth(const writer_t *writer);
 /* Orders of this slot stand behind a transaction that is under way: what comes a little later goes
    with the same next one. */

@@ -2,14 +2,10 @@
 
 #include <limits.h>
 #include <stdlib.h>
-#include <unistd.h>
 #include <uthash.h>
 
 #include "base/failpoint.h"
-#include "base/log.h"
-#include "base/random.h"
 #include "metrics/metrics.h"
-#include "store/writer_text.h"
 
 /* So many version misses in a row, then the row is locked before it is read. */
 #define MISSES_BEFORE_LOCK 3
@@ -27,13 +23,11 @@ struct hot_row {
 
 typedef writer_group_t group_t;
 
-/* What one attempt at a batch came to. */
-typedef enum { ATTEMPT_COMMITTED, ATTEMPT_AGAIN, ATTEMPT_SPLIT, ATTEMPT_FAILED } attempt_t;
-
 void writer_core_init(writer_core_t *core, const config_t *config, unsigned shard,
-                      remote_clock_t *clock)
+                      remote_clock_t *clock, bool is_side)
 {
     memset(core, 0, sizeof(*core));
+    core->is_side = is_side;
     core->config = config;
     core->clock = clock;
     core->db = db_new(config, shard_primary(&config->shards[shard]));
@@ -120,14 +114,14 @@ static unsigned make_groups(writer_order_t **orders, unsigned count, group_t *gr
     return groups_count;
 }
 
-static void mark(writer_order_t *order, writer_result_t result, bool inserted)
+void writer_mark(writer_order_t *order, writer_result_t result, bool inserted)
 {
     order->result = result;
     order->inserted = inserted;
     order->arrival = UINT_MAX; /* done: leaves the batch */
 }
 
-static unsigned drop_done(writer_order_t **orders, unsigned count)
+unsigned writer_drop_marked(writer_order_t **orders, unsigned count)
 {
     unsigned kept = 0;
     for (unsigned i = 0; i < count; ++i)
@@ -149,7 +143,7 @@ static bool check_group(group_t *group, const item_t *item)
     if (item == NULL || item->epoch != group->orders[0]->epoch) {
         for (unsigned i = 0; i < group->count; ++i)
             if (writer_order_is_live(group->orders[i]))
-                mark(group->orders[i], WRITER_STALE, false);
+                writer_mark(group->orders[i], WRITER_STALE, false);
         return true;
     }
     bool changed = false;
@@ -251,7 +245,21 @@ static void take_row(writer_order_t *order, const order_t *row)
         order->nameless = true;
     }
     order->drift = false; /* its units are counted in the row already */
-    mark(order, WRITER_ROW, false);
+    writer_mark(order, WRITER_ROW, false);
+}
+
+db_result_t writer_reject(writer_core_t *core, writer_order_t *order)
+{
+    order_t row;
+    db_result_t result =
+        order_decide_rejected(core->db, &core->sql, &order->order.id, PROBLEM_UNAVAILABLE, &row);
+    if (result != DB_OK) {
+        db_rollback(core->db);
+        return result;
+    }
+    METRIC_INC(orders_rejected_total);
+    take_row(order, &row);
+    return DB_OK;
 }
 
 static db_result_t find_by_id(writer_core_t *core, writer_order_t **orders, unsigned count,
@@ -387,7 +395,7 @@ static void committed(group_t *groups, unsigned groups_count, writer_order_t **o
             METRIC_INC(orders_rejected_total);
         if (orders[i]->drift)
             METRIC_INC(gate_drift_total);
-        mark(orders[i], WRITER_ROW, true);
+        writer_mark(orders[i], WRITER_ROW, true);
     }
     METRIC_INC(writer_commits_total);
 }
@@ -414,11 +422,13 @@ static db_result_t run_statements(writer_core_t *core, writer_order_t **orders, 
     return result;
 }
 
-static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
+attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
                          group_t *groups, db_result_t *failure)
 {
     changed_rows_t rows;
     bool lock = core->misses >= MISSES_BEFORE_LOCK, changed;
+    if (HASH_COUNT(core->rows) > HOT_ROWS_MAX)
+        forget_rows(core);
     unsigned groups_count = make_groups(orders, count, groups), hits;
     db_result_t result = db_connect(core->db);
     if (result == DB_OK)
@@ -449,6 +459,7 @@ static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned 
         return again(core);
     }
     core->misses = 0;
+    core->locked = 0;
     FAILPOINT("writer_before_commit");
     result = db_commit(core->db);
     if (result != DB_OK)
@@ -456,97 +467,4 @@ static attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned 
     FAILPOINT("writer_after_commit");
     committed(groups, groups_count, orders, count);
     return ATTEMPT_COMMITTED;
-}
-
-/* --- until every order has a result --- */
-
-static void apply(writer_core_t *core, writer_order_t **orders, unsigned count);
-
-static void split(writer_core_t *core, writer_order_t **orders, unsigned count)
-{
-    METRIC_INC(writer_bisections_total);
-    apply(core, orders, count / 2);
-    apply(core, orders + count / 2, count - count / 2);
-}
-
-/* MySQL refuses this one order for good: all that can still be written is that it is rejected. */
-static void give_up_one(writer_core_t *core, writer_order_t *order)
-{
-    char id[ORDER_ID_TEXT + 1];
-    order_t row;
-    order_id_format(id, &order->order.id);
-    LOG_ERROR("MySQL refuses an order; rejecting it", LOG_STR("order_id", id),
-              LOG_STR("error", db_error(core->db)));
-    db_result_t result =
-        order_decide_rejected(core->db, &core->sql, &order->order.id, PROBLEM_UNAVAILABLE, &row);
-    if (result == DB_OK) {
-        METRIC_INC(orders_rejected_total);
-        take_row(order, &row);
-    } else if (result == DB_INVALID || result == DB_DUPLICATE) {
-        METRIC_INC(orders_unwritable_total);
-        mark(order, WRITER_UNWRITABLE, false);
-    }
-    /* else: not a refusal after all; the loop in apply() tries the whole again */
-}
-
-static void wait_before_retry(writer_core_t *core, db_result_t failure, unsigned tries)
-{
-    if (DB_IS_CONTENDED(failure)) {
-        METRIC_INC(writer_conflicts_total);
-        usleep(random_backoff(500, 20000, tries));
-        return;
-    }
-    if (failure == DB_LOST)
-        METRIC_INC(writer_lost_total);
-    if (!atomic_exchange(&core->away, true))
-        LOG_WARN("MySQL is away; what is queued waits", LOG_STR("error", db_error(core->db)));
-    usleep(random_backoff(10000, 250000, tries));
-}
-
-static void came_back(writer_core_t *core)
-{
-    if (atomic_exchange(&core->away, false))
-        LOG_INFO("MySQL is back");
-}
-
-static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
-{
-    group_t *groups = calloc(count + 1, sizeof(*groups));
-    if (groups == NULL)
-        abort();
-    for (unsigned tries = 0; (count = drop_done(orders, count)) != 0;) {
-        db_result_t failure = DB_OK;
-        attempt_t outcome = attempt(core, orders, count, groups, &failure);
-        if (outcome == ATTEMPT_COMMITTED || outcome == ATTEMPT_AGAIN) {
-            came_back(core);
-            continue;
-        }
-        bool refused =
-            outcome == ATTEMPT_FAILED && (failure == DB_INVALID || failure == DB_DUPLICATE);
-        if (count > 1 && (refused || outcome == ATTEMPT_SPLIT)) {
-            split(core, orders, count);
-            break;
-        }
-        if (refused)
-            give_up_one(core, orders[0]);
-        else
-            wait_before_retry(core, outcome == ATTEMPT_SPLIT ? DB_CONFLICT : failure, tries++);
-    }
-    free(groups);
-}
-
-void writer_apply(writer_core_t *core, writer_order_t **orders, unsigned count)
-{
-    if (HASH_COUNT(core->rows) > HOT_ROWS_MAX)
-        forget_rows(core);
-    /* apply() sorts and shrinks its array: the caller's stays as it is. */
-    writer_order_t **work = calloc(count, sizeof(*work));
-    if (work == NULL)
-        abort();
-    for (unsigned i = 0; i < count; ++i) {
-        work[i] = orders[i];
-        work[i]->arrival = i;
-    }
-    apply(core, work, count);
-    free(work);
 }

@@ -1,6 +1,9 @@
 /*
- * One batch of the writer, from orders to an outcome for each. Split from the thread that
- * feeds it so that tests can run it without one. Blocking; the caller's thread owns all of it.
+ * One batch of the writer, from orders to an outcome for each. Split from the threads that feed it
+ * so that tests can run it without one. Blocking; the caller's thread owns all of it.
+ *
+ * writer_batch.c makes one attempt: a transaction. writer_apply.c goes on until every order has a
+ * result, and decides what an error means.
  */
 #ifndef HOLDFAST_STORE_WRITER_BATCH_H
 #define HOLDFAST_STORE_WRITER_BATCH_H
@@ -9,6 +12,7 @@
 
 #include "base/clock.h"
 #include "store/writer.h"
+#include "store/writer_text.h"
 
 /* What is remembered of a hot row between batches. */
 typedef struct hot_row hot_row_t;
@@ -21,13 +25,39 @@ typedef struct {
     uint64_t clock_read_ms; /* monotonic, when it was last asked */
     hot_row_t *rows;        /* uthash by sku */
     unsigned misses;        /* version misses in a row: after some, lock first */
-    atomic_bool away;       /* MySQL does not answer */
+    unsigned locked;        /* lock waits since the last COMMIT */
+    uint64_t canary_ms;     /* monotonic, when the canary last passed; 0: an error came since */
+    bool is_side;           /* it tries what is set aside: what fails is set aside again at once */
+    atomic_bool away;       /* the shard takes no orders */
 } writer_core_t;
 
+/* Of the main thread, or of the side thread, of a lane. */
 void writer_core_init(writer_core_t *core, const config_t *config, unsigned shard,
-                      remote_clock_t *clock);
+                      remote_clock_t *clock, bool is_side);
 void writer_core_dispose(writer_core_t *core);
-/* Returns when every order has a result; while MySQL is away it waits here. */
+/* Returns when every order has a result: WRITER_ROW, WRITER_STALE or WRITER_ASIDE. While the shard
+   is away it waits here, unless the core is a side one. */
 void writer_apply(writer_core_t *core, writer_order_t **orders, unsigned count);
+/* Asks whether the shard takes orders, and sets `away`. */
+bool writer_probe(writer_core_t *core);
+
+/* --- between writer_batch.c and writer_apply.c --- */
+
+typedef enum {
+    ATTEMPT_COMMITTED,
+    ATTEMPT_AGAIN, /* some orders are decided, or a row was read anew: the rest again */
+    ATTEMPT_SPLIT, /* two orders of the batch are in each other's way */
+    ATTEMPT_FAILED /* see *failure */
+} attempt_t;
+
+/* One transaction with all of `orders`. Sorts them by item. `groups` has room for one an order. */
+attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
+                         writer_group_t *groups, db_result_t *failure);
+/* Decides: the order's row says rejected, or what it said before. */
+db_result_t writer_reject(writer_core_t *core, writer_order_t *order);
+/* The order leaves the batch. */
+void writer_mark(writer_order_t *order, writer_result_t result, bool inserted);
+/* Moves those that have no result yet to the front; returns their number. */
+unsigned writer_drop_marked(writer_order_t **orders, unsigned count);
 
 #endif

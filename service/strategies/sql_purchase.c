@@ -15,6 +15,7 @@ typedef enum {
     OUTCOME_REFUSED, /* p->sql.problem; this job wrote nothing */
     OUTCOME_STALE,   /* another strategy rules */
     OUTCOME_UNKNOWN, /* a COMMIT was lost and MySQL did not come back in time */
+    OUTCOME_LOCKED,  /* waited for a lock in vain: the pool's thread is for others now */
     OUTCOME_CONFLICT /* only between attempts */
 } outcome_t;
 
@@ -27,18 +28,20 @@ static outcome_t refuse(purchase_t *p, problem_t why)
 static outcome_t failed(purchase_t *p, worker_t *worker, db_result_t result, bool *doubt)
 {
     switch (result) {
-    case DB_CONFLICT:
     case DB_LOCKED:
+        return OUTCOME_LOCKED;
+    case DB_CONFLICT:
     case DB_DUPLICATE: /* the id or the key: the next attempt reads who has it */
         return OUTCOME_CONFLICT;
     case DB_LOST:
         *doubt = true;
         return OUTCOME_CONFLICT;
-    case DB_AWAY:
+    default: /* away, or refused: nothing of this transaction is left, or of an earlier one nobody
+                knows yet */
+        LOG_WARN("a purchase meets an error of MySQL", LOG_BYTES("sku", order_sku(&p->order)),
+                 LOG_STR("error", db_error(worker->db)));
+        METRIC_INC(sql_purchase_errors_total);
         return *doubt ? OUTCOME_CONFLICT : refuse(p, PROBLEM_UNAVAILABLE);
-    default:
-        LOG_ERROR("MySQL refuses a purchase", LOG_STR("error", db_error(worker->db)));
-        return refuse(p, PROBLEM_UNAVAILABLE);
     }
 }
 
@@ -198,10 +201,12 @@ void sql_purchase_run(const sql_strategy_t *strategy, job_t *job, worker_t *work
         outcome = in_transaction(p, strategy, worker, &doubt);
         if (!(outcome == OUTCOME_DECIDED && p->sql.inserted))
             db_rollback(worker->db);
-        if (outcome == OUTCOME_CONFLICT)
+        if (outcome == OUTCOME_CONFLICT || outcome == OUTCOME_LOCKED)
             METRIC_STRATEGY_ADD(aborts_total, strategy->id, 1);
     }
     p->sql.doubt = doubt;
+    if (doubt && outcome == OUTCOME_LOCKED)
+        outcome = OUTCOME_UNKNOWN;
     if (outcome == OUTCOME_CONFLICT)
         outcome = doubt ? OUTCOME_UNKNOWN : refuse(p, PROBLEM_UNAVAILABLE);
     p->sql.outcome = (int)outcome;
@@ -227,6 +232,9 @@ static void done(job_t *job)
         break;
     case OUTCOME_STALE:
         purchase_stale(p);
+        break;
+    case OUTCOME_LOCKED:
+        purchase_delayed(p);
         break;
     default:
         purchase_unknown(p);

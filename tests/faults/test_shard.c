@@ -170,7 +170,7 @@ static web_answer_t buy_one(const char *sku)
 /* The first ones may still be on their way when it falls over: 202 is right for these. */
 static void expect_only_its_items_are_away(const scene_t *scene)
 {
-    WAIT_UNTIL(buy_one(scene->committed).status == 503, 20000);
+    WAIT_UNTIL(buy_one(scene->committed).status == 503, 60000);
     WAIT_UNTIL(buy_one(scene->optimistic).status == 503, 20000);
     web_answer_t refused = buy_one(scene->committed);
     EXPECT_PROBLEM(refused, 503, "unavailable");

@@ -177,16 +177,31 @@ static const char *filler(const test_stack_t *stack, unsigned shard)
                      stack->dir, shard);
 }
 
-void mysqld_fill_disk(const test_stack_t *stack, unsigned shard, unsigned kib_left)
+/* The server writes meanwhile: what is free is asked again until all but `keep` is taken. */
+static int fill_but(int fd, unsigned long long keep, unsigned long long *taken)
 {
     struct statvfs about;
+    for (unsigned tries = 0; tries < 100; ++tries) {
+        if (fstatvfs(fd, &about) != 0)
+            return errno;
+        unsigned long long free_bytes = (unsigned long long)about.f_bfree * about.f_frsize;
+        EXPECT(free_bytes < 1ull << 30, "%llu bytes are free: not the small disk", free_bytes);
+        if (free_bytes <= keep)
+            return 0;
+        unsigned long long more = tries % 2 == 0 ? free_bytes - keep : (free_bytes - keep) / 2 + 1;
+        if (posix_fallocate(fd, (off_t)*taken, (off_t)more) == 0)
+            *taken += more;
+    }
+    return ENOSPC;
+}
+
+void mysqld_fill_disk(const test_stack_t *stack, unsigned shard, unsigned kib_left)
+{
+    unsigned long long taken = 0;
     const char *path = filler(stack, shard);
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    EXPECT(fd >= 0 && fstatvfs(fd, &about) == 0, "%s: %s", path, strerror(errno));
-    unsigned long long free_bytes = (unsigned long long)about.f_bfree * about.f_frsize;
-    unsigned long long keep = (unsigned long long)kib_left * KIB;
-    EXPECT(free_bytes < 1ull << 30, "%llu bytes are free: that is not the small disk", free_bytes);
-    int error = free_bytes <= keep ? 0 : posix_fallocate(fd, 0, (off_t)(free_bytes - keep));
+    EXPECT(fd >= 0, "%s: %s", path, strerror(errno));
+    int error = fill_but(fd, (unsigned long long)kib_left * KIB, &taken);
     close(fd);
     EXPECT(error == 0, "%s: %s", path, strerror(error));
 }

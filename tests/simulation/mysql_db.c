@@ -18,6 +18,7 @@ struct db {
     const config_t *config;
     session_t *session; /* NULL: not connected */
     result_set_t result;
+    unsigned lock_waits;
     unsigned row; /* number of the present one, from 1 */
 };
 
@@ -75,6 +76,16 @@ db_result_t db_connect(db_t *db)
     db->session = mysql_connect((uint64_t)db->config->mysql.idle_transaction_timeout_s * 1000000,
                                 (uint64_t)db->config->mysql.lock_wait_timeout_s * 1000000);
     return DB_OK;
+}
+
+bool db_is_connected(const db_t *db)
+{
+    return db->session != NULL;
+}
+
+unsigned db_lock_waits(const db_t *db)
+{
+    return db->lock_waits;
 }
 
 bool fd_is_spent(int fd)
@@ -160,6 +171,7 @@ static db_result_t call(db_t *db, const sql_t *sql, uint64_t *affected, unsigned
     sql_text_t text = sql_read_again(sql->p, sql->n);
     db->session->said_us = world_now_us();
     db_result_t result = run_all(db, &text, affected, count, rows);
+    db->lock_waits += result == DB_LOCKED;
     db->session->said_us = world_now_us();
     if (result == DB_LOST)
         return lost(db, "in a statement");

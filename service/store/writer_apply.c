@@ -1,0 +1,268 @@
+/*
+ * A batch until every order of it has a result: what an error means, and what is tried next.
+ *
+ *   failure of an attempt        next
+ *   conflict                     the same again; often in a row: as a lock wait
+ *   lock wait                    each item of the batch apart; one item alone: set it aside
+ *   lost connection              the same again; often in a row: as any other error
+ *   any other error              ask the canary. It fails: the shard is away, wait and try again.
+ *                                It passes: halves. One order alone: about its values: reject it;
+ *                                not in that list: set it aside
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "metrics/metrics.h"
+#include "store/canary.h"
+#include "store/writer_batch.h"
+
+/* After so many in a row, what keeps failing is not taken for bad luck any more. */
+#define CONFLICTS_MAX 48
+#define LOSSES_MAX 4
+/* After so many lock waits without a COMMIT between, it may be the whole shard that is locked. */
+#define LOCKED_MAX 3
+/* The canary's word holds for so long: a batch that is halved asks it once. */
+#define CANARY_AGE_MAX_MS 500
+
+typedef enum { NEXT_SAME, NEXT_AWAY, NEXT_ITEMS, NEXT_HALVES, NEXT_REJECT, NEXT_ASIDE } next_t;
+
+/* --- is it the shard? --- */
+
+static void came_back(writer_core_t *core)
+{
+    if (atomic_exchange(&core->away, false))
+        LOG_INFO("the shard takes orders again");
+}
+
+static void went_away(writer_core_t *core)
+{
+    core->canary_ms = 0;
+    if (!atomic_exchange(&core->away, true))
+        LOG_WARN("the shard takes no orders; what is queued waits",
+                 LOG_STR("error", db_error(core->db)));
+}
+
+static bool shard_takes_orders(writer_core_t *core)
+{
+    uint64_t now_ms = clock_mono_ms();
+    if (core->canary_ms != 0 && now_ms - core->canary_ms < CANARY_AGE_MAX_MS)
+        return true;
+    if (canary_run(core->db, &core->sql) != DB_OK)
+        return false;
+    core->canary_ms = clock_mono_ms();
+    came_back(core);
+    return true;
+}
+
+bool writer_probe(writer_core_t *core)
+{
+    core->canary_ms = 0;
+    if (shard_takes_orders(core))
+        return true;
+    went_away(core);
+    return false;
+}
+
+/* --- what next? --- */
+
+static bool is_one_item(writer_order_t *const *orders, unsigned count)
+{
+    str_t sku = order_sku(&orders[0]->order);
+    for (unsigned i = 1; i < count; ++i)
+        if (!str_eq(order_sku(&orders[i]->order), sku))
+            return false;
+    return true;
+}
+
+static next_t after_wait(writer_core_t *core, writer_order_t *const *orders, unsigned count)
+{
+    if (!core->is_side && ++core->locked >= LOCKED_MAX && !shard_takes_orders(core))
+        return NEXT_AWAY;
+    return is_one_item(orders, count) ? NEXT_ASIDE : NEXT_ITEMS;
+}
+
+static next_t after_error(writer_core_t *core, db_result_t failure, unsigned count)
+{
+    if (failure == DB_AWAY && !db_is_connected(core->db))
+        return NEXT_AWAY;
+    METRIC_INC(writer_errors_total);
+    if (!shard_takes_orders(core))
+        return NEXT_AWAY;
+    if (count > 1)
+        return NEXT_HALVES;
+    return failure == DB_INVALID ? NEXT_REJECT : NEXT_ASIDE;
+}
+
+static next_t after_failure(writer_core_t *core, db_result_t failure, writer_order_t *const *orders,
+                            unsigned count, unsigned tries)
+{
+    switch (failure) {
+    case DB_CONFLICT:
+        METRIC_INC(writer_conflicts_total);
+        return tries < CONFLICTS_MAX ? NEXT_SAME : after_wait(core, orders, count);
+    case DB_LOCKED:
+        METRIC_INC(writer_conflicts_total);
+        return after_wait(core, orders, count);
+    case DB_LOST:
+        METRIC_INC(writer_lost_total);
+        return tries < LOSSES_MAX ? NEXT_SAME : after_error(core, failure, count);
+    default:
+        return after_error(core, failure, count);
+    }
+}
+
+/* --- what is done then --- */
+
+static void apply(writer_core_t *core, writer_order_t **orders, unsigned count);
+
+static void apply_halves(writer_core_t *core, writer_order_t **orders, unsigned count)
+{
+    METRIC_INC(writer_bisections_total);
+    apply(core, orders, count / 2);
+    apply(core, orders + count / 2, count - count / 2);
+}
+
+/* An attempt has sorted them by item. */
+static void apply_items(writer_core_t *core, writer_order_t **orders, unsigned count)
+{
+    METRIC_INC(writer_bisections_total);
+    for (unsigned from = 0, to; from < count; from = to) {
+        for (to = from + 1; to < count && is_one_item(orders + from, to + 1 - from);)
+            ++to;
+        apply(core, orders + from, to - from);
+    }
+}
+
+static void set_aside(writer_order_t *order, const char *why)
+{
+    free(order->aside.why);
+    if ((order->aside.why = strdup(why)) == NULL)
+        abort();
+    writer_mark(order, WRITER_ASIDE, false);
+}
+
+/* A side core comes here again and again with the same orders: only the first time is logged. */
+static void note_aside(const writer_core_t *core, const writer_order_t *first, unsigned count,
+                       bool with_item, const char *why)
+{
+    char id[ORDER_ID_TEXT + 1];
+    if (core->is_side)
+        return;
+    METRIC_ADD(writer_set_aside_total, count);
+    order_id_format(id, &first->order.id);
+    LOG_WARN(with_item ? "an item's orders wait for a lock; they are set aside"
+                       : "an order meets an error alone; it is set aside",
+             LOG_BYTES("sku", order_sku(&first->order)), LOG_STR("order_id", id),
+             LOG_INT("orders", count), LOG_STR("error", why));
+}
+
+static void set_all_aside(writer_core_t *core, writer_order_t **orders, unsigned count,
+                          bool with_item, const char *why)
+{
+    note_aside(core, orders[0], count, with_item, why);
+    for (unsigned i = 0; i < count; ++i) {
+        orders[i]->aside.with_item = with_item;
+        set_aside(orders[i], why);
+    }
+}
+
+/* A side core does not wait: its orders go back as they came. */
+static void wait_for_shard(writer_core_t *core, writer_order_t **orders, unsigned count,
+                           unsigned tries)
+{
+    if (!core->is_side) {
+        went_away(core);
+        usleep(random_backoff(10000, 250000, tries));
+        return;
+    }
+    for (unsigned i = 0; i < count; ++i)
+        set_aside(orders[i], db_error(core->db));
+}
+
+/* MySQL refuses the values of this row and takes others: all that can be written is that the order
+   is rejected, unless a row of it is there already. */
+static void reject(writer_core_t *core, writer_order_t *order)
+{
+    char id[ORDER_ID_TEXT + 1], error[256];
+    snprintf(error, sizeof(error), "%s", db_error(core->db));
+    order_id_format(id, &order->order.id);
+    if (writer_reject(core, order) != DB_OK) {
+        set_all_aside(core, &order, 1, false, error);
+        return;
+    }
+    LOG_ERROR("MySQL refuses the values of an order; it is rejected", LOG_STR("order_id", id),
+              LOG_BYTES("sku", order_sku(&order->order)), LOG_STR("error", error));
+}
+
+/* False: the batch is not tried as it is any more. */
+static bool go_on(writer_core_t *core, next_t next, writer_order_t **orders, unsigned count,
+                  unsigned tries, db_result_t failure)
+{
+    switch (next) {
+    case NEXT_SAME:
+        usleep(failure == DB_LOST ? random_backoff(10000, 250000, tries)
+                                  : random_backoff(500, 20000, tries));
+        return true;
+    case NEXT_AWAY:
+        wait_for_shard(core, orders, count, tries);
+        return true;
+    case NEXT_ITEMS:
+        apply_items(core, orders, count);
+        return false;
+    case NEXT_HALVES:
+        apply_halves(core, orders, count);
+        return false;
+    case NEXT_REJECT:
+        reject(core, orders[0]);
+        return true;
+    default:
+        set_all_aside(core, orders, count, DB_IS_CONTENDED(failure), db_error(core->db));
+        return true;
+    }
+}
+
+static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
+{
+    writer_group_t *groups = calloc(count + 1, sizeof(*groups));
+    if (groups == NULL)
+        abort();
+    bool more = true;
+    unsigned tries = 0;
+    db_result_t before = DB_OK;
+    while (more && (count = writer_drop_marked(orders, count)) != 0) {
+        db_result_t failure = DB_OK;
+        attempt_t outcome = writer_attempt(core, orders, count, groups, &failure);
+        if (outcome == ATTEMPT_COMMITTED || outcome == ATTEMPT_AGAIN) {
+            if (outcome == ATTEMPT_COMMITTED)
+                came_back(core);
+            continue;
+        }
+        if (outcome == ATTEMPT_SPLIT)
+            failure = DB_CONFLICT;
+        tries = failure == before ? tries + 1 : 0;
+        before = failure;
+        next_t next = outcome == ATTEMPT_SPLIT && count > 1
+                          ? NEXT_HALVES
+                          : after_failure(core, failure, orders, count, tries);
+        more = go_on(core, next, orders, count, tries, failure);
+    }
+    free(groups);
+}
+
+void writer_apply(writer_core_t *core, writer_order_t **orders, unsigned count)
+{
+    /* apply() sorts and shrinks its array: the caller's stays as it is. */
+    writer_order_t **work = calloc(count, sizeof(*work));
+    if (work == NULL)
+        abort();
+    for (unsigned i = 0; i < count; ++i) {
+        work[i] = orders[i];
+        work[i]->arrival = i;
+    }
+    apply(core, work, count);
+    free(work);
+}
