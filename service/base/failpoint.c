@@ -15,14 +15,15 @@
 #define POINTS_MAX 32
 #define NAME_SIZE 48
 
-typedef enum { ACT_KILL, ACT_STOP, ACT_PAUSE, ACT_FAIL } act_t;
+typedef enum { ACT_KILL, ACT_STOP, ACT_PAUSE, ACT_FAIL, ACT_ERROR } act_t;
 
 typedef struct {
     char name[NAME_SIZE], action[NAME_SIZE];
     act_t act;
     unsigned pause_ms;
-    unsigned after, times; /* how many hits are let pass; how often it acts then */
-    unsigned hits;
+    unsigned after, times, every; /* see the header */
+    unsigned first, last;         /* numbers of ACT_ERROR */
+    unsigned hits, acted;
 } point_t;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -30,6 +31,18 @@ static point_t points[POINTS_MAX];
 static unsigned points_count;
 static struct timespec read_at;
 static ino_t read_inode;
+
+/* "error=N": each time this one; "error=N-M": the next one each time, up to M. */
+static bool parse_numbers(point_t *point)
+{
+    int found = sscanf(point->action, "error=%u-%u", &point->first, &point->last);
+    point->act = ACT_ERROR;
+    if (found == 1)
+        point->last = point->first;
+    if (found == 2 && point->times > point->last - point->first + 1)
+        point->times = point->last - point->first + 1;
+    return found >= 1 && point->first <= point->last;
+}
 
 static bool parse_action(point_t *point)
 {
@@ -42,21 +55,22 @@ static bool parse_action(point_t *point)
     else if (sscanf(point->action, "pause=%u", &point->pause_ms) == 1)
         point->act = ACT_PAUSE;
     else
-        return false;
+        return parse_numbers(point);
     return true;
 }
 
 static void parse_line(const char *line)
 {
-    point_t point = {.times = UINT32_MAX};
-    char options[2][NAME_SIZE] = {"", ""};
-    int words =
-        sscanf(line, "%47s %47s %47s %47s", point.name, point.action, options[0], options[1]);
+    point_t point = {.times = UINT32_MAX, .every = 1};
+    char options[3][NAME_SIZE] = {"", "", ""};
+    int words = sscanf(line, "%47s %47s %47s %47s %47s", point.name, point.action, options[0],
+                       options[1], options[2]);
     if (words < 2 || point.name[0] == '#' || points_count == POINTS_MAX)
         return;
     for (int i = 0; i < words - 2; ++i)
         if (sscanf(options[i], "after=%u", &point.after) != 1 &&
-            sscanf(options[i], "times=%u", &point.times) != 1)
+            sscanf(options[i], "times=%u", &point.times) != 1 &&
+            (sscanf(options[i], "every=%u", &point.every) != 1 || point.every == 0))
             return;
     if (parse_action(&point))
         points[points_count++] = point;
@@ -112,8 +126,10 @@ static bool due(const char *path, const char *name, point_t *out)
         if (strcmp(point->name, name) != 0)
             continue;
         unsigned hit = point->hits++;
-        found = hit >= point->after && hit - point->after < point->times;
+        found = hit >= point->after && (hit - point->after) % point->every == 0 &&
+                point->acted < point->times;
         *out = *point;
+        point->acted += found;
     }
     if (found)
         note(path, out);
@@ -121,13 +137,13 @@ static bool due(const char *path, const char *name, point_t *out)
     return found;
 }
 
-bool failpoint_hit(const char *name)
+/* False: nothing is due. */
+static bool act(const char *name, point_t *point)
 {
     const char *path = getenv("HOLDFAST_FAILPOINTS");
-    point_t point;
-    if (path == NULL || !due(path, name, &point))
+    if (path == NULL || !due(path, name, point))
         return false;
-    switch (point.act) {
+    switch (point->act) {
     case ACT_KILL:
         raise(SIGKILL);
         break;
@@ -135,12 +151,27 @@ bool failpoint_hit(const char *name)
         raise(SIGSTOP); /* to this thread, which then goes no step further */
         break;
     case ACT_PAUSE:
-        usleep(point.pause_ms * 1000);
+        usleep(point->pause_ms * 1000);
         break;
     case ACT_FAIL:
-        return true;
+    case ACT_ERROR:
+        break;
     }
-    return false;
+    return true;
+}
+
+bool failpoint_hit(const char *name)
+{
+    point_t point;
+    return act(name, &point) && point.act == ACT_FAIL;
+}
+
+unsigned failpoint_number(const char *name)
+{
+    point_t point;
+    if (!act(name, &point) || point.act != ACT_ERROR)
+        return 0;
+    return point.first == point.last ? point.first : point.first + point.acted;
 }
 
 #else

@@ -197,16 +197,31 @@ db_result_t db_run(db_t *db, const char *literal)
     return db_exec(db, &sql, NULL, 0);
 }
 
+/* Tests: the server's answer to COMMIT is this error. It leaves the connection as a server would
+   that rolls back when it goes. */
+static db_result_t commit_pretends(db_t *db, unsigned error)
+{
+    db->last_errno = error;
+    snprintf(db->last_error, sizeof(db->last_error), "%s: %u pretended", db->server->name, error);
+    db_disconnect(db);
+    return db_classify(error) == DB_CONFLICT ? DB_CONFLICT : DB_LOST;
+}
+
 db_result_t db_commit(db_t *db)
 {
+    unsigned pretended;
     if (db->mysql == NULL)
         return DB_LOST;
     if (FAILPOINT_FAILS("commit_not_sent")) {
         db_disconnect(db);
         return DB_LOST;
     }
-    if (mysql_commit(db->mysql) == 0 && !FAILPOINT_FAILS("commit_answer_lost"))
-        return DB_OK;
+    if ((pretended = FAILPOINT_NUMBER("commit_refused")) != 0)
+        return commit_pretends(db, pretended);
+    if (mysql_commit(db->mysql) == 0 && !FAILPOINT_FAILS("commit_answer_lost")) {
+        pretended = FAILPOINT_NUMBER("commit_done_and_refused");
+        return pretended == 0 ? DB_OK : commit_pretends(db, pretended);
+    }
     /* A COMMIT that the server refused is rolled back only if it says so; else look again. */
     if (fail(db) == DB_CONFLICT)
         return DB_CONFLICT;

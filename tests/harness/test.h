@@ -3,8 +3,8 @@
  * waiting with a deadline, and memory that needs no free().
  *
  * The harness is linked together with all objects of the service but main.c; so its names begin
- * with test_, web_, rows_, redis_, stack_, sale_, chance_, fault_, crowd_ or promises_, and it uses
- * none of the service's code. Asserting is for the main thread only.
+ * with test_, web_, rows_, redis_, stack_, sale_, told_, chance_, fault_, crowd_ or promises_, and
+ * it uses none of the service's code. Asserting is for the main thread only.
  */
 #ifndef HOLDFAST_HARNESS_TEST_H
 #define HOLDFAST_HARNESS_TEST_H

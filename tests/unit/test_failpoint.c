@@ -72,6 +72,19 @@ static void it_fails_after_some_and_so_many_times(void **state)
     assert_int_equal(count_hits(), 2);
 }
 
+static void numbers_are_walked(void **state)
+{
+    (void)state;
+    arm("here error=7\nthere error=3-5 every=2\n");
+    assert_int_equal(FAILPOINT_NUMBER("here"), 7);
+    assert_int_equal(FAILPOINT_NUMBER("here"), 7);
+    assert_false(FAILPOINT_FAILS("here"));
+    assert_int_equal(FAILPOINT_NUMBER("elsewhere"), 0);
+    const unsigned walked[] = {3, 0, 4, 0, 5, 0, 0};
+    for (size_t i = 0; i < sizeof(walked) / sizeof(walked[0]); ++i)
+        assert_int_equal(FAILPOINT_NUMBER("there"), walked[i]);
+}
+
 static void a_new_file_counts_anew(void **state)
 {
     (void)state;
@@ -87,7 +100,7 @@ static void a_new_file_counts_anew(void **state)
 static void what_is_not_understood_is_not_done(void **state)
 {
     (void)state;
-    arm("here explode\nhere fail often=3\nhere\n");
+    arm("here explode\nhere fail often=3\nhere\nhere fail every=0\nhere error=5-4\n");
     assert_false(FAILPOINT_FAILS("here"));
     assert_int_equal(count_hits(), 0);
 }
@@ -97,6 +110,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(nothing_happens_without_a_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(it_fails_after_some_and_so_many_times, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(numbers_are_walked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_new_file_counts_anew, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_not_understood_is_not_done, set_up, tear_down),
     };

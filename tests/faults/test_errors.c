@@ -1,0 +1,560 @@
+/*
+ * Errors of MySQL that nobody expected: every number of the server's list, at INSERT, UPDATE and
+ * COMMIT, for one order and for all. Only a short list of numbers says anything about an order. No
+ * order that heard 503 is live, no acknowledged order is rejected, the others of its batch do not
+ * notice, and all goes on by itself.
+ */
+#include <pthread.h>
+
+#include "faults/thrown.h"
+#include "harness/fault.h"
+#include "harness/promises.h"
+#include "harness/told.h"
+
+/* The shard that throws. */
+#define SICK 0
+/* What all that was set aside needs to end, on a slow machine. */
+#define BACK_MS 60000
+
+static test_stack_t *stack;
+
+static int start(void **state)
+{
+    (void)state;
+    stack = STACK_START("errors", "orders.answer_deadline_ms=5000",
+                        "orders.commit_deadline_ms=8000", "mysql.timeout_ms=2000");
+    thrown_prepare(stack, SICK);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    bool clean = stack_stop(stack);
+    test_forget();
+    return clean ? 0 : -1;
+}
+
+/* After each case, also one that failed. */
+static int back_to_normal(void **state)
+{
+    fault_disarm(stack);
+    thrown_set(stack, SICK, THROWN_NOT, 0);
+    mysqld_run(stack, SICK, "SET GLOBAL read_only = 0, GLOBAL tx_read_only = 0");
+    return test_teardown(state);
+}
+
+#define STOCK "\"total\":1000000,"
+
+static const char *sick_item(const char *name, const char *terms)
+{
+    const char *sku;
+    do
+        sku = sale_item(stack, name, STOCK "%s", terms);
+    while (rows_shard_of(stack, sku) != SICK);
+    return sku;
+}
+
+static bool log_has(const char *words)
+{
+    return system(test_text("grep -qF -- '%s' '%s/log/holdfast.log'", words, stack->dir)) == 0;
+}
+
+static bool buys(const char *sku)
+{
+    static unsigned count;
+    return sale_buy(stack, sku, test_text("again-%u", ++count), 1, NULL).status == 201;
+}
+
+static void expect_nothing_set_aside(void)
+{
+    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") == 0, BACK_MS);
+}
+
+/* --- one order --- */
+
+/* Numbers at a time, beside as many neighbours. */
+#define WAVE 16
+/* Numbers until the fault is taken away. */
+#define BLOCK 160
+
+typedef struct {
+    thrown_mode_t mode;
+    const char *strategy;
+} place_t;
+
+/* Also what a trigger that says "duplicate" or "deadlock" of a row that is none gets in the end. */
+static bool may_be_rejected(unsigned number)
+{
+    return thrown_is_verdict(number) || number == 1062 || number == 1586;
+}
+
+static void expect_named(const told_book_t *book, const char *sku)
+{
+    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") > 0, BACK_MS);
+    WAIT_UNTIL(log_has(THROWN_WORDS), 5000);
+    web_answer_t status = ADMIN(stack, .path = "/v1/status");
+    const char *aside = strstr(status.body, "\"set_aside\"");
+    EXPECT(aside != NULL && strstr(aside, sku) != NULL, "%s", status.body);
+    bool named = log_has(sku);
+    for (unsigned i = 0; i < book->count && !named; i++)
+        named = book->all[i].sku == sku && log_has(book->all[i].id);
+    EXPECT(named, "no log line names %s or one of its orders", sku);
+    EXPECT(fault_metric(stack, "writer_errors_total") > 0, "no error was counted");
+}
+
+/* Each number of a block at one order, while neighbours buy the same item and another one. */
+static void throw_block(const place_t *place, const unsigned *numbers, unsigned count)
+{
+    const char *terms = test_text("\"strategy\":\"%s\"", place->strategy);
+    const char *near = sick_item("near", terms);
+    const char *sick = sick_item("sick", test_text("%s,\"acknowledge\":\"accepted\"", terms));
+    told_book_t *book = told_new(stack);
+    thrown_set(stack, SICK, place->mode, 0);
+    for (unsigned i = 0; i < count; i += WAVE) {
+        for (unsigned j = i; j < count && j < i + WAVE; j++) {
+            told_plan(book, sick, numbers[j], THROWN_BUYER, numbers[j]);
+            told_plan(book, j % 2 == 0 ? near : sick, 0, "n-%u", numbers[j]);
+        }
+        told_ask(book, 2 * WAVE, 0, 0);
+    }
+    EXPECT_TOLD_PLAIN(book);
+    expect_named(book, sick);
+    thrown_set(stack, SICK, THROWN_NOT, 0);
+    print_message("%s, %u to %u: %s\n", place->strategy, numbers[0], numbers[count - 1],
+                  told_show(book));
+    EXPECT_NUMBER(told_ghosts(book), 0);
+    EXPECT_TOLD_KEPT(book, BACK_MS, may_be_rejected);
+    EXPECT(told_count(book, near, 201) == (count + 1) / 2, "neighbours: %s", told_show(book));
+    expect_nothing_set_aside();
+    EXPECT(buys(near), "it does not go on");
+    EXPECT_SOUND(stack, near, 0);
+    EXPECT_SOUND(stack, sick, 0);
+    EXPECT_GATE_AGREES(stack, sick);
+}
+
+static void every_error_at_one_order(void **state)
+{
+    const place_t *place = *state;
+    unsigned block[BLOCK], count = 0;
+    for (size_t i = 0; i < TEST_COUNT(thrown_sections); i++)
+        for (unsigned n = thrown_sections[i].first; n <= thrown_sections[i].last; n++) {
+            block[count++] = n;
+            if (count == BLOCK || n == thrown_sections[TEST_COUNT(thrown_sections) - 1].last) {
+                throw_block(place, block, count);
+                count = 0;
+            }
+        }
+}
+
+/* One of each class, and what its buyer hears: of a committed item, under all strategies. */
+static void one_of_each_class_at_one_order(void **state)
+{
+    const char *strategy = *state;
+    static const unsigned numbers[] = {1036, 1792, 1364, 1205, 1213, 1927, 1264, 4025};
+    const char *sku = sick_item("class", test_text("\"strategy\":\"%s\"", strategy));
+    told_book_t *book = told_new(stack);
+    thrown_set(stack, SICK, THROWN_ONE_INSERT, 0);
+    for (size_t i = 0; i < TEST_COUNT(numbers); i++) {
+        told_plan(book, sku, numbers[i], THROWN_BUYER, numbers[i]);
+        told_plan(book, sku, 0, "n-%u", numbers[i]);
+    }
+    told_ask(book, 2 * TEST_COUNT(numbers), 0, 0);
+    thrown_set(stack, SICK, THROWN_NOT, 0);
+    EXPECT_TOLD_PLAIN(book);
+    for (unsigned i = 0; i < book->count; i++) {
+        const told_t *told = &book->all[i];
+        print_message("%s: %s heard %ld after %.1f s\n", strategy, told->buyer, told->status,
+                      told->seconds);
+        if (told->tag == 0)
+            EXPECT_NUMBER(told->status, 201);
+        else if (!thrown_is_verdict(told->tag) && sale_uses_gate(strategy))
+            EXPECT(told->status == 202 || told->status == 201, "%s: %s", told->buyer, told->body);
+    }
+    EXPECT_NUMBER(told_ghosts(book), 0);
+    EXPECT_TOLD_KEPT(book, BACK_MS, may_be_rejected);
+    expect_nothing_set_aside();
+    EXPECT_SOUND(stack, sku, 0);
+}
+
+/* --- COMMIT --- */
+
+typedef struct {
+    const char *point, *strategy;
+} commit_t;
+
+/* Each number is the answer to one COMMIT; the next one is true, and so on. */
+static void every_error_at_commit(void **state)
+{
+    const commit_t *commit = *state;
+    const char *terms = test_text(STOCK "\"strategy\":\"%s\"", commit->strategy);
+    const char *skus[] = {sick_item("commit", test_text("\"strategy\":\"%s\"", commit->strategy)),
+                          sale_item(stack, "commit", "%s", terms)};
+    told_book_t *book = told_new(stack);
+    unsigned buyers = 0;
+    for (size_t i = 0; i < TEST_COUNT(thrown_sections); i++) {
+        unsigned first = thrown_sections[i].first, last = thrown_sections[i].last;
+        fault_arm(stack, "%s error=%u-%u every=2\n", commit->point, first, last);
+        while (fault_hits(stack, commit->point) < last - first + 1) {
+            EXPECT(buyers < 20000, "too few COMMITs");
+            for (unsigned j = 0; j < 100; j++, buyers++)
+                told_plan(book, skus[j % TEST_COUNT(skus)], 0, "c-%u", buyers);
+            told_ask(book, 4, 0, 0);
+        }
+        fault_disarm(stack);
+    }
+    print_message("%s, %s: %s\n", commit->strategy, commit->point, told_show(book));
+    EXPECT_TOLD_PLAIN(book);
+    EXPECT_NUMBER(told_ghosts(book), 0);
+    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
+    EXPECT_NUMBER(told_count(book, NULL, 503), 0);
+    for (size_t i = 0; i < TEST_COUNT(skus); i++) {
+        EXPECT(buys(skus[i]), "it does not go on");
+        EXPECT_SOUND(stack, skus[i], 0);
+        EXPECT_GATE_AGREES(stack, skus[i]);
+    }
+}
+
+/* --- all orders --- */
+
+#define BUYERS_EACH 8
+#define SICK_MS 800
+
+typedef struct {
+    const char *skus[6];
+} shop_t;
+
+static shop_t open_shop(void)
+{
+    return (shop_t){{sick_item("lua", "\"strategy\":\"lua\""),
+                     sick_item("lua-202", "\"strategy\":\"lua\",\"acknowledge\":\"accepted\""),
+                     sick_item("watch", "\"strategy\":\"watch\""),
+                     sick_item("watch-202", "\"strategy\":\"watch\",\"acknowledge\":\"accepted\""),
+                     sick_item("optimistic", "\"strategy\":\"optimistic\""),
+                     sick_item("serializable", "\"strategy\":\"serializable\"")}};
+}
+
+static void *heal_soon(void *context)
+{
+    MYSQL *mysql = mysqld_open(stack, SICK);
+    (void)context;
+    usleep(SICK_MS * 1000);
+    if (mysql != NULL) {
+        mysqld_say(mysql, test_text("SET GLOBAL auto_increment_increment = %d", THROWN_NOT));
+        mysql_close(mysql);
+    }
+    mysql_thread_end();
+    return NULL;
+}
+
+/* While buyers come to all items, everything meets the error for some time. */
+static void expect_survived(const shop_t *shop, const char *what)
+{
+    static unsigned buyers;
+    pthread_t healer;
+    told_book_t *book = told_new(stack);
+    for (unsigned i = 0; i < BUYERS_EACH * TEST_COUNT(shop->skus); i++)
+        told_plan(book, shop->skus[i % TEST_COUNT(shop->skus)], 0, "all-%u", ++buyers);
+    pthread_create(&healer, NULL, heal_soon, NULL);
+    told_ask(book, BUYERS_EACH * TEST_COUNT(shop->skus), 12, 100);
+    pthread_join(healer, NULL);
+    EXPECT_NUMBER(mysqld_number(stack, SICK, "SELECT @@GLOBAL.auto_increment_increment"),
+                  THROWN_NOT);
+    print_message("%s: %s\n", what, told_show(book));
+    EXPECT_TOLD_PLAIN(book);
+    for (size_t i = 0; i < TEST_COUNT(shop->skus); i++) {
+        if (strstr(shop->skus[i], "-202") == NULL)
+            WAIT_UNTIL(buys(shop->skus[i]), 20000);
+    }
+    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
+    EXPECT_NUMBER(told_ghosts(book), 0);
+    for (size_t i = 0; i < TEST_COUNT(shop->skus); i++)
+        EXPECT_SOUND(stack, shop->skus[i], 0);
+}
+
+/* Of the issue, of each class, and what other servers say when they are ill. */
+static const unsigned for_all[] = {1036, 1792, 1665, 1364, 1146, 1142, 1047, 1290, 1030,
+                                   1114, 1021, 1317, 1969, 4025, 1264, 1048, 1406, 1062,
+                                   1205, 1213, 1020, 1927, 1053, 3169, 3572, 3819};
+
+static void errors_at_all_orders(void **state)
+{
+    const place_t *place = *state;
+    shop_t shop = open_shop();
+    for (size_t i = 0; i < TEST_COUNT(for_all); i++) {
+        thrown_set(stack, SICK, place->mode, for_all[i]);
+        expect_survived(&shop, test_text("%u at every %s", for_all[i], place->strategy));
+    }
+    expect_nothing_set_aside();
+}
+
+static void errors_at_all_commits(void **state)
+{
+    const char *point = *state;
+    shop_t shop = open_shop();
+    for (size_t i = 0; i < TEST_COUNT(for_all); i += 2) {
+        fault_arm(stack, "%s error=%u times=20\n", point, for_all[i]);
+        expect_survived(&shop, test_text("%u, %s", for_all[i], point));
+        EXPECT_FAULT(stack, point, 1000);
+    }
+    expect_nothing_set_aside();
+}
+
+/* --- a COMMIT that is lost, and then an error --- */
+
+typedef struct {
+    const char *strategy;
+    bool alone; /* the error is for its order only */
+} after_t;
+
+static void *throw_soon(void *context)
+{
+    MYSQL *mysql = mysqld_open(stack, SICK);
+    usleep(150000); /* its statements are done: it stands before COMMIT */
+    if (mysql != NULL) {
+        mysqld_say(mysql, context);
+        mysql_close(mysql);
+    }
+    mysql_thread_end();
+    return NULL;
+}
+
+static void expect_lost_commit_kept(const after_t *after, const char *sku, unsigned number)
+{
+    const char *point =
+        sale_uses_gate(after->strategy) ? "writer_before_commit" : "sql_before_commit";
+    told_book_t *book = told_new(stack);
+    pthread_t thrower;
+    fault_arm(stack, "%s pause=600 times=1\ncommit_answer_lost fail times=1\n", point);
+    pthread_create(&thrower, NULL, throw_soon,
+                   test_text("SET GLOBAL auto_increment_offset = %u, GLOBAL "
+                             "auto_increment_increment = %d",
+                             number, after->alone ? THROWN_ONE_INSERT : THROWN_ALL_INSERTS));
+    told_plan(book, sku, number, THROWN_BUYER, number);
+    told_ask(book, 1, 0, 0);
+    pthread_join(thrower, NULL);
+    EXPECT_FAULT(stack, "commit_answer_lost", 1000);
+    thrown_set(stack, SICK, THROWN_NOT, 0);
+    fault_disarm(stack);
+    print_message("%s, COMMIT lost, then %u: %ld\n", after->strategy, number, book->all[0].status);
+    EXPECT_TOLD_PLAIN(book);
+    EXPECT_NUMBER(told_ghosts(book), 0);
+    EXPECT(book->all[0].id[0] != '\0', "it is live, and its buyer heard %s", book->all[0].body);
+    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
+    WAIT_UNTIL(buys(sku), 20000);
+}
+
+static void a_lost_commit_then_an_error(void **state)
+{
+    static const unsigned numbers[] = {1792, 1290, 1146, 1264, 4025, 1205, 1927, 1062};
+    const after_t *after = *state;
+    const char *sku = sick_item("lost", test_text("\"strategy\":\"%s\"", after->strategy));
+    EXPECT(buys(sku), "no sale at all");
+    for (size_t i = 0; i < TEST_COUNT(numbers); i++)
+        expect_lost_commit_kept(after, sku, numbers[i]);
+    EXPECT_SOUND(stack, sku, 0);
+}
+
+/* As it was seen: sessions that begin after the loss are read-only. */
+static void a_lost_commit_then_a_read_only_session(void **state)
+{
+    const char *strategy = *state;
+    const char *sku = sick_item("session", test_text("\"strategy\":\"%s\"", strategy));
+    told_book_t *book = told_new(stack);
+    for (unsigned i = 0; i < 8; i++) {
+        WAIT_UNTIL(buys(sku), 20000);
+        mysqld_run(stack, SICK, "SET GLOBAL tx_read_only = 1");
+        fault_arm(stack, "commit_answer_lost fail times=1\n");
+        told_plan(book, sku, 0, "session-%u", i);
+        told_ask(book, 1, 0, 0);
+        mysqld_run(stack, SICK, "SET GLOBAL tx_read_only = 0");
+        EXPECT_FAULT(stack, "commit_answer_lost", 1000);
+    }
+    print_message("%s: %s\n", strategy, told_show(book));
+    EXPECT_NUMBER(told_ghosts(book), 0);
+    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
+    WAIT_UNTIL(buys(sku), 20000);
+}
+
+/* --- storms --- */
+
+static crowd_t *storm_begins(const shop_t *shop)
+{
+    crowd_t *crowd = crowd_start(&(crowd_plan_t){.nodes = (const test_stack_t *const[]){stack},
+                                                 .nodes_count = 1,
+                                                 .skus = shop->skus,
+                                                 .skus_count = TEST_COUNT(shop->skus),
+                                                 .connections = 16,
+                                                 .buyers = 100000,
+                                                 .quantity_max = 1,
+                                                 .keeps_all = true});
+    crowd_await(crowd, CROWD_CREATED, 30);
+    return crowd;
+}
+
+/* EXPECT_PROMISES would buy all the rest. */
+static void expect_storm_survived(const shop_t *shop, crowd_t *crowd, long long rejected_before,
+                                  const char *what)
+{
+    crowd_await(crowd, CROWD_CREATED, 30);
+    crowd_stop(crowd);
+    for (size_t i = 0; i < TEST_COUNT(shop->skus); i++)
+        sale_patch(stack, shop->skus[i], "\"total\":%lld",
+                   sale_live_units(stack, shop->skus[i]) + 100);
+    EXPECT_PROMISES(stack, crowd, "%s", what);
+    long long rejected = rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE state = 'rejected' AND "
+                                         "reject_code = 'unavailable'");
+    EXPECT_NUMBER(rejected - rejected_before, 0);
+}
+
+static long long rejected_now(void)
+{
+    return rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE state = 'rejected' AND reject_code = "
+                           "'unavailable'");
+}
+
+static void innodb_is_read_only(void **state)
+{
+    (void)state;
+    shop_t shop = open_shop();
+    long long rejected = rejected_now();
+    crowd_t *crowd = storm_begins(&shop);
+    for (unsigned i = 0; i < 3; i++) {
+        mysqld_stop(stack, SICK);
+        mysqld_start(stack, SICK, "", "--innodb-read-only=1");
+        usleep(3000 * 1000);
+        mysqld_stop(stack, SICK);
+        mysqld_start(stack, SICK, "", "");
+        crowd_await(crowd, CROWD_CREATED, 30);
+    }
+    expect_storm_survived(&shop, crowd, rejected, "InnoDB read-only, three times");
+}
+
+static void kill_connections(MYSQL *mysql)
+{
+    MYSQL_RES *ids;
+    MYSQL_ROW row;
+    if (mysql_query(mysql, "SELECT id FROM information_schema.processlist WHERE user = "
+                           "'holdfast'") != 0 ||
+        (ids = mysql_store_result(mysql)) == NULL)
+        return;
+    while ((row = mysql_fetch_row(ids)) != NULL)
+        mysqld_say(mysql, test_text("KILL CONNECTION %s", row[0]));
+    mysql_free_result(ids);
+}
+
+static void the_table_is_away(void **state)
+{
+    (void)state;
+    shop_t shop = open_shop();
+    long long rejected = rejected_now();
+    crowd_t *crowd = storm_begins(&shop);
+    MYSQL *mysql = mysqld_open(stack, SICK);
+    EXPECT(mysql != NULL, "no connection");
+    for (unsigned i = 0; i < 30; i++) {
+        EXPECT_NUMBER(mysqld_say(mysql, "RENAME TABLE orders TO orders_away"), 0);
+        kill_connections(mysql);
+        usleep(300000);
+        EXPECT_NUMBER(mysqld_say(mysql, "RENAME TABLE orders_away TO orders"), 0);
+        if (i % 5 == 4)
+            crowd_await(crowd, CROWD_CREATED, 20);
+    }
+    mysql_close(mysql);
+    expect_storm_survived(&shop, crowd, rejected, "orders renamed away, thirty times");
+}
+
+/* --- away, and back without traffic --- */
+
+typedef struct {
+    const char *name;
+    thrown_mode_t mode;
+    unsigned number;
+    const char *options;
+} refusing_t;
+
+/* Lost, so that the shard counts as away; then it answers and refuses; then it is well. */
+static void lost_then_refusing_then_well(void **state)
+{
+    const refusing_t *refusing = *state;
+    const char *sku = sick_item("away", "\"strategy\":\"lua\"");
+    told_book_t *book = told_new(stack);
+    EXPECT(buys(sku), "no sale at all");
+    mysqld_kill(stack, SICK);
+    for (unsigned i = 0; i < 4; i++)
+        told_plan(book, sku, 0, "away-%u", i);
+    told_ask(book, 4, 0, 0);
+    const char *options = refusing->options != NULL
+                              ? refusing->options
+                              : thrown_options(refusing->mode, refusing->number);
+    mysqld_start(stack, SICK, "", options);
+    usleep(2000 * 1000); /* so that it meets the refusing server */
+    if (refusing->options != NULL) {
+        mysqld_stop(stack, SICK);
+        mysqld_start(stack, SICK, "", "");
+    } else {
+        thrown_set(stack, SICK, THROWN_NOT, 0);
+    }
+    WAIT_UNTIL(WEB(.base = stack->url, .path = "/readyz").status == 200, 20000);
+    /* Nobody buys meanwhile: what is away must find out by itself. */
+    usleep(2000 * 1000);
+    print_message("%s: %s\n", refusing->name, told_show(book));
+    web_answer_t order = sale_buy(stack, sku, "the first one again", 1, NULL);
+    EXPECT_STATUS(order, 201);
+    EXPECT_NUMBER(told_ghosts(book), 0);
+    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
+    EXPECT_SOUND(stack, sku, 0);
+}
+
+#define CASE(name_, function_, ...)                                                                \
+    {                                                                                              \
+        name_ ": " #function_, function_, NULL, back_to_normal, __VA_ARGS__                        \
+    }
+#define ONE(mode_, strategy_)                                                                      \
+    CASE(#mode_ " " strategy_, every_error_at_one_order, &(place_t){mode_, strategy_})
+#define CLASSES(strategy_) CASE(strategy_, one_of_each_class_at_one_order, (void *)strategy_)
+#define COMMIT(point_, strategy_)                                                                  \
+    CASE(point_ " " strategy_, every_error_at_commit, &(commit_t){point_, strategy_})
+#define AFTER(strategy_, alone_)                                                                   \
+    CASE(strategy_ " " #alone_, a_lost_commit_then_an_error, &(after_t){strategy_, alone_})
+#define REFUSING(name_, mode_, number_, options_)                                                  \
+    CASE(name_, lost_then_refusing_then_well, &(refusing_t){name_, mode_, number_, options_})
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        /* Only with HOLDFAST_LONG=1: */
+        ONE(THROWN_ONE_INSERT, "watch"),
+        ONE(THROWN_ONE_UPDATE, "watch"),
+        COMMIT("commit_refused", "optimistic"),
+        COMMIT("commit_done_and_refused", "optimistic"),
+        COMMIT("commit_done_and_refused", "serializable"),
+        /* Always: */
+        ONE(THROWN_ONE_INSERT, "lua"),
+        ONE(THROWN_ONE_UPDATE, "lua"),
+        CLASSES("lua"),
+        CLASSES("watch"),
+        CLASSES("optimistic"),
+        CLASSES("serializable"),
+        COMMIT("commit_refused", "lua"),
+        COMMIT("commit_done_and_refused", "lua"),
+        CASE("INSERT", errors_at_all_orders, &(place_t){THROWN_ALL_INSERTS, "INSERT"}),
+        CASE("UPDATE", errors_at_all_orders, &(place_t){THROWN_ALL_UPDATES, "UPDATE"}),
+        CASE("refused", errors_at_all_commits, (void *)"commit_refused"),
+        CASE("done", errors_at_all_commits, (void *)"commit_done_and_refused"),
+        AFTER("lua", false),
+        AFTER("lua", true),
+        AFTER("watch", true),
+        AFTER("optimistic", true),
+        AFTER("serializable", false),
+        CASE("lua", a_lost_commit_then_a_read_only_session, (void *)"lua"),
+        CASE("optimistic", a_lost_commit_then_a_read_only_session, (void *)"optimistic"),
+        CASE("storm", innodb_is_read_only, NULL),
+        CASE("storm", the_table_is_away, NULL),
+        REFUSING("read-only", THROWN_NOT, 1, "--innodb-read-only=1"),
+        REFUSING("an unknown error", THROWN_ALL_INSERTS, 1036, NULL),
+        REFUSING("a verdict for all", THROWN_ALL_INSERTS, 1264, NULL),
+        REFUSING("a verdict at UPDATE", THROWN_ALL_UPDATES, 1264, NULL),
+    };
+    size_t from = chance_is_long() ? 0 : 5;
+    return chance_run("errors", tests + from, TEST_COUNT(tests) - from, start, stop);
+}

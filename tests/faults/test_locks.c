@@ -1,0 +1,274 @@
+/*
+ * A stranger's transaction keeps a lock: on an item's row, on one buyer's orders, on a gap between
+ * the item's orders. Only those who need it wait. The other items of the shard sell on after at
+ * most two waits for a lock; the item answers 202 or 503, and what it was promised ends when the
+ * lock is gone; log, metric and status name it meanwhile.
+ */
+#include "harness/fault.h"
+#include "harness/mysqld.h"
+#include "harness/promises.h"
+#include "harness/told.h"
+
+#define SHARD 0
+#define LOCK_WAIT_MS 1000
+/* Two waits for a lock, and what a slow machine needs besides. */
+#define FIRST_MS (2 * LOCK_WAIT_MS + 1500)
+#define LOCKED_MS 10000
+#define BACK_MS 60000
+
+static test_stack_t *stack;
+
+static int start(void **state)
+{
+    (void)state;
+    stack = STACK_START("locks", "orders.answer_deadline_ms=5000", "orders.commit_deadline_ms=8000",
+                        "mysql.timeout_ms=4000", "mysql.lock_wait_timeout_s=1");
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    bool clean = stack_stop(stack);
+    test_forget();
+    return clean ? 0 : -1;
+}
+
+static MYSQL *stranger;
+
+/* After each case, also one that failed: its lock goes. */
+static int unlocked(void **state)
+{
+    if (stranger != NULL)
+        mysql_close(stranger);
+    stranger = NULL;
+    return test_teardown(state);
+}
+
+static const char *item_here(const char *name, const char *strategy)
+{
+    const char *sku;
+    do
+        sku = sale_item(stack, name, "\"total\":100000,\"strategy\":\"%s\"", strategy);
+    while (rows_shard_of(stack, sku) != SHARD);
+    return sku;
+}
+
+static void buy(const char *sku, const char *buyer)
+{
+    WAIT_UNTIL(sale_buy(stack, sku, buyer, 1, NULL).status == 201, BACK_MS);
+}
+
+/* Of the item that is locked. Buyers at both ends of the index: a gap that is locked lies between
+   orders of the item, not between two items. */
+static const char *locked_item(const char *strategy)
+{
+    const char *sku = item_here("locked", strategy);
+    buy(sku, "a");
+    buy(sku, "m");
+    buy(sku, "n");
+    buy(sku, "zz");
+    return sku;
+}
+
+typedef struct {
+    const char *name;
+    const char *lock;  /* what the stranger says, of the item */
+    const char *buyer; /* who then needs that lock */
+} lock_t;
+
+static const lock_t on_row = {"the item's row",
+                              "SELECT * FROM inventory WHERE sku = '%s' FOR UPDATE", "k-%u"};
+static const lock_t on_orders = {"one buyer's orders",
+                                 "SELECT * FROM orders WHERE sku = '%s' AND buyer_id = 'm' FOR "
+                                 "UPDATE",
+                                 "m"};
+static const lock_t on_gap = {"a gap between the item's orders",
+                              "SELECT * FROM orders WHERE sku = '%s' AND buyer_id > 'm' AND "
+                              "buyer_id < 'n' FOR UPDATE",
+                              "mm-%u"};
+
+typedef struct {
+    const lock_t *lock;
+    const char *strategy;
+} case_t;
+
+static unsigned say_lock(const lock_t *lock, const char *sku)
+{
+    char sql[256];
+    const char *at = strstr(lock->lock, "%s");
+    snprintf(sql, sizeof(sql), "%.*s%s%s", (int)(at - lock->lock), lock->lock, sku, at + 2);
+    return mysqld_say(stranger, sql);
+}
+
+static void take_lock(const lock_t *lock, const char *sku)
+{
+    stranger = mysqld_open(stack, SHARD);
+    EXPECT(stranger != NULL, "no connection");
+    EXPECT_NUMBER(mysqld_say(stranger, "START TRANSACTION"), 0); /* REPEATABLE READ: with gaps */
+    EXPECT_NUMBER(say_lock(lock, sku), 0);
+}
+
+static void plan_waiter(told_book_t *book, const char *sku, const lock_t *lock, unsigned i)
+{
+    if (strchr(lock->buyer, '%') == NULL)
+        told_plan(book, sku, i, "%s", lock->buyer);
+    else
+        told_plan(book, sku, i, "%.*s%u", (int)strcspn(lock->buyer, "%"), lock->buyer, i);
+}
+
+/* Buyers of the neighbour all the time, and now and then one who needs the lock. */
+#define BURST 10
+#define BURST_MS 200
+#define BURSTS (LOCKED_MS / BURST_MS)
+
+static void plan_crowd(told_book_t *book, const char *locked, const char *near, const lock_t *lock)
+{
+    for (unsigned i = 0; i < BURSTS; i++)
+        for (unsigned j = 0; j < BURST; j++)
+            if (j == 0 && i % 5 == 0)
+                plan_waiter(book, locked, lock, i);
+            else
+                told_plan(book, near, i, "y-%u-%u", i, j);
+}
+
+static bool log_has(const char *words)
+{
+    return system(test_text("grep -qF -- '%s' '%s/log/holdfast.log'", words, stack->dir)) == 0;
+}
+
+/* The item by its sku, or by one of the orders that wait. */
+static void expect_named(const told_book_t *book, const char *sku)
+{
+    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") > 0, 10000);
+    web_answer_t status = ADMIN(stack, .path = "/v1/status");
+    const char *aside = strstr(status.body, "\"set_aside\"");
+    EXPECT(aside != NULL && strstr(aside, sku) != NULL, "%s", status.body);
+    bool named = log_has(sku);
+    for (unsigned i = 0; i < book->count && !named; i++)
+        named = book->all[i].sku == sku && log_has(book->all[i].id);
+    EXPECT(named, "no log line names %s or an order of it", sku);
+}
+
+/* How many of the neighbour's buyers waited about as long as for a lock, of those who came first
+   and of those who came later. */
+static void expect_neighbours_sold(const case_t *c, const told_book_t *book, const char *near)
+{
+    unsigned first = 0, later = 0, count = 0;
+    double slowest = 0;
+    long long begun_ms = book->all[0].at_ms - (long long)(book->all[0].seconds * 1000);
+    for (unsigned i = 0; i < book->count; i++) {
+        const told_t *told = &book->all[i];
+        if (told->sku != near)
+            continue;
+        bool waited = told->seconds * 1000 >= LOCK_WAIT_MS * 9 / 10;
+        bool late = told->at_ms - (long long)(told->seconds * 1000) > begun_ms + FIRST_MS;
+        count += late;
+        first += waited && !late;
+        later += waited && late;
+        slowest = told->seconds > slowest ? told->seconds : slowest;
+    }
+    print_message("%s, lock on %s: %s; of the other item %u waited at first, %u of %u later, the "
+                  "longest %.2f s\n",
+                  c->strategy, c->lock->name, told_show(book), first, later, count, slowest);
+    for (unsigned i = 0; i < book->count; i++)
+        if (book->all[i].sku == near && book->all[i].status != 201)
+            FAIL("%s of the other item heard after %.1f s: %s", book->all[i].buyer,
+                 book->all[i].seconds, book->all[i].body);
+    EXPECT(later * 4 < count, "%u of %u buyers of another item wait for the lock", later, count);
+}
+
+static void only_the_locked_item_waits(void **state)
+{
+    const case_t *c = *state;
+    const char *locked = locked_item(c->strategy), *near = item_here("near", "lua");
+    buy(near, "first");
+    told_book_t *book = told_new(stack);
+    take_lock(c->lock, locked);
+    plan_crowd(book, locked, near, c->lock);
+    told_ask(book, 512, BURST, BURST_MS);
+    EXPECT_TOLD_PLAIN(book);
+    expect_neighbours_sold(c, book, near);
+    EXPECT_NUMBER(told_count(book, locked, 201), 0);
+    if (sale_uses_gate(c->strategy))
+        expect_named(book, locked);
+    mysql_close(stranger);
+    stranger = NULL;
+    WAIT_UNTIL(sale_buy(stack, locked, "a", 1, NULL).status == 201, BACK_MS);
+    EXPECT_NUMBER(told_ghosts(book), 0);
+    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
+    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") == 0, BACK_MS);
+    EXPECT_SOUND(stack, locked, 0);
+    EXPECT_SOUND(stack, near, 0);
+    EXPECT_GATE_AGREES(stack, locked);
+    EXPECT_GATE_AGREES(stack, near);
+}
+
+/* Eight items locked at once: the rest of the shard sells. */
+static void many_locked_items(void **state)
+{
+    (void)state;
+    static const char *const strategies[] = {"lua", "watch"};
+    const char *locked[8], *near = item_here("near", "lua");
+    told_book_t *book = told_new(stack);
+    buy(near, "first");
+    for (size_t i = 0; i < TEST_COUNT(locked); i++)
+        locked[i] = locked_item(strategies[i % TEST_COUNT(strategies)]);
+    stranger = mysqld_open(stack, SHARD);
+    EXPECT(stranger != NULL && mysqld_say(stranger, "START TRANSACTION") == 0, "no connection");
+    for (size_t i = 0; i < TEST_COUNT(locked); i++)
+        EXPECT_NUMBER(say_lock(&on_row, locked[i]), 0);
+    for (unsigned i = 0; i < BURSTS; i++)
+        for (unsigned j = 0; j < BURST; j++)
+            if (j == 0 && i % 2 == 0)
+                told_plan(book, locked[i / 2 % TEST_COUNT(locked)], i, "k-%u", i);
+            else
+                told_plan(book, near, i, "y-%u-%u", i, j);
+    told_ask(book, 512, BURST, BURST_MS);
+    EXPECT_TOLD_PLAIN(book);
+    unsigned sold = told_count(book, near, 201), all = told_count(book, near, 202) + sold;
+    print_message("eight items locked: %s; of the other item 201 %u of %u\n", told_show(book), sold,
+                  all);
+    /* Each may cost two waits once. */
+    EXPECT(sold * 2 > all, "the other item does not sell");
+    mysql_close(stranger);
+    stranger = NULL;
+    EXPECT_NUMBER(told_ghosts(book), 0);
+    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
+    for (size_t i = 0; i < TEST_COUNT(locked); i++) {
+        buy(locked[i], "after");
+        EXPECT_SOUND(stack, locked[i], 0);
+    }
+    EXPECT_SOUND(stack, near, 0);
+}
+
+#define LOCKED(strategy_, lock_)                                                                   \
+    {                                                                                              \
+        strategy_ ": " #lock_, only_the_locked_item_waits, NULL, unlocked, &(case_t)               \
+        {                                                                                          \
+            &(lock_), strategy_                                                                    \
+        }                                                                                          \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        /* Only with HOLDFAST_LONG=1: */
+        LOCKED("optimistic", on_orders),
+        LOCKED("optimistic", on_gap),
+        LOCKED("serializable", on_gap),
+        LOCKED("watch", on_gap),
+        /* Always: */
+        LOCKED("lua", on_row),
+        LOCKED("lua", on_orders),
+        LOCKED("lua", on_gap),
+        LOCKED("watch", on_row),
+        LOCKED("watch", on_orders),
+        LOCKED("optimistic", on_row),
+        LOCKED("serializable", on_row),
+        LOCKED("serializable", on_orders),
+        {"many_locked_items", many_locked_items, NULL, unlocked, NULL},
+    };
+    size_t from = chance_is_long() ? 0 : 4;
+    return chance_run("locks", tests + from, TEST_COUNT(tests) - from, start, stop);
+}

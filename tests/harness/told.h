@@ -1,0 +1,53 @@
+/*
+ * What buyers were told, each by name, and whether it stays true: an order of a 503 that names no
+ * order is not live; an order of a 201 or 202 ends live.
+ *
+ * A book is made by told_new() and lasts until test_forget(). Main thread.
+ */
+#ifndef HOLDFAST_HARNESS_TOLD_H
+#define HOLDFAST_HARNESS_TOLD_H
+
+#include "harness/sale.h"
+
+#define TOLD_BUYER_SIZE 48
+
+typedef struct {
+    const char *sku;
+    char buyer[TOLD_BUYER_SIZE];
+    long status;
+    char id[SALE_ID_SIZE]; /* of the order that the answer names; "": none */
+    double seconds;
+    long long at_ms; /* test_clock_ms() of the answer */
+    unsigned tag;    /* the caller's */
+    char *body;
+} told_t;
+
+typedef struct {
+    const test_stack_t *stack;
+    told_t *all;
+    unsigned count, room;
+} told_book_t;
+
+told_book_t *told_new(const test_stack_t *stack);
+/* Adds a purchase of one unit, not yet asked for. */
+void told_plan(told_book_t *book, const char *sku, unsigned tag, const char *buyer, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Asks for those that are planned and not asked for, so many at a time; with `burst` so many start
+   each `burst_ms`. */
+void told_ask(told_book_t *book, unsigned connections, unsigned burst, unsigned burst_ms);
+unsigned told_count(const told_book_t *book, const char *sku, long status);
+
+/* Fails if an answer fits nothing (neither 201, 202 nor 503, or a 202 without an order). */
+#define EXPECT_TOLD_PLAIN(book_) told_expect_plain(__FILE__, __LINE__, book_)
+void told_expect_plain(const char *file, int line, const told_book_t *book);
+/* Orders that are live, and whose buyer heard 503 without an order. */
+unsigned told_ghosts(const told_book_t *book);
+/* Waits until each order of a 202 has ended; then each 201 and 202 must be live, but for a 202
+   whose tag `may_be_rejected` (NULL: none) allows it. */
+#define EXPECT_TOLD_KEPT(book_, ms_, may_be_rejected_)                                             \
+    told_expect_kept(__FILE__, __LINE__, book_, ms_, may_be_rejected_)
+void told_expect_kept(const char *file, int line, const told_book_t *book, int ms,
+                      bool (*may_be_rejected)(unsigned tag));
+const char *told_show(const told_book_t *book);
+
+#endif
