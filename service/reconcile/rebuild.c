@@ -15,10 +15,10 @@
 
 step_t step_of_db(db_result_t result)
 {
-    return result == DB_OK         ? STEP_OK
+    return result == DB_OK           ? STEP_OK
            : DB_IS_CONTENDED(result) ? STEP_LOST_RACE
-           : result == DB_LOST     ? STEP_LOST_RACE /* unknown: the next look tells */
-                                   : STEP_STORE_AWAY;
+           : result == DB_LOST       ? STEP_LOST_RACE /* unknown: the next look tells */
+                                     : STEP_STORE_AWAY;
 }
 
 /* --- step 1: the row --- */

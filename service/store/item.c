@@ -83,14 +83,16 @@ static db_result_t read_each(db_t *db, const sql_t *sql,
     return result;
 }
 
-db_result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count, bool lock,
-                           void (*each)(void *context, const item_t *item), void *context)
+db_result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count,
+                           item_lock_t lock, void (*each)(void *context, const item_t *item),
+                           void *context)
 {
+    static const char *const ends[] = {")", ") FOR UPDATE", ") FOR UPDATE SKIP LOCKED"};
     sql_reset(sql);
     sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE bucket = 0 AND sku IN (");
     for (unsigned i = 0; i < count; ++i)
         sql_add(sql, i == 0 ? "%s" : ",%s", skus[i]);
-    sql_add(sql, lock ? ") FOR UPDATE" : ")");
+    sql_add(sql, ends[lock]);
     return read_each(db, sql, each, context);
 }
 

@@ -73,10 +73,16 @@ static inline bool item_uses_gate(const item_t *item)
 void item_add_terms(sql_t *sql, const item_terms_t *terms);
 /* Reads one row, locked if `lock`. DB_OK and *found false: there is none. */
 db_result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, bool *found);
-/* Calls `each` for those of these rows that are there, locked in the order of their names if
-   `lock`. `count` is at least 1; a name may come twice. */
-db_result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count, bool lock,
-                           void (*each)(void *context, const item_t *item), void *context);
+typedef enum {
+    ITEM_LOCK_NONE,
+    ITEM_LOCK_WAIT, /* locks the rows, in the order of their names */
+    ITEM_LOCK_SKIP  /* locks those that nobody else has locked, and leaves out the others */
+} item_lock_t;
+/* Calls `each` for those of these rows that are there. `count` is at least 1; a name may come
+   twice. */
+db_result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count,
+                           item_lock_t lock, void (*each)(void *context, const item_t *item),
+                           void *context);
 /* Calls `each` for all items whose epoch is at least `epoch_from`. */
 db_result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
                       void (*each)(void *context, const item_t *item), void *context);

@@ -3,7 +3,8 @@
  *
  *   failure of an attempt        next
  *   conflict                     the same again; often in a row: as a lock wait
- *   lock wait                    each item of the batch apart; one item alone: set it aside
+ *   lock wait                    set aside each item whose row is locked; if none is, try each item
+ *                                apart; one item alone: set it aside
  *   lost connection              the same again; often in a row: as any other error
  *   any other error              ask the canary. It fails: the shard is away, wait and try again.
  *                                It passes: halves. One order alone: about its values: reject it;
@@ -119,22 +120,20 @@ static next_t after_failure(writer_core_t *core, db_result_t failure, writer_ord
 
 static void apply(writer_core_t *core, writer_order_t **orders, unsigned count);
 
+/* Where the orders of an item end that begin at `from`. An attempt has sorted them by item. */
+static unsigned end_of_item(writer_order_t *const *orders, unsigned from, unsigned count)
+{
+    unsigned to = from + 1;
+    while (to < count && is_one_item(orders + from, to + 1 - from))
+        ++to;
+    return to;
+}
+
 static void apply_halves(writer_core_t *core, writer_order_t **orders, unsigned count)
 {
     METRIC_INC(writer_bisections_total);
     apply(core, orders, count / 2);
     apply(core, orders + count / 2, count - count / 2);
-}
-
-/* An attempt has sorted them by item. */
-static void apply_items(writer_core_t *core, writer_order_t **orders, unsigned count)
-{
-    METRIC_INC(writer_bisections_total);
-    for (unsigned from = 0, to; from < count; from = to) {
-        for (to = from + 1; to < count && is_one_item(orders + from, to + 1 - from);)
-            ++to;
-        apply(core, orders + from, to - from);
-    }
 }
 
 static void set_aside(writer_order_t *order, const char *why)
@@ -167,6 +166,73 @@ static void set_all_aside(writer_core_t *core, writer_order_t **orders, unsigned
     for (unsigned i = 0; i < count; ++i) {
         orders[i]->aside.with_item = with_item;
         set_aside(orders[i], why);
+    }
+}
+
+/* Which items of a batch have a row that nobody else has locked? */
+typedef struct {
+    writer_order_t *const *orders; /* the first of each item */
+    bool *is_free;
+    unsigned count;
+} free_rows_t;
+
+static void on_free_row(void *context, const item_t *item)
+{
+    free_rows_t *rows = context;
+    for (unsigned i = 0; i < rows->count; ++i)
+        if (str_eq(order_sku(&rows->orders[i]->order), item_sku(item)))
+            rows->is_free[i] = true;
+}
+
+static db_result_t find_free_rows(writer_core_t *core, free_rows_t *rows)
+{
+    str_t *skus = calloc(rows->count, sizeof(*skus));
+    if (skus == NULL)
+        abort();
+    for (unsigned i = 0; i < rows->count; ++i)
+        skus[i] = order_sku(&rows->orders[i]->order);
+    db_result_t result = db_run(core->db, "START TRANSACTION");
+    if (result == DB_OK)
+        result = item_read_many(core->db, &core->sql, skus, rows->count, ITEM_LOCK_SKIP,
+                                on_free_row, rows);
+    db_rollback(core->db);
+    free(skus);
+    return result;
+}
+
+/* Sets aside each item of the batch whose row is locked now, without waiting for it. True: there
+   was one. */
+static bool set_locked_aside(writer_core_t *core, writer_order_t **orders, unsigned count)
+{
+    bool any = false;
+    unsigned items = 0;
+    writer_order_t **firsts = calloc(count, sizeof(*firsts));
+    bool *is_free = calloc(count, sizeof(*is_free));
+    if (firsts == NULL || is_free == NULL)
+        abort();
+    for (unsigned at = 0; at < count; at = end_of_item(orders, at, count))
+        firsts[items++] = orders[at];
+    free_rows_t rows = {firsts, is_free, items};
+    bool known = find_free_rows(core, &rows) == DB_OK;
+    for (unsigned i = 0, at = 0; known && i < items; ++i) {
+        unsigned to = end_of_item(orders, at, count);
+        if (!is_free[i])
+            set_all_aside(core, orders + at, to - at, true, "the item's row is locked");
+        any = any || !is_free[i];
+        at = to;
+    }
+    free(firsts);
+    free(is_free);
+    return any;
+}
+
+/* The lock is not on a row of `inventory`: each item apart. */
+static void apply_items(writer_core_t *core, writer_order_t **orders, unsigned count)
+{
+    METRIC_INC(writer_bisections_total);
+    for (unsigned from = 0, to; from < count; from = to) {
+        to = end_of_item(orders, from, count);
+        apply(core, orders + from, to - from);
     }
 }
 
@@ -211,6 +277,8 @@ static bool go_on(writer_core_t *core, next_t next, writer_order_t **orders, uns
         wait_for_shard(core, orders, count, tries);
         return true;
     case NEXT_ITEMS:
+        if (set_locked_aside(core, orders, count))
+            return true;
         apply_items(core, orders, count);
         return false;
     case NEXT_HALVES:

@@ -201,7 +201,8 @@ static db_result_t read_rows(reading_t *reading, str_t *skus, bool lock)
             skus[count++] = order_sku(&reading->groups[i].orders[0]->order);
     if (count == 0)
         return DB_OK;
-    db_result_t result = item_read_many(core->db, &core->sql, skus, count, lock, on_row, reading);
+    db_result_t result = item_read_many(core->db, &core->sql, skus, count,
+                                        lock ? ITEM_LOCK_WAIT : ITEM_LOCK_NONE, on_row, reading);
     for (unsigned i = 0; i < reading->count && result == DB_OK; ++i) {
         group_t *group = &reading->groups[i];
         if (group->units != 0 && group->row == NULL && check_group(group, NULL))

@@ -19,29 +19,37 @@ typedef enum {
     OUTCOME_CONFLICT /* only between attempts */
 } outcome_t;
 
+/* What the attempts of one job have met so far. */
+typedef struct {
+    bool doubt;     /* a COMMIT was lost */
+    bool duplicate; /* a row had the id or the key already */
+} past_t;
+
 static outcome_t refuse(purchase_t *p, problem_t why)
 {
     p->sql.problem = why;
     return OUTCOME_REFUSED;
 }
 
-static outcome_t failed(purchase_t *p, worker_t *worker, db_result_t result, bool *doubt)
+static outcome_t failed(purchase_t *p, worker_t *worker, db_result_t result, past_t *past)
 {
     switch (result) {
     case DB_LOCKED:
         return OUTCOME_LOCKED;
+    case DB_DUPLICATE: /* the next attempt reads who has it */
+        past->duplicate = true;
+        return OUTCOME_CONFLICT;
     case DB_CONFLICT:
-    case DB_DUPLICATE: /* the id or the key: the next attempt reads who has it */
         return OUTCOME_CONFLICT;
     case DB_LOST:
-        *doubt = true;
+        past->doubt = true;
         return OUTCOME_CONFLICT;
     default: /* away, or refused: nothing of this transaction is left, or of an earlier one nobody
                 knows yet */
         LOG_WARN("a purchase meets an error of MySQL", LOG_BYTES("sku", order_sku(&p->order)),
                  LOG_STR("error", db_error(worker->db)));
         METRIC_INC(sql_purchase_errors_total);
-        return *doubt ? OUTCOME_CONFLICT : refuse(p, PROBLEM_UNAVAILABLE);
+        return past->doubt ? OUTCOME_CONFLICT : refuse(p, PROBLEM_UNAVAILABLE);
     }
 }
 
@@ -134,12 +142,16 @@ static db_result_t write_order(purchase_t *p, const sql_strategy_t *strategy, wo
     return result == DB_OK ? db_commit(worker->db) : result;
 }
 
-/* Has an earlier attempt, or somebody who decided for it, written this id or this key? */
-static db_result_t find_written(purchase_t *p, worker_t *worker, outcome_t *outcome)
+/* Has an earlier attempt, or somebody who decided for it, written this id or this key? The id is
+   looked up only if that may be: ids grow, so that under SERIALIZABLE the look would lock the end
+   of the index, and with it the next orders of all items. */
+static db_result_t find_written(purchase_t *p, worker_t *worker, const past_t *past,
+                                outcome_t *outcome)
 {
     bool found = false;
-    db_result_t result =
-        order_read(worker->db, &worker->sql, &p->order.id, false, &p->sql.row, &found);
+    db_result_t result = DB_OK;
+    if (p->must_end_in_row || past->doubt || past->duplicate)
+        result = order_read(worker->db, &worker->sql, &p->order.id, false, &p->sql.row, &found);
     if (result == DB_OK && found)
         *outcome = OUTCOME_DECIDED;
     if (result != DB_OK || found || p->key_length == 0)
@@ -152,7 +164,7 @@ static db_result_t find_written(purchase_t *p, worker_t *worker, outcome_t *outc
 }
 
 static outcome_t in_transaction(purchase_t *p, const sql_strategy_t *strategy, worker_t *worker,
-                                bool *doubt)
+                                past_t *past)
 {
     item_t item;
     bool found;
@@ -161,23 +173,23 @@ static outcome_t in_transaction(purchase_t *p, const sql_strategy_t *strategy, w
     if (result == DB_OK) /* the version first: it is what the whole snapshot is checked against */
         result = item_read(worker->db, &worker->sql, order_sku(&p->order), false, &item, &found);
     if (result != DB_OK)
-        return failed(p, worker, result, doubt);
+        return failed(p, worker, result, past);
     if (!found || item_strategy(&item) != strategy->id)
         return OUTCOME_STALE;
-    result = find_written(p, worker, &outcome);
+    result = find_written(p, worker, past, &outcome);
     if (result != DB_OK)
-        return failed(p, worker, result, doubt);
+        return failed(p, worker, result, past);
     if (outcome != OUTCOME_CONFLICT)
         return outcome;
     uint64_t now_ms = remote_clock_now_ms(&worker->node->shards[worker->shard].clock);
     result = check(p, worker, &item, now_ms);
     if (result != DB_OK)
-        return failed(p, worker, result, doubt);
+        return failed(p, worker, result, past);
     if (p->sql.problem != PROBLEM_NONE)
         return OUTCOME_REFUSED;
     result = write_order(p, strategy, worker, &item, now_ms);
     if (result != DB_OK)
-        return failed(p, worker, result, doubt);
+        return failed(p, worker, result, past);
     FAILPOINT("sql_after_commit");
     p->sql.inserted = true;
     return OUTCOME_DECIDED;
@@ -189,7 +201,7 @@ void sql_purchase_run(const sql_strategy_t *strategy, job_t *job, worker_t *work
     const config_t *config = worker->node->config;
     uint64_t deadline = clock_mono_ms() + config->orders.commit_deadline_ms;
     outcome_t outcome = OUTCOME_CONFLICT;
-    bool doubt = false;
+    past_t past = {false, false};
     p->sql.inserted = false;
     for (unsigned tries = 0; outcome == OUTCOME_CONFLICT; ++tries) {
         if (tries > config->orders.retries_max || clock_mono_ms() > deadline)
@@ -198,17 +210,17 @@ void sql_purchase_run(const sql_strategy_t *strategy, job_t *job, worker_t *work
             METRIC_STRATEGY_ADD(retries_total, strategy->id, 1);
             usleep(random_backoff(strategy->backoff_base_us, strategy->backoff_cap_us, tries));
         }
-        outcome = in_transaction(p, strategy, worker, &doubt);
+        outcome = in_transaction(p, strategy, worker, &past);
         if (!(outcome == OUTCOME_DECIDED && p->sql.inserted))
             db_rollback(worker->db);
         if (outcome == OUTCOME_CONFLICT || outcome == OUTCOME_LOCKED)
             METRIC_STRATEGY_ADD(aborts_total, strategy->id, 1);
     }
-    p->sql.doubt = doubt;
-    if (doubt && outcome == OUTCOME_LOCKED)
+    p->sql.doubt = past.doubt;
+    if (past.doubt && outcome == OUTCOME_LOCKED)
         outcome = OUTCOME_UNKNOWN;
     if (outcome == OUTCOME_CONFLICT)
-        outcome = doubt ? OUTCOME_UNKNOWN : refuse(p, PROBLEM_UNAVAILABLE);
+        outcome = past.doubt ? OUTCOME_UNKNOWN : refuse(p, PROBLEM_UNAVAILABLE);
     p->sql.outcome = (int)outcome;
 }
 
