@@ -21,6 +21,7 @@ struct db {
     uint64_t used_ms; /* monotonic: when the last statement was sent */
     unsigned last_errno;
     unsigned lock_waits;
+    bool suspect; /* an error in no list: the session may be to blame, and a new one is not */
     char last_error[256];
 };
 
@@ -46,6 +47,7 @@ static void drop_rows(db_t *db)
 void db_disconnect(db_t *db)
 {
     drop_rows(db);
+    db->suspect = false;
     if (db->mysql != NULL) {
         mysql_close(db->mysql);
         db->mysql = NULL;
@@ -98,12 +100,8 @@ static db_result_t fail(db_t *db)
     if (result == DB_LOST)
         db_disconnect(db);
     db->lock_waits += result == DB_LOCKED;
+    db->suspect = result == DB_AWAY;
     return result;
-}
-
-bool db_is_connected(const db_t *db)
-{
-    return db->mysql != NULL;
 }
 
 unsigned db_lock_waits(const db_t *db)
@@ -159,6 +157,8 @@ db_result_t db_connect(db_t *db)
 
 void db_refresh(db_t *db)
 {
+    if (db->mysql != NULL && db->suspect)
+        db_disconnect(db);
     if (db->mysql == NULL || clock_mono_ms() - db->used_ms < REFRESH_AFTER_MS)
         return;
     drop_rows(db);
@@ -232,7 +232,7 @@ db_result_t db_commit(db_t *db)
 void db_rollback(db_t *db)
 {
     drop_rows(db);
-    if (db->mysql != NULL && mysql_rollback(db->mysql) != 0)
+    if (db->mysql != NULL && (db->suspect || mysql_rollback(db->mysql) != 0))
         db_disconnect(db);
 }
 

@@ -34,12 +34,12 @@ void db_thread_end(void);
 
 /* Connects if there is no connection. DB_OK or DB_AWAY. */
 db_result_t db_connect(db_t *db);
-/* There is a connection; whether it still works, only the next statement tells. */
-bool db_is_connected(const db_t *db);
 /* How many statements have ended with DB_LOCKED since db_new(). */
 unsigned db_lock_waits(const db_t *db);
 /* Outside a transaction: a connection that has been idle for some time is asked whether it lives,
-   and dropped if not, so that the next statement connects instead of failing. */
+   and dropped if not, so that the next statement connects instead of failing. One whose last failure
+   is in no list is dropped too, since its session may have kept a setting that the server has lost
+   since. For the start of each piece of work. */
 void db_refresh(db_t *db);
 /* Drops the connection; a transaction that was open on it is rolled back by the server. */
 void db_disconnect(db_t *db);
@@ -58,7 +58,8 @@ db_result_t db_exec(db_t *db, const sql_t *sql, uint64_t *affected, unsigned cou
 db_result_t db_run(db_t *db, const char *literal);
 /* DB_LOST here means: unknown whether it committed. */
 db_result_t db_commit(db_t *db);
-/* Never fails: a connection that cannot roll back is dropped, which rolls back. */
+/* Never fails: a connection that cannot roll back is dropped, which rolls back; so is one whose last
+   failure is in no list, as by db_refresh(). */
 void db_rollback(db_t *db);
 
 /* Runs one SELECT; its rows are then read with db_next() until false. */

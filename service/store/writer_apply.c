@@ -88,11 +88,9 @@ static next_t after_wait(writer_core_t *core, writer_order_t *const *orders, uns
 
 static next_t after_error(writer_core_t *core, db_result_t failure, unsigned count)
 {
-    if (failure == DB_AWAY && !db_is_connected(core->db))
-        return NEXT_AWAY;
-    METRIC_INC(writer_errors_total);
     if (!shard_takes_orders(core))
         return NEXT_AWAY;
+    METRIC_INC(writer_errors_total);
     if (count > 1)
         return NEXT_HALVES;
     return failure == DB_INVALID ? NEXT_REJECT : NEXT_ASIDE;

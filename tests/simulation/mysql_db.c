@@ -78,11 +78,6 @@ db_result_t db_connect(db_t *db)
     return DB_OK;
 }
 
-bool db_is_connected(const db_t *db)
-{
-    return db->session != NULL;
-}
-
 unsigned db_lock_waits(const db_t *db)
 {
     return db->lock_waits;
