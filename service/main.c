@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "config/config.h"
 #include "reconcile/audit.h"
 #include "serve.h"
@@ -62,6 +63,7 @@ int main(int argc, char **argv)
     }
     db_library_begin();
     int status = run(argv[1], config);
+    log_stop();
     config_free(config);
     db_library_end();
     return status;

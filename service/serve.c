@@ -134,6 +134,7 @@ static void *watch_the_clock(void *arg)
     usleep(deadline_ms * 1000);
     LOG_ERROR("what is under way did not end in time; ending the process",
               LOG_INT("deadline_ms", deadline_ms));
+    log_flush();
     _exit(1);
 }
 
@@ -179,6 +180,7 @@ int serve(const config_t *config)
     node_t node;
     block_signals();
     log_set_level(config->log.level);
+    log_start();
     order_id_set_key(str_of(config->orders.id_key));
     node_init(&node, config);
     if (!check_stores(&node)) {

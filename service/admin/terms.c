@@ -24,9 +24,10 @@ static void run_change(call_t *call, worker_t *worker)
     str_t sku = {c->sku, c->sku_length};
     c->result = item_change(worker, sku, &c->change, &c->item);
     if (c->result == CHANGE_DONE || c->result == CHANGE_CREATED) {
-        LOG_INFO("item changed", LOG_BYTES("sku", sku), LOG_INT("total", c->item.terms.total),
-                 LOG_STR("strategy", strategy_name(c->item.terms.strategy)),
-                 LOG_INT("epoch", c->item.epoch));
+        LOG_ALWAYS(LOG_LEVEL_INFO, "item changed", LOG_BYTES("sku", sku),
+                   LOG_INT("total", c->item.terms.total),
+                   LOG_STR("strategy", strategy_name(c->item.terms.strategy)),
+                   LOG_INT("epoch", c->item.epoch));
         engine_news(worker->node, sku, c->item.epoch);
     }
 }
@@ -163,8 +164,8 @@ static void reply_toggle(call_t *call, exchange_t *exchange)
         return;
     }
     atomic_store(&node->default_strategy, (int)c->strategy);
-    LOG_INFO("strategy changed", LOG_STR("strategy", strategy_name(c->strategy)),
-             LOG_INT("items", c->changed));
+    LOG_ALWAYS(LOG_LEVEL_INFO, "strategy changed", LOG_STR("strategy", strategy_name(c->strategy)),
+               LOG_INT("items", c->changed));
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "strategy", strategy_name(c->strategy));
     cJSON_AddNumberToObject(json, "items", c->changed);

@@ -1,8 +1,10 @@
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -12,7 +14,10 @@
 /* What ends a line that was cut. Room for it is kept free, so that it is always valid JSON. */
 #define LINE_CUT ",\"truncated\":true}\n"
 
-typedef struct {
+/* How late a kept line may be. */
+#define LOOK_MS 100
+
+typedef struct log_line {
     size_t n;
     bool cut;
     char bytes[LINE_BYTES_MAX];
@@ -198,23 +203,221 @@ static void line_write(line_t *line)
     }
 }
 
+/* --- at most so many of a kind --- */
+
+/* Of what is kept and of the thread. Lines that are only counted do not take it, so a flood of them
+   waits for nobody: only they change a limiter without it. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static log_site_t *sites;
+static unsigned kept_count;
+static _Atomic uint64_t held_back_total;
+
+static struct {
+    bool started, ending;
+    pthread_cond_t wake;
+    pthread_t thread;
+} keeper;
+
+/* What would become of a line now; done only if it is counted. */
+static log_verdict_t site_count(log_site_t *site, uint64_t now_ms)
+{
+    log_limiter_t old = atomic_load_explicit(&site->limiter, memory_order_relaxed), new;
+    uint32_t unused;
+    do {
+        new = old;
+        log_verdict_t verdict = log_limiter_line(&new, now_ms, &unused);
+        if (verdict != LOG_LINE_COUNT)
+            return verdict;
+    } while (!atomic_compare_exchange_weak(&site->limiter, &old, new));
+    return LOG_LINE_COUNT;
+}
+
+/* Under the mutex. */
+static log_verdict_t site_step(log_site_t *site, uint64_t now_ms, uint32_t *held_back)
+{
+    log_limiter_t old = atomic_load(&site->limiter), new;
+    log_verdict_t verdict;
+    do {
+        new = old;
+        verdict = log_limiter_line(&new, now_ms, held_back);
+    } while (!atomic_compare_exchange_weak(&site->limiter, &old, new));
+    return verdict;
+}
+
+/* Under the mutex. The result is the caller's; NULL: nothing is kept. */
+static line_t *site_take_kept(log_site_t *site)
+{
+    line_t *line = site->kept;
+    site->kept = NULL;
+    kept_count -= line != NULL;
+    return line;
+}
+
+/* Under the mutex. Without memory for it, the line is only counted. */
+static void site_keep(log_site_t *site, const line_t *line)
+{
+    assert(site->kept == NULL);
+    site->kept = malloc(sizeof(*line));
+    if (site->kept == NULL)
+        return;
+    memcpy(site->kept, line, sizeof(*line));
+    ++kept_count;
+    if (!site->listed) {
+        site->next = sites;
+        sites = site;
+        site->listed = true;
+    }
+    if (keeper.started)
+        pthread_cond_signal(&keeper.wake);
+}
+
+/* Under the mutex. The kept line of this site, if its time is there or `all` are to be written;
+   then `held_back` is set. */
+static line_t *site_due(log_site_t *site, uint64_t now_ms, bool all, uint32_t *held_back)
+{
+    log_limiter_t old = atomic_load(&site->limiter), new;
+    if (site->kept == NULL)
+        return NULL;
+    do {
+        new = old;
+        if (!log_limiter_flush(&new, all ? old.next_ms : now_ms, held_back))
+            return NULL;
+    } while (!atomic_compare_exchange_weak(&site->limiter, &old, new));
+    return site_take_kept(site);
+}
+
+static void line_write_for_others(line_t *line, uint32_t held_back)
+{
+    log_field_t field = LOG_INT("held_back", held_back);
+    if (held_back != 0)
+        line_put_member(line, &field);
+    atomic_fetch_add_explicit(&held_back_total, held_back, memory_order_relaxed);
+    line_write(line);
+}
+
+/* Lines are written without the mutex, since a write may take long. */
+static void write_due(uint64_t now_ms, bool all)
+{
+    uint32_t held_back = 0;
+    line_t *line;
+    do {
+        line = NULL;
+        pthread_mutex_lock(&mutex);
+        for (log_site_t *site = sites; site != NULL && line == NULL; site = site->next)
+            line = site_due(site, now_ms, all, &held_back);
+        pthread_mutex_unlock(&mutex);
+        if (line != NULL)
+            line_write_for_others(line, held_back);
+        free(line);
+    } while (line != NULL);
+}
+
+/* Sleeps while nothing is kept. */
+static void *keep(void *unused)
+{
+    (void)unused;
+    pthread_mutex_lock(&mutex);
+    while (!keeper.ending) {
+        struct timespec look = clock_mono_in(LOOK_MS);
+        if (kept_count == 0)
+            pthread_cond_wait(&keeper.wake, &mutex);
+        else
+            pthread_cond_timedwait(&keeper.wake, &mutex, &look);
+        pthread_mutex_unlock(&mutex);
+        write_due(clock_mono_ms(), false);
+        pthread_mutex_lock(&mutex);
+    }
+    pthread_mutex_unlock(&mutex);
+    return NULL;
+}
+
+void log_start(void)
+{
+    assert(!keeper.started);
+    clock_cond_init(&keeper.wake);
+    pthread_mutex_lock(&mutex);
+    keeper.ending = false;
+    keeper.started = pthread_create(&keeper.thread, NULL, keep, NULL) == 0;
+    pthread_mutex_unlock(&mutex);
+}
+
+void log_stop(void)
+{
+    pthread_mutex_lock(&mutex);
+    bool started = keeper.started;
+    keeper.started = false;
+    keeper.ending = true;
+    if (started)
+        pthread_cond_signal(&keeper.wake);
+    pthread_mutex_unlock(&mutex);
+    if (started) {
+        pthread_join(keeper.thread, NULL);
+        pthread_cond_destroy(&keeper.wake);
+    }
+    log_flush();
+}
+
+void log_flush(void)
+{
+    write_due(clock_mono_ms(), true);
+}
+
+uint64_t log_lines_held_back(void)
+{
+    return atomic_load_explicit(&held_back_total, memory_order_relaxed);
+}
+
+/* --- one line --- */
+
+/* All of a line but its end, which line_write() adds. */
+static void line_fill(line_t *line, log_level_t level, const char *file, int line_number,
+                      const char *msg, va_list fields)
+{
+    log_field_t text = LOG_STR("msg", msg), field;
+    line->n = 0;
+    line->cut = false;
+    line_put_head(line, level);
+    line_put_place(line, file, line_number);
+    line_put_member(line, &text);
+    while (field = va_arg(fields, log_field_t), field.kind != LOG_FIELD_END)
+        line_put_member(line, &field);
+}
+
 void log_write(log_level_t level, const char *file, int line_number, const char *msg, ...)
 {
     int saved_errno = errno;
-    line_t line = {.n = 0, .cut = false};
-    line_put_head(&line, level);
-    line_put_place(&line, file, line_number);
-    log_field_t text = LOG_STR("msg", msg);
-    line_put_member(&line, &text);
+    line_t line;
     va_list fields;
     va_start(fields, msg);
-    for (;;) {
-        log_field_t field = va_arg(fields, log_field_t);
-        if (field.kind == LOG_FIELD_END)
-            break;
-        line_put_member(&line, &field);
-    }
+    line_fill(&line, level, file, line_number, msg, fields);
     va_end(fields);
     line_write(&line);
+    errno = saved_errno;
+}
+
+void log_write_limited(log_site_t *site, log_level_t level, const char *msg, ...)
+{
+    int saved_errno = errno;
+    uint64_t now_ms = clock_mono_ms();
+    uint32_t held_back = 0;
+    line_t line, *superseded = NULL;
+    va_list fields;
+    if (site_count(site, now_ms) == LOG_LINE_COUNT)
+        return;
+    va_start(fields, msg);
+    line_fill(&line, level, site->file, site->line, msg, fields);
+    va_end(fields);
+    pthread_mutex_lock(&mutex);
+    log_verdict_t verdict = site_step(site, now_ms, &held_back);
+    if (verdict == LOG_LINE_KEEP)
+        site_keep(site, &line);
+    else if (verdict == LOG_LINE_WRITE)
+        superseded = site_take_kept(site);
+    pthread_mutex_unlock(&mutex);
+    free(superseded);
+    if (verdict == LOG_LINE_WRITE) {
+        line_write_for_others(&line, held_back);
+        write_due(now_ms, false);
+    }
     errno = saved_errno;
 }

@@ -12,9 +12,6 @@
 #define PROBLEM_TYPE "application/problem+json"
 /* Seconds; a client that comes back sooner finds the same queue. */
 #define RETRY_AFTER "1"
-/* Of answers of 500 and above a loop logs one in so long; the metrics count all. Under a load that
-   is refused, a line for each would take from those who are served. */
-#define FAILED_EVERY_MS 1000
 
 static void on_dispose(void *p)
 {
@@ -71,20 +68,24 @@ exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine)
 
 /* --- answers --- */
 
+/* The members of its line. */
+#define REQUEST_FIELDS                                                                             \
+    LOG_STR("request_id", exchange->request_id),                                                   \
+        LOG_BYTES("method", ((str_t){req->method.base, req->method.len})),                         \
+        LOG_BYTES("path", ((str_t){req->path.base, req->path.len})), LOG_INT("status", status),    \
+        LOG_INT("micros", micros)
+
+/* Without the access log failed requests are logged at a limited rate: under a load that is
+   refused, a line for each would take time from requests that are served. The metrics count all. */
 static void log_access(exchange_t *exchange, int status, uint64_t micros)
 {
     const h2o_req_t *req = exchange->req;
-    static _Thread_local uint64_t failed_ms; /* when one was last told of */
     log_level_t level =
         exchange->engine->node->config->log.access ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
-    if (status >= 500 && clock_mono_ms() - failed_ms >= FAILED_EVERY_MS) {
-        failed_ms = clock_mono_ms();
-        level = LOG_LEVEL_INFO;
-    }
-    LOG_AT_(level, "request", LOG_STR("request_id", exchange->request_id),
-            LOG_BYTES("method", ((str_t){req->method.base, req->method.len})),
-            LOG_BYTES("path", ((str_t){req->path.base, req->path.len})), LOG_INT("status", status),
-            LOG_INT("micros", micros));
+    if (status >= 500 && !log_enabled(level))
+        LOG_INFO("request", REQUEST_FIELDS);
+    else
+        LOG_ALWAYS(level, "request", REQUEST_FIELDS);
 }
 
 static void add_header(exchange_t *exchange, const char *name, const char *value)

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+
 #define BUCKETS 14
 
 /* Upper bounds: microseconds, and counts. */
@@ -136,6 +138,14 @@ static void render_plain(FILE *out)
     }
 }
 
+/* The log counts for itself: it is below the metrics. */
+static void render_log(FILE *out)
+{
+    const char *name = "log_lines_held_back_total";
+    head(out, name, "Log lines not written: more than one a second of a kind", "counter");
+    fprintf(out, "holdfast_%s %" PRIu64 "\n", name, log_lines_held_back());
+}
+
 char *metrics_render(const metric_sample_t *samples, unsigned samples_count)
 {
     char *text = NULL;
@@ -144,6 +154,7 @@ char *metrics_render(const metric_sample_t *samples, unsigned samples_count)
     if (out == NULL)
         abort();
     render_plain(out);
+    render_log(out);
     for (unsigned i = 0; i < samples_count; ++i) {
         if (i == 0 || strcmp(samples[i].name, samples[i - 1].name) != 0)
             head(out, samples[i].name, samples[i].help, samples[i].type);

@@ -328,14 +328,11 @@ static void note_finding(str_t found)
         snprintf(machine_wrong, sizeof(machine_wrong), "%.*s", STR_ARG(found));
 }
 
-void log_write(log_level_t level, const char *file, int line, const char *msg, ...)
+static void trace_line(const char *msg, va_list args)
 {
     char text[512];
     size_t n = (size_t)snprintf(text, sizeof(text), "%s", msg);
     bool disagreed = strcmp(msg, "gate and MySQL disagreed") == 0;
-    va_list args;
-    (void)level, (void)file, (void)line;
-    va_start(args, msg);
     for (log_field_t f; (f = va_arg(args, log_field_t)).kind != LOG_FIELD_END;) {
         if (disagreed && strcmp(f.name, "found") == 0)
             note_finding(f.str);
@@ -344,6 +341,29 @@ void log_write(log_level_t level, const char *file, int line, const char *msg, .
         else if (n < sizeof(text))
             n += (size_t)snprintf(text + n, sizeof(text) - n, " %s=%.*s", f.name, STR_ARG(f.str));
     }
-    va_end(args);
     TRACE("log: %s", text);
+}
+
+void log_write(log_level_t level, const char *file, int line, const char *msg, ...)
+{
+    va_list args;
+    (void)level, (void)file, (void)line;
+    va_start(args, msg);
+    trace_line(msg, args);
+    va_end(args);
+}
+
+/* Every line is shown: a history has few. */
+void log_write_limited(log_site_t *site, log_level_t level, const char *msg, ...)
+{
+    va_list args;
+    (void)site, (void)level;
+    va_start(args, msg);
+    trace_line(msg, args);
+    va_end(args);
+}
+
+uint64_t log_lines_held_back(void)
+{
+    return 0;
 }

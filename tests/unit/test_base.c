@@ -1,9 +1,8 @@
-/* Logging, clocks, random numbers and order ids. */
+/* Clocks, random numbers and order ids. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 
-#include <cjson/cJSON.h>
 #include <cmocka.h>
 #include <errno.h>
 #include <openssl/evp.h>
@@ -15,108 +14,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/order_id.h"
 #include "base/random.h"
-
-/* ---- log ---- */
-
-static int real_stderr = -1;
-static FILE *captured;
-
-static void capture_start(void)
-{
-    captured = tmpfile();
-    assert_non_null(captured);
-    real_stderr = dup(STDERR_FILENO);
-    dup2(fileno(captured), STDERR_FILENO);
-}
-
-/* What was logged since, to be freed. */
-static char *capture_end(void)
-{
-    dup2(real_stderr, STDERR_FILENO);
-    close(real_stderr);
-    long n = lseek(fileno(captured), 0, SEEK_END);
-    char *text = calloc(1, (size_t)n + 1);
-    assert_non_null(text);
-    assert_int_equal(pread(fileno(captured), text, (size_t)n, 0), n);
-    fclose(captured);
-    return text;
-}
-
-static cJSON *parse_line(const char *text)
-{
-    assert_non_null(strchr(text, '\n'));
-    assert_string_equal(strchr(text, '\n'), "\n");
-    cJSON *line = cJSON_Parse(text);
-    assert_non_null(line);
-    return line;
-}
-
-static const char *member(const cJSON *line, const char *name)
-{
-    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(line, name));
-}
-
-static void test_log_line(void **state)
-{
-    (void)state;
-    capture_start();
-    errno = ENOENT;
-    LOG_WARN("it \"broke\"", LOG_STR("text", "a\\b\n\x01\xc3\xa9\xff"), LOG_INT("n", INT64_MIN),
-             LOG_STR("absent", NULL), LOG_BYTES("part", ((str_t){"abcdef", 3})));
-    assert_int_equal(errno, ENOENT);
-    char *text = capture_end();
-    cJSON *line = parse_line(text);
-    uint64_t ms;
-    assert_int_equal(time_parse_rfc3339(member(line, "ts"), strlen(member(line, "ts")), &ms), 0);
-    assert_string_equal(member(line, "level"), "warn");
-    assert_memory_equal(member(line, "at"), "unit/test_base.c:", 17);
-    assert_string_equal(member(line, "msg"), "it \"broke\"");
-    assert_string_equal(member(line, "text"), "a\\b\n\x01\xc3\xa9\xef\xbf\xbd");
-    assert_string_equal(member(line, "part"), "abc");
-    assert_non_null(strstr(text, "\"n\":-9223372036854775808"));
-    assert_non_null(strstr(text, "\"absent\":null"));
-    cJSON_Delete(line);
-    free(text);
-}
-
-static void test_log_levels(void **state)
-{
-    (void)state;
-    capture_start();
-    LOG_DEBUG("hidden");
-    log_set_level(LOG_LEVEL_ERROR);
-    LOG_WARN("hidden");
-    log_set_level(LOG_LEVEL_DEBUG);
-    LOG_DEBUG("shown");
-    log_set_level(LOG_LEVEL_INFO);
-    char *text = capture_end();
-    cJSON *line = parse_line(text);
-    assert_string_equal(member(line, "msg"), "shown");
-    cJSON_Delete(line);
-    free(text);
-}
-
-/* Whatever the length and wherever the cut falls: one line, valid JSON, at most 4 KiB. */
-static void test_log_cuts(void **state)
-{
-    (void)state;
-    static char huge[6000];
-    for (size_t i = 0; i < sizeof(huge) - 1; i++)
-        huge[i] = "a\n\xc3\xa9"[i % 4];
-    for (size_t n = 3600; n < 4100; n++) {
-        capture_start();
-        LOG_INFO("cut", LOG_BYTES("big", ((str_t){huge, n})), LOG_STR("next", "0123456789"));
-        char *text = capture_end();
-        assert_true(strlen(text) <= 4096);
-        cJSON *line = parse_line(text);
-        assert_true(cJSON_IsTrue(cJSON_GetObjectItem(line, "truncated")));
-        cJSON_Delete(line);
-        free(text);
-    }
-}
 
 /* ---- clocks ---- */
 
@@ -411,9 +310,6 @@ static void test_order_id_parse(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_log_line),
-        cmocka_unit_test(test_log_levels),
-        cmocka_unit_test(test_log_cuts),
         cmocka_unit_test(test_remote_clock_follows),
         cmocka_unit_test(test_time_texts),
         cmocka_unit_test(test_time_sql),

@@ -1,0 +1,182 @@
+/* A fault that lasts does not fill the log: of each kind of line one a second is written, and says
+   how many were held back. */
+#include "harness/chance.h"
+#include "harness/crowd.h"
+#include "harness/fault.h"
+#include "harness/redis_view.h"
+
+#define FAULT_MS 3000
+#define KINDS_MAX 64
+
+static test_stack_t *stack;
+
+static int start(void **state)
+{
+    (void)state;
+    stack = STACK_START("log-rate", "redis.timeout_ms=500");
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    bool clean = stack_stop(stack);
+    test_forget();
+    return clean ? 0 : -1;
+}
+
+/* --- the log, by kinds --- */
+
+typedef struct {
+    char at[64], msg[80];
+    unsigned lines;
+    long long held_back;
+} kind_t;
+
+typedef struct {
+    kind_t all[KINDS_MAX];
+    unsigned count, lines;
+    long long held_back;
+} kinds_t;
+
+static kind_t *kind_of(kinds_t *kinds, const char *at, const char *msg)
+{
+    unsigned i = 0;
+    while (i < kinds->count && strcmp(kinds->all[i].at, at) != 0)
+        i++;
+    EXPECT(i < KINDS_MAX, "more than %d kinds of lines", KINDS_MAX);
+    if (i == kinds->count) {
+        snprintf(kinds->all[i].at, sizeof(kinds->all[i].at), "%s", at);
+        snprintf(kinds->all[i].msg, sizeof(kinds->all[i].msg), "%s", msg);
+        kinds->count++;
+    }
+    return &kinds->all[i];
+}
+
+static void take_line(kinds_t *kinds, const char *line)
+{
+    cJSON *json = cJSON_Parse(line);
+    EXPECT(json != NULL, "no JSON: %s", line);
+    const char *at = cJSON_GetStringValue(cJSON_GetObjectItem(json, "at"));
+    const char *msg = cJSON_GetStringValue(cJSON_GetObjectItem(json, "msg"));
+    EXPECT(at != NULL && msg != NULL, "no line of the log: %s", line);
+    kind_t *kind = kind_of(kinds, at, msg);
+    double held_back = cJSON_GetNumberValue(cJSON_GetObjectItem(json, "held_back"));
+    kind->lines++;
+    kind->held_back += held_back > 0 ? (long long)held_back : 0;
+    cJSON_Delete(json);
+}
+
+static FILE *open_log(void)
+{
+    const char *path = test_text("%s/log/holdfast.log", stack->dir);
+    FILE *in = fopen(path, "re");
+    EXPECT(in != NULL, "cannot read %s", path);
+    return in;
+}
+
+static long log_size(void)
+{
+    FILE *in = open_log();
+    fseek(in, 0, SEEK_END);
+    long size = ftell(in);
+    fclose(in);
+    return size;
+}
+
+/* What was written since the log was so long. */
+static kinds_t read_log(long from)
+{
+    kinds_t kinds = {.count = 0};
+    char *line = NULL;
+    size_t room = 0;
+    FILE *in = open_log();
+    fseek(in, from, SEEK_SET);
+    while (getline(&line, &room, in) > 0)
+        if (line[0] == '{')
+            take_line(&kinds, line);
+    free(line);
+    fclose(in);
+    for (unsigned i = 0; i < kinds.count; i++) {
+        kinds.lines += kinds.all[i].lines;
+        kinds.held_back += kinds.all[i].held_back;
+    }
+    return kinds;
+}
+
+/* --- the faults --- */
+
+typedef struct {
+    const char *begin, *end; /* commands of Redis */
+} refusal_t;
+
+/* What was kept is written by itself. */
+static kinds_t await_log(long from, double held_back_before)
+{
+    kinds_t kinds;
+    WAIT_UNTIL((kinds = read_log(from),
+                (double)kinds.held_back ==
+                    fault_metric(stack, "log_lines_held_back_total") - held_back_before),
+               20000);
+    return kinds;
+}
+
+/* Connections are opened anew, too: what is said of each of them is a line of its own kind. */
+static void the_log_is_bounded(void **state)
+{
+    const refusal_t *refusal = *state;
+    const char *skus[] = {
+        sale_item(stack, "lua", "\"total\":100000,\"strategy\":\"lua\""),
+        sale_item(stack, "watch", "\"total\":100000,\"strategy\":\"watch\""),
+        sale_item(stack, "accepted", "\"total\":100000,\"acknowledge\":\"accepted\""),
+    };
+    crowd_t *crowd = crowd_start(&(crowd_plan_t){.nodes = (const test_stack_t *const[]){stack},
+                                                 .nodes_count = 1,
+                                                 .skus = skus,
+                                                 .skus_count = TEST_COUNT(skus),
+                                                 .connections = 64,
+                                                 .per_second = 1000});
+    crowd_await(crowd, CROWD_CREATED, 50);
+    long from = log_size();
+    double before = fault_metric(stack, "log_lines_held_back_total");
+    long long begun = test_clock_ms();
+    redis_run(stack, refusal->begin);
+    while (test_clock_ms() < begun + FAULT_MS) {
+        redis_run(stack, "CLIENT KILL TYPE normal SKIPME yes");
+        usleep(20000);
+    }
+    redis_run(stack, refusal->end);
+    crowd_await(crowd, CROWD_CREATED, 50);
+    crowd_stop(crowd);
+    kinds_t kinds = await_log(from, before);
+    long long seconds = (test_clock_ms() - begun) / 1000 + 1;
+    for (unsigned i = 0; i < kinds.count; i++) {
+        const kind_t *kind = &kinds.all[i];
+        print_message("    %u lines of %s (%s), %lld held back\n", kind->lines, kind->at, kind->msg,
+                      kind->held_back);
+        EXPECT(kind->lines <= seconds + 2, "%u lines of %s in %lld s", kind->lines, kind->at,
+               seconds);
+    }
+    print_message("%s: %u lines in %lld s, %lld held back; %s\n", refusal->begin, kinds.lines,
+                  seconds, kinds.held_back, crowd_show(crowd));
+    EXPECT(kinds.held_back > 0, "nothing was held back: the fault has shown nothing");
+}
+
+#define REFUSES(name_, begin_, end_)                                                               \
+    {                                                                                              \
+        name_, the_log_is_bounded, NULL, test_teardown, &(refusal_t)                               \
+        {                                                                                          \
+            begin_, end_                                                                           \
+        }                                                                                          \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        REFUSES("redis is out of memory", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        REFUSES("redis is a replica of nobody", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+        REFUSES("redis forbids functions", "ACL SETUSER default -fcall -function",
+                "ACL SETUSER default +@all"),
+    };
+    return chance_run("log_rate", tests, TEST_COUNT(tests), start, stop);
+}
