@@ -25,6 +25,7 @@ typedef enum { ASK_BUY, ASK_CONFIRM, ASK_CANCEL, ASK_EXTEND } ask_t;
 typedef struct {
     ask_t ask;
     unsigned node, wish, order;
+    bool mute; /* Redis, when it was sent */
 } sent_t;
 
 typedef struct {
@@ -48,7 +49,7 @@ struct crowd {
     char body[512], path[128], key[64]; /* of the request that is being made */
     char *odd;
     atomic_uint told[CROWD_KINDS];
-    atomic_bool stopping;
+    atomic_bool stopping, redis_is_mute;
     bool joined;
     pthread_t thread;
 };
@@ -153,7 +154,8 @@ static web_request_t move(crowd_t *crowd, const sent_t *sent)
 static web_request_t next_request(void *context, unsigned i)
 {
     crowd_t *crowd = context;
-    sent_t sent = {.ask = ASK_BUY, .node = choose_node(crowd)};
+    sent_t sent = {
+        .ask = ASK_BUY, .node = choose_node(crowd), .mute = atomic_load(&crowd->redis_is_mute)};
     if (!crowd->plan.keeps_all && crowd->orders_count != 0 &&
         chance_percent(&crowd->chance, MOVES)) {
         sent.ask = ASK_CONFIRM + chance_below(&crowd->chance, 3);
@@ -187,13 +189,18 @@ static void note_deadline(crowd_order_t *order, const web_answer_t *answer)
         snprintf(order->expires_at, sizeof(order->expires_at), "%s", at);
 }
 
-static crowd_kind_t take_order(crowd_t *crowd, unsigned wish, const web_answer_t *answer)
+static crowd_kind_t take_order(crowd_t *crowd, const sent_t *sent, const web_answer_t *answer)
 {
-    crowd_order_t *order = order_of(crowd, sale_id(answer), wish);
+    crowd_order_t *order = order_of(crowd, sale_id(answer), sent->wish);
+    crowd_wish_t *wish = &crowd->wishes[sent->wish];
     if (answer->status == 201)
         order->created = true;
     else
         order->pending = true;
+    order->acknowledged |=
+        answer->status == 202 && !sent->mute && !atomic_load(&crowd->redis_is_mute);
+    wish->replayed += answer->replayed[0] != '\0';
+    wish->named += answer->replayed[0] == '\0';
     note_deadline(order, answer);
     return answer->replayed[0] != '\0' ? CROWD_REPLAYED
            : answer->status == 201     ? CROWD_CREATED
@@ -208,6 +215,8 @@ static crowd_kind_t take_refusal(crowd_t *crowd, unsigned wish, const web_answer
                         : web_has_code(answer, "buyer_limit_exceeded") ? CROWD_LIMITED
                         : web_has_code(answer, "unavailable")          ? CROWD_UNAVAILABLE
                                                                        : CROWD_ODD;
+    crowd->wishes[wish].unavailable +=
+        kind == CROWD_UNAVAILABLE && sale_id(answer)[0] == '\0' && answer->location[0] == '\0';
     if (kind == CROWD_ODD || web_problem_fault(answer) != NULL) {
         kind = CROWD_ODD;
         note_odd(crowd, answer);
@@ -247,7 +256,7 @@ static crowd_kind_t take(crowd_t *crowd, const sent_t *sent, const web_answer_t 
     if (sent->ask != ASK_BUY)
         return take_move(crowd, sent, answer);
     if ((answer->status == 201 || answer->status == 202) && sale_id(answer)[0] != '\0')
-        return take_order(crowd, sent->wish, answer);
+        return take_order(crowd, sent, answer);
     return take_refusal(crowd, sent->wish, answer);
 }
 
@@ -334,6 +343,11 @@ crowd_t *crowd_start(const crowd_plan_t *plan)
     return crowd;
 }
 
+void crowd_redis_is_mute(crowd_t *crowd, bool mute)
+{
+    atomic_store(&crowd->redis_is_mute, mute);
+}
+
 /* --- looking back --- */
 
 unsigned crowd_told(const crowd_t *crowd, crowd_kind_t kind)
@@ -387,6 +401,11 @@ const char *crowd_sku(const crowd_t *crowd, unsigned item)
 unsigned crowd_skus(const crowd_t *crowd)
 {
     return crowd->plan.skus_count;
+}
+
+bool crowd_redis_keeps_all(const crowd_t *crowd)
+{
+    return crowd->plan.redis_keeps_all;
 }
 
 /* "cCROWD-NUMBER", as buyers and keys are called. */

@@ -24,6 +24,7 @@ typedef struct {
     unsigned buyers;       /* 0: 200 different ones */
     unsigned quantity_max; /* 0: 3 */
     bool keeps_all;        /* nobody confirms, cancels or extends */
+    bool redis_keeps_all;  /* no fault of this test loses what Redis has synced */
 } crowd_plan_t;
 
 /* What a request was told, or not. */
@@ -46,6 +47,9 @@ typedef struct crowd crowd_t;
 crowd_t *crowd_start(const crowd_plan_t *plan);
 /* Returns when no request is under way any more. Again: nothing. */
 void crowd_stop(crowd_t *crowd);
+/* From now on, or no more: answers of Redis may be lost. A 202 of such a time does not say that
+   Redis has the order. */
+void crowd_redis_is_mute(crowd_t *crowd, bool mute);
 unsigned crowd_told(const crowd_t *crowd, crowd_kind_t kind);
 /* Waits until `more` further buyers were told this; fails if they are not within 60 s. */
 void crowd_await(const crowd_t *crowd, crowd_kind_t kind, unsigned more);
@@ -59,6 +63,9 @@ typedef struct {
     int quantity;
     bool keyed;
     unsigned in_doubt; /* requests without an answer: each may or may not have bought */
+    /* How many of its requests were told so. */
+    unsigned named, replayed; /* an order; that of an earlier request */
+    unsigned unavailable;     /* 503 without an order: nothing of this request is live */
 } crowd_wish_t;
 
 /* An order that some answer has named. */
@@ -66,6 +73,7 @@ typedef struct {
     char id[SALE_ID_SIZE];
     unsigned wish;
     bool created, pending;     /* named by a 201; by a 202 */
+    bool acknowledged;         /* by a 202 while no answer of Redis was lost */
     bool refused;              /* by a refusal */
     bool confirmed, cancelled; /* that was answered 200 */
     bool cancel_sent;          /* whatever the answer was */
@@ -81,6 +89,7 @@ const crowd_order_t *crowd_order(const crowd_t *crowd, unsigned i);
 const crowd_order_t *crowd_find(const crowd_t *crowd, const char *id);
 const char *crowd_sku(const crowd_t *crowd, unsigned item);
 unsigned crowd_skus(const crowd_t *crowd);
+bool crowd_redis_keeps_all(const crowd_t *crowd);
 /* How the buyer is called, and back; false: not of this crowd. */
 const char *crowd_buyer(const crowd_t *crowd, unsigned buyer);
 bool crowd_owns_buyer(const crowd_t *crowd, const char *buyer_id, unsigned *buyer);

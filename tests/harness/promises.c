@@ -20,6 +20,7 @@ typedef struct {
     crowd_t *crowd;
     rows_t *rows; /* test memory */
     unsigned lost, ghosts;
+    unsigned unavailable_live, acknowledged_rejected; /* each is a ghost or lost as well */
     long long oversold, agreed_ms;
     char *first; /* what is wrong first, in words */
 } check_t;
@@ -132,6 +133,22 @@ static const char *broken(const crowd_order_t *order, const row_t *row)
     return NULL;
 }
 
+static bool is_accepted_item(const check_t *check, unsigned item)
+{
+    return rows_sum(check->stack,
+                    "SELECT COUNT(*) FROM inventory WHERE sku = '%s' AND acknowledge = 'accepted'",
+                    crowd_sku(check->crowd, item)) != 0;
+}
+
+static void check_acknowledged(check_t *check, const crowd_order_t *order, const row_t *row)
+{
+    if (!crowd_redis_keeps_all(check->crowd) || !order->acknowledged || !is(row, "rejected") ||
+        !is_accepted_item(check, crowd_wish(check->crowd, order->wish)->item))
+        return;
+    ++check->acknowledged_rejected;
+    wrong(check, &check->lost, "%s is rejected: a 202 had acknowledged it", order->id);
+}
+
 static void check_order(check_t *check, const crowd_order_t *order)
 {
     const crowd_wish_t *wish = crowd_wish(check->crowd, order->wish);
@@ -145,6 +162,7 @@ static void check_order(check_t *check, const crowd_order_t *order)
     const char *why = promised ? broken(order, row) : NULL;
     if (why != NULL)
         wrong(check, &check->lost, "%s is %s: %s", order->id, row->state, why);
+    check_acknowledged(check, order, row);
     if (order->refused && !is(row, "rejected"))
         wrong(check, &check->ghosts, "%s is %s, and was refused", order->id, row->state);
     if (order->other_wish != order->wish)
@@ -156,6 +174,35 @@ static void check_order(check_t *check, const crowd_order_t *order)
 }
 
 /* --- E: what nobody was told of --- */
+
+/* Did a request that may have made it hear that nothing of it is live? */
+static bool heard_unavailable(const check_t *check, const row_t *row, unsigned buyer)
+{
+    unsigned wish;
+    if (row->key[0] != '\0')
+        return crowd_owns_key(check->crowd, row->key, &wish) &&
+               crowd_wish(check->crowd, wish)->unavailable != 0;
+    for (wish = 0; wish < crowd_wishes(check->crowd); wish++) {
+        const crowd_wish_t *w = crowd_wish(check->crowd, wish);
+        if (!w->keyed && w->buyer == buyer && w->quantity == row->quantity && w->unavailable != 0)
+            return true;
+    }
+    return false;
+}
+
+/* Only a repeat was told of its order, and each request before it that nothing is live. */
+static void check_repeats(check_t *check)
+{
+    for (unsigned i = 0; i < crowd_wishes(check->crowd); i++) {
+        const crowd_wish_t *wish = crowd_wish(check->crowd, i);
+        if (wish->unavailable == 0 || wish->replayed == 0 || wish->named != 0 ||
+            wish->in_doubt != 0)
+            continue;
+        ++check->unavailable_live;
+        wrong(check, &check->ghosts, "a repeat got an order of key %s-%u, whose requests heard 503",
+              crowd_buyer(check->crowd, wish->buyer), i);
+    }
+}
 
 /* Might a request without an answer have made it? Each explains one order. */
 static bool is_explained(check_t *check, unsigned *doubts, const row_t *row, unsigned buyer)
@@ -185,6 +232,7 @@ static void check_ghosts(check_t *check)
             !crowd_owns_buyer(check->crowd, row->buyer, &buyer) ||
             is_explained(check, doubts, row, buyer))
             continue;
+        check->unavailable_live += heard_unavailable(check, row, buyer);
         wrong(check, &check->ghosts, "%s of %s, key %s, is %s, and nobody was told", row->id,
               row->buyer, row->key, row->state);
     }
@@ -339,9 +387,10 @@ static const char *format_text(const char *format, va_list arguments)
 static void report(const check_t *check, const char *name, const char *faults)
 {
     print_message("%s: seed %llu; %s; %s; agreed after %lld ms; oversold %lld, lost %u, ghosts "
-                  "%u\n",
+                  "%u, 503-live %u, 202-rejected %u\n",
                   name, (unsigned long long)chance_seed(), faults, crowd_show(check->crowd),
-                  check->agreed_ms, check->oversold, check->lost, check->ghosts);
+                  check->agreed_ms, check->oversold, check->lost, check->ghosts,
+                  check->unavailable_live, check->acknowledged_rejected);
 }
 
 /* None has died that nobody has killed. */
@@ -383,6 +432,7 @@ void promises_expect(const char *file, int line, const char *name, const test_st
     for (unsigned i = 0; i < crowd_orders(crowd); i++)
         check_order(&check, crowd_order(crowd, i));
     check_ghosts(&check);
+    check_repeats(&check);
     check_totals(&check);
     check_items(file, line, &check);
     check_audits(file, line, stack);
