@@ -5,17 +5,17 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log_sink.h"
 
-/* Not above PIPE_BUF: then a write to a pipe (journald, `holdfast ... 2>&1 | ...`) is atomic. */
-#define LINE_BYTES_MAX 4096
+#define LINE_BYTES_MAX SINK_LINE_BYTES_MAX
 /* What ends a line that was cut. Room for it is kept free, so that it is always valid JSON. */
 #define LINE_CUT ",\"truncated\":true}\n"
 
-/* How late a kept line may be. */
-#define LOOK_MS 100
+/* How long the end of the process waits for the reader of the log. */
+#define STOP_MS 1000
+#define FLUSH_MS 200
 
 typedef struct log_line {
     size_t n;
@@ -187,36 +187,28 @@ static void line_put_head(line_t *line, log_level_t level)
     line_put_member(line, &word);
 }
 
-static void line_write(line_t *line)
+static void line_end(line_t *line)
 {
     /* The room for LINE_CUT was never given away by line_put(). */
     str_t end = line->cut ? STR(LINE_CUT) : STR("}\n");
     memcpy(line->bytes + line->n, end.p, end.n);
     line->n += end.n;
-    for (size_t sent = 0; sent < line->n;) {
-        ssize_t n = write(STDERR_FILENO, line->bytes + sent, line->n - sent);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return; /* there is nowhere to report that the log is gone */
-        sent += (size_t)n;
-    }
+}
+
+static void line_write(line_t *line)
+{
+    line_end(line);
+    sink_put(line->bytes, line->n);
 }
 
 /* --- at most so many of a kind --- */
 
-/* Of what is kept and of the thread. Lines that are only counted do not take it, so a flood of them
-   waits for nobody: only they change a limiter without it. */
+/* Of what is kept. Lines that are only counted do not take it, so a flood of them waits for nobody:
+   only they change a limiter without it. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static log_site_t *sites;
 static unsigned kept_count;
 static _Atomic uint64_t held_back_total;
-
-static struct {
-    bool started, ending;
-    pthread_cond_t wake;
-    pthread_t thread;
-} keeper;
 
 /* What would become of a line now; done only if it is counted. */
 static log_verdict_t site_count(log_site_t *site, uint64_t now_ms)
@@ -267,8 +259,7 @@ static void site_keep(log_site_t *site, const line_t *line)
         sites = site;
         site->listed = true;
     }
-    if (keeper.started)
-        pthread_cond_signal(&keeper.wake);
+    sink_wake();
 }
 
 /* Under the mutex. The kept line of this site, if its time is there or `all` are to be written;
@@ -295,7 +286,7 @@ static void line_write_for_others(line_t *line, uint32_t held_back)
     line_write(line);
 }
 
-/* Lines are written without the mutex, since a write may take long. */
+/* Lines are written without the mutex: without a thread that may take long. */
 static void write_due(uint64_t now_ms, bool all)
 {
     uint32_t held_back = 0;
@@ -312,59 +303,56 @@ static void write_due(uint64_t now_ms, bool all)
     } while (line != NULL);
 }
 
-/* Sleeps while nothing is kept. */
-static void *keep(void *unused)
+/* For the sink's thread. */
+static bool look(void)
 {
-    (void)unused;
+    write_due(clock_mono_ms(), false);
     pthread_mutex_lock(&mutex);
-    while (!keeper.ending) {
-        struct timespec look = clock_mono_in(LOOK_MS);
-        if (kept_count == 0)
-            pthread_cond_wait(&keeper.wake, &mutex);
-        else
-            pthread_cond_timedwait(&keeper.wake, &mutex, &look);
-        pthread_mutex_unlock(&mutex);
-        write_due(clock_mono_ms(), false);
-        pthread_mutex_lock(&mutex);
-    }
+    bool again = kept_count != 0;
     pthread_mutex_unlock(&mutex);
-    return NULL;
+    return again;
+}
+
+static size_t say_dropped(char out[SINK_LINE_BYTES_MAX], uint64_t dropped)
+{
+    line_t line = {.n = 0, .cut = false};
+    log_field_t msg = LOG_STR("msg", "lines of the log were dropped: nobody reads them in time");
+    log_field_t count = LOG_INT("dropped", dropped);
+    line_put_head(&line, LOG_LEVEL_WARN);
+    line_put_place(&line, __FILE__, __LINE__);
+    line_put_member(&line, &msg);
+    line_put_member(&line, &count);
+    line_end(&line);
+    memcpy(out, line.bytes, line.n);
+    return line.n;
 }
 
 void log_start(void)
 {
-    assert(!keeper.started);
-    clock_cond_init(&keeper.wake);
-    pthread_mutex_lock(&mutex);
-    keeper.ending = false;
-    keeper.started = pthread_create(&keeper.thread, NULL, keep, NULL) == 0;
-    pthread_mutex_unlock(&mutex);
+    static const sink_calls_t calls = {.look = look, .say_dropped = say_dropped};
+    sink_start(&calls);
 }
 
 void log_stop(void)
 {
-    pthread_mutex_lock(&mutex);
-    bool started = keeper.started;
-    keeper.started = false;
-    keeper.ending = true;
-    if (started)
-        pthread_cond_signal(&keeper.wake);
-    pthread_mutex_unlock(&mutex);
-    if (started) {
-        pthread_join(keeper.thread, NULL);
-        pthread_cond_destroy(&keeper.wake);
-    }
-    log_flush();
+    write_due(clock_mono_ms(), true);
+    sink_stop(STOP_MS);
 }
 
 void log_flush(void)
 {
     write_due(clock_mono_ms(), true);
+    sink_flush(FLUSH_MS);
 }
 
 uint64_t log_lines_held_back(void)
 {
     return atomic_load_explicit(&held_back_total, memory_order_relaxed);
+}
+
+uint64_t log_lines_dropped(void)
+{
+    return sink_dropped();
 }
 
 /* --- one line --- */

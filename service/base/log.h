@@ -6,8 +6,10 @@
  *
  *     LOG_WARN("redis connection lost", LOG_STR("error", err), LOG_INT("retry_ms", 50));
  *
- * Any thread may log; a line is written with one write(2), so lines never mix. Nothing that
- * is a secret may be passed: the log does not know which values are.
+ * Any thread may log. Between log_start() and log_stop() no call waits for the reader of the log:
+ * a thread writes, from a bounded buffer, and what has no room there is dropped, counted and said
+ * (base/log_sink.h). Otherwise the caller writes. Lines never mix: each is in one write(2). Nothing
+ * that is a secret may be passed: the log does not know which values are.
  *
  * A kind of line, which is a call of LOG_INFO, LOG_WARN or LOG_ERROR in the sources (its `at`), is
  * written at most once a second: base/log_limiter.h has the rule. A line that stands for others
@@ -72,14 +74,18 @@ bool log_enabled(log_level_t level);
 void log_write(log_level_t level, const char *file, int line, const char *msg, ...);
 void log_write_limited(log_site_t *site, log_level_t level, const char *msg, ...);
 
-/* Starts the thread that writes kept lines when their time is there. Without it they are written
-   with the next line of any kind, or by log_flush(). */
+/* Starts the thread that writes, kept lines too, when their time is there. Without it these are
+   written with the next line of any kind, or by log_flush(). */
 void log_start(void);
-/* Ends that thread; writes what is kept. */
+/* Writes what is kept and what is in the buffer, and ends the thread. Waits a second at most for a
+   reader that does not read. */
 void log_stop(void);
-/* Writes what is kept, now. For the end of the process, and for tests. */
+/* Writes what is kept and what is in the buffer; waits 200 ms at most. For whoever ends the process
+   at once. */
 void log_flush(void);
 /* How many lines were held back and are not written. */
 uint64_t log_lines_held_back(void);
+/* How many had no room in the buffer. */
+uint64_t log_lines_dropped(void);
 
 #endif

@@ -31,6 +31,7 @@ static void require(bool ok, const char *what)
     if (ok)
         return;
     LOG_ERROR("order ids cannot be keyed", LOG_STR("failed", what));
+    log_flush();
     abort(); /* an id without its check would be refused everywhere */
 }
 

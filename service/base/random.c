@@ -38,6 +38,7 @@ static void fill(void *out, size_t n)
     if (RAND_bytes(out, (int)n) == 1)
         return;
     LOG_ERROR("the system's random generator failed");
+    log_flush();
     abort(); /* ids that can be guessed are worse than no service */
 }
 

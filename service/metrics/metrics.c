@@ -141,9 +141,19 @@ static void render_plain(FILE *out)
 /* The log counts for itself: it is below the metrics. */
 static void render_log(FILE *out)
 {
-    const char *name = "log_lines_held_back_total";
-    head(out, name, "Log lines not written: more than one a second of a kind", "counter");
-    fprintf(out, "holdfast_%s %" PRIu64 "\n", name, log_lines_held_back());
+    const struct {
+        const char *name, *help;
+        uint64_t value;
+    } counters[] = {
+        {"log_lines_held_back_total", "Log lines not written: more than one a second of a kind",
+         log_lines_held_back()},
+        {"log_lines_dropped_total", "Log lines not written: nobody read the log in time",
+         log_lines_dropped()},
+    };
+    for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); ++i) {
+        head(out, counters[i].name, counters[i].help, "counter");
+        fprintf(out, "holdfast_%s %" PRIu64 "\n", counters[i].name, counters[i].value);
+    }
 }
 
 char *metrics_render(const metric_sample_t *samples, unsigned samples_count)

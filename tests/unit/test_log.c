@@ -7,6 +7,8 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -279,6 +281,96 @@ static void test_log_threads(void **state)
     free(log);
 }
 
+/* --- a reader that has stopped --- */
+
+#define MANY 30000
+
+static int reader = -1;
+static atomic_bool reading;
+
+/* Standard error is a pipe that nobody reads. */
+static void capture_nothing(void)
+{
+    int pipes[2];
+    assert_int_equal(pipe(pipes), 0);
+    real_stderr = dup(STDERR_FILENO);
+    dup2(pipes[1], STDERR_FILENO);
+    close(pipes[1]);
+    reader = pipes[0];
+}
+
+/* Reads all there is and will be, until a line with `last` was read. Returns how many lines. */
+static unsigned read_until(const char *last, long long *dropped)
+{
+    FILE *in = fdopen(reader, "r");
+    char line[8192];
+    unsigned lines = 0;
+    bool ended = false;
+    while (!ended && fgets(line, sizeof(line), in) != NULL) {
+        ended = strstr(line, last) != NULL;
+        lines += strstr(line, "\"msg\":\"many\"") != NULL;
+        count_of(line, "\"dropped\":", dropped);
+        cJSON *json = cJSON_Parse(line);
+        assert_non_null(json);
+        cJSON_Delete(json);
+    }
+    assert_true(ended);
+    fclose(in);
+    return lines;
+}
+
+static void *say_the_end(void *unused)
+{
+    /* It is dropped, too, while there is no room. */
+    while (atomic_load(&reading)) {
+        LOG_ALWAYS(LOG_LEVEL_INFO, "the end");
+        usleep(1000);
+    }
+    return unused;
+}
+
+/* All calls return; what had no room is counted and said when there is room again. */
+static void test_log_reader_stops(void **state)
+{
+    (void)state;
+    uint64_t before = log_lines_dropped();
+    long long said = 0;
+    pthread_t ender;
+    capture_nothing();
+    log_start();
+    for (int i = 0; i < MANY; i++)
+        LOG_ALWAYS(LOG_LEVEL_INFO, "many", LOG_INT("i", i));
+    long long dropped = (long long)(log_lines_dropped() - before);
+    assert_true(dropped > 0);
+    atomic_store(&reading, true);
+    assert_int_equal(pthread_create(&ender, NULL, say_the_end, NULL), 0);
+    unsigned lines = read_until("the end", &said);
+    atomic_store(&reading, false);
+    pthread_join(ender, NULL);
+    dup2(real_stderr, STDERR_FILENO);
+    close(real_stderr);
+    log_stop();
+    assert_true(said >= dropped); /* with some of those at the end */
+    assert_int_equal(lines + dropped, MANY);
+}
+
+/* It ends all the same. */
+static void test_log_stops_without_a_reader(void **state)
+{
+    (void)state;
+    capture_nothing();
+    log_start();
+    for (int i = 0; i < MANY; i++)
+        LOG_ALWAYS(LOG_LEVEL_INFO, "many", LOG_INT("i", i));
+    log_flush();
+    log_stop();
+    close(reader);
+    for (int i = 0; i < 20; i++)
+        log_flush(); /* what is left is written to nobody, not to the real one */
+    dup2(real_stderr, STDERR_FILENO);
+    close(real_stderr);
+}
+
 /* What an operator has asked for is written, each line. */
 static void test_log_not_limited(void **state)
 {
@@ -309,6 +401,9 @@ int main(void)
         cmocka_unit_test(test_log_thread),
         cmocka_unit_test(test_log_threads),
         cmocka_unit_test(test_log_not_limited),
+        cmocka_unit_test(test_log_reader_stops),
+        cmocka_unit_test(test_log_stops_without_a_reader), /* the last: its thread goes on */
     };
+    signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,13 @@
-/* A fault that lasts does not fill the log: of each kind of line one a second is written, and says
-   how many were held back. */
+/*
+ * A fault that lasts does not fill the log: of each kind of line one a second is written, and says
+ * how many were held back. A reader of the log that has stopped stops nothing.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/stat.h>
+
 #include "harness/chance.h"
 #include "harness/crowd.h"
 #include "harness/fault.h"
@@ -13,7 +21,7 @@ static test_stack_t *stack;
 static int start(void **state)
 {
     (void)state;
-    stack = STACK_START("log-rate", "redis.timeout_ms=500");
+    stack = STACK_START("log-lines", "redis.timeout_ms=500");
     return 0;
 }
 
@@ -162,6 +170,128 @@ static void the_log_is_bounded(void **state)
     EXPECT(kinds.held_back > 0, "nothing was held back: the fault has shown nothing");
 }
 
+/* --- a reader that has stopped --- */
+
+#define LOOKS 4000
+/* Long paths fill the log sooner. */
+#define PATH_BYTES 1000
+
+/* A second service, whose log is a pipe that nobody reads. */
+static struct {
+    char path[256];
+    int reader;
+    test_stack_t *node;
+} mute = {.reader = -1};
+
+/* As seen from a request: the access log is on. */
+static void mute_start(const char *setting)
+{
+    snprintf(mute.path, sizeof(mute.path), "%s/log/holdfast-2.log", stack->dir);
+    unlink(mute.path);
+    EXPECT(mkfifo(mute.path, 0600) == 0, "%s: %s", mute.path, strerror(errno));
+    mute.reader = open(mute.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    EXPECT(mute.reader >= 0, "%s: %s", mute.path, strerror(errno));
+    mute.node = STACK_NODE_START(stack, 2, "log.access=true", setting);
+}
+
+/* A log that is a pipe would stop whoever looks at it later. */
+static int mute_teardown(void **state)
+{
+    for (unsigned i = 0; i < stack->shards; i++)
+        kill(stack->mysql_pids[i], SIGCONT);
+    if (mute.reader >= 0)
+        close(mute.reader);
+    mute.reader = -1;
+    unlink(mute.path);
+    return test_teardown(state);
+}
+
+typedef struct {
+    const char *path;
+    unsigned answered;
+} looks_t;
+
+static web_request_t next_look(void *context, unsigned i)
+{
+    (void)i;
+    return (web_request_t){.base = mute.node->url, .path = ((looks_t *)context)->path};
+}
+
+static bool take_look(void *context, unsigned i, const web_answer_t *answer)
+{
+    (void)i;
+    ((looks_t *)context)->answered += answer->status != 0;
+    return true;
+}
+
+static void fill_the_log(void)
+{
+    looks_t looks = {.path = test_text("/%s", test_repeat("x", PATH_BYTES))};
+    web_crowd(&(web_crowd_t){.connections = 16,
+                             .count = LOOKS,
+                             .request = next_look,
+                             .answered = take_look,
+                             .context = &looks});
+    EXPECT_NUMBER(looks.answered, LOOKS);
+    EXPECT(fault_metric(mute.node, "log_lines_dropped_total") > 0, "there was room for all of it");
+}
+
+/* Reads until a line says how many were dropped; that many or more. */
+static bool says_dropped(char **rest, double *dropped)
+{
+    char bytes[65536];
+    ssize_t n = read(mute.reader, bytes, sizeof(bytes));
+    char *text = test_text("%s%.*s", *rest, n < 0 ? 0 : (int)n, bytes);
+    char *at = strstr(text, "\"dropped\":"), *line = strrchr(text, '\n');
+    *rest = line == NULL ? text : line + 1;
+    if (at != NULL && line > at)
+        *dropped = strtod(at + strlen("\"dropped\":"), NULL);
+    return *dropped > 0;
+}
+
+static void requests_do_not_wait_for_the_log(void **state)
+{
+    (void)state;
+    double said = 0;
+    char *rest = test_text("%s", "");
+    mute_start("shutdown.readiness_delay_ms=0");
+    fill_the_log();
+    double dropped = fault_metric(mute.node, "log_lines_dropped_total");
+    WAIT_UNTIL(says_dropped(&rest, &said), 20000);
+    EXPECT(said >= dropped, "%.0f said, %.0f counted", said, dropped);
+    print_message("a reader stops: %d requests answered, %.0f lines dropped\n", LOOKS, said);
+    stack_node_stop(mute.node); /* whose reader has stopped again */
+}
+
+static void *buy_in_vain(void *sku)
+{
+    WEB(.base = mute.node->url, .path = "/v1/orders",
+        .body = test_text("{\"sku\":\"%s\",\"buyer_id\":\"b\",\"quantity\":1}", (char *)sku));
+    return NULL;
+}
+
+static void the_deadline_of_shutdown_holds_without_a_reader(void **state)
+{
+    (void)state;
+    pthread_t buyer;
+    const char *sku = sale_item(stack, "vain", "\"total\":100,\"strategy\":\"optimistic\"");
+    mute_start("shutdown.deadline_ms=1000");
+    pid_t pid = mute.node->pid;
+    fill_the_log();
+    for (unsigned i = 0; i < stack->shards; i++)
+        process_signal(stack->mysql_pids[i], SIGSTOP);
+    EXPECT_NUMBER(pthread_create(&buyer, NULL, buy_in_vain, (void *)sku), 0);
+    WAIT_UNTIL(fault_metric(mute.node, "purchases_in_flight") > 0, 10000);
+    process_signal(pid, SIGTERM);
+    long long begun = test_clock_ms();
+    WAIT_UNTIL(process_is_gone(pid), 25000);
+    print_message("a reader stops: ended %lld ms after SIGTERM\n", test_clock_ms() - begun);
+    pthread_join(buyer, NULL);
+    for (unsigned i = 0; i < stack->shards; i++)
+        process_signal(stack->mysql_pids[i], SIGCONT);
+    stack_node_stop(mute.node);
+}
+
 #define REFUSES(name_, begin_, end_)                                                               \
     {                                                                                              \
         name_, the_log_is_bounded, NULL, test_teardown, &(refusal_t)                               \
@@ -177,6 +307,8 @@ int main(void)
         REFUSES("redis is a replica of nobody", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
         REFUSES("redis forbids functions", "ACL SETUSER default -fcall -function",
                 "ACL SETUSER default +@all"),
+        cmocka_unit_test_teardown(requests_do_not_wait_for_the_log, mute_teardown),
+        cmocka_unit_test_teardown(the_deadline_of_shutdown_holds_without_a_reader, mute_teardown),
     };
-    return chance_run("log_rate", tests, TEST_COUNT(tests), start, stop);
+    return chance_run("log_lines", tests, TEST_COUNT(tests), start, stop);
 }
