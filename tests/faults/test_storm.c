@@ -595,15 +595,15 @@ static void await_sales(const char *after)
 
 /* --- the storm --- */
 
-static void put_on_sale(void)
+static void put_on_sale(unsigned faults_count)
 {
     static const char *const kinds[KINDS] = {
         "\"strategy\":\"lua\",\"per_buyer_limit\":40,\"hold_seconds\":600",
         "\"strategy\":\"watch\",\"hold_seconds\":600", "\"strategy\":\"optimistic\"",
         "\"strategy\":\"serializable\"",
         "\"strategy\":\"lua\",\"per_buyer_limit\":40,\"acknowledge\":\"accepted\""};
-    /* Not sold out before the end, and then not for long. */
-    unsigned stock = chance_is_long() ? 15000 : 3000;
+    /* Not sold out before the end, and then soon. */
+    unsigned stock = 1000 + 500 * faults_count;
     for (unsigned i = 0; i < ITEMS; i++)
         do
             storm.skus[i] = sale_item(stack, "storm", "\"total\":%u,%s", stock, kinds[i % KINDS]);
@@ -621,6 +621,7 @@ static void happen(const fault_t *fault)
     storm.sku = storm.skus[storm.shard * KINDS + chance_below(&storm.chance, KINDS)];
     storm.error = 0;
     unsigned ms = duration_ms();
+    crowd_await(storm.crowd, CROWD_CREATED, 50); /* all of it is awake again */
     if (fault->mutes_redis)
         crowd_redis_is_mute(storm.crowd, true);
     fault->begin();
@@ -651,14 +652,14 @@ static void faults_in_turn(void **state)
     (void)state;
     storm.chance = chance_of("storm");
     storm.stuck = "";
-    put_on_sale();
     plan_t plan = plan_faults();
+    put_on_sale(plan.count);
     storm.crowd = crowd_start(&(crowd_plan_t){.nodes = (const test_stack_t *const *)nodes,
                                               .nodes_count = NODES,
                                               .skus = storm.skus,
                                               .skus_count = ITEMS,
                                               .connections = BUYERS,
-                                              .per_second = 150,
+                                              .per_second = 300,
                                               .redis_keeps_all = true});
     await_sales("nothing");
     for (unsigned i = 0; i < plan.count; i++)
