@@ -9,7 +9,7 @@ void handle_item_put(exchange_t *exchange, const route_match_t *match);
 void handle_item_patch(exchange_t *exchange, const route_match_t *match);
 void handle_strategy_put(exchange_t *exchange, const route_match_t *match);
 
-/* admin/insight.c: what only looks */
+/* admin/status.c, audit.c, reconcile.c, metrics.c: what only looks, and a comparison now */
 void handle_status(exchange_t *exchange, const route_match_t *match);
 void handle_audit(exchange_t *exchange, const route_match_t *match);
 void handle_reconcile(exchange_t *exchange, const route_match_t *match);

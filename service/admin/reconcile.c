@@ -1,0 +1,72 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "admin/handlers.h"
+#include "http/body.h"
+#include "http/call.h"
+#include "reconcile/pass.h"
+
+typedef struct {
+    call_t call; /* first */
+    char sku[SKU_BYTES_MAX];
+    uint8_t sku_length;
+    pass_t pass;
+} pass_call_t;
+
+static void run_pass(call_t *call, worker_t *worker)
+{
+    pass_call_t *c = (pass_call_t *)call;
+    str_t sku = {c->sku, c->sku_length};
+    c->pass = reconcile_pass(worker, sku);
+    if (c->pass.done != ACTION_NONE)
+        engine_news(worker->node, sku, c->pass.item.epoch);
+}
+
+static void add_pass_numbers(cJSON *json, const pass_t *pass)
+{
+    const gate_state_t *gate = &pass->gate;
+    cJSON *g = cJSON_AddObjectToObject(json, "gate");
+    cJSON_AddNumberToObject(g, "epoch", (double)gate->epoch);
+    cJSON_AddNumberToObject(g, "available", (double)gate_available(gate));
+    cJSON_AddNumberToObject(g, "unsettled", (double)gate_unsettled(gate));
+    cJSON_AddNumberToObject(g, "reserved", (double)gate->reserved);
+    cJSON_AddNumberToObject(g, "settled", (double)gate->settled);
+    cJSON_AddNumberToObject(g, "released", (double)gate->released);
+    cJSON *row = cJSON_AddObjectToObject(json, "mysql");
+    cJSON_AddNumberToObject(row, "epoch", (double)pass->item.epoch);
+    cJSON_AddNumberToObject(row, "total", (double)pass->item.terms.total);
+    cJSON_AddNumberToObject(row, "allocated", (double)item_allocated(&pass->item));
+}
+
+static void reply_pass(call_t *call, exchange_t *exchange)
+{
+    pass_call_t *c = (pass_call_t *)call;
+    if (c->pass.result == SYNC_UNKNOWN_ITEM) {
+        reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
+        return;
+    }
+    if (c->pass.result != SYNC_READY) {
+        reply_problem(exchange, PROBLEM_UNAVAILABLE, "MySQL or Redis does not answer");
+        return;
+    }
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "found", finding_name(c->pass.finding));
+    cJSON_AddStringToObject(json, "did", pass_deed(&c->pass));
+    add_pass_numbers(json, &c->pass);
+    reply_json(exchange, 200, json);
+}
+
+void handle_reconcile(exchange_t *exchange, const route_match_t *match)
+{
+    if (!is_sku(match->param)) {
+        reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
+        return;
+    }
+    pass_call_t *c = call_new(sizeof(*c));
+    c->call.run = run_pass;
+    c->call.reply = reply_pass;
+    memcpy(c->sku, match->param.p, match->param.n);
+    c->sku_length = (uint8_t)match->param.n;
+    call_submit(exchange, exchange->engine->node->map.shard_of_slot[slot_of_sku(match->param)],
+                &c->call);
+}
