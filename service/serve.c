@@ -9,8 +9,10 @@
 
 #include "base/log.h"
 #include "engine/node.h"
+#include "health/prober.h"
 #include "http/rate_limit.h"
 #include "http/server.h"
+#include "reconcile/audit_runner.h"
 #include "reconcile/keeper.h"
 #include "reconcile/reconciler.h"
 #include "store/migrate.h"
@@ -89,6 +91,8 @@ static bool check_stores(node_t *node)
 static void start_stores(node_t *node)
 {
     const config_t *config = node->config;
+    node->prober = prober_start(config, true);
+    node->audits = audit_runner_start(config, node->prober);
     for (unsigned i = 0; i < node->map.shards_count; ++i) {
         node->shards[i].reconciler = reconciler_new(node, i);
         node->shards[i].writer = writer_start(node, i);
@@ -122,6 +126,8 @@ static void stop_stores(node_t *node)
         writer_stop(node->shards[i].writer);
         reconciler_free(node->shards[i].reconciler);
     }
+    audit_runner_stop(node->audits);
+    prober_stop(node->prober);
 }
 
 /* --- the end --- */
@@ -204,5 +210,7 @@ int serve(const config_t *config)
     free(node.shards);
     free(node.loops);
     LOG_INFO("ended");
+    if (audit_threads_left() != 0) /* one waits for a silent server, and uses the configuration */
+        _exit(0);
     return 0;
 }

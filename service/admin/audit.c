@@ -1,40 +1,58 @@
-#include <stdlib.h>
-
+/*
+ * GET /v1/audit: asks for a run and waits for it a moment; a large shard takes longer than that,
+ * and then the answer is what the last run found, with its age.
+ */
 #include "admin/handlers.h"
+#include "base/clock.h"
 #include "http/call.h"
-#include "reconcile/audit.h"
+#include "reconcile/audit_runner.h"
+
+#define WAIT_MS 800
+#define LOOK_MS 16
 
 typedef struct {
-    call_t call; /* first */
-    cJSON *report;
-} audit_call_t;
+    exchange_t *exchange;
+    audit_runner_t *runner;
+    uint64_t number;   /* of the run that is waited for */
+    uint64_t until_ms; /* monotonic */
+    loop_timer_t timer;
+} audit_wait_t;
 
-static void run_audit(call_t *call, worker_t *worker)
+static void on_gone(void *waiting)
 {
-    audit_call_t *c = (audit_call_t *)call;
-    audit_verdict_t verdict; /* the report says it too */
-    c->report = audit_run(worker->node->config, &verdict);
+    audit_wait_t *wait = waiting;
+    loop_timer_stop(&wait->timer);
+    free(wait);
 }
 
-static void reply_audit(call_t *call, exchange_t *exchange)
+static void look(loop_timer_t *timer)
 {
-    audit_call_t *c = (audit_call_t *)call;
-    cJSON *report = c->report;
-    c->report = NULL;
+    audit_wait_t *wait = H2O_STRUCT_FROM_MEMBER(audit_wait_t, timer, timer);
+    exchange_t *exchange = wait->exchange;
+    if (audit_runner_ended(wait->runner) < wait->number && clock_mono_ms() < wait->until_ms) {
+        loop_timer_start(exchange->engine->loop, &wait->timer, LOOK_MS, look);
+        return;
+    }
+    cJSON *report = audit_runner_report(wait->runner);
+    exchange->on_gone = NULL;
+    free(wait);
     reply_json(exchange, 200, report);
-}
-
-static void dispose_audit(call_t *call)
-{
-    cJSON_Delete(((audit_call_t *)call)->report);
 }
 
 void handle_audit(exchange_t *exchange, const route_match_t *match)
 {
     (void)match;
-    audit_call_t *c = call_new(sizeof(*c));
-    c->call.run = run_audit;
-    c->call.reply = reply_audit;
-    c->call.dispose = dispose_audit;
-    call_submit(exchange, 0, &c->call);
+    audit_runner_t *runner = exchange->engine->node->audits;
+    if (runner == NULL) {
+        reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
+        return;
+    }
+    audit_wait_t *wait = call_new(sizeof(*wait));
+    *wait = (audit_wait_t){.exchange = exchange,
+                           .runner = runner,
+                           .number = audit_runner_ask(runner),
+                           .until_ms = clock_mono_ms() + WAIT_MS};
+    exchange->on_gone = on_gone;
+    exchange->waiting = wait;
+    loop_timer_start(exchange->engine->loop, &wait->timer, LOOK_MS, look);
 }

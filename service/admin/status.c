@@ -3,44 +3,53 @@
 
 #include "admin/handlers.h"
 #include "http/call.h"
+#include "http/fan.h"
 #include "http/items.h"
+#include "http/readiness.h"
 #include "reconcile/reconciler.h"
+#include "store/lease.h"
 
+/* What only the shard's MySQL can tell. */
 typedef struct {
-    bool failed;
+    bool read;
     char holder[65]; /* of the reconciler's lease */
+    cJSON *items;
 } shard_view_t;
 
 typedef struct {
-    call_t call; /* first */
-    unsigned shard;
-    cJSON *items;         /* of all shards */
-    shard_view_t views[]; /* by shard */
+    fan_t fan; /* first */
+    shard_view_t views[];
 } status_call_t;
 
+/* A shard that has not answered by then is not waited for. */
+#define STATUS_DEADLINE_MS 700
 /* Items that the answer lists; there may be very many. */
 #define STATUS_ITEMS_MAX 1000
 
 static void add_status_item(void *context, const item_t *item)
 {
-    cJSON *items = context;
-    if (cJSON_GetArraySize(items) >= STATUS_ITEMS_MAX)
-        return;
     cJSON *json = item_to_json(item);
     cJSON_AddNumberToObject(json, "epoch", (double)item->epoch);
     cJSON_AddNumberToObject(json, "version", (double)item->version);
     cJSON_AddNumberToObject(json, "slot", item->slot);
     cJSON_AddBoolToObject(json, "rebuilding", item->rebuilding);
     cJSON_AddBoolToObject(json, "gate_down", item->gate_down);
-    cJSON_AddItemToArray(items, json);
+    cJSON_AddItemToArray(context, json);
 }
 
-static void run_status(call_t *call, worker_t *worker)
+static void run_status(fan_t *fan, unsigned shard, worker_t *worker)
 {
-    status_call_t *c = (status_call_t *)call;
-    shard_view_t *view = &c->views[c->shard];
-    view->failed = item_scan(worker->db, &worker->sql, 0, add_status_item, c->items) != DB_OK ||
-                   lease_holder(worker->db, &worker->sql, RECONCILER_LEASE, view->holder) != DB_OK;
+    shard_view_t *view = &((status_call_t *)fan)->views[shard];
+    view->items = cJSON_CreateArray();
+    view->read = item_list(worker->db, &worker->sql, STATUS_ITEMS_MAX, add_status_item,
+                           view->items) == DB_OK &&
+                 lease_holder(worker->db, &worker->sql, RECONCILER_LEASE, view->holder) == DB_OK;
+}
+
+/* NULL: not known. */
+static shard_view_t *view_of(status_call_t *c, unsigned shard)
+{
+    return fan_has_answer(&c->fan, shard) && c->views[shard].read ? &c->views[shard] : NULL;
 }
 
 static const char *const status_words[] = {"primary", "secondary", "spare", "faulty"};
@@ -84,7 +93,10 @@ static void add_reconciler(cJSON *shard, reconciler_t *reconciler, const shard_v
     char at[TIME_TEXT_SIZE];
     reconciler_report(reconciler, &report);
     cJSON *json = cJSON_AddObjectToObject(shard, "reconciler");
-    cJSON_AddStringToObject(json, "holder", view->holder);
+    if (view == NULL)
+        cJSON_AddNullToObject(json, "holder");
+    else
+        cJSON_AddStringToObject(json, "holder", view->holder);
     cJSON_AddBoolToObject(json, "holds_lease", report.holds_lease);
     cJSON_AddNumberToObject(json, "passes", (double)report.passes);
     if (report.passes != 0)
@@ -108,22 +120,64 @@ static void add_reconciler(cJSON *shard, reconciler_t *reconciler, const shard_v
     cJSON_AddStringToObject(last, "at", at);
 }
 
-static void add_shards(cJSON *json, const node_t *node, const status_call_t *c)
+static void add_shard(cJSON *shards, const node_t *node, unsigned i, const shard_view_t *view)
+{
+    char slots[16];
+    const config_shard_t *config = &node->config->shards[i];
+    health_t health;
+    prober_shard(node->prober, i, &health);
+    snprintf(slots, sizeof(slots), "%u-%u", config->slot_first, config->slot_last);
+    cJSON *shard = cJSON_CreateObject();
+    cJSON_AddStringToObject(shard, "name", config->name);
+    cJSON_AddStringToObject(shard, "slots", slots);
+    if (health.asked)
+        cJSON_AddBoolToObject(shard, "answers", health.answers);
+    else
+        cJSON_AddNullToObject(shard, "answers");
+    readiness_add_health(shard, &health);
+    cJSON_AddNumberToObject(shard, "writer_queue", writer_depth(node->shards[i].writer));
+    cJSON_AddNumberToObject(shard, "pool_queue", pool_depth(node->shards[i].pool));
+    add_reconciler(shard, node->shards[i].reconciler, view);
+    cJSON_AddItemToArray(shards, shard);
+}
+
+static void add_shards(cJSON *json, const node_t *node, status_call_t *c)
 {
     cJSON *shards = cJSON_AddArrayToObject(json, "shards");
+    for (unsigned i = 0; i < node->map.shards_count; ++i)
+        add_shard(shards, node, i, view_of(c, i));
+}
+
+/* Those of the shards that answered; null if none did. */
+static void add_items(cJSON *json, const node_t *node, status_call_t *c)
+{
+    cJSON *items = NULL, *unknown = cJSON_CreateArray(), *item;
     for (unsigned i = 0; i < node->map.shards_count; ++i) {
-        char slots[16];
-        const config_shard_t *config = &node->config->shards[i];
-        snprintf(slots, sizeof(slots), "%u-%u", config->slot_first, config->slot_last);
-        cJSON *shard = cJSON_CreateObject();
-        cJSON_AddStringToObject(shard, "name", config->name);
-        cJSON_AddStringToObject(shard, "slots", slots);
-        cJSON_AddBoolToObject(shard, "answers", !c->views[i].failed);
-        cJSON_AddNumberToObject(shard, "writer_queue", writer_depth(node->shards[i].writer));
-        cJSON_AddNumberToObject(shard, "pool_queue", pool_depth(node->shards[i].pool));
-        add_reconciler(shard, node->shards[i].reconciler, &c->views[i]);
-        cJSON_AddItemToArray(shards, shard);
+        shard_view_t *view = view_of(c, i);
+        if (view == NULL) {
+            cJSON_AddItemToArray(unknown, cJSON_CreateString(node->config->shards[i].name));
+            continue;
+        }
+        if (items == NULL)
+            items = cJSON_CreateArray();
+        int room = STATUS_ITEMS_MAX - cJSON_GetArraySize(items);
+        while (room-- > 0 && (item = cJSON_DetachItemFromArray(view->items, 0)) != NULL)
+            cJSON_AddItemToArray(items, item);
     }
+    cJSON_AddItemToObject(json, "items", items == NULL ? cJSON_CreateNull() : items);
+    cJSON_AddItemToObject(json, "items_unknown_of", unknown);
+}
+
+/* Connections that a silent Redis has are none that anybody could use. */
+static void add_redis(cJSON *json, cJSON *connections, const node_t *node)
+{
+    health_t health;
+    readiness_of_redis(node, &health);
+    readiness_add_health(cJSON_AddObjectToObject(json, "redis"), &health);
+    if (health.state == HEALTH_UNKNOWN)
+        cJSON_AddNullToObject(connections, "redis");
+    else
+        cJSON_AddNumberToObject(connections, "redis", (double)METRIC_GET(redis_connections));
 }
 
 static void add_process(cJSON *json, const node_t *node)
@@ -137,7 +191,7 @@ static void add_process(cJSON *json, const node_t *node)
     cJSON_AddBoolToObject(json, "draining", atomic_load(&node->draining));
     cJSON *connections = cJSON_AddObjectToObject(json, "connections");
     cJSON_AddNumberToObject(connections, "http", (double)METRIC_GET(http_connections));
-    cJSON_AddNumberToObject(connections, "redis", (double)METRIC_GET(redis_connections));
+    add_redis(json, connections, node);
     cJSON *drift = cJSON_AddObjectToObject(json, "drift");
     cJSON_AddNumberToObject(drift, "orders_refused_by_the_row",
                             (double)METRIC_GET(gate_drift_total));
@@ -146,26 +200,23 @@ static void add_process(cJSON *json, const node_t *node)
                             (double)METRIC_GET(releases_given_up_total));
 }
 
-static void reply_status(call_t *call, exchange_t *exchange)
+static void reply_status(fan_t *fan, exchange_t *exchange)
 {
-    status_call_t *c = (status_call_t *)call;
+    status_call_t *c = (status_call_t *)fan;
     node_t *node = exchange->engine->node;
-    if (++c->shard < node->map.shards_count) {
-        call_again(call, c->shard);
-        return;
-    }
     cJSON *json = cJSON_CreateObject();
     add_process(json, node);
     add_shards(json, node, c);
     add_groups(json, node->config);
-    cJSON_AddItemToObject(json, "items", c->items);
-    c->items = NULL;
+    add_items(json, node, c);
     reply_json(exchange, 200, json);
 }
 
-static void dispose_status(call_t *call)
+static void dispose_status(fan_t *fan)
 {
-    cJSON_Delete(((status_call_t *)call)->items);
+    status_call_t *c = (status_call_t *)fan;
+    for (unsigned i = 0; i < fan->engine->node->map.shards_count; ++i)
+        cJSON_Delete(c->views[i].items);
 }
 
 void handle_status(exchange_t *exchange, const route_match_t *match)
@@ -173,9 +224,9 @@ void handle_status(exchange_t *exchange, const route_match_t *match)
     (void)match;
     status_call_t *c =
         call_new(sizeof(*c) + exchange->engine->node->map.shards_count * sizeof(c->views[0]));
-    c->call.run = run_status;
-    c->call.reply = reply_status;
-    c->call.dispose = dispose_status;
-    c->items = cJSON_CreateArray();
-    call_submit(exchange, 0, &c->call);
+    c->fan.run = run_status;
+    c->fan.reply = reply_status;
+    c->fan.dispose = dispose_status;
+    c->fan.deadline_ms = STATUS_DEADLINE_MS;
+    fan_start(exchange, &c->fan);
 }

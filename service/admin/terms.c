@@ -1,9 +1,11 @@
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "admin/handlers.h"
 #include "base/log.h"
 #include "http/body.h"
 #include "http/call.h"
+#include "http/fan.h"
 #include "http/items.h"
 #include "store/settings.h"
 
@@ -110,10 +112,14 @@ typedef struct {
 } sku_list_t;
 
 typedef struct {
-    call_t call; /* first */
-    strategy_id_t strategy;
-    unsigned shard;
     unsigned changed, failed;
+    bool complete; /* all its items were tried */
+} shard_toggle_t;
+
+typedef struct {
+    fan_t fan; /* first */
+    strategy_id_t strategy;
+    shard_toggle_t shards[];
 } toggle_call_t;
 
 static void collect_sku(void *context, const item_t *item)
@@ -129,46 +135,78 @@ static void collect_sku(void *context, const item_t *item)
     list->skus[list->count++][item->sku_length] = '\0';
 }
 
-static void run_toggle(call_t *call, worker_t *worker)
+/* A shard that fell silent meanwhile would let each of its items wait. */
+static bool shard_answers(worker_t *worker)
 {
-    toggle_call_t *c = (toggle_call_t *)call;
+    uint64_t now_ms;
+    return shard_clock_read(worker->db, &now_ms) == DB_OK;
+}
+
+static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
+{
+    toggle_call_t *c = (toggle_call_t *)fan;
+    shard_toggle_t *own = &c->shards[shard];
     sku_list_t list = {0};
     item_change_t change = {.has_strategy = true, .terms = {.strategy = c->strategy}};
     item_t item;
-    if (settings_save_default_strategy(worker->db, &worker->sql, c->strategy) != DB_OK ||
-        item_scan(worker->db, &worker->sql, 0, collect_sku, &list) != DB_OK)
-        ++c->failed;
-    for (size_t i = 0; i < list.count; ++i) {
+    own->complete =
+        settings_save_default_strategy(worker->db, &worker->sql, c->strategy) == DB_OK &&
+        item_scan(worker->db, &worker->sql, 0, collect_sku, &list) == DB_OK;
+    for (size_t i = 0; own->complete && i < list.count; ++i) {
         str_t sku = str_of(list.skus[i]);
         if (item_change(worker, sku, &change, &item) == CHANGE_DONE) {
-            ++c->changed;
+            ++own->changed;
             engine_news(worker->node, sku, item.epoch);
         } else {
-            ++c->failed;
+            ++own->failed;
+            own->complete = shard_answers(worker);
         }
     }
     free(list.skus);
 }
 
-static void reply_toggle(call_t *call, exchange_t *exchange)
+/* What failed, by shard; "": nothing did. */
+static unsigned sum_up(const toggle_call_t *c, const node_t *node, char *failed, size_t size)
 {
-    toggle_call_t *c = (toggle_call_t *)call;
-    node_t *node = exchange->engine->node;
-    if (++c->shard < node->map.shards_count) {
-        call_again(call, c->shard);
-        return;
+    unsigned changed = 0;
+    size_t n = 0;
+    failed[0] = '\0';
+    for (unsigned i = 0; i < node->map.shards_count; ++i) {
+        bool answered = fan_has_answer(&c->fan, i);
+        const shard_toggle_t *own = &c->shards[i];
+        changed += answered ? own->changed : 0;
+        if ((answered && own->complete && own->failed == 0) || n >= size)
+            continue;
+        const char *name = node->config->shards[i].name;
+        if (answered && own->complete)
+            n += (size_t)snprintf(failed + n, size - n, "%s%s: %u items", n == 0 ? "" : ", ", name,
+                                  own->failed);
+        else
+            n += (size_t)snprintf(failed + n, size - n, "%s%s does not answer", n == 0 ? "" : ", ",
+                                  name);
     }
-    if (c->failed != 0) {
-        reply_problem(exchange, PROBLEM_UNAVAILABLE,
-                      "Some items could not be changed; the same call again changes the rest");
+    return changed;
+}
+
+static void reply_toggle(fan_t *fan, exchange_t *exchange)
+{
+    toggle_call_t *c = (toggle_call_t *)fan;
+    node_t *node = exchange->engine->node;
+    char failed[256], detail[400];
+    unsigned changed = sum_up(c, node, failed, sizeof(failed));
+    if (failed[0] != '\0') {
+        snprintf(detail, sizeof(detail),
+                 "Changed: %u items. Not changed: %s. The same call again changes the rest",
+                 changed, failed);
+        reply_problem(exchange, PROBLEM_UNAVAILABLE, detail);
         return;
     }
     atomic_store(&node->default_strategy, (int)c->strategy);
     LOG_ALWAYS(LOG_LEVEL_INFO, "strategy changed", LOG_STR("strategy", strategy_name(c->strategy)),
-               LOG_INT("items", c->changed));
+               LOG_INT("items", changed));
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "strategy", strategy_name(c->strategy));
-    cJSON_AddNumberToObject(json, "items", c->changed);
+    cJSON_AddNumberToObject(json, "items", changed);
     reply_json(exchange, 200, json);
 }
 
@@ -185,9 +223,10 @@ void handle_strategy_put(exchange_t *exchange, const route_match_t *match)
         reply_problem(exchange, mistake.problem, mistake.detail);
         return;
     }
-    toggle_call_t *c = call_new(sizeof(*c));
-    c->call.run = run_toggle;
-    c->call.reply = reply_toggle;
+    unsigned shards = exchange->engine->node->map.shards_count;
+    toggle_call_t *c = call_new(sizeof(*c) + shards * sizeof(c->shards[0]));
+    c->fan.run = run_toggle;
+    c->fan.reply = reply_toggle;
     c->strategy = strategy;
-    call_submit(exchange, 0, &c->call);
+    fan_start(exchange, &c->fan);
 }

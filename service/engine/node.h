@@ -18,6 +18,8 @@ struct keeper;
 struct reconciler;
 struct engine_loop;
 struct rate_limits;
+struct prober;
+struct audit_runner;
 
 typedef struct {
     struct pool *pool;
@@ -36,6 +38,8 @@ typedef struct node {
     struct rate_limits *rate_limits; /* of purchases; NULL: there are none */
     struct engine_loop **loops;
     unsigned loops_count;
+    struct prober *prober;       /* threads: the state of each server */
+    struct audit_runner *audits; /* a thread while an audit runs */
     gate_health_t gate_health;   /* of the loops' connections to Redis */
     atomic_int default_strategy; /* of items created without one */
     atomic_bool draining;

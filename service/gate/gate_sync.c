@@ -13,6 +13,7 @@ struct gate_sync {
     redisContext *redis; /* NULL: not connected */
     redis_args_t args;
     const char *function; /* or command, of args */
+    char error[160];      /* of the last call that failed */
 };
 
 gate_sync_t *gate_sync_new(const config_t *config)
@@ -22,6 +23,22 @@ gate_sync_t *gate_sync_new(const config_t *config)
         abort();
     gate->config = config;
     return gate;
+}
+
+const char *gate_sync_error(const gate_sync_t *gate)
+{
+    return gate->error;
+}
+
+/* What Redis said, or what became of the connection. */
+static void keep_error(gate_sync_t *gate, const redisReply *reply)
+{
+    const char *why = "no answer";
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+        why = reply->str;
+    else if (gate->redis != NULL && gate->redis->err != 0)
+        why = gate->redis->errstr;
+    snprintf(gate->error, sizeof(gate->error), "%s", why);
 }
 
 static void disconnect(gate_sync_t *gate)
@@ -46,6 +63,8 @@ static bool authenticate(gate_sync_t *gate)
         return true;
     redisReply *reply = redisCommand(gate->redis, "AUTH %s", gate->config->redis.password);
     bool ok = reply != NULL && reply->type != REDIS_REPLY_ERROR;
+    if (!ok)
+        keep_error(gate, reply);
     freeReplyObject(reply);
     return ok;
 }
@@ -64,6 +83,8 @@ static bool ensure_library(gate_sync_t *gate)
                 ? NULL
                 : redisCommand(gate->redis, "FUNCTION LOAD REPLACE %b", library.p, library.n);
     bool loaded = reply != NULL && reply->type != REDIS_REPLY_ERROR;
+    if (!loaded)
+        keep_error(gate, reply);
     if (!loaded)
         LOG_ERROR("redis refuses the functions library",
                   LOG_STR("error", reply != NULL ? reply->str : "no answer"));
@@ -84,8 +105,12 @@ static bool connect_redis(gate_sync_t *gate)
                       ? redisConnectUnixWithTimeout(config->redis.socket, timeout)
                       : redisConnectWithTimeout(config->redis.host, config->redis.port, timeout);
     if (gate->redis == NULL || gate->redis->err != 0 ||
-        redisSetTimeout(gate->redis, timeout) != REDIS_OK || !authenticate(gate) ||
-        !ensure_library(gate)) {
+        redisSetTimeout(gate->redis, timeout) != REDIS_OK) {
+        keep_error(gate, NULL);
+        disconnect(gate);
+        return false;
+    }
+    if (!authenticate(gate) || !ensure_library(gate)) {
         disconnect(gate);
         return false;
     }
@@ -112,10 +137,12 @@ static gate_call_t call(gate_sync_t *gate, redisReply **reply)
         *reply = NULL;
     }
     if (*reply == NULL) {
+        keep_error(gate, NULL);
         disconnect(gate);
         return GATE_CALL_UNKNOWN;
     }
     if ((*reply)->type == REDIS_REPLY_ERROR) {
+        keep_error(gate, *reply);
         LOG_WARN("redis refuses a call", LOG_STR("error", (*reply)->str),
                  LOG_STR("function", gate->function));
         freeReplyObject(*reply);

@@ -22,6 +22,8 @@ void gate_sync_free(gate_sync_t *gate);
 /* Connects, and loads the functions library (REPLACE) if Redis has none or an older one. Every
    other call does the same when it has to. */
 gate_call_t gate_sync_connect(gate_sync_t *gate);
+/* Of the last call that was not OK: the words of Redis, or what became of the connection. */
+const char *gate_sync_error(const gate_sync_t *gate);
 
 /* What a gate holds, in one moment. */
 typedef struct {

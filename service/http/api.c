@@ -3,6 +3,7 @@
 #include "http/items.h"
 #include "http/orders.h"
 #include "http/purchases.h"
+#include "http/readiness.h"
 
 static const route_entry_t table[] = {
     {"POST", "/v1/orders", ROUTE_order_create, true, handle_order_create},

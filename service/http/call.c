@@ -4,6 +4,7 @@
 
 static void finish(call_t *call)
 {
+    loop_timer_stop(&call->deadline);
     if (call->exchange != NULL)
         call->exchange->on_gone = NULL;
     if (call->dispose != NULL)
@@ -16,31 +17,32 @@ static void on_gone(void *waiting)
     ((call_t *)waiting)->exchange = NULL;
 }
 
+static void on_deadline(loop_timer_t *timer)
+{
+    call_t *call = H2O_STRUCT_FROM_MEMBER(call_t, deadline, timer);
+    exchange_t *exchange = call->exchange;
+    if (exchange == NULL)
+        return;
+    atomic_store(&call->over, true);
+    exchange->on_gone = NULL;
+    call->exchange = NULL;
+    reply_problem(exchange, PROBLEM_UNAVAILABLE, "No answer in time; ask again");
+}
+
 static void run(job_t *job, worker_t *worker)
 {
     call_t *call = H2O_STRUCT_FROM_MEMBER(call_t, job, job);
-    call->run(call, worker);
+    if (!atomic_load(&call->over))
+        call->run(call, worker);
 }
 
 static void done(job_t *job)
 {
     call_t *call = H2O_STRUCT_FROM_MEMBER(call_t, job, job);
-    exchange_t *exchange = call->exchange;
     --call->engine->jobs;
-    if (exchange == NULL) {
-        finish(call);
-        return;
-    }
-    unsigned jobs = call->engine->jobs;
-    call->reply(call, exchange);
-    if (call->engine->jobs == jobs) /* else it runs again */
-        finish(call);
-}
-
-void call_again(call_t *call, unsigned shard)
-{
-    if (!engine_submit(call->engine, shard, &call->job, run, done))
-        reply_problem(call->exchange, PROBLEM_UNAVAILABLE, "The queue is full");
+    if (call->exchange != NULL)
+        call->reply(call, call->exchange);
+    finish(call);
 }
 
 void call_submit(exchange_t *exchange, unsigned shard, call_t *call)
@@ -53,6 +55,11 @@ void call_submit(exchange_t *exchange, unsigned shard, call_t *call)
         METRIC_INC(queue_full_total);
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "The queue is full");
         finish(call);
+    } else if (call->deadline_ms != 0) {
+        loop_timer_start(call->engine->loop, &call->deadline,
+                         call->deadline_ms < LOOP_DELAY_MAX_MS ? call->deadline_ms
+                                                               : LOOP_DELAY_MAX_MS,
+                         on_deadline);
     }
 }
 

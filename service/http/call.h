@@ -4,6 +4,10 @@
  * Embed a call_t first in a struct made with calloc(). `run` is on a pool thread and may not
  * touch the exchange; `reply` is on the loop and is left out when the client has gone; then the
  * struct is freed (`dispose` first, if set).
+ *
+ * With a deadline the client hears 503 when it passes: all threads of the pool may be waiting for a
+ * server that is silent, and the queue is long. A job that was not begun by then is left out; one
+ * that was goes on without a client.
  */
 #ifndef HOLDFAST_HTTP_CALL_H
 #define HOLDFAST_HTTP_CALL_H
@@ -17,13 +21,14 @@ typedef struct call {
     void (*run)(struct call *call, worker_t *worker);
     void (*reply)(struct call *call, exchange_t *exchange);
     void (*dispose)(struct call *call); /* or NULL */
+    uint32_t deadline_ms;               /* 0: none */
+    loop_timer_t deadline;
+    atomic_bool over; /* the deadline has passed */
 } call_t;
 
-/* Takes `call`. A full pool answers 503 at once. `run`, `reply`, `dispose` are set by the caller.
- */
+/* Takes `call`. A full pool answers 503 at once. `run`, `reply`, `dispose` and `deadline_ms` are
+   set by the caller. */
 void call_submit(exchange_t *exchange, unsigned shard, call_t *call);
-/* From `reply`: another run on another shard instead of an answer. */
-void call_again(call_t *call, unsigned shard);
 /* calloc() that does not return NULL. */
 void *call_new(size_t size);
 

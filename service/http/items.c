@@ -58,80 +58,9 @@ void handle_item_get(exchange_t *exchange, const route_match_t *match)
     item_call_t *c = call_new(sizeof(*c));
     c->call.run = run_get;
     c->call.reply = reply_get;
+    c->call.deadline_ms = exchange->engine->node->config->orders.answer_deadline_ms;
     memcpy(c->sku, match->param.p, match->param.n);
     c->sku_length = (uint8_t)match->param.n;
     call_submit(exchange, exchange->engine->node->map.shard_of_slot[slot_of_sku(match->param)],
                 &c->call);
-}
-
-void handle_healthz(exchange_t *exchange, const route_match_t *match)
-{
-    (void)match;
-    reply_text(exchange, 200, "application/json", STR("{\"status\":\"ok\"}"));
-}
-
-/* --- readiness: not draining, Redis up for every loop, every shard answers --- */
-
-typedef struct {
-    call_t call; /* first */
-    unsigned shard;
-    cJSON *missing;
-    bool failed;
-} ready_call_t;
-
-static void dispose_ready(call_t *call)
-{
-    cJSON_Delete(((ready_call_t *)call)->missing);
-}
-
-static void run_ready(call_t *call, worker_t *worker)
-{
-    ready_call_t *c = (ready_call_t *)call;
-    uint64_t now_ms;
-    c->failed = shard_clock_read(worker->db, &now_ms) != DB_OK;
-}
-
-static void reply_readiness(exchange_t *exchange, const cJSON *missing)
-{
-    bool ready = cJSON_GetArraySize(missing) == 0;
-    cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "status", ready ? "ready" : "not ready");
-    cJSON_AddItemToObject(json, "missing", cJSON_Duplicate(missing, true));
-    reply_json(exchange, ready ? 200 : 503, json);
-}
-
-static void reply_ready(call_t *call, exchange_t *exchange)
-{
-    ready_call_t *c = (ready_call_t *)call;
-    const node_t *node = exchange->engine->node;
-    if (c->failed)
-        cJSON_AddItemToArray(c->missing, cJSON_CreateString(node->config->shards[c->shard].name));
-    if (++c->shard < node->map.shards_count)
-        call_again(call, c->shard);
-    else
-        reply_readiness(exchange, c->missing);
-}
-
-void handle_readyz(exchange_t *exchange, const route_match_t *match)
-{
-    (void)match;
-    engine_loop_t *engine = exchange->engine;
-    cJSON *missing = cJSON_CreateArray();
-    if (atomic_load(&engine->node->draining))
-        cJSON_AddItemToArray(missing, cJSON_CreateString("shutting down"));
-    /* Where the optimistic strategy stands in, Redis is not needed to serve. */
-    if (engine->node->config->redis.on_gate_down == GATE_DOWN_REFUSE &&
-        atomic_load(&engine->node->gate_health.up) < engine->node->loops_count)
-        cJSON_AddItemToArray(missing, cJSON_CreateString("redis"));
-    if (cJSON_GetArraySize(missing) != 0) {
-        reply_readiness(exchange, missing);
-        cJSON_Delete(missing);
-        return;
-    }
-    ready_call_t *c = call_new(sizeof(*c));
-    c->call.run = run_ready;
-    c->call.reply = reply_ready;
-    c->call.dispose = dispose_ready;
-    c->missing = missing;
-    call_submit(exchange, 0, &c->call);
 }

@@ -1,4 +1,4 @@
-/* Items as the public sees them, and whether this node can serve. */
+/* Items as the public sees them. */
 #ifndef HOLDFAST_HTTP_ITEMS_H
 #define HOLDFAST_HTTP_ITEMS_H
 
@@ -6,8 +6,6 @@
 #include "store/item.h"
 
 void handle_item_get(exchange_t *exchange, const route_match_t *match);
-void handle_healthz(exchange_t *exchange, const route_match_t *match);
-void handle_readyz(exchange_t *exchange, const route_match_t *match);
 
 cJSON *item_to_json(const item_t *item);
 

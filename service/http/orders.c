@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "http/body.h"
 #include "http/call.h"
 #include "reconcile/release.h"
 
@@ -112,6 +111,7 @@ static void submit(exchange_t *exchange, const route_match_t *match, order_move_
     order_call_t *c = call_new(sizeof(*c));
     c->call.run = run;
     c->call.reply = reply;
+    c->call.deadline_ms = exchange->engine->node->config->orders.answer_deadline_ms;
     c->id = id;
     c->move = move;
     job_set_slot(&c->call.job, order_id_slot(&id));
@@ -172,111 +172,4 @@ void handle_order_cancel(exchange_t *exchange, const route_match_t *match)
 void handle_order_extend(exchange_t *exchange, const route_match_t *match)
 {
     submit(exchange, match, ORDER_MOVE_EXTEND, run_move, reply_move);
-}
-
-/* --- a buyer's orders, over all shards: one after the other, then merged --- */
-
-#define PAGE_DEFAULT 20
-#define PAGE_MAX 100
-
-typedef struct {
-    call_t call; /* first */
-    char buyer[BUYER_BYTES_MAX];
-    uint8_t buyer_length;
-    order_id_t before;
-    unsigned page, shard;
-    bool failed;
-    unsigned count;
-    order_t orders[2 * PAGE_MAX + 2]; /* newest first; room for one more shard's page */
-} list_call_t;
-
-static int newest_first(const void *a, const void *b)
-{
-    return memcmp(((const order_t *)b)->id.bytes, ((const order_t *)a)->id.bytes,
-                  sizeof(((const order_t *)a)->id.bytes));
-}
-
-static void run_list(call_t *call, worker_t *worker)
-{
-    list_call_t *c = (list_call_t *)call;
-    unsigned more = 0;
-    str_t buyer = {c->buyer, c->buyer_length};
-    c->failed = order_page_of_buyer(worker->db, &worker->sql, buyer, &c->before, c->page + 1,
-                                    c->orders + c->count, &more) != DB_OK;
-    c->count += more;
-    qsort(c->orders, c->count, sizeof(c->orders[0]), newest_first);
-    if (c->count > c->page + 1)
-        c->count = c->page + 1;
-}
-
-static void reply_list(call_t *call, exchange_t *exchange)
-{
-    list_call_t *c = (list_call_t *)call;
-    char cursor[ORDER_ID_TEXT + 1];
-    if (c->failed) {
-        reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
-        return;
-    }
-    if (++c->shard < exchange->engine->node->map.shards_count) {
-        call_again(call, c->shard);
-        return;
-    }
-    bool more = c->count > c->page;
-    unsigned count = more ? c->page : c->count;
-    cJSON *json = cJSON_CreateObject();
-    cJSON *orders = cJSON_AddArrayToObject(json, "orders");
-    for (unsigned i = 0; i < count; ++i)
-        cJSON_AddItemToArray(orders, order_to_json(&c->orders[i]));
-    if (more) {
-        order_id_format(cursor, &c->orders[count - 1].id);
-        cJSON_AddStringToObject(json, "next_cursor", cursor);
-    } else {
-        cJSON_AddNullToObject(json, "next_cursor");
-    }
-    reply_json(exchange, 200, json);
-}
-
-/* False: it is there and wrong. */
-static bool read_limit(str_t text, unsigned *out)
-{
-    *out = PAGE_DEFAULT;
-    if (text.p == NULL)
-        return true;
-    *out = 0;
-    if (text.n > 3)
-        return false;
-    for (size_t i = 0; i < text.n; ++i) {
-        if (text.p[i] < '0' || text.p[i] > '9')
-            return false;
-        *out = *out * 10 + (unsigned)(text.p[i] - '0');
-    }
-    return *out >= 1 && *out <= PAGE_MAX;
-}
-
-void handle_buyer_orders(exchange_t *exchange, const route_match_t *match)
-{
-    unsigned page;
-    order_id_t before = ORDER_ID_NONE;
-    str_t cursor = query_value(match->query, "cursor");
-    if (!is_buyer_id(match->param)) {
-        reply_problem(exchange, PROBLEM_INVALID_REQUEST,
-                      "buyer_id: give 1 to 128 bytes of UTF-8 without control characters");
-        return;
-    }
-    if (!read_limit(query_value(match->query, "limit"), &page)) {
-        reply_problem(exchange, PROBLEM_INVALID_REQUEST, "limit: give a number from 1 to 100");
-        return;
-    }
-    if (cursor.p != NULL && !order_id_parse(cursor, &before)) {
-        reply_problem(exchange, PROBLEM_INVALID_REQUEST, "cursor: give the next_cursor of a page");
-        return;
-    }
-    list_call_t *c = call_new(sizeof(*c));
-    c->call.run = run_list;
-    c->call.reply = reply_list;
-    memcpy(c->buyer, match->param.p, match->param.n);
-    c->buyer_length = (uint8_t)match->param.n;
-    c->before = before;
-    c->page = page;
-    call_submit(exchange, 0, &c->call);
 }

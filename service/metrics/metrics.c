@@ -168,8 +168,11 @@ char *metrics_render(const metric_sample_t *samples, unsigned samples_count)
     for (unsigned i = 0; i < samples_count; ++i) {
         if (i == 0 || strcmp(samples[i].name, samples[i - 1].name) != 0)
             head(out, samples[i].name, samples[i].help, samples[i].type);
-        fprintf(out, "holdfast_%s{%s=\"%s\"} %" PRId64 "\n", samples[i].name, samples[i].label,
-                samples[i].label_value, samples[i].value);
+        if (samples[i].label == NULL)
+            fprintf(out, "holdfast_%s %" PRId64 "\n", samples[i].name, samples[i].value);
+        else
+            fprintf(out, "holdfast_%s{%s=\"%s\"} %" PRId64 "\n", samples[i].name, samples[i].label,
+                    samples[i].label_value, samples[i].value);
     }
     render_requests(out);
     for (unsigned i = 0; i < HISTOGRAM_COUNT; ++i) {

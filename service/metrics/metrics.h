@@ -138,7 +138,8 @@ void metric_observe(histogram_t histogram, uint64_t value);
 /* One answer of a route, with the time from its request's arrival. */
 void metric_request(route_t route, int status, uint64_t micros);
 
-/* What is read from its owner at a scrape (queue depths); `type` "gauge" or "counter". */
+/* What is read from its owner at a scrape (queue depths); `type` "gauge" or "counter";
+   `label` NULL: none. */
 typedef struct {
     const char *type, *name, *help, *label, *label_value;
     int64_t value;

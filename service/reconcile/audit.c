@@ -1,7 +1,11 @@
 #include "reconcile/audit.h"
 
+#include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/clock.h"
+#include "health/prober.h"
 #include "reconcile/audit_parts.h"
 #include "shards/shard_map.h"
 #include "store/patient.h"
@@ -62,18 +66,6 @@ db_result_t audit_snapshot(audit_t *audit)
                            : db_run(audit->db, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
 }
 
-static void look_at_shard(audit_t *audit, const config_t *config, const config_shard_t *shard)
-{
-    audit->db = db_new(config, shard_primary(shard));
-    audit->shard_items_count = 0;
-    if (audit_store(audit))
-        audit_gates(audit);
-    else
-        for (int id = 0; id < AUDIT_INVARIANTS; ++id)
-            audit_cannot_look(audit, (audit_id_t)id, db_error(audit->db));
-    db_free(audit->db);
-}
-
 static bool invariant_ok(const invariant_t *invariant)
 {
     return invariant->violations_total == 0 && invariant->error[0] == '\0';
@@ -130,31 +122,276 @@ static audit_verdict_t judge(const audit_t *audit)
     return verdict;
 }
 
-cJSON *audit_run(const config_t *config, audit_verdict_t *verdict)
+/* --- one shard, in a thread of its own --- */
+
+/* As long as a shard is silent, before it is given up. */
+#define SILENT_MAX_MS 5000
+/* Between two looks of the thread that waits for the shards. */
+#define LOOK_US (10 * 1000)
+
+/* The thread and who waits for it leave it one after the other; the second frees it. */
+typedef struct {
+    audit_t audit;
+    audit_progress_t progress;
+    const char *name;
+    const config_server_t *server;
+    config_t config;
+    atomic_int left; /* of the two */
+    atomic_bool done;
+    bool given_up; /* by who waits */
+} part_t;
+
+static atomic_uint threads_left;
+
+unsigned audit_threads_left(void)
 {
-    const config_t patient = config_patient(config, STATEMENT_S);
-    audit_t audit = {.gate = gate_sync_new(config)};
+    return atomic_load(&threads_left);
+}
+
+void audit_begin_part(audit_t *audit, const char *part, int64_t of)
+{
+    atomic_store(&audit->progress->part, part);
+    atomic_store(&audit->progress->done, 0);
+    atomic_store(&audit->progress->of, of);
+}
+
+static part_t *part_new(const config_t *config, const config_shard_t *shard)
+{
+    part_t *part = calloc(1, sizeof(*part));
+    if (part == NULL)
+        abort();
+    part->name = shard->name;
+    part->server = shard_primary(shard);
+    part->config = config_patient(config, STATEMENT_S);
+    part->audit.progress = &part->progress;
+    audit_begin_part(&part->audit, "connecting", 0);
     for (int id = 0; id < AUDIT_INVARIANTS; ++id)
-        audit.invariants[id].violations = cJSON_CreateArray();
-    for (unsigned i = 0; i < config->shards_count; ++i)
-        look_at_shard(&audit, &patient, &config->shards[i]);
-    *verdict = judge(&audit);
-    cJSON *out = describe(&audit, *verdict);
-    gate_sync_free(audit.gate);
-    sql_free(&audit.sql);
-    free(audit.shard_items);
+        part->audit.invariants[id].violations = cJSON_CreateArray();
+    atomic_init(&part->left, 2);
+    return part;
+}
+
+static void part_leave(part_t *part)
+{
+    if (atomic_fetch_sub(&part->left, 1) != 1)
+        return;
+    for (int id = 0; id < AUDIT_INVARIANTS; ++id)
+        cJSON_Delete(part->audit.invariants[id].violations);
+    sql_free(&part->audit.sql);
+    free(part->audit.shard_items);
+    free(part);
+}
+
+static void cannot_look_at_all(audit_t *audit, const char *error)
+{
+    for (int id = 0; id < AUDIT_INVARIANTS; ++id)
+        audit_cannot_look(audit, (audit_id_t)id, error);
+}
+
+static void *part_thread(void *arg)
+{
+    part_t *part = arg;
+    audit_t *audit = &part->audit;
+    audit->gate = gate_sync_new(&part->config);
+    audit->db = db_new(&part->config, part->server);
+    if (audit_store(audit))
+        audit_gates(audit);
+    else
+        cannot_look_at_all(audit, atomic_load(&part->progress.stop) ? "it was stopped"
+                                                                    : db_error(audit->db));
+    audit_begin_part(audit, "done", 0);
+    db_free(audit->db);
+    gate_sync_free(audit->gate);
+    db_thread_end();
+    atomic_store(&part->done, true);
+    part_leave(part);
+    atomic_fetch_sub(&threads_left, 1);
+    return NULL;
+}
+
+static void part_start(part_t *part)
+{
+    pthread_t thread;
+    atomic_fetch_add(&threads_left, 1);
+    if (pthread_create(&thread, NULL, part_thread, part) != 0)
+        abort();
+    pthread_detach(thread);
+}
+
+/* --- all shards --- */
+
+typedef struct {
+    prober_t *prober;
+    audit_watch_cb watch;
+    void *context;
+    uint64_t stopped_ms; /* when it was told to stop; monotonic, 0: it was not */
+    unsigned count;
+    char (*silent)[320]; /* why a shard was given up */
+    part_t **parts;
+} run_t;
+
+/* One that has been silent for too long, or does not stop. */
+static bool is_hopeless(const run_t *run, unsigned shard)
+{
+    health_t health;
+    prober_shard(run->prober, shard, &health);
+    bool silent = health.silent && health.since_ms > SILENT_MAX_MS;
+    if (silent)
+        snprintf(run->silent[shard], sizeof(run->silent[0]), "%s: %s", run->parts[shard]->name,
+                 health.reason);
+    else if (run->stopped_ms != 0 && clock_mono_ms() - run->stopped_ms > SILENT_MAX_MS)
+        snprintf(run->silent[shard], sizeof(run->silent[0]), "it was stopped");
+    else
+        return false;
+    return true;
+}
+
+/* True: no shard is still looked at. */
+static bool look_after(run_t *run)
+{
+    bool open = false;
+    for (unsigned i = 0; i < run->count; ++i) {
+        part_t *part = run->parts[i];
+        if (atomic_load(&part->done) || part->given_up)
+            continue;
+        part->given_up = is_hopeless(run, i);
+        open = open || !part->given_up;
+    }
+    return !open;
+}
+
+static void say_progress(const run_t *run, char *line, size_t size)
+{
+    size_t n = 0;
+    line[0] = '\0';
+    for (unsigned i = 0; i < run->count && n < size; ++i) {
+        const audit_progress_t *at = &run->parts[i]->progress;
+        long long done = atomic_load(&at->done), of = atomic_load(&at->of);
+        n += (size_t)snprintf(line + n, size - n, "%s%s: %s", i == 0 ? "" : "; ",
+                              run->parts[i]->name,
+                              run->parts[i]->given_up ? "given up" : atomic_load(&at->part));
+        if (of > 0 && n < size)
+            n += (size_t)snprintf(line + n, size - n, " %lld of about %lld", done, of);
+    }
+}
+
+static void wait_for_parts(run_t *run)
+{
+    char line[1024];
+    while (!look_after(run)) {
+        usleep(LOOK_US);
+        say_progress(run, line, sizeof(line));
+        if (run->watch == NULL || run->watch(run->context, line) || run->stopped_ms != 0)
+            continue;
+        run->stopped_ms = clock_mono_ms();
+        for (unsigned i = 0; i < run->count; ++i)
+            atomic_store(&run->parts[i]->progress.stop, true);
+    }
+}
+
+/* Takes what the shard has found. */
+static void add_part(audit_t *sum, audit_t *part)
+{
+    cJSON *violation;
+    for (int id = 0; id < AUDIT_INVARIANTS; ++id) {
+        invariant_t *to = &sum->invariants[id], *from = &part->invariants[id];
+        int64_t before = to->violations_total;
+        to->checked += from->checked;
+        while ((violation = cJSON_DetachItemFromArray(from->violations, 0)) != NULL)
+            audit_violation(sum, (audit_id_t)id, violation);
+        to->violations_total = before + from->violations_total;
+        if (from->error[0] != '\0')
+            audit_cannot_look(sum, (audit_id_t)id, from->error);
+    }
+    sum->items += part->items;
+    sum->orders += part->orders;
+    sum->live_orders += part->live_orders;
+    sum->live_units += part->live_units;
+    sum->unsettled += part->unsettled;
+    sum->pending_rebuild += part->pending_rebuild;
+    sum->busy += part->busy;
+    sum->grandfathered += part->grandfathered;
+}
+
+static void add_up(run_t *run, audit_t *sum)
+{
+    for (unsigned i = 0; i < run->count; ++i) {
+        if (run->parts[i]->given_up)
+            cannot_look_at_all(sum, run->silent[i]);
+        else
+            add_part(sum, &run->parts[i]->audit);
+        part_leave(run->parts[i]);
+    }
+}
+
+cJSON *audit_run(const config_t *config, prober_t *prober, audit_watch_cb watch, void *context,
+                 audit_verdict_t *verdict)
+{
+    audit_t sum = {.items = 0};
+    run_t run = {.prober = prober,
+                 .watch = watch,
+                 .context = context,
+                 .count = config->shards_count,
+                 .silent = calloc(config->shards_count, sizeof(run.silent[0])),
+                 .parts = calloc(config->shards_count, sizeof(run.parts[0]))};
+    if (run.silent == NULL || run.parts == NULL)
+        abort();
+    for (int id = 0; id < AUDIT_INVARIANTS; ++id)
+        sum.invariants[id].violations = cJSON_CreateArray();
+    for (unsigned i = 0; i < run.count; ++i) {
+        run.parts[i] = part_new(config, &config->shards[i]);
+        if ((run.parts[i]->given_up = is_hopeless(&run, i)))
+            part_leave(run.parts[i]); /* no thread for it */
+        else
+            part_start(run.parts[i]);
+    }
+    wait_for_parts(&run);
+    add_up(&run, &sum);
+    *verdict = judge(&sum);
+    cJSON *out = describe(&sum, *verdict);
+    free(run.silent);
+    free(run.parts);
     return out;
+}
+
+/* --- the command --- */
+
+typedef struct {
+    bool terminal;
+    uint64_t said_ms;
+} progress_t;
+
+/* A line a second; on a terminal it is written over the last one. */
+static bool print_progress(void *context, const char *line)
+{
+    progress_t *progress = context;
+    uint64_t now = clock_mono_ms();
+    if (now - progress->said_ms < 1000)
+        return true;
+    progress->said_ms = now;
+    fprintf(stderr, progress->terminal ? "\r\033[K%s" : "%s\n", line);
+    fflush(stderr);
+    return true;
 }
 
 int audit_main(const config_t *config, FILE *out)
 {
     audit_verdict_t verdict;
-    cJSON *json = audit_run(config, &verdict);
+    progress_t progress = {isatty(STDERR_FILENO) != 0, clock_mono_ms()};
+    prober_t *prober = prober_start(config, false);
+    cJSON *json = audit_run(config, prober, print_progress, &progress, &verdict);
     char *text = cJSON_Print(json);
     if (text == NULL)
         abort();
+    if (progress.terminal)
+        fputs("\r\033[K", stderr);
     fprintf(out, "%s\n", text);
     free(text);
     cJSON_Delete(json);
+    if (audit_threads_left() != 0) { /* one hangs in the read of a silent server */
+        fflush(out);
+        _exit((int)verdict);
+    }
+    prober_stop(prober);
     return (int)verdict;
 }

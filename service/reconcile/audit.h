@@ -25,6 +25,9 @@
  *   E  Each held order has a reminder in `holds` that does not come after its deadline: without one
  *      nobody would notice that its time is over.
  *
+ * Shards are looked at side by side, and what is read of one (A, C, D, E) is of one snapshot of it,
+ * however many statements it takes: so those are exact under traffic. No invariant spans shards.
+ *
  * The JSON: {"ok", "invariants": [{"id", "name", "ok", "checked", "violations_total",
  * "violations": [the first 20, with their numbers], "error" if it could not look}], "totals"}.
  * A name in it that is not printable ASCII has \xNN in place of each other byte.
@@ -37,16 +40,28 @@
 
 #include "config/config.h"
 
+struct prober;
+
 /* The exit status of `holdfast audit`. A promise that was seen broken outranks one not seen. */
 typedef enum { AUDIT_OK = 0, AUDIT_BROKEN = 1, AUDIT_BLIND = 2 } audit_verdict_t;
 
-/*
- * Blocks, for seconds on a large shard: for a pool thread or the command. The JSON is the
- * caller's, and never NULL. A thread that ends after it calls db_thread_end().
- */
-cJSON *audit_run(const config_t *config, audit_verdict_t *verdict);
+/* Called some times a second by whoever waits for the run; false: stop it. `line` says for each
+   shard which part it is at and how far. */
+typedef bool (*audit_watch_cb)(void *context, const char *line);
 
-/* Prints the JSON; returns the verdict. */
+/*
+ * Blocks, for seconds on a large shard. The JSON is the caller's, and never NULL. The prober says
+ * which shard is silent: after some seconds that one is given up, and its thread is left behind in
+ * its read until that ends.
+ */
+cJSON *audit_run(const config_t *config, struct prober *prober, audit_watch_cb watch, void *context,
+                 audit_verdict_t *verdict);
+/* Threads that are left behind: while there are some, neither `config` nor the client library may
+   go. */
+unsigned audit_threads_left(void);
+
+/* The command: prints the progress to standard error, each second, and the JSON to `out`; returns
+   the verdict. */
 int audit_main(const config_t *config, FILE *out);
 
 #endif

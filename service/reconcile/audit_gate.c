@@ -160,6 +160,7 @@ static bool look_at_all(audit_t *audit, suspect_t *suspects, size_t *count)
         if (!inspect(audit, &suspect.row, &suspect.gate))
             return false;
         audit->invariants[AUDIT_B].checked++;
+        atomic_fetch_add(&audit->progress->done, 1);
         audit->unsettled += suspect.gate.held_units;
         suspect.look = gate_is_of(&suspect.gate, &suspect.row) ? compare(&suspect) : LOOK_PENDING;
         if (suspect.look != LOOK_AGREES || suspect.gate.held_units != 0)
@@ -172,7 +173,8 @@ static bool look_at_all(audit_t *audit, suspect_t *suspects, size_t *count)
 static bool look_until_settled(audit_t *audit, suspect_t *suspects, size_t count)
 {
     bool open = count != 0;
-    for (unsigned round = 0; open && round < ROUNDS_MAX; ++round) {
+    for (unsigned round = 0; open && round < ROUNDS_MAX && !atomic_load(&audit->progress->stop);
+         ++round) {
         if (round != 0)
             usleep(ROUND_US);
         open = false;
@@ -217,6 +219,7 @@ static void judge(audit_t *audit, const suspect_t *suspect)
 
 void audit_gates(audit_t *audit)
 {
+    audit_begin_part(audit, "gates", (int64_t)audit->shard_items_count);
     suspect_t *suspects = calloc(audit->shard_items_count + 1, sizeof(*suspects));
     size_t count = 0;
     if (suspects == NULL)

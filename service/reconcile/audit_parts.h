@@ -1,13 +1,14 @@
 /*
  * What the parts of an audit share; private to reconcile/audit*.c.
  *
- * An audit_t belongs to one thread. audit_store.c looks at a shard's rows (A, C, D, E) and
- * leaves its items behind for audit_gate.c (B).
+ * An audit_t is that of one shard and belongs to one thread. audit_store.c looks at the shard's
+ * rows (A, C, D, E) and leaves its items behind for audit_gate.c (B).
  */
 #ifndef HOLDFAST_RECONCILE_AUDIT_PARTS_H
 #define HOLDFAST_RECONCILE_AUDIT_PARTS_H
 
 #include <cjson/cJSON.h>
+#include <stdatomic.h>
 
 #include "gate/gate_sync.h"
 #include "store/item.h"
@@ -24,16 +25,26 @@ typedef struct {
 typedef struct {
     item_t item;
     int64_t live_orders, live_units; /* sums over its orders, of the same snapshot */
+    int64_t quantity_max;            /* of one live order */
 } audit_item_t;
+
+/* How far it is; any thread reads. */
+typedef struct {
+    _Atomic(const char *) part; /* a literal */
+    _Atomic int64_t done, of;   /* of: as estimated; 0: not known */
+    atomic_bool stop;           /* set by others: end soon, with an error */
+} audit_progress_t;
 
 typedef struct {
     invariant_t invariants[AUDIT_INVARIANTS];
     int64_t items, orders, live_orders, live_units, unsettled;
     int64_t pending_rebuild, busy; /* of B */
     int64_t grandfathered;         /* of C */
+    int64_t held_orders, losers;   /* held ones; those whose key another order has */
+    bool strays;                   /* live orders of items that are not there */
+    audit_progress_t *progress;
     gate_sync_t *gate;
     sql_t sql; /* scratch */
-    /* Of the shard at hand: */
     db_t *db;
     audit_item_t *shard_items; /* by sku and bucket */
     size_t shard_items_count, shard_items_capacity;
@@ -48,6 +59,7 @@ cJSON *audit_numbers_of(str_t sku, uint64_t bucket);
 /* Adds a text from a store, whatever bytes it has. */
 void audit_add_text(cJSON *object, const char *name, str_t text);
 
+void audit_begin_part(audit_t *audit, const char *part, int64_t of);
 /* What follows on audit->db is of one moment, until db_rollback(). */
 db_result_t audit_snapshot(audit_t *audit);
 

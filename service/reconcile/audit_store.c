@@ -61,6 +61,18 @@ static audit_item_t *find_item(audit_t *audit, str_t sku, unsigned bucket)
     return NULL;
 }
 
+/* For the progress only: the server's own estimate. */
+static db_result_t count_roughly(audit_t *audit, int64_t *orders)
+{
+    sql_reset(&audit->sql);
+    sql_add(&audit->sql, "SELECT TABLE_ROWS FROM information_schema.TABLES "
+                         "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders'");
+    db_result_t result = db_query(audit->db, &audit->sql);
+    if (result == DB_OK && db_next(audit->db))
+        *orders = db_i64(audit->db, 0);
+    return result;
+}
+
 /* --- A --- */
 
 static void violate_a(audit_t *audit, const audit_item_t *at)
@@ -74,35 +86,105 @@ static void violate_a(audit_t *audit, const audit_item_t *at)
     audit_violation(audit, AUDIT_A, numbers);
 }
 
-/* One row of the sums, which must belong to an item. */
-static void note_sum(audit_t *audit, str_t sku, uint64_t bucket, int64_t orders, int64_t units)
+/* One row of a chunk's sums. */
+static void note_sums(audit_t *audit)
 {
-    audit_item_t *at = sku.p == NULL ? NULL : find_item(audit, sku, (unsigned)bucket);
+    db_t *db = audit->db;
+    str_t sku = db_bytes(db, 0);
+    int64_t orders = db_i64(db, 2), units = db_i64(db, 3), quantity_max = db_i64(db, 8);
+    audit_item_t *at = sku.p == NULL ? NULL : find_item(audit, sku, (unsigned)db_u64(db, 1));
     audit->live_orders += orders;
     audit->live_units += units;
-    if (at != NULL) {
-        at->live_orders = orders;
-        at->live_units = units;
+    audit->held_orders += db_i64(db, 4);
+    audit->orders += db_i64(db, 5);
+    audit->invariants[AUDIT_D].checked += db_i64(db, 6);
+    audit->losers += db_i64(db, 7);
+    if (at == NULL) {
+        audit->strays = audit->strays || orders != 0;
         return;
     }
-    cJSON *numbers = audit_numbers_of(sku, bucket);
-    cJSON_AddNumberToObject(numbers, "live_units", (double)units);
-    cJSON_AddNumberToObject(numbers, "live_orders", (double)orders);
-    cJSON_AddStringToObject(numbers, "error", "live orders of an item that is not there");
-    audit_violation(audit, AUDIT_A, numbers);
+    at->live_orders += orders;
+    at->live_units += units;
+    if (quantity_max > at->quantity_max)
+        at->quantity_max = quantity_max;
+}
+
+/* All that is counted of each order, in one walk over the table. */
+#define CHUNK_ORDERS 50000
+
+/* The first id of the next chunk; ORDER_ID_NONE: this is the last one. */
+static db_result_t find_chunk_end(audit_t *audit, const order_id_t *from, order_id_t *end)
+{
+    *end = ORDER_ID_NONE;
+    sql_reset(&audit->sql);
+    sql_add(&audit->sql, "SELECT order_id FROM orders FORCE INDEX (PRIMARY) ");
+    if (!order_id_is_none(from))
+        sql_add(&audit->sql, "WHERE order_id >= %o ", from);
+    sql_add(&audit->sql, "ORDER BY order_id LIMIT 1 OFFSET %u", (uint64_t)CHUNK_ORDERS);
+    db_result_t result = db_query(audit->db, &audit->sql);
+    if (result == DB_OK && db_next(audit->db))
+        *end = db_order_id(audit->db, 0);
+    return result;
+}
+
+static db_result_t sum_chunk(audit_t *audit, const order_id_t *from, const order_id_t *end)
+{
+    sql_t *sql = &audit->sql;
+    sql_reset(sql);
+    sql_add(sql, "SELECT sku, bucket, SUM(state IN " LIVE "), SUM(IF(state IN " LIVE
+                 ", quantity, 0)), SUM(state = 'held'), COUNT(*), COUNT(idempotency_key), "
+                 "SUM(state = 'rejected' AND original_order_id IS NOT NULL), "
+                 "MAX(IF(state IN " LIVE ", quantity, 0)) "
+                 "FROM orders FORCE INDEX (PRIMARY) WHERE TRUE");
+    if (!order_id_is_none(from))
+        sql_add(sql, " AND order_id >= %o", from);
+    if (!order_id_is_none(end))
+        sql_add(sql, " AND order_id < %o", end);
+    sql_add(sql, " GROUP BY sku, bucket");
+    db_result_t result = db_query(audit->db, sql);
+    while (result == DB_OK && db_next(audit->db))
+        note_sums(audit);
+    return result;
+}
+
+static db_result_t sum_orders(audit_t *audit)
+{
+    order_id_t from = ORDER_ID_NONE, end = ORDER_ID_NONE;
+    db_result_t result;
+    do {
+        if ((result = find_chunk_end(audit, &from, &end)) == DB_OK)
+            result = sum_chunk(audit, &from, &end);
+        from = end;
+        atomic_store(&audit->progress->done, audit->orders);
+    } while (result == DB_OK && !order_id_is_none(&end) && !atomic_load(&audit->progress->stop));
+    audit->invariants[AUDIT_E].checked += audit->held_orders;
+    return result;
+}
+
+/* Rare: by then it is known that there are some. */
+static db_result_t look_for_strays(audit_t *audit)
+{
+    db_t *db = audit->db;
+    sql_reset(&audit->sql);
+    sql_add(&audit->sql, "SELECT o.sku, o.bucket, COUNT(*), SUM(o.quantity) FROM orders o "
+                         "LEFT JOIN inventory i ON i.sku = o.sku AND i.bucket = o.bucket "
+                         "WHERE o.state IN " LIVE " AND i.sku IS NULL GROUP BY o.sku, o.bucket");
+    db_result_t result = db_query(db, &audit->sql);
+    while (result == DB_OK && db_next(db)) {
+        cJSON *numbers = audit_numbers_of(db_bytes(db, 0), db_u64(db, 1));
+        cJSON_AddNumberToObject(numbers, "live_units", (double)db_i64(db, 3));
+        cJSON_AddNumberToObject(numbers, "live_orders", (double)db_i64(db, 2));
+        cJSON_AddStringToObject(numbers, "error", "live orders of an item that is not there");
+        audit_violation(audit, AUDIT_A, numbers);
+    }
+    return result;
 }
 
 static db_result_t look_at_a(audit_t *audit)
 {
-    db_t *db = audit->db;
-    sql_reset(&audit->sql);
-    sql_add(&audit->sql, "SELECT sku, bucket, COUNT(*), SUM(quantity), SUM(state = 'held') "
-                         "FROM orders WHERE state IN " LIVE " GROUP BY sku, bucket");
-    db_result_t result = db_query(db, &audit->sql);
-    while (result == DB_OK && db_next(db)) {
-        note_sum(audit, db_bytes(db, 0), db_u64(db, 1), db_i64(db, 2), db_i64(db, 3));
-        audit->invariants[AUDIT_E].checked += db_i64(db, 4);
-    }
+    db_result_t result = sum_orders(audit);
+    if (result == DB_OK && audit->strays)
+        result = look_for_strays(audit);
     for (size_t i = 0; result == DB_OK && i < audit->shard_items_count; ++i) {
         const audit_item_t *at = &audit->shard_items[i];
         int64_t allocated = item_allocated(&at->item);
@@ -116,28 +198,33 @@ static db_result_t look_at_a(audit_t *audit)
 /* --- C --- */
 
 /*
- * The innermost sums run along the index and keep only groups above the smallest limit of the
- * shard: with a temporary table of all buyers it would take three times as long.
+ * The innermost query names the buyers who may be past a limit: those with more orders of an item
+ * than `orders`. It runs along the index and reads no row; with sums over rows it would take ten
+ * times as long, with a temporary table of all buyers more. If one order may be past the limit by
+ * itself (`orders` is 0), all rows are read.
  *
  * An epoch is the shard's clock in ms when it began (or a little above), and so comparable with
  * the 48 bits of time that head an order id.
  */
-static void query_past_limit(sql_t *sql, uint64_t smallest_limit)
+static void query_past_limit(sql_t *sql, uint64_t orders, uint64_t smallest_limit)
 {
     sql_reset(sql);
-    sql_add(
-        sql,
-        "SELECT b.sku, b.buyer_id, b.units, b.per_buyer_limit, SUM(o.epoch >= b.limit_epoch AND "
-        "CAST(CONV(HEX(LEFT(o.order_id, 6)), 16, 10) AS UNSIGNED) >= b.limit_epoch) AS present "
-        "FROM (SELECT g.sku, g.buyer_id, g.units, i.per_buyer_limit, i.limit_epoch "
-        "FROM (SELECT sku, buyer_id, SUM(quantity) AS units "
-        "FROM orders FORCE INDEX FOR GROUP BY (orders_idempotency) WHERE state IN " LIVE
-        " GROUP BY sku, buyer_id HAVING units > %u) g "
-        "JOIN inventory i ON i.sku = g.sku AND i.bucket = 0 "
-        "WHERE i.per_buyer_limit > 0 AND g.units > i.per_buyer_limit) b "
-        "JOIN orders o ON o.sku = b.sku AND o.buyer_id = b.buyer_id AND o.state IN " LIVE
-        " GROUP BY b.sku, b.buyer_id, b.units, b.per_buyer_limit",
-        smallest_limit);
+    sql_add(sql,
+            "SELECT g.sku, g.buyer_id, SUM(o.quantity) AS units, i.per_buyer_limit, "
+            "SUM(o.epoch >= i.limit_epoch AND "
+            "CAST(CONV(HEX(LEFT(o.order_id, 6)), 16, 10) AS UNSIGNED) >= i.limit_epoch) AS present "
+            "FROM (SELECT sku, buyer_id "
+            "FROM orders FORCE INDEX FOR GROUP BY (orders_idempotency) ");
+    if (orders != 0)
+        sql_add(sql, "GROUP BY sku, buyer_id HAVING COUNT(*) > %u", orders);
+    else
+        sql_add(sql, "WHERE state IN " LIVE " GROUP BY sku, buyer_id HAVING SUM(quantity) > %u",
+                smallest_limit);
+    sql_add(sql, ") g JOIN inventory i ON i.sku = g.sku AND i.bucket = 0 "
+                 "JOIN orders o ON o.sku = g.sku AND o.buyer_id = g.buyer_id AND o.state IN " LIVE
+                 " WHERE i.per_buyer_limit > 0 "
+                 "GROUP BY g.sku, g.buyer_id, i.per_buyer_limit, i.limit_epoch "
+                 "HAVING units > i.per_buyer_limit");
 }
 
 static void note_past_limit(audit_t *audit)
@@ -154,18 +241,39 @@ static void note_past_limit(audit_t *audit)
     audit_violation(audit, AUDIT_C, numbers);
 }
 
+/*
+ * A buyer is past a limit only with more orders than limit / (units of the largest live order): the
+ * smallest such number of all items. 0: it says nothing, because an order is as large as a limit,
+ * or is of a part of an item that no row speaks for. UINT64_MAX: nobody can be past a limit.
+ */
+static uint64_t orders_within_limits(const audit_t *audit)
+{
+    uint64_t orders = UINT64_MAX;
+    if (audit->strays)
+        return 0;
+    for (size_t i = 0; i < audit->shard_items_count; ++i) {
+        const audit_item_t *at = &audit->shard_items[i];
+        uint32_t limit = at->item.terms.per_buyer_limit;
+        if (at->item.bucket != 0)
+            return 0;
+        if (limit != 0 && at->quantity_max > 0 && limit / (uint64_t)at->quantity_max < orders)
+            orders = limit / (uint64_t)at->quantity_max;
+    }
+    return orders;
+}
+
 static db_result_t look_at_c(audit_t *audit)
 {
-    uint64_t smallest = UINT64_MAX;
+    uint64_t smallest = UINT64_MAX, orders = orders_within_limits(audit);
     for (size_t i = 0; i < audit->shard_items_count; ++i) {
         uint32_t limit = audit->shard_items[i].item.terms.per_buyer_limit;
         audit->invariants[AUDIT_C].checked += limit != 0;
         if (limit != 0 && limit < smallest)
             smallest = limit;
     }
-    if (smallest == UINT64_MAX)
+    if (smallest == UINT64_MAX || orders == UINT64_MAX)
         return DB_OK;
-    query_past_limit(&audit->sql, smallest);
+    query_past_limit(&audit->sql, orders, smallest);
     db_result_t result = db_query(audit->db, &audit->sql);
     while (result == DB_OK && db_next(audit->db))
         note_past_limit(audit);
@@ -219,19 +327,13 @@ static db_result_t look_for_lost_winners(audit_t *audit)
     return result;
 }
 
+/* By the way of A it is known how many orders have a key, and whether any lost one to another. */
 static db_result_t look_at_d(audit_t *audit)
 {
-    db_t *db = audit->db;
-    sql_reset(&audit->sql);
-    sql_add(&audit->sql, "SELECT COUNT(*), COUNT(idempotency_key) FROM orders");
-    db_result_t result = db_query(db, &audit->sql);
-    if (result == DB_OK && db_next(db)) {
-        audit->orders += db_i64(db, 0);
-        audit->invariants[AUDIT_D].checked += db_i64(db, 1);
-    }
-    if (result == DB_OK)
+    db_result_t result = DB_OK;
+    if (audit->invariants[AUDIT_D].checked != 0)
         result = look_for_duplicates(audit);
-    return result == DB_OK ? look_for_lost_winners(audit) : result;
+    return result == DB_OK && audit->losers != 0 ? look_for_lost_winners(audit) : result;
 }
 
 /* --- E --- */
@@ -252,6 +354,8 @@ static void query_without_reminder(sql_t *sql)
 static db_result_t look_at_e(audit_t *audit)
 {
     db_t *db = audit->db;
+    if (audit->held_orders == 0)
+        return DB_OK;
     query_without_reminder(&audit->sql);
     db_result_t result = db_query(db, &audit->sql);
     while (result == DB_OK && db_next(db)) {
@@ -262,19 +366,26 @@ static db_result_t look_at_e(audit_t *audit)
     return result;
 }
 
+/* In order: each leaves behind what the next relies on. All are of one snapshot. */
+static const struct {
+    const char *name;
+    db_result_t (*look)(audit_t *audit);
+} parts[] = {
+    {"items", read_items}, {"orders", look_at_a},    {"limits", look_at_c},
+    {"keys", look_at_d},   {"reminders", look_at_e},
+};
+
 bool audit_store(audit_t *audit)
 {
-    db_result_t result = audit_snapshot(audit);
+    int64_t orders = 0;
+    db_result_t result = count_roughly(audit, &orders);
     if (result == DB_OK)
-        result = read_items(audit);
-    if (result == DB_OK)
-        result = look_at_a(audit);
-    if (result == DB_OK)
-        result = look_at_c(audit);
-    if (result == DB_OK)
-        result = look_at_d(audit);
-    if (result == DB_OK)
-        result = look_at_e(audit);
+        result = audit_snapshot(audit);
+    for (size_t i = 0; result == DB_OK && i < sizeof(parts) / sizeof(parts[0]); ++i) {
+        audit_begin_part(audit, parts[i].name, parts[i].look == look_at_a ? orders : 0);
+        result = parts[i].look(audit);
+    }
+    bool stopped = atomic_load(&audit->progress->stop);
     db_rollback(audit->db);
-    return result == DB_OK;
+    return result == DB_OK && !stopped;
 }

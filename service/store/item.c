@@ -104,6 +104,15 @@ db_result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
     return read_each(db, sql, each, context);
 }
 
+db_result_t item_list(db_t *db, sql_t *sql, unsigned max,
+                      void (*each)(void *context, const item_t *item), void *context)
+{
+    sql_reset(sql);
+    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory ORDER BY sku, bucket LIMIT %u",
+            (uint64_t)max);
+    return read_each(db, sql, each, context);
+}
+
 db_result_t shard_clock_read(db_t *db, uint64_t *now_ms)
 {
     const sql_t sql = {(char *)"SELECT NOW(3)", 13, 0};

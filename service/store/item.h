@@ -86,6 +86,9 @@ db_result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned cou
 /* Calls `each` for all items whose epoch is at least `epoch_from`. */
 db_result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
                       void (*each)(void *context, const item_t *item), void *context);
+/* The first `max` of all items, by sku. */
+db_result_t item_list(db_t *db, sql_t *sql, unsigned max,
+                      void (*each)(void *context, const item_t *item), void *context);
 /* The clock of the server, ms since 1970. */
 db_result_t shard_clock_read(db_t *db, uint64_t *now_ms);
 

@@ -147,7 +147,7 @@ void history_heard(const order_t *order, problem_t problem)
         checks_refused(&order->id);
 }
 
-/* --- administration: as admin/terms.c and admin/insight.c do it --- */
+/* --- administration: as admin/terms.c and admin/reconcile.c do it --- */
 
 typedef struct {
     job_t job;

@@ -1,0 +1,363 @@
+#include "health/prober.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/pacer.h"
+#include "gate/gate_sync.h"
+#include "shards/shard_map.h"
+#include "store/canary.h"
+#include "store/db.h"
+
+/* From the end of a probe to the next. */
+#define INTERVAL_MS 1000
+/* A probe that has no answer after so long says that its server is silent. */
+#define SILENT_MS 2500
+/* Of a probe's own connection: after this it is given up and made anew. */
+#define MYSQL_TIMEOUT_MS 3000
+#define REDIS_TIMEOUT_MS 2000
+/* A probe that took so long and has no answer met silence; a shorter one was turned away. */
+#define SLOW_MS 1500
+/* The items of a shard are counted so seldom that the counting takes a hundredth of the time. */
+#define COUNT_INTERVAL_MS 2000
+#define COUNT_SHARE 100
+/* No item is called so: see is_sku(). */
+#define PROBE_SKU "!probe"
+
+/* What is published of a server; all times monotonic, 0: never. */
+typedef struct {
+    health_state_t state; /* of the last probe that ended */
+    char reason[256];     /* of it */
+    uint64_t begun_ms;    /* of the probe under way, its last sign of life; 0: none is */
+    uint64_t answered_ms; /* when the server last answered anything */
+    uint64_t changed_ms;  /* when `state` became what it is */
+    uint64_t silent_ms;   /* when the first of the probes began that met only silence */
+    bool asked, answers, counted_items;
+    uint64_t items, sql_items;
+} record_t;
+
+typedef struct {
+    prober_t *prober;
+    const char *name;
+    const config_server_t *server; /* NULL: Redis */
+    pthread_t thread;
+    pacer_t pacer;
+    pthread_mutex_t mutex; /* over `record` */
+    record_t record;
+    uint64_t count_at_ms; /* the thread's own */
+} target_t;
+
+struct prober {
+    const config_t *config;
+    config_t brief; /* with time-outs for a probe */
+    bool writes;
+    uint64_t started_ms;
+    unsigned count;
+    target_t targets[]; /* the shards, then Redis */
+};
+
+const char *health_state_name(health_state_t state)
+{
+    static const char *const names[] = {"unknown", "ok", "away"};
+    return names[state];
+}
+
+/* --- publishing --- */
+
+static void note_begin(target_t *target)
+{
+    pthread_mutex_lock(&target->mutex);
+    target->record.begun_ms = clock_mono_ms();
+    pthread_mutex_unlock(&target->mutex);
+}
+
+/* It has answered; more is to be asked. */
+static void note_answer(target_t *target)
+{
+    pthread_mutex_lock(&target->mutex);
+    target->record.begun_ms = target->record.answered_ms = clock_mono_ms();
+    pthread_mutex_unlock(&target->mutex);
+}
+
+static void note_items(target_t *target, uint64_t items, uint64_t sql_items)
+{
+    pthread_mutex_lock(&target->mutex);
+    target->record.counted_items = true;
+    target->record.items = items;
+    target->record.sql_items = sql_items;
+    pthread_mutex_unlock(&target->mutex);
+}
+
+static void log_change(const target_t *target, const record_t *now)
+{
+    if (now->silent_ms != 0)
+        LOG_WARN("a server is silent", LOG_STR("server", target->name),
+                 LOG_STR("reason", now->reason));
+    else if (now->state == HEALTH_AWAY)
+        LOG_WARN("a server is away", LOG_STR("server", target->name),
+                 LOG_STR("reason", now->reason));
+    else
+        LOG_INFO("a server is well", LOG_STR("server", target->name));
+}
+
+/* `answered`: the server itself said so, else nothing came or nobody was there. */
+static void note_end(target_t *target, health_state_t state, const char *reason, bool answered)
+{
+    record_t *record = &target->record;
+    uint64_t now = clock_mono_ms();
+    pthread_mutex_lock(&target->mutex);
+    if (!answered && now - record->begun_ms >= SLOW_MS) {
+        state = HEALTH_UNKNOWN;
+        if (record->silent_ms == 0)
+            record->silent_ms = record->begun_ms;
+    } else {
+        record->silent_ms = 0;
+    }
+    /* That all is well from the start need not be told. */
+    bool changed = record->state != state, told = changed && (record->asked || state != HEALTH_OK);
+    record->begun_ms = 0;
+    record->asked = true;
+    record->answers = answered;
+    if (answered)
+        record->answered_ms = now;
+    if (changed)
+        record->changed_ms = now;
+    record->state = state;
+    snprintf(record->reason, sizeof(record->reason), "%s", reason);
+    const record_t copy = *record;
+    pthread_mutex_unlock(&target->mutex);
+    if (told)
+        log_change(target, &copy);
+}
+
+/* --- reading --- */
+
+/* Since when it has said nothing; 0: it is not silent. */
+static uint64_t silent_since(const record_t *record, uint64_t now)
+{
+    if (record->silent_ms != 0)
+        return record->silent_ms;
+    return record->begun_ms != 0 && now - record->begun_ms > SILENT_MS ? record->begun_ms : 0;
+}
+
+static void say_silence(const record_t *record, uint64_t ms, health_t *out)
+{
+    snprintf(out->reason, sizeof(out->reason), "no answer for %llu ms%s%.200s",
+             (unsigned long long)ms,
+             record->reason[0] == '\0' ? "" : "; the last error: ", record->reason);
+}
+
+static void read_target(target_t *target, health_t *out)
+{
+    pthread_mutex_lock(&target->mutex);
+    const record_t record = target->record;
+    pthread_mutex_unlock(&target->mutex);
+    uint64_t now = clock_mono_ms(), silent = silent_since(&record, now), since = record.changed_ms;
+    *out = (health_t){.state = record.state,
+                      .asked = record.asked,
+                      .answers = record.answers && silent == 0,
+                      .has_answered = record.answered_ms != 0,
+                      .answered_ms = now - record.answered_ms,
+                      .counted_items = record.counted_items,
+                      .items = record.items,
+                      .sql_items = record.sql_items};
+    if (silent != 0) {
+        out->state = HEALTH_UNKNOWN;
+        out->asked = out->silent = true;
+        say_silence(&record, now - silent, out);
+        since = silent;
+    } else if (!record.asked) {
+        snprintf(out->reason, sizeof(out->reason), "it has not been asked yet");
+        since = target->prober->started_ms;
+    } else {
+        memcpy(out->reason, record.reason, sizeof(out->reason));
+    }
+    out->since_ms = now - since;
+}
+
+static void read_none(health_t *out)
+{
+    *out = (health_t){.state = HEALTH_UNKNOWN, .silent = true};
+    snprintf(out->reason, sizeof(out->reason), "it is not asked");
+}
+
+void prober_shard(prober_t *prober, unsigned shard, health_t *out)
+{
+    if (prober == NULL)
+        read_none(out);
+    else
+        read_target(&prober->targets[shard], out);
+}
+
+void prober_redis(prober_t *prober, health_t *out)
+{
+    if (prober == NULL)
+        read_none(out);
+    else
+        read_target(&prober->targets[prober->count - 1], out);
+}
+
+bool prober_shard_is_silent(prober_t *prober, unsigned shard)
+{
+    health_t health;
+    prober_shard(prober, shard, &health);
+    return health.silent;
+}
+
+bool prober_has_asked_all(prober_t *prober)
+{
+    health_t health;
+    for (unsigned i = 0; prober != NULL && i < prober->count; ++i) {
+        read_target(&prober->targets[i], &health);
+        if (!health.asked)
+            return false;
+    }
+    return true;
+}
+
+/* --- a shard --- */
+
+static void count_items(target_t *target, db_t *db)
+{
+    static const char text[] =
+        "SELECT COUNT(*), SUM(strategy IN ('optimistic', 'serializable') OR gate_down) "
+        "FROM inventory";
+    const sql_t sql = {(char *)text, sizeof(text) - 1, 0};
+    uint64_t begun = clock_mono_ms();
+    if (begun < target->count_at_ms)
+        return;
+    if (db_query(db, &sql) == DB_OK && db_next(db))
+        note_items(target, db_u64(db, 0), db_u64(db, 1));
+    uint64_t took = clock_mono_ms() - begun;
+    target->count_at_ms =
+        clock_mono_ms() +
+        (took * COUNT_SHARE > COUNT_INTERVAL_MS ? took * COUNT_SHARE : COUNT_INTERVAL_MS);
+}
+
+/* Under FLUSH TABLES WITH READ LOCK a statement would wait for a day; like this the server says so
+   in a second. */
+static db_result_t ask_shard(db_t *db)
+{
+    return db_run(db, "SET SESSION lock_wait_timeout = 1");
+}
+
+/* Two canaries of two services may meet. */
+static db_result_t try_canary(db_t *db, sql_t *sql)
+{
+    db_result_t result = canary_run(db, sql);
+    return result == DB_CONFLICT ? canary_run(db, sql) : result;
+}
+
+static void probe_shard(target_t *target, db_t *db, sql_t *sql)
+{
+    note_begin(target);
+    db_refresh(db);
+    db_result_t result = ask_shard(db);
+    bool answered = result == DB_OK;
+    if (answered) {
+        note_answer(target);
+        if (target->prober->writes)
+            result = try_canary(db, sql);
+    }
+    if (result == DB_OK && target->prober->writes)
+        count_items(target, db);
+    char reason[sizeof(target->record.reason)];
+    snprintf(reason, sizeof(reason), "%s", result == DB_OK ? "" : db_error(db));
+    note_end(target, result == DB_OK ? HEALTH_OK : HEALTH_AWAY, reason,
+             answered && result != DB_LOST);
+}
+
+static void *shard_thread(void *arg)
+{
+    target_t *target = arg;
+    sql_t sql = {NULL, 0, 0};
+    db_t *db = db_new(&target->prober->brief, target->server);
+    do
+        probe_shard(target, db, &sql);
+    while (pacer_wait(&target->pacer, INTERVAL_MS));
+    sql_free(&sql);
+    db_free(db);
+    db_thread_end();
+    return NULL;
+}
+
+/* --- Redis --- */
+
+/* A reserve call of no orders, for an item that nobody can have: it changes nothing, and Redis
+   refuses it whenever it would refuse that of a buyer (no memory, no replicas, read-only...). */
+static gate_call_t ask_redis(prober_t *prober, gate_sync_t *gate)
+{
+    gate_item_t answer;
+    uint64_t epoch;
+    gate_call_t result = gate_sync_connect(gate);
+    if (result == GATE_CALL_OK && prober->writes)
+        result = gate_sync_peek(gate, 0, STR(PROBE_SKU), 1, &answer, &epoch);
+    return result;
+}
+
+static void probe_redis(target_t *target, gate_sync_t *gate)
+{
+    note_begin(target);
+    gate_call_t result = ask_redis(target->prober, gate);
+    bool ok = result == GATE_CALL_OK;
+    note_end(target, ok ? HEALTH_OK : HEALTH_AWAY, ok ? "" : gate_sync_error(gate),
+             ok || result == GATE_CALL_REFUSED);
+}
+
+static void *redis_thread(void *arg)
+{
+    target_t *target = arg;
+    gate_sync_t *gate = gate_sync_new(&target->prober->brief);
+    do
+        probe_redis(target, gate);
+    while (pacer_wait(&target->pacer, INTERVAL_MS));
+    gate_sync_free(gate);
+    return NULL;
+}
+
+/* --- all of them --- */
+
+static void start_target(prober_t *prober, const char *name, const config_server_t *server)
+{
+    target_t *target = &prober->targets[prober->count++];
+    *target = (target_t){.prober = prober, .name = name, .server = server};
+    pthread_mutex_init(&target->mutex, NULL);
+    pacer_init(&target->pacer);
+    target->record.begun_ms = clock_mono_ms();
+    if (pthread_create(&target->thread, NULL, server == NULL ? redis_thread : shard_thread,
+                       target) != 0)
+        abort();
+}
+
+prober_t *prober_start(const config_t *config, bool writes)
+{
+    unsigned shards = config->shards_count;
+    prober_t *prober = calloc(1, sizeof(*prober) + (shards + 1) * sizeof(prober->targets[0]));
+    if (prober == NULL)
+        abort();
+    prober->config = config;
+    prober->brief = *config; /* borrows all that it owns */
+    prober->brief.mysql.timeout_ms = MYSQL_TIMEOUT_MS;
+    prober->brief.redis.timeout_ms = REDIS_TIMEOUT_MS;
+    prober->writes = writes;
+    prober->started_ms = clock_mono_ms();
+    for (unsigned i = 0; i < shards; ++i)
+        start_target(prober, config->shards[i].name, shard_primary(&config->shards[i]));
+    start_target(prober, "redis", NULL);
+    return prober;
+}
+
+void prober_stop(prober_t *prober)
+{
+    for (unsigned i = 0; i < prober->count; ++i)
+        pacer_stop(&prober->targets[i].pacer);
+    for (unsigned i = 0; i < prober->count; ++i) {
+        pthread_join(prober->targets[i].thread, NULL);
+        pthread_mutex_destroy(&prober->targets[i].mutex);
+        pacer_dispose(&prober->targets[i].pacer);
+    }
+    free(prober);
+}

@@ -1,0 +1,116 @@
+#include "http/readiness.h"
+
+#include <stdio.h>
+
+#include "http/call.h"
+
+void handle_healthz(exchange_t *exchange, const route_match_t *match)
+{
+    (void)match;
+    reply_text(exchange, 200, "application/json", STR("{\"status\":\"ok\"}"));
+}
+
+void readiness_of_redis(const node_t *node, health_t *out)
+{
+    prober_redis(node->prober, out);
+    unsigned up = atomic_load(&node->gate_health.up);
+    if (out->state != HEALTH_OK || up >= node->loops_count)
+        return;
+    out->state = HEALTH_AWAY;
+    out->since_ms = gate_health_down_ms(&node->gate_health);
+    snprintf(out->reason, sizeof(out->reason), "%u of %u loops have a connection", up,
+             node->loops_count);
+}
+
+void readiness_add_health(cJSON *json, const health_t *health)
+{
+    cJSON_AddStringToObject(json, "state", health_state_name(health->state));
+    if (health->state == HEALTH_OK)
+        cJSON_AddNullToObject(json, "reason");
+    else
+        cJSON_AddStringToObject(json, "reason", health->reason);
+    cJSON_AddNumberToObject(json, "since_ms", (double)health->since_ms);
+    if (health->has_answered)
+        cJSON_AddNumberToObject(json, "age_ms", (double)health->answered_ms);
+    else
+        cJSON_AddNullToObject(json, "age_ms");
+}
+
+/* What is looked at; `shards` has one for each. */
+typedef struct {
+    const node_t *node;
+    bool starting, draining;
+    health_t redis;
+    health_t shards[];
+} look_t;
+
+static look_t *look(const node_t *node)
+{
+    look_t *look = call_new(sizeof(*look) + node->map.shards_count * sizeof(look->shards[0]));
+    look->node = node;
+    look->draining = atomic_load(&node->draining);
+    look->starting = !prober_has_asked_all(node->prober);
+    readiness_of_redis(node, &look->redis);
+    for (unsigned i = 0; i < node->map.shards_count; ++i)
+        prober_shard(node->prober, i, &look->shards[i]);
+    return look;
+}
+
+/* At least one item could be sold: a shard takes orders, and Redis admits or is not needed, because
+   the optimistic strategy stands in or one of the shard's items has a strategy without Redis. */
+static bool can_sell(const look_t *look)
+{
+    bool without_redis = look->node->config->redis.on_gate_down == GATE_DOWN_OPTIMISTIC;
+    for (unsigned i = 0; i < look->node->map.shards_count; ++i) {
+        const health_t *shard = &look->shards[i];
+        bool sells = look->redis.state == HEALTH_OK || without_redis || shard->sql_items != 0;
+        if (shard->state == HEALTH_OK && sells)
+            return true;
+    }
+    return false;
+}
+
+static void add_missing(cJSON *missing, const char *name)
+{
+    cJSON_AddItemToArray(missing, cJSON_CreateString(name));
+}
+
+static void list_missing(cJSON *json, const look_t *look)
+{
+    cJSON *missing = cJSON_AddArrayToObject(json, "missing");
+    const config_t *config = look->node->config;
+    if (look->starting)
+        add_missing(missing, "still starting");
+    if (look->draining)
+        add_missing(missing, "shutting down");
+    if (look->redis.state != HEALTH_OK && config->redis.on_gate_down == GATE_DOWN_REFUSE)
+        add_missing(missing, "redis");
+    for (unsigned i = 0; i < look->node->map.shards_count; ++i)
+        if (look->shards[i].state != HEALTH_OK)
+            add_missing(missing, config->shards[i].name);
+}
+
+static void list_servers(cJSON *json, const look_t *look)
+{
+    readiness_add_health(cJSON_AddObjectToObject(json, "redis"), &look->redis);
+    cJSON *shards = cJSON_AddArrayToObject(json, "shards");
+    for (unsigned i = 0; i < look->node->map.shards_count; ++i) {
+        cJSON *shard = cJSON_CreateObject();
+        cJSON_AddStringToObject(shard, "name", look->node->config->shards[i].name);
+        readiness_add_health(shard, &look->shards[i]);
+        cJSON_AddItemToArray(shards, shard);
+    }
+}
+
+void handle_readyz(exchange_t *exchange, const route_match_t *match)
+{
+    (void)match;
+    look_t *at = look(exchange->engine->node);
+    bool ready = !at->starting && !at->draining && can_sell(at);
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "status", ready ? "ready" : "not ready");
+    list_missing(json, at);
+    list_servers(json, at);
+    free(at);
+    reply_json(exchange, ready ? 200 : 503, json);
+}

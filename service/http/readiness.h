@@ -1,0 +1,20 @@
+/*
+ * Is this node alive, and can it sell anything? Answered from what the prober has published, so no
+ * answer waits for a server.
+ */
+#ifndef HOLDFAST_HTTP_READINESS_H
+#define HOLDFAST_HTTP_READINESS_H
+
+#include "health/prober.h"
+#include "http/route.h"
+
+void handle_healthz(exchange_t *exchange, const route_match_t *match);
+void handle_readyz(exchange_t *exchange, const route_match_t *match);
+
+/* Redis as this node has it: asked by the prober, and connected to each loop. */
+void readiness_of_redis(const node_t *node, health_t *out);
+/* Adds "state", "reason" (null when ok), "since_ms" and "age_ms" (of the last answer; null: none).
+ */
+void readiness_add_health(cJSON *json, const health_t *health);
+
+#endif
