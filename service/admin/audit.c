@@ -33,7 +33,7 @@ static void look(loop_timer_t *timer)
         loop_timer_start(exchange->engine->loop, &wait->timer, LOOK_MS, look);
         return;
     }
-    cJSON *report = audit_runner_report(wait->runner);
+    cJSON *report = audit_runner_report(wait->runner, wait->number);
     exchange->on_gone = NULL;
     free(wait);
     reply_json(exchange, 200, report);

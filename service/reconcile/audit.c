@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "health/prober.h"
 #include "reconcile/audit_parts.h"
 #include "shards/shard_map.h"
@@ -194,6 +195,7 @@ static void *part_thread(void *arg)
     audit_t *audit = &part->audit;
     audit->gate = gate_sync_new(&part->config);
     audit->db = db_new(&part->config, part->server);
+    FAILPOINT("audit_looks");
     if (audit_store(audit))
         audit_gates(audit);
     else

@@ -140,13 +140,15 @@ static void add_moment(cJSON *json, const ended_t *ended)
 {
     char at[TIME_TEXT_SIZE];
     time_format_rfc3339(at, ended->at_ms);
+    cJSON_AddNumberToObject(json, "run", (double)ended->number);
     cJSON_AddStringToObject(json, "at", at);
     cJSON_AddNumberToObject(json, "age_ms", (double)(clock_mono_ms() - ended->began_ms));
 }
 
 static cJSON *report_of_none(void)
 {
-    static const char *const names[] = {"ok", "invariants", "totals", "at", "age_ms", "took_ms"};
+    static const char *const names[] = {"ok", "invariants", "totals", "run",
+                                        "at", "age_ms",     "took_ms"};
     cJSON *json = cJSON_CreateObject();
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); ++i)
         cJSON_AddNullToObject(json, names[i]);
@@ -164,7 +166,7 @@ static void add_last_whole(cJSON *json, const ended_t *whole)
     add_moment(out, whole);
 }
 
-cJSON *audit_runner_report(audit_runner_t *runner)
+cJSON *audit_runner_report(audit_runner_t *runner, uint64_t asked)
 {
     pthread_mutex_lock(&runner->mutex);
     cJSON *json = runner->report == NULL ? report_of_none() : cJSON_Duplicate(runner->report, true);
@@ -172,6 +174,7 @@ cJSON *audit_runner_report(audit_runner_t *runner)
         add_moment(json, &runner->last);
         cJSON_AddNumberToObject(json, "took_ms", (double)runner->last.took_ms);
     }
+    cJSON_AddNumberToObject(json, "asked", (double)asked);
     cJSON_AddBoolToObject(json, "running", runner->begun != runner->last.number);
     add_last_whole(json, &runner->last_whole);
     pthread_mutex_unlock(&runner->mutex);

@@ -26,12 +26,17 @@ uint64_t audit_runner_ask(audit_runner_t *runner);
 /* The number of the last run that has ended; 0: none. */
 uint64_t audit_runner_ended(audit_runner_t *runner);
 /*
- * What the last run found (see audit.h), with "at", "age_ms" and "took_ms" of when it began, and
- * "running": true, if one is under way. All of these are null, and so are "ok", "invariants" and
- * "totals", if none has ended. "last_whole" has "ok", "at" and "age_ms" of the last run that could
- * look at everything, which may be this one; null: none has. The caller's.
+ * What the last run found (see audit.h), and
+ *   "run"                its number in this process
+ *   "at", "age_ms"       when it began
+ *   "took_ms"
+ *   "asked"              the number that audit_runner_ask() gave
+ *   "running"            is a run under way?
+ *   "last_whole"         "run", "ok", "at" and "age_ms" of the last run that could look at
+ *                        everything, which may be this one; null: none has
+ * What only a run can tell is null if none has ended. The caller's.
  */
-cJSON *audit_runner_report(audit_runner_t *runner);
+cJSON *audit_runner_report(audit_runner_t *runner, uint64_t asked);
 
 typedef struct {
     bool ended; /* at least one; else the rest says nothing */

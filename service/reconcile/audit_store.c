@@ -198,33 +198,61 @@ static db_result_t look_at_a(audit_t *audit)
 /* --- C --- */
 
 /*
- * The innermost query names the buyers who may be past a limit: those with more orders of an item
- * than `orders`. It runs along the index and reads no row; with sums over rows it would take ten
- * times as long, with a temporary table of all buyers more. If one order may be past the limit by
- * itself (`orders` is 0), all rows are read.
+ * First the buyers who may be past a limit are named, those with more orders of an item than
+ * `orders`: that runs along the index and reads no row. Then the rows of these are read. In one
+ * statement MariaDB would start with the rows of all orders.
  *
- * An epoch is the shard's clock in ms when it began (or a little above), and so comparable with
- * the 48 bits of time that head an order id.
+ * If one order may be past the limit by itself (`orders` is 0), the first step reads all rows.
  */
-static void query_past_limit(sql_t *sql, uint64_t orders, uint64_t smallest_limit)
+#define CANDIDATES 1000
+
+typedef struct {
+    char sku_bytes[SKU_BYTES_MAX], buyer_bytes[BUYER_BYTES_MAX];
+    uint8_t sku_length, buyer_length;
+} candidate_t;
+
+static str_t sku_of(const candidate_t *candidate)
 {
+    return (str_t){candidate->sku_bytes, candidate->sku_length};
+}
+
+static str_t buyer_of(const candidate_t *candidate)
+{
+    return (str_t){candidate->buyer_bytes, candidate->buyer_length};
+}
+
+static void candidate_of_row(const db_t *db, candidate_t *out)
+{
+    str_t sku = db_bytes(db, 0), buyer = db_bytes(db, 1);
+    out->sku_length = (uint8_t)(sku.n < SKU_BYTES_MAX ? sku.n : SKU_BYTES_MAX);
+    out->buyer_length = (uint8_t)(buyer.n < BUYER_BYTES_MAX ? buyer.n : BUYER_BYTES_MAX);
+    memcpy(out->sku_bytes, sku.p, out->sku_length);
+    memcpy(out->buyer_bytes, buyer.p, out->buyer_length);
+}
+
+/* The next ones behind `last`, which is NULL at first. */
+static db_result_t find_candidates(audit_t *audit, uint64_t orders, uint64_t smallest_limit,
+                                   const candidate_t *last, candidate_t *out, size_t *count)
+{
+    sql_t *sql = &audit->sql;
+    *count = 0;
     sql_reset(sql);
-    sql_add(sql,
-            "SELECT g.sku, g.buyer_id, SUM(o.quantity) AS units, i.per_buyer_limit, "
-            "SUM(o.epoch >= i.limit_epoch AND "
-            "CAST(CONV(HEX(LEFT(o.order_id, 6)), 16, 10) AS UNSIGNED) >= i.limit_epoch) AS present "
-            "FROM (SELECT sku, buyer_id "
-            "FROM orders FORCE INDEX FOR GROUP BY (orders_idempotency) ");
-    if (orders != 0)
-        sql_add(sql, "GROUP BY sku, buyer_id HAVING COUNT(*) > %u", orders);
+    sql_add(sql, "SELECT sku, buyer_id FROM orders FORCE INDEX (orders_idempotency) WHERE ");
+    if (last == NULL)
+        sql_add(sql, "sku IS NOT NULL");
     else
-        sql_add(sql, "WHERE state IN " LIVE " GROUP BY sku, buyer_id HAVING SUM(quantity) > %u",
+        sql_add(sql, "(sku > %s OR (sku = %s AND buyer_id > %s))", sku_of(last), sku_of(last),
+                buyer_of(last));
+    if (orders != 0)
+        sql_add(sql, " GROUP BY sku, buyer_id HAVING COUNT(*) > %u", orders);
+    else
+        sql_add(sql, " AND state IN " LIVE " GROUP BY sku, buyer_id HAVING SUM(quantity) > %u",
                 smallest_limit);
-    sql_add(sql, ") g JOIN inventory i ON i.sku = g.sku AND i.bucket = 0 "
-                 "JOIN orders o ON o.sku = g.sku AND o.buyer_id = g.buyer_id AND o.state IN " LIVE
-                 " WHERE i.per_buyer_limit > 0 "
-                 "GROUP BY g.sku, g.buyer_id, i.per_buyer_limit, i.limit_epoch "
-                 "HAVING units > i.per_buyer_limit");
+    sql_add(sql, " ORDER BY sku, buyer_id LIMIT %u", (uint64_t)CANDIDATES);
+    db_result_t result = db_query(audit->db, sql);
+    while (result == DB_OK && db_next(audit->db) && *count < CANDIDATES)
+        candidate_of_row(audit->db, &out[(*count)++]);
+    return result;
 }
 
 static void note_past_limit(audit_t *audit)
@@ -239,6 +267,51 @@ static void note_past_limit(audit_t *audit)
     cJSON_AddNumberToObject(numbers, "live_units", (double)db_i64(db, 2));
     cJSON_AddNumberToObject(numbers, "per_buyer_limit", (double)db_i64(db, 3));
     audit_violation(audit, AUDIT_C, numbers);
+}
+
+/* An epoch is the shard's clock in ms when it began (or a little above), and so comparable with
+   the 48 bits of time that head an order id. */
+static db_result_t check_candidates(audit_t *audit, const candidate_t *candidates, size_t count)
+{
+    sql_t *sql = &audit->sql;
+    sql_reset(sql);
+    sql_add(sql, "SELECT o.sku, o.buyer_id, SUM(o.quantity) AS units, i.per_buyer_limit, "
+                 "SUM(o.epoch >= i.limit_epoch AND "
+                 "CAST(CONV(HEX(LEFT(o.order_id, 6)), 16, 10) AS UNSIGNED) >= i.limit_epoch) "
+                 "FROM orders o FORCE INDEX (orders_idempotency) "
+                 "JOIN inventory i ON i.sku = o.sku AND i.bucket = 0 "
+                 "WHERE i.per_buyer_limit > 0 AND o.state IN " LIVE " AND (");
+    for (size_t i = 0; i < count; ++i)
+        sql_add(sql,
+                i == 0 ? "(o.sku = %s AND o.buyer_id = %s)"
+                       : " OR (o.sku = %s AND o.buyer_id = %s)",
+                sku_of(&candidates[i]), buyer_of(&candidates[i]));
+    sql_add(sql, ") GROUP BY o.sku, o.buyer_id, i.per_buyer_limit, i.limit_epoch "
+                 "HAVING units > i.per_buyer_limit");
+    db_result_t result = db_query(audit->db, sql);
+    while (result == DB_OK && db_next(audit->db))
+        note_past_limit(audit);
+    return result;
+}
+
+static db_result_t check_all_candidates(audit_t *audit, uint64_t orders, uint64_t smallest_limit)
+{
+    candidate_t *found = calloc(CANDIDATES, sizeof(*found)), last;
+    size_t count = 0;
+    db_result_t result;
+    if (found == NULL)
+        abort();
+    result = find_candidates(audit, orders, smallest_limit, NULL, found, &count);
+    while (result == DB_OK && count != 0 && !atomic_load(&audit->progress->stop)) {
+        last = found[count - 1];
+        result = check_candidates(audit, found, count);
+        if (result == DB_OK && count == CANDIDATES)
+            result = find_candidates(audit, orders, smallest_limit, &last, found, &count);
+        else
+            count = 0;
+    }
+    free(found);
+    return result;
 }
 
 /*
@@ -273,11 +346,7 @@ static db_result_t look_at_c(audit_t *audit)
     }
     if (smallest == UINT64_MAX || orders == UINT64_MAX)
         return DB_OK;
-    query_past_limit(&audit->sql, orders, smallest);
-    db_result_t result = db_query(audit->db, &audit->sql);
-    while (result == DB_OK && db_next(audit->db))
-        note_past_limit(audit);
-    return result;
+    return check_all_candidates(audit, orders, smallest);
 }
 
 /* --- D --- */

@@ -288,7 +288,7 @@ static void check_totals(check_t *check)
 
 static bool audit_is_content(const test_stack_t *stack)
 {
-    web_answer_t audit = ADMIN(stack, .path = "/v1/audit");
+    web_answer_t audit = sale_audit(stack);
     return audit.status == 200 && cJSON_IsTrue(cJSON_GetObjectItem(audit.json, "ok"));
 }
 

@@ -67,6 +67,28 @@ const char *sale_item(const test_stack_t *stack, const char *name, const char *t
     return sku;
 }
 
+#define AUDIT_PATIENCE_MS 60000
+
+static double number_or(const web_answer_t *answer, const char *name, double other)
+{
+    const cJSON *found = cJSON_GetObjectItem(answer->json, name);
+    return cJSON_IsNumber(found) ? found->valuedouble : other;
+}
+
+web_answer_t sale_audit(const test_stack_t *stack)
+{
+    long long end = test_clock_ms() + AUDIT_PATIENCE_MS;
+    web_answer_t audit = ADMIN(stack, .path = "/v1/audit");
+    double asked = number_or(&audit, "asked", 0);
+    while (audit.status == 200 && number_or(&audit, "run", -1) < asked) {
+        if (test_clock_ms() > end)
+            FAIL("no audit began and ended in %d ms: %s", AUDIT_PATIENCE_MS, web_show(&audit));
+        usleep(50000);
+        audit = ADMIN(stack, .path = "/v1/audit");
+    }
+    return audit;
+}
+
 web_answer_t sale_patch(const test_stack_t *stack, const char *sku, const char *terms, ...)
 {
     va_list arguments;

@@ -26,6 +26,10 @@ const char *sale_item(const test_stack_t *stack, const char *name, const char *t
 web_answer_t sale_patch(const test_stack_t *stack, const char *sku, const char *terms, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* GET /v1/audit until it speaks of a run that began after this call; fails if none ends for long.
+ */
+web_answer_t sale_audit(const test_stack_t *stack);
+
 /* --- buyers --- */
 /* `key` NULL: none. */
 web_answer_t sale_buy(const test_stack_t *stack, const char *sku, const char *buyer, int quantity,

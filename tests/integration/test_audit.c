@@ -565,6 +565,10 @@ static void test_c_past_the_limit(void **state)
     assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(numbers, "buyer_id")), "ann");
     EXPECT_NUMBER(number(numbers, "live_units"), 3);
     EXPECT_NUMBER(number(numbers, "per_buyer_limit"), 2);
+    /* One order is past it by itself: nothing follows from how many a buyer has. */
+    change("UPDATE inventory SET per_buyer_limit = 1 WHERE sku = %s");
+    numbers = violation(audit_finds("C"), "C");
+    EXPECT_NUMBER(number(numbers, "live_units"), 3);
     change("UPDATE inventory SET per_buyer_limit = 0 WHERE sku = %s");
     audit_finds("");
 }
