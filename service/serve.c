@@ -164,7 +164,8 @@ static void drain(node_t *node, server_t *server)
                        (void *)(uintptr_t)node->config->shutdown.deadline_ms) == 0)
         pthread_detach(clock);
     usleep(node->config->shutdown.readiness_delay_ms * 1000);
-    stop_background(node); /* it would go on giving the loops work */
+    prober_end(node->prober); /* it may wait for a silent server meanwhile */
+    stop_background(node);    /* it would go on giving the loops work */
     server_drain(server);
 }
 

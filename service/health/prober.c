@@ -35,6 +35,8 @@ typedef struct {
     uint64_t answered_ms; /* when the server last answered anything */
     uint64_t changed_ms;  /* when `state` became what it is */
     uint64_t silent_ms;   /* when the first of the probes began that met only silence */
+    bool trying;          /* the probe under way has its first answer, and goes on to a canary */
+    bool mute;            /* the last probe had no answer at all, not even a refusal to connect */
     bool asked, answers, counted_items;
     uint64_t items, sql_items;
 } record_t;
@@ -71,6 +73,7 @@ static void note_begin(target_t *target)
 {
     pthread_mutex_lock(&target->mutex);
     target->record.begun_ms = clock_mono_ms();
+    target->record.trying = false;
     pthread_mutex_unlock(&target->mutex);
 }
 
@@ -79,6 +82,7 @@ static void note_answer(target_t *target)
 {
     pthread_mutex_lock(&target->mutex);
     target->record.begun_ms = target->record.answered_ms = clock_mono_ms();
+    target->record.trying = true;
     pthread_mutex_unlock(&target->mutex);
 }
 
@@ -109,6 +113,7 @@ static void note_end(target_t *target, health_state_t state, const char *reason,
     record_t *record = &target->record;
     uint64_t now = clock_mono_ms();
     pthread_mutex_lock(&target->mutex);
+    record->mute = !answered && !record->trying && now - record->begun_ms >= SLOW_MS;
     if (!answered && now - record->begun_ms >= SLOW_MS) {
         state = HEALTH_UNKNOWN;
         if (record->silent_ms == 0)
@@ -135,17 +140,28 @@ static void note_end(target_t *target, health_state_t state, const char *reason,
 
 /* --- reading --- */
 
-/* Since when it has said nothing; 0: it is not silent. */
+static bool is_late(const record_t *record, uint64_t now)
+{
+    return record->begun_ms != 0 && now - record->begun_ms > SILENT_MS;
+}
+
+/* Since when nothing is known of it; 0: all is known. */
 static uint64_t silent_since(const record_t *record, uint64_t now)
 {
     if (record->silent_ms != 0)
         return record->silent_ms;
-    return record->begun_ms != 0 && now - record->begun_ms > SILENT_MS ? record->begun_ms : 0;
+    return is_late(record, now) ? record->begun_ms : 0;
+}
+
+static bool is_mute(const record_t *record, uint64_t now)
+{
+    return is_late(record, now) ? !record->trying : record->mute;
 }
 
 static void say_silence(const record_t *record, uint64_t ms, health_t *out)
 {
-    snprintf(out->reason, sizeof(out->reason), "no answer for %llu ms%s%.200s",
+    snprintf(out->reason, sizeof(out->reason), "%s for %llu ms%s%.200s",
+             out->silent ? "no answer" : "it answers, but a trial order has had no end",
              (unsigned long long)ms,
              record->reason[0] == '\0' ? "" : "; the last error: ", record->reason);
 }
@@ -158,7 +174,7 @@ static void read_target(target_t *target, health_t *out)
     uint64_t now = clock_mono_ms(), silent = silent_since(&record, now), since = record.changed_ms;
     *out = (health_t){.state = record.state,
                       .asked = record.asked,
-                      .answers = record.answers && silent == 0,
+                      .answers = record.answers && !is_mute(&record, now),
                       .has_answered = record.answered_ms != 0,
                       .answered_ms = now - record.answered_ms,
                       .counted_items = record.counted_items,
@@ -166,7 +182,8 @@ static void read_target(target_t *target, health_t *out)
                       .sql_items = record.sql_items};
     if (silent != 0) {
         out->state = HEALTH_UNKNOWN;
-        out->asked = out->silent = true;
+        out->asked = true;
+        out->silent = is_mute(&record, now);
         say_silence(&record, now - silent, out);
         since = silent;
     } else if (!record.asked) {
@@ -350,10 +367,15 @@ prober_t *prober_start(const config_t *config, bool writes)
     return prober;
 }
 
-void prober_stop(prober_t *prober)
+void prober_end(prober_t *prober)
 {
     for (unsigned i = 0; i < prober->count; ++i)
         pacer_stop(&prober->targets[i].pacer);
+}
+
+void prober_stop(prober_t *prober)
+{
+    prober_end(prober);
     for (unsigned i = 0; i < prober->count; ++i) {
         pthread_join(prober->targets[i].thread, NULL);
         pthread_mutex_destroy(&prober->targets[i].mutex);

@@ -31,7 +31,7 @@ typedef struct {
     char reason[256];     /* "" only when ok */
     uint64_t since_ms;    /* it has been in this state for so long, as far as is known */
     bool asked;           /* a probe has ended, or is past its time */
-    bool silent;          /* the present probe is past its time without an answer */
+    bool silent;          /* it does not even answer a question: asking it only waits */
     bool answers;         /* the last probe: the server itself said something */
     bool has_answered;    /* ever */
     uint64_t answered_ms; /* ago: when it last answered; if has_answered */
@@ -45,7 +45,9 @@ typedef struct prober prober_t;
 /* Starts the threads. `config` outlives it. `writes` false: servers are only asked whether they
    answer, and nothing is tried. */
 prober_t *prober_start(const config_t *config, bool writes);
-/* Waits for the probes under way: some seconds, if a server is silent. */
+/* No more probes. */
+void prober_end(prober_t *prober);
+/* The same, and waits for the probes under way: some seconds, if a server is silent. */
 void prober_stop(prober_t *prober);
 
 /* Any thread, never blocks. Without a prober (NULL) all is unknown and silent. */

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "health/prober.h"
+
 static void finish(call_t *call)
 {
     loop_timer_stop(&call->deadline);
@@ -49,6 +51,13 @@ void call_submit(exchange_t *exchange, unsigned shard, call_t *call)
 {
     call->exchange = exchange;
     call->engine = exchange->engine;
+    prober_t *prober = call->engine->node->prober;
+    if (prober != NULL && prober_shard_is_silent(prober, shard)) {
+        call->exchange = NULL;
+        reply_problem(exchange, PROBLEM_UNAVAILABLE, "The shard does not answer");
+        finish(call);
+        return;
+    }
     exchange->on_gone = on_gone;
     exchange->waiting = call;
     if (!engine_submit(call->engine, shard, &call->job, run, done)) {

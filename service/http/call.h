@@ -26,8 +26,8 @@ typedef struct call {
     atomic_bool over; /* the deadline has passed */
 } call_t;
 
-/* Takes `call`. A full pool answers 503 at once. `run`, `reply`, `dispose` and `deadline_ms` are
-   set by the caller. */
+/* Takes `call`. A full pool, or a shard that is known to be silent, is answered 503 at once. `run`,
+   `reply`, `dispose` and `deadline_ms` are set by the caller. */
 void call_submit(exchange_t *exchange, unsigned shard, call_t *call);
 /* calloc() that does not return NULL. */
 void *call_new(size_t size);

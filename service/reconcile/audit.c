@@ -127,6 +127,8 @@ static audit_verdict_t judge(const audit_t *audit)
 
 /* As long as a shard is silent, before it is given up. */
 #define SILENT_MAX_MS 5000
+/* Until one that was told to stop is left behind. */
+#define STOP_MAX_MS 1000
 /* Between two looks of the thread that waits for the shards. */
 #define LOOK_US (10 * 1000)
 
@@ -241,7 +243,7 @@ static bool is_hopeless(const run_t *run, unsigned shard)
     if (silent)
         snprintf(run->silent[shard], sizeof(run->silent[0]), "%s: %s", run->parts[shard]->name,
                  health.reason);
-    else if (run->stopped_ms != 0 && clock_mono_ms() - run->stopped_ms > SILENT_MAX_MS)
+    else if (run->stopped_ms != 0 && clock_mono_ms() - run->stopped_ms > STOP_MAX_MS)
         snprintf(run->silent[shard], sizeof(run->silent[0]), "it was stopped");
     else
         return false;
