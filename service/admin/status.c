@@ -120,6 +120,29 @@ static void add_reconciler(cJSON *shard, reconciler_t *reconciler, const shard_v
     cJSON_AddStringToObject(last, "at", at);
 }
 
+/* Of one shard that the answer lists. */
+#define STATUS_ASIDE_MAX 100
+
+static void add_aside(void *context, const writer_aside_view_t *view)
+{
+    char sku[SKU_BYTES_MAX + 1], id[ORDER_ID_TEXT + 1];
+    if (cJSON_GetArraySize(context) >= STATUS_ASIDE_MAX)
+        return;
+    snprintf(sku, sizeof(sku), "%.*s", STR_ARG(view->sku));
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "sku", sku);
+    if (view->order_id == NULL) {
+        cJSON_AddNullToObject(json, "order_id");
+    } else {
+        order_id_format(id, view->order_id);
+        cJSON_AddStringToObject(json, "order_id", id);
+    }
+    cJSON_AddNumberToObject(json, "orders", view->orders);
+    cJSON_AddStringToObject(json, "reason", view->why);
+    cJSON_AddNumberToObject(json, "age_ms", (double)view->age_ms);
+    cJSON_AddItemToArray(context, json);
+}
+
 static void add_shard(cJSON *shards, const node_t *node, unsigned i, const shard_view_t *view)
 {
     char slots[16];
@@ -137,6 +160,8 @@ static void add_shard(cJSON *shards, const node_t *node, unsigned i, const shard
     readiness_add_health(shard, &health);
     cJSON_AddNumberToObject(shard, "writer_queue", writer_depth(node->shards[i].writer));
     cJSON_AddNumberToObject(shard, "pool_queue", pool_depth(node->shards[i].pool));
+    writer_each_aside(node->shards[i].writer, add_aside,
+                      cJSON_AddArrayToObject(shard, "set_aside"));
     add_reconciler(shard, node->shards[i].reconciler, view);
     cJSON_AddItemToArray(shards, shard);
 }

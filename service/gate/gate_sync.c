@@ -14,6 +14,7 @@ struct gate_sync {
     redis_args_t args;
     const char *function; /* or command, of args */
     char error[160];      /* of the last call that failed */
+    bool error_is_reply;  /* Redis itself said it */
 };
 
 gate_sync_t *gate_sync_new(const config_t *config)
@@ -30,11 +31,17 @@ const char *gate_sync_error(const gate_sync_t *gate)
     return gate->error;
 }
 
+bool gate_sync_error_is_reply(const gate_sync_t *gate)
+{
+    return gate->error_is_reply;
+}
+
 /* What Redis said, or what became of the connection. */
 static void keep_error(gate_sync_t *gate, const redisReply *reply)
 {
     const char *why = "no answer";
-    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+    gate->error_is_reply = reply != NULL && reply->type == REDIS_REPLY_ERROR;
+    if (gate->error_is_reply)
         why = reply->str;
     else if (gate->redis != NULL && gate->redis->err != 0)
         why = gate->redis->errstr;

@@ -24,6 +24,8 @@ void gate_sync_free(gate_sync_t *gate);
 gate_call_t gate_sync_connect(gate_sync_t *gate);
 /* Of the last call that was not OK: the words of Redis, or what became of the connection. */
 const char *gate_sync_error(const gate_sync_t *gate);
+/* They are the words of Redis: so it answers. */
+bool gate_sync_error_is_reply(const gate_sync_t *gate);
 
 /* What a gate holds, in one moment. */
 typedef struct {

@@ -318,10 +318,9 @@ static gate_call_t ask_redis(prober_t *prober, gate_sync_t *gate)
 static void probe_redis(target_t *target, gate_sync_t *gate)
 {
     note_begin(target);
-    gate_call_t result = ask_redis(target->prober, gate);
-    bool ok = result == GATE_CALL_OK;
+    bool ok = ask_redis(target->prober, gate) == GATE_CALL_OK;
     note_end(target, ok ? HEALTH_OK : HEALTH_AWAY, ok ? "" : gate_sync_error(gate),
-             ok || result == GATE_CALL_REFUSED);
+             ok || gate_sync_error_is_reply(gate));
 }
 
 static void *redis_thread(void *arg)

@@ -68,6 +68,7 @@ void __wrap_visit_forget_waiter(visit_t *visit);
 bool __wrap_engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
                           void (*run)(job_t *, worker_t *), void (*done)(job_t *));
 unsigned __wrap_writer_depth(writer_t *writer);
+void __wrap_writer_each_aside(writer_t *writer, writer_aside_cb each, void *context);
 unsigned __wrap_pool_depth(pool_t *pool);
 void __wrap_reconciler_report(reconciler_t *reconciler, reconciler_report_t *out);
 
@@ -124,6 +125,11 @@ unsigned __wrap_writer_depth(writer_t *writer)
 {
     (void)writer;
     return 0;
+}
+
+void __wrap_writer_each_aside(writer_t *writer, writer_aside_cb each, void *context)
+{
+    (void)writer, (void)each, (void)context;
 }
 
 unsigned __wrap_pool_depth(pool_t *pool)
