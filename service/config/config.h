@@ -129,6 +129,7 @@ typedef struct {
         uint32_t expiry_interval_ms; /* 200 */
         uint32_t pass_interval_ms;   /* 1000 */
         uint32_t epoch_poll_ms;      /* 1000 */
+        uint32_t probe_interval_ms;  /* of a server's health; 1000 */
         uint32_t expiry_batch_max;   /* 256 */
     } reconcile;
     struct {

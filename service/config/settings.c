@@ -206,6 +206,8 @@ static const setting_t reconcile_settings[] = {
      .help = "Pause between two passes over orphans and over gates that may disagree with MySQL."},
     {NUMBER(reconcile, epoch_poll_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "1000",
      .help = "Pause between two looks at the epochs of the items."},
+    {NUMBER(reconcile, probe_interval_ms, 100, HOUR_MS), .unit = "milliseconds", .fallback = "1000",
+     .help = "Pause between two probes of a server: does it answer, does it take orders."},
     {NUMBER(reconcile, expiry_batch_max, 1, 10000), .unit = "orders", .fallback = "256",
      .help = "Orders that one transaction expires."},
 };

@@ -12,8 +12,6 @@
 #include "store/canary.h"
 #include "store/db.h"
 
-/* From the end of a probe to the next. */
-#define INTERVAL_MS 1000
 /* A probe that has no answer after so long says that its server is silent. */
 #define SILENT_MS 2500
 /* Of a probe's own connection: after this it is given up and made anew. */
@@ -294,7 +292,7 @@ static void *shard_thread(void *arg)
     db_t *db = db_new(&target->prober->brief, target->server);
     do
         probe_shard(target, db, &sql);
-    while (pacer_wait(&target->pacer, INTERVAL_MS));
+    while (pacer_wait(&target->pacer, target->prober->config->reconcile.probe_interval_ms));
     sql_free(&sql);
     db_free(db);
     db_thread_end();
@@ -329,7 +327,7 @@ static void *redis_thread(void *arg)
     gate_sync_t *gate = gate_sync_new(&target->prober->brief);
     do
         probe_redis(target, gate);
-    while (pacer_wait(&target->pacer, INTERVAL_MS));
+    while (pacer_wait(&target->pacer, target->prober->config->reconcile.probe_interval_ms));
     gate_sync_free(gate);
     return NULL;
 }

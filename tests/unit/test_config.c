@@ -59,6 +59,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->reconcile.expiry_interval_ms, 200);
     assert_int_equal(c->reconcile.pass_interval_ms, 1000);
     assert_int_equal(c->reconcile.epoch_poll_ms, 1000);
+    assert_int_equal(c->reconcile.probe_interval_ms, 1000);
     assert_int_equal(c->reconcile.expiry_batch_max, 256);
     assert_int_equal(c->log.level, LOG_LEVEL_INFO);
     assert_false(c->log.access);
@@ -108,7 +109,7 @@ static const char everything[] =
     "  - {name: b3, host: 10.0.0.1, status: secondary}\n"
     "- {name: a, slots: 0-511, servers: [{name: b1, socket: /a}]}\n"
     "reconcile: {expiry_interval_ms: 28, epoch_poll_ms: 29, expiry_batch_max: 30, "
-    "pass_interval_ms: 31}\n"
+    "pass_interval_ms: 31, probe_interval_ms: 132}\n"
     "log: {level: debug, access: true}\n";
 
 static void assert_plain_sections(const config_t *c)
@@ -143,6 +144,7 @@ static void assert_plain_sections(const config_t *c)
     assert_int_equal(c->reconcile.pass_interval_ms, 31);
     assert_int_equal(c->reconcile.expiry_interval_ms, 28);
     assert_int_equal(c->reconcile.epoch_poll_ms, 29);
+    assert_int_equal(c->reconcile.probe_interval_ms, 132);
     assert_int_equal(c->reconcile.expiry_batch_max, 30);
     assert_int_equal(c->log.level, LOG_LEVEL_DEBUG);
     assert_true(c->log.access);
