@@ -19,8 +19,7 @@
 #define REDIS_TIMEOUT_MS 2000
 /* A probe that took so long and has no answer met silence; a shorter one was turned away. */
 #define SLOW_MS 1500
-/* The items of a shard are counted so seldom that the counting takes a hundredth of the time. */
-#define COUNT_INTERVAL_MS 2000
+/* The items of a shard are counted so seldom that it takes a hundredth of the time. */
 #define COUNT_SHARE 100
 /* No item is called so: see is_sku(). */
 #define PROBE_SKU "!probe"
@@ -246,10 +245,8 @@ static void count_items(target_t *target, db_t *db)
         return;
     if (db_query(db, &sql) == DB_OK && db_next(db))
         note_items(target, db_u64(db, 0), db_u64(db, 1));
-    uint64_t took = clock_mono_ms() - begun;
-    target->count_at_ms =
-        clock_mono_ms() +
-        (took * COUNT_SHARE > COUNT_INTERVAL_MS ? took * COUNT_SHARE : COUNT_INTERVAL_MS);
+    uint64_t now = clock_mono_ms();
+    target->count_at_ms = now + (now - begun) * COUNT_SHARE;
 }
 
 /* Under FLUSH TABLES WITH READ LOCK a statement would wait for a day; like this the server says so

@@ -60,8 +60,8 @@ static void refused_until_it_is_back_and_other_strategies_do_not_notice(void **s
     kill_redis();
     /* What was sent before the loss is noticed is in doubt: a 202. Not what comes after. */
     WAIT_UNTIL(lacks_redis(), 5000);
-    web_answer_t ready = WEB(.base = stack->url, .path = "/readyz");
-    EXPECT_STATUS(ready, 200); /* optimistic sells */
+    /* Optimistic sells. */
+    WAIT_UNTIL(WEB(.base = stack->url, .path = "/readyz").status == 200, 10000);
     web_answer_t gone = sale_buy(stack, lua, "a", 1, NULL);
     EXPECT_PROBLEM(gone, 503, "unavailable");
     EXPECT(gone.retry_after[0] != '\0', "no Retry-After: %s", web_show(&gone));
