@@ -149,6 +149,34 @@ static void a_stranger_holds_a_global_read_lock(void **state)
     expect_well_again();
 }
 
+/* Then some items wait, and the shard is as well as before: its canaries meet those locks too. */
+static void a_stranger_locks_rows(void **state)
+{
+    (void)state;
+    MYSQL *stranger = mysqld_open(stack, SICK);
+    EXPECT(stranger != NULL, "no connection");
+    EXPECT_NUMBER(mysqld_say(stranger, "START TRANSACTION"), 0);
+    EXPECT_NUMBER(mysqld_say(stranger, "UPDATE inventory SET updated_at = updated_at"), 0);
+    double before = fault_metric(stack, "canaries_total");
+    for (int i = 0; i < 5; i++) {
+        WAIT_UNTIL(fault_metric(stack, "canaries_total") >= before + 3 * (i + 1), SEEN_MS);
+        EXPECT(!is_in_state(NAME, "away"), "%s", readyz().body);
+    }
+    mysql_close(stranger);
+    expect_well_again();
+}
+
+static void a_stranger_locks_the_tables(void **state)
+{
+    (void)state;
+    MYSQL *stranger = mysqld_open(stack, SICK);
+    EXPECT(stranger != NULL, "no connection");
+    EXPECT_NUMBER(mysqld_say(stranger, "LOCK TABLES holdfast.orders WRITE"), 0);
+    await_state(NAME, "away", "ock");
+    mysql_close(stranger);
+    expect_well_again();
+}
+
 /* No item of the stack is sold without Redis: so nothing can be sold. */
 static void redis_refuses_writes(void **state)
 {
@@ -329,6 +357,8 @@ int main(void)
         TEST(a_long_audit_runs_in_the_background),
         TEST(mysql_is_read_only),
         TEST(a_stranger_holds_a_global_read_lock),
+        TEST(a_stranger_locks_rows),
+        TEST(a_stranger_locks_the_tables),
         TEST(redis_refuses_writes),
         TEST(redis_is_silent),
         TEST(one_shard_is_silent),
