@@ -25,10 +25,13 @@
 
 static void on_housekeeping(loop_timer_t *timer);
 
-static void ignore(void *context, const redisReply *reply)
+/* What refuses all calls is told by the connection; this is what forbids the heartbeat alone. */
+static void on_beaten(void *context, const redisReply *reply)
 {
     (void)context;
-    (void)reply;
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR &&
+        gate_reply_error(reply) != GATE_ERROR_REFUSED)
+        LOG_WARN("redis refuses a call", LOG_STR("call", "SET"), LOG_STR("error", reply->str));
 }
 
 static void on_time(void *context, const redisReply *reply)
@@ -45,26 +48,47 @@ static void on_time(void *context, const redisReply *reply)
 static void follow_clock(engine_loop_t *engine)
 {
     uint64_t now = clock_mono_ms();
-    redis_args_reset(&engine->args);
-    redis_args_add(&engine->args, STR("TIME"));
+    redis_args_begin(&engine->args, "TIME");
     if (engine->time_asked_ms == 0 && redis_link_call(engine->gate, &engine->args, on_time, engine))
         engine->time_asked_ms = now;
+}
+
+/* Those who wait for a call that is out, and that Redis does not answer, were not sent: they hear
+   so now, and not when the call has timed out. */
+static void refuse_joined(engine_loop_t *engine)
+{
+    loop_item_t *item, *next;
+    HASH_ITER(hh, engine->items, item, next)
+    {
+        while (!h2o_linklist_is_empty(&item->joining)) {
+            purchase_t *purchase = H2O_STRUCT_FROM_MEMBER(purchase_t, link, item->joining.next);
+            h2o_linklist_unlink(&purchase->link);
+            purchase_refused(purchase, PROBLEM_UNAVAILABLE, false);
+        }
+    }
+}
+
+static void beat(engine_loop_t *engine)
+{
+    redis_args_t *args = &engine->args;
+    char key[GATE_OWNER_KEY_SIZE];
+    redis_args_begin(args, "SET");
+    redis_args_add(args, gate_owner_key(key, str_of(engine->node->incarnation)));
+    redis_args_add(args, STR("1"));
+    redis_args_add(args, STR("PX"));
+    redis_args_add_u64(args, HEARTBEAT_MS);
+    redis_link_call(engine->gate, args, on_beaten, NULL);
+    follow_clock(engine);
 }
 
 /* Often, so that a Redis that comes back soon knows who lives. */
 static void on_heartbeat(loop_timer_t *timer)
 {
     engine_loop_t *engine = H2O_STRUCT_FROM_MEMBER(engine_loop_t, heartbeat, timer);
-    redis_args_t *args = &engine->args;
-    char key[GATE_OWNER_KEY_SIZE];
-    redis_args_reset(args);
-    redis_args_add(args, STR("SET"));
-    redis_args_add(args, gate_owner_key(key, str_of(engine->node->incarnation)));
-    redis_args_add(args, STR("1"));
-    redis_args_add(args, STR("PX"));
-    redis_args_add_u64(args, HEARTBEAT_MS);
-    redis_link_call(engine->gate, args, ignore, NULL);
-    follow_clock(engine);
+    if (engine->loop->index == 0) /* one speaks for the process */
+        beat(engine);
+    if (engine->reserving && !redis_link_is_up(engine->gate))
+        refuse_joined(engine);
     loop_timer_start(engine->loop, &engine->heartbeat, HEARTBEAT_INTERVAL_MS, on_heartbeat);
 }
 
@@ -75,13 +99,13 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
         abort();
     engine->loop = loop;
     engine->node = node;
-    engine->gate = redis_link_new(loop, node->config, &node->gate_clock, &node->gate_health);
+    engine->gate =
+        redis_link_new(loop, node->config, &node->gate_clock, &node->gate_health, LINK_COUNTS);
     engine->watchers = watch_pool_new(loop, node);
     h2o_linklist_init_anchor(&engine->due);
     h2o_linklist_init_anchor(&engine->settling);
     loop_timer_start(loop, &engine->housekeeping, HOUSEKEEPING_MS, on_housekeeping);
-    if (loop->index == 0) /* one speaks for the process */
-        loop_timer_start(loop, &engine->heartbeat, 0, on_heartbeat);
+    loop_timer_start(loop, &engine->heartbeat, 0, on_heartbeat);
     return engine;
 }
 

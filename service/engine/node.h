@@ -27,6 +27,7 @@ typedef struct {
     struct keeper *keeper;         /* thread: expiry, epochs */
     struct reconciler *reconciler; /* thread: orphans, drift */
     remote_clock_t clock;          /* of the shard's primary */
+    atomic_uint gate_looks;        /* pool threads that wait for Redis on a purchase's behalf */
 } node_shard_t;
 
 typedef struct node {

@@ -21,8 +21,8 @@ problem_t gate_answer_problem(gate_answer_t answer)
 
 void gate_call(redis_args_t *args, const char *function, unsigned keys)
 {
-    redis_args_reset(args);
-    redis_args_add(args, STR("FCALL"));
+    redis_args_begin(args, "FCALL");
+    args->name = function;
     redis_args_add(args, str_of(function));
     redis_args_add_u64(args, keys);
 }
@@ -50,6 +50,19 @@ void gate_add_key(redis_args_t *args, gate_key_t key, uint16_t slot, str_t sku, 
 {
     char text[GATE_KEY_SIZE];
     redis_args_add(args, gate_key(text, key, slot, sku, bucket));
+}
+
+void gate_look(redis_args_t *args, uint16_t slot, str_t sku, uint64_t epoch)
+{
+    static const char *const none[] = {"0", "0", "1", ""}; /* count, deadline, quantity, marks */
+    gate_call(args, "holdfast_reserve", 4);
+    gate_add_key(args, GATE_KEY_GATE, slot, sku, 0);
+    gate_add_key(args, GATE_KEY_BUYERS, slot, sku, 0);
+    gate_add_key(args, GATE_KEY_UNSETTLED, slot, sku, 0);
+    gate_add_key(args, GATE_KEY_KEYS, slot, sku, 0);
+    redis_args_add_u64(args, epoch);
+    for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); ++i)
+        redis_args_add(args, str_of(none[i]));
 }
 
 static str_t next_field(str_t *rest)
@@ -148,6 +161,20 @@ int64_t gate_reply_number(const redisReply *reply)
 int64_t gate_reply_i64(const redisReply *reply, size_t element)
 {
     return element < reply->elements ? gate_reply_number(reply->element[element]) : 0;
+}
+
+bool gate_wants_library(const redisReply *hello)
+{
+    if (hello != NULL && hello->type == REDIS_REPLY_ERROR)
+        return strncmp(hello->str, "ERR Function not found", 22) == 0;
+    return gate_reply_is_array(hello, 3) && gate_reply_i64(hello, 0) < GATE_LIBRARY_VERSION;
+}
+
+gate_error_t gate_reply_error(const redisReply *reply)
+{
+    if (reply == NULL || reply->type != REDIS_REPLY_ERROR)
+        return GATE_ERROR_UNKNOWN;
+    return gate_classify((str_t){reply->str, (size_t)reply->len});
 }
 
 bool gate_reply_is_array(const redisReply *reply, size_t elements_min)

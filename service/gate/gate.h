@@ -10,6 +10,7 @@
 #include <hiredis/hiredis.h>
 
 #include "base/problem.h"
+#include "gate/gate_errors.h"
 #include "gate/redis_args.h"
 #include "store/order.h"
 
@@ -55,6 +56,9 @@ typedef enum { GATE_KEY_GATE, GATE_KEY_BUYERS, GATE_KEY_UNSETTLED, GATE_KEY_KEYS
 
 /* "FCALL" name and the number of keys; then the keys are added one by one. */
 void gate_call(redis_args_t *args, const char *function, unsigned keys);
+/* A whole call: reserve of no orders. It answers with the gate_item_t that a caller of `epoch`
+   would hear and changes nothing, but Redis refuses it whenever it would refuse to admit. */
+void gate_look(redis_args_t *args, uint16_t slot, str_t sku, uint64_t epoch);
 void gate_add_key(redis_args_t *args, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket);
 /* Writes the key into `out` (GATE_KEY_SIZE) and returns it. */
 str_t gate_key(char *out, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket);
@@ -97,6 +101,15 @@ str_t gate_key_field_put(char **at, str_t sku, str_t buyer, str_t key);
 int64_t gate_reply_number(const redisReply *reply);
 /* Likewise, of an element. */
 int64_t gate_reply_i64(const redisReply *reply, size_t element);
+/* The answer to hello of a Redis that has no functions library, or an older one. */
+bool gate_wants_library(const redisReply *hello);
+/* What an error says; a reply that is none, or no reply, is GATE_ERROR_UNKNOWN. */
+gate_error_t gate_reply_error(const redisReply *reply);
+/* An error that proves that the call changed nothing. */
+static inline bool gate_reply_is_refusal(const redisReply *reply)
+{
+    return gate_reply_error(reply) != GATE_ERROR_UNKNOWN;
+}
 bool gate_reply_is_array(const redisReply *reply, size_t elements_min);
 /* A reply of reserve has a part for each item: gate_item_t, epoch, available, the answers, and an
    id for each GATE_FIRST among them. `part` is the first element of one; that of the first item is

@@ -7,14 +7,15 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "embedded.h"
+#include "gate/sync_wire.h"
 
 struct gate_sync {
     const config_t *config;
     redisContext *redis; /* NULL: not connected */
     redis_args_t args;
-    const char *function; /* or command, of args */
-    char error[160];      /* of the last call that failed */
-    bool error_is_reply;  /* Redis itself said it */
+    char error[160];             /* of the last call that failed */
+    bool error_is_reply;         /* Redis itself said it */
+    const gate_health_t *health; /* NULL: nobody knows more than this connection */
 };
 
 gate_sync_t *gate_sync_new(const config_t *config)
@@ -39,7 +40,7 @@ bool gate_sync_error_is_reply(const gate_sync_t *gate)
 /* What Redis said, or what became of the connection. */
 static void keep_error(gate_sync_t *gate, const redisReply *reply)
 {
-    const char *why = "no answer";
+    const char *why = reply == NULL ? "no answer" : "odd reply";
     gate->error_is_reply = reply != NULL && reply->type == REDIS_REPLY_ERROR;
     if (gate->error_is_reply)
         why = reply->str;
@@ -64,55 +65,81 @@ void gate_sync_free(gate_sync_t *gate)
     free(gate);
 }
 
+void gate_sync_follow(gate_sync_t *gate, const gate_health_t *health)
+{
+    gate->health = health;
+}
+
+/* Sends a command and waits. NULL: no answer, which was logged. */
+static redisReply *ask(gate_sync_t *gate, redis_args_t *args)
+{
+    redisReply *reply = sync_wire_ask(gate->redis, args, gate->config, gate->health);
+    if (reply == NULL) {
+        keep_error(gate, NULL);
+        LOG_WARN("redis does not answer", LOG_STR("call", args->name),
+                 LOG_STR("error", gate->error));
+    }
+    return reply;
+}
+
+/* Takes the reply, and logs what is not expected. */
+static bool is_fine(gate_sync_t *gate, redisReply *reply, bool expected, const char *call)
+{
+    if (reply != NULL && !expected) {
+        keep_error(gate, reply);
+        LOG_WARN("redis refuses a call", LOG_STR("call", call), LOG_STR("error", gate->error));
+    }
+    freeReplyObject(reply);
+    return expected;
+}
+
 static bool authenticate(gate_sync_t *gate)
 {
+    redis_args_t args = {0};
     if (gate->config->redis.password == NULL)
         return true;
-    redisReply *reply = redisCommand(gate->redis, "AUTH %s", gate->config->redis.password);
-    bool ok = reply != NULL && reply->type != REDIS_REPLY_ERROR;
-    if (!ok)
-        keep_error(gate, reply);
-    freeReplyObject(reply);
-    return ok;
+    redis_args_begin(&args, "AUTH");
+    redis_args_add(&args, str_of(gate->config->redis.password));
+    redisReply *reply = ask(gate, &args);
+    redis_args_free(&args);
+    return is_fine(gate, reply, reply != NULL && reply->type != REDIS_REPLY_ERROR, "AUTH");
+}
+
+static bool load_library(gate_sync_t *gate)
+{
+    redis_args_t args = {0};
+    redis_args_begin(&args, "FUNCTION");
+    args.name = "FUNCTION LOAD";
+    redis_args_add(&args, STR("LOAD"));
+    redis_args_add(&args, STR("REPLACE"));
+    redis_args_add(&args, embedded_lua_library());
+    redisReply *reply = ask(gate, &args);
+    redis_args_free(&args);
+    return is_fine(gate, reply, reply != NULL && reply->type != REDIS_REPLY_ERROR, "FUNCTION LOAD");
 }
 
 /* A Redis that came up empty has no library: every new connection sees to it. */
 static bool ensure_library(gate_sync_t *gate)
 {
-    redisReply *reply = redisCommand(gate->redis, "FCALL holdfast_hello 0");
-    bool current =
-        gate_reply_is_array(reply, 3) && gate_reply_i64(reply, 0) >= GATE_LIBRARY_VERSION;
-    freeReplyObject(reply);
-    if (current)
-        return true;
-    str_t library = embedded_lua_library();
-    reply = gate->redis->err != 0
-                ? NULL
-                : redisCommand(gate->redis, "FUNCTION LOAD REPLACE %b", library.p, library.n);
-    bool loaded = reply != NULL && reply->type != REDIS_REPLY_ERROR;
-    if (!loaded)
-        keep_error(gate, reply);
-    if (!loaded)
-        LOG_ERROR("redis refuses the functions library",
-                  LOG_STR("error", reply != NULL ? reply->str : "no answer"));
-    freeReplyObject(reply);
-    return loaded;
+    redis_args_t args = {0};
+    gate_call(&args, "holdfast_hello", 0);
+    redisReply *reply = ask(gate, &args);
+    redis_args_free(&args);
+    if (gate_wants_library(reply)) {
+        freeReplyObject(reply);
+        return load_library(gate);
+    }
+    return is_fine(gate, reply, gate_reply_is_array(reply, 3), "holdfast_hello");
 }
 
 static bool connect_redis(gate_sync_t *gate)
 {
-    const config_t *config = gate->config;
-    uint32_t ms = config->redis.timeout_ms;
-    struct timeval timeout = {ms / 1000, (ms % 1000) * 1000};
     if (gate->redis != NULL && fd_is_spent(gate->redis->fd))
         disconnect(gate); /* else the first call after a restart of Redis would be lost */
     if (gate->redis != NULL)
         return true;
-    gate->redis = config->redis.socket != NULL
-                      ? redisConnectUnixWithTimeout(config->redis.socket, timeout)
-                      : redisConnectWithTimeout(config->redis.host, config->redis.port, timeout);
-    if (gate->redis == NULL || gate->redis->err != 0 ||
-        redisSetTimeout(gate->redis, timeout) != REDIS_OK) {
+    gate->redis = sync_wire_connect(gate->config, gate->health);
+    if (gate->redis == NULL || gate->redis->err != 0) {
         keep_error(gate, NULL);
         disconnect(gate);
         return false;
@@ -129,48 +156,48 @@ gate_call_t gate_sync_connect(gate_sync_t *gate)
     return connect_redis(gate) ? GATE_CALL_OK : GATE_CALL_AWAY;
 }
 
+/* What an error reply comes to. The connection goes: it may lead to a server that has lost the
+   library, or is another one now. */
+static gate_call_t end_by_error(gate_sync_t *gate, redisReply *reply)
+{
+    bool refused = gate_reply_is_refusal(reply);
+    keep_error(gate, reply);
+    LOG_WARN("redis refuses a call", LOG_STR("call", gate->args.name),
+             LOG_STR("error", gate->error));
+    freeReplyObject(reply);
+    disconnect(gate);
+    return refused ? GATE_CALL_AWAY : GATE_CALL_FAILED;
+}
+
 /* Sends gate->args; *reply is the caller's when the call is OK. */
 static gate_call_t call(gate_sync_t *gate, redisReply **reply)
 {
     *reply = NULL;
-    if (!connect_redis(gate))
+    if ((gate->health != NULL && gate_health_is_hopeless(gate->health)) || !connect_redis(gate))
         return GATE_CALL_AWAY;
-    str_t command = redis_args_command(&gate->args);
-    if (redisAppendFormattedCommand(gate->redis, command.p, command.n) != REDIS_OK ||
-        redisGetReply(gate->redis, (void **)reply) != REDIS_OK)
-        *reply = NULL;
-    if (*reply != NULL && FAILPOINT_FAILS("gate_sync_answer_lost")) {
-        freeReplyObject(*reply);
-        *reply = NULL;
+    redisReply *answer = ask(gate, &gate->args);
+    if (answer != NULL && FAILPOINT_FAILS("gate_sync_answer_lost")) {
+        freeReplyObject(answer);
+        answer = NULL;
     }
-    if (*reply == NULL) {
-        keep_error(gate, NULL);
+    if (answer == NULL) {
         disconnect(gate);
         return GATE_CALL_UNKNOWN;
     }
-    if ((*reply)->type == REDIS_REPLY_ERROR) {
-        keep_error(gate, *reply);
-        LOG_WARN("redis refuses a call", LOG_STR("error", (*reply)->str),
-                 LOG_STR("function", gate->function));
-        freeReplyObject(*reply);
-        *reply = NULL;
-        disconnect(gate); /* it may have lost the library: say hello again */
-        return GATE_CALL_REFUSED;
-    }
+    if (answer->type == REDIS_REPLY_ERROR)
+        return end_by_error(gate, answer);
+    *reply = answer;
     return GATE_CALL_OK;
 }
 
 static void begin(gate_sync_t *gate, const char *function, unsigned keys)
 {
-    gate->function = function;
     gate_call(&gate->args, function, keys);
 }
 
 static void begin_plain(gate_sync_t *gate, const char *command)
 {
-    gate->function = command;
-    redis_args_reset(&gate->args);
-    redis_args_add(&gate->args, str_of(command));
+    redis_args_begin(&gate->args, command);
 }
 
 static void add_key(gate_sync_t *gate, gate_key_t key, uint16_t slot, str_t sku)
@@ -188,15 +215,7 @@ gate_call_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t
                            gate_item_t *answer, uint64_t *gate_epoch)
 {
     redisReply *reply;
-    begin(gate, "holdfast_reserve", 4); /* of no orders: it only looks */
-    add_key(gate, GATE_KEY_GATE, slot, sku);
-    add_key(gate, GATE_KEY_BUYERS, slot, sku);
-    add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
-    add_key(gate, GATE_KEY_KEYS, slot, sku);
-    static const char *const none[] = {"0", "0", "1", ""}; /* count, deadline, quantity, marks */
-    redis_args_add_u64(&gate->args, epoch);
-    for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); ++i)
-        redis_args_add(&gate->args, str_of(none[i]));
+    gate_look(&gate->args, slot, sku, epoch);
     gate_call_t result = call(gate, &reply);
     if (result != GATE_CALL_OK)
         return result;
@@ -217,7 +236,7 @@ gate_call_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_
     redis_args_add_u64(&gate->args, 0);
     gate_call_t result = call(gate, &reply);
     if (result == GATE_CALL_OK && !gate_reply_is_array(reply, 17))
-        result = GATE_CALL_REFUSED;
+        result = GATE_CALL_FAILED;
     if (result != GATE_CALL_OK) {
         freeReplyObject(reply);
         return result;

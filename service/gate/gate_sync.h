@@ -1,24 +1,28 @@
 /*
  * Blocking calls to the gate, for pool threads and the reconciler: everything that is not on
  * the path of a purchase. Each has redis.timeout_ms; one that got no answer drops the
- * connection, and its outcome is unknown.
+ * connection, and its outcome is unknown. Those that follow the health of the gate say "away" at
+ * once while a call would only wait, and give up a wait as soon as that is known.
  */
 #ifndef HOLDFAST_GATE_GATE_SYNC_H
 #define HOLDFAST_GATE_GATE_SYNC_H
 
 #include "gate/gate.h"
+#include "gate/health.h"
 
 typedef enum {
     GATE_CALL_OK = 0,
-    GATE_CALL_AWAY,    /* no connection: nothing happened */
+    GATE_CALL_AWAY,    /* no connection, or refused before it ran: nothing happened */
     GATE_CALL_UNKNOWN, /* no answer: it may have happened */
-    GATE_CALL_REFUSED  /* Redis answered with an error, which was logged */
+    GATE_CALL_FAILED   /* an error, which was logged: it may have happened in part */
 } gate_call_t;
 
 typedef struct gate_sync gate_sync_t;
 
 gate_sync_t *gate_sync_new(const config_t *config);
 void gate_sync_free(gate_sync_t *gate);
+/* From now on it is not asked while `health` is hopeless. `health` outlives it. */
+void gate_sync_follow(gate_sync_t *gate, const gate_health_t *health);
 /* Connects, and loads the functions library (REPLACE) if Redis has none or an older one. Every
    other call does the same when it has to. */
 gate_call_t gate_sync_connect(gate_sync_t *gate);

@@ -9,8 +9,16 @@
 
 void redis_args_reset(redis_args_t *args)
 {
+    args->name = NULL;
     args->count = 0;
     args->used = 0;
+}
+
+void redis_args_begin(redis_args_t *args, const char *name)
+{
+    redis_args_reset(args);
+    args->name = name;
+    redis_args_add(args, str_of(name));
 }
 
 void redis_args_free(redis_args_t *args)

@@ -11,12 +11,15 @@
 #include "base/str.h"
 
 typedef struct {
-    unsigned count; /* words */
-    char *bytes;    /* room for how many there are, then the words */
+    const char *name; /* of the command or function, for the log: a literal, or NULL */
+    unsigned count;   /* words */
+    char *bytes;      /* room for how many there are, then the words */
     size_t used, capacity;
 } redis_args_t;
 
 void redis_args_reset(redis_args_t *args);
+/* Begins a plain command. `name` is a literal. */
+void redis_args_begin(redis_args_t *args, const char *name);
 void redis_args_free(redis_args_t *args);
 void redis_args_add(redis_args_t *args, str_t word);
 void redis_args_add_u64(redis_args_t *args, uint64_t number);

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <hiredis/async.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/failpoint.h"
@@ -10,14 +11,29 @@
 #include "embedded.h"
 #include "metrics/metrics.h"
 
-typedef enum { LINK_DOWN, LINK_HELLO, LINK_LOADING, LINK_UP } link_state_t;
+/* A call that waits longer than that for its answer, or than redis.timeout_ms. */
+#define SILENT_MS 1000
+#define PROBE_INTERVAL_MS 512
+#define WATCHDOG_MS 64
+
+typedef enum {
+    LINK_DOWN,
+    LINK_HELLO,
+    LINK_LOADING,
+    LINK_PROBING,
+    LINK_UP,
+    LINK_REFUSED
+} link_state_t;
 
 struct redis_link {
     loop_t *loop;
     const config_t *config;
     remote_clock_t *clock;
     gate_health_t *health;
+    link_kind_t kind;
     link_state_t state;
+    bool silent;              /* a call waits for too long */
+    bool counted;             /* among the connections that are up */
     redisAsyncContext *redis; /* NULL while down */
     loop_watch_t watch;       /* while there is `redis` */
     loop_timer_t retry, watchdog;
@@ -25,7 +41,10 @@ struct redis_link {
     unsigned waiting;     /* calls without an answer */
     uint64_t progress_ms; /* when the last answer came, or the first waiting call went */
     uint64_t hello_ms;
+    uint64_t probed_ms;
     char identity[96];
+    char why[GATE_REASON_SIZE];    /* it went down */
+    char logged[GATE_REASON_SIZE]; /* likewise, as last logged; "": it was up since */
     bool freeing;
 };
 
@@ -34,6 +53,7 @@ typedef struct {
     redis_link_t *link;
     redis_reply_cb cb;
     void *context;
+    const char *name;
 } call_t;
 
 static void connect_now(redis_link_t *link);
@@ -94,38 +114,56 @@ static void on_retry(loop_timer_t *timer)
     connect_now(H2O_STRUCT_FROM_MEMBER(redis_link_t, retry, timer));
 }
 
-void gate_health_init(gate_health_t *health)
+/* Counts, or no more, as its state is by now. */
+static void recount(redis_link_t *link, gate_condition_t condition)
 {
-    atomic_store(&health->up, 0);
-    atomic_store(&health->down_since_ms, clock_mono_ms());
-}
-
-uint64_t gate_health_down_ms(const gate_health_t *health)
-{
-    uint64_t since_ms = atomic_load(&health->down_since_ms);
-    return atomic_load(&health->up) != 0 ? 0 : clock_mono_ms() - since_ms;
-}
-
-/* The moment is set before the last one counts as down, so that nobody reads an older one. */
-static void count_up(redis_link_t *link, bool up)
-{
-    METRIC_ADD(redis_connections, up ? 1 : -1);
-    if (link->health == NULL)
+    bool counts = link->state == LINK_UP && !link->silent;
+    if (counts == link->counted) {
+        if (!counts && link->kind == LINK_COUNTS)
+            gate_health_note(link->health, condition, link->why);
         return;
-    if (!up)
-        atomic_store(&link->health->down_since_ms, clock_mono_ms());
-    atomic_fetch_add(&link->health->up, up ? 1U : -1U);
+    }
+    link->counted = counts;
+    METRIC_ADD(redis_connections, counts ? 1 : -1);
+    if (link->kind == LINK_COUNTS && counts)
+        gate_health_add(link->health);
+    else if (link->kind == LINK_COUNTS)
+        gate_health_remove(link->health, condition, link->why);
 }
 
-static void went_down(redis_link_t *link, const char *why)
+static void note_why(redis_link_t *link, const char *call, const char *error)
 {
-    if (!link->freeing && (link->state == LINK_UP || link->attempts == 0))
-        LOG_WARN("redis connection is down, will retry", LOG_STR("why", why),
-                 LOG_INT("loop", link->loop->index));
-    if (link->state == LINK_UP)
-        count_up(link, false);
+    if (call == NULL)
+        snprintf(link->why, sizeof(link->why), "%s", error);
+    else
+        snprintf(link->why, sizeof(link->why), "%s: %s", call, error);
+}
+
+/* Each reason once in an outage. */
+static void log_down(redis_link_t *link)
+{
+    if (link->freeing || strcmp(link->logged, link->why) == 0)
+        return;
+    memcpy(link->logged, link->why, sizeof(link->logged));
+    LOG_WARN("redis connection is down, will retry", LOG_STR("why", link->why),
+             LOG_INT("loop", link->loop->index));
+}
+
+static void log_up(redis_link_t *link)
+{
+    if (link->logged[0] != '\0')
+        LOG_INFO("redis connection is up again", LOG_INT("loop", link->loop->index));
+    link->logged[0] = '\0';
+}
+
+/* link->why says why. */
+static void went_down(redis_link_t *link, gate_condition_t condition)
+{
     link->state = LINK_DOWN;
     link->redis = NULL;
+    link->silent = false;
+    log_down(link);
+    recount(link, condition);
     loop_timer_stop(&link->watchdog);
     if (!link->freeing)
         loop_timer_start(link->loop, &link->retry, random_backoff(10, 500, link->attempts++),
@@ -135,66 +173,125 @@ static void went_down(redis_link_t *link, const char *why)
 static void on_disconnect(const redisAsyncContext *redis, int status)
 {
     redis_link_t *link = redis->data;
-    if (link->redis == redis)
-        went_down(link, status == REDIS_OK ? "closed" : redis->errstr);
+    if (link->redis != redis)
+        return;
+    if (link->state != LINK_REFUSED) /* else the refusal is the reason */
+        note_why(link, NULL, status == REDIS_OK ? "closed" : redis->errstr);
+    went_down(link, GATE_AWAY);
 }
 
 static void on_connect(const redisAsyncContext *redis, int status)
 {
     redis_link_t *link = redis->data;
-    if (status != REDIS_OK && link->redis == redis)
-        went_down(link, redis->errstr);
+    if (status == REDIS_OK || link->redis != redis)
+        return;
+    note_why(link, NULL, redis->errstr);
+    went_down(link, GATE_AWAY);
+}
+
+/* link->why says why. */
+static void drop(redis_link_t *link, gate_condition_t condition)
+{
+    redisAsyncContext *redis = link->redis;
+    went_down(link, condition); /* first: callbacks find a link that takes no calls */
+    redisAsyncFree(redis);      /* answers every waiting call with NULL */
 }
 
 void redis_link_drop(redis_link_t *link)
 {
-    redisAsyncContext *redis = link->redis;
-    if (redis == NULL)
+    if (link->redis == NULL)
         return;
-    redisAsyncFree(redis); /* answers every waiting call with NULL, then on_disconnect */
-    if (link->redis == redis)
-        went_down(link, "dropped");
+    note_why(link, NULL, "dropped");
+    drop(link, GATE_AWAY);
+}
+
+static void be_silent(redis_link_t *link, bool silent)
+{
+    if (silent == link->silent)
+        return;
+    link->silent = silent;
+    if (silent && link->kind == LINK_COUNTS) {
+        snprintf(link->why, sizeof(link->why), "no answer for %u ms", SILENT_MS);
+        log_down(link);
+    }
+    if (!silent && link->state == LINK_UP)
+        log_up(link);
+    if (silent || link->state == LINK_UP)
+        recount(link, GATE_UNKNOWN);
+}
+
+static void probe(redis_link_t *link);
+
+/* The oldest call waits for so long. */
+static uint64_t waits_ms(const redis_link_t *link)
+{
+    return link->waiting == 0 ? 0 : clock_mono_ms() - link->progress_ms;
 }
 
 static void on_watchdog(loop_timer_t *timer)
 {
     redis_link_t *link = H2O_STRUCT_FROM_MEMBER(redis_link_t, watchdog, timer);
-    if (link->waiting != 0 &&
-        clock_mono_ms() - link->progress_ms > link->config->redis.timeout_ms) {
-        LOG_WARN("redis is silent, dropping the connection", LOG_INT("waiting", link->waiting));
-        redis_link_drop(link);
+    if (waits_ms(link) > link->config->redis.timeout_ms) {
+        snprintf(link->why, sizeof(link->why), "no answer for %u ms",
+                 link->config->redis.timeout_ms);
+        drop(link, GATE_UNKNOWN);
         return;
     }
-    loop_timer_start(link->loop, &link->watchdog, 64, on_watchdog);
+    be_silent(link, waits_ms(link) > SILENT_MS ||
+                        (link->kind == LINK_FOLLOWS && gate_health_is_hopeless(link->health)));
+    if (link->state == LINK_UP && link->kind == LINK_COUNTS &&
+        clock_mono_ms() - link->probed_ms >= PROBE_INTERVAL_MS)
+        probe(link);
+    loop_timer_start(link->loop, &link->watchdog, WATCHDOG_MS, on_watchdog);
 }
 
-/* A master that became a replica, or one without our library: whoever connects anew finds the
-   right one, or loads it. */
-static bool is_of_wrong_server(const redisReply *reply)
+/* Is what it refuses needed for the gate? A command that is forbidden to us says nothing of the
+   functions; one of those that is gone, or forbidden, leaves no gate. */
+static bool refuses_gate(const call_t *call, const redisReply *reply)
 {
-    static const char *const words[] = {"READONLY", "MASTERDOWN", "LOADING",
-                                        "ERR Function not found"};
-    if (reply == NULL || reply->type != REDIS_REPLY_ERROR)
-        return false;
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); ++i)
-        if (strncmp(reply->str, words[i], strlen(words[i])) == 0)
-            return true;
-    return false;
+    gate_error_t error = gate_reply_error(reply);
+    if (error == GATE_ERROR_FORBIDDEN)
+        return strncmp(call->name, "holdfast_", 9) == 0;
+    return error == GATE_ERROR_REFUSED;
 }
+
+/* No more calls; those that are out are answered. */
+static void be_refused(redis_link_t *link, const char *call, const redisReply *reply)
+{
+    METRIC_INC(gate_refusals_total);
+    note_why(link, call, reply->type == REDIS_REPLY_ERROR ? reply->str : "odd reply");
+    link->state = LINK_REFUSED;
+    link->silent = false;
+    log_down(link);
+    recount(link, GATE_AWAY);
+}
+
+static void on_probe(void *context, const redisReply *reply);
 
 static void on_reply(redisAsyncContext *redis, void *reply, void *privdata)
 {
     call_t call = *(call_t *)privdata;
-    (void)redis;
+    redis_link_t *link = call.link;
     free(privdata);
-    --call.link->waiting;
-    call.link->progress_ms = clock_mono_ms();
-    bool up = call.link->state == LINK_UP; /* before that, what says hello knows what to do */
-    bool lost = up && FAILPOINT_FAILS("gate_answer_lost");
-    bool wrong_server = up && is_of_wrong_server(reply);
+    --link->waiting;
+    link->progress_ms = clock_mono_ms();
+    if (link->redis != redis) {
+        call.cb(call.context, NULL); /* it is being dropped */
+        return;
+    }
+    bool up = link->state == LINK_UP; /* before that, each step knows what to do */
+    if (reply != NULL)
+        be_silent(link, false);
+    if (up && refuses_gate(&call, reply))
+        be_refused(link, call.name, reply);
+    bool lost = up && call.cb != on_probe && FAILPOINT_FAILS("gate_answer_lost");
     call.cb(call.context, lost ? NULL : reply);
-    if ((lost || wrong_server) && call.link->redis == redis)
-        redis_link_drop(call.link);
+    if (link->redis != redis)
+        return;
+    if (lost)
+        redis_link_drop(link);
+    else if (link->state == LINK_REFUSED && link->waiting == 0)
+        drop(link, GATE_AWAY);
 }
 
 static bool send_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb, void *context)
@@ -202,7 +299,7 @@ static bool send_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb,
     call_t *call = malloc(sizeof(*call));
     if (call == NULL)
         abort();
-    *call = (call_t){link, cb, context};
+    *call = (call_t){link, cb, context, args->name == NULL ? "" : args->name};
     str_t command = redis_args_command(args);
     if (redisAsyncFormattedCommand(link->redis, on_reply, call, command.p, command.n) != REDIS_OK) {
         free(call);
@@ -215,25 +312,26 @@ static bool send_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb,
 
 static void say_hello(redis_link_t *link);
 
+/* The server does not want what makes a link: from the start, at the pace of the backoff. */
+static void give_up(redis_link_t *link, const char *call, const redisReply *reply)
+{
+    note_why(link, call, reply->type == REDIS_REPLY_ERROR ? reply->str : "odd reply");
+    drop(link, GATE_AWAY);
+}
+
 static void on_loaded(void *context, const redisReply *reply)
 {
-    redis_link_t *link = context;
-    if (reply == NULL)
-        return;
-    if (reply->type == REDIS_REPLY_ERROR) {
-        if (!is_of_wrong_server(reply)) /* one that still loads its data soon is the right one */
-            LOG_ERROR("redis refuses the functions library", LOG_STR("error", reply->str));
-        redis_link_drop(link);
-        return;
-    }
-    say_hello(link);
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+        give_up(context, "FUNCTION LOAD", reply);
+    else if (reply != NULL)
+        say_hello(context);
 }
 
 static void load_library(redis_link_t *link)
 {
     redis_args_t args = {0};
     link->state = LINK_LOADING;
-    redis_args_add(&args, STR("FUNCTION"));
+    redis_args_begin(&args, "FUNCTION");
     redis_args_add(&args, STR("LOAD"));
     redis_args_add(&args, STR("REPLACE"));
     redis_args_add(&args, embedded_lua_library());
@@ -241,9 +339,38 @@ static void load_library(redis_link_t *link)
     redis_args_free(&args);
 }
 
-static bool says_no_such_function(const redisReply *reply)
+static void probe_passed(redis_link_t *link)
 {
-    return reply->type == REDIS_REPLY_ERROR && strstr(reply->str, "Function not found") != NULL;
+    if (link->state == LINK_UP) {
+        link->attempts = 0; /* up for good: the backoff begins anew */
+        return;
+    }
+    log_up(link);
+    link->state = LINK_UP;
+    recount(link, GATE_OK);
+}
+
+static void on_probe(void *context, const redisReply *reply)
+{
+    redis_link_t *link = context;
+    if (reply == NULL || link->state == LINK_REFUSED)
+        return;
+    if (gate_reply_is_array(reply, GATE_PART_IDS)) {
+        probe_passed(link);
+    } else if (link->state == LINK_UP) {
+        be_refused(link, "holdfast_reserve", reply);
+    } else {
+        give_up(link, "holdfast_reserve", reply);
+    }
+}
+
+static void probe(redis_link_t *link)
+{
+    redis_args_t args = {0};
+    link->probed_ms = clock_mono_ms();
+    gate_look(&args, 0, STR_NONE, 0);
+    send_call(link, &args, on_probe, link);
+    redis_args_free(&args);
 }
 
 static void on_hello(void *context, const redisReply *reply)
@@ -251,16 +378,12 @@ static void on_hello(void *context, const redisReply *reply)
     redis_link_t *link = context;
     if (reply == NULL)
         return;
-    if (says_no_such_function(reply) ||
-        (gate_reply_is_array(reply, 3) && gate_reply_i64(reply, 0) < GATE_LIBRARY_VERSION)) {
+    if (gate_wants_library(reply)) {
         load_library(link);
         return;
     }
     if (!gate_reply_is_array(reply, 3) || reply->element[1]->type != REDIS_REPLY_STRING) {
-        if (!is_of_wrong_server(reply)) /* which is told once, when the connection goes down */
-            LOG_WARN("redis does not say hello",
-                     LOG_STR("error", reply->type == REDIS_REPLY_ERROR ? reply->str : "odd reply"));
-        redis_link_drop(link);
+        give_up(link, "holdfast_hello", reply);
         return;
     }
     size_t n = (size_t)reply->element[1]->len;
@@ -268,9 +391,8 @@ static void on_hello(void *context, const redisReply *reply)
     memcpy(link->identity, reply->element[1]->str, n);
     link->identity[n] = '\0';
     remote_clock_observe(link->clock, link->hello_ms, (uint64_t)gate_reply_i64(reply, 2));
-    link->state = LINK_UP;
-    link->attempts = 0;
-    count_up(link, true);
+    link->state = LINK_PROBING;
+    probe(link);
 }
 
 static void say_hello(redis_link_t *link)
@@ -285,11 +407,8 @@ static void say_hello(redis_link_t *link)
 
 static void on_auth(void *context, const redisReply *reply)
 {
-    redis_link_t *link = context;
-    if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
-        LOG_ERROR("redis refuses the password", LOG_STR("error", reply->str));
-        redis_link_drop(link);
-    }
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+        give_up(context, "AUTH", reply);
 }
 
 static void connect_now(redis_link_t *link)
@@ -302,10 +421,9 @@ static void connect_now(redis_link_t *link)
         abort();
     redis->data = link;
     if (redis->err != 0) {
-        char why[128];
-        snprintf(why, sizeof(why), "%s", redis->errstr);
+        note_why(link, NULL, redis->errstr);
         redisAsyncFree(redis);
-        went_down(link, why);
+        went_down(link, GATE_AWAY);
         return;
     }
     link->redis = redis;
@@ -313,10 +431,10 @@ static void connect_now(redis_link_t *link)
     redisAsyncSetConnectCallback(redis, on_connect);
     redisAsyncSetDisconnectCallback(redis, on_disconnect);
     link->waiting = 0;
-    loop_timer_start(link->loop, &link->watchdog, 64, on_watchdog);
+    loop_timer_start(link->loop, &link->watchdog, WATCHDOG_MS, on_watchdog);
     if (config->redis.password != NULL) {
         redis_args_t args = {0};
-        redis_args_add(&args, STR("AUTH"));
+        redis_args_begin(&args, "AUTH");
         redis_args_add(&args, str_of(config->redis.password));
         send_call(link, &args, on_auth, link);
         redis_args_free(&args);
@@ -325,7 +443,7 @@ static void connect_now(redis_link_t *link)
 }
 
 redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_t *clock,
-                             gate_health_t *health)
+                             gate_health_t *health, link_kind_t kind)
 {
     redis_link_t *link = calloc(1, sizeof(*link));
     if (link == NULL)
@@ -334,6 +452,7 @@ redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_
     link->config = config;
     link->clock = clock;
     link->health = health;
+    link->kind = kind;
     connect_now(link);
     return link;
 }
@@ -351,7 +470,8 @@ void redis_link_free(redis_link_t *link)
 
 bool redis_link_is_up(const redis_link_t *link)
 {
-    return link->state == LINK_UP;
+    return link->state == LINK_UP && !link->silent &&
+           (link->kind == LINK_COUNTS || !gate_health_is_hopeless(link->health));
 }
 
 str_t redis_link_identity(const redis_link_t *link)
@@ -370,5 +490,5 @@ void redis_link_flush(redis_link_t *link)
 
 bool redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb, void *context)
 {
-    return link->state == LINK_UP && send_call(link, args, cb, context);
+    return redis_link_is_up(link) && send_call(link, args, cb, context);
 }

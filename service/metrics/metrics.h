@@ -25,6 +25,7 @@
     X(counter, gate_rebuild_failures_total, "Rebuilds that did not end")                           \
     X(counter, gate_calls_unknown_total, "Calls to Redis whose outcome was lost")                  \
     X(counter, gate_drift_total, "Orders the gate admitted and the row's guard refused")           \
+    X(counter, gate_refusals_total, "Connections given up: Redis refuses calls before they run")   \
     X(counter, gate_local_refusals_total, "Sold-out answers given without asking the gate")        \
     X(counter, settled_total, "Orders taken out of unsettled after their COMMIT")                  \
     X(counter, unreserved_total, "Orders taken out of unsettled, their units given back")          \

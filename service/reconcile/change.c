@@ -152,7 +152,7 @@ static change_result_t try_change(worker_t *worker, str_t sku, const item_change
         return CHANGE_DONE;
     /* A gate that does not agree with the row cannot say what is unsettled: first mend it. */
     if (seen == SYNC_READY && !gate_agrees(answer, out) &&
-        item_sync(worker, sku, out) != SYNC_READY)
+        item_agree(worker, sku, out) != SYNC_READY)
         return CHANGE_AWAY;
     rebuild_t rebuild = {.item = *out, .terms = &terms};
     step_t step = change_once(worker, &rebuild, gate_epoch, &too_low);
@@ -181,6 +181,6 @@ change_result_t item_change(worker_t *worker, str_t sku, const item_change_t *ch
         return CHANGE_AWAY;
     /* Builds the gate of a new item, and finishes what a lost race left. */
     if (result == CHANGE_CREATED || result == CHANGE_DONE)
-        item_sync(worker, sku, out);
+        item_agree(worker, sku, out);
     return result;
 }

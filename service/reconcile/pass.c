@@ -28,7 +28,7 @@ static void act(worker_t *worker, str_t sku, action_t action, const lease_t *lea
     FAILPOINT("reconcile_looked");
     switch (action) {
     case ACTION_SYNC:
-        pass->result = item_sync(worker, sku, &pass->item);
+        pass->result = item_agree(worker, sku, &pass->item);
         break;
     case ACTION_REBUILD:
         pass->result = item_rebuild(worker, sku, epoch, lease, &pass->item);

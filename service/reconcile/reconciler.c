@@ -24,7 +24,8 @@
 
 typedef struct mend {
     UT_hash_handle hh;
-    uint64_t epoch;
+    uint64_t epoch;     /* drift was seen under it: rebuild; 0: none was */
+    uint64_t sql_epoch; /* a SQL strategy rules under it: close; 0: not asked for */
     uint8_t sku_length;
     char sku[SKU_BYTES_MAX];
 } mend_t;
@@ -80,22 +81,46 @@ struct reconciler {
 
 /* --- mending on demand --- */
 
-void reconciler_mend(reconciler_t *reconciler, str_t sku, uint64_t epoch)
+/* `news`: it was not tried yet. What is put back waits for the next pass. */
+static void put_down(reconciler_t *reconciler, const mend_t *wanted, bool news)
 {
     mend_t *mend;
     pthread_mutex_lock(&reconciler->mutex);
-    HASH_FIND(hh, reconciler->mends, sku.p, sku.n, mend);
+    HASH_FIND(hh, reconciler->mends, wanted->sku, wanted->sku_length, mend);
     if (mend == NULL) {
-        if ((mend = calloc(1, sizeof(*mend))) == NULL)
+        if ((mend = malloc(sizeof(*mend))) == NULL)
             abort();
-        mend->sku_length = (uint8_t)sku.n;
-        memcpy(mend->sku, sku.p, sku.n);
+        *mend = *wanted;
         HASH_ADD(hh, reconciler->mends, sku, mend->sku_length, mend);
-        pacer_wake(&reconciler->pacer);
+        if (news)
+            pacer_wake(&reconciler->pacer);
     }
-    if (epoch > mend->epoch)
-        mend->epoch = epoch;
+    if (wanted->epoch > mend->epoch)
+        mend->epoch = wanted->epoch;
+    if (wanted->sql_epoch > mend->sql_epoch)
+        mend->sql_epoch = wanted->sql_epoch;
     pthread_mutex_unlock(&reconciler->mutex);
+}
+
+static mend_t mend_of(str_t sku)
+{
+    mend_t mend = {.sku_length = (uint8_t)sku.n};
+    memcpy(mend.sku, sku.p, sku.n);
+    return mend;
+}
+
+void reconciler_mend(reconciler_t *reconciler, str_t sku, uint64_t epoch)
+{
+    mend_t mend = mend_of(sku);
+    mend.epoch = epoch;
+    put_down(reconciler, &mend, true);
+}
+
+void reconciler_close(reconciler_t *reconciler, str_t sku, uint64_t epoch)
+{
+    mend_t mend = mend_of(sku);
+    mend.sql_epoch = epoch;
+    put_down(reconciler, &mend, true);
 }
 
 static mend_t *take_mends(reconciler_t *reconciler)
@@ -117,18 +142,28 @@ static void free_mends(mend_t *all)
     }
 }
 
+/* False: something is away. */
+static bool mend_one(reconciler_t *reconciler, const mend_t *mend)
+{
+    item_t item;
+    str_t sku = {mend->sku, mend->sku_length};
+    worker_t *worker = &reconciler->worker;
+    if (gate_health_is_hopeless(&reconciler->node->gate_health))
+        return false;
+    sync_result_t result = mend->epoch != 0 ? item_rebuild(worker, sku, mend->epoch, NULL, &item)
+                                            : item_agree(worker, sku, &item);
+    if (result == SYNC_READY && item.epoch != mend->sql_epoch)
+        engine_news(reconciler->node, sku, item.epoch);
+    return result == SYNC_READY || result == SYNC_UNKNOWN_ITEM;
+}
+
 static void mend_gates(reconciler_t *reconciler)
 {
     mend_t *all = take_mends(reconciler), *mend, *next;
     HASH_ITER(hh, all, mend, next)
     {
-        item_t item;
-        str_t sku = {mend->sku, mend->sku_length};
-        sync_result_t result = item_rebuild(&reconciler->worker, sku, mend->epoch, NULL, &item);
-        if (result == SYNC_READY)
-            engine_news(reconciler->node, sku, item.epoch);
-        else if (result != SYNC_UNKNOWN_ITEM)
-            reconciler_mend(reconciler, sku, mend->epoch); /* something is away: next pass */
+        if (!mend_one(reconciler, mend))
+            put_down(reconciler, mend, false);
     }
     free_mends(all);
 }

@@ -7,6 +7,7 @@
 #include "engine/node.h"
 #include "metrics/metrics.h"
 #include "reconcile/rebuild.h"
+#include "reconcile/reconciler.h"
 
 /* How long item_sync() keeps at it before it says SYNC_BUSY. */
 #define SYNC_PATIENCE_MS 3000
@@ -18,21 +19,30 @@ bool gate_agrees(gate_item_t answer, const item_t *item)
     return answer == GATE_ITEM_CLOSED;
 }
 
-sync_result_t item_look(worker_t *worker, str_t sku, item_t *item, gate_item_t *answer,
-                        uint64_t *gate_epoch)
+static sync_result_t read_row(worker_t *worker, str_t sku, item_t *item)
 {
     bool found;
     db_result_t result = item_read(worker->db, &worker->sql, sku, false, item, &found);
-    *gate_epoch = 0;
-    *answer = GATE_ITEM_MISSING;
     if (result != DB_OK)
         return DB_IS_CONTENDED(result) ? SYNC_BUSY : SYNC_STORE_AWAY;
-    if (!found)
-        return SYNC_UNKNOWN_ITEM;
-    return gate_sync_peek(worker->gate, item->slot, sku, item->epoch, answer, gate_epoch) ==
-                   GATE_CALL_OK
-               ? SYNC_READY
-               : SYNC_GATE_AWAY;
+    return found ? SYNC_READY : SYNC_UNKNOWN_ITEM;
+}
+
+static sync_result_t look_at_gate(worker_t *worker, const item_t *item, gate_item_t *answer,
+                                  uint64_t *gate_epoch)
+{
+    *gate_epoch = 0;
+    *answer = GATE_ITEM_MISSING;
+    gate_call_t call =
+        gate_sync_peek(worker->gate, item->slot, item_sku(item), item->epoch, answer, gate_epoch);
+    return call == GATE_CALL_OK ? SYNC_READY : SYNC_GATE_AWAY;
+}
+
+sync_result_t item_look(worker_t *worker, str_t sku, item_t *item, gate_item_t *answer,
+                        uint64_t *gate_epoch)
+{
+    sync_result_t seen = read_row(worker, sku, item);
+    return seen == SYNC_READY ? look_at_gate(worker, item, answer, gate_epoch) : seen;
 }
 
 /* What is wanted besides agreement, and what came of it. */
@@ -40,6 +50,7 @@ typedef struct {
     uint64_t epoch;       /* rebuild even if they agree, while the row has this epoch; 0: not */
     bool restore;         /* and let the gate admit again */
     const lease_t *lease; /* or NULL */
+    bool for_purchase;    /* see item_sync() */
     item_t *item;
     sync_result_t result; /* when a try says true: done */
 } wish_t;
@@ -87,12 +98,43 @@ static bool without_gate(worker_t *worker, wish_t *wish)
     return ended;
 }
 
+/* A SQL strategy rules, and nobody has looked at its gate: in the background, Redis permitting. */
+static bool leave_gate_out(worker_t *worker, wish_t *wish)
+{
+    struct reconciler *reconciler = worker->node->shards[worker->shard].reconciler;
+    if (!wish->item->gate_down && reconciler != NULL)
+        reconciler_close(reconciler, item_sku(wish->item), wish->item->epoch);
+    return done(wish, SYNC_READY);
+}
+
+/* For a purchase: not if half of the pool's threads look already. */
+static sync_result_t look_if_free(worker_t *worker, const item_t *item, gate_item_t *answer,
+                                  uint64_t *gate_epoch)
+{
+    atomic_uint *looks = &worker->node->shards[worker->shard].gate_looks;
+    unsigned max = (worker->node->config->mysql.pool_threads + 1) / 2;
+    sync_result_t seen = SYNC_BUSY;
+    if (atomic_fetch_add(looks, 1) < max)
+        seen = look_at_gate(worker, item, answer, gate_epoch);
+    atomic_fetch_sub(looks, 1);
+    return seen;
+}
+
 static bool try_once(worker_t *worker, str_t sku, wish_t *wish)
 {
     gate_item_t answer;
     uint64_t gate_epoch;
     item_t *item = wish->item;
-    sync_result_t seen = item_look(worker, sku, item, &answer, &gate_epoch);
+    sync_result_t seen = read_row(worker, sku, item);
+    if (seen == SYNC_READY && wish->for_purchase) {
+        if (!item_uses_gate(item))
+            return leave_gate_out(worker, wish);
+        seen = look_if_free(worker, item, &answer, &gate_epoch);
+        if (seen == SYNC_BUSY)
+            return done(wish, SYNC_BUSY);
+    } else if (seen == SYNC_READY) {
+        seen = look_at_gate(worker, item, &answer, &gate_epoch);
+    }
     if (seen == SYNC_GATE_AWAY)
         return without_gate(worker, wish);
     if (seen == SYNC_BUSY)
@@ -122,6 +164,11 @@ static sync_result_t sync_until_agreed(worker_t *worker, str_t sku, wish_t *wish
 }
 
 sync_result_t item_sync(worker_t *worker, str_t sku, item_t *out)
+{
+    return sync_until_agreed(worker, sku, &(wish_t){.for_purchase = true, .item = out});
+}
+
+sync_result_t item_agree(worker_t *worker, str_t sku, item_t *out)
 {
     return sync_until_agreed(worker, sku, &(wish_t){.item = out});
 }

@@ -16,9 +16,16 @@ typedef enum {
     SYNC_BUSY          /* somebody else is rebuilding, or it kept changing: ask again */
 } sync_result_t;
 
-/* Reads the row and makes its gate agree with it. With redis.on_gate_down = optimistic and Redis
-   away for long enough, the optimistic strategy stands in. */
+/* What a purchase needs: reads the row and, if that uses its gate, makes the gate agree with it. A
+   row that does not use its gate is READY without Redis: an open gate of an older epoch admits
+   nothing that commits, and the reconciler is told to close it. With redis.on_gate_down =
+   optimistic and Redis away for long enough, the optimistic strategy stands in. For pool threads:
+   while half of the pool waits for Redis it is BUSY, since all others share the threads. */
 sync_result_t item_sync(worker_t *worker, str_t sku, item_t *out);
+
+/* Row and gate, whatever the strategy: a SQL strategy's gate is closed, or, while Redis is away,
+   left as it is. */
+sync_result_t item_agree(worker_t *worker, str_t sku, item_t *out);
 
 /* Rebuilds although gate and row have the same epoch, if the row still has `epoch`: for drift that
    was seen then. With a lease: only while it is held. Else like item_sync(). */

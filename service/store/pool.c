@@ -37,6 +37,7 @@ void worker_init(worker_t *worker, struct node *node, unsigned shard)
                          .db = db_new(node->config, server),
                          .db_snapshot = db_new(node->config, server),
                          .gate = gate_sync_new(node->config)};
+    gate_sync_follow(worker->gate, &node->gate_health);
 }
 
 void worker_dispose(worker_t *worker)

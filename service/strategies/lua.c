@@ -112,6 +112,11 @@ static void answer_each(batch_t *batch, const share_t *share, const redisReply *
     }
 }
 
+static void refuse(purchase_t *purchase)
+{
+    purchase_refused(purchase, PROBLEM_UNAVAILABLE, false);
+}
+
 static bool has_part(const redisReply *reply, size_t part)
 {
     return gate_reply_is_array(reply, part + GATE_PART_IDS);
@@ -119,6 +124,10 @@ static bool has_part(const redisReply *reply, size_t part)
 
 static void answer_share(batch_t *batch, const share_t *share, const redisReply *reply, size_t part)
 {
+    if (gate_reply_is_refusal(reply)) {
+        each(batch, share, refuse); /* nobody was admitted */
+        return;
+    }
     if (!has_part(reply, part)) {
         METRIC_INC(gate_calls_unknown_total);
         each(batch, share, purchase_unknown);
@@ -320,11 +329,6 @@ static void note_sent(batch_t *batch, const share_t *share)
     writer_expect(share->item->shard->writer, share->item->slot, (int)share->count);
     for (unsigned i = 0; i < share->count; ++i)
         batch->purchases[share->first + i]->sent = true;
-}
-
-static void refuse(purchase_t *purchase)
-{
-    purchase_refused(purchase, PROBLEM_UNAVAILABLE, false);
 }
 
 static void send_batch(engine_loop_t *engine, batch_t *batch)

@@ -43,8 +43,8 @@ typedef struct {
         int64_t known, buyers; /* fields of `buyers`: as counted, and really there */
         order_id_t first;
     } look;
-    bool executed; /* EXEC answered with an array */
-    bool refused;  /* answered with an error */
+    bool away;    /* Redis refused to look */
+    bool refused; /* or what stands there is no gate */
 } attempt_t;
 
 static void lease(attempt_t *a);
@@ -96,21 +96,19 @@ static void on_exec_reply(void *context, const redisReply *reply)
     attempt_t *a = context;
     if (reply == NULL)
         a->lost = true;
-    else if (reply->type == REDIS_REPLY_ERROR)
-        a->refused = true; /* at EXEC, or at a command before it, which makes EXEC refuse */
     if (--a->replies_due != 0)
-        return;
+        return; /* the answer to EXEC is the last, and the one that tells */
     FAILPOINT("reserve_answered");
-    if (a->lost) {
-        METRIC_INC(gate_calls_unknown_total);
-        purchase_unknown(finish(a));
-    } else if (a->refused) {
-        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false); /* out of memory, read-only */
-    } else if (reply->type == REDIS_REPLY_ARRAY) {
+    if (!a->lost && reply->type == REDIS_REPLY_ARRAY) {
         bool seen = a->seen;
         purchase_admitted(finish(a), seen);
-    } else {
+    } else if (!a->lost && reply->type == REDIS_REPLY_NIL) {
         aborted(a);
+    } else if (!a->lost && gate_reply_is_refusal(reply)) {
+        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false); /* out of memory, read-only */
+    } else {
+        METRIC_INC(gate_calls_unknown_total); /* without its MULTI each command ran by itself */
+        purchase_unknown(finish(a));
     }
 }
 
@@ -124,8 +122,7 @@ static void send_command(attempt_t *a, redis_args_t *args, redis_reply_cb cb)
 
 static void begin(redis_args_t *args, const char *command, const loop_item_t *item, gate_key_t key)
 {
-    redis_args_reset(args);
-    redis_args_add(args, str_of(command));
+    redis_args_begin(args, command);
     gate_add_key(args, key, item->slot, loop_item_sku(item), 0);
 }
 
@@ -133,9 +130,8 @@ static void execute(attempt_t *a)
 {
     purchase_t *p = a->purchase;
     redis_args_t *args = &p->engine->args;
-    a->lost = a->refused = false;
-    redis_args_reset(args);
-    redis_args_add(args, STR("MULTI"));
+    a->lost = false;
+    redis_args_begin(args, "MULTI");
     send_command(a, args, on_exec_reply);
     begin(args, "HINCRBY", p->item, GATE_KEY_GATE);
     redis_args_add(args, STR("reserved"));
@@ -161,8 +157,7 @@ static void execute(attempt_t *a)
         gate_order_add_id(args, p);
         send_command(a, args, on_exec_reply);
     }
-    redis_args_reset(args);
-    redis_args_add(args, STR("EXEC"));
+    redis_args_begin(args, "EXEC");
     send_command(a, args, on_exec_reply);
     if (a->replies_due == 0) /* nothing of it was sent */
         purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
@@ -180,8 +175,7 @@ static void ignore(void *context, const redisReply *reply)
 static purchase_t *finish_unwatched(attempt_t *a)
 {
     redis_args_t *args = &a->purchase->engine->args;
-    redis_args_reset(args);
-    redis_args_add(args, STR("UNWATCH"));
+    redis_args_begin(args, "UNWATCH");
     redis_link_call(a->link, args, ignore, NULL);
     return finish(a);
 }
@@ -298,14 +292,18 @@ static void on_look_reply(void *context, const redisReply *reply)
     attempt_t *a = context;
     if (reply == NULL)
         a->lost = true;
+    else if (gate_reply_is_refusal(reply))
+        a->away = true;
     else if (reply->type == REDIS_REPLY_ERROR)
-        a->refused = true; /* what stands there is no gate */
+        a->refused = true;
     else
         read_reply(a, LOOK_REPLIES - a->replies_due, reply);
     if (--a->replies_due != 0)
         return;
     if (a->lost) /* only reads were asked: known not to be admitted by this attempt */
         purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
+    else if (a->away)
+        purchase_refused(finish_unwatched(a), PROBLEM_UNAVAILABLE, false);
     else if (a->refused)
         purchase_stale(finish_unwatched(a));
     else
@@ -322,7 +320,7 @@ static void look(attempt_t *a)
         "settled",   "released",    "known"};
     memset(&a->look, 0, sizeof(a->look));
     a->units_back = p->item->units_back;
-    a->lost = a->refused = false;
+    a->lost = a->away = a->refused = false;
     a->replies_due = 0;
     begin(args, "WATCH", p->item, GATE_KEY_GATE);
     gate_add_key(args, GATE_KEY_BUYERS, p->item->slot, loop_item_sku(p->item), 0);
@@ -340,8 +338,7 @@ static void look(attempt_t *a)
     begin(args, "HGET", p->item, GATE_KEY_KEYS);
     gate_order_add_field(args, p);
     send_command(a, args, on_look_reply);
-    redis_args_reset(args);
-    redis_args_add(args, STR("TIME"));
+    redis_args_begin(args, "TIME");
     send_command(a, args, on_look_reply);
     begin(args, "HLEN", p->item, GATE_KEY_BUYERS);
     send_command(a, args, on_look_reply);

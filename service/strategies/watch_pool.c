@@ -69,9 +69,17 @@ static purchase_t *next_waiting(watch_pool_t *pool)
     return purchase;
 }
 
+static void refuse_all(watch_pool_t *pool)
+{
+    while (!h2o_linklist_is_empty(&pool->waiting))
+        pool->leased(next_waiting(pool), NULL);
+}
+
 static void serve(watch_pool_t *pool)
 {
     slot_t *slot;
+    if (gate_health_is_hopeless(&pool->node->gate_health))
+        refuse_all(pool);
     while (!h2o_linklist_is_empty(&pool->waiting) && (slot = free_slot(pool)) != NULL) {
         slot->leased = true;
         pool->leased(next_waiting(pool), slot->link);
@@ -79,12 +87,13 @@ static void serve(watch_pool_t *pool)
     if (h2o_linklist_is_empty(&pool->waiting))
         return;
     if (pool->count < pool->node->config->redis.watch_connections) {
-        pool->slots[pool->count++] = (slot_t){
-            redis_link_new(pool->loop, pool->node->config, &pool->node->gate_clock, NULL), false};
+        pool->slots[pool->count++] =
+            (slot_t){redis_link_new(pool->loop, pool->node->config, &pool->node->gate_clock,
+                                    &pool->node->gate_health, LINK_FOLLOWS),
+                     false};
     } else if (all_are_down(pool) &&
                !redis_link_is_up(pool->node->loops[pool->loop->index]->gate)) {
-        while (!h2o_linklist_is_empty(&pool->waiting))
-            pool->leased(next_waiting(pool), NULL);
+        refuse_all(pool);
         return;
     }
     loop_timer_start(pool->loop, &pool->timer, 1, on_timer);

@@ -2,12 +2,11 @@
 
 #include <h2o.h>
 #include <hiredis/async.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "faults.h"
-#include "gate/redis_args.h"
+#include "gate/sync_wire.h"
 #include "redis_lua.h"
 
 faults_t faults;
@@ -644,34 +643,22 @@ void redisAsyncHandleWrite(redisAsyncContext *redis)
     (void)redis;
 }
 
-/* --- hiredis, blocking --- */
+/* --- blocking: gate/sync_wire.h --- */
 
-redisContext *redisConnectUnixWithTimeout(const char *path, const struct timeval timeout)
+redisContext *sync_wire_connect(const config_t *config, const gate_health_t *health)
 {
-    (void)path;
+    (void)config;
+    (void)health;
     wire_t *wire = open_wire();
     server_t *server = &servers[wire->server];
     redisContext *redis = world_alloc_zero(sizeof(*redis));
     redis->fd = (int)wire->number;
-    redis->timeout = world_copy(&timeout, sizeof(timeout));
     world_sleep_us(fault_latency_us());
     if (!server->up || server->life != wire->server_life) {
         redis->err = REDIS_ERR_IO;
         wire->client_open = false;
     }
     return redis;
-}
-
-redisContext *redisConnectWithTimeout(const char *host, int port, const struct timeval timeout)
-{
-    (void)port;
-    return redisConnectUnixWithTimeout(host, timeout);
-}
-
-int redisSetTimeout(redisContext *redis, const struct timeval timeout)
-{
-    redis->timeout = world_copy(&timeout, sizeof(timeout));
-    return REDIS_OK;
 }
 
 void redisFree(redisContext *redis)
@@ -681,58 +668,29 @@ void redisFree(redisContext *redis)
         client_closed(wire);
 }
 
-int redisAppendFormattedCommand(redisContext *redis, const char *text, size_t n)
+/* Health that turns bad during the wait ends it no sooner: a longer wait is one of a slow machine.
+ */
+redisReply *sync_wire_ask(redisContext *redis, redis_args_t *args, const config_t *config,
+                          const gate_health_t *health)
 {
     wire_t *wire = wire_of(redis);
+    (void)health;
     if (redis->err != 0 || !wire->client_open) {
         redis->err = REDIS_ERR_EOF;
-        return REDIS_ERR;
+        return NULL;
     }
     wire->answer = NULL;
     wire->coroutine = world_coroutine();
-    send_command(wire, (str_t){text, n});
-    return REDIS_OK;
-}
-
-int redisGetReply(redisContext *redis, void **reply)
-{
-    wire_t *wire = wire_of(redis);
-    uint64_t limit = (uint64_t)redis->timeout->tv_sec * 1000000 + (uint64_t)redis->timeout->tv_usec;
+    send_command(wire, redis_args_command(args));
     if (chance(faults.stall)) /* the caller's thread stands still with its call out */
         world_sleep_us(chance_time_us(1000, faults.stall_us));
     wire->blocked = wire->answer == NULL && wire->client_open;
     if (wire->blocked)
-        world_wait(limit);
+        world_wait((uint64_t)config->redis.timeout_ms * 1000);
     wire->blocked = false;
     if (wire->answer == NULL)
         redis->err = REDIS_ERR_IO;
-    *reply = wire->answer;
-    return wire->answer == NULL ? REDIS_ERR : REDIS_OK;
-}
-
-/* Words divided by spaces; %s and %b for whole words. */
-void *redisCommand(redisContext *redis, const char *format, ...)
-{
-    redis_args_t words = {0};
-    void *reply = NULL;
-    va_list args;
-    va_start(args, format);
-    for (const char *at = format; *at != '\0'; at += strspn(at, " ")) {
-        str_t word = {at, strcspn(at, " ")};
-        at += word.n;
-        if (*word.p == '%') {
-            bool sized = word.p[1] == 'b';
-            word = str_of(va_arg(args, const char *));
-            word.n = sized ? va_arg(args, size_t) : word.n;
-        }
-        redis_args_add(&words, word);
-    }
-    va_end(args);
-    str_t command = redis_args_command(&words);
-    if (redisAppendFormattedCommand(redis, command.p, command.n) == REDIS_OK)
-        redisGetReply(redis, &reply);
-    redis_args_free(&words);
-    return reply;
+    return wire->answer;
 }
 
 void sim_free(void *memory);

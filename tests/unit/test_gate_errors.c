@@ -1,0 +1,134 @@
+/* What an error of Redis proves about the call that it answers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "gate/gate.h"
+
+typedef struct {
+    const char *text;
+    gate_error_t means;
+} error_t_;
+
+/* As Redis 7.0.15 words them. */
+static const error_t_ errors[] = {
+    {"OOM command not allowed when used memory > 'maxmemory'.", GATE_ERROR_REFUSED},
+    {"OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+     GATE_ERROR_REFUSED},
+    {"NOREPLICAS Not enough good replicas to write.", GATE_ERROR_REFUSED},
+    {"READONLY You can't write against a read only replica.", GATE_ERROR_REFUSED},
+    {"READONLY You can not run script with write flag on readonly replica.", GATE_ERROR_REFUSED},
+    {"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to "
+     "disk. Commands that may modify the data set are disabled, because this instance is "
+     "configured to report errors during writes if RDB snapshotting fails "
+     "(stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB "
+     "error.",
+     GATE_ERROR_REFUSED},
+    {"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to "
+     "disk. Writable scripts are blocked. Use 'no-writes' flag for read only scripts.",
+     GATE_ERROR_REFUSED},
+    {"MISCONF Errors writing to the AOF file: No space left on device", GATE_ERROR_REFUSED},
+    {"BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+     GATE_ERROR_REFUSED},
+    {"LOADING Redis is loading the dataset in memory", GATE_ERROR_REFUSED},
+    {"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+     GATE_ERROR_REFUSED},
+    {"NOAUTH Authentication required.", GATE_ERROR_REFUSED},
+    {"WRONGPASS invalid username-password pair or user is disabled.", GATE_ERROR_REFUSED},
+    {"DENIED Redis is running in protected mode because protected mode is enabled",
+     GATE_ERROR_REFUSED},
+    {"ERR max number of clients reached", GATE_ERROR_REFUSED},
+    {"CLUSTERDOWN The cluster is down", GATE_ERROR_REFUSED},
+    {"MOVED 3999 127.0.0.1:6381", GATE_ERROR_REFUSED},
+    {"ASK 3999 127.0.0.1:6381", GATE_ERROR_REFUSED},
+    {"TRYAGAIN Multiple keys request during rehashing of slot", GATE_ERROR_REFUSED},
+    {"CROSSSLOT Keys in request don't hash to the same slot", GATE_ERROR_REFUSED},
+    {"NOPERM this user has no permissions to run the 'fcall' command", GATE_ERROR_FORBIDDEN},
+    {"ERR unknown command 'FCALL', with args beginning with: 'holdfast_hello' '0' ",
+     GATE_ERROR_FORBIDDEN},
+    {"ERR Function not found", GATE_ERROR_FORBIDDEN},
+    {"EXECABORT Transaction discarded because of previous errors.", GATE_ERROR_FORBIDDEN},
+    {"EXECABORT Transaction discarded because of: -OOM command not allowed", GATE_ERROR_FORBIDDEN},
+    /* The function ran, and may have written before it failed. */
+    {"OOM command not allowed when used memory > 'maxmemory'. script: holdfast_reserve, on "
+     "@user_function:361.",
+     GATE_ERROR_UNKNOWN},
+    {"READONLY You can't write against a read only replica. script: holdfast_settle, on "
+     "@user_function:300.",
+     GATE_ERROR_UNKNOWN},
+    {"NOREPLICAS Not enough good replicas to write. script: holdfast_reserve, on "
+     "@user_function:361.",
+     GATE_ERROR_UNKNOWN},
+    {"MISCONF Errors writing to the AOF file: No space left on device script: holdfast_reserve, on "
+     "@user_function:361.",
+     GATE_ERROR_UNKNOWN},
+    {"ERR user_function:12: attempt to index a nil value script: holdfast_reserve, on "
+     "@user_function:12.",
+     GATE_ERROR_UNKNOWN},
+    {"ERR Error running script holdfast_reserve, execution failure", GATE_ERROR_UNKNOWN},
+    {"ERR Script killed by user with FUNCTION KILL. script: holdfast_reserve, on "
+     "@user_function:361.",
+     GATE_ERROR_UNKNOWN},
+    {"ERR holdfast: malformed orders", GATE_ERROR_UNKNOWN},
+    {"ERR EXEC without MULTI", GATE_ERROR_UNKNOWN},
+    {"WRONGTYPE Operation against a key holding the wrong kind of value", GATE_ERROR_UNKNOWN},
+    {"ERR Protocol error: invalid bulk length", GATE_ERROR_UNKNOWN},
+    {"ERR", GATE_ERROR_UNKNOWN},
+    {"OOM", GATE_ERROR_UNKNOWN}, /* a word alone is none that Redis says */
+    {"OOMPH", GATE_ERROR_UNKNOWN},
+    {"BUSYKEY Target key name already exists.", GATE_ERROR_UNKNOWN},
+    {"BUSYGROUP Consumer Group name already exists", GATE_ERROR_UNKNOWN},
+    {"UNBLOCKED force unblock", GATE_ERROR_UNKNOWN},
+    {"anything that is not listed", GATE_ERROR_UNKNOWN},
+    {"", GATE_ERROR_UNKNOWN},
+};
+
+static void test_errors(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); ++i)
+        if (gate_classify(str_of(errors[i].text)) != errors[i].means)
+            fail_msg("%s", errors[i].text);
+}
+
+static redisReply reply_of(int type, char *text)
+{
+    redisReply reply = {.type = type, .str = text};
+    reply.len = (int)strlen(text);
+    return reply;
+}
+
+static void test_replies(void **state)
+{
+    (void)state;
+    redisReply error = reply_of(REDIS_REPLY_ERROR, "OOM command not allowed");
+    redisReply text = reply_of(REDIS_REPLY_STRING, "OOM command not allowed");
+    assert_true(gate_reply_is_refusal(&error));
+    assert_false(gate_reply_is_refusal(&text)); /* no error, whatever it says */
+    assert_false(gate_reply_is_refusal(NULL));  /* no answer proves nothing */
+}
+
+static void test_the_library_is_wanted(void **state)
+{
+    (void)state;
+    redisReply none = reply_of(REDIS_REPLY_ERROR, "ERR Function not found");
+    redisReply forbidden = reply_of(REDIS_REPLY_ERROR, "NOPERM this user has no permissions");
+    redisReply loading = reply_of(REDIS_REPLY_ERROR, "LOADING Redis is loading the dataset");
+    assert_true(gate_wants_library(&none));
+    assert_false(gate_wants_library(&forbidden));
+    assert_false(gate_wants_library(&loading));
+    assert_false(gate_wants_library(NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_replies),
+        cmocka_unit_test(test_the_library_is_wanted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
