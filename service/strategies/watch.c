@@ -21,6 +21,8 @@
 #include "strategies/strategy.h"
 #include "strategies/watch_pool.h"
 
+/* A look that lasts so long may have met a Redis that is silent. */
+#define LOOK_SLOW_MS 1024
 #define LOOK_REPLIES 7 /* WATCH, HMGET gate, HGET buyer, HGET id, HGET key, TIME, HLEN buyers */
 
 typedef struct {
@@ -300,6 +302,7 @@ static void on_look_reply(void *context, const redisReply *reply)
         read_reply(a, LOOK_REPLIES - a->replies_due, reply);
     if (--a->replies_due != 0)
         return;
+    loop_timer_stop(&a->timer);
     if (a->lost) /* only reads were asked: known not to be admitted by this attempt */
         purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
     else if (a->away)
@@ -308,6 +311,16 @@ static void on_look_reply(void *context, const redisReply *reply)
         purchase_stale(finish_unwatched(a));
     else
         decide(a);
+}
+
+/* Nothing was asked for but reads: its buyer need not wait until the connection is given up. */
+static void on_slow_look(loop_timer_t *timer)
+{
+    attempt_t *a = H2O_STRUCT_FROM_MEMBER(attempt_t, timer, timer);
+    if (redis_link_is_up(a->link))
+        loop_timer_start(a->purchase->engine->loop, &a->timer, LOOK_SLOW_MS, on_slow_look);
+    else
+        redis_link_drop(a->link); /* which ends the attempt */
 }
 
 static void look(attempt_t *a)
@@ -344,6 +357,8 @@ static void look(attempt_t *a)
     send_command(a, args, on_look_reply);
     if (a->replies_due == 0)
         purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
+    else
+        loop_timer_start(p->engine->loop, &a->timer, LOOK_SLOW_MS, on_slow_look);
 }
 
 static void on_leased(purchase_t *purchase, redis_link_t *link)

@@ -291,8 +291,11 @@ static void is_refused_at_once(void **state)
     expect_refused(items.lua, "later");
     EXPECT_NUMBER(fault_metric(stack, "stand_ins_total"), 0);
     refusal->end();
+    long long ended_ms = test_clock_ms();
     for (unsigned i = 0; i < GATED; i++)
         WAIT_UNTIL(sale_buy(stack, gated(&items, i), "again", 1, NULL).status < 300, BACK_MS);
+    print_message("%s: all items sell again after %lld ms\n", refusal->name,
+                  test_clock_ms() - ended_ms);
     EXPECT_NUMBER(fault_metric(stack, "orders_unknown_total"), unknown);
     expect_sound(&items);
 }

@@ -44,7 +44,7 @@ bool __wrap_redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_
                             void *context);
 void __wrap_redis_link_drop(redis_link_t *link);
 void __wrap_redis_link_flush(redis_link_t *link);
-str_t __wrap_redis_link_run_id(const redis_link_t *link);
+str_t __wrap_redis_link_identity(const redis_link_t *link);
 void __wrap_watch_pool_lease(watch_pool_t *pool, purchase_t *purchase, watch_leased_cb leased);
 void __wrap_watch_pool_return(watch_pool_t *pool, redis_link_t *link);
 uint32_t __wrap_random_backoff(uint32_t base, uint32_t cap, unsigned attempt);
@@ -80,7 +80,7 @@ void __wrap_redis_link_flush(redis_link_t *link)
     (void)link;
 }
 
-str_t __wrap_redis_link_run_id(const redis_link_t *link)
+str_t __wrap_redis_link_identity(const redis_link_t *link)
 {
     (void)link;
     return STR("run");
