@@ -81,8 +81,8 @@ struct reconciler {
 
 /* --- mending on demand --- */
 
-/* `news`: it was not tried yet. What is put back waits for the next pass. */
-static void put_down(reconciler_t *reconciler, const mend_t *wanted, bool news)
+/* `urgent`: the next pass begins now. Not for what was tried in vain, or it would begin at once. */
+static void put_down(reconciler_t *reconciler, const mend_t *wanted, bool urgent)
 {
     mend_t *mend;
     pthread_mutex_lock(&reconciler->mutex);
@@ -92,7 +92,7 @@ static void put_down(reconciler_t *reconciler, const mend_t *wanted, bool news)
             abort();
         *mend = *wanted;
         HASH_ADD(hh, reconciler->mends, sku, mend->sku_length, mend);
-        if (news)
+        if (urgent)
             pacer_wake(&reconciler->pacer);
     }
     if (wanted->epoch > mend->epoch)
@@ -120,7 +120,7 @@ void reconciler_close(reconciler_t *reconciler, str_t sku, uint64_t epoch)
 {
     mend_t mend = mend_of(sku);
     mend.sql_epoch = epoch;
-    put_down(reconciler, &mend, true);
+    put_down(reconciler, &mend, false); /* nobody waits for it */
 }
 
 static mend_t *take_mends(reconciler_t *reconciler)

@@ -61,6 +61,16 @@ static bool done(wish_t *wish, sync_result_t result)
     return true;
 }
 
+/* A SQL strategy rules without Redis: an open gate of an older epoch admits nothing that commits.
+   It is closed in the background, when Redis permits; that of a stand-in is left as it is. */
+static bool leave_gate_out(worker_t *worker, wish_t *wish)
+{
+    struct reconciler *reconciler = worker->node->shards[worker->shard].reconciler;
+    if (!wish->item->gate_down && reconciler != NULL)
+        reconciler_close(reconciler, item_sku(wish->item), wish->item->epoch);
+    return done(wish, SYNC_READY);
+}
+
 static bool try_rebuild(worker_t *worker, wish_t *wish, rebuild_t *rebuild, uint64_t gate_epoch)
 {
     step_t step = rebuild_run(worker, rebuild, gate_epoch);
@@ -69,20 +79,21 @@ static bool try_rebuild(worker_t *worker, wish_t *wish, rebuild_t *rebuild, uint
         return done(wish, SYNC_READY);
     if (step == STEP_STORE_AWAY)
         return done(wish, SYNC_STORE_AWAY);
+    if (step == STEP_GATE_AWAY && !item_uses_gate(wish->item))
+        return leave_gate_out(worker, wish);
     if (step == STEP_GATE_AWAY)
-        return done(wish, item_uses_gate(wish->item) ? SYNC_GATE_AWAY : SYNC_READY);
+        return done(wish, SYNC_GATE_AWAY);
     if (rebuild->lease != NULL && !lease_is_held(rebuild->lease))
         return done(wish, SYNC_BUSY); /* somebody else's work by now */
     return false;
 }
 
-/* A SQL strategy rules without Redis: an open gate of an older epoch admits nothing that commits.
-   With a gate strategy the sale stops, or the optimistic strategy stands in. */
+/* With a gate strategy the sale stops, or the optimistic strategy stands in. */
 static bool without_gate(worker_t *worker, wish_t *wish)
 {
     const config_t *config = worker->node->config;
     if (!item_uses_gate(wish->item))
-        return done(wish, SYNC_READY);
+        return leave_gate_out(worker, wish);
     if (config->redis.on_gate_down != GATE_DOWN_OPTIMISTIC ||
         gate_health_down_ms(&worker->node->gate_health) < config->redis.gate_down_after_ms)
         return done(wish, SYNC_GATE_AWAY);
@@ -96,15 +107,6 @@ static bool without_gate(worker_t *worker, wish_t *wish)
                  LOG_BYTES("sku", item_sku(wish->item)), LOG_INT("epoch", wish->item->epoch));
     }
     return ended;
-}
-
-/* A SQL strategy rules, and nobody has looked at its gate: in the background, Redis permitting. */
-static bool leave_gate_out(worker_t *worker, wish_t *wish)
-{
-    struct reconciler *reconciler = worker->node->shards[worker->shard].reconciler;
-    if (!wish->item->gate_down && reconciler != NULL)
-        reconciler_close(reconciler, item_sku(wish->item), wish->item->epoch);
-    return done(wish, SYNC_READY);
 }
 
 /* For a purchase: not if half of the pool's threads look already. */
