@@ -194,14 +194,16 @@ typedef struct {
     char bytes[STAGE_CHUNK * BUYER_BYTES_MAX];
 } chunk_t;
 
-/* Many buyers take their time: others go on waiting while it goes on. */
+/* Many buyers take their time: others go on waiting while it goes on. The row is counted, so it has
+   to change although a clock that was set back may give the same deadline again. */
 static step_t keep_lease(worker_t *worker, const rebuild_t *rebuild)
 {
     uint64_t affected[1] = {0};
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
-            "UPDATE inventory SET rebuild_until = NOW(3) + INTERVAL %u MICROSECOND WHERE "
-            "sku = %s AND bucket = 0 AND epoch = %u AND rebuild_token = %u",
+            "UPDATE inventory SET rebuild_until = NOW(3) + INTERVAL %u "
+            "MICROSECOND, " SQL_UPDATED_AT_GROWS
+            " WHERE sku = %s AND bucket = 0 AND epoch = %u AND rebuild_token = %u",
             (uint64_t)REBUILD_LEASE_MS * 1000, item_sku(&rebuild->item), rebuild->item.epoch,
             rebuild->token);
     db_result_t result = db_exec(worker->db, &worker->sql, affected, 1);

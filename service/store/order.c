@@ -141,7 +141,9 @@ void release_of_order(const order_t *order, release_t *release)
 
 /* Guards: a hold that ran out can be cancelled (its units return once, this way or by expiry),
    but neither confirmed nor extended. A deadline never moves to an earlier time, whatever the
-   item's hold_seconds became and the clock did: its reminder would come too late. */
+   item's hold_seconds became and the clock did: its reminder would come too late.
+   The rows are counted, so each statement changes the row that it matches: confirm and cancel
+   change the state; extend may leave the deadline as it is, so `updated_at` grows. */
 static void move_statement(sql_t *sql, order_move_t move, const order_id_t *id)
 {
     sql_reset(sql);
@@ -160,10 +162,10 @@ static void move_statement(sql_t *sql, order_move_t move, const order_id_t *id)
         break;
     case ORDER_MOVE_EXTEND:
         sql_add(sql,
-                "UPDATE orders SET expires_at = GREATEST(expires_at, NOW(3) + INTERVAL (SELECT "
-                "hold_seconds FROM inventory WHERE inventory.sku = orders.sku AND "
-                "inventory.bucket = orders.bucket) SECOND), updated_at = NOW(3) "
-                "WHERE order_id = %o AND state = 'held' AND expires_at > NOW(3)",
+                "UPDATE orders SET expires_at = GREATEST(expires_at, NOW(3) + INTERVAL "
+                "COALESCE((SELECT hold_seconds FROM inventory WHERE inventory.sku = orders.sku AND "
+                "inventory.bucket = orders.bucket), 0) SECOND), " SQL_UPDATED_AT_GROWS
+                " WHERE order_id = %o AND state = 'held' AND expires_at > NOW(3)",
                 id);
         break;
     }

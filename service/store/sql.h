@@ -24,6 +24,16 @@ typedef struct {
     size_t n, capacity;
 } sql_t;
 
+/*
+ * An assignment for an UPDATE of inventory or orders whose affected rows are counted. The servers
+ * count rows that changed: a row that matches and is set to the values that it has counts as none,
+ * which reads as "the guard refused". So such an UPDATE must change every row that it matches.
+ * This one does, since the time goes up by at least a millisecond. (CLIENT_FOUND_ROWS would count
+ * matched rows, but then a duplicate that an INSERT ... ON DUPLICATE KEY UPDATE leaves as it is
+ * counts as a row too, and the writer tells duplicates by that count.)
+ */
+#define SQL_UPDATED_AT_GROWS "updated_at = GREATEST(NOW(3), updated_at + INTERVAL 1000 MICROSECOND)"
+
 void sql_reset(sql_t *sql);
 void sql_free(sql_t *sql);
 /* Appends. Out of memory ends the process, as everywhere in Holdfast. */

@@ -284,6 +284,54 @@ static void extend_never_moves_a_deadline_to_an_earlier_time(void **state)
     EXPECT_NUMBER(count("COUNT(*) FROM holds"), 1);
 }
 
+/* Seconds since 1970, as a session's clock that stands still: two moves fall into one millisecond.
+ */
+#define STOPPED_CLOCK "SET SESSION timestamp = UNIX_TIMESTAMP() + 1"
+#define RUNNING_CLOCK "SET SESSION timestamp = DEFAULT"
+
+static void expect_extended(const order_id_t *id, const char *what)
+{
+    order_t order;
+    release_t release;
+    bool released;
+    db_result_t result;
+    order_move_result_t moved =
+        order_move(db, &sql, ORDER_MOVE_EXTEND, id, &order, &release, &released, &result);
+    EXPECT(moved == ORDER_MOVED, "%s: %d, %s", what, (int)moved, db_error(db));
+    EXPECT_NUMBER(order.state, ORDER_HELD);
+}
+
+/* The servers count the rows that an UPDATE has changed. A hold that is extended to the deadline
+   that it has, twice in one millisecond, is living all the same. */
+static void an_extend_that_changes_nothing_is_no_refusal(void **state)
+{
+    (void)state;
+    order_id_t id = {{0}};
+    id.bytes[sizeof(id.bytes) - 1] = 1;
+    hold(1, 1, 30);
+    run(STOPPED_CLOCK);
+    for (unsigned i = 0; i < 4; i++)
+        expect_extended(&id, "a clock that stands still");
+    run("UPDATE inventory SET hold_seconds = 1");
+    expect_extended(&id, "a deadline that stays");
+    expect_extended(&id, "a deadline that stays, again");
+    run(RUNNING_CLOCK "; UPDATE orders SET updated_at = NOW(3) + INTERVAL 1 HOUR");
+    expect_extended(&id, "a clock that was set back");
+    expect_extended(&id, "a clock that was set back, again");
+}
+
+/* Somebody has deleted the item by hand: its holds keep their deadlines. */
+static void an_extend_without_an_item_takes_no_deadline_away(void **state)
+{
+    (void)state;
+    order_id_t id = {{0}};
+    id.bytes[sizeof(id.bytes) - 1] = 1;
+    hold(1, 1, 3600);
+    run("DELETE FROM inventory");
+    expect_extended(&id, "an item that is not there");
+    EXPECT_NUMBER(count("COUNT(*) FROM orders WHERE expires_at IS NOT NULL"), 1);
+}
+
 #define CASE(name_) cmocka_unit_test_setup_teardown(name_, set_up_item, tear_down_item)
 #define LOCKED(end_)                                                                               \
     {                                                                                              \
@@ -304,6 +352,8 @@ int main(void)
         CASE(a_batch_says_whether_there_is_more),
         CASE(several_at_once_lose_none_and_expire_each_once),
         CASE(extend_never_moves_a_deadline_to_an_earlier_time),
+        CASE(an_extend_that_changes_nothing_is_no_refusal),
+        CASE(an_extend_without_an_item_takes_no_deadline_away),
     };
     return test_run("expiry", tests, TEST_COUNT(tests), set_up_migrated, tear_down_group);
 }
