@@ -8,6 +8,7 @@
 static const route_entry_t table[] = {
     {"PUT", "/v1/items/*", ROUTE_item_put, true, handle_item_put},
     {"PATCH", "/v1/items/*", ROUTE_item_patch, true, handle_item_patch},
+    {"DELETE", "/v1/items/*", ROUTE_item_delete, false, handle_item_delete},
     {"POST", "/v1/items/*/reconcile", ROUTE_item_reconcile, false, handle_reconcile},
     {"PUT", "/v1/strategy", ROUTE_strategy_put, true, handle_strategy_put},
     {"GET", "/v1/status", ROUTE_status, false, handle_status},

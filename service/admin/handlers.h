@@ -9,6 +9,9 @@ void handle_item_put(exchange_t *exchange, const route_match_t *match);
 void handle_item_patch(exchange_t *exchange, const route_match_t *match);
 void handle_strategy_put(exchange_t *exchange, const route_match_t *match);
 
+/* admin/removal.c */
+void handle_item_delete(exchange_t *exchange, const route_match_t *match);
+
 /* admin/status.c, audit.c, reconcile.c, metrics.c: what only looks, and a comparison now */
 void handle_status(exchange_t *exchange, const route_match_t *match);
 void handle_audit(exchange_t *exchange, const route_match_t *match);

@@ -104,6 +104,7 @@ static void add_reconciler(cJSON *shard, reconciler_t *reconciler, const shard_v
     cJSON_AddNumberToObject(json, "items_compared", (double)report.items);
     cJSON_AddNumberToObject(json, "orphans_adopted", (double)report.orphans);
     cJSON_AddNumberToObject(json, "repairs", (double)report.repairs);
+    cJSON_AddNumberToObject(json, "set_aside", (double)report.set_aside);
     cJSON *findings = cJSON_AddObjectToObject(json, "findings");
     for (unsigned f = FINDING_AGREE + 1; f < FINDING_COUNT; ++f)
         cJSON_AddNumberToObject(findings, finding_name((finding_t)f), (double)report.findings[f]);

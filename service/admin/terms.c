@@ -7,6 +7,7 @@
 #include "http/call.h"
 #include "http/fan.h"
 #include "http/items.h"
+#include "reconcile/pass.h"
 #include "store/settings.h"
 
 /* --- one item --- */
@@ -142,26 +143,38 @@ static bool shard_answers(worker_t *worker)
     return shard_clock_read(worker->db, &now_ms) == DB_OK;
 }
 
+static void toggle_item(const toggle_call_t *c, shard_toggle_t *own, worker_t *worker, str_t sku)
+{
+    item_change_t change = {.has_strategy = true, .terms = {.strategy = c->strategy}};
+    item_t item;
+    if (item_change(worker, sku, &change, &item) == CHANGE_DONE) {
+        ++own->changed;
+        engine_news(worker->node, sku, item.epoch);
+    } else {
+        ++own->failed;
+        own->complete = shard_answers(worker);
+    }
+}
+
+/* Items whose rows somebody keeps locked come last: each of them takes its time. */
 static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
 {
     toggle_call_t *c = (toggle_call_t *)fan;
     shard_toggle_t *own = &c->shards[shard];
     sku_list_t list = {0};
-    item_change_t change = {.has_strategy = true, .terms = {.strategy = c->strategy}};
-    item_t item;
+    size_t locked = 0;
     own->complete =
         settings_save_default_strategy(worker->db, &worker->sql, c->strategy) == DB_OK &&
         item_scan(worker->db, &worker->sql, 0, collect_sku, &list) == DB_OK;
     for (size_t i = 0; own->complete && i < list.count; ++i) {
         str_t sku = str_of(list.skus[i]);
-        if (item_change(worker, sku, &change, &item) == CHANGE_DONE) {
-            ++own->changed;
-            engine_news(worker->node, sku, item.epoch);
-        } else {
-            ++own->failed;
-            own->complete = shard_answers(worker);
-        }
+        if (reconcile_row_is_free(worker, sku))
+            toggle_item(c, own, worker, sku);
+        else
+            memmove(list.skus[locked++], list.skus[i], sizeof(list.skus[0]));
     }
+    for (size_t i = 0; own->complete && i < locked; ++i)
+        toggle_item(c, own, worker, str_of(list.skus[i]));
     free(list.skus);
 }
 

@@ -251,10 +251,26 @@ static void retry(purchase_t *p, uint32_t base_ms)
                      random_backoff(base_ms, RETRY_CAP_MS, p->tries++), on_retry);
 }
 
+static void write_rejected(purchase_t *p, problem_t why, const order_id_t *original);
+
+/* The item was deleted while the order was on its way. It ends as a row all the same: its buyer may
+   know its id, and Redis may have it. */
+static void end_without_item(purchase_t *p)
+{
+    if (!p->has_place && !(p->has_place = writer_take_place(p->item->shard->writer)))
+        retry(p, RETRY_BASE_MS);
+    else
+        write_rejected(p, PROBLEM_UNKNOWN_ITEM, &ORDER_ID_NONE);
+}
+
 void purchase_unparked(purchase_t *p, sync_result_t why)
 {
     if (why == SYNC_READY) {
         route(p);
+        return;
+    }
+    if (why == SYNC_UNKNOWN_ITEM && p->must_end_in_row) {
+        end_without_item(p);
         return;
     }
     if (p->must_end_in_row || why == SYNC_BUSY) {

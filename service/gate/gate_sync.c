@@ -353,8 +353,10 @@ static void each_record(const redisReply *reply,
         order_id_t order_id;
         gate_record_t record;
         if (id->len != sizeof(order_id.bytes) ||
-            !gate_record_parse((str_t){text->str, (size_t)text->len}, &record))
+            !gate_record_parse((str_t){text->str, (size_t)text->len}, &record)) {
+            each(context, NULL, NULL);
             continue;
+        }
         memcpy(order_id.bytes, id->str, sizeof(order_id.bytes));
         each(context, &order_id, &record);
     }
@@ -508,4 +510,15 @@ gate_call_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
                                       : GATE_REBUILD_STAGING;
     freeReplyObject(reply);
     return GATE_CALL_OK;
+}
+
+gate_call_t gate_sync_forget(gate_sync_t *gate, uint16_t slot, str_t sku)
+{
+    redisReply *reply;
+    begin_plain(gate, "DEL");
+    add_key(gate, GATE_KEY_GATE, slot, sku);
+    add_key(gate, GATE_KEY_BUYERS, slot, sku);
+    gate_call_t result = call(gate, &reply);
+    freeReplyObject(reply);
+    return result;
 }

@@ -78,7 +78,7 @@ gate_call_t gate_sync_owners(gate_sync_t *gate, uint16_t slot, gate_owner_t *own
 /* Does this process give its heartbeat (engine/engine.h)? */
 gate_call_t gate_sync_is_alive(gate_sync_t *gate, const gate_owner_t *owner, bool *alive);
 /* Unsettled orders of a slot that belong to one of `gone`, or are past their commit deadline: up to
-   `max`, each with its record. */
+   `max`, each with its record; both are NULL for what is none, which takes room all the same. */
 gate_call_t gate_sync_orphans(
     gate_sync_t *gate, uint16_t slot, const gate_owner_t *gone, unsigned gone_count, unsigned max,
     void (*each)(void *context, const order_id_t *id, const gate_record_t *record), void *context);
@@ -97,6 +97,9 @@ gate_call_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64
                              uint32_t ms, uint64_t *until_ms, bool *frozen, int64_t *unsettled);
 /* Ends the freeze that lasts until then, and no other. */
 gate_call_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t until_ms);
+
+/* Removes the gate and its buyers. Whoever needs them builds them again from MySQL. */
+gate_call_t gate_sync_forget(gate_sync_t *gate, uint16_t slot, str_t sku);
 
 /* A part of the buyers' table of a rebuild under `epoch`; up to some thousands a call. */
 gate_call_t gate_sync_stage(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,

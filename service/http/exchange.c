@@ -128,7 +128,8 @@ static const char *reason_of(int status)
     }
 }
 
-void reply_text(exchange_t *exchange, int status, const char *content_type, str_t body)
+/* `content_type` NULL: there is no body. */
+static void send_answer(exchange_t *exchange, int status, const char *content_type, str_t body)
 {
     h2o_req_t *req = exchange->req;
     uint64_t micros = clock_mono_us() - exchange->started_us;
@@ -136,14 +137,26 @@ void reply_text(exchange_t *exchange, int status, const char *content_type, str_
     exchange->answered = true;
     req->res.status = status;
     req->res.reason = reason_of(status);
-    req->res.content_length = body.n;
-    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, content_type,
-                   strlen(content_type));
+    if (content_type != NULL) {
+        req->res.content_length = body.n;
+        h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, content_type,
+                       strlen(content_type));
+    }
     add_header(exchange, "x-request-id", exchange->request_id);
     metric_request(exchange->route, status, micros);
     log_access(exchange, status, micros);
     connection_answered(&exchange->taking);
     h2o_send_inline(req, body.p, body.n);
+}
+
+void reply_text(exchange_t *exchange, int status, const char *content_type, str_t body)
+{
+    send_answer(exchange, status, content_type, body);
+}
+
+void reply_nothing(exchange_t *exchange)
+{
+    send_answer(exchange, 204, NULL, STR(""));
 }
 
 static void reply_cjson(exchange_t *exchange, int status, const char *content_type, cJSON *json)

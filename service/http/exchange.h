@@ -38,6 +38,8 @@ exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine);
 /* Takes `json` and frees it. */
 void reply_json(exchange_t *exchange, int status, cJSON *json);
 void reply_text(exchange_t *exchange, int status, const char *content_type, str_t body);
+/* 204, without a body. */
+void reply_nothing(exchange_t *exchange);
 /* `detail` says what to do about it; NULL: the title is enough. Adds Retry-After where due. */
 void reply_problem(exchange_t *exchange, problem_t problem, const char *detail);
 /* `problem` with the members of the order that ended so. */

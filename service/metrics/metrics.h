@@ -32,12 +32,18 @@
     X(counter, releases_total, "Releases told to a gate")                                          \
     X(counter, releases_given_up_total, "Releases left to the reconciler")                         \
     X(counter, orders_expired_total, "Holds whose time ran out")                                   \
+    X(gauge, expiry_set_aside, "Items and orders whose expiry fails and is tried again later")     \
+    X(counter, expiry_set_aside_total, "Times that an item or order was set aside by expiry")      \
     X(counter, orders_committed_total, "Orders this process committed live")                       \
     X(counter, orders_rejected_total, "Orders this process committed as rejected")                 \
     X(counter, orders_readmitted_total, "Orders admitted anew because the epoch had moved")        \
     X(counter, orphans_adopted_total, "Unsettled orders taken over from an owner that is gone")    \
     X(counter, reconciler_passes_total, "Passes over a shard, under its lease")                    \
     X(counter, reconciler_repairs_total, "Gates rebuilt because they disagreed with MySQL")        \
+    X(gauge, reconciler_set_aside, "Items whose gate cannot be mended and is tried again later")   \
+    X(counter, reconciler_set_aside_total, "Times that the reconciler set an item aside")          \
+    X(gauge, orphans_set_aside, "Slots whose orphans cannot be looked at and are tried later")     \
+    X(counter, orphans_set_aside_total, "Times that a slot was set aside by the look for orphans") \
     X(counter, stand_ins_total, "Items put under the optimistic strategy because Redis was away")  \
     X(counter, restores_total, "Gates that admit again after Redis was away")                      \
     X(counter, orders_unknown_total, "Answers 202 because the outcome was not known in time")      \
@@ -109,6 +115,7 @@ typedef enum {
     X(readyz) \
     X(item_put) \
     X(item_patch) \
+    X(item_delete) \
     X(item_reconcile) \
     X(strategy_put) \
     X(status) \

@@ -174,7 +174,9 @@ static db_result_t look_for_strays(audit_t *audit)
         cJSON *numbers = audit_numbers_of(db_bytes(db, 0), db_u64(db, 1));
         cJSON_AddNumberToObject(numbers, "live_units", (double)db_i64(db, 3));
         cJSON_AddNumberToObject(numbers, "live_orders", (double)db_i64(db, 2));
-        cJSON_AddStringToObject(numbers, "error", "live orders of an item that is not there");
+        cJSON_AddStringToObject(numbers, "error",
+                                "live orders of an item that is not there: PUT the item again, "
+                                "with a total of at least live_units; it then counts them");
         audit_violation(audit, AUDIT_A, numbers);
     }
     return result;

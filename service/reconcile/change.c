@@ -5,13 +5,11 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/random.h"
-#include "reconcile/rebuild.h"
+#include "reconcile/freeze.h"
 #include "reconcile/sync.h"
 
 /* How long a change is tried: under a SQL strategy it competes with every buyer for the row. */
 #define CHANGE_PATIENCE_MS 15000
-/* How long to wait, frozen, for what is on its way to MySQL to arrive. */
-#define DRAIN_PATIENCE_MS 400
 
 static item_terms_t merge(const item_terms_t *now, const item_change_t *change)
 {
@@ -47,19 +45,25 @@ static bool window_is_valid(const item_terms_t *terms)
            terms->starts_at_ms < terms->ends_at_ms;
 }
 
+/* Totals follow rows from the beginning. Finished orders of the name are those of an item that was
+   deleted; live ones are there only if somebody has deleted its row by hand. None can come
+   meanwhile, since there is no row to allocate them in. */
 static db_result_t insert_item(worker_t *worker, str_t sku, const item_terms_t *terms)
 {
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
             "INSERT INTO inventory SET sku = %s, bucket = 0, slot = %u, created_at = NOW(3), "
-            "updated_at = NOW(3), epoch = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED)",
-            sku, (uint64_t)slot_of_sku(sku));
+            "updated_at = NOW(3), epoch = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED), "
+            "allocated_total = (SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE sku = %s AND "
+            "state <> 'rejected'), "
+            "released_total = (SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE sku = %s AND "
+            "state IN ('cancelled', 'expired'))",
+            sku, (uint64_t)slot_of_sku(sku), sku, sku);
     item_add_terms(&worker->sql, terms);
     return db_exec(worker->db, &worker->sql, NULL, 0);
 }
 
-/* Freezes the gate of rebuild->item's epoch and waits for its unsettled orders to reach MySQL. */
-static step_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
+step_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
 {
     const item_t *item = &rebuild->item;
     uint64_t epoch, deadline = clock_mono_ms() + DRAIN_PATIENCE_MS;
@@ -127,6 +131,8 @@ static change_result_t create_item(worker_t *worker, str_t sku, const item_chang
         return CHANGE_INVALID_WINDOW;
     db_result_t result = insert_item(worker, sku, &change->terms);
     *again = result == DB_DUPLICATE || DB_IS_CONTENDED(result) || result == DB_LOST;
+    if (result == DB_INVALID)
+        return CHANGE_WRONG_STATE; /* such orders have more units than `total` */
     return result == DB_OK ? CHANGE_CREATED : CHANGE_AWAY;
 }
 

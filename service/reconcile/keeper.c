@@ -13,6 +13,10 @@
 /* Epochs are at least the shard's clock when they were made; COMMIT may come this much later. */
 #define EPOCH_OVERLAP_MS 10000
 
+/* In one pass, of holds that are due, and of those set aside. */
+#define EXPIRE_MS 500
+#define RETRY_MS 50
+
 struct keeper {
     struct node *node;
     unsigned shard;
@@ -20,6 +24,7 @@ struct keeper {
     expiry_t expiry;
     uint64_t epochs_read_ms; /* monotonic */
     bool away;
+    bool more; /* holds are due that the last pass had no time for */
     pthread_t thread;
     pacer_t pacer;
 };
@@ -33,20 +38,38 @@ static void note_away(keeper_t *keeper, db_result_t result)
     keeper->away = away;
 }
 
+static bool may_go_on(keeper_t *keeper, uint64_t deadline)
+{
+    return clock_mono_ms() < deadline && !pacer_is_stopping(&keeper->pacer);
+}
+
 /* --- expiry --- */
 
+static void hand_on(keeper_t *keeper)
+{
+    const expiry_t *expiry = &keeper->expiry;
+    if (expiry->count == 0)
+        return;
+    METRIC_ADD(orders_expired_total, expiry->count);
+    release_to_gate(&keeper->worker, expiry->releases, expiry->count);
+}
+
+/* What is due first, then what was set aside. The epochs wait for neither. */
 static void expire(keeper_t *keeper)
 {
     expiry_t *expiry = &keeper->expiry;
-    db_result_t result;
+    db_t *db = keeper->worker.db;
+    sql_t *sql = &keeper->worker.sql;
+    uint64_t deadline = clock_mono_ms() + EXPIRE_MS;
     do {
-        result = expiry_batch(expiry, keeper->worker.db, &keeper->worker.sql);
-        if (expiry->count != 0) {
-            METRIC_ADD(orders_expired_total, expiry->count);
-            release_to_gate(&keeper->worker, expiry->releases, expiry->count);
-        }
-    } while (expiry->more);
-    note_away(keeper, result);
+        db_result_t result = expiry_batch(expiry, db, sql);
+        note_away(keeper, expiry->more ? DB_OK : result); /* more: it is of an order */
+        hand_on(keeper);
+    } while (may_go_on(keeper, deadline) && expiry->more);
+    keeper->more = expiry->more;
+    deadline = clock_mono_ms() + RETRY_MS;
+    while (!keeper->away && may_go_on(keeper, deadline) && expiry_retry(expiry, db, sql))
+        hand_on(keeper);
 }
 
 /* --- epochs --- */
@@ -81,7 +104,8 @@ static void *keeper_thread(void *arg)
     do {
         expire(keeper);
         follow_epochs(keeper);
-    } while (pacer_wait(&keeper->pacer, keeper->node->config->reconcile.expiry_interval_ms));
+    } while (pacer_wait(&keeper->pacer,
+                        keeper->more ? 0 : keeper->node->config->reconcile.expiry_interval_ms));
     worker_dispose(&keeper->worker);
     return NULL;
 }

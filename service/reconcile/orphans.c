@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <uthash.h>
 
+#include "base/aside.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "engine/engine.h"
@@ -18,8 +19,15 @@
 #define LIVING_WATCHED_MS 8000
 /* Taken over and still there after so long: once more. */
 #define AGAIN_MS 5000
-/* Looked at in one slot and pass. */
+/* Looked at in one slot and pass; more, if all of these were known before. */
 #define SLOT_MAX 256
+#define SLOT_MORE_MAX 65536
+/* A slot without items may hold orders too, whose item was deleted: so all are looked at in one of
+   so many passes. */
+#define ALL_SLOTS_PASSES 16
+/* Waits of slots that are set aside. */
+#define ASIDE_BASE_MS 1000
+#define ASIDE_CAP_MS 10000
 /* Processes whose heartbeat is asked for in one pass; more cannot own orders at one time. */
 #define OWNERS_MAX 64
 
@@ -35,6 +43,9 @@ struct orphans {
     sighting_t *sightings; /* uthash by id */
     unsigned pass;
     unsigned adopted; /* in this pass */
+    unsigned met,
+        fresh;      /* in the present call: records, and those that nothing was done about yet */
+    aside_t *aside; /* slots */
     worker_t *worker;
     gate_owner_t gone[OWNERS_MAX], living[OWNERS_MAX]; /* as heard in this pass */
     unsigned gone_count, living_count;
@@ -45,6 +56,7 @@ orphans_t *orphans_new(void)
     orphans_t *orphans = calloc(1, sizeof(*orphans));
     if (orphans == NULL)
         abort();
+    orphans->aside = aside_new(ASIDE_BASE_MS, ASIDE_CAP_MS);
     return orphans;
 }
 
@@ -64,6 +76,8 @@ static void forget_unseen(orphans_t *orphans, unsigned pass)
 void orphans_free(orphans_t *orphans)
 {
     forget_unseen(orphans, orphans->pass + 1);
+    METRIC_ADD(orphans_set_aside, -(int64_t)aside_count(orphans->aside));
+    aside_free(orphans->aside);
     free(orphans);
 }
 
@@ -122,8 +136,12 @@ static void look_at(void *context, const order_id_t *id, const gate_record_t *re
 {
     orphans_t *orphans = context;
     node_t *node = orphans->worker->node;
+    ++orphans->met;
+    if (record == NULL)
+        return;
     sighting_t *sighting = sight(orphans, id);
     uint64_t now = clock_mono_ms();
+    orphans->fresh += sighting->adopted_ms == 0;
     if (now - sighting->since_ms < watched_ms(orphans, record->owner) ||
         (sighting->adopted_ms != 0 && now - sighting->adopted_ms < AGAIN_MS))
         return;
@@ -134,23 +152,70 @@ static void look_at(void *context, const order_id_t *id, const gate_record_t *re
     engine_adopt(node, id, record);
 }
 
-/* False: Redis is away. */
-static bool look_at_slot(orphans_t *orphans, uint16_t slot)
+/* Those that were taken over before and have not ended yet, and records that are none, may take all
+   the room of a call: then it asks for more. */
+static gate_call_t look_at_records(orphans_t *orphans, uint16_t slot)
+{
+    gate_call_t call;
+    unsigned max = SLOT_MAX;
+    bool full;
+    do {
+        orphans->met = orphans->fresh = 0;
+        call = gate_sync_orphans(orphans->worker->gate, slot, orphans->gone, orphans->gone_count,
+                                 max, look_at, orphans);
+        full = call == GATE_CALL_OK && orphans->met == max && orphans->fresh == 0;
+        max *= 4;
+    } while (full && max <= SLOT_MORE_MAX);
+    return call;
+}
+
+static gate_call_t look_at_slot(orphans_t *orphans, uint16_t slot)
 {
     gate_sync_t *gate = orphans->worker->gate;
     gate_owner_t owners[OWNERS_MAX];
     unsigned count;
-    if (gate_sync_owners(gate, slot, owners, OWNERS_MAX, &count) != GATE_CALL_OK)
-        return false;
-    if (count == 0)
-        return true;
+    gate_call_t call = gate_sync_owners(gate, slot, owners, OWNERS_MAX, &count);
+    if (call != GATE_CALL_OK || count == 0)
+        return call;
     for (unsigned i = 0; i < count; ++i)
         ask_for(orphans, &owners[i]);
-    return gate_sync_orphans(gate, slot, orphans->gone, orphans->gone_count, SLOT_MAX, look_at,
-                             orphans) == GATE_CALL_OK;
+    return look_at_records(orphans, slot);
 }
 
-/* Slots that have items: elsewhere nothing can be unsettled. */
+static str_t key_of_slot(const uint16_t *slot)
+{
+    return (str_t){(const char *)slot, sizeof(*slot)};
+}
+
+static void put_aside(orphans_t *orphans, uint16_t slot)
+{
+    uint64_t now = clock_mono_ms();
+    str_t key = key_of_slot(&slot);
+    if (aside_put(orphans->aside, key, NULL, 0, now) == 1)
+        METRIC_ADD(orphans_set_aside, 1);
+    METRIC_INC(orphans_set_aside_total);
+    LOG_WARN("Redis does not show the unsettled orders of a slot; it is set aside",
+             LOG_INT("slot", slot), LOG_INT("retry_ms", aside_wait_ms(orphans->aside, key, now)));
+}
+
+/* False: Redis is away for all. */
+static bool pass_over_slot(orphans_t *orphans, uint16_t slot)
+{
+    str_t key = key_of_slot(&slot);
+    if (aside_waits(orphans->aside, key, clock_mono_ms()))
+        return true;
+    if (!FAILPOINT_FAILS("orphans_slot") && look_at_slot(orphans, slot) == GATE_CALL_OK) {
+        if (aside_drop(orphans->aside, key))
+            METRIC_ADD(orphans_set_aside, -1);
+        return true;
+    }
+    if (gate_sync_connect(orphans->worker->gate) != GATE_CALL_OK)
+        return false;
+    put_aside(orphans, slot);
+    return true;
+}
+
+/* Slots that have items. */
 static unsigned read_slots(worker_t *worker, uint16_t *slots)
 {
     const sql_t sql = {(char *)"SELECT DISTINCT slot FROM inventory", 35, 0};
@@ -162,19 +227,29 @@ static unsigned read_slots(worker_t *worker, uint16_t *slots)
     return count;
 }
 
+static unsigned all_slots(const worker_t *worker, uint16_t *slots)
+{
+    unsigned count = 0;
+    for (unsigned slot = 0; slot < SLOT_COUNT; ++slot)
+        if (worker->node->map.shard_of_slot[slot] == worker->shard)
+            slots[count++] = (uint16_t)slot;
+    return count;
+}
+
 unsigned orphans_pass(orphans_t *orphans, worker_t *worker)
 {
     uint16_t slots[SLOT_COUNT];
     if (writer_is_away(worker->node->shards[worker->shard].writer))
         return 0; /* what is taken over now could only wait */
-    unsigned count = read_slots(worker, slots);
-    ++orphans->pass;
+    bool all = ++orphans->pass % ALL_SLOTS_PASSES == 0;
+    unsigned count = all ? all_slots(worker, slots) : read_slots(worker, slots);
     orphans->adopted = orphans->gone_count = orphans->living_count = 0;
     orphans->worker = worker;
     for (unsigned i = 0; i < count; ++i)
-        if (!look_at_slot(orphans, slots[i]))
+        if (!pass_over_slot(orphans, slots[i]))
             return orphans->adopted; /* what was seen is kept */
-    forget_unseen(orphans, orphans->pass);
+    if (all)                         /* else those of slots without items were not looked for */
+        forget_unseen(orphans, orphans->pass);
     if (orphans->adopted != 0)
         LOG_INFO("took over orders whose owner is gone", LOG_INT("shard", worker->shard),
                  LOG_INT("orders", orphans->adopted));

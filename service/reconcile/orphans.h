@@ -4,6 +4,10 @@
  *
  * One is taken over when this node has seen it so in two passes. Taking over is never wrong, only
  * wasted if the owner lives after all: the id decides in MySQL.
+ *
+ * A slot for which Redis answers an error, or nothing, is set aside and tried again with a backoff;
+ * the pass goes on with the others, unless Redis is away for all. Records that are none, or whose
+ * orders cannot end at present, hide no others of their slot.
  */
 #ifndef HOLDFAST_RECONCILE_ORPHANS_H
 #define HOLDFAST_RECONCILE_ORPHANS_H

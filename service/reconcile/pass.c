@@ -22,6 +22,23 @@ static sync_result_t look(worker_t *worker, str_t sku, snapshot_t *snapshot)
     return SYNC_READY;
 }
 
+#define FREE_LOOKS 4
+
+bool reconcile_row_is_free(worker_t *worker, str_t sku)
+{
+    for (unsigned looks = 0; looks < FREE_LOOKS; ++looks) {
+        if (looks != 0)
+            usleep(PASS_FREE_US / FREE_LOOKS);
+        sql_reset(&worker->sql);
+        sql_add(&worker->sql,
+                "SELECT sku FROM inventory WHERE sku = %s AND bucket = 0 FOR UPDATE SKIP LOCKED",
+                sku);
+        if (db_query(worker->db, &worker->sql) != DB_OK || db_next(worker->db))
+            return true; /* or it cannot be said: what follows will */
+    }
+    return false;
+}
+
 static void act(worker_t *worker, str_t sku, action_t action, const lease_t *lease, pass_t *pass)
 {
     uint64_t epoch = pass->item.epoch;
@@ -41,9 +58,16 @@ static void act(worker_t *worker, str_t sku, action_t action, const lease_t *lea
     }
     if (pass->result == SYNC_READY)
         pass->done = action;
+    pass->failed = pass->result != SYNC_READY && pass->result != SYNC_UNKNOWN_ITEM;
 }
 
-pass_t reconcile_look(worker_t *worker, str_t sku, memory_t *memory, const lease_t *lease)
+static bool needs_row(action_t action)
+{
+    return action == ACTION_SYNC || action == ACTION_REBUILD || action == ACTION_RESTORE;
+}
+
+pass_t reconcile_look(worker_t *worker, str_t sku, memory_t *memory, const lease_t *lease,
+                      bool wait)
 {
     snapshot_t snapshot = {.by_hand = lease == NULL};
     pass_t pass = {.finding = FINDING_AGREE};
@@ -55,6 +79,11 @@ pass_t reconcile_look(worker_t *worker, str_t sku, memory_t *memory, const lease
     pass.item = snapshot.row;
     pass.gate = snapshot.after;
     pass.look_again = decision.action == ACTION_LOOK_AGAIN;
+    if (!wait && needs_row(decision.action) && !reconcile_row_is_free(worker, sku)) {
+        pass.result = SYNC_BUSY;
+        pass.failed = true;
+        return pass;
+    }
     act(worker, sku, decision.action, lease, &pass);
     return pass;
 }
@@ -62,10 +91,10 @@ pass_t reconcile_look(worker_t *worker, str_t sku, memory_t *memory, const lease
 pass_t reconcile_pass(worker_t *worker, str_t sku)
 {
     memory_t memory = {0};
-    pass_t pass = reconcile_look(worker, sku, &memory, NULL);
+    pass_t pass = reconcile_look(worker, sku, &memory, NULL, true);
     while (pass.look_again) {
         usleep(PASS_LOOK_AGAIN_US);
-        pass = reconcile_look(worker, sku, &memory, NULL);
+        pass = reconcile_look(worker, sku, &memory, NULL, true);
     }
     return pass;
 }

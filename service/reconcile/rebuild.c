@@ -78,7 +78,7 @@ static db_result_t open_snapshot(worker_t *worker)
                : db_run(worker->db_snapshot, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
 }
 
-static step_t still_frozen(worker_t *worker, rebuild_t *rebuild)
+step_t rebuild_still_frozen(worker_t *worker, rebuild_t *rebuild)
 {
     bool frozen;
     int64_t unsettled;
@@ -118,7 +118,7 @@ static step_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *rebuild, u
         result = open_snapshot(worker);
     if (result != DB_OK)
         return step_of_db(result);
-    step_t step = still_frozen(worker, rebuild);
+    step_t step = rebuild_still_frozen(worker, rebuild);
     if (step == STEP_OK)
         rebuild->item = now;
     return step;

@@ -49,6 +49,9 @@ typedef enum {
 
 step_t step_of_db(db_result_t result);
 
+/* Under the lock of the row: is the gate still frozen by this change, and does it hold no more than
+   unsettled_max? If so the freeze is prolonged. */
+step_t rebuild_still_frozen(worker_t *worker, rebuild_t *rebuild);
 /* Nothing came of a change: the gate that it froze admits again. */
 void rebuild_thaw(worker_t *worker, const rebuild_t *rebuild);
 

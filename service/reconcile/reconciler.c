@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/aside.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/pacer.h"
@@ -10,6 +11,7 @@
 #include "metrics/metrics.h"
 #include "reconcile/orphans.h"
 #include "reconcile/pass.h"
+#include "store/canary.h"
 
 /* Skus read at a time. */
 #define PAGE 200
@@ -21,6 +23,14 @@
 #define PASS_OF_MANY_MS 40
 /* Others may take the shard over when its holder says nothing for so long. */
 #define LEASE_MS 2000
+/* Waits of what is set aside; and what was not met again for so long is forgotten. */
+#define ASIDE_BASE_MS 250
+#define ASIDE_CAP_MS 5000
+#define ASIDE_FORGET_MS 60000
+/* So often in a row its row was locked whenever it was looked at: then a lock is waited for, since
+   it may be a sale and no stranger. Such tries end after so long; the rest is for the next pass. */
+#define LOOKS_BEFORE_WAIT 3
+#define WAITS_MS 200
 
 typedef struct mend {
     UT_hash_handle hh;
@@ -65,12 +75,16 @@ struct reconciler {
     worker_t worker;
     lease_t lease;
     uint64_t taken_ms; /* monotonic: when the lease was last taken or renewed */
+    bool lease_locked; /* somebody keeps its row locked: nobody can have it */
     orphans_t *orphans;
     page_t page;
     tracked_t *tracked;       /* uthash by sku */
     unsigned round;           /* of all items */
     unsigned met, met_before; /* items, in this round so far, and in all of the last */
     walk_t all, stand_ins;
+    /* Items that are set aside: whose mend has failed, and whose comparison has, under the lease.
+     */
+    aside_t *mends_aside, *compared_aside;
     pthread_t thread;
     pacer_t pacer;
     pthread_mutex_t mutex; /* of what follows */
@@ -142,30 +156,121 @@ static void free_mends(mend_t *all)
     }
 }
 
-/* False: something is away. */
-static bool mend_one(reconciler_t *reconciler, const mend_t *mend)
+/* --- what is set aside --- */
+
+static void note_aside(reconciler_t *reconciler)
 {
-    item_t item;
-    str_t sku = {mend->sku, mend->sku_length};
-    worker_t *worker = &reconciler->worker;
-    if (gate_health_is_hopeless(&reconciler->node->gate_health))
-        return false;
-    sync_result_t result = mend->epoch != 0 ? item_rebuild(worker, sku, mend->epoch, NULL, &item)
-                                            : item_agree(worker, sku, &item);
-    if (result == SYNC_READY && item.epoch != mend->sql_epoch)
-        engine_news(reconciler->node, sku, item.epoch);
-    return result == SYNC_READY || result == SYNC_UNKNOWN_ITEM;
+    uint64_t count = aside_count(reconciler->mends_aside) + aside_count(reconciler->compared_aside);
+    pthread_mutex_lock(&reconciler->mutex);
+    METRIC_ADD(reconciler_set_aside, (int64_t)count - (int64_t)reconciler->report.set_aside);
+    reconciler->report.set_aside = count;
+    pthread_mutex_unlock(&reconciler->mutex);
 }
 
+static void put_aside(reconciler_t *reconciler, aside_t *aside, str_t sku, sync_result_t why)
+{
+    static const char *const words[] = {[SYNC_GATE_AWAY] = "Redis refuses it",
+                                        [SYNC_BUSY] = "its row is locked, or keeps changing"};
+    uint64_t now = clock_mono_ms();
+    if (aside_put(aside, sku, NULL, 0, now) == 0)
+        return;
+    METRIC_INC(reconciler_set_aside_total);
+    LOG_WARN(
+        "the gate of an item cannot be mended; it is set aside", LOG_BYTES("sku", sku),
+        LOG_STR("error", why == SYNC_STORE_AWAY ? db_error(reconciler->worker.db) : words[why]),
+        LOG_INT("retry_ms", aside_wait_ms(aside, sku, now)));
+    note_aside(reconciler);
+}
+
+static void drop_aside(reconciler_t *reconciler, aside_t *aside, str_t sku)
+{
+    if (!aside_drop(aside, sku))
+        return;
+    LOG_INFO("the gate of an item that was set aside is mended", LOG_BYTES("sku", sku));
+    note_aside(reconciler);
+}
+
+/* Another node compares this shard's items now, or an item was deleted while it was set aside. */
+static void forget_aside(reconciler_t *reconciler)
+{
+    if (reconciler->lease.fence == 0)
+        aside_clear(reconciler->compared_aside);
+    aside_forget_untried(reconciler->compared_aside, clock_mono_ms(), ASIDE_FORGET_MS);
+    aside_forget_untried(reconciler->mends_aside, clock_mono_ms(), ASIDE_FORGET_MS);
+    note_aside(reconciler);
+}
+
+/* Does a failure say something of the item, or is a server away for all? */
+static bool is_of_the_item(reconciler_t *reconciler, sync_result_t why)
+{
+    worker_t *worker = &reconciler->worker;
+    if (why == SYNC_GATE_AWAY)
+        return gate_sync_connect(worker->gate) == GATE_CALL_OK;
+    if (why == SYNC_BUSY)
+        return true;
+    db_result_t canary = canary_run(worker->db, &worker->sql);
+    return canary == DB_OK || canary == DB_LOCKED;
+}
+
+/* --- mending what was put down --- */
+
+/* A row that is not there is locked by nobody either. */
+static bool item_is_there(reconciler_t *reconciler, str_t sku)
+{
+    item_t item;
+    bool found;
+    worker_t *worker = &reconciler->worker;
+    return item_read(worker->db, &worker->sql, sku, false, &item, &found) != DB_OK || found;
+}
+
+/* False: a server is away for all. */
+static bool mend_gate(reconciler_t *reconciler, const mend_t *mend, bool wait)
+{
+    item_t item;
+    sync_result_t result = SYNC_BUSY;
+    str_t sku = {mend->sku, mend->sku_length};
+    worker_t *worker = &reconciler->worker;
+    if (wait || reconcile_row_is_free(worker, sku))
+        result = mend->epoch != 0 ? item_rebuild(worker, sku, mend->epoch, NULL, &item)
+                                  : item_agree(worker, sku, &item);
+    else if (!item_is_there(reconciler, sku))
+        result = SYNC_UNKNOWN_ITEM;
+    if (result == SYNC_READY && item.epoch != mend->sql_epoch)
+        engine_news(reconciler->node, sku, item.epoch);
+    if (result == SYNC_READY || result == SYNC_UNKNOWN_ITEM) {
+        drop_aside(reconciler, reconciler->mends_aside, sku);
+        return true;
+    }
+    put_down(reconciler, mend, false);
+    if (!is_of_the_item(reconciler, result))
+        return false;
+    put_aside(reconciler, reconciler->mends_aside, sku, result);
+    return true;
+}
+
+/* Those first that have never failed; then those that may wait for a lock, for a while. */
 static void mend_gates(reconciler_t *reconciler)
 {
     mend_t *all = take_mends(reconciler), *mend, *next;
-    HASH_ITER(hh, all, mend, next)
-    {
-        if (!mend_one(reconciler, mend))
-            put_down(reconciler, mend, false);
+    bool well = !gate_health_is_hopeless(&reconciler->node->gate_health);
+    uint64_t now = clock_mono_ms(), deadline = 0;
+    for (unsigned waits = 0; waits < 2; ++waits) {
+        deadline = waits ? clock_mono_ms() + WAITS_MS : UINT64_MAX;
+        HASH_ITER(hh, all, mend, next)
+        {
+            str_t sku = {mend->sku, mend->sku_length};
+            unsigned failures = aside_failures(reconciler->mends_aside, sku);
+            if (waits == 0 && failures >= LOOKS_BEFORE_WAIT)
+                continue;
+            if (well && !aside_waits(reconciler->mends_aside, sku, now) &&
+                clock_mono_ms() < deadline)
+                well = mend_gate(reconciler, mend, waits != 0);
+            else
+                put_down(reconciler, mend, false);
+            HASH_DEL(all, mend);
+            free(mend);
+        }
     }
-    free_mends(all);
 }
 
 /* --- what is remembered of items --- */
@@ -207,7 +312,11 @@ static bool take_lease(reconciler_t *reconciler)
     reconciler->taken_ms = clock_mono_ms();
     db_result_t result = lease_take(worker->db, &worker->sql, &reconciler->lease, LEASE_MS);
     bool holds = result == DB_OK && reconciler->lease.fence != 0;
-    if (holds != held_before)
+    reconciler->lease_locked = result == DB_LOCKED;
+    if (result != DB_OK && held_before)
+        LOG_WARN("the lease of this shard cannot be renewed", LOG_INT("shard", reconciler->shard),
+                 LOG_STR("error", db_error(worker->db)));
+    else if (holds != held_before)
         LOG_INFO(holds ? "reconciling this shard" : "another node reconciles this shard now",
                  LOG_INT("shard", reconciler->shard));
     pthread_mutex_lock(&reconciler->mutex);
@@ -273,14 +382,19 @@ static void note_finding(reconciler_t *reconciler, str_t sku, const pass_t *pass
 /* True: it is to be looked at again. */
 static bool compare_one(reconciler_t *reconciler, str_t sku)
 {
-    pass_t pass =
-        reconcile_look(&reconciler->worker, sku, memory_of(reconciler, sku), &reconciler->lease);
+    bool wait = aside_failures(reconciler->compared_aside, sku) >= LOOKS_BEFORE_WAIT;
+    pass_t pass = reconcile_look(&reconciler->worker, sku, memory_of(reconciler, sku),
+                                 &reconciler->lease, wait);
     pthread_mutex_lock(&reconciler->mutex);
     ++reconciler->report.items;
     pthread_mutex_unlock(&reconciler->mutex);
     if (pass.look_again)
         return true;
     bool waiting = pass.finding == FINDING_GATE_BACK && pass.done == ACTION_NONE;
+    if (pass.failed && lease_is_held(&reconciler->lease) && is_of_the_item(reconciler, pass.result))
+        put_aside(reconciler, reconciler->compared_aside, sku, pass.result);
+    else if (pass.result == SYNC_READY)
+        drop_aside(reconciler, reconciler->compared_aside, sku);
     if (pass.finding != FINDING_AGREE && !waiting)
         note_finding(reconciler, sku, &pass);
     if (pass.done != ACTION_NONE)
@@ -303,7 +417,9 @@ static bool compare_first(reconciler_t *reconciler, walk_t *walk, uint64_t deadl
             page->count = i;
             return false;
         }
-        page->look_again[i] = compare_one(reconciler, (str_t){page->skus[i], page->lengths[i]});
+        str_t sku = {page->skus[i], page->lengths[i]};
+        if (!aside_waits(reconciler->compared_aside, sku, clock_mono_ms()))
+            page->look_again[i] = compare_one(reconciler, sku);
         memcpy(walk->after, page->skus[i], page->lengths[i]);
         walk->after_length = page->lengths[i];
     }
@@ -372,8 +488,12 @@ static void pass_over_shard(reconciler_t *reconciler)
     mend_gates(reconciler);
     if (!take_lease(reconciler)) {
         forget_items(reconciler, true);
+        forget_aside(reconciler);
+        if (reconciler->lease_locked) /* the lease saves work, and gives no safety */
+            orphans_pass(reconciler->orphans, &reconciler->worker);
         return;
     }
+    forget_aside(reconciler);
     unsigned orphans = orphans_pass(reconciler->orphans, &reconciler->worker);
     compare_items(reconciler, many);
     METRIC_INC(reconciler_passes_total);
@@ -412,6 +532,8 @@ reconciler_t *reconciler_new(struct node *node, unsigned shard)
     reconciler->all.which = "strategy IN ('lua', 'watch')";
     reconciler->stand_ins.which = "gate_down = 1";
     reconciler->orphans = orphans_new();
+    reconciler->mends_aside = aside_new(ASIDE_BASE_MS, ASIDE_CAP_MS);
+    reconciler->compared_aside = aside_new(ASIDE_BASE_MS, ASIDE_CAP_MS);
     worker_init(&reconciler->worker, node, shard);
     pthread_mutex_init(&reconciler->mutex, NULL);
     pacer_init(&reconciler->pacer);
@@ -432,6 +554,8 @@ void reconciler_stop(reconciler_t *reconciler)
 void reconciler_free(reconciler_t *reconciler)
 {
     orphans_free(reconciler->orphans);
+    aside_free(reconciler->mends_aside);
+    aside_free(reconciler->compared_aside);
     forget_items(reconciler, true);
     free_mends(reconciler->mends);
     pacer_dispose(&reconciler->pacer);

@@ -5,6 +5,10 @@
  * Each pass: gates that somebody has put down to be mended or closed are (by any node); then, under
  * the lease, orders whose owner is gone are taken over (orphans.h), and items are compared
  * (pass.h), as many as fit into a second; the next pass goes on behind them.
+ *
+ * An item whose gate cannot be mended (its row is locked by a stranger, a server answers errors for
+ * it) is set aside, named in the log and counted, and tried again with a backoff: the pass goes on
+ * with the others. A server that is away for all sets nothing aside.
  */
 #ifndef HOLDFAST_RECONCILE_RECONCILER_H
 #define HOLDFAST_RECONCILE_RECONCILER_H
@@ -38,6 +42,7 @@ void reconciler_close(reconciler_t *reconciler, str_t sku, uint64_t epoch);
 typedef struct {
     bool holds_lease;
     uint64_t passes, items, orphans, repairs;
+    uint64_t set_aside; /* items, at present */
     uint64_t findings[FINDING_COUNT];
     uint64_t last_pass_ms_ago; /* only if passes is not 0 */
     bool has_last;             /* a finding, and what was done about it: */

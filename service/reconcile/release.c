@@ -1,5 +1,6 @@
 #include "reconcile/release.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/failpoint.h"
@@ -8,8 +9,19 @@
 #include "metrics/metrics.h"
 #include "reconcile/reconciler.h"
 
-#define LATER_TRIES 50
+#define LATER_MS 1000
 #define LATER_PAUSE_US 20000
+/* A call has waited for the time-out, or nearly: nothing is told before so long. */
+#define SILENT_MS 1000
+
+/* What has become of the releases of one item and epoch. */
+typedef enum { TOLD, LATER, NOT_TOLD } telling_t;
+
+typedef struct {
+    const release_t *releases;
+    unsigned count;
+    telling_t state;
+} group_t;
 
 static bool same_gate(const release_t *a, const release_t *b)
 {
@@ -17,38 +29,92 @@ static bool same_gate(const release_t *a, const release_t *b)
            memcmp(a->sku_bytes, b->sku_bytes, a->sku_length) == 0;
 }
 
-static bool tell(worker_t *worker, const release_t *releases, unsigned count)
+static str_t sku_of(const group_t *group)
+{
+    return (str_t){group->releases->sku_bytes, group->releases->sku_length};
+}
+
+static unsigned make_groups(const release_t *releases, unsigned count, group_t *groups)
+{
+    unsigned groups_count = 0;
+    for (unsigned i = 0; i < count; ++i) {
+        group_t *group = groups_count == 0 ? NULL : &groups[groups_count - 1];
+        if (group == NULL || !same_gate(group->releases, &releases[i])) {
+            group = &groups[groups_count++];
+            *group = (group_t){.releases = &releases[i], .state = LATER};
+        }
+        ++group->count;
+    }
+    return groups_count;
+}
+
+static void tell(worker_t *worker, group_t *group)
 {
     gate_release_t answer = GATE_RELEASE_LATER;
-    for (unsigned i = 0; i < LATER_TRIES && answer == GATE_RELEASE_LATER; ++i) {
-        if (i != 0)
+    group->state = NOT_TOLD;
+    if (clock_mono_ms() < worker->gate_silent_until_ms)
+        return;
+    uint64_t sent = clock_mono_ms();
+    gate_call_t call = gate_sync_release(worker->gate, group->releases, group->count, &answer);
+    uint64_t now = clock_mono_ms();
+    if (call == GATE_CALL_OK)
+        group->state = answer == GATE_RELEASE_LATER ? LATER : TOLD;
+    else if (now - sent >= worker->node->config->redis.timeout_ms / 2)
+        worker->gate_silent_until_ms = now + SILENT_MS;
+}
+
+/* Every one once, before any a second time. */
+static void tell_all(worker_t *worker, group_t *groups, unsigned count)
+{
+    uint64_t deadline = clock_mono_ms() + LATER_MS;
+    for (bool again = true; again;) {
+        again = false;
+        for (unsigned i = 0; i < count; ++i) {
+            if (groups[i].state != LATER)
+                continue;
+            tell(worker, &groups[i]);
+            again = again || groups[i].state == LATER;
+        }
+        if (clock_mono_ms() >= deadline)
+            return;
+        if (again)
             usleep(LATER_PAUSE_US);
-        if (gate_sync_release(worker->gate, releases, count, &answer) != GATE_CALL_OK)
-            return false;
     }
-    return answer != GATE_RELEASE_LATER;
+}
+
+static void give_up(worker_t *worker, const group_t *group)
+{
+    str_t sku = sku_of(group);
+    METRIC_ADD(releases_given_up_total, group->count);
+    LOG_WARN("a release did not reach the gate; it will be rebuilt", LOG_BYTES("sku", sku),
+             LOG_STR("because", group->state == LATER ? "the gate is older" : "Redis is away"));
+    reconciler_mend(worker->node->shards[worker->shard].reconciler, sku, group->releases->epoch);
 }
 
 bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count)
 {
     bool all = true;
-    for (unsigned from = 0, to; from < count; from = to) {
-        for (to = from + 1; to < count && same_gate(&releases[from], &releases[to]);)
-            ++to;
-        str_t sku = {releases[from].sku_bytes, releases[from].sku_length};
-        bool gated = strategy_uses_gate(releases[from].strategy);
-        FAILPOINT("release_before_gate");
-        bool told = gated && tell(worker, releases + from, to - from);
-        FAILPOINT("release_after_gate");
-        engine_news(worker->node, sku, releases[from].epoch); /* there are units again */
-        if (told)
-            METRIC_ADD(releases_total, to - from);
-        if (told || !gated)
-            continue;
-        METRIC_ADD(releases_given_up_total, to - from);
-        LOG_WARN("a release did not reach the gate; it will be rebuilt", LOG_BYTES("sku", sku));
-        reconciler_mend(worker->node->shards[worker->shard].reconciler, sku, releases[from].epoch);
-        all = false;
+    group_t *groups = calloc(count + 1, sizeof(*groups));
+    if (groups == NULL)
+        abort();
+    count = make_groups(releases, count, groups);
+    for (unsigned i = 0; i < count; ++i)
+        if (!strategy_uses_gate(groups[i].releases->strategy))
+            groups[i].state = TOLD; /* there is nothing to tell */
+    FAILPOINT("release_before_gate");
+    tell_all(worker, groups, count);
+    FAILPOINT("release_after_gate");
+    for (unsigned i = 0; i < count; ++i) {
+        const group_t *group = &groups[i];
+        engine_news(worker->node, sku_of(group),
+                    group->releases->epoch); /* units are there again */
+        if (group->state != TOLD) {
+            give_up(worker, group);
+            all = false;
+        } else if (strategy_uses_gate(group->releases->strategy)) {
+            METRIC_ADD(releases_total, group->count);
+        }
     }
+    free(groups);
     return all;
 }

@@ -2,8 +2,10 @@
  * Telling the gate of units that left live orders in MySQL.
  *
  * Only the winner of the move tells, once. An older gate answers `later` and is asked again for a
- * second at most; a newer one has it already; an unknown outcome is never resent. What could not be
- * told is counted, and the item is put down for a rebuild, which reads the truth.
+ * second at most, all such gates of a call together; a newer one has it already; an unknown outcome
+ * is never resent. What could not be told is counted, and the item is put down for a rebuild, which
+ * reads the truth. After a call that Redis did not answer the others are not tried for a second:
+ * each would wait for the time-out, and the caller has other work.
  */
 #ifndef HOLDFAST_RECONCILE_RELEASE_H
 #define HOLDFAST_RECONCILE_RELEASE_H

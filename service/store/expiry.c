@@ -1,12 +1,29 @@
 #include "store/expiry.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/failpoint.h"
+#include "base/log.h"
+#include "metrics/metrics.h"
+#include "store/canary.h"
+
+/* What is set aside is tried again after so long at first, and at the latest: a lock that ends is
+   not announced. A try may wait for a lock until the time-out. */
+#define ASIDE_BASE_MS 1000
+#define ASIDE_CAP_MS 5000
+/* A walk that has passed over at least one batch of what is set aside is not begun anew before so
+   long, and not before ten times of what it took. */
+#define WHOLE_WALK_MS 1000
+#define WHOLE_WALK_FACTOR 10
+/* So many connections lost in a row by the same batch, then it is looked at what in it does that.
+ */
+#define LOST_MAX 3
 
 typedef enum {
-    FATE_STAYS, /* somebody has locked its order */
+    FATE_STAYS, /* somebody has locked its order, or it is set aside */
     FATE_MOVES,
     FATE_GOES
 } fate_t;
@@ -21,6 +38,8 @@ typedef struct reminder {
 void expiry_init(expiry_t *expiry, unsigned max)
 {
     *expiry = (expiry_t){.max = max,
+                         .size = max,
+                         .aside = aside_new(ASIDE_BASE_MS, ASIDE_CAP_MS),
                          .releases = calloc(max, sizeof(release_t)),
                          .reminders = calloc(max, sizeof(reminder_t))};
     if (expiry->releases == NULL || expiry->reminders == NULL)
@@ -29,6 +48,8 @@ void expiry_init(expiry_t *expiry, unsigned max)
 
 void expiry_dispose(expiry_t *expiry)
 {
+    METRIC_ADD(expiry_set_aside, -(int64_t)aside_count(expiry->aside));
+    aside_free(expiry->aside);
     free(expiry->releases);
     free(expiry->reminders);
 }
@@ -61,21 +82,43 @@ static int by_id(const void *a, const void *b)
     return memcmp(x->id.bytes, y->id.bytes, sizeof(x->id.bytes));
 }
 
-/* The due ones that no other service has in hand, sorted by id for those who look them up. */
-static db_result_t pick_due(expiry_t *expiry, db_t *db, sql_t *sql, unsigned *picked)
+/* Runs a SELECT of reminders; they are sorted by id afterwards for those who look them up. *last:
+   in the order of the SELECT. */
+static db_result_t pick(expiry_t *expiry, reminder_t *last)
 {
-    *picked = 0;
-    sql_reset(sql);
-    sql_add(sql,
-            "SELECT expires_at, order_id FROM holds WHERE expires_at <= NOW(3) "
-            "ORDER BY expires_at LIMIT %u FOR UPDATE SKIP LOCKED",
-            (uint64_t)expiry->max);
-    db_result_t result = db_query(db, sql);
-    while (result == DB_OK && db_next(db))
-        expiry->reminders[(*picked)++] =
-            (reminder_t){.id = db_order_id(db, 1), .at_ms = db_time_ms(db, 0), .fate = FATE_STAYS};
-    qsort(expiry->reminders, *picked, sizeof(reminder_t), by_id);
+    db_result_t result = db_query(expiry->db, expiry->sql);
+    while (result == DB_OK && db_next(expiry->db)) {
+        *last = (reminder_t){.id = db_order_id(expiry->db, 1),
+                             .at_ms = db_time_ms(expiry->db, 0),
+                             .fate = FATE_STAYS};
+        expiry->reminders[expiry->picked++] = *last;
+    }
+    qsort(expiry->reminders, expiry->picked, sizeof(reminder_t), by_id);
     return result;
+}
+
+/* The next due ones of the walk that no other service has in hand. */
+static db_result_t pick_due(expiry_t *expiry, reminder_t *last)
+{
+    const expiry_walk_t *walk = &expiry->walk;
+    sql_reset(expiry->sql);
+    sql_add(expiry->sql, "SELECT expires_at, order_id FROM holds WHERE expires_at <= NOW(3)");
+    if (walk->at_ms != 0)
+        sql_add(expiry->sql, " AND expires_at >= %t AND (expires_at > %t OR order_id > %o)",
+                walk->at_ms, walk->at_ms, &walk->id);
+    sql_add(expiry->sql, " ORDER BY expires_at, order_id LIMIT %u FOR UPDATE SKIP LOCKED",
+            (uint64_t)expiry->size);
+    return pick(expiry, last);
+}
+
+static db_result_t pick_one(expiry_t *expiry, reminder_t *one)
+{
+    sql_reset(expiry->sql);
+    sql_add(expiry->sql,
+            "SELECT expires_at, order_id FROM holds WHERE expires_at = %t AND order_id = %o "
+            "FOR UPDATE SKIP LOCKED",
+            one->at_ms, &one->id);
+    return pick(expiry, one);
 }
 
 /* Of the reminders that stay so far; false: there is none. */
@@ -91,13 +134,31 @@ static bool add_ids(sql_t *sql, const reminder_t *reminders, unsigned count)
     return any;
 }
 
+static str_t key_of_id(const order_id_t *id)
+{
+    return (str_t){(const char *)id->bytes, sizeof(id->bytes)};
+}
+
+static str_t key_of_item(const release_t *release)
+{
+    return (str_t){release->sku_bytes, release->sku_length};
+}
+
+static bool is_aside(const expiry_t *expiry, str_t key)
+{
+    return aside_has(expiry->aside, key) && !str_eq(key, expiry->trial);
+}
+
 /* What the order's row, which is locked by now, means for its reminder. */
 static void note_order(expiry_t *expiry, reminder_t *reminder, const order_t *order, bool due)
 {
     reminder->fate = FATE_GOES;
     if (order->state != ORDER_HELD)
         return;
-    if (due) {
+    if (due && (is_aside(expiry, order_sku(order)) || is_aside(expiry, key_of_id(&order->id)))) {
+        reminder->fate = FATE_STAYS;
+        ++expiry->walk.passed_over;
+    } else if (due) {
         release_of_order(order, &expiry->releases[expiry->count++]);
     } else if (order->expires_at_ms != 0) {
         reminder->fate = FATE_MOVES;
@@ -107,12 +168,14 @@ static void note_order(expiry_t *expiry, reminder_t *reminder, const order_t *or
 
 /* Rows come in the order of the reminders. Of two reminders of one order the second finds nothing
    left to do, and only goes. */
-static db_result_t look_at_orders(expiry_t *expiry, db_t *db, sql_t *sql, unsigned count)
+static db_result_t look_at_orders(expiry_t *expiry)
 {
-    reminder_t *at = expiry->reminders, *end = at + count;
+    reminder_t *at = expiry->reminders, *end = at + expiry->picked;
+    db_t *db = expiry->db;
+    sql_t *sql = expiry->sql;
     sql_reset(sql);
     sql_add(sql, "SELECT " ORDER_COLUMNS ", expires_at <= NOW(3) FROM orders WHERE order_id IN (");
-    add_ids(sql, at, count);
+    add_ids(sql, at, expiry->picked);
     sql_add(sql, ") ORDER BY order_id FOR UPDATE SKIP LOCKED");
     db_result_t result = db_query(db, sql);
     while (result == DB_OK && db_next(db)) {
@@ -130,12 +193,14 @@ static db_result_t look_at_orders(expiry_t *expiry, db_t *db, sql_t *sql, unsign
 
 /* What a read that skips locked rows has not shown is locked, or is not there. A plain read tells:
    a reminder and its order are committed together. */
-static db_result_t look_for_gone(expiry_t *expiry, db_t *db, sql_t *sql, unsigned count)
+static db_result_t look_for_gone(expiry_t *expiry)
 {
-    reminder_t *at = expiry->reminders, *end = at + count;
+    reminder_t *at = expiry->reminders, *end = at + expiry->picked;
+    db_t *db = expiry->db;
+    sql_t *sql = expiry->sql;
     sql_reset(sql);
     sql_add(sql, "SELECT order_id FROM orders WHERE order_id IN (");
-    if (!add_ids(sql, at, count))
+    if (!add_ids(sql, at, expiry->picked))
         return DB_OK;
     sql_add(sql, ") ORDER BY order_id");
     db_result_t result = db_query(db, sql);
@@ -150,6 +215,66 @@ static db_result_t look_for_gone(expiry_t *expiry, db_t *db, sql_t *sql, unsigne
             ++at;
     }
     return result;
+}
+
+/* --- to set aside --- */
+
+/* What is kept with what is set aside: the reminder that it is tried again with. */
+typedef struct {
+    uint64_t at_ms;
+    order_id_t id;
+    bool is_item;
+} aside_note_t;
+
+_Static_assert(sizeof(aside_note_t) <= ASIDE_NOTE_MAX, "fits an entry");
+
+static reminder_t *reminder_of(const expiry_t *expiry, const order_id_t *id)
+{
+    const reminder_t key = {.id = *id};
+    reminder_t *found = bsearch(&key, expiry->reminders, expiry->picked, sizeof(reminder_t), by_id);
+    assert(found != NULL);
+    return found;
+}
+
+static void log_aside(const expiry_t *expiry, str_t sku, const order_id_t *id, str_t key,
+                      const char *why)
+{
+    char text[ORDER_ID_TEXT + 1];
+    order_id_format(text, id);
+    uint64_t wait_ms = aside_wait_ms(expiry->aside, key, clock_mono_ms());
+    if (sku.p != NULL)
+        LOG_ERROR("holds of an item cannot be expired; it is set aside", LOG_BYTES("sku", sku),
+                  LOG_STR("order_id", text), LOG_STR("error", why), LOG_INT("retry_ms", wait_ms));
+    else
+        LOG_ERROR("a hold cannot be expired; it is set aside", LOG_STR("order_id", text),
+                  LOG_STR("error", why), LOG_INT("retry_ms", wait_ms));
+}
+
+static void put_aside(expiry_t *expiry, str_t sku, const reminder_t *reminder, const char *why)
+{
+    const aside_note_t note = {reminder->at_ms, reminder->id, sku.p != NULL};
+    str_t key = sku.p != NULL ? sku : key_of_id(&note.id);
+    unsigned failures = aside_put(expiry->aside, key, &note, sizeof(note), clock_mono_ms());
+    METRIC_INC(expiry_set_aside_total);
+    if (failures == 1)
+        METRIC_ADD(expiry_set_aside, 1);
+    log_aside(expiry, sku, &note.id, key, why);
+}
+
+static void drop_aside(expiry_t *expiry, str_t key)
+{
+    if (aside_drop(expiry->aside, key))
+        METRIC_ADD(expiry_set_aside, -1);
+}
+
+/* Takes the orders of one item, which `releases` has in a row, out of the present transaction. */
+static void leave_item(expiry_t *expiry, unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; ++i)
+        reminder_of(expiry, &expiry->releases[i].id)->fate = FATE_STAYS;
+    memmove(&expiry->releases[from], &expiry->releases[to],
+            (expiry->count - to) * sizeof(release_t));
+    expiry->count -= to - from;
 }
 
 /* --- to act --- */
@@ -170,21 +295,20 @@ static db_result_t mark_expired(db_t *db, sql_t *sql, const release_t *releases,
 
 /* A statement for each, by its whole key: one for all might scan the table, and wait for reminders
    that others have in hand. */
-static db_result_t settle_reminders(expiry_t *expiry, db_t *db, sql_t *sql, unsigned count,
-                                    unsigned *settled)
+static db_result_t settle_reminders(expiry_t *expiry)
 {
-    unsigned moved = 0;
-    *settled = 0;
+    unsigned moved = 0, settled = 0;
+    sql_t *sql = expiry->sql;
     sql_reset(sql);
-    for (unsigned i = 0; i < count; ++i) {
+    for (unsigned i = 0; i < expiry->picked; ++i) {
         const reminder_t *reminder = &expiry->reminders[i];
         if (reminder->fate == FATE_STAYS)
             continue;
-        sql_add(sql, (*settled)++ == 0 ? "" : "; ");
+        sql_add(sql, settled++ == 0 ? "" : "; ");
         sql_add(sql, "DELETE FROM holds WHERE expires_at = %t AND order_id = %o", reminder->at_ms,
                 &reminder->id);
     }
-    for (unsigned i = 0; i < count; ++i) {
+    for (unsigned i = 0; i < expiry->picked; ++i) {
         const reminder_t *reminder = &expiry->reminders[i];
         if (reminder->fate != FATE_MOVES)
             continue;
@@ -193,7 +317,7 @@ static db_result_t settle_reminders(expiry_t *expiry, db_t *db, sql_t *sql, unsi
     }
     if (moved != 0)
         reminder_end(sql);
-    return *settled == 0 ? DB_OK : db_exec(db, sql, NULL, 0);
+    return settled == 0 ? DB_OK : db_exec(expiry->db, sql, NULL, 0);
 }
 
 static int by_sku(const void *a, const void *b)
@@ -204,17 +328,56 @@ static int by_sku(const void *a, const void *b)
     return order != 0 ? order : (int)x->sku_length - (int)y->sku_length;
 }
 
-/* One UPDATE for each item, in an order all nodes share. */
-static db_result_t release_by_item(db_t *db, sql_t *sql, release_t *releases, unsigned count)
+static unsigned end_of_item(const expiry_t *expiry, unsigned from)
 {
-    qsort(releases, count, sizeof(*releases), by_sku);
-    for (unsigned from = 0, to; from < count; from = to) {
+    unsigned to = from + 1;
+    while (to < expiry->count && by_sku(&expiry->releases[from], &expiry->releases[to]) == 0)
+        ++to;
+    return to;
+}
+
+/* In a careful walk: locks the items' rows that nobody else has locked, and leaves the orders of
+   all others for later. Their own rows are locked already: items come last, as everywhere. */
+static db_result_t lock_items(expiry_t *expiry)
+{
+    unsigned at = 0;
+    sql_reset(expiry->sql);
+    sql_add(expiry->sql, "SELECT sku FROM inventory WHERE bucket = 0 AND sku IN (");
+    for (unsigned from = 0; from < expiry->count; from = end_of_item(expiry, from))
+        sql_add(expiry->sql, from == 0 ? "%s" : ", %s", key_of_item(&expiry->releases[from]));
+    sql_add(expiry->sql, ") ORDER BY sku FOR UPDATE SKIP LOCKED");
+    db_result_t result = db_query(expiry->db, expiry->sql);
+    bool row = result == DB_OK && db_next(expiry->db);
+    while (result == DB_OK && at < expiry->count) {
+        unsigned to = end_of_item(expiry, at);
+        release_t *first = &expiry->releases[at];
+        if (row && str_eq(db_bytes(expiry->db, 0), key_of_item(first))) {
+            row = db_next(expiry->db);
+            at = to;
+            continue;
+        }
+        put_aside(expiry, key_of_item(first), reminder_of(expiry, &first->id),
+                  "its row in inventory is locked, or not there");
+        leave_item(expiry, at, to);
+    }
+    return result;
+}
+
+/* One UPDATE for each item, in an order all nodes share. */
+static db_result_t release_by_item(expiry_t *expiry)
+{
+    release_t *releases = expiry->releases;
+    for (unsigned from = 0, to; from < expiry->count; from = to) {
         release_t sum = releases[from];
-        for (to = from + 1; to < count && by_sku(&releases[from], &releases[to]) == 0; ++to)
-            sum.quantity += releases[to].quantity;
-        db_result_t result = release_units(db, sql, &sum);
-        if (result != DB_OK)
+        to = end_of_item(expiry, from);
+        for (unsigned i = from + 1; i < to; ++i)
+            sum.quantity += releases[i].quantity;
+        db_result_t result = release_units(expiry->db, expiry->sql, &sum);
+        if (result != DB_OK) {
+            releases[from].item_missing = sum.item_missing;
+            expiry->sick = &releases[from];
             return result;
+        }
         for (unsigned i = from; i < to; ++i) {
             releases[i].epoch = sum.epoch;
             releases[i].strategy = sum.strategy;
@@ -224,33 +387,37 @@ static db_result_t release_by_item(db_t *db, sql_t *sql, release_t *releases, un
 }
 
 /* The hot rows are changed last, as by all who change them. */
-static db_result_t in_transaction(expiry_t *expiry, db_t *db, sql_t *sql)
+static db_result_t act(expiry_t *expiry)
 {
-    unsigned picked, settled = 0;
-    db_result_t result = pick_due(expiry, db, sql, &picked);
-    if (result != DB_OK || picked == 0)
-        return result;
-    result = look_at_orders(expiry, db, sql, picked);
+    db_result_t result = look_at_orders(expiry);
     if (result == DB_OK)
-        result = look_for_gone(expiry, db, sql, picked);
+        result = look_for_gone(expiry);
     if (result == DB_OK && expiry->count != 0)
-        result = mark_expired(db, sql, expiry->releases, expiry->count);
+        qsort(expiry->releases, expiry->count, sizeof(release_t), by_sku);
+    if (result == DB_OK && expiry->count != 0 && expiry->walk.careful && expiry->trial.p == NULL)
+        result = lock_items(expiry);
+    if (result == DB_OK && expiry->count != 0)
+        result = mark_expired(expiry->db, expiry->sql, expiry->releases, expiry->count);
     if (result == DB_OK)
-        result = settle_reminders(expiry, db, sql, picked, &settled);
-    if (result == DB_OK)
-        result = release_by_item(db, sql, expiry->releases, expiry->count);
-    /* Where all of them stay, the next batch would be the same ones again. */
-    expiry->more = result == DB_OK && picked == expiry->max && settled != 0;
-    return result;
+        result = settle_reminders(expiry);
+    return result == DB_OK ? release_by_item(expiry) : result;
 }
 
-db_result_t expiry_batch(expiry_t *expiry, db_t *db, sql_t *sql)
+/* `pick` chooses the reminders. After a failure `count` and `sick` still say what it was about. */
+static db_result_t in_transaction(expiry_t *expiry, db_t *db, sql_t *sql,
+                                  db_result_t (*pick_some)(expiry_t *, reminder_t *),
+                                  reminder_t *last)
 {
-    expiry->count = 0;
+    expiry->db = db;
+    expiry->sql = sql;
+    expiry->count = expiry->picked = 0;
     expiry->more = false;
+    expiry->sick = NULL;
     db_result_t result = db_run(db, "START TRANSACTION");
     if (result == DB_OK)
-        result = in_transaction(expiry, db, sql);
+        result = pick_some(expiry, last);
+    if (result == DB_OK && expiry->picked != 0)
+        result = act(expiry);
     FAILPOINT("expire_before_commit");
     if (result == DB_OK)
         result = db_commit(db);
@@ -258,9 +425,171 @@ db_result_t expiry_batch(expiry_t *expiry, db_t *db, sql_t *sql)
         db_rollback(db);
     if (result == DB_OK && expiry->count != 0)
         FAILPOINT("expire_after_commit");
-    if (result != DB_OK) {
+    return result;
+}
+
+/* --- the walk --- */
+
+static void begin_walk(expiry_t *expiry)
+{
+    expiry_walk_t *walk = &expiry->walk;
+    uint64_t now = clock_mono_ms();
+    if (walk->under_way)
+        return;
+    walk->under_way = true;
+    walk->careful = false;
+    walk->whole = now >= walk->whole_at_ms;
+    if (!walk->whole)
+        return;
+    walk->at_ms = 0;
+    walk->begun_ms = now;
+    walk->passed_over = 0;
+}
+
+/* However many are passed over, the walks take a tenth of the time. */
+static void end_walk(expiry_t *expiry)
+{
+    expiry_walk_t *walk = &expiry->walk;
+    uint64_t now = clock_mono_ms();
+    walk->under_way = false;
+    if (!walk->whole)
+        return;
+    uint64_t pause = WHOLE_WALK_FACTOR * (now - walk->begun_ms);
+    bool long_way = walk->passed_over >= expiry->max;
+    walk->whole_at_ms = !long_way ? 0 : now + (pause > WHOLE_WALK_MS ? pause : WHOLE_WALK_MS);
+}
+
+static void walk_on(expiry_t *expiry, const reminder_t *last)
+{
+    unsigned asked = expiry->size;
+    expiry->lost = 0;
+    if (expiry->picked != 0) {
+        expiry->walk.at_ms = last->at_ms;
+        expiry->walk.id = last->id;
+    }
+    expiry->size = expiry->size > expiry->max / 2 ? expiry->max : expiry->size * 2;
+    expiry->more = expiry->picked == asked;
+    if (!expiry->more)
+        end_walk(expiry);
+}
+
+static const char *why_sick(const expiry_t *expiry)
+{
+    return expiry->sick != NULL && expiry->sick->item_missing ? "it has no row in inventory"
+                                                              : db_error(expiry->db);
+}
+
+/* Does the failure say something of what the transaction was about? */
+static bool is_of_the_orders(expiry_t *expiry, db_result_t result)
+{
+    if (expiry->picked == 0)
+        return false;
+    if (result == DB_LOST && ++expiry->lost < LOST_MAX)
+        return false;
+    if (result != DB_LOST && result != DB_AWAY)
+        return true;
+    /* Nothing can be said of the orders unless the server takes others. */
+    db_result_t canary = canary_run(expiry->db, expiry->sql);
+    return canary == DB_OK || canary == DB_LOCKED;
+}
+
+/* The walk goes on with what has failed left out, or with a part of the batch to find it. */
+static void find_sick(expiry_t *expiry, db_result_t result, const reminder_t *last)
+{
+    char why[256];
+    snprintf(why, sizeof(why), "%s", why_sick(expiry)); /* before it is asked for another's sake */
+    if (!is_of_the_orders(expiry, result)) {
+        expiry->walk.under_way = false; /* MySQL is away: from the beginning, later */
+        return;
+    }
+    expiry->more = true;
+    expiry->lost = 0;
+    if (expiry->sick != NULL) {
+        expiry->walk.careful = expiry->walk.careful || result == DB_LOCKED;
+        put_aside(expiry, key_of_item(expiry->sick), reminder_of(expiry, &expiry->sick->id), why);
+    } else if (expiry->picked > 1) {
+        expiry->size = expiry->picked / 2;
+    } else {
+        put_aside(expiry, STR_NONE, last, why);
+        expiry->walk.at_ms = last->at_ms;
+        expiry->walk.id = last->id;
+    }
+}
+
+db_result_t expiry_batch(expiry_t *expiry, db_t *db, sql_t *sql)
+{
+    reminder_t last = {.at_ms = 0};
+    begin_walk(expiry);
+    db_result_t result = in_transaction(expiry, db, sql, pick_due, &last);
+    if (result == DB_OK) {
+        walk_on(expiry, &last);
+    } else {
+        find_sick(expiry, result, &last);
         expiry->count = 0;
-        expiry->more = false;
     }
     return result;
+}
+
+/* --- what is set aside --- */
+
+/* It was not picked: another has it in hand, or it is gone. */
+static bool is_there(expiry_t *expiry, const reminder_t *one)
+{
+    sql_reset(expiry->sql);
+    sql_add(expiry->sql, "SELECT order_id FROM holds WHERE expires_at = %t AND order_id = %o",
+            one->at_ms, &one->id);
+    return db_query(expiry->db, expiry->sql) != DB_OK || db_next(expiry->db);
+}
+
+static void well_again(expiry_t *expiry, const aside_note_t *note, str_t key)
+{
+    if (note->is_item)
+        LOG_INFO("holds of an item are expired again", LOG_BYTES("sku", key));
+    drop_aside(expiry, key);
+    expiry->walk.under_way = false; /* the others of the item are behind the walk */
+    expiry->walk.whole_at_ms = 0;
+}
+
+/* False: MySQL is away, which says nothing of what was tried. */
+static bool still_sick(expiry_t *expiry, db_result_t result, const aside_note_t *note, str_t key,
+                       const reminder_t *one)
+{
+    char why[256];
+    snprintf(why, sizeof(why), "%s", why_sick(expiry));
+    if (!is_of_the_orders(expiry, result))
+        return false;
+    expiry->lost = 0;
+    if (note->is_item && expiry->sick == NULL) { /* it is this order only */
+        drop_aside(expiry, key);
+        put_aside(expiry, STR_NONE, one, why);
+    } else {
+        put_aside(expiry, note->is_item ? key : STR_NONE, one, why);
+    }
+    return true;
+}
+
+bool expiry_retry(expiry_t *expiry, db_t *db, sql_t *sql)
+{
+    char key_bytes[ASIDE_KEY_MAX], note_bytes[ASIDE_NOTE_MAX];
+    aside_note_t note;
+    size_t length;
+    expiry->count = 0;
+    if (!aside_next(expiry->aside, clock_mono_ms(), key_bytes, &length, note_bytes))
+        return false;
+    memcpy(&note, note_bytes, sizeof(note));
+    reminder_t one = {.id = note.id, .at_ms = note.at_ms};
+    str_t key = {key_bytes, length};
+    expiry->trial = key;
+    db_result_t result = in_transaction(expiry, db, sql, pick_one, &one);
+    expiry->trial = STR_NONE;
+    if (result != DB_OK) {
+        bool known = still_sick(expiry, result, &note, key, &one);
+        expiry->count = 0;
+        return known;
+    }
+    if (expiry->picked != 0 ? expiry->reminders[0].fate != FATE_STAYS : !is_there(expiry, &one))
+        well_again(expiry, &note, key);
+    else
+        aside_put(expiry->aside, key, NULL, 0, clock_mono_ms());
+    return true;
 }

@@ -13,10 +13,18 @@
  *
  * Any number of services may do so at once: a reminder is looked at by whoever has its lock, and
  * goes or moves in the transaction that looked.
+ *
+ * What is due is walked through in batches, from the oldest reminder on; a walk goes on behind what
+ * stays, so that orders which cannot be expired hide none that can. A batch that fails is made
+ * smaller until what fails is found: an item (its row is missing, or somebody has locked it) or a
+ * single order. That is set aside, named in the log and counted, and tried again with a backoff
+ * until it succeeds; meanwhile the walks pass it over. A server that takes no writes at all sets
+ * nothing aside.
  */
 #ifndef HOLDFAST_STORE_EXPIRY_H
 #define HOLDFAST_STORE_EXPIRY_H
 
+#include "base/aside.h"
 #include "store/order.h"
 
 /* An INSERT of reminders, for a transaction that inserts held orders: the first (`nth` 0) begins it
@@ -24,21 +32,48 @@
 void reminder_add(sql_t *sql, unsigned nth, const order_t *order);
 void reminder_end(sql_t *sql);
 
+/* A walk through what is due. */
+typedef struct {
+    bool under_way;
+    bool whole;           /* it began with the oldest reminder */
+    bool careful;         /* somebody has locked an item: locks of items are not waited for */
+    uint64_t at_ms;       /* of the last reminder that was met; 0: none yet */
+    order_id_t id;        /* likewise */
+    uint64_t begun_ms;    /* monotonic */
+    unsigned passed_over; /* reminders of what is set aside */
+    uint64_t whole_at_ms; /* monotonic: until then walks go on where the last one ended */
+} expiry_walk_t;
+
 typedef struct {
     unsigned max;        /* reminders of a batch */
-    release_t *releases; /* the orders that the last batch has expired */
+    release_t *releases; /* the orders that the last call has expired */
     unsigned count;
-    bool more; /* others may be due now */
+    bool more; /* the walk goes on: others may be due now */
+    /* private */
     struct reminder *reminders;
+    unsigned picked; /* reminders of the present transaction */
+    unsigned size;   /* reminders of the next batch: fewer after a failure */
+    unsigned lost;   /* connections lost in a row */
+    aside_t *aside;  /* items and orders */
+    str_t trial;     /* what is tried again although it is set aside */
+    release_t *sick; /* of the item whose row refused the present transaction, or NULL */
+    sql_t *sql;      /* of the call */
+    db_t *db;
+    expiry_walk_t walk;
 } expiry_t;
 
 void expiry_init(expiry_t *expiry, unsigned max);
 void expiry_dispose(expiry_t *expiry);
 
 /*
- * Looks at the reminders of this shard that are due by its own clock, in one transaction. Blocks.
- * Unless it is DB_OK, nothing was expired, or (DB_LOST) nobody knows.
+ * The next batch of the walk, or the first of a new one: looks at reminders of this shard that are
+ * due by its own clock, in one transaction. Blocks. Unless it is DB_OK, nothing was expired, or
+ * (DB_LOST) nobody knows; `more` says whether the walk can go on all the same.
  */
 db_result_t expiry_batch(expiry_t *expiry, db_t *db, sql_t *sql);
+
+/* Tries again what has been set aside for long enough: one item or order. Blocks. False: there is
+   none, or MySQL is away. */
+bool expiry_retry(expiry_t *expiry, db_t *db, sql_t *sql);
 
 #endif

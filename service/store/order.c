@@ -24,8 +24,7 @@ static order_state_t state_of_name(str_t name)
     for (unsigned i = 0; i < sizeof(state_names) / sizeof(state_names[0]); ++i)
         if (str_eq(name, str_of(state_names[i])))
             return (order_state_t)i;
-    assert(!"the state is one of our own ENUM");
-    return ORDER_REJECTED;
+    return ORDER_REJECTED; /* somebody's own: it is not one of those that are live */
 }
 
 void order_set_sku(order_t *order, str_t sku)
@@ -117,8 +116,9 @@ db_result_t release_units(db_t *db, sql_t *sql, release_t *release)
     db_result_t result = db_exec(db, sql, affected, 1);
     if (result != DB_OK)
         return result;
-    if (affected[0] != 1)
-        return DB_INVALID; /* an order without its item: nothing may be moved */
+    release->item_missing = affected[0] != 1;
+    if (release->item_missing)
+        return DB_INVALID;
     item_t item;
     bool found;
     result = item_read(db, sql, sku, false, &item, &found);

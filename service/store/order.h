@@ -96,11 +96,13 @@ typedef struct {
     uint32_t quantity;
     uint64_t epoch;         /* read under the row lock of the move */
     strategy_id_t strategy; /* likewise: no release is sent under a SQL strategy */
+    bool item_missing;      /* set where release_units() is DB_INVALID for that */
 } release_t;
 
 /* All of it but what release_units() fills in. */
 void release_of_order(const order_t *order, release_t *release);
-/* In the open transaction: the row is out of a live state, now its units return. */
+/* In the open transaction: the row is out of a live state, now its units return. DB_INVALID: the
+   item has no row, or not so many units allocated. Then nothing may be moved. */
 db_result_t release_units(db_t *db, sql_t *sql, release_t *release);
 
 typedef enum { ORDER_MOVE_CONFIRM, ORDER_MOVE_CANCEL, ORDER_MOVE_EXTEND } order_move_t;

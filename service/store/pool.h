@@ -27,7 +27,9 @@ typedef struct worker {
     db_t *db;
     db_t *db_snapshot; /* a second connection to the same server, for rebuilds */
     gate_sync_t *gate;
-    sql_t sql; /* scratch */
+    uint64_t gate_silent_until_ms; /* monotonic: Redis did not answer a release; see
+                                      reconcile/release.h */
+    sql_t sql;                     /* scratch */
 } worker_t;
 
 void worker_init(worker_t *worker, struct node *node, unsigned shard);

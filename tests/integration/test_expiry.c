@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "metrics/metrics.h"
 #include "store/expiry.h"
 #include "store/migrate.h"
 
@@ -65,16 +66,32 @@ static long long count(const char *text)
 
 /* Orders first, first + 1, ..., each with its units, its reminder and a deadline so many seconds
    from now, as a writer would have inserted them. */
-static void hold(unsigned first, unsigned number, int deadline_s)
+static void hold_of(const char *sku, unsigned first, unsigned number, int deadline_s)
 {
     for (unsigned i = first; i < first + number; i++)
         run(test_text("START TRANSACTION; SET @at = NOW(3) + INTERVAL %d SECOND; "
                       "INSERT INTO orders (order_id, sku, buyer_id, quantity, state, epoch, "
                       "created_at, expires_at, updated_at) VALUES (UNHEX(LPAD(HEX(%u), 32, '0')), "
-                      "'" SKU "', 'b', 1, 'held', 7, NOW(3), @at, NOW(3)); "
+                      "'%s', 'b', 1, 'held', 7, NOW(3), @at, NOW(3)); "
                       "INSERT INTO holds VALUES (@at, UNHEX(LPAD(HEX(%u), 32, '0'))); "
-                      "UPDATE inventory SET allocated_total = allocated_total + 1; COMMIT",
-                      deadline_s, i, i));
+                      "UPDATE inventory SET allocated_total = allocated_total + 1 "
+                      "WHERE sku = '%s'; COMMIT",
+                      deadline_s, i, sku, i, sku));
+}
+
+static void hold(unsigned first, unsigned number, int deadline_s)
+{
+    hold_of(SKU, first, number, deadline_s);
+}
+
+/* A further item like the first; it stays until the next case. */
+static const char *item_like(const char *sku)
+{
+    run(test_text("INSERT INTO inventory (sku, bucket, slot, total, epoch, per_buyer_limit, "
+                  "hold_seconds, strategy, acknowledge, created_at, updated_at) VALUES ('%s', 0, "
+                  "0, 1000, 7, 0, 60, 'lua', 'committed', NOW(3), NOW(3))",
+                  sku));
+    return sku;
 }
 
 static void look(void)
@@ -184,7 +201,7 @@ static void an_order_that_is_locked_is_looked_at_again(void **state)
     expect_released(commits ? 1 : 2);
 }
 
-/* More is said to be due only if it would not be the same reminders again. */
+/* More is said to be due if a batch was full; the walk goes on behind it, and so ends. */
 static void a_batch_says_whether_there_is_more(void **state)
 {
     (void)state;
@@ -202,8 +219,179 @@ static void a_batch_says_whether_there_is_more(void **state)
     db_t *other = open_shard(here.config, 0);
     EXPECT_NUMBER(db_run(other, "START TRANSACTION; UPDATE orders SET state = 'confirmed'"), DB_OK);
     expect_look(0, 2);
+    expect_look(0, 2);
     EXPECT(!expiry.more, "a batch of which all are locked would be looked at without end");
     db_free(other);
+}
+
+/* --- what cannot be expired --- */
+
+/* Looks until the walk ends. Returns how many it has expired. */
+static unsigned walk(void)
+{
+    unsigned expired = 0, looks = 0;
+    do {
+        expiry_batch(&expiry, db, &sql);
+        expired += expiry.count;
+        EXPECT(++looks < 100, "a walk without end");
+    } while (expiry.more);
+    return expired;
+}
+
+static unsigned set_aside(void)
+{
+    return (unsigned)METRIC_GET(expiry_set_aside);
+}
+
+/* Waits for the backoff of what is set aside. */
+static unsigned retry_until_expired(unsigned wanted)
+{
+    unsigned expired = 0;
+    for (unsigned waits = 0; expired < wanted && waits < 600; waits++) {
+        while (expiry_retry(&expiry, db, &sql))
+            expired += expiry.count;
+        expired += walk();
+        usleep(50 * 1000);
+    }
+    return expired;
+}
+
+static db_t *lock(const char *what)
+{
+    db_t *other = open_shard(here.config, 0);
+    const sql_t select = {(char *)test_text("SELECT %s FOR UPDATE", what), strlen(what) + 18, 0};
+    EXPECT_NUMBER(db_run(other, "SET SESSION idle_transaction_timeout = 0; START TRANSACTION"),
+                  DB_OK);
+    EXPECT_NUMBER(db_query(other, &select), DB_OK);
+    return other;
+}
+
+/* A server ends the transaction of a connection that is gone in its own time. */
+static void unlock(db_t *other)
+{
+    db_rollback(other);
+    db_free(other);
+}
+
+/* Somebody has deleted an item by hand. Its holds stay as they are until it is put back. */
+static void an_item_that_is_gone_stops_only_its_own_holds(void **state)
+{
+    (void)state;
+    item_like("gone");
+    hold_of("gone", 1, 3, -3);
+    hold(4, 5, -2);
+    hold_of("gone", 9, 3, -1);
+    run("DELETE FROM inventory WHERE sku = 'gone'");
+    EXPECT_NUMBER(walk(), 5);
+    EXPECT_NUMBER(set_aside(), 1);
+    EXPECT_NUMBER(count("COUNT(*) FROM orders WHERE state = 'held' AND sku = 'gone'"), 6);
+    EXPECT_NUMBER(count("COUNT(*) FROM holds"), 6);
+    hold(12, 2, -1);
+    EXPECT_NUMBER(walk(), 2);
+    item_like("gone");
+    run("UPDATE inventory SET allocated_total = 6 WHERE sku = 'gone'");
+    EXPECT_NUMBER(retry_until_expired(6), 6);
+    EXPECT_NUMBER(set_aside(), 0);
+    EXPECT_NUMBER(count("released_total FROM inventory WHERE sku = 'gone'"), 6);
+    EXPECT_NUMBER(count("COUNT(*) FROM holds"), 0);
+}
+
+/* A stranger's locks cost one wait, however many items he has locked. */
+static void locked_items_stop_only_their_own_holds(void **state)
+{
+    (void)state;
+    unsigned locked = 0, expired = 0;
+    for (unsigned i = 0; i < 6; i++)
+        hold_of(item_like(test_text("locked-%u", i)), 10 * i + 1, 2, -2);
+    hold(100, 5, -1);
+    db_t *other = lock("sku FROM inventory WHERE sku LIKE 'locked-%'");
+    do {
+        locked += expiry_batch(&expiry, db, &sql) == DB_LOCKED;
+        expired += expiry.count;
+    } while (expiry.more);
+    EXPECT_NUMBER(locked, 1);
+    EXPECT_NUMBER(expired, 5);
+    EXPECT_NUMBER(set_aside(), 6);
+    hold(105, 2, -1);
+    EXPECT_NUMBER(walk(), 2);
+    unlock(other);
+    EXPECT_NUMBER(retry_until_expired(12), 12);
+    EXPECT_NUMBER(set_aside(), 0);
+    EXPECT_NUMBER(count("SUM(released_total) FROM inventory"), 19);
+}
+
+/* The server refuses one order with an error that is in nobody's list. */
+static void one_order_that_is_refused_stops_no_other(void **state)
+{
+    (void)state;
+    hold(1, 40, -1);
+    run_text(&here.root, 0,
+             test_text("CREATE TRIGGER %s.refuse BEFORE UPDATE ON %s.orders FOR EACH ROW IF "
+                       "NEW.order_id = UNHEX(LPAD(HEX(17), 32, '0')) THEN SIGNAL SQLSTATE '45000' "
+                       "SET MESSAGE_TEXT = 'not this one'; END IF",
+                       here.database, here.database));
+    EXPECT_NUMBER(walk(), 39);
+    EXPECT_NUMBER(set_aside(), 1);
+    EXPECT_NUMBER(count("HEX(RIGHT(order_id, 1)) FROM orders WHERE state = 'held'"), 11);
+    expect_released(39);
+    hold(50, 3, -1);
+    EXPECT_NUMBER(walk(), 3);
+    run_text(&here.root, 0, test_text("DROP TRIGGER %s.refuse", here.database));
+    EXPECT_NUMBER(retry_until_expired(1), 1);
+    EXPECT_NUMBER(set_aside(), 0);
+    expect_released(43);
+}
+
+/* More holds than a batch has are locked, and all are older than the one that is not. */
+static void locked_orders_hide_none_behind_them(void **state)
+{
+    (void)state;
+    expiry_dispose(&expiry);
+    expiry_init(&expiry, 4);
+    hold(1, 9, -3);
+    hold(10, 1, -1);
+    db_t *other = lock("order_id FROM orders WHERE order_id < UNHEX(LPAD('A', 32, '0'))");
+    EXPECT_NUMBER(walk(), 1);
+    EXPECT_NUMBER(set_aside(), 0);
+    unlock(other);
+    EXPECT_NUMBER(walk(), 9);
+}
+
+/* However many are set aside, what becomes due is found. */
+static void holds_set_aside_hide_none_behind_them(void **state)
+{
+    (void)state;
+    expiry_dispose(&expiry);
+    expiry_init(&expiry, 4);
+    item_like("gone");
+    hold_of("gone", 1, 30, -3);
+    run("DELETE FROM inventory WHERE sku = 'gone'");
+    EXPECT_NUMBER(walk(), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        hold(100 + i, 1, 0);
+        usleep(2000);
+        EXPECT_NUMBER(walk(), 1);
+        while (expiry_retry(&expiry, db, &sql))
+            ;
+    }
+    EXPECT_NUMBER(set_aside(), 1);
+    EXPECT_NUMBER(count("COUNT(*) FROM holds"), 30);
+}
+
+/* A server that takes no writes says nothing about an order. */
+static void a_server_that_refuses_all_sets_nothing_aside(void **state)
+{
+    (void)state;
+    hold(1, 20, -1);
+    run("SET SESSION TRANSACTION READ ONLY");
+    for (unsigned i = 0; i < 3; i++) {
+        EXPECT_NUMBER(expiry_batch(&expiry, db, &sql), DB_AWAY);
+        EXPECT(!expiry.more, "it goes on without MySQL");
+    }
+    EXPECT_NUMBER(set_aside(), 0);
+    run("SET SESSION TRANSACTION READ WRITE");
+    expect_look(20, 0);
+    expect_released(20);
 }
 
 /* --- two at once --- */
@@ -350,6 +538,12 @@ int main(void)
         LOCKED("COMMIT"),
         LOCKED("ROLLBACK"),
         CASE(a_batch_says_whether_there_is_more),
+        CASE(an_item_that_is_gone_stops_only_its_own_holds),
+        CASE(locked_items_stop_only_their_own_holds),
+        CASE(one_order_that_is_refused_stops_no_other),
+        CASE(locked_orders_hide_none_behind_them),
+        CASE(holds_set_aside_hide_none_behind_them),
+        CASE(a_server_that_refuses_all_sets_nothing_aside),
         CASE(several_at_once_lose_none_and_expire_each_once),
         CASE(extend_never_moves_a_deadline_to_an_earlier_time),
         CASE(an_extend_that_changes_nothing_is_no_refusal),

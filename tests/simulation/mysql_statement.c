@@ -418,7 +418,7 @@ static db_result_t run_insert(statement_t *s, unsigned *at)
 typedef struct {
     unsigned items[ITEMS_MAX], items_count;
     bool distinct, aggregated, locks, skip_locked, descending;
-    unsigned group_by, order_by; /* columns, or NOWHERE */
+    unsigned group_by, order_by, then_by; /* columns, or NOWHERE */
     uint64_t limit;
 } select_t;
 
@@ -469,6 +469,10 @@ static unsigned read_clauses(statement_t *s, select_t *select, unsigned at)
         at += 3;
         if ((select->descending = sql_word(text, at, WORD_DESC)))
             ++at;
+        if (sql_sign(text, at, ',')) {
+            select->then_by = column_at(s, at + 1);
+            at += 2;
+        }
     }
     if (sql_word(text, at, WORD_LIMIT)) {
         select->limit = (uint64_t)text->tokens[at + 1].value.i;
@@ -517,6 +521,8 @@ static db_result_t find_rows(statement_t *s, const select_t *select, const value
         if (values != NULL && (select->locks || matches(s, values)))
             rows[candidates++] = (candidate_t){row, values};
     }
+    if (select->then_by != NOWHERE) /* sorting is stable: the column that counts more comes last */
+        sort(rows, candidates, select->then_by, false);
     if (select->order_by != NOWHERE)
         sort(rows, candidates, select->order_by, select->descending);
     *found = world_alloc((candidates + 1) * sizeof(**found));
@@ -583,7 +589,8 @@ static void add_groups(statement_t *s, const select_t *select, const value_t **r
 
 static db_result_t run_select(statement_t *s, unsigned *at)
 {
-    select_t select = {.group_by = NOWHERE, .order_by = NOWHERE, .limit = UINT64_MAX};
+    select_t select = {
+        .group_by = NOWHERE, .order_by = NOWHERE, .then_by = NOWHERE, .limit = UINT64_MAX};
     const value_t **rows;
     unsigned count;
     *at = read_clauses(s, &select, read_items(s, &select, *at + 1));
@@ -610,20 +617,30 @@ static db_result_t run_select(statement_t *s, unsigned *at)
 static value_t subquery(const scope_t *scope, unsigned *at)
 {
     statement_t s = {scope->context, scope->text, NULL, NOWHERE, NULL, 0, NULL};
-    select_t select = {.group_by = NOWHERE, .order_by = NOWHERE, .limit = UINT64_MAX};
+    select_t select = {
+        .group_by = NOWHERE, .order_by = NOWHERE, .then_by = NOWHERE, .limit = UINT64_MAX};
     *at = read_clauses(&s, &select, read_items(&s, &select, *at + 1));
+    const value_t **group = world_alloc((s.table->rows_count + 1) * sizeof(*group));
+    unsigned members = 0, item = select.items[0];
     for (unsigned i = 0; i < s.table->rows_count; ++i) {
         const value_t *row = mysql_visible(s.session, s.table->rows[i]);
         if (row == NULL)
             continue;
         scope_t inner = scope_of(&s, row);
         inner.outer = scope;
-        unsigned where = s.where, item = select.items[0];
+        unsigned where = s.where;
         value_t value = sql_value(&inner, &where);
-        if (sql_is_true(&value))
+        if (sql_is_true(&value) && !select.aggregated)
             return sql_value(&inner, &item);
+        if (sql_is_true(&value))
+            group[members++] = row;
     }
-    return (value_t){.kind = VALUE_NULL};
+    if (!select.aggregated)
+        return (value_t){.kind = VALUE_NULL};
+    scope_t all = scope_of(&s, NULL);
+    all.group = group;
+    all.group_count = members;
+    return sql_value(&all, &item);
 }
 
 /* --- transactions --- */

@@ -1,0 +1,64 @@
+#include "admin/handlers.h"
+#include "base/log.h"
+#include "http/body.h"
+#include "http/call.h"
+#include "reconcile/delete.h"
+
+typedef struct {
+    call_t call; /* first */
+    char sku[SKU_BYTES_MAX];
+    uint8_t sku_length;
+    delete_result_t result;
+} delete_call_t;
+
+static void run_delete(call_t *call, worker_t *worker)
+{
+    delete_call_t *c = (delete_call_t *)call;
+    str_t sku = {c->sku, c->sku_length};
+    uint64_t epoch;
+    c->result = item_delete(worker, sku, &epoch);
+    if (epoch != 0) /* also if it is not known whether the row is gone */
+        engine_news(worker->node, sku, epoch);
+    if (c->result == DELETE_DONE)
+        LOG_INFO("item deleted", LOG_BYTES("sku", sku), LOG_INT("epoch", epoch - 1));
+}
+
+static void reply_delete(call_t *call, exchange_t *exchange)
+{
+    delete_call_t *c = (delete_call_t *)call;
+    switch (c->result) {
+    case DELETE_DONE:
+        reply_nothing(exchange);
+        break;
+    case DELETE_UNKNOWN_ITEM:
+        reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
+        break;
+    case DELETE_LIVE:
+        reply_problem(exchange, PROBLEM_WRONG_STATE,
+                      "The item has live orders: cancel them, or let their holds end, first");
+        break;
+    case DELETE_UNSETTLED:
+        reply_problem(exchange, PROBLEM_WRONG_STATE,
+                      "Orders of the item are on their way to MySQL; try again");
+        break;
+    case DELETE_AWAY:
+        reply_problem(exchange, PROBLEM_UNAVAILABLE,
+                      "MySQL or Redis does not answer, or the item kept changing");
+        break;
+    }
+}
+
+void handle_item_delete(exchange_t *exchange, const route_match_t *match)
+{
+    if (!is_sku(match->param)) {
+        reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
+        return;
+    }
+    delete_call_t *c = call_new(sizeof(*c));
+    c->call.run = run_delete;
+    c->call.reply = reply_delete;
+    memcpy(c->sku, match->param.p, match->param.n);
+    c->sku_length = (uint8_t)match->param.n;
+    call_submit(exchange, exchange->engine->node->map.shard_of_slot[slot_of_sku(match->param)],
+                &c->call);
+}

@@ -1,0 +1,340 @@
+/*
+ * One sick thing stops no other in the background: an item that somebody deleted by hand, a row
+ * that a stranger keeps locked, records in Redis that are none. The others are expired, mended and
+ * taken over meanwhile; what is sick is named, counted and tried again until it is well.
+ */
+#include <signal.h>
+
+#include "harness/chance.h"
+#include "harness/fault.h"
+#include "harness/mysqld.h"
+#include "harness/promises.h"
+
+#define SHARD 0
+/* The promise is a second or two; a loaded machine gets more. */
+#define SOON_MS 8000
+#define BACK_MS 30000
+
+static test_stack_t *stack, *other;
+static MYSQL *stranger;
+
+static int start(void **state)
+{
+    (void)state;
+    stack = STACK_START("sick", "redis.timeout_ms=500", "mysql.lock_wait_timeout_s=1",
+                        "reconcile.pass_interval_ms=200");
+    other = stack_second_start(stack);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    if (!process_is_gone(other->pid))
+        stack_second_stop(other);
+    bool clean = stack_stop(stack);
+    test_forget();
+    return clean ? 0 : -1;
+}
+
+static int well(void **state)
+{
+    if (stranger != NULL)
+        mysql_close(stranger);
+    stranger = NULL;
+    fault_disarm(stack);
+    return test_teardown(state);
+}
+
+static const char *item_here(const char *name, const char *terms)
+{
+    const char *sku;
+    do
+        sku = sale_item(stack, name, "%s", terms);
+    while (rows_shard_of(stack, sku) != SHARD);
+    return sku;
+}
+
+static void buy_some(const char *sku, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        web_answer_t order = sale_buy(stack, sku, test_text("b-%u", i), 1, NULL);
+        EXPECT_STATUS(order, 201);
+    }
+}
+
+/* `skus`: a list of SQL. */
+static void lock_rows(const char *skus)
+{
+    stranger = mysqld_open(stack, SHARD);
+    EXPECT(stranger != NULL, "MySQL does not answer");
+    EXPECT_NUMBER(mysqld_say(stranger, "BEGIN"), 0);
+    EXPECT_NUMBER(
+        mysqld_say(stranger, test_text("SELECT COUNT(*) FROM (SELECT sku FROM holdfast.inventory "
+                                       "WHERE sku IN (%s) FOR UPDATE) locked",
+                                       skus)),
+        0);
+    mysql_free_result(mysql_store_result(stranger));
+}
+
+static void unlock_row(void)
+{
+    mysql_close(stranger);
+    stranger = NULL;
+}
+
+static double on_both(const char *metric)
+{
+    return fault_metric(stack, metric) + fault_metric(other, metric);
+}
+
+static bool log_has(const char *words, const char *sku)
+{
+    return system(test_text("grep -hF '%s' %s/log/holdfast*.log | grep -qF '\"sku\":\"%s\"'", words,
+                            stack->dir, sku)) == 0;
+}
+
+/* --- expiry --- */
+
+#define SHORT_HOLDS "\"total\":20,\"hold_seconds\":2"
+
+static bool all_expired(const char *sku)
+{
+    return sale_live_orders(stack, sku) == 0;
+}
+
+static const char *audit_text(void)
+{
+    web_answer_t audit = ADMIN(stack, .path = "/v1/audit");
+    return audit.body;
+}
+
+/* The row of an item is deleted by hand while it has holds. */
+static void an_item_deleted_by_hand_stops_no_other_expiry(void **state)
+{
+    (void)state;
+    const char *gone = item_here("by-hand", SHORT_HOLDS),
+               *others = item_here("others", SHORT_HOLDS);
+    buy_some(gone, 3);
+    mysqld_run(stack, SHARD, "DELETE FROM holdfast.inventory WHERE sku = '%s'", gone);
+    buy_some(others, 5);
+    WAIT_UNTIL(all_expired(others), 2000 + SOON_MS);
+    WAIT_UNTIL(on_both("expiry_set_aside") >= 1, SOON_MS);
+    EXPECT_NUMBER(sale_live_orders(stack, gone), 3);
+    EXPECT(log_has("holds of an item cannot be expired", gone), "the log does not name it");
+    EXPECT(strstr(audit_text(), "PUT the item again") != NULL, "the audit does not say what to do");
+    /* Too few units for those orders; then enough: they count, and expire. */
+    web_answer_t put = ADMIN(stack, .method = "PUT", .path = test_text("/v1/items/%s", gone),
+                             .body = "{\"total\":2,\"hold_seconds\":2}");
+    EXPECT_PROBLEM(put, 409, "wrong_state");
+    put = ADMIN(stack, .method = "PUT", .path = test_text("/v1/items/%s", gone),
+                .body = "{\"total\":20,\"hold_seconds\":2}");
+    EXPECT_STATUS(put, 201);
+    WAIT_UNTIL(all_expired(gone), BACK_MS);
+    WAIT_UNTIL(on_both("expiry_set_aside") == 0, BACK_MS);
+    EXPECT_SOUND(stack, gone, 0);
+    EXPECT_GATE_AGREES(stack, gone);
+    EXPECT_NUMBER(stack_command(stack, "audit"), 0);
+}
+
+static void a_locked_row_stops_no_other_expiry(void **state)
+{
+    (void)state;
+    const char *locked = item_here("locked", SHORT_HOLDS), *others = item_here("free", SHORT_HOLDS);
+    buy_some(locked, 3);
+    buy_some(others, 5);
+    lock_rows(test_text("'%s'", locked));
+    WAIT_UNTIL(all_expired(others), 2000 + SOON_MS);
+    EXPECT_NUMBER(sale_live_orders(stack, locked), 3);
+    WAIT_UNTIL(on_both("expiry_set_aside") >= 1, SOON_MS);
+    EXPECT(log_has("holds of an item cannot be expired", locked), "the log does not name it");
+    unlock_row();
+    WAIT_UNTIL(all_expired(locked), BACK_MS);
+    WAIT_UNTIL(on_both("expiry_set_aside") == 0, BACK_MS);
+    EXPECT_SOUND(stack, locked, 0);
+    EXPECT_GATE_AGREES(stack, locked);
+}
+
+/* --- rebuilds --- */
+
+static bool gate_is_there(const char *sku)
+{
+    return redis_view(stack, sku).exists;
+}
+
+#define LOCKED 6
+
+/* Gates are gone; nobody asks for them, so only the reconciler builds them. Those of many items
+   whose rows are locked come first. */
+static void locked_rows_stop_no_other_rebuild(void **state)
+{
+    (void)state;
+    const char *locked[LOCKED], *list = "";
+    for (unsigned i = 0; i < LOCKED; i++) {
+        locked[i] = item_here("alocked", "\"total\":20");
+        buy_some(locked[i], 1);
+        EXPECT_GATE_AGREES(stack, locked[i]);
+        list = test_text("%s%s'%s'", list, i == 0 ? "" : ", ", locked[i]);
+    }
+    const char *free_one = item_here("zfree", "\"total\":20");
+    buy_some(free_one, 1);
+    EXPECT_GATE_AGREES(stack, free_one);
+    lock_rows(list);
+    for (unsigned i = 0; i < LOCKED; i++)
+        redis_run(stack, "DEL %s", redis_key(stack, "gate", locked[i]));
+    redis_run(stack, "DEL %s", redis_key(stack, "gate", free_one));
+    WAIT_UNTIL(gate_is_there(free_one), SOON_MS);
+    WAIT_UNTIL(on_both("reconciler_set_aside") >= LOCKED, SOON_MS);
+    for (unsigned i = 0; i < LOCKED; i++)
+        EXPECT(!gate_is_there(locked[i]), "rebuilt although its row is locked");
+    EXPECT(log_has("the gate of an item cannot be mended", locked[0]), "the log does not name it");
+    /* The pass goes on: it is soon there again for whoever needs it next. */
+    for (unsigned i = 0; i < 3; i++) {
+        redis_run(stack, "DEL %s", redis_key(stack, "gate", free_one));
+        WAIT_UNTIL(gate_is_there(free_one), SOON_MS);
+    }
+    unlock_row();
+    for (unsigned i = 0; i < LOCKED; i++) {
+        WAIT_UNTIL(gate_is_there(locked[i]), BACK_MS);
+        EXPECT_SOUND(stack, locked[i], 0);
+        EXPECT_GATE_AGREES(stack, locked[i]);
+    }
+    WAIT_UNTIL(on_both("reconciler_set_aside") == 0, BACK_MS);
+}
+
+/* --- orphans --- */
+
+static const char *slot_key(const char *which, const char *sku)
+{
+    const char *gate = redis_key(stack, "gate", sku);
+    return test_text("%.*s:%s", (int)(strchr(gate, '}') + 1 - gate), gate, which);
+}
+
+static long long unsettled_of(const char *sku)
+{
+    redis_view_t view = redis_view(stack, sku);
+    return view.reserved - view.unreserved - view.settled;
+}
+
+static bool all_is_settled(const char *sku)
+{
+    return unsettled_of(sku) == 0;
+}
+
+/* So many that a look at some of them hardly ever meets the order. A script is one word here. */
+#define OF_ALL_POISON(do_) "for\ni=1,6000\ndo\n" do_ "\nend"
+
+/* An order of a dead process, in a slot that somebody has filled with what is no order. */
+static void records_that_are_none_hide_no_orphan(void **state)
+{
+    (void)state;
+    const char *sku = sale_item(stack, "poisoned", "\"total\":10");
+    web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
+    EXPECT_STATUS(first, 201);
+    WAIT_UNTIL(all_is_settled(sku), SOON_MS);
+    const char *key = slot_key("unsettled", sku);
+    redis_run(stack,
+              "EVAL " OF_ALL_POISON("redis.call('HSET',KEYS[1],'poison-'..i,'none')") " 1 %s", key);
+    fault_arm(other, "reserve_answered kill times=1\n");
+    web_answer_t lost = sale_buy(other, sku, "orphan", 2, "k");
+    EXPECT_NUMBER(lost.status, 0);
+    EXPECT_FAULT(other, "reserve_answered", 5000);
+    WAIT_UNTIL(all_is_settled(sku), BACK_MS);
+    EXPECT_NUMBER(sale_live_units(stack, sku), 3);
+    redis_run(stack, "EVAL " OF_ALL_POISON("redis.call('HDEL',KEYS[1],'poison-'..i)") " 1 %s", key);
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
+    stack_node_again(other);
+}
+
+/* Redis answers nothing of use for one slot; an orphan of another slot is taken over. */
+static void a_slot_that_fails_hides_no_other(void **state)
+{
+    (void)state;
+    const char *sku = sale_item(stack, "after", "\"total\":10");
+    for (unsigned i = 0; i < 4; i++)
+        sale_item(stack, test_text("other-slot-%u", i), "\"total\":10");
+    web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
+    EXPECT_STATUS(first, 201);
+    WAIT_UNTIL(all_is_settled(sku), SOON_MS);
+    /* The first slots of the next passes; they are tried again later. */
+    fault_arm(stack, "orphans_slot fail times=3\n");
+    fault_arm(other, "reserve_answered kill times=1\n");
+    web_answer_t lost = sale_buy(other, sku, "orphan", 2, "k");
+    EXPECT_NUMBER(lost.status, 0);
+    EXPECT_FAULT(other, "reserve_answered", 5000);
+    WAIT_UNTIL(all_is_settled(sku), BACK_MS);
+    WAIT_UNTIL(fault_hits(stack, "orphans_slot") == 3, BACK_MS);
+    EXPECT(fault_metric(stack, "orphans_set_aside_total") >= 3, "no slot was set aside");
+    WAIT_UNTIL(fault_metric(stack, "orphans_set_aside") == 0, BACK_MS);
+    EXPECT_NUMBER(sale_live_units(stack, sku), 3);
+    EXPECT_SOUND(stack, sku, 0);
+    stack_node_again(other);
+}
+
+/* Somebody keeps the row of the reconciler's lease locked. Who it is for nobody can say; orders
+   whose owner is gone are taken over all the same. */
+static void a_locked_lease_hides_no_orphan(void **state)
+{
+    (void)state;
+    const char *sku = item_here("leased", "\"total\":10");
+    web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
+    EXPECT_STATUS(first, 201);
+    WAIT_UNTIL(all_is_settled(sku), SOON_MS);
+    stranger = mysqld_open(stack, SHARD);
+    EXPECT(stranger != NULL, "MySQL does not answer");
+    EXPECT_NUMBER(mysqld_say(stranger, "BEGIN"), 0);
+    EXPECT_NUMBER(mysqld_say(stranger, "UPDATE holdfast.leases SET until = NOW(3) "
+                                       "WHERE name = 'reconciler'"),
+                  0);
+    fault_arm(other, "reserve_answered kill times=1\n");
+    web_answer_t lost = sale_buy(other, sku, "orphan", 2, "k");
+    EXPECT_NUMBER(lost.status, 0);
+    EXPECT_FAULT(other, "reserve_answered", 5000);
+    WAIT_UNTIL(all_is_settled(sku), BACK_MS);
+    EXPECT_NUMBER(sale_live_units(stack, sku), 3);
+    unlock_row();
+    EXPECT_SOUND(stack, sku, 0);
+    stack_node_again(other);
+}
+
+/* --- orders of an item that is not there --- */
+
+/* Redis has admitted it, its process is dead, and somebody has deleted the item by hand. */
+static void an_orphan_without_an_item_ends_rejected(void **state)
+{
+    (void)state;
+    const char *sku = sale_item(stack, "lost", "\"total\":10");
+    web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
+    EXPECT_STATUS(first, 201);
+    WAIT_UNTIL(all_is_settled(sku), SOON_MS);
+    fault_arm(other, "reserve_answered kill times=1\n");
+    web_answer_t lost = sale_buy(other, sku, "orphan", 2, "k");
+    EXPECT_NUMBER(lost.status, 0);
+    EXPECT_FAULT(other, "reserve_answered", 5000);
+    rows_change(stack, "DELETE FROM orders WHERE sku = '%s'", sku);
+    rows_change(stack, "DELETE FROM inventory WHERE sku = '%s'", sku);
+    WAIT_UNTIL(rows_sum(stack,
+                        "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'rejected' AND "
+                        "reject_code = 'unknown_item'",
+                        sku) == 1,
+               60000);
+    WAIT_UNTIL(redis_run(stack, "HLEN %s", slot_key("unsettled", sku)) == 0, SOON_MS);
+    stack_node_again(other);
+}
+
+#define CASE(name_) cmocka_unit_test_teardown(name_, well)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(an_item_deleted_by_hand_stops_no_other_expiry),
+        CASE(a_locked_row_stops_no_other_expiry),
+        CASE(locked_rows_stop_no_other_rebuild),
+        CASE(records_that_are_none_hide_no_orphan),
+        CASE(a_slot_that_fails_hides_no_other),
+        CASE(a_locked_lease_hides_no_orphan),
+        CASE(an_orphan_without_an_item_ends_rejected),
+    };
+    return chance_run("sick", tests, TEST_COUNT(tests), start, stop);
+}
