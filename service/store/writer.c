@@ -141,11 +141,33 @@ static unsigned post_written(writer_order_t **orders, unsigned count)
     return kept;
 }
 
+/* Orders that were queued before their item was set aside go after it: the others of their batch
+   would wait for the lock once more. */
+static void send_queued_after(lane_t *lane)
+{
+    writer_order_t **link = &lane->head;
+    while (*link != NULL) {
+        writer_order_t *order = *link;
+        if (!writer_aside_has_item(&lane->aside, order_sku(&order->order))) {
+            link = &order->next;
+            continue;
+        }
+        *link = order->next;
+        lane->awaited -= order->awaited;
+        lane->queued -= 1;
+        writer_aside_join(&lane->aside, order);
+        METRIC_ADD(writer_set_aside_orders, 1);
+    }
+    lane->tail = link;
+}
+
 static void put_aside(lane_t *lane, writer_order_t **orders, unsigned count)
 {
     for (unsigned i = 0; i < count; ++i)
         writer_aside_put(&lane->aside, orders[i], clock_mono_ms());
     note_items(lane);
+    if (lane->aside.items_count != 0)
+        send_queued_after(lane);
     if (count != 0)
         pthread_cond_signal(&lane->more_aside);
 }
