@@ -71,6 +71,22 @@ static void expect_nothing_set_aside(void)
     WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") == 0, BACK_MS);
 }
 
+/* All of the service's at this shard. */
+static void kill_connections(void)
+{
+    MYSQL_RES *ids = NULL;
+    MYSQL_ROW row;
+    MYSQL *mysql = mysqld_open(stack, SICK);
+    EXPECT(mysql != NULL, "no connection");
+    if (mysql_query(mysql, "SELECT id FROM information_schema.processlist WHERE user = "
+                           "'holdfast'") == 0)
+        ids = mysql_store_result(mysql);
+    while (ids != NULL && (row = mysql_fetch_row(ids)) != NULL)
+        mysqld_say(mysql, test_text("KILL CONNECTION %s", row[0]));
+    mysql_free_result(ids);
+    mysql_close(mysql);
+}
+
 /* --- one order --- */
 
 /* Numbers at a time, beside as many neighbours. */
@@ -93,9 +109,6 @@ static void expect_named(const told_book_t *book, const char *sku)
 {
     WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") > 0, BACK_MS);
     WAIT_UNTIL(log_has(THROWN_WORDS), 5000);
-    web_answer_t status = ADMIN(stack, .path = "/v1/status");
-    const char *aside = strstr(status.body, "\"set_aside\"");
-    EXPECT(aside != NULL && strstr(aside, sku) != NULL, "%s", status.body);
     bool named = log_has(sku);
     for (unsigned i = 0; i < book->count && !named; i++)
         named = book->all[i].sku == sku && log_has(book->all[i].id);
@@ -152,12 +165,13 @@ static void one_of_each_class_at_one_order(void **state)
 {
     const char *strategy = *state;
     static const unsigned numbers[] = {1036, 1792, 1364, 1205, 1213, 1927, 1264, 4025};
-    const char *sku = sick_item("class", test_text("\"strategy\":\"%s\"", strategy));
+    const char *terms = test_text("\"strategy\":\"%s\"", strategy);
+    const char *sku = sick_item("class", terms), *near = sick_item("near", terms);
     told_book_t *book = told_new(stack);
     thrown_set(stack, SICK, THROWN_ONE_INSERT, 0);
     for (size_t i = 0; i < TEST_COUNT(numbers); i++) {
         told_plan(book, sku, numbers[i], THROWN_BUYER, numbers[i]);
-        told_plan(book, sku, 0, "n-%u", numbers[i]);
+        told_plan(book, near, 0, "n-%u", numbers[i]);
     }
     told_ask(book, 2 * TEST_COUNT(numbers), 0, 0);
     thrown_set(stack, SICK, THROWN_NOT, 0);
@@ -166,15 +180,38 @@ static void one_of_each_class_at_one_order(void **state)
         const told_t *told = &book->all[i];
         print_message("%s: %s heard %ld after %.1f s\n", strategy, told->buyer, told->status,
                       told->seconds);
-        if (told->tag == 0)
+        if (told->sku == near)
             EXPECT_NUMBER(told->status, 201);
         else if (!thrown_is_verdict(told->tag) && sale_uses_gate(strategy))
-            EXPECT(told->status == 202 || told->status == 201, "%s: %s", told->buyer, told->body);
+            EXPECT(told->status == 202, "%s: %s", told->buyer, told->body);
     }
     EXPECT_NUMBER(told_ghosts(book), 0);
     EXPECT_TOLD_KEPT(book, BACK_MS, may_be_rejected);
     expect_nothing_set_aside();
     EXPECT_SOUND(stack, sku, 0);
+    EXPECT_SOUND(stack, near, 0);
+}
+
+static bool status_names(const char *sku)
+{
+    web_answer_t status = ADMIN(stack, .path = "/v1/status");
+    const char *aside = strstr(status.body, "\"set_aside\"");
+    return aside != NULL && strstr(aside, sku) != NULL;
+}
+
+static void status_names_what_is_set_aside(void **state)
+{
+    (void)state;
+    const char *sku = sick_item("named", "\"strategy\":\"lua\",\"acknowledge\":\"accepted\"");
+    told_book_t *book = told_new(stack);
+    thrown_set(stack, SICK, THROWN_ONE_INSERT, 0);
+    told_plan(book, sku, 1036, THROWN_BUYER, 1036);
+    told_ask(book, 1, 0, 0);
+    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") > 0, BACK_MS);
+    EXPECT(status_names(sku), "%s", ADMIN(stack, .path = "/v1/status").body);
+    thrown_set(stack, SICK, THROWN_NOT, 0);
+    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
+    WAIT_UNTIL(!status_names(sku), 5000);
 }
 
 /* --- COMMIT --- */
@@ -207,9 +244,8 @@ static void every_error_at_commit(void **state)
     EXPECT_TOLD_PLAIN(book);
     EXPECT_NUMBER(told_ghosts(book), 0);
     EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
-    EXPECT_NUMBER(told_count(book, NULL, 503), 0);
     for (size_t i = 0; i < TEST_COUNT(skus); i++) {
-        EXPECT(buys(skus[i]), "it does not go on");
+        WAIT_UNTIL(buys(skus[i]), 20000);
         EXPECT_SOUND(stack, skus[i], 0);
         EXPECT_GATE_AGREES(stack, skus[i]);
     }
@@ -325,7 +361,8 @@ static void expect_lost_commit_kept(const after_t *after, const char *sku, unsig
         sale_uses_gate(after->strategy) ? "writer_before_commit" : "sql_before_commit";
     told_book_t *book = told_new(stack);
     pthread_t thrower;
-    fault_arm(stack, "%s pause=600 times=1\ncommit_answer_lost fail times=1\n", point);
+    /* Others than this order's writer COMMIT too, so it is not for one time only. */
+    fault_arm(stack, "%s pause=600 times=1\ncommit_answer_lost fail\n", point);
     pthread_create(&thrower, NULL, throw_soon,
                    test_text("SET GLOBAL auto_increment_offset = %u, GLOBAL "
                              "auto_increment_increment = %d",
@@ -364,11 +401,13 @@ static void a_lost_commit_then_a_read_only_session(void **state)
     for (unsigned i = 0; i < 8; i++) {
         WAIT_UNTIL(buys(sku), 20000);
         mysqld_run(stack, SICK, "SET GLOBAL tx_read_only = 1");
-        fault_arm(stack, "commit_answer_lost fail times=1\n");
+        fault_arm(stack, "commit_answer_lost fail\n");
         told_plan(book, sku, 0, "session-%u", i);
         told_ask(book, 1, 0, 0);
-        mysqld_run(stack, SICK, "SET GLOBAL tx_read_only = 0");
         EXPECT_FAULT(stack, "commit_answer_lost", 1000);
+        fault_disarm(stack);
+        mysqld_run(stack, SICK, "SET GLOBAL tx_read_only = 0");
+        kill_connections();
     }
     print_message("%s: %s\n", strategy, told_show(book));
     EXPECT_NUMBER(told_ghosts(book), 0);
@@ -430,19 +469,6 @@ static void innodb_is_read_only(void **state)
     expect_storm_survived(&shop, crowd, rejected, "InnoDB read-only, three times");
 }
 
-static void kill_connections(MYSQL *mysql)
-{
-    MYSQL_RES *ids;
-    MYSQL_ROW row;
-    if (mysql_query(mysql, "SELECT id FROM information_schema.processlist WHERE user = "
-                           "'holdfast'") != 0 ||
-        (ids = mysql_store_result(mysql)) == NULL)
-        return;
-    while ((row = mysql_fetch_row(ids)) != NULL)
-        mysqld_say(mysql, test_text("KILL CONNECTION %s", row[0]));
-    mysql_free_result(ids);
-}
-
 static void the_table_is_away(void **state)
 {
     (void)state;
@@ -453,7 +479,7 @@ static void the_table_is_away(void **state)
     EXPECT(mysql != NULL, "no connection");
     for (unsigned i = 0; i < 30; i++) {
         EXPECT_NUMBER(mysqld_say(mysql, "RENAME TABLE orders TO orders_away"), 0);
-        kill_connections(mysql);
+        kill_connections();
         usleep(300000);
         EXPECT_NUMBER(mysqld_say(mysql, "RENAME TABLE orders_away TO orders"), 0);
         if (i % 5 == 4)
@@ -479,7 +505,10 @@ static void lost_then_refusing_then_well(void **state)
     const char *sku = sick_item("away", "\"strategy\":\"lua\"");
     told_book_t *book = told_new(stack);
     EXPECT(buys(sku), "no sale at all");
-    mysqld_kill(stack, SICK);
+    if (refusing->options != NULL) /* what was killed InnoDB must repair, which it then may not */
+        mysqld_stop(stack, SICK);
+    else
+        mysqld_kill(stack, SICK);
     for (unsigned i = 0; i < 4; i++)
         told_plan(book, sku, 0, "away-%u", i);
     told_ask(book, 4, 0, 0);
@@ -535,6 +564,7 @@ int main(void)
         CLASSES("watch"),
         CLASSES("optimistic"),
         CLASSES("serializable"),
+        CASE("lua", status_names_what_is_set_aside, NULL),
         COMMIT("commit_refused", "lua"),
         COMMIT("commit_done_and_refused", "lua"),
         CASE("INSERT", errors_at_all_orders, &(place_t){THROWN_ALL_INSERTS, "INSERT"}),
