@@ -6,6 +6,7 @@
 #include "base/order_id.h"
 #include "gate/gate.h"
 #include "mysql_server.h"
+#include "mysql_sick.h"
 #include "plan.h"
 #include "redis_wire.h"
 #include "shards/shard_map.h"
@@ -175,7 +176,9 @@ static void note_limit(const value_t *before, const value_t *after)
 static void check_given_up(const value_t *row, const order_id_t *id)
 {
     uint64_t now = redis_now_ms(redis_store(0)) + CLOCK_SLACK_MS;
-    if (!history.redis_lost && is_text(&row[at.code], problem_code(PROBLEM_UNAVAILABLE)) &&
+    /* But of an order whose values MySQL has refused, and no others. */
+    if (sick_refused_buyer() == NULL && !history.redis_lost &&
+        is_text(&row[at.code], problem_code(PROBLEM_UNAVAILABLE)) &&
         now < order_id_time_ms(id) + plan_commit_deadline_ms())
         world_fail("order %s is given up before its commit deadline", id_text(id));
 }
@@ -527,6 +530,23 @@ bool checks_half_settled(const char *sku)
     return written != 0 && written < unsettled->count;
 }
 
+/* A 202 that was given before the deadline of the answer was given because the gate had admitted
+   the order, of an item that is acknowledged as `accepted`. No outage of MySQL makes it rejected.
+ */
+static void check_acknowledged(const request_t *request)
+{
+    const value_t *row = find_order(&request->order.id);
+    const char *bad = sick_refused_buyer();
+    bool is_early =
+        request->answered_us - request->sent_us < (uint64_t)plan_answer_deadline_ms() * 1000;
+    if (request->answer.replayed || !is_early || history.redis_lost ||
+        !is_text(&row[at.code], problem_code(PROBLEM_UNAVAILABLE)) ||
+        (bad != NULL && strcmp(bad, request->buyer) == 0))
+        return;
+    world_fail("order %s was acknowledged by 202 and is rejected: %.*s",
+               id_text(&request->order.id), (int)row[at.code].n, row[at.code].p);
+}
+
 static void check_request(const request_t *request)
 {
     order_state_t state;
@@ -538,6 +558,8 @@ static void check_request(const request_t *request)
                    row ? "rejected" : "gone");
     if (request->answer.kind == ANSWER_PENDING && !row)
         world_fail("order %s was answered 202 and is nowhere", id_text(&request->order.id));
+    if (request->answer.kind == ANSWER_PENDING && row && state == ORDER_REJECTED)
+        check_acknowledged(request);
 }
 
 /* Whose first order of a key is the only one he ever asked for is not over any limit with the

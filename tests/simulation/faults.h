@@ -16,11 +16,13 @@ typedef struct {
     unsigned redis_late;        /* it arrives much later, when its sender has given up */
     unsigned redis_refuses;     /* one that takes memory: there is none */
     /* For each call to MySQL: */
-    unsigned db_conflict;    /* deadlock with somebody who is not in the history */
-    unsigned db_lost;        /* the connection breaks, before or after the statement */
-    unsigned db_commit_lost; /* or in COMMIT: before it, after it, or it happens later */
-    unsigned stall;          /* the caller's thread stands still for long */
-    uint64_t stall_us;       /* up to so long */
+    unsigned db_error;          /* a statement ends in an error, drawn from the server's list */
+    unsigned db_commit_refused; /* COMMIT does, having been done or not */
+    unsigned db_conflict;       /* deadlock with somebody who is not in the history */
+    unsigned db_lost;           /* the connection breaks, before or after the statement */
+    unsigned db_commit_lost;    /* or in COMMIT: before it, after it, or it happens later */
+    unsigned stall;             /* the caller's thread stands still for long */
+    uint64_t stall_us;          /* up to so long */
 } faults_t;
 
 extern faults_t faults;

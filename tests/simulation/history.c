@@ -9,8 +9,10 @@
 #include "machine.h"
 #include "metrics/metrics.h"
 #include "mysql_server.h"
+#include "mysql_sick.h"
 #include "node.h"
 #include "plan.h"
+#include "plan_sick.h"
 #include "redis_wire.h"
 
 /* Longer than the longest wait of the service: 20 s until an own order is taken up again, and its
@@ -160,11 +162,14 @@ const char *history_run(uint64_t seed)
     world_begin(seed);
     redis_begin();
     mysql_begin();
+    sick_begin();
     checks_begin();
     plan_run();
     TRACE("--- the faults are over");
     settle_everything();
     check_drift(drift);
+    if (history.sick)
+        plan_sick_check();
     if (!history.windowed)
         sell_out();
     let_holds_end();

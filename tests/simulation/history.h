@@ -37,6 +37,7 @@ typedef struct {
     request_t requests[REQUESTS_MAX];
     unsigned requests_count;
     unsigned nodes;
+    bool sick;       /* one thing was ill, and nothing else went wrong: see plan_sick.h */
     bool faulty;     /* anything went wrong; else at most terms changed */
     bool killed;     /* some node was */
     bool redis_lost; /* some Redis came back with less than it had acknowledged */

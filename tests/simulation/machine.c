@@ -163,6 +163,11 @@ void *sim_realloc(void *memory, size_t size)
     return other;
 }
 
+char *sim_strdup(const char *text)
+{
+    return world_copy(text, strlen(text));
+}
+
 void *world_alloc(size_t size)
 {
     return sim_malloc(size);

@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "faults.h"
 #include "mysql_server.h"
+#include "mysql_sick.h"
 #include "store/db.h"
 
 struct db {
@@ -19,6 +20,7 @@ struct db {
     session_t *session; /* NULL: not connected */
     result_set_t result;
     unsigned lock_waits;
+    bool suspect; /* as in the real one */
     unsigned row; /* number of the present one, from 1 */
 };
 
@@ -35,6 +37,7 @@ static void forget_session(db_t *db)
     if (db->session != NULL)
         mysql_abandon(db->session);
     db->session = NULL;
+    db->suspect = false;
 }
 
 void db_disconnect(db_t *db)
@@ -66,6 +69,19 @@ const char *db_error(const db_t *db)
     return "as the history has it";
 }
 
+/* What the real db_connect() asks and sets: which database this is, and what a session may not have
+   from the server's global settings. */
+static db_result_t set_up_session(db_t *db)
+{
+    if (db->session->elsewhere) {
+        TRACE("mysql: this database is another shard's");
+        forget_session(db);
+        return DB_AWAY;
+    }
+    db->session->select_limit = UINT64_MAX;
+    return DB_OK;
+}
+
 db_result_t db_connect(db_t *db)
 {
     if (db->session != NULL)
@@ -75,7 +91,7 @@ db_result_t db_connect(db_t *db)
         return DB_AWAY;
     db->session = mysql_connect((uint64_t)db->config->mysql.idle_transaction_timeout_s * 1000000,
                                 (uint64_t)db->config->mysql.lock_wait_timeout_s * 1000000);
-    return DB_OK;
+    return set_up_session(db);
 }
 
 unsigned db_lock_waits(const db_t *db)
@@ -92,7 +108,8 @@ bool fd_is_spent(int fd)
 /* An idle connection that the server has closed is met in the statement, as if it had just gone. */
 void db_refresh(db_t *db)
 {
-    (void)db;
+    if (db->suspect)
+        forget_session(db);
 }
 
 static db_result_t lost(db_t *db, const char *when)
@@ -124,8 +141,10 @@ static db_result_t run_all(db_t *db, const sql_text_t *text, uint64_t *affected,
 {
     unsigned at = 0;
     for (unsigned i = 0;; ++i) {
-        uint64_t changed;
-        db_result_t result = mysql_run(db->session, text, &at, &changed, rows);
+        uint64_t changed = 0;
+        db_result_t result = chance(faults.db_error)
+                                 ? sick_meet(db->session, sick_draw_error(false))
+                                 : mysql_run(db->session, text, &at, &changed, rows);
         if (world_tracing)
             show(text, result, changed, rows);
         if (result != DB_OK)
@@ -167,6 +186,7 @@ static db_result_t call(db_t *db, const sql_t *sql, uint64_t *affected, unsigned
     db->session->said_us = world_now_us();
     db_result_t result = run_all(db, &text, affected, count, rows);
     db->lock_waits += result == DB_LOCKED;
+    db->suspect = result == DB_AWAY;
     db->session->said_us = world_now_us();
     if (result == DB_LOST)
         return lost(db, "in a statement");
@@ -209,6 +229,24 @@ static db_result_t lose_commit(db_t *db)
     return DB_LOST;
 }
 
+/* As the real db_commit() has it: whatever the server says of a COMMIT but that it was rolled back,
+   the outcome is looked up. */
+static db_result_t refuse_commit(db_t *db)
+{
+    unsigned number = sick_draw_error(true);
+    bool is_done = db_classify(number) != DB_CONFLICT && chance(2);
+    TRACE("mysql: a COMMIT is answered with error %u, and %s", number,
+          is_done ? "done" : "not done");
+    if (is_done)
+        mysql_commit(db->session);
+    else
+        mysql_rollback(db->session);
+    if (db_classify(number) == DB_CONFLICT)
+        return DB_CONFLICT;
+    forget_session(db);
+    return DB_LOST;
+}
+
 db_result_t db_commit(db_t *db)
 {
     stand_still();
@@ -219,6 +257,8 @@ db_result_t db_commit(db_t *db)
         return lost(db, "before COMMIT");
     if (chance(faults.db_commit_lost) && db->session->open)
         return lose_commit(db);
+    if (chance(faults.db_commit_refused) && db->session->open)
+        return refuse_commit(db);
     if (db->session->open)
         mysql_commit(db->session);
     world_sleep_us(fault_latency_us());
@@ -238,7 +278,10 @@ void db_rollback(db_t *db)
         lost(db, "before ROLLBACK");
         return;
     }
-    mysql_rollback(db->session);
+    if (db->suspect)
+        forget_session(db);
+    else
+        mysql_rollback(db->session);
 }
 
 db_result_t db_query(db_t *db, const sql_t *sql)

@@ -9,6 +9,8 @@ static struct {
     bool up;
     uint64_t commits;
     int64_t clock_ms;
+    bool leads_elsewhere[WORLD_OWNERS_MAX];
+    uint64_t select_limit; /* the global one */
 } server;
 
 bool mysql_snapshot_isolation;
@@ -22,10 +24,28 @@ void mysql_begin(void)
     server.commits = 1;
     server.clock_ms = (int64_t)chance_below(400) - 200;
     mysql_snapshot_isolation = chance(2);
-    for (unsigned i = 0; i < mysql_tables_count; ++i) {
-        mysql_tables[i].rows = NULL;
-        mysql_tables[i].rows_count = mysql_tables[i].rows_capacity = 0;
-    }
+    memset(server.leads_elsewhere, 0, sizeof(server.leads_elsewhere));
+    server.select_limit = UINT64_MAX;
+    mysql_rows_forget();
+}
+
+void mysql_copy_elsewhere(const char *name)
+{
+    const table_t *table = mysql_table(name);
+    for (unsigned i = 0; i < table->rows_count; ++i)
+        if (version_values(table->rows[i]->committed) != NULL)
+            mysql_row_add(mysql_table_elsewhere(table))->committed = table->rows[i]->committed;
+}
+
+void mysql_lead_elsewhere(unsigned node, bool wrong)
+{
+    server.leads_elsewhere[node] = wrong;
+}
+
+void mysql_set_select_limit(uint64_t rows)
+{
+    TRACE("mysql: new sessions have sql_select_limit %llu", (unsigned long long)rows);
+    server.select_limit = rows;
 }
 
 bool mysql_is_up(void)
@@ -54,6 +74,8 @@ session_t *mysql_connect(uint64_t idle_limit_us, uint64_t lock_limit_us)
     session->idle_limit_us = idle_limit_us;
     session->lock_limit_us = lock_limit_us;
     session->said_us = world_now_us();
+    session->elsewhere = server.leads_elsewhere[session->owner.node];
+    session->select_limit = server.select_limit;
     session->next = server.sessions;
     server.sessions = session;
     return session;

@@ -24,6 +24,13 @@ void mysql_kill(void);
 void mysql_start(void);
 uint64_t mysql_now_ms(void);
 
+/* The rows of a table are in the second database, too, as they are now. */
+void mysql_copy_elsewhere(const char *table);
+/* New sessions of this node are with the second database. */
+void mysql_lead_elsewhere(unsigned node, bool wrong);
+/* SET GLOBAL sql_select_limit: for new sessions. */
+void mysql_set_select_limit(uint64_t rows);
+
 session_t *mysql_connect(uint64_t idle_limit_us, uint64_t lock_limit_us);
 /* Runs the statement that begins at token *at and leaves *at behind it. */
 db_result_t mysql_run(session_t *session, const sql_text_t *text, unsigned *at, uint64_t *affected,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "mysql_sick.h"
 
 #define NOWHERE UINT32_MAX
 #define ITEMS_MAX 24
@@ -16,9 +17,16 @@ typedef struct {
     result_set_t *out;
     uint64_t affected;
     const scope_t *joined; /* the row beside the table's, or NULL */
+    bool limited;          /* a SELECT with a LIMIT of its own */
 } statement_t;
 
 static value_t subquery(const scope_t *scope, unsigned *at);
+
+static table_t *table_of(const statement_t *s, unsigned word)
+{
+    table_t *table = mysql_table_of_word(word);
+    return table != NULL && s->session->elsewhere ? mysql_table_elsewhere(table) : table;
+}
 
 static scope_t scope_of(const statement_t *s, const value_t *row)
 {
@@ -125,7 +133,8 @@ static bool is_allowed(const statement_t *s, const value_t *values)
         if (table->columns[i].required && values[i].kind == VALUE_NULL)
             return false;
     for (unsigned i = 0; i < table->checks_count; ++i) {
-        statement_t check = {s->session, table->schema, s->table, table->checks[i], NULL, 0, NULL};
+        statement_t check = {s->session, table->schema, s->table, table->checks[i], NULL,
+                             0,          NULL,          false};
         scope_t scope = scope_of(&check, values);
         unsigned at = check.where;
         value_t value = sql_value(&scope, &at);
@@ -193,6 +202,9 @@ static db_result_t change(statement_t *s, row_t *row, unsigned assignments, cons
     *changed = false;
     memcpy(values, old, count * sizeof(value_t));
     assign(s, assignments, values, incoming);
+    unsigned error = sick_is_inventory(s->table) ? sick_at_update(s->session, values) : 0;
+    if (error != 0)
+        return sick_meet(s->session, error);
     for (unsigned i = 0; i < count; ++i)
         *changed = *changed || !value_eq(&values[i], &old[i]);
     if (!*changed)
@@ -274,7 +286,7 @@ static db_result_t run_update_joined(statement_t *s, unsigned *at)
     table_t *derived = read_derived(s, at);
     if (!sql_word(s->text, *at, WORD_STRAIGHT_JOIN))
         sql_unknown(s->text, *at, "this join is not known");
-    s->table = mysql_table_of_word(s->text->tokens[*at + 1].word);
+    s->table = table_of(s, s->text->tokens[*at + 1].word);
     *at += 2;
     unsigned assignments = read_update(s, at);
     for (unsigned i = 0; i < derived->rows_count; ++i) {
@@ -293,7 +305,7 @@ static db_result_t run_update(statement_t *s, unsigned *at)
 {
     if (sql_sign(s->text, *at + 1, '('))
         return run_update_joined(s, at);
-    s->table = mysql_table_of_word(s->text->tokens[*at + 1].word);
+    s->table = table_of(s, s->text->tokens[*at + 1].word);
     *at += 2;
     return update_rows(s, read_update(s, at));
 }
@@ -302,7 +314,7 @@ static db_result_t run_update(statement_t *s, unsigned *at)
 
 static db_result_t run_delete(statement_t *s, unsigned *at)
 {
-    s->table = mysql_table_of_word(s->text->tokens[*at + 2].word);
+    s->table = table_of(s, s->text->tokens[*at + 2].word);
     if (s->table == NULL || !sql_word(s->text, *at + 3, WORD_WHERE))
         sql_unknown(s->text, *at, "this DELETE is not known");
     s->where = *at + 4; /* DELETE FROM table WHERE */
@@ -324,6 +336,18 @@ static db_result_t run_delete(statement_t *s, unsigned *at)
 
 /* --- INSERT --- */
 
+/* What an order may meet before its row is looked for: triggers run first, as the server has it. */
+static db_result_t before_order(statement_t *s, const value_t *values)
+{
+    if (!sick_is_orders(s->table))
+        return DB_OK;
+    unsigned error = sick_at_insert(values);
+    if (error != 0)
+        return sick_meet(s->session, error);
+    row_t *gap = sick_gap(values);
+    return gap == NULL ? DB_OK : mysql_wait_for(s->session, gap);
+}
+
 static db_result_t insert_row(statement_t *s, const value_t *values, unsigned on_duplicate)
 {
     row_t *twin;
@@ -332,7 +356,9 @@ static db_result_t insert_row(statement_t *s, const value_t *values, unsigned on
         TRACE("mysql: a CHECK constraint refuses");
         return DB_INVALID;
     }
-    db_result_t result = find_twin(s->session, s->table, values, NULL, &twin);
+    db_result_t result = before_order(s, values);
+    if (result == DB_OK)
+        result = find_twin(s->session, s->table, values, NULL, &twin);
     if (result != DB_OK)
         return result;
     if (twin == NULL) {
@@ -401,7 +427,7 @@ static db_result_t insert_values(statement_t *s, unsigned *at, unsigned on_dupli
 
 static db_result_t run_insert(statement_t *s, unsigned *at)
 {
-    s->table = mysql_table_of_word(s->text->tokens[*at + 2].word);
+    s->table = table_of(s, s->text->tokens[*at + 2].word);
     unsigned on_duplicate = find_on_duplicate(s->text, *at);
     if (s->table == NULL)
         sql_unknown(s->text, *at, "no such table");
@@ -452,7 +478,7 @@ static unsigned read_clauses(statement_t *s, select_t *select, unsigned at)
 {
     const sql_text_t *text = s->text;
     if (sql_word(text, at, WORD_FROM)) {
-        if ((s->table = mysql_table_of_word(text->tokens[at + 1].word)) == NULL)
+        if ((s->table = table_of(s, text->tokens[at + 1].word)) == NULL)
             sql_unknown(text, at, "no such table");
         at += 2;
     }
@@ -476,6 +502,7 @@ static unsigned read_clauses(statement_t *s, select_t *select, unsigned at)
     }
     if (sql_word(text, at, WORD_LIMIT)) {
         select->limit = (uint64_t)text->tokens[at + 1].value.i;
+        s->limited = true;
         at += 2;
     }
     if (sql_word(text, at, WORD_FOR)) {
@@ -616,7 +643,7 @@ static db_result_t run_select(statement_t *s, unsigned *at)
 /* (SELECT column FROM table WHERE ...) that speaks of the outer row too. */
 static value_t subquery(const scope_t *scope, unsigned *at)
 {
-    statement_t s = {scope->context, scope->text, NULL, NOWHERE, NULL, 0, NULL};
+    statement_t s = {scope->context, scope->text, NULL, NOWHERE, NULL, 0, NULL, false};
     select_t select = {
         .group_by = NOWHERE, .order_by = NOWHERE, .then_by = NOWHERE, .limit = UINT64_MAX};
     *at = read_clauses(&s, &select, read_items(&s, &select, *at + 1));
@@ -696,7 +723,7 @@ db_result_t mysql_run(session_t *session, const sql_text_t *text, unsigned *at, 
                       result_set_t *out)
 {
     result_set_t ignored = {0};
-    statement_t s = {session, text, NULL, NOWHERE, out != NULL ? out : &ignored, 0, NULL};
+    statement_t s = {session, text, NULL, NOWHERE, out != NULL ? out : &ignored, 0, NULL, false};
     *affected = 0;
     if (sql_word(text, *at, WORD_START)) {
         run_start(session, text, at);
@@ -710,6 +737,8 @@ db_result_t mysql_run(session_t *session, const sql_text_t *text, unsigned *at, 
     session->open = true;
     session->executing = true;
     db_result_t result = dispatch(&s, at);
+    if (out != NULL && !s.limited && out->rows_count > session->select_limit)
+        out->rows_count = (unsigned)session->select_limit;
     session->executing = false;
     if (result == DB_LOST)
         return result;

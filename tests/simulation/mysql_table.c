@@ -8,6 +8,7 @@
 static sql_text_t migrations[MIGRATIONS_MAX];
 table_t mysql_tables[TABLES_MAX];
 unsigned mysql_tables_count;
+static table_t elsewhere[TABLES_MAX];
 
 table_t *mysql_table_of_word(unsigned word)
 {
@@ -31,6 +32,25 @@ int mysql_column(const table_t *table, const char *name)
         if (strcmp(sql_word_name(table->columns[i].word), name) == 0)
             return (int)i;
     world_unknown("column", name, strlen(name));
+}
+
+table_t *mysql_table_elsewhere(const table_t *table)
+{
+    return &elsewhere[table - mysql_tables];
+}
+
+static void forget_rows(table_t *table)
+{
+    table->rows = NULL;
+    table->rows_count = table->rows_capacity = 0;
+}
+
+void mysql_rows_forget(void)
+{
+    for (unsigned i = 0; i < mysql_tables_count; ++i) {
+        forget_rows(&mysql_tables[i]);
+        elsewhere[i] = mysql_tables[i];
+    }
 }
 
 row_t *mysql_row_add(table_t *table)

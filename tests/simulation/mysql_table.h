@@ -9,6 +9,9 @@
  *
  * A row that was deleted has a last version that says so.
  *
+ * There is a second database, with the same tables and rows of its own: another shard's, or an old
+ * copy, where a node with a wrong map finds itself.
+ *
  * Not modelled: shared locks and gap locks (so no SERIALIZABLE), foreign keys, DDL at run time.
  */
 #ifndef HOLDFAST_SIMULATION_MYSQL_TABLE_H
@@ -81,8 +84,10 @@ typedef struct session {
     bool killed;     /* by the server: the client hears it with its next call */
     bool executing;  /* a statement or COMMIT is under way: not idle */
     bool client_gone;
-    uint64_t snapshot; /* 0: none yet */
-    uint64_t said_us;  /* when it last said something */
+    bool elsewhere;        /* it is the second database that it speaks to */
+    uint64_t select_limit; /* sql_select_limit */
+    uint64_t snapshot;     /* 0: none yet */
+    uint64_t said_us;      /* when it last said something */
     uint64_t idle_limit_us, lock_limit_us;
     struct session *waits_for;
     unsigned coroutine;
@@ -99,6 +104,10 @@ void mysql_schema_init(void);
 table_t *mysql_table(const char *name);
 table_t *mysql_table_of_word(unsigned word);
 int mysql_column(const table_t *table, const char *name);
+/* Of the second database; the argument is one of mysql_tables. */
+table_t *mysql_table_elsewhere(const table_t *table);
 row_t *mysql_row_add(table_t *table);
+/* A history begins: no table has a row. */
+void mysql_rows_forget(void);
 
 #endif

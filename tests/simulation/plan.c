@@ -8,7 +8,9 @@
 #include "checks.h"
 #include "faults.h"
 #include "mysql_server.h"
+#include "mysql_sick.h"
 #include "node.h"
+#include "plan_sick.h"
 #include "redis_wire.h"
 
 static config_t config;
@@ -52,6 +54,11 @@ static void draw_config(void)
     config.reconcile.expiry_batch_max = chance(2) ? 8 : 1;
 }
 
+uint32_t plan_answer_deadline_ms(void)
+{
+    return config.orders.answer_deadline_ms;
+}
+
 uint32_t plan_commit_deadline_ms(void)
 {
     return config.orders.commit_deadline_ms;
@@ -89,7 +96,7 @@ static bool items_exist(void)
 /* Before anything goes wrong. */
 static void create_items(void)
 {
-    history.sales_count = chance(4) ? 2 : 1;
+    history.sales_count = history.sick || chance(4) ? 2 : 1;
     any_holds = false;
     for (unsigned i = 0; i < history.sales_count; ++i) {
         item_change_t change = {
@@ -99,6 +106,8 @@ static void create_items(void)
                       .hold_seconds = chance(3) ? 1 : 0,
                       .strategy = draw_strategy(),
                       .acknowledge = chance(4) ? ACKNOWLEDGE_ACCEPTED : ACKNOWLEDGE_COMMITTED}};
+        if (history.sick)
+            change.terms = plan_sick_terms(i);
         any_holds = any_holds || change.terms.hold_seconds != 0;
         snprintf(history.sales[i].sku, sizeof(history.sales[i].sku), "item%u", i);
         action_change(history.sales[i].sku, &change);
@@ -258,6 +267,77 @@ static void on_snapshot(void *context, uint64_t number)
     redis_snapshot();
 }
 
+static void on_launch(void *context, uint64_t number)
+{
+    (void)context;
+    if (sim_nodes[number].node == NULL)
+        node_launch((unsigned)number);
+}
+
+static void on_right_map(void *context, uint64_t number)
+{
+    (void)context;
+    TRACE("node %llu has the right map", (unsigned long long)number);
+    mysql_lead_elsewhere((unsigned)number, false);
+    node_kill((unsigned)number);
+    world_after(1000, (owner_t){0, 0}, on_launch, NULL, number);
+}
+
+/* A node starts again with a map that has another shard's database in the place of this one. */
+static void on_wrong_map(void *context, uint64_t number)
+{
+    unsigned node = chance_between(1, history.nodes);
+    (void)context, (void)number;
+    TRACE("node %u has a wrong map", node);
+    history.killed = true;
+    mysql_lead_elsewhere(node, true);
+    node_kill(node);
+    world_after(1000, (owner_t){0, 0}, on_launch, NULL, node);
+    world_after(chance_time_us(10000, 1000000), (owner_t){0, 0}, on_right_map, NULL, node);
+}
+
+static void on_no_select_limit(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    mysql_set_select_limit(UINT64_MAX);
+}
+
+/* Sessions that begin meanwhile have it: all that there are end. */
+static void on_select_limit(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    mysql_set_select_limit(chance_between(1, 2));
+    mysql_kill();
+    mysql_start();
+    world_after(chance_time_us(10000, 2000000), (owner_t){0, 0}, on_no_select_limit, NULL, 0);
+}
+
+static void on_redis_refuses(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    redis_refuse(0, chance_time_us(1000, 2000000));
+}
+
+/* One buyer's orders, or all. */
+static void on_mysql_throws(void *context, uint64_t number)
+{
+    const request_t *r = &history.requests[chance_below(history.requests_count)];
+    (void)context, (void)number;
+    bool alone = chance(2);
+    /* What refuses the values of all rows refuses none in truth. */
+    unsigned error = !alone && chance(2) ? 1264 : sick_draw_error(true);
+    sick_throw(chance(3) ? SICK_AT_UPDATE : SICK_AT_INSERT, error, alone ? r->buyer : NULL,
+               chance_time_us(1000, 5000000));
+}
+
+static void on_mysql_locks(void *context, uint64_t number)
+{
+    const request_t *r = &history.requests[chance_below(history.requests_count)];
+    (void)context, (void)number;
+    sick_lock(history.sales[r->item].sku, chance(2) ? r->buyer : NULL,
+              chance_time_us(1000, 5000000));
+}
+
 static void on_mysql_start(void *context, uint64_t number)
 {
     (void)context, (void)number;
@@ -271,13 +351,6 @@ static void on_mysql_kill(void *context, uint64_t number)
         return;
     mysql_kill();
     world_after(chance_time_us(1000, 1000000), (owner_t){0, 0}, on_mysql_start, NULL, 0);
-}
-
-static void on_launch(void *context, uint64_t number)
-{
-    (void)context;
-    if (sim_nodes[number].node == NULL)
-        node_launch((unsigned)number);
 }
 
 static void on_node_kill(void *context, uint64_t number)
@@ -299,8 +372,9 @@ static void on_node_freeze(void *context, uint64_t number)
 static void draw_events(void)
 {
     static void (*const kinds[])(void *, uint64_t) = {
-        on_redis_kill, on_redis_loss, on_redis_stall, on_redis_failover,
-        on_node_kill,  on_node_kill,  on_mysql_kill,  on_node_freeze,
+        on_redis_kill,   on_redis_loss,  on_redis_stall, on_redis_failover, on_node_kill,
+        on_node_kill,    on_mysql_kill,  on_node_freeze, on_redis_refuses,  on_mysql_throws,
+        on_mysql_throws, on_mysql_locks, on_wrong_map,   on_select_limit,
     };
     world_after(chance_time_us(1, window_us), (owner_t){0, 0}, on_snapshot, NULL, 0);
     for (unsigned count = chance_below(4); count != 0; --count)
@@ -319,6 +393,8 @@ static void draw_faults(void)
     faults.redis_lost_after = chance(3) ? chance_between(5, 60) : 0;
     faults.redis_late = chance(3) ? chance_between(5, 60) : 0;
     faults.redis_refuses = chance(8) ? chance_between(5, 60) : 0;
+    faults.db_error = chance(4) ? chance_between(10, 100) : 0;
+    faults.db_commit_refused = chance(4) ? chance_between(3, 30) : 0;
     faults.db_conflict = chance(3) ? chance_between(5, 60) : 0;
     faults.db_lost = chance(4) ? chance_between(10, 100) : 0;
     faults.db_commit_lost = chance(3) ? chance_between(2, 20) : 0;
@@ -497,10 +573,15 @@ static void end_faults(void)
 {
     bool any = false;
     faults = (faults_t){.latency_us = 300};
+    sick_end();
+    mysql_set_select_limit(UINT64_MAX);
+    for (unsigned i = 1; i <= history.nodes; ++i)
+        mysql_lead_elsewhere(i, false);
     if (!mysql_is_up())
         mysql_start();
     if (!redis_is_up(0))
         redis_start(0, REDIS_ALL_DATA);
+    redis_refuse(0, 0);
     redis_point(0, 0, false);
     for (unsigned i = 1; i <= history.nodes; ++i)
         any = any || sim_nodes[i].node != NULL;
@@ -513,6 +594,9 @@ void plan_run(void)
     static const uint64_t windows[] = {2000, 20000, 200000, 2000000};
     action_begin();
     draw_config();
+    history.sick = chance(12);
+    if (history.sick)
+        plan_sick_config(&config);
     history.nodes = chance_between(1, 3);
     node_begin(&config, chance(3) ? 2 : 1);
     window_us = windows[chance(6) ? 3 : chance_below(3)]; /* long ones cost most */
@@ -520,6 +604,13 @@ void plan_run(void)
     for (unsigned i = 1; i <= history.nodes; ++i)
         node_launch(i);
     create_items();
+    mysql_copy_elsewhere("inventory");
+    if (history.sick) {
+        history.faulty = true;
+        world_run(world_now_us() + plan_sick_draw());
+        end_faults();
+        return;
+    }
     history.faulty = !chance(4);
     draw_faults();
     draw_requests();

@@ -11,6 +11,7 @@
 void plan_run(void);
 /* The number of a node that runs. */
 unsigned plan_some_node(void);
-uint32_t plan_commit_deadline_ms(void); /* of this history */
+uint32_t plan_answer_deadline_ms(void); /* of this history */
+uint32_t plan_commit_deadline_ms(void);
 
 #endif

@@ -61,7 +61,8 @@ typedef struct {
     bool up, ever_up, reset_seen;
     unsigned life;
     int functions; /* -1: none loaded */
-    uint64_t stalled_until, loading_until;
+    uint64_t stalled_until, loading_until, refuses_until;
+    unsigned refuses; /* of refusals[] */
 } server_t;
 
 static server_t servers[REDIS_SERVERS];
@@ -177,6 +178,29 @@ void redis_stall(unsigned number, uint64_t us)
     servers[number].stalled_until = world_now_us() + us;
 }
 
+/* Errors of dispatch: what it is told is not run. */
+static const struct {
+    enum { REFUSES_MEMORY, REFUSES_WRITES, REFUSES_ALL } what;
+    const char *text;
+} refusals[] = {
+    {REFUSES_MEMORY, "OOM command not allowed when used memory > 'maxmemory'."},
+    {REFUSES_WRITES, "READONLY You can't write against a read only replica."},
+    {REFUSES_WRITES, "NOREPLICAS Not enough good replicas to write."},
+    {REFUSES_WRITES, "MISCONF Redis is configured to save RDB snapshots, but it cannot."},
+    {REFUSES_ALL, "NOPERM User default has no permissions to run the command"},
+    {REFUSES_ALL, "NOAUTH Authentication required."},
+    {REFUSES_ALL, "BUSY Redis is busy running a script."},
+    {REFUSES_ALL, "MASTERDOWN Link with MASTER is down."},
+};
+
+void redis_refuse(unsigned number, uint64_t us)
+{
+    servers[number].refuses = chance_below(sizeof(refusals) / sizeof(refusals[0]));
+    servers[number].refuses_until = world_now_us() + us;
+    TRACE("redis %u says for %llu us: %s", number, (unsigned long long)us,
+          refusals[servers[number].refuses].text);
+}
+
 void redis_point(unsigned node, unsigned number, bool keep)
 {
     server_t *server = &servers[number];
@@ -257,6 +281,36 @@ static bool takes_memory(const command_t *command)
            (str_eq(name, STR("FCALL")) && str_eq(command->words[1], STR("holdfast_reserve")));
 }
 
+/* As lua/holdfast.lua registers its functions. */
+static bool writes(const command_t *command)
+{
+    static const char *const no_writes[] = {"holdfast_inspect", "holdfast_unsettled_ids",
+                                            "holdfast_owners", "holdfast_orphans",
+                                            "holdfast_hello"};
+    str_t name = command->words[0];
+    if (!str_eq(name, STR("FCALL")))
+        return takes_memory(command) || str_eq(name, STR("HDEL")) || str_eq(name, STR("DEL")) ||
+               str_eq(name, STR("FUNCTION"));
+    for (size_t i = 0; i < sizeof(no_writes) / sizeof(no_writes[0]); ++i)
+        if (str_eq(command->words[1], str_of(no_writes[i])))
+            return false;
+    return true;
+}
+
+static bool is_refused(const server_t *server, const command_t *command)
+{
+    if (server->refuses_until <= world_now_us())
+        return false;
+    switch (refusals[server->refuses].what) {
+    case REFUSES_MEMORY:
+        return takes_memory(command);
+    case REFUSES_WRITES:
+        return writes(command);
+    default:
+        return true;
+    }
+}
+
 static redisReply *run(wire_t *wire, command_t *command)
 {
     server_t *server = &servers[wire->server];
@@ -264,6 +318,10 @@ static redisReply *run(wire_t *wire, command_t *command)
     redisReply *ok = redis_reply_text(REDIS_REPLY_STATUS, STR("OK"));
     if (server->loading_until > world_now_us())
         return redis_reply_error("LOADING Redis is loading the dataset in memory");
+    if (is_refused(server, command)) {
+        wire->spoilt = true;
+        return redis_reply_error(refusals[server->refuses].text);
+    }
     if (takes_memory(command) && chance(faults.redis_refuses)) {
         wire->spoilt = true;
         return redis_reply_error("OOM command not allowed when used memory > 'maxmemory'.");

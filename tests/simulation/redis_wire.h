@@ -31,6 +31,8 @@ void redis_start(unsigned server, redis_return_t with);
 void redis_flush(unsigned server);
 /* Nothing is run for so long. */
 void redis_stall(unsigned server, uint64_t us);
+/* For so long it answers commands that write, or all, with an error of dispatch: nothing is run. */
+void redis_refuse(unsigned server, uint64_t us);
 /* New connections of this node (0: of all) go to this server; the old ones break or, if `keep`,
    stay. A server that was never up begins with the snapshot, or goes on with what it had. */
 void redis_point(unsigned node, unsigned server, bool keep);

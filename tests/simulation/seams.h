@@ -29,6 +29,7 @@ void *sim_malloc(size_t size);
 void *sim_calloc(size_t count, size_t size);
 void *sim_realloc(void *memory, size_t size);
 void sim_free(void *memory);
+char *sim_strdup(const char *text);
 int sim_usleep(unsigned micros);
 int sim_clock_gettime(clockid_t id, struct timespec *out);
 int sim_cond_wait(void *cond);
@@ -39,6 +40,8 @@ int sim_cond_signal(void *cond);
 #define calloc(count_, size_) sim_calloc(count_, size_)
 #define realloc(memory_, size_) sim_realloc(memory_, size_)
 #define free(memory_) sim_free(memory_)
+#undef strdup
+#define strdup(text_) sim_strdup(text_)
 #define usleep(micros_) sim_usleep(micros_)
 #define clock_gettime(id_, out_) sim_clock_gettime(id_, out_)
 #define pthread_mutex_init(mutex_, attributes_) ((void)(mutex_))
