@@ -7,8 +7,8 @@
  *                                apart; one item alone: set it aside
  *   lost connection              the same again; often in a row: as any other error
  *   any other error              ask the canary. It fails: the shard is away, wait and try again.
- *                                It passes: halves. One order alone: about its values: reject it;
- *                                not in that list: set it aside
+ *                                It passes: halves. One order alone: about its values, twice with a
+ *                                canary between: reject it. Not in that list: set it aside
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,14 +86,20 @@ static next_t after_wait(writer_core_t *core, writer_order_t *const *orders, uns
     return is_one_item(orders, count) ? NEXT_ASIDE : NEXT_ITEMS;
 }
 
-static next_t after_error(writer_core_t *core, db_result_t failure, unsigned count)
+/* A verdict, a canary that passes, the verdict again: only then is it the order's. A fault of the
+   whole shard that ends between the first two looks like one. */
+static next_t after_error(writer_core_t *core, db_result_t failure, unsigned count, unsigned tries)
 {
+    if (failure == DB_INVALID && count == 1 && tries == 0)
+        core->canary_ms = 0;
     if (!shard_takes_orders(core))
         return NEXT_AWAY;
     METRIC_INC(writer_errors_total);
     if (count > 1)
         return NEXT_HALVES;
-    return failure == DB_INVALID ? NEXT_REJECT : NEXT_ASIDE;
+    if (failure != DB_INVALID)
+        return NEXT_ASIDE;
+    return tries == 0 ? NEXT_SAME : NEXT_REJECT;
 }
 
 static next_t after_failure(writer_core_t *core, db_result_t failure, writer_order_t *const *orders,
@@ -108,9 +114,9 @@ static next_t after_failure(writer_core_t *core, db_result_t failure, writer_ord
         return after_wait(core, orders, count);
     case DB_LOST:
         METRIC_INC(writer_lost_total);
-        return tries < LOSSES_MAX ? NEXT_SAME : after_error(core, failure, count);
+        return tries < LOSSES_MAX ? NEXT_SAME : after_error(core, failure, count, tries);
     default:
-        return after_error(core, failure, count);
+        return after_error(core, failure, count, tries);
     }
 }
 
@@ -314,6 +320,8 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
         next_t next = outcome == ATTEMPT_SPLIT && count > 1
                           ? NEXT_HALVES
                           : after_failure(core, failure, orders, count, tries);
+        if (next == NEXT_AWAY && failure == DB_INVALID)
+            before = DB_OK; /* the canary did not pass */
         more = go_on(core, next, orders, count, tries, failure);
     }
     free(groups);

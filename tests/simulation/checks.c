@@ -5,6 +5,7 @@
 
 #include "base/order_id.h"
 #include "gate/gate.h"
+#include "machine.h"
 #include "mysql_server.h"
 #include "mysql_sick.h"
 #include "plan.h"
@@ -531,15 +532,15 @@ bool checks_half_settled(const char *sku)
 }
 
 /* A 202 that was given before the deadline of the answer was given because the gate had admitted
-   the order, of an item that is acknowledged as `accepted`. No outage of MySQL makes it rejected.
- */
+   the order, of an item that is acknowledged as `accepted`. No outage of MySQL makes it
+   rejected; one of Redis beyond the commit deadline may. */
 static void check_acknowledged(const request_t *request)
 {
     const value_t *row = find_order(&request->order.id);
     const char *bad = sick_refused_buyer();
     bool is_early =
         request->answered_us - request->sent_us < (uint64_t)plan_answer_deadline_ms() * 1000;
-    if (request->answer.replayed || !is_early || history.redis_lost ||
+    if (request->answer.replayed || !is_early || history.redis_lost || machine_redis_failed ||
         !is_text(&row[at.code], problem_code(PROBLEM_UNAVAILABLE)) ||
         (bad != NULL && strcmp(bad, request->buyer) == 0))
         return;

@@ -159,6 +159,7 @@ const char *history_run(uint64_t seed)
     memset(&history, 0, sizeof(history));
     machine_findings = 0;
     machine_wrong[0] = '\0';
+    machine_redis_failed = false;
     world_begin(seed);
     redis_begin();
     mysql_begin();

@@ -16,5 +16,7 @@ extern unsigned machine_findings;
 /* The first of them that only a loss of data in Redis explains: counters, capacity, buyers, more
    settled or released than MySQL has. "" : none. */
 extern char machine_wrong[24];
+/* The log has a line about Redis: it was silent, gone, or refused. */
+extern bool machine_redis_failed;
 
 #endif
