@@ -320,6 +320,8 @@ static redisReply *run(wire_t *wire, command_t *command)
         return redis_reply_error("LOADING Redis is loading the dataset in memory");
     if (is_refused(server, command)) {
         wire->spoilt = true;
+        if (str_eq(name, STR("EXEC"))) /* refused or not, the transaction is over */
+            return run_exec(server, wire);
         return redis_reply_error(refusals[server->refuses].text);
     }
     if (takes_memory(command) && chance(faults.redis_refuses)) {
