@@ -320,23 +320,33 @@ static void locked_items_stop_only_their_own_holds(void **state)
     EXPECT_NUMBER(count("SUM(released_total) FROM inventory"), 19);
 }
 
-/* The server refuses one order with an error that is in nobody's list. */
+/* Until drop_trigger(): what `when` says of a table is refused if `condition` holds, with an error
+   that is in nobody's list. */
+static void refuse(const char *when, const char *table, const char *condition)
+{
+    run_text(&here.root, 0,
+             test_text("CREATE TRIGGER %s.refuse_%s BEFORE %s ON %s.%s FOR EACH ROW IF %s THEN "
+                       "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF",
+                       here.database, table, when, here.database, table, condition));
+}
+
+static void drop_trigger(const char *table)
+{
+    run_text(&here.root, 0, test_text("DROP TRIGGER %s.refuse_%s", here.database, table));
+}
+
 static void one_order_that_is_refused_stops_no_other(void **state)
 {
     (void)state;
     hold(1, 40, -1);
-    run_text(&here.root, 0,
-             test_text("CREATE TRIGGER %s.refuse BEFORE UPDATE ON %s.orders FOR EACH ROW IF "
-                       "NEW.order_id = UNHEX(LPAD(HEX(17), 32, '0')) THEN SIGNAL SQLSTATE '45000' "
-                       "SET MESSAGE_TEXT = 'not this one'; END IF",
-                       here.database, here.database));
+    refuse("UPDATE", "orders", "NEW.order_id = UNHEX(LPAD(HEX(17), 32, '0'))");
     EXPECT_NUMBER(walk(), 39);
     EXPECT_NUMBER(set_aside(), 1);
     EXPECT_NUMBER(count("HEX(RIGHT(order_id, 1)) FROM orders WHERE state = 'held'"), 11);
     expect_released(39);
     hold(50, 3, -1);
     EXPECT_NUMBER(walk(), 3);
-    run_text(&here.root, 0, test_text("DROP TRIGGER %s.refuse", here.database));
+    drop_trigger("orders");
     EXPECT_NUMBER(retry_until_expired(1), 1);
     EXPECT_NUMBER(set_aside(), 0);
     expect_released(43);
@@ -383,13 +393,15 @@ static void a_server_that_refuses_all_sets_nothing_aside(void **state)
 {
     (void)state;
     hold(1, 20, -1);
-    run("SET SESSION TRANSACTION READ ONLY");
+    refuse("UPDATE", "orders", "TRUE");
+    refuse("INSERT", "inventory", "TRUE");
     for (unsigned i = 0; i < 3; i++) {
         EXPECT_NUMBER(expiry_batch(&expiry, db, &sql), DB_AWAY);
         EXPECT(!expiry.more, "it goes on without MySQL");
     }
     EXPECT_NUMBER(set_aside(), 0);
-    run("SET SESSION TRANSACTION READ WRITE");
+    drop_trigger("orders");
+    drop_trigger("inventory");
     expect_look(20, 0);
     expect_released(20);
 }
