@@ -65,7 +65,7 @@ mysql_answers() { mysql_client "$1" --execute='SELECT 1' >/dev/null 2>&1; }
 
 # mysql_config NAME SHARD ORDINAL PORT: PORT 0 is no network at all. Replication cannot use a
 # Unix socket, so a shard with replicas listens on the loopback, where only the replication
-# account can log in.
+# account can log in. HOLDFAST_TEST_MYSQL_OPTIONS: more lines, of tests/run.
 mysql_config() {
     local name=$1 shard=$2 ordinal=$3 port=$4 network="skip_networking" role=""
     if ((port)); then network=$'bind_address = 127.0.0.1\n'"port = $port"; fi
@@ -94,6 +94,7 @@ log_bin = binlog
 binlog_format = ROW
 log_slave_updates = 1
 $role
+${HOLDFAST_TEST_MYSQL_OPTIONS-}
 END
 }
 

@@ -10,11 +10,12 @@
 --   buyers:SKU:BUCKET  hash. buyer -> live and unsettled units; 0 after a release
 --   unsettled          hash of the slot. order id (16 bytes) -> record
 --   keys               hash of the slot. sku, buyer, idempotency key -> order id, while unsettled
+-- and one for all of them: holdfast:deployment, whose Redis this is.
 -- A record is nine fields between US (0x1f): epoch, sku, bucket, buyer, quantity, key,
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 13
+local VERSION = 14
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -722,9 +723,24 @@ local function orphans(keys, args)
   return out
 end
 
--- {version of this library, identity of the server, now in ms}
-local function hello()
-  return { VERSION, server_identity(), now_ms() }
+-- KEYS holdfast:deployment (or none, from a service that is older than that key). {version of this library,
+-- identity of the server, now in ms, the deployment whose Redis this is}; the last is '' without a stamp.
+local function hello(keys)
+  local answer = { VERSION, server_identity(), now_ms() }
+  if keys[1] then
+    answer[4] = redis.call('GET', keys[1]) or ''
+  end
+  return answer
+end
+
+-- KEYS holdfast:deployment; ARGV a deployment. Stamps a Redis that has no stamp. The stamp that it has.
+local function stamp(keys, args)
+  local name = redis.call('GET', keys[1])
+  if not name then
+    name = args[1]
+    redis.call('SET', keys[1], name)
+  end
+  return name
 end
 
 redis.register_function('holdfast_reserve', reserve)
@@ -741,3 +757,4 @@ redis.register_function({ function_name = 'holdfast_unsettled_ids', callback = u
 redis.register_function({ function_name = 'holdfast_owners', callback = owners, flags = { 'no-writes' } })
 redis.register_function({ function_name = 'holdfast_orphans', callback = orphans, flags = { 'no-writes' } })
 redis.register_function({ function_name = 'holdfast_hello', callback = hello, flags = { 'no-writes' } })
+redis.register_function({ function_name = 'holdfast_stamp', callback = stamp, flags = { 'allow-oom' } })

@@ -13,6 +13,7 @@
 #include "http/rate_limit.h"
 #include "http/server.h"
 #include "reconcile/audit_runner.h"
+#include "reconcile/durability.h"
 #include "reconcile/keeper.h"
 #include "reconcile/reconciler.h"
 #include "store/migrate.h"
@@ -34,6 +35,7 @@ static void node_init(node_t *node, const config_t *config)
     *node = (node_t){.config = config};
     shard_map_init(&node->map, config);
     name_incarnation(node);
+    node->durability = durability_new(config);
     remote_clock_init(&node->gate_clock);
     gate_health_init(&node->gate_health);
     node->shards = calloc(config->shards_count, sizeof(*node->shards));
@@ -52,39 +54,54 @@ static void read_default_strategy(node_t *node, db_t *db)
         atomic_store(&node->default_strategy, strategy);
 }
 
-/* A shard that is away now may come later; one with another schema never fits. */
-static bool check_shard(node_t *node, unsigned shard)
+/* What is wrong with the tables will not mend itself while we wait: said at start, it ends the
+   start. A shard that does not answer may come later. */
+static bool tables_fit(const node_t *node, const config_shard_t *shard)
 {
-    const config_shard_t *config = &node->config->shards[shard];
     sql_t sql = {NULL, 0, 0};
-    uint64_t sent = clock_mono_ms(), now_ms;
-    db_t *db = db_new(node->config, shard_primary(config));
+    db_t *db = db_new_unchecked(node->config, shard_primary(shard));
     migrate_status_t status = migrate_check(db, &sql);
-    bool fits = status == MIGRATE_CURRENT || status == MIGRATE_FAILED;
+    bool fits = status == MIGRATE_CURRENT || status == MIGRATE_AHEAD || status == MIGRATE_FAILED;
     if (!fits)
-        fprintf(stderr, "holdfast: %s: %s\n", config->name, migrate_status_text(status));
-    if (status == MIGRATE_FAILED)
-        LOG_WARN("a shard does not answer; its items are unavailable until it does",
-                 LOG_STR("shard", config->name), LOG_STR("error", db_error(db)));
-    if (status == MIGRATE_CURRENT) {
-        read_default_strategy(node, db);
-        if (shard_clock_read(db, &now_ms) == DB_OK)
-            remote_clock_observe(&node->shards[shard].clock, sent, now_ms);
-    }
+        fprintf(stderr, "holdfast: %s: %s\n", shard->name, migrate_status_text(status));
+    if (status == MIGRATE_AHEAD)
+        LOG_INFO("a shard has newer tables, beside which this binary may run",
+                 LOG_STR("shard", shard->name));
     sql_free(&sql);
     db_free(db);
     return fits;
 }
 
+/* A shard that is away now, or another one than the configuration has there, stops no other: it is
+   away until it is the right one. */
+static void meet_shard(node_t *node, unsigned shard)
+{
+    const config_shard_t *config = &node->config->shards[shard];
+    uint64_t sent = clock_mono_ms(), now_ms;
+    db_t *db = db_new(node->config, shard_primary(config));
+    if (shard_clock_read(db, &now_ms) == DB_OK) {
+        remote_clock_observe(&node->shards[shard].clock, sent, now_ms);
+        read_default_strategy(node, db);
+    } else {
+        LOG_ERROR("a shard is away; its items are unavailable until it is back",
+                  LOG_STR("shard", config->name), LOG_STR("error", db_error(db)));
+    }
+    db_free(db);
+}
+
+/* Redis comes last: the shards say which deployment this is. */
 static bool check_stores(node_t *node)
 {
+    for (unsigned i = 0; i < node->map.shards_count; ++i)
+        if (!tables_fit(node, &node->config->shards[i]))
+            return false;
+    for (unsigned i = 0; i < node->map.shards_count; ++i)
+        meet_shard(node, i);
     gate_sync_t *gate = gate_sync_new(node->config);
     if (gate_sync_connect(gate) != GATE_CALL_OK)
-        LOG_WARN("Redis does not answer; lua and watch items are unavailable until it does");
+        LOG_WARN("Redis is away; lua and watch items are unavailable until it is back",
+                 LOG_STR("error", gate_sync_error(gate)));
     gate_sync_free(gate);
-    for (unsigned i = 0; i < node->map.shards_count; ++i)
-        if (!check_shard(node, i))
-            return false;
     return true;
 }
 
@@ -191,6 +208,7 @@ int serve(const config_t *config)
     order_id_set_key(str_of(config->orders.id_key));
     node_init(&node, config);
     if (!check_stores(&node)) {
+        durability_free(node.durability);
         free(node.shards);
         return 1;
     }
@@ -208,6 +226,7 @@ int serve(const config_t *config)
     stop_stores(&node);
     server_end(server);
     rate_limits_free(node.rate_limits);
+    durability_free(node.durability);
     free(node.shards);
     free(node.loops);
     LOG_INFO("ended");

@@ -4,6 +4,7 @@
 #include "http/call.h"
 #include "http/readiness.h"
 #include "reconcile/audit_runner.h"
+#include "reconcile/durability.h"
 #include "reconcile/reconciler.h"
 
 /* Findings of all shards, by kind. */
@@ -54,6 +55,24 @@ static unsigned add_servers(const node_t *node, metric_sample_t *samples)
     return count;
 }
 
+/* A server of which nobody knows has no sample. */
+static unsigned add_durability(const node_t *node, metric_sample_t *samples)
+{
+    unsigned count = 0, shards = node->map.shards_count;
+    durability_t seen;
+    for (unsigned i = 0; i <= shards; ++i) {
+        if (i < shards)
+            durability_of_shard(node->durability, i, &seen);
+        else
+            durability_of_redis(node->durability, &seen);
+        if (seen.durable != DURABLE_UNKNOWN)
+            samples[count++] = sample("durable", "1: the server keeps all that it has acknowledged",
+                                      "server", i < shards ? node->config->shards[i].name : "redis",
+                                      seen.durable == DURABLE_YES);
+    }
+    return count;
+}
+
 /* None before the first audit has ended. */
 static unsigned add_audit(const node_t *node, metric_sample_t *samples)
 {
@@ -75,7 +94,7 @@ void handle_metrics(exchange_t *exchange, const route_match_t *match)
     node_t *node = exchange->engine->node;
     unsigned shards = node->map.shards_count, count = 0;
     uint64_t findings[FINDING_COUNT] = {0};
-    metric_sample_t *samples = call_new((4 * shards + FINDING_COUNT + 4) * sizeof(*samples));
+    metric_sample_t *samples = call_new((5 * shards + FINDING_COUNT + 5) * sizeof(*samples));
     for (unsigned i = 0; i < shards; ++i)
         samples[count++] = (metric_sample_t){
             "gauge", "writer_queue_orders",        "Places taken in the writer's queue",
@@ -88,6 +107,7 @@ void handle_metrics(exchange_t *exchange, const route_match_t *match)
                                              node->config->shards[i].name,
                                              pool_depth(node->shards[i].pool)};
     count += add_servers(node, samples + count);
+    count += add_durability(node, samples + count);
     count += add_audit(node, samples + count);
     count_findings(node, findings);
     for (unsigned f = FINDING_AGREE + 1; f < FINDING_COUNT; ++f)

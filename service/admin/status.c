@@ -6,6 +6,7 @@
 #include "http/fan.h"
 #include "http/items.h"
 #include "http/readiness.h"
+#include "reconcile/durability.h"
 #include "reconcile/reconciler.h"
 #include "store/lease.h"
 
@@ -144,12 +145,25 @@ static void add_aside(void *context, const writer_aside_view_t *view)
     cJSON_AddItemToArray(context, json);
 }
 
+/* "durable": true, false with a reason, or null: nobody knows. */
+static void add_durability(cJSON *json, const durability_t *seen)
+{
+    if (seen->durable == DURABLE_UNKNOWN)
+        cJSON_AddNullToObject(json, "durable");
+    else
+        cJSON_AddBoolToObject(json, "durable", seen->durable == DURABLE_YES);
+    if (seen->durable != DURABLE_YES)
+        cJSON_AddStringToObject(json, "durable_reason", seen->why);
+}
+
 static void add_shard(cJSON *shards, const node_t *node, unsigned i, const shard_view_t *view)
 {
     char slots[16];
     const config_shard_t *config = &node->config->shards[i];
     health_t health;
+    durability_t durability;
     prober_shard(node->prober, i, &health);
+    durability_of_shard(node->durability, i, &durability);
     snprintf(slots, sizeof(slots), "%u-%u", config->slot_first, config->slot_last);
     cJSON *shard = cJSON_CreateObject();
     cJSON_AddStringToObject(shard, "name", config->name);
@@ -159,6 +173,7 @@ static void add_shard(cJSON *shards, const node_t *node, unsigned i, const shard
     else
         cJSON_AddNullToObject(shard, "answers");
     readiness_add_health(shard, &health);
+    add_durability(shard, &durability);
     cJSON_AddNumberToObject(shard, "writer_queue", writer_depth(node->shards[i].writer));
     cJSON_AddNumberToObject(shard, "pool_queue", pool_depth(node->shards[i].pool));
     writer_each_aside(node->shards[i].writer, add_aside,
@@ -198,8 +213,12 @@ static void add_items(cJSON *json, const node_t *node, status_call_t *c)
 static void add_redis(cJSON *json, cJSON *connections, const node_t *node)
 {
     health_t health;
+    durability_t durability;
+    cJSON *redis = cJSON_AddObjectToObject(json, "redis");
     readiness_of_redis(node, &health);
-    readiness_add_health(cJSON_AddObjectToObject(json, "redis"), &health);
+    readiness_add_health(redis, &health);
+    durability_of_redis(node->durability, &durability);
+    add_durability(redis, &durability);
     if (health.state == HEALTH_UNKNOWN)
         cJSON_AddNullToObject(connections, "redis");
     else
@@ -211,6 +230,11 @@ static void add_process(cJSON *json, const node_t *node)
     cJSON_AddStringToObject(json, "node",
                             node->config->node.name != NULL ? node->config->node.name : "");
     cJSON_AddStringToObject(json, "incarnation", node->incarnation);
+    const char *deployment = deployment_name(node->config->deployment);
+    if (deployment != NULL)
+        cJSON_AddStringToObject(json, "deployment", deployment);
+    else
+        cJSON_AddNullToObject(json, "deployment");
     cJSON_AddNumberToObject(json, "loops", node->loops_count);
     cJSON_AddStringToObject(json, "default_strategy",
                             strategy_name((strategy_id_t)atomic_load(&node->default_strategy)));

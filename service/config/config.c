@@ -139,6 +139,7 @@ void config_free(config_t *config)
     if (config == NULL)
         return;
     free_section(&config_root, config);
+    deployment_free(config->deployment);
     free(config);
 }
 
@@ -159,6 +160,7 @@ static config_t *read_text(const char *text, size_t n, complaints_t *complaints)
     default_node_name(config, complaints);
     default_modes(config, complaints);
     check_config(config, complaints);
+    config->deployment = deployment_new(config->node.deployment);
     return config;
 }
 

@@ -3,7 +3,8 @@
  *
  * Each setting is one record of config/settings.c (name, type, bounds, default, unit, a
  * sentence); this struct is what those records fill. A `config_t` is immutable after
- * config_load() and shared by all threads; config_free() comes after they are joined.
+ * config_load(), but for `deployment`, and shared by all threads; config_free() comes after they
+ * are joined.
  * Strings are NUL-terminated and owned by the config. NULL means "not set".
  */
 #ifndef HOLDFAST_CONFIG_CONFIG_H
@@ -14,6 +15,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "config/deployment.h"
 
 /* The most buyers that redis.batch_max may let one reserve call carry. */
 #define REDIS_BATCH_MAX 1024
@@ -61,7 +63,8 @@ typedef struct {
 
 typedef struct {
     struct {
-        char *name; /* default: the host's name */
+        char *name;       /* default: the host's name */
+        char *deployment; /* NULL: learned from the shards */
     } node;
     struct {
         config_address_t listen;  /* 127.0.0.1:8080 */
@@ -136,6 +139,9 @@ typedef struct {
         log_level_t level; /* info */
         bool access;       /* a line per request at level info; false: only at debug */
     } log;
+    /* Which deployment this is; not a setting, and the one part that changes. NULL in a
+       configuration that was not loaded from a file: then it is not checked. */
+    deployment_t *deployment;
 } config_t;
 
 /*

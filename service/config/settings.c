@@ -29,6 +29,10 @@ _Static_assert(COUNT(strategy_words) == STRATEGY_COUNT + 1, "a word for each str
 static const setting_t node_settings[] = {
     {FIELD("name", NAME, config_t, node.name), BOUNDS(1, 64), .fallback_said = "the host's name",
      .help = "Names this process in the log, in metrics and in leases; unique among the nodes."},
+    {FIELD("deployment", NAME, config_t, node.deployment), BOUNDS(1, DEPLOYMENT_BYTES_MAX),
+     .fallback_said = "the name that the shards are stamped with",
+     .help = "Names the shards and the Redis that belong together; the same on all nodes, and for "
+             "ever. Without it `holdfast migrate` makes a name up and stamps the shards with it."},
 };
 
 static const setting_t http_settings[] = {

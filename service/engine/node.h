@@ -20,6 +20,7 @@ struct engine_loop;
 struct rate_limits;
 struct prober;
 struct audit_runner;
+struct durability;
 
 typedef struct {
     struct pool *pool;
@@ -37,6 +38,7 @@ typedef struct node {
     remote_clock_t gate_clock;       /* of Redis */
     node_shard_t *shards;            /* map.shards_count of them */
     struct rate_limits *rate_limits; /* of purchases; NULL: there are none */
+    struct durability *durability;   /* whether the servers keep what they acknowledge */
     struct engine_loop **loops;
     unsigned loops_count;
     struct prober *prober;       /* threads: the state of each server */

@@ -163,13 +163,6 @@ int64_t gate_reply_i64(const redisReply *reply, size_t element)
     return element < reply->elements ? gate_reply_number(reply->element[element]) : 0;
 }
 
-bool gate_wants_library(const redisReply *hello)
-{
-    if (hello != NULL && hello->type == REDIS_REPLY_ERROR)
-        return strncmp(hello->str, "ERR Function not found", 22) == 0;
-    return gate_reply_is_array(hello, 3) && gate_reply_i64(hello, 0) < GATE_LIBRARY_VERSION;
-}
-
 gate_error_t gate_reply_error(const redisReply *reply)
 {
     if (reply == NULL || reply->type != REDIS_REPLY_ERROR)
@@ -205,4 +198,72 @@ str_t gate_owner_key(char *out, str_t incarnation)
 {
     int n = snprintf(out, GATE_OWNER_KEY_SIZE, "hf:owner:%.*s", STR_ARG(incarnation));
     return (str_t){out, (size_t)n};
+}
+
+/* --- hello --- */
+
+#define DEPLOYMENT_KEY "holdfast:deployment"
+
+void gate_hello(redis_args_t *args)
+{
+    gate_call(args, "holdfast_hello", 1);
+    redis_args_add(args, STR(DEPLOYMENT_KEY));
+}
+
+void gate_stamp(redis_args_t *args, const deployment_t *deployment)
+{
+    gate_call(args, "holdfast_stamp", 1);
+    redis_args_add(args, STR(DEPLOYMENT_KEY));
+    redis_args_add(args, str_of(deployment_name(deployment)));
+}
+
+static gate_greeting_t away(char *why, const redisReply *reply, const char *odd)
+{
+    snprintf(why, GATE_WHY_SIZE, "%s", reply->type == REDIS_REPLY_ERROR ? reply->str : odd);
+    return GATE_GREETING_AWAY;
+}
+
+static gate_greeting_t compare_stamp(const redisReply *stamp, const char *name, char *why)
+{
+    str_t text = {stamp->str, (size_t)stamp->len};
+    if (str_eq(text, str_of(name)))
+        return GATE_GREETING_OK;
+    snprintf(why, GATE_WHY_SIZE,
+             "this Redis is of deployment '%.*s' (key " DEPLOYMENT_KEY
+             "), and the shards are of '%s': correct the configuration, or empty this Redis",
+             (int)(text.n < DEPLOYMENT_BYTES_MAX ? text.n : DEPLOYMENT_BYTES_MAX), text.p, name);
+    return GATE_GREETING_AWAY;
+}
+
+/* An older library is not replaced in a Redis that says that it is another's. */
+gate_greeting_t gate_greeting_read(const redisReply *reply, const deployment_t *deployment,
+                                   char *why)
+{
+    why[0] = '\0';
+    if (reply->type == REDIS_REPLY_ERROR && strstr(reply->str, "Function not found") != NULL)
+        return GATE_GREETING_LOAD;
+    if (!gate_reply_is_array(reply, 3) || reply->element[1]->type != REDIS_REPLY_STRING)
+        return away(why, reply, "an odd answer to hello");
+    const char *name = deployment == NULL ? NULL : deployment_name(deployment);
+    const redisReply *stamp = reply->elements > 3 ? reply->element[3] : NULL;
+    if (stamp != NULL && stamp->type != REDIS_REPLY_STRING)
+        return away(why, stamp, "an odd answer to hello");
+    if (name != NULL && stamp != NULL && stamp->len != 0 &&
+        compare_stamp(stamp, name, why) != GATE_GREETING_OK)
+        return GATE_GREETING_AWAY;
+    if (gate_reply_i64(reply, 0) < GATE_LIBRARY_VERSION)
+        return GATE_GREETING_LOAD;
+    if (deployment == NULL)
+        return GATE_GREETING_OK;
+    if (name == NULL)
+        return away(why, reply, "no shard has said yet which deployment this is");
+    return stamp == NULL || stamp->len == 0 ? GATE_GREETING_STAMP : GATE_GREETING_OK;
+}
+
+gate_greeting_t gate_stamp_read(const redisReply *reply, const deployment_t *deployment, char *why)
+{
+    why[0] = '\0';
+    return reply->type == REDIS_REPLY_STRING
+               ? compare_stamp(reply, deployment_name(deployment), why)
+               : away(why, reply, "an odd answer to a stamp");
 }

@@ -10,12 +10,13 @@
 #include <hiredis/hiredis.h>
 
 #include "base/problem.h"
+#include "config/deployment.h"
 #include "gate/gate_errors.h"
 #include "gate/redis_args.h"
 #include "store/order.h"
 
 /* Must be the VERSION of lua/holdfast.lua. */
-#define GATE_LIBRARY_VERSION 13
+#define GATE_LIBRARY_VERSION 14
 /* Separates the fields of a record in `unsettled`. */
 #define GATE_FIELD_SEPARATOR '\x1f'
 
@@ -63,6 +64,26 @@ void gate_add_key(redis_args_t *args, gate_key_t key, uint16_t slot, str_t sku, 
 /* Writes the key into `out` (GATE_KEY_SIZE) and returns it. */
 str_t gate_key(char *out, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket);
 
+/*
+ * What to do about the answer to hello. A Redis carries the name of its deployment; one without it
+ * (empty, or of before there were names) is stamped, one with another name is away.
+ */
+typedef enum {
+    GATE_GREETING_OK,
+    GATE_GREETING_LOAD,  /* the functions library is absent or old: load it, say hello again */
+    GATE_GREETING_STAMP, /* gate_stamp(), and then gate_stamp_read() */
+    GATE_GREETING_AWAY   /* not to be used: why says what is wrong */
+} gate_greeting_t;
+
+#define GATE_WHY_SIZE 256
+/* `deployment` NULL: any Redis will do. */
+gate_greeting_t gate_greeting_read(const redisReply *reply, const deployment_t *deployment,
+                                   char *why);
+/* _OK or _AWAY. */
+gate_greeting_t gate_stamp_read(const redisReply *reply, const deployment_t *deployment, char *why);
+void gate_hello(redis_args_t *args);
+void gate_stamp(redis_args_t *args, const deployment_t *deployment);
+
 /* Bytes of the name of a process that owns records. */
 #define GATE_OWNER_MAX 64
 
@@ -101,8 +122,6 @@ str_t gate_key_field_put(char **at, str_t sku, str_t buyer, str_t key);
 int64_t gate_reply_number(const redisReply *reply);
 /* Likewise, of an element. */
 int64_t gate_reply_i64(const redisReply *reply, size_t element);
-/* The answer to hello of a Redis that has no functions library, or an older one. */
-bool gate_wants_library(const redisReply *hello);
 /* What an error says; a reply that is none, or no reply, is GATE_ERROR_UNKNOWN. */
 gate_error_t gate_reply_error(const redisReply *reply);
 /* An error that proves that the call changed nothing. */

@@ -13,7 +13,7 @@ struct gate_sync {
     const config_t *config;
     redisContext *redis; /* NULL: not connected */
     redis_args_t args;
-    char error[160];             /* of the last call that failed */
+    char error[GATE_WHY_SIZE];   /* of the last call that failed */
     bool error_is_reply;         /* Redis itself said it */
     const gate_health_t *health; /* NULL: nobody knows more than this connection */
 };
@@ -118,18 +118,49 @@ static bool load_library(gate_sync_t *gate)
     return is_fine(gate, reply, reply != NULL && reply->type != REDIS_REPLY_ERROR, "FUNCTION LOAD");
 }
 
-/* A Redis that came up empty has no library: every new connection sees to it. */
-static bool ensure_library(gate_sync_t *gate)
+/* gate->error says why. */
+static void be_turned_away(gate_sync_t *gate, const redisReply *reply)
+{
+    gate->error_is_reply = reply->type == REDIS_REPLY_ERROR;
+    LOG_WARN("redis is not used", LOG_STR("why", gate->error));
+}
+
+static gate_greeting_t say_hello(gate_sync_t *gate)
 {
     redis_args_t args = {0};
-    gate_call(&args, "holdfast_hello", 0);
+    gate_greeting_t greeting = GATE_GREETING_AWAY;
+    gate_hello(&args);
     redisReply *reply = ask(gate, &args);
     redis_args_free(&args);
-    if (gate_wants_library(reply)) {
-        freeReplyObject(reply);
-        return load_library(gate);
-    }
-    return is_fine(gate, reply, gate_reply_is_array(reply, 3), "holdfast_hello");
+    if (reply != NULL)
+        greeting = gate_greeting_read(reply, gate->config->deployment, gate->error);
+    if (reply != NULL && greeting == GATE_GREETING_AWAY)
+        be_turned_away(gate, reply);
+    freeReplyObject(reply);
+    return greeting;
+}
+
+static bool stamp(gate_sync_t *gate)
+{
+    redis_args_t args = {0};
+    gate_stamp(&args, gate->config->deployment);
+    redisReply *reply = ask(gate, &args);
+    redis_args_free(&args);
+    bool ok = reply != NULL &&
+              gate_stamp_read(reply, gate->config->deployment, gate->error) == GATE_GREETING_OK;
+    if (reply != NULL && !ok)
+        be_turned_away(gate, reply);
+    freeReplyObject(reply);
+    return ok;
+}
+
+/* A Redis that came up empty has no library and no stamp: every new connection sees to it. */
+static bool greet(gate_sync_t *gate)
+{
+    gate_greeting_t greeting = say_hello(gate);
+    if (greeting == GATE_GREETING_LOAD)
+        greeting = load_library(gate) ? say_hello(gate) : GATE_GREETING_AWAY;
+    return greeting == GATE_GREETING_OK || (greeting == GATE_GREETING_STAMP && stamp(gate));
 }
 
 static bool connect_redis(gate_sync_t *gate)
@@ -144,7 +175,7 @@ static bool connect_redis(gate_sync_t *gate)
         disconnect(gate);
         return false;
     }
-    if (!authenticate(gate) || !ensure_library(gate)) {
+    if (!authenticate(gate) || !greet(gate)) {
         disconnect(gate);
         return false;
     }
@@ -209,6 +240,34 @@ static void add_ids(gate_sync_t *gate, const order_id_t *ids, size_t count)
 {
     for (size_t i = 0; i < count; ++i)
         redis_args_add(&gate->args, (str_t){(const char *)ids[i].bytes, sizeof(ids[i].bytes)});
+}
+
+static void copy_setting(const redisReply *reply, const char *name, char out[GATE_SETTING_SIZE])
+{
+    out[0] = '\0';
+    for (size_t i = 0; i + 1 < reply->elements; i += 2)
+        if (reply->element[i]->type == REDIS_REPLY_STRING &&
+            reply->element[i + 1]->type == REDIS_REPLY_STRING &&
+            strcmp(reply->element[i]->str, name) == 0)
+            snprintf(out, GATE_SETTING_SIZE, "%s", reply->element[i + 1]->str);
+}
+
+gate_call_t gate_sync_settings(gate_sync_t *gate, gate_settings_t *out)
+{
+    redisReply *reply;
+    begin_plain(gate, "CONFIG");
+    redis_args_add(&gate->args, STR("GET"));
+    redis_args_add(&gate->args, STR("*append*"));
+    redis_args_add(&gate->args, STR("maxmemory-policy"));
+    gate_call_t result = call(gate, &reply);
+    if (result != GATE_CALL_OK)
+        return result;
+    copy_setting(reply, "appendonly", out->appendonly);
+    copy_setting(reply, "appendfsync", out->appendfsync);
+    copy_setting(reply, "no-appendfsync-on-rewrite", out->no_appendfsync_on_rewrite);
+    copy_setting(reply, "maxmemory-policy", out->maxmemory_policy);
+    freeReplyObject(reply);
+    return GATE_CALL_OK;
 }
 
 gate_call_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,

@@ -23,13 +23,23 @@ gate_sync_t *gate_sync_new(const config_t *config);
 void gate_sync_free(gate_sync_t *gate);
 /* From now on it is not asked while `health` is hopeless. `health` outlives it. */
 void gate_sync_follow(gate_sync_t *gate, const gate_health_t *health);
-/* Connects, and loads the functions library (REPLACE) if Redis has none or an older one. Every
-   other call does the same when it has to. */
+/* Connects, and loads the functions library (REPLACE) if Redis has none or an older one. One that
+   is another deployment's is away. Every other call does the same when it has to. */
 gate_call_t gate_sync_connect(gate_sync_t *gate);
 /* Of the last call that was not OK: the words of Redis, or what became of the connection. */
 const char *gate_sync_error(const gate_sync_t *gate);
 /* They are the words of Redis: so it answers. */
 bool gate_sync_error_is_reply(const gate_sync_t *gate);
+
+/* Settings of Redis on which it depends that what it acknowledged is kept. */
+#define GATE_SETTING_SIZE 32
+typedef struct {
+    char appendonly[GATE_SETTING_SIZE], appendfsync[GATE_SETTING_SIZE];
+    char no_appendfsync_on_rewrite[GATE_SETTING_SIZE], maxmemory_policy[GATE_SETTING_SIZE];
+} gate_settings_t;
+
+/* Where CONFIG is not permitted, Redis says so: gate_sync_error_is_reply(). */
+gate_call_t gate_sync_settings(gate_sync_t *gate, gate_settings_t *out);
 
 /* What a gate holds, in one moment. */
 typedef struct {

@@ -373,26 +373,69 @@ static void probe(redis_link_t *link)
     redis_args_free(&args);
 }
 
-static void on_hello(void *context, const redisReply *reply)
+/* It is not the Redis to be used, for a reason of ours. */
+static void turn_away(redis_link_t *link, const char *call, const char *why)
+{
+    note_why(link, call, why);
+    drop(link, GATE_AWAY);
+}
+
+static void start_to_probe(redis_link_t *link)
+{
+    link->state = LINK_PROBING;
+    probe(link);
+}
+
+static void on_stamp(void *context, const redisReply *reply)
 {
     redis_link_t *link = context;
+    char why[GATE_WHY_SIZE];
     if (reply == NULL)
         return;
-    if (gate_wants_library(reply)) {
-        load_library(link);
-        return;
-    }
-    if (!gate_reply_is_array(reply, 3) || reply->element[1]->type != REDIS_REPLY_STRING) {
-        give_up(link, "holdfast_hello", reply);
-        return;
-    }
+    if (gate_stamp_read(reply, link->config->deployment, why) == GATE_GREETING_OK)
+        start_to_probe(link);
+    else
+        turn_away(link, "holdfast_stamp", why);
+}
+
+static void send_stamp(redis_link_t *link)
+{
+    redis_args_t args = {0};
+    gate_stamp(&args, link->config->deployment);
+    send_call(link, &args, on_stamp, link);
+    redis_args_free(&args);
+}
+
+static void learn_from_hello(redis_link_t *link, const redisReply *reply)
+{
     size_t n = (size_t)reply->element[1]->len;
     n = n < sizeof(link->identity) ? n : sizeof(link->identity) - 1;
     memcpy(link->identity, reply->element[1]->str, n);
     link->identity[n] = '\0';
     remote_clock_observe(link->clock, link->hello_ms, (uint64_t)gate_reply_i64(reply, 2));
-    link->state = LINK_PROBING;
-    probe(link);
+}
+
+static void on_hello(void *context, const redisReply *reply)
+{
+    redis_link_t *link = context;
+    char why[GATE_WHY_SIZE];
+    if (reply == NULL)
+        return;
+    switch (gate_greeting_read(reply, link->config->deployment, why)) {
+    case GATE_GREETING_LOAD:
+        load_library(link);
+        return;
+    case GATE_GREETING_AWAY:
+        turn_away(link, "holdfast_hello", why);
+        return;
+    case GATE_GREETING_STAMP:
+        learn_from_hello(link, reply);
+        send_stamp(link);
+        return;
+    case GATE_GREETING_OK:
+        learn_from_hello(link, reply);
+        start_to_probe(link);
+    }
 }
 
 static void say_hello(redis_link_t *link)
@@ -400,7 +443,7 @@ static void say_hello(redis_link_t *link)
     redis_args_t args = {0};
     link->state = LINK_HELLO;
     link->hello_ms = clock_mono_ms();
-    gate_call(&args, "holdfast_hello", 0);
+    gate_hello(&args);
     send_call(link, &args, on_hello, link);
     redis_args_free(&args);
 }

@@ -6,6 +6,7 @@
 #include "base/pacer.h"
 #include "engine/engine.h"
 #include "metrics/metrics.h"
+#include "reconcile/durability.h"
 #include "reconcile/release.h"
 #include "store/expiry.h"
 #include "store/settings.h"
@@ -104,6 +105,7 @@ static void *keeper_thread(void *arg)
     do {
         expire(keeper);
         follow_epochs(keeper);
+        durability_check(keeper->node, keeper->shard, &keeper->worker);
     } while (pacer_wait(&keeper->pacer,
                         keeper->more ? 0 : keeper->node->config->reconcile.expiry_interval_ms));
     worker_dispose(&keeper->worker);

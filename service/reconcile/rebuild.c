@@ -220,6 +220,22 @@ static step_t stage_chunk(worker_t *worker, const item_t *item, const chunk_t *c
     return call == GATE_CALL_OK ? STEP_OK : STEP_GATE_AWAY;
 }
 
+/* Of which the buyers' units are made up. */
+#define ORDERS_OF_ITEM "FROM orders WHERE sku = %s AND bucket = 0 AND state <> 'rejected'"
+
+/* In the snapshot; a server that does not say how many knows none. */
+static db_result_t count_orders(worker_t *worker, const item_t *item, uint64_t *count)
+{
+    db_t *db = worker->db_snapshot;
+    sql_reset(&worker->sql);
+    sql_add(&worker->sql, "SELECT COUNT(*) " ORDERS_OF_ITEM, item_sku(item));
+    db_result_t result = db_query(db, &worker->sql);
+    *count = 0;
+    while (result == DB_OK && db_next(db))
+        *count = db_u64(db, 0);
+    return result;
+}
+
 /* Every buyer whom the gate would know by now, also those who own nothing any more: their field
    says "look in MySQL for the key". */
 static db_result_t query_buyers(worker_t *worker, const item_t *item)
@@ -227,20 +243,34 @@ static db_result_t query_buyers(worker_t *worker, const item_t *item)
     sql_reset(&worker->sql);
     sql_add(
         &worker->sql,
-        "SELECT buyer_id, SUM(CASE WHEN state IN ('held', 'confirmed') THEN quantity ELSE 0 END) "
-        "FROM orders WHERE sku = %s AND bucket = 0 AND state <> 'rejected' GROUP BY buyer_id",
+        "SELECT buyer_id, SUM(CASE WHEN state IN ('held', 'confirmed') THEN quantity ELSE 0 END), "
+        "COUNT(*) " ORDERS_OF_ITEM " GROUP BY buyer_id",
         item_sku(item));
     return db_query(worker->db_snapshot, &worker->sql);
 }
 
-static size_t fill_chunk(db_t *db, chunk_t *chunk, gate_rebuild_t *gate)
+/* A gate that lacks buyers would sell them more than their limit: whatever it is that keeps the
+   server from saying all of them, the rebuild fails. */
+static step_t all_were_read(const item_t *item, uint64_t orders, uint64_t orders_read)
+{
+    if (orders == orders_read)
+        return STEP_OK;
+    LOG_ERROR("a rebuild was given fewer orders than there are", LOG_BYTES("sku", item_sku(item)),
+              LOG_INT("orders", orders), LOG_INT("orders_read", orders_read));
+    return STEP_STORE_AWAY;
+}
+
+static size_t fill_chunk(db_t *db, chunk_t *chunk, gate_rebuild_t *gate, uint64_t *orders_read)
 {
     size_t count = 0;
     char *at = chunk->bytes;
     while (count < STAGE_CHUNK && db_next(db)) {
+        if (FAILPOINT_FAILS("rebuild_row_not_said"))
+            continue;
         chunk->buyers[count] = str_put(&at, db_bytes(db, 0));
         chunk->units[count] = db_i64(db, 1);
         gate->staged_units += chunk->units[count];
+        *orders_read += db_u64(db, 2);
         ++gate->staged_buyers;
         ++count;
     }
@@ -249,13 +279,15 @@ static size_t fill_chunk(db_t *db, chunk_t *chunk, gate_rebuild_t *gate)
 
 static step_t stage_buyers(worker_t *worker, const rebuild_t *rebuild, gate_rebuild_t *gate)
 {
-    uint64_t kept_ms = clock_mono_ms();
+    uint64_t kept_ms = clock_mono_ms(), orders, orders_read = 0;
     chunk_t *chunk = malloc(sizeof(*chunk));
     if (chunk == NULL)
         abort();
-    step_t step = step_of_db(query_buyers(worker, &rebuild->item));
+    step_t step = step_of_db(count_orders(worker, &rebuild->item, &orders));
+    if (step == STEP_OK)
+        step = step_of_db(query_buyers(worker, &rebuild->item));
     for (size_t count = STAGE_CHUNK; step == STEP_OK && count == STAGE_CHUNK;) {
-        count = fill_chunk(worker->db_snapshot, chunk, gate);
+        count = fill_chunk(worker->db_snapshot, chunk, gate, &orders_read);
         step = stage_chunk(worker, &rebuild->item, chunk, count);
         if (step == STEP_OK && clock_mono_ms() - kept_ms > REBUILD_LEASE_MS / 4) {
             kept_ms = clock_mono_ms();
@@ -264,7 +296,7 @@ static step_t stage_buyers(worker_t *worker, const rebuild_t *rebuild, gate_rebu
     }
     free(chunk);
     db_rollback(worker->db_snapshot); /* the snapshot has served */
-    return step;
+    return step == STEP_OK ? all_were_read(&rebuild->item, orders, orders_read) : step;
 }
 
 static step_t swap_gate(worker_t *worker, const item_t *item, gate_rebuild_t *rebuild)

@@ -29,3 +29,13 @@ const config_server_t *shard_primary(const config_shard_t *shard)
     assert(!"the configuration check demands one primary a shard");
     return NULL;
 }
+
+const config_shard_t *shard_of_server(const config_t *config, const config_server_t *server)
+{
+    for (unsigned i = 0; i < config->shards_count; ++i)
+        for (unsigned j = 0; j < config->shards[i].servers_count; ++j)
+            if (&config->shards[i].servers[j] == server)
+                return &config->shards[i];
+    assert(!"a server is one of the configuration's shards");
+    return NULL;
+}

@@ -28,5 +28,7 @@ void shard_map_init(shard_map_t *map, const config_t *config);
 uint16_t slot_of_sku(str_t sku);
 /* The server of a shard that takes writes: its one primary. */
 const config_server_t *shard_primary(const config_shard_t *shard);
+/* The shard that `server`, one of config->shards, belongs to. */
+const config_shard_t *shard_of_server(const config_t *config, const config_server_t *server);
 
 #endif

@@ -10,11 +10,15 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "shards/shard_map.h"
+#include "store/identity.h"
 
 struct db {
     const config_t *config;
     const config_server_t *server;
-    MYSQL *mysql; /* NULL: not connected */
+    const config_shard_t *shard; /* whose server it is; NULL: any database will do */
+    MYSQL *mysql;                /* NULL: not connected */
+    unsigned distrusted;         /* deployment_distrusted() when it was connected */
     MYSQL_RES *rows;
     MYSQL_ROW row;
     unsigned long *lengths;
@@ -22,16 +26,24 @@ struct db {
     unsigned last_errno;
     unsigned lock_waits;
     bool suspect; /* an error in no list: the session may be to blame, and a new one is not */
+    bool unfit;   /* the last failure: which database it is, and no error of the server */
     char last_error[256];
 };
 
-db_t *db_new(const config_t *config, const config_server_t *server)
+db_t *db_new_unchecked(const config_t *config, const config_server_t *server)
 {
     db_t *db = calloc(1, sizeof(*db));
     if (db == NULL)
         abort();
     db->config = config;
     db->server = server;
+    return db;
+}
+
+db_t *db_new(const config_t *config, const config_server_t *server)
+{
+    db_t *db = db_new_unchecked(config, server);
+    db->shard = shard_of_server(config, server);
     return db;
 }
 
@@ -82,6 +94,11 @@ const char *db_error(const db_t *db)
     return db->last_error;
 }
 
+bool db_error_is_unfit(const db_t *db)
+{
+    return db->unfit;
+}
+
 bool db_error_is_done(const db_t *db)
 {
     return db->last_errno == ER_DUP_FIELDNAME || db->last_errno == ER_DUP_KEYNAME ||
@@ -92,6 +109,7 @@ bool db_error_is_done(const db_t *db)
 static db_result_t fail(db_t *db)
 {
     db->last_errno = mysql_errno(db->mysql);
+    db->unfit = false;
     snprintf(db->last_error, sizeof(db->last_error), "%s: %u %s", db->server->name, db->last_errno,
              mysql_error(db->mysql));
     db_result_t result = db_classify(db->last_errno);
@@ -109,21 +127,132 @@ unsigned db_lock_waits(const db_t *db)
     return db->lock_waits;
 }
 
+/* --- a new session --- */
+
+/*
+ * Whatever a server's global settings or its init_connect could change in what a statement of ours
+ * means, how many rows it returns, or how long it waits:
+ *
+ *   time_zone, sql_mode, names, isolation, READ WRITE, autocommit
+ *   completion_type            CHAIN begins a transaction after each COMMIT and ROLLBACK, RELEASE
+ *                              ends the session
+ *   sql_select_limit           cuts what a SELECT returns, without an error
+ *   max_join_size, sql_big_selects, sql_safe_updates
+ *                              refuse statements that they think too large
+ *   sql_auto_is_null           changes what IS NULL finds after an INSERT
+ *   max_sort_length            a GROUP BY or ORDER BY that sorts looks at no more bytes than that
+ *   unique_checks, foreign_key_checks, check_constraint_checks
+ *                              switch off what the tables promise
+ *   innodb_lock_wait_timeout, lock_wait_timeout
+ *                              the second is for metadata locks, and a day by default
+ *   max_statement_time, max_execution_time, idle_*_timeout
+ *                              end statements and transactions early
+ *   ROLLBACK                   init_connect may have begun a transaction
+ *
+ * Other session variables change the speed of a statement or its warnings, or parts of SQL that we
+ * do not use; binlog_format, sql_log_bin and innodb_strict_mode cannot be set without a privilege.
+ */
+static void add_session(sql_t *sql, const config_t *config)
+{
+    uint64_t lock_wait_s = config->mysql.lock_wait_timeout_s;
+    sql_add(sql,
+            "SET NAMES utf8mb4; "
+            "SET SESSION time_zone='+00:00', sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
+            "autocommit=1, completion_type=0, innodb_lock_wait_timeout=%u, lock_wait_timeout=%u, "
+            "sql_select_limit=18446744073709551615, max_join_size=18446744073709551615, "
+            "sql_big_selects=1, sql_safe_updates=0, sql_auto_is_null=0, max_sort_length=1024, "
+            "unique_checks=1, foreign_key_checks=1; "
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; ROLLBACK",
+            lock_wait_s, lock_wait_s);
+}
+
+/* Oracle's server has no time-out on transactions; there wait_timeout bounds them. */
+static void add_session_of_family(sql_t *sql, const config_t *config, const char *server_info)
+{
+    uint64_t idle_s = config->mysql.idle_transaction_timeout_s;
+    if (strstr(server_info, "MariaDB") != NULL)
+        sql_add(sql,
+                "; SET SESSION max_statement_time=0, check_constraint_checks=1, "
+                "idle_transaction_timeout=%u, idle_readonly_transaction_timeout=%u, "
+                "idle_write_transaction_timeout=%u",
+                idle_s, idle_s, idle_s);
+    else
+        sql_add(sql, "; SET SESSION max_execution_time=0");
+}
+
+/* Runs `sql`; of the last statement that returned a row, that row is in `identity`. */
+static db_result_t run_for_identity(db_t *db, const sql_t *sql, identity_t *identity, bool *found)
+{
+    *found = false;
+    if (mysql_real_query(db->mysql, sql->p, sql->n) != 0)
+        return fail(db);
+    for (;;) {
+        MYSQL_RES *rows = mysql_store_result(db->mysql);
+        MYSQL_ROW row = rows == NULL ? NULL : mysql_fetch_row(rows);
+        if (row != NULL && mysql_num_fields(rows) == IDENTITY_COLUMNS) {
+            str_t columns[IDENTITY_COLUMNS];
+            for (unsigned i = 0; i < IDENTITY_COLUMNS; ++i)
+                columns[i] = str_of(row[i]);
+            identity_read(identity, columns);
+            *found = true;
+        }
+        if (rows != NULL)
+            mysql_free_result(rows);
+        else if (mysql_errno(db->mysql) != 0)
+            return fail(db);
+        int more = mysql_next_result(db->mysql);
+        if (more > 0)
+            return fail(db);
+        if (more < 0)
+            return DB_OK;
+    }
+}
+
+static db_result_t refuse(db_t *db, const char *why)
+{
+    db->last_errno = 0;
+    db->unfit = true;
+    snprintf(db->last_error, sizeof(db->last_error), "%s: %s", db->server->name, why);
+    return DB_AWAY;
+}
+
+/* Runs `sql`, which ends with identity_add_select() if this connection is to be checked. */
+static db_result_t run_and_compare(db_t *db, const sql_t *sql)
+{
+    identity_t identity;
+    bool found;
+    char why[IDENTITY_WHY_SIZE];
+    db_result_t result = run_for_identity(db, sql, &identity, &found);
+    if (db->shard == NULL)
+        return result;
+    if (result == DB_OK && found)
+        return identity_compare(&identity, db->config, db->shard, why) == IDENTITY_FITS
+                   ? DB_OK
+                   : refuse(db, why);
+    if (result == DB_OK || db->last_errno == ER_NO_SUCH_TABLE) {
+        identity_absent(why);
+        return refuse(db, why);
+    }
+    return result;
+}
+
 static db_result_t set_up_session(db_t *db)
 {
     sql_t sql = {NULL, 0, 0};
-    sql_add(&sql,
-            "SET SESSION time_zone='+00:00', sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
-            "innodb_lock_wait_timeout=%u, autocommit=1;"
-            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            (uint64_t)db->config->mysql.lock_wait_timeout_s);
-    /* Oracle's server has no such variable; there wait_timeout bounds it. */
-    if (strstr(mysql_get_server_info(db->mysql), "MariaDB") != NULL)
-        sql_add(&sql, ";SET SESSION idle_transaction_timeout=%u",
-                (uint64_t)db->config->mysql.idle_transaction_timeout_s);
-    db_result_t result = db_exec(db, &sql, NULL, 0);
+    add_session(&sql, db->config);
+    add_session_of_family(&sql, db->config, mysql_get_server_info(db->mysql));
+    if (db->shard != NULL) {
+        sql_add(&sql, "; ");
+        identity_add_select(&sql);
+    }
+    db_result_t result = run_and_compare(db, &sql);
     sql_free(&sql);
     return result;
+}
+
+static unsigned distrusted(const db_t *db)
+{
+    return db->config->deployment == NULL ? 0 : deployment_distrusted(db->config->deployment);
 }
 
 db_result_t db_connect(db_t *db)
@@ -138,6 +267,7 @@ db_result_t db_connect(db_t *db)
     mysql_options(db->mysql, MYSQL_OPT_WRITE_TIMEOUT, &seconds);
     mysql_options(db->mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4");
     const config_server_t *server = db->server;
+    db->distrusted = distrusted(db);
     if (mysql_real_connect(db->mysql, server->host, db->config->mysql.user,
                            db->config->mysql.password, db->config->mysql.database, server->port,
                            server->socket, CLIENT_MULTI_STATEMENTS) == NULL) {
@@ -152,6 +282,30 @@ db_result_t db_connect(db_t *db)
     return DB_OK;
 }
 
+void db_drop_distrusted(db_t *db)
+{
+    if (db->mysql != NULL && db->distrusted != distrusted(db))
+        db_disconnect(db);
+}
+
+db_result_t db_check_identity(db_t *db)
+{
+    sql_t sql = {NULL, 0, 0};
+    if (db->mysql == NULL || db->shard == NULL)
+        return db_connect(db);
+    drop_rows(db);
+    db->used_ms = clock_mono_ms();
+    identity_add_select(&sql);
+    db_result_t result = run_and_compare(db, &sql);
+    sql_free(&sql);
+    if (result == DB_AWAY) {
+        if (db->config->deployment != NULL)
+            deployment_distrust(db->config->deployment);
+        db_disconnect(db);
+    }
+    return result;
+}
+
 /* Less often than this, a statement finds out by itself. */
 #define REFRESH_AFTER_MS 500
 
@@ -159,6 +313,7 @@ void db_refresh(db_t *db)
 {
     if (db->mysql != NULL && db->suspect)
         db_disconnect(db);
+    db_drop_distrusted(db);
     if (db->mysql == NULL || clock_mono_ms() - db->used_ms < REFRESH_AFTER_MS)
         return;
     drop_rows(db);

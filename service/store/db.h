@@ -3,9 +3,11 @@
  *
  * The only module that includes <mysql.h>, and where Oracle's and MariaDB's clients and servers
  * differ. A `db_t` belongs to one thread at a time. It connects on first use and again after a
- * loss; every new session is set up alike (UTC, strict mode, READ COMMITTED, short lock waits,
- * and where the server knows it a short time-out on idle transactions: a stopped process must not
- * own a hot row).
+ * loss. Every new session is set up alike, whatever the server's global settings are (UTC, strict
+ * mode, READ COMMITTED, no limit on what a SELECT returns, short lock waits, and where the server
+ * knows it a short time-out on idle transactions: a stopped process must not own a hot row). In the
+ * same text the database says which shard it is; one that is another than the configuration has
+ * there, or whose tables this binary does not fit, is DB_AWAY, and db_error() says why.
  *
  * db_exec() and db_query() run one text; see store/sql.h for how it is made.
  */
@@ -23,8 +25,10 @@
 
 typedef struct db db_t;
 
-/* `config` and `server` outlive it. Does not connect yet. */
+/* `config` and `server` outlive it; `server` is one of config->shards. Does not connect yet. */
 db_t *db_new(const config_t *config, const config_server_t *server);
+/* The same for migrations: takes any database, without asking which it is. */
+db_t *db_new_unchecked(const config_t *config, const config_server_t *server);
 void db_free(db_t *db);
 /* Before the first thread that uses any db_t, and after the last. */
 void db_library_begin(void);
@@ -37,14 +41,23 @@ db_result_t db_connect(db_t *db);
 /* How many statements have ended with DB_LOCKED since db_new(). */
 unsigned db_lock_waits(const db_t *db);
 /* Outside a transaction: a connection that has been idle for some time is asked whether it lives,
-   and dropped if not, so that the next statement connects instead of failing. One whose last failure
-   is in no list is dropped too, since its session may have kept a setting that the server has lost
-   since. For the start of each piece of work. */
+   and dropped if not, so that the next statement connects instead of failing. One whose last
+   failure is in no list is dropped too, since its session may have kept a setting that the server
+   has lost since; and one that is no longer trusted (db_drop_distrusted()). For the start of each
+   piece of work. */
 void db_refresh(db_t *db);
+/* Outside a transaction: drops a connection that was made before deployment_distrust(), so that the
+   next statement makes one that is checked. Asks no server. */
+void db_drop_distrusted(db_t *db);
+/* Outside a transaction: asks an open connection again which database it is. DB_AWAY, and
+   deployment_distrust(), if it no longer fits. Connects if there is no connection. */
+db_result_t db_check_identity(db_t *db);
 /* Drops the connection; a transaction that was open on it is rolled back by the server. */
 void db_disconnect(db_t *db);
 /* Of the last failure, for people; never NULL. */
 const char *db_error(const db_t *db);
+/* Was it that the database is another one than it should be, or its tables do not fit? */
+bool db_error_is_unfit(const db_t *db);
 /* Did the last failure say that what is to be added (a column, an index) is there, or that what is
    to be dropped is not? */
 bool db_error_is_done(const db_t *db);
@@ -58,8 +71,8 @@ db_result_t db_exec(db_t *db, const sql_t *sql, uint64_t *affected, unsigned cou
 db_result_t db_run(db_t *db, const char *literal);
 /* DB_LOST here means: unknown whether it committed. */
 db_result_t db_commit(db_t *db);
-/* Never fails: a connection that cannot roll back is dropped, which rolls back; so is one whose last
-   failure is in no list, as by db_refresh(). */
+/* Never fails: a connection that cannot roll back is dropped, which rolls back; so is one whose
+   last failure is in no list, as by db_refresh(). */
 void db_rollback(db_t *db);
 
 /* Runs one SELECT; its rows are then read with db_next() until false. */

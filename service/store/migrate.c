@@ -1,17 +1,22 @@
 #include "store/migrate.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/random.h"
 #include "embedded.h"
 #include "shards/shard_map.h"
+#include "store/identity.h"
 #include "store/patient.h"
 
 /* A statement may copy a large table; another node's migration may be doing that now. */
 #define STATEMENT_S 3600
 #define LOCK_WAIT_S 600
+/* For a table that is in use. While a statement waits for it, all later ones wait behind it. */
+#define METADATA_WAIT_S 60
 
 /* Server-wide, so the database is part of the name; hashed, because 64 characters is the most. */
 #define LOCK_NAME "CONCAT('holdfast.migrate.', SHA1(DATABASE()))"
@@ -21,7 +26,8 @@
 /* Of one shard: which of embedded_migrations[] are recorded, and the first thing that is wrong. */
 typedef struct {
     bool applied[MIGRATIONS_MAX];
-    unsigned wrong_version; /* of MIGRATE_AHEAD and MIGRATE_CHANGED */
+    unsigned wrong_version; /* of MIGRATE_CHANGED, MIGRATE_TOO_NEW and MIGRATE_AHEAD */
+    unsigned min_binary;
 } record_t;
 
 const char *migrate_status_text(migrate_status_t status)
@@ -29,11 +35,12 @@ const char *migrate_status_text(migrate_status_t status)
     switch (status) {
     case MIGRATE_BEHIND:
         return "the database is older than this binary: run holdfast migrate";
-    case MIGRATE_AHEAD:
+    case MIGRATE_TOO_NEW:
         return "the database is newer than this binary: install the release that migrated it";
     case MIGRATE_CHANGED:
         return "the database was migrated with another text of a migration than this binary has";
     case MIGRATE_CURRENT:
+    case MIGRATE_AHEAD:
     case MIGRATE_FAILED:
         break;
     }
@@ -55,31 +62,34 @@ static int index_of(uint64_t version)
 
 /* --- what is recorded --- */
 
-static db_result_t table_exists(db_t *db, sql_t *sql, bool *exists)
+static db_result_t table_exists(db_t *db, sql_t *sql, const char *name, bool *exists)
 {
     sql_reset(sql);
-    sql_add(sql, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() "
-                 "AND table_name = 'schema_migrations'");
+    sql_add(sql,
+            "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() "
+            "AND table_name = %w",
+            name);
     db_result_t result = db_query(db, sql);
     *exists = result == DB_OK && db_next(db) && db_u64(db, 0) != 0;
     return result;
 }
 
-static migrate_status_t note_row(record_t *record, uint64_t version, uint64_t recorded_checksum)
+/* Of the first row that is wrong; MIGRATE_AHEAD is worth less than that. */
+static migrate_status_t note_row(record_t *record, migrate_status_t so_far, uint64_t version,
+                                 uint64_t recorded_checksum)
 {
     int i = index_of(version);
-    migrate_status_t status = i < 0 ? MIGRATE_AHEAD
-                              : checksum(&embedded_migrations[i]) != recorded_checksum
-                                  ? MIGRATE_CHANGED
-                                  : MIGRATE_CURRENT;
-    if (status != MIGRATE_CURRENT)
-        record->wrong_version = (unsigned)version;
-    else
+    if (so_far == MIGRATE_CHANGED || (i < 0 && so_far == MIGRATE_AHEAD))
+        return so_far;
+    if (i >= 0 && checksum(&embedded_migrations[i]) == recorded_checksum) {
         record->applied[i] = true;
-    return status;
+        return so_far;
+    }
+    record->wrong_version = (unsigned)version;
+    return i < 0 ? MIGRATE_AHEAD : MIGRATE_CHANGED;
 }
 
-static migrate_status_t read_record(db_t *db, sql_t *sql, record_t *record)
+static migrate_status_t read_migrations(db_t *db, sql_t *sql, record_t *record)
 {
     migrate_status_t status = MIGRATE_CURRENT;
     assert(embedded_migrations_count <= MIGRATIONS_MAX);
@@ -89,11 +99,44 @@ static migrate_status_t read_record(db_t *db, sql_t *sql, record_t *record)
     if (db_query(db, sql) != DB_OK)
         return MIGRATE_FAILED;
     while (db_next(db))
-        if (status == MIGRATE_CURRENT)
-            status = note_row(record, db_u64(db, 0), db_u64(db, 1));
-    for (unsigned i = 0; status == MIGRATE_CURRENT && i < embedded_migrations_count; ++i)
+        status = note_row(record, status, db_u64(db, 0), db_u64(db, 1));
+    return status;
+}
+
+/* A database that has no such table yet fits every binary. */
+static db_result_t read_min_binary(db_t *db, sql_t *sql, record_t *record)
+{
+    bool exists;
+    db_result_t result = table_exists(db, sql, "shard_identity", &exists);
+    if (result != DB_OK || !exists)
+        return result;
+    sql_reset(sql);
+    sql_add(sql, "SELECT min_binary FROM shard_identity");
+    result = db_query(db, sql);
+    if (result == DB_OK && db_next(db))
+        record->min_binary = (unsigned)db_u64(db, 0);
+    return result;
+}
+
+static unsigned newest_known(void)
+{
+    return embedded_migrations[embedded_migrations_count - 1].number;
+}
+
+static migrate_status_t read_record(db_t *db, sql_t *sql, record_t *record)
+{
+    migrate_status_t status = read_migrations(db, sql, record);
+    if (status == MIGRATE_FAILED || status == MIGRATE_CHANGED)
+        return status;
+    if (read_min_binary(db, sql, record) != DB_OK)
+        return MIGRATE_FAILED;
+    if (record->min_binary > newest_known()) {
+        record->wrong_version = record->min_binary;
+        return MIGRATE_TOO_NEW;
+    }
+    for (unsigned i = 0; i < embedded_migrations_count; ++i)
         if (!record->applied[i])
-            status = MIGRATE_BEHIND;
+            return MIGRATE_BEHIND;
     return status;
 }
 
@@ -101,7 +144,7 @@ int migrate_check(db_t *db, sql_t *sql)
 {
     record_t record;
     bool exists;
-    if (table_exists(db, sql, &exists) != DB_OK)
+    if (table_exists(db, sql, "schema_migrations", &exists) != DB_OK)
         return MIGRATE_FAILED;
     return exists ? read_record(db, sql, &record) : MIGRATE_BEHIND;
 }
@@ -110,15 +153,17 @@ int migrate_check(db_t *db, sql_t *sql)
 
 /* One shard that is being migrated. */
 typedef struct {
-    const char *shard;
+    const config_t *config;
+    const config_shard_t *shard;
     db_t *db;
     sql_t sql;
     FILE *out;
+    bool stamped; /* before this run */
 } migration_run_t;
 
 static int say_db_error(migration_run_t *run, const char *what)
 {
-    fprintf(run->out, "%s: error: %s: %s\n", run->shard, what, db_error(run->db));
+    fprintf(run->out, "%s: error: %s: %s\n", run->shard->name, what, db_error(run->db));
     return 1;
 }
 
@@ -130,8 +175,8 @@ static int lock(migration_run_t *run)
         return say_db_error(run, "cannot take the lock");
     bool taken = db_next(run->db) && db_u64(run->db, 0) == 1;
     if (!taken)
-        fprintf(run->out, "%s: error: another node has been migrating it for %d s\n", run->shard,
-                LOCK_WAIT_S);
+        fprintf(run->out, "%s: error: another node has been migrating it for %d s\n",
+                run->shard->name, LOCK_WAIT_S);
     return taken ? 0 : 1;
 }
 
@@ -152,7 +197,8 @@ static int apply(migration_run_t *run, const embedded_migration_t *migration)
 {
     const sql_t text = {(char *)migration->text.p, migration->text.n, 0};
     if (db_exec(run->db, &text, NULL, 0) != DB_OK && !db_error_is_done(run->db)) {
-        fprintf(run->out, "%s: error: %s: %s\n", run->shard, migration->name, db_error(run->db));
+        fprintf(run->out, "%s: error: %s: %s\n", run->shard->name, migration->name,
+                db_error(run->db));
         return 1;
     }
     sql_reset(&run->sql);
@@ -160,7 +206,7 @@ static int apply(migration_run_t *run, const embedded_migration_t *migration)
             (uint64_t)migration->number, str_of(migration->name), checksum(migration));
     if (db_exec(run->db, &run->sql, NULL, 0) != DB_OK)
         return say_db_error(run, "cannot record a migration");
-    fprintf(run->out, "%s: %s: applied\n", run->shard, migration->name);
+    fprintf(run->out, "%s: %s: applied\n", run->shard->name, migration->name);
     return 0;
 }
 
@@ -168,9 +214,9 @@ static int say_wrong_version(migration_run_t *run, migrate_status_t status, unsi
 {
     int i = index_of(version);
     if (i >= 0)
-        fprintf(run->out, "%s: error: %s: ", run->shard, embedded_migrations[i].name);
+        fprintf(run->out, "%s: error: %s: ", run->shard->name, embedded_migrations[i].name);
     else
-        fprintf(run->out, "%s: error: %04u: ", run->shard, version);
+        fprintf(run->out, "%s: error: %04u: ", run->shard->name, version);
     fprintf(run->out, "%s\n", migrate_status_text(status));
     return 1;
 }
@@ -181,16 +227,144 @@ static int apply_missing(migration_run_t *run)
     migrate_status_t status = read_record(run->db, &run->sql, &record);
     if (status == MIGRATE_FAILED)
         return say_db_error(run, "cannot read schema_migrations");
-    if (status == MIGRATE_AHEAD || status == MIGRATE_CHANGED)
+    if (status == MIGRATE_TOO_NEW || status == MIGRATE_CHANGED)
         return say_wrong_version(run, status, record.wrong_version);
     for (unsigned i = 0; i < embedded_migrations_count; ++i) {
         const embedded_migration_t *migration = &embedded_migrations[i];
         if (record.applied[i])
-            fprintf(run->out, "%s: %s: applied before\n", run->shard, migration->name);
+            fprintf(run->out, "%s: %s: applied before\n", run->shard->name, migration->name);
         else if (apply(run, migration) != 0)
             return 1;
     }
+    if (status == MIGRATE_AHEAD)
+        fprintf(run->out, "%s: %04u: newer than this binary, which may run beside it\n",
+                run->shard->name, record.wrong_version);
     return 0;
+}
+
+/* --- which shard it is --- */
+
+/* *identity of a database without a stamp, or without the table for it, is empty. */
+static db_result_t read_identity(migration_run_t *run, identity_t *identity)
+{
+    bool exists;
+    *identity = (identity_t){.deployment = ""};
+    db_result_t result = table_exists(run->db, &run->sql, "shard_identity", &exists);
+    if (result != DB_OK || !exists)
+        return result;
+    sql_reset(&run->sql);
+    sql_add(&run->sql, "SELECT deployment, shard, slot_first, slot_last FROM shard_identity");
+    result = db_query(run->db, &run->sql);
+    if (result == DB_OK && db_next(run->db)) {
+        const str_t columns[IDENTITY_COLUMNS] = {db_bytes(run->db, 0), db_bytes(run->db, 1),
+                                                 db_bytes(run->db, 2), db_bytes(run->db, 3)};
+        identity_read(identity, columns);
+    }
+    return result;
+}
+
+/* Before anything is changed. A database that has no stamp is not another's, as far as it says. */
+static int check_stamp(migration_run_t *run)
+{
+    identity_t identity;
+    char why[IDENTITY_WHY_SIZE];
+    if (read_identity(run, &identity) != DB_OK)
+        return say_db_error(run, "cannot read shard_identity");
+    run->stamped = identity.deployment[0] != '\0';
+    if (!run->stamped || identity_is_ours(&identity, run->config, run->shard, why))
+        return 0;
+    fprintf(run->out, "%s: error: %s: %s\n", run->shard->name, shard_primary(run->shard)->name,
+            why);
+    return 1;
+}
+
+/* How many rows lie in a slot that is not this shard's, and one such slot. */
+static db_result_t count_foreign(migration_run_t *run, const char *format, uint64_t *count,
+                                 uint64_t *slot)
+{
+    sql_reset(&run->sql);
+    sql_add(&run->sql, format, (uint64_t)run->shard->slot_first, (uint64_t)run->shard->slot_last);
+    db_result_t result = db_query(run->db, &run->sql);
+    *count = 0;
+    if (result == DB_OK && db_next(run->db)) {
+        *count = db_u64(run->db, 0);
+        *slot = db_u64(run->db, 1);
+    }
+    return result;
+}
+
+/* Bytes 6 and 7 of an id are its version and its slot: base/order_id.h. */
+#define ORDER_SLOT "(CONV(HEX(SUBSTRING(order_id, 7, 2)), 16, 10) & 4095)"
+
+static int refuse_foreign_rows(migration_run_t *run)
+{
+    uint64_t items, orders, slot = 0;
+    const config_shard_t *shard = run->shard;
+    if (count_foreign(run,
+                      "SELECT COUNT(*), MIN(slot) FROM inventory WHERE slot NOT BETWEEN %u AND %u",
+                      &items, &slot) != DB_OK ||
+        count_foreign(run,
+                      "SELECT COUNT(*), MIN(" ORDER_SLOT ") FROM orders WHERE " ORDER_SLOT
+                      " NOT BETWEEN %u AND %u",
+                      &orders, &slot) != DB_OK)
+        return say_db_error(run, "cannot look at the slots of its rows");
+    if (items == 0 && orders == 0)
+        return 0;
+    fprintf(run->out,
+            "%s: error: %s: not stamped: %llu items and %llu orders lie in slots (%llu, say) that "
+            "the configuration does not give this shard, which has %u-%u: correct the "
+            "configuration\n",
+            shard->name, shard_primary(shard)->name, (unsigned long long)items,
+            (unsigned long long)orders, (unsigned long long)slot, shard->slot_first,
+            shard->slot_last);
+    return 1;
+}
+
+/* The name of the deployment, which is made up here if nobody knows one. */
+static const char *name_deployment(deployment_t *deployment)
+{
+    char name[33];
+    snprintf(name, sizeof(name), "%016llx%016llx", (unsigned long long)random_u64(),
+             (unsigned long long)random_u64());
+    if (deployment_name(deployment) == NULL)
+        deployment_matches(deployment, str_of(name));
+    return deployment_name(deployment);
+}
+
+static int stamp(migration_run_t *run)
+{
+    const config_shard_t *shard = run->shard;
+    if (run->stamped)
+        return 0;
+    if (refuse_foreign_rows(run) != 0)
+        return 1;
+    str_t deployment = str_of(name_deployment(run->config->deployment));
+    sql_reset(&run->sql);
+    sql_add(&run->sql,
+            "INSERT INTO shard_identity (one, min_binary) VALUES (1, %u) "
+            "ON DUPLICATE KEY UPDATE one = 1; "
+            "UPDATE shard_identity SET deployment = %s, shard = %s, slot_first = %u, "
+            "slot_last = %u, stamped_at = NOW(3) WHERE deployment = ''",
+            (uint64_t)newest_known(), deployment, str_of(shard->name), (uint64_t)shard->slot_first,
+            (uint64_t)shard->slot_last);
+    if (db_exec(run->db, &run->sql, NULL, 0) != DB_OK)
+        return say_db_error(run, "cannot stamp it");
+    fprintf(run->out, "%s: stamped: slots %u-%u of deployment %.*s\n", shard->name,
+            shard->slot_first, shard->slot_last, STR_ARG(deployment));
+    return 0;
+}
+
+/* --- all of them --- */
+
+static int migrate_locked(migration_run_t *run)
+{
+    sql_reset(&run->sql);
+    sql_add(&run->sql, "SET SESSION lock_wait_timeout = %u", (uint64_t)METADATA_WAIT_S);
+    if (db_exec(run->db, &run->sql, NULL, 0) != DB_OK)
+        return say_db_error(run, "cannot set up the session");
+    if (check_stamp(run) != 0 || create_table(run) != 0 || apply_missing(run) != 0)
+        return 1;
+    return stamp(run);
 }
 
 static int migrate_shard(migration_run_t *run)
@@ -199,27 +373,48 @@ static int migrate_shard(migration_run_t *run)
         return say_db_error(run, "no connection");
     if (lock(run) != 0)
         return 1;
-    int failed = create_table(run);
-    if (failed == 0)
-        failed = apply_missing(run);
+    int failed = migrate_locked(run);
     /* With the connection goes the lock; a broken one is not worth a last word. */
     if (failed != 0 || db_run(run->db, "DO RELEASE_LOCK(" LOCK_NAME ")") != DB_OK)
         db_disconnect(run->db);
     return failed;
 }
 
+/* What any shard that answers is stamped with. One that does not answer, or is another's, is
+   complained of when its turn comes. */
+static void learn_deployment(const config_t *config, migration_run_t *run)
+{
+    identity_t identity;
+    char why[IDENTITY_WHY_SIZE];
+    if (deployment_name(config->deployment) == NULL && db_connect(run->db) == DB_OK &&
+        read_identity(run, &identity) == DB_OK)
+        (void)identity_is_ours(&identity, config, run->shard, why);
+}
+
 int migrate_all(const config_t *config, FILE *out)
 {
     const config_t patient = config_patient(config, STATEMENT_S);
+    unsigned count = config->shards_count;
+    migration_run_t *runs = calloc(count, sizeof(*runs));
+    if (runs == NULL)
+        abort();
     int failed = 0;
-    for (unsigned i = 0; failed == 0 && i < config->shards_count; ++i) {
+    for (unsigned i = 0; i < count; ++i) {
         const config_shard_t *shard = &config->shards[i];
-        migration_run_t run = {
-            .shard = shard->name, .db = db_new(&patient, shard_primary(shard)), .out = out};
-        failed = migrate_shard(&run);
-        sql_free(&run.sql);
-        db_free(run.db);
+        runs[i] = (migration_run_t){.config = config,
+                                    .shard = shard,
+                                    .db = db_new_unchecked(&patient, shard_primary(shard)),
+                                    .out = out};
+        learn_deployment(config, &runs[i]);
+    }
+    for (unsigned i = 0; failed == 0 && i < count; ++i) {
+        failed = migrate_shard(&runs[i]);
         fflush(out);
     }
+    for (unsigned i = 0; i < count; ++i) {
+        sql_free(&runs[i].sql);
+        db_free(runs[i].db);
+    }
+    free(runs);
     return failed;
 }

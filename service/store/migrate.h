@@ -16,6 +16,11 @@
  * file ends with a statement, not with a comment (MySQL would take that for an empty statement).
  *
  * A file is never changed once it was released: a recorded one with another checksum is an error.
+ *
+ * Then the database is stamped, once, with which deployment and shard it is (store/identity.h):
+ * only if each item and order in it lies in a slot that the configuration gives this shard. One
+ * that is stamped as another is refused before anything is changed. The deployment's name is given
+ * by the configuration, or is that of a shard that has one, or is made up for the first.
  */
 #ifndef HOLDFAST_STORE_MIGRATE_H
 #define HOLDFAST_STORE_MIGRATE_H
@@ -27,12 +32,15 @@
 typedef enum {
     MIGRATE_CURRENT = 0, /* exactly what this binary needs */
     MIGRATE_BEHIND,      /* some are not applied: run holdfast migrate */
-    MIGRATE_AHEAD,       /* the database has a migration that this binary does not know */
+    MIGRATE_AHEAD,       /* it has a migration that this binary does not know, and fits all the
+                            same: see min_binary in sql/0008 */
+    MIGRATE_TOO_NEW,     /* it does not fit any more */
     MIGRATE_CHANGED,     /* one was applied with another text than this binary has */
     MIGRATE_FAILED       /* MySQL did not answer, or refused: see db_error() */
 } migrate_status_t;
 
-/* What is wrong and what to do, for people; "" for MIGRATE_CURRENT and MIGRATE_FAILED. */
+/* What is wrong and what to do, for people; "" for MIGRATE_CURRENT, MIGRATE_AHEAD and
+   MIGRATE_FAILED. */
 const char *migrate_status_text(migrate_status_t status);
 
 /*
@@ -41,7 +49,8 @@ const char *migrate_status_text(migrate_status_t status);
  */
 int migrate_all(const config_t *config, FILE *out);
 
-/* Looks at one shard and changes nothing. A migrate_status_t. */
+/* Looks at one shard and changes nothing. `db` is unchecked (db_new_unchecked()). A
+   migrate_status_t. */
 int migrate_check(db_t *db, sql_t *sql);
 
 #endif

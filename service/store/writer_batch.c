@@ -431,6 +431,7 @@ attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned 
     if (HASH_COUNT(core->rows) > HOT_ROWS_MAX)
         forget_rows(core);
     unsigned groups_count = make_groups(orders, count, groups), hits;
+    db_drop_distrusted(core->db);
     db_result_t result = db_connect(core->db);
     if (result == DB_OK)
         result = read_clock_if_old(core);

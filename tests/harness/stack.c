@@ -310,14 +310,15 @@ static void write_file(const char *path, const char *text)
     fclose(out);
 }
 
-/* It lacks nothing; a service that lacks a shard is ready too, if it can sell. */
-static bool answers_ready(const char *url)
+/* Of readyz: it lacks nothing; a service that lacks a shard is ready too, if it can sell. */
+static bool answers(const char *url, const char *path)
 {
-    web_answer_t ready = WEB(.base = url, .path = "/readyz");
-    return ready.status == 200 && strstr(ready.body, "\"missing\":[]") != NULL;
+    web_answer_t answer = WEB(.base = url, .path = path);
+    return answer.status == 200 &&
+           (strcmp(path, "/readyz") != 0 || strstr(answer.body, "\"missing\":[]") != NULL);
 }
 
-static void serve(test_stack_t *node)
+static void serve(test_stack_t *node, const char *answers_at)
 {
     const char *program = test_text("%s/holdfast", test_environment("HOLDFAST_TEST_BUILD"));
     size_t i = 0;
@@ -329,39 +330,71 @@ static void serve(test_stack_t *node)
                               node->failpoints);
     nodes[i].pid = node->pid;
     nodes[i].config = copy(node->config);
-    WAIT_UNTIL(answers_ready(node->url), 30000);
+    WAIT_UNTIL(answers(node->url, answers_at), 30000);
 }
 
-test_stack_t *stack_node_start(const test_stack_t *stack, unsigned n, const char *const *settings,
-                               unsigned settings_count)
+/* Its configuration as text, with addresses and a name of its own. */
+static const char *node_yaml(const test_stack_t *stack, test_stack_t *node, unsigned n)
 {
-    test_stack_t *node = calloc(1, sizeof(*node));
-    if (node == NULL)
-        abort();
     EXPECT(n >= 2 && n <= STACK_NODES_MAX + 1, "no number for a further service: %u", n);
     const char *http = test_text("127.0.0.1:%u", web_free_port());
     const char *admin = test_text("127.0.0.1:%u", web_free_port());
     const char *const pairs[][2] = {{stack->url + strlen("http://"), http},
                                     {stack->admin_url + strlen("http://"), admin},
                                     {"name: n1\n", test_text("name: n%u\n", n)}};
-    const char *yaml = replaced(read_file(stack->config), pairs, TEST_COUNT(pairs));
-    for (unsigned i = 0; i < settings_count; i++)
-        yaml = with_setting(yaml, settings[i]);
-    *node = *stack;
     node->number = n;
+    node->url = copy(test_text("http://%s", http));
+    node->admin_url = copy(test_text("http://%s", admin));
+    return replaced(read_file(stack->config), pairs, TEST_COUNT(pairs));
+}
+
+static test_stack_t *new_node(void)
+{
+    test_stack_t *node = calloc(1, sizeof(*node));
+    if (node == NULL)
+        abort();
+    return node;
+}
+
+static void start_node(const test_stack_t *stack, test_stack_t *node, const char *yaml,
+                       const char *answers_at)
+{
     node->dir = copy(stack->dir);
     node->token = copy(stack->token);
     node->mysql_user = copy(stack->mysql_user);
     node->redis_socket = copy(stack->redis_socket);
-    for (unsigned i = 0; i < stack->shards; i++)
+    node->redis_pid = stack->redis_pid;
+    node->shards = stack->shards;
+    for (unsigned i = 0; i < stack->shards; i++) {
         node->mysql_sockets[i] = copy(stack->mysql_sockets[i]);
-    node->url = copy(test_text("http://%s", http));
-    node->admin_url = copy(test_text("http://%s", admin));
-    node->config = copy(test_text("%s/node-%u.yaml", stack->dir, n));
-    node->failpoints = copy(test_text("%s/failpoints-%u", stack->dir, n));
+        node->mysql_pids[i] = stack->mysql_pids[i];
+    }
+    node->config = copy(test_text("%s/node-%u.yaml", stack->dir, node->number));
+    node->failpoints = copy(test_text("%s/failpoints-%u", stack->dir, node->number));
     write_file(node->config, yaml);
     forget_nodes(node->config, true);
-    serve(node);
+    serve(node, answers_at);
+}
+
+test_stack_t *stack_node_start(const test_stack_t *stack, unsigned n, const char *const *settings,
+                               unsigned settings_count)
+{
+    test_stack_t *node = new_node();
+    const char *yaml = node_yaml(stack, node, n);
+    for (unsigned i = 0; i < settings_count; i++)
+        yaml = with_setting(yaml, settings[i]);
+    start_node(stack, node, yaml, "/readyz");
+    return node;
+}
+
+test_stack_t *stack_node_start_changed(const test_stack_t *stack, unsigned n,
+                                       const char *const (*changes)[2], unsigned changes_count)
+{
+    test_stack_t *node = new_node();
+    const char *yaml = node_yaml(stack, node, n);
+    for (unsigned i = 0; i < changes_count; i++)
+        EXPECT(strstr(yaml, changes[i][0]) != NULL, "no %s in:\n%s", changes[i][0], yaml);
+    start_node(stack, node, replaced(yaml, changes, changes_count), "/healthz");
     return node;
 }
 
@@ -369,7 +402,7 @@ void stack_node_again(test_stack_t *node)
 {
     WAIT_UNTIL(process_is_gone(node->pid), 25000);
     forget_nodes(node->config, true);
-    serve(node);
+    serve(node, "/readyz");
 }
 
 void stack_node_stop(test_stack_t *node)

@@ -48,6 +48,10 @@ test_stack_t *stack_node_start(const test_stack_t *stack, unsigned n, const char
 #define STACK_NODE_START(stack_, n_, ...)                                                          \
     stack_node_start(stack_, n_, (const char *const[]){__VA_ARGS__},                               \
                      sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+/* One whose configuration is another text besides: each `change` is a text in it and what stands
+   there instead. It may be one that is never ready: this returns when it answers at all. */
+test_stack_t *stack_node_start_changed(const test_stack_t *stack, unsigned n,
+                                       const char *const (*changes)[2], unsigned changes_count);
 void stack_node_again(test_stack_t *node);
 /* By SIGTERM; fails if it does not end with status 0. One that is dead already is only forgotten.
  */

@@ -85,9 +85,10 @@ static inline int migrate(char **said)
 
 /* --- the database --- */
 
+/* Whatever the database is by then. */
 static db_t *open_shard(const config_t *config, unsigned shard)
 {
-    return db_new(config, shard_primary(&here.config->shards[shard]));
+    return db_new_unchecked(config, shard_primary(&here.config->shards[shard]));
 }
 
 static void run_text(const config_t *config, unsigned shard, const char *text)
@@ -112,15 +113,33 @@ static void create_database(void)
                          here.database, here.database, here.database, here.config->mysql.user));
 }
 
+/* The Redis of the shared stack is that of this deployment only. */
+static const char *deployment_of_stack(void)
+{
+    config_t *config = NULL;
+    static const char text[] = "SELECT deployment FROM shard_identity";
+    EXPECT(config_load(test_environment("HOLDFAST_CONFIG"), &config, stderr) == 0, "no stack");
+    db_t *db = db_new(config, shard_primary(&config->shards[0]));
+    const sql_t sql = {(char *)text, sizeof(text) - 1, 0};
+    EXPECT(db_query(db, &sql) == DB_OK && db_next(db), "%s", db_error(db));
+    const char *name = test_text("%.*s", STR_ARG(db_bytes(db, 0)));
+    db_free(db);
+    config_free(config);
+    return name;
+}
+
 /* Fixtures of the group. */
 static int set_up_group(void **state)
 {
     (void)state;
     static char database[64], path[512];
     snprintf(database, sizeof(database), "holdfast_test_%d", getpid());
-    snprintf(path, sizeof(path), "%s",
-             derive(test_environment("HOLDFAST_CONFIG"), "own-database", "database: holdfast",
-                    test_text("database: %s", database)));
+    const char *named = derive(test_environment("HOLDFAST_CONFIG"), "own-deployment", "node:\n",
+                               test_text("node:\n  deployment: %s\n", deployment_of_stack()));
+    snprintf(
+        path, sizeof(path), "%s",
+        derive(named, "own-database", "database: holdfast", test_text("database: %s", database)));
+    unlink(named);
     here.database = database;
     here.path = path;
     if (config_load(path, &here.config, stderr) != 0)

@@ -65,9 +65,11 @@ static void test_migrate_twice(void **state)
     EXPECT_NUMBER(check_status(0), MIGRATE_BEHIND);
     EXPECT(migrate(&said) == 0, "%s", said);
     EXPECT_NUMBER(count_lines(said, ": applied\n"), migrations_in_all());
-    EXPECT_NUMBER(count_lines(said, "\n"), migrations_in_all());
+    EXPECT_NUMBER(count_lines(said, ": stamped: "), here.config->shards_count);
+    EXPECT_NUMBER(count_lines(said, "\n"), migrations_in_all() + here.config->shards_count);
     EXPECT(migrate(&said) == 0, "%s", said);
     EXPECT_NUMBER(count_lines(said, ": applied before\n"), migrations_in_all());
+    EXPECT_NUMBER(count_lines(said, "\n"), migrations_in_all());
     for (unsigned i = 0; i < here.config->shards_count; ++i) {
         EXPECT_NUMBER(check_status(i), MIGRATE_CURRENT);
         EXPECT_NUMBER(read_number(i, "SELECT COUNT(*) FROM schema_migrations"),
@@ -121,24 +123,62 @@ static void expect_refused(const char *name, const char *why)
                1000);
 }
 
+/* A new connection of the service: does it take the database, and if not, what does it say? */
+static const char *why_unfit(unsigned shard)
+{
+    db_t *db = db_new(here.config, shard_primary(&here.config->shards[shard]));
+    db_result_t result = db_connect(db);
+    const char *why = result == DB_OK ? NULL : test_text("%s", db_error(db));
+    EXPECT(result == DB_OK || result == DB_AWAY, "%s", db_result_name(result));
+    db_free(db);
+    return why;
+}
+
+static void expect_unfit(unsigned shard, const char *word)
+{
+    const char *why = why_unfit(shard);
+    EXPECT(why != NULL && strstr(why, word) != NULL, "%s", why != NULL ? why : "it fits");
+}
+
+static void expect_fit(unsigned shard)
+{
+    const char *why = why_unfit(shard);
+    EXPECT(why == NULL, "%s", why);
+}
+
 static void test_migrate_refuses_changed_text(void **state)
 {
     (void)state;
     char *said;
-    run_text(here.config, 0, "UPDATE schema_migrations SET checksum = checksum ^ 1");
+    expect_fit(0);
+    run_text(here.config, 0,
+             "UPDATE schema_migrations SET checksum = checksum ^ 1 WHERE version = 1");
     expect_refused(embedded_migrations[0].name, "with another text");
     EXPECT_NUMBER(check_status(0), MIGRATE_CHANGED);
-    run_text(here.config, 0, "UPDATE schema_migrations SET checksum = checksum ^ 1");
+    expect_unfit(0, "with another text");
+    expect_fit(1);
+    run_text(here.config, 0,
+             "UPDATE schema_migrations SET checksum = checksum ^ 1 WHERE version = 1");
     EXPECT(migrate(&said) == 0, "%s", said);
 }
 
+/* A migration that this binary does not know says by min_binary whether it may run beside it. */
 static void test_migrate_refuses_newer(void **state)
 {
     (void)state;
     char *said;
-    run_text(here.config, 0, "INSERT INTO schema_migrations VALUES (9999, '9999_x', 1, NOW(3))");
+    run_text(here.config, 0,
+             "INSERT INTO schema_migrations VALUES (9999, '9999_x', 1, NOW(3)); "
+             "UPDATE shard_identity SET min_binary = 9999");
     expect_refused("9999", "newer than this binary");
+    EXPECT_NUMBER(check_status(0), MIGRATE_TOO_NEW);
+    expect_unfit(0, "9999");
+    run_text(here.config, 0, "UPDATE shard_identity SET min_binary = 8");
     EXPECT_NUMBER(check_status(0), MIGRATE_AHEAD);
+    expect_fit(0);
+    EXPECT(migrate(&said) == 0, "%s", said);
+    EXPECT(strstr(said, "9999: newer than this binary, which may run beside it") != NULL, "%s",
+           said);
     run_text(here.config, 0, "DELETE FROM schema_migrations WHERE version = 9999");
     EXPECT(migrate(&said) == 0, "%s", said);
 }
@@ -226,6 +266,120 @@ static void test_migrate_held_orders(void **state)
     expiry_dispose(&expiry);
 }
 
+/* --- which shard it is --- */
+
+/* An item of a slot that the other shard has, and an order of one that this shard has. */
+#define ITEM_OF_SLOT(slot_)                                                                        \
+    "INSERT INTO inventory (sku, bucket, slot, total, epoch, per_buyer_limit, hold_seconds, "      \
+    "strategy, acknowledge, created_at, updated_at) VALUES ('strange', 0, " slot_                  \
+    ", 9, 1, 0, 0, 'lua', 'committed', NOW(3), NOW(3)); "
+#define ORDER_OF_SLOT(hex_)                                                                        \
+    "INSERT INTO orders (order_id, sku, buyer_id, quantity, state, epoch, created_at, "            \
+    "updated_at) "                                                                                 \
+    "VALUES (x'0123456789ab7" hex_ "8000000000000001', 'strange', 'a', 1, 'confirmed', 1, "        \
+    "NOW(3), NOW(3)); "
+
+static const char *deployment_on(unsigned shard)
+{
+    db_t *db = open_shard(here.config, shard);
+    const sql_t sql = {(char *)"SELECT deployment FROM shard_identity", 37, 0};
+    EXPECT(db_query(db, &sql) == DB_OK && db_next(db), "%s", db_error(db));
+    const char *name = test_text("%.*s", STR_ARG(db_bytes(db, 0)));
+    db_free(db);
+    return name;
+}
+
+/* Unstamped, as it was before there were stamps. */
+static void forget_stamps(void)
+{
+    run_on_all(here.config, "UPDATE shard_identity SET deployment = '', shard = ''");
+}
+
+static void test_migrate_stamps_only_its_own_rows(void **state)
+{
+    (void)state;
+    char *said;
+    static const char *const rows[] = {ITEM_OF_SLOT("1000"), ORDER_OF_SLOT("200"),
+                                       ITEM_OF_SLOT("1000") ORDER_OF_SLOT("3e8")};
+    for (size_t i = 0; i < TEST_COUNT(rows); ++i) {
+        forget_stamps();
+        run_text(here.config, 0, "DELETE FROM inventory; DELETE FROM orders");
+        expect_unfit(0, "run holdfast migrate");
+        run_text(here.config, 0, rows[i]);
+        expect_refused("not stamped", "correct the configuration");
+        EXPECT(strcmp(deployment_on(0), "") == 0, "it was stamped: %s", deployment_on(0));
+        expect_unfit(0, "run holdfast migrate");
+    }
+    run_text(here.config, 0,
+             "DELETE FROM inventory; DELETE FROM orders; " ITEM_OF_SLOT("511") ORDER_OF_SLOT("1ff")
+                 ORDER_OF_SLOT("000"));
+    EXPECT(migrate(&said) == 0, "%s", said);
+    EXPECT_NUMBER(count_lines(said, ": stamped: "), here.config->shards_count);
+    expect_fit(0);
+    expect_fit(1);
+}
+
+/* Another deployment's, another shard's, other slots: nothing is changed in it, not even by a
+   migration that is missing. */
+static void test_migrate_refuses_another_stamp(void **state)
+{
+    (void)state;
+    static const char *const changes[][2] = {
+        {"deployment = 'other'", "of deployment 'other'"},
+        {"shard = 'shard-7'", "shard 'shard-7'"},
+        {"slot_last = 510", "slots 0-510"},
+        {"slot_first = 1", "slots 1-511"},
+    };
+    for (size_t i = 0; i < TEST_COUNT(changes); ++i) {
+        set_up_migrated(state);
+        run_text(here.config, 0,
+                 test_text("UPDATE shard_identity SET %s; "
+                           "DELETE FROM schema_migrations WHERE version = 7; "
+                           "ALTER TABLE inventory DROP INDEX inventory_gate_down",
+                           changes[i][0]));
+        expect_refused(changes[i][1], "correct the configuration");
+        EXPECT_NUMBER(read_number(0, "SELECT COUNT(*) FROM schema_migrations WHERE version = 7"),
+                      0);
+    }
+}
+
+/* Without node.deployment: made up once, and the same on all shards, also on one that comes later
+   or is made anew. */
+static void test_migrate_names_the_deployment(void **state)
+{
+    (void)state;
+    char *said;
+    const char *path = derive(here.path, "unnamed",
+                              test_text("  deployment: %s\n", here.config->node.deployment), "");
+    EXPECT(finish(start("migrate", path), &said) == 0, "%s", said);
+    const char *name = deployment_on(0);
+    EXPECT(strlen(name) == 32, "%s", name);
+    EXPECT(strcmp(deployment_on(1), name) == 0, "%s and %s", name, deployment_on(1));
+    run_text(here.config, 0, "UPDATE shard_identity SET deployment = ''");
+    EXPECT(finish(start("migrate", path), &said) == 0, "%s", said);
+    EXPECT(strcmp(deployment_on(0), name) == 0, "%s and %s", name, deployment_on(0));
+    EXPECT_NUMBER(migrate(&said), 1);
+    EXPECT(strstr(said, test_text("of deployment '%s'", name)) != NULL, "%s", said);
+    unlink(path);
+}
+
+/* Both at once give one name. */
+static void test_migrate_names_the_deployment_once(void **state)
+{
+    (void)state;
+    FILE *processes[AT_ONCE];
+    char *said;
+    const char *path = derive(here.path, "unnamed",
+                              test_text("  deployment: %s\n", here.config->node.deployment), "");
+    for (unsigned i = 0; i < AT_ONCE; ++i)
+        processes[i] = start("migrate", path);
+    for (unsigned i = 0; i < AT_ONCE; ++i)
+        EXPECT(finish(processes[i], &said) == 0, "%s", said);
+    EXPECT(strcmp(deployment_on(0), deployment_on(1)) == 0, "%s and %s", deployment_on(0),
+           deployment_on(1));
+    unlink(path);
+}
+
 static void test_migrate_without_server(void **state)
 {
     (void)state;
@@ -250,6 +404,10 @@ int main(void)
         CASE(test_migrate_after_crash, set_up_migrated),
         CASE(test_migrate_what_was_not_recorded, set_up_migrated),
         CASE(test_migrate_held_orders, set_up_empty),
+        CASE(test_migrate_stamps_only_its_own_rows, set_up_migrated),
+        CASE(test_migrate_refuses_another_stamp, set_up_migrated),
+        CASE(test_migrate_names_the_deployment, set_up_empty),
+        CASE(test_migrate_names_the_deployment_once, set_up_empty),
     };
     return test_run("migrate", tests, TEST_COUNT(tests), set_up_group, tear_down_group);
 }

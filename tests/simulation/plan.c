@@ -29,6 +29,7 @@ static void draw_config(void)
     memset(&config, 0, sizeof(config));
     config.shards = &shard;
     config.shards_count = 1;
+    config.deployment = deployment_new("simulated");
     config.redis.socket = (char *)"redis";
     config.redis.timeout_ms = chance(3) ? 1000 : chance_between(50, 500);
     config.redis.watch_connections = 2;

@@ -114,13 +114,50 @@ static void test_replies(void **state)
 static void test_the_library_is_wanted(void **state)
 {
     (void)state;
+    char why[GATE_WHY_SIZE];
     redisReply none = reply_of(REDIS_REPLY_ERROR, "ERR Function not found");
     redisReply forbidden = reply_of(REDIS_REPLY_ERROR, "NOPERM this user has no permissions");
     redisReply loading = reply_of(REDIS_REPLY_ERROR, "LOADING Redis is loading the dataset");
-    assert_true(gate_wants_library(&none));
-    assert_false(gate_wants_library(&forbidden));
-    assert_false(gate_wants_library(&loading));
-    assert_false(gate_wants_library(NULL));
+    assert_int_equal(gate_greeting_read(&none, NULL, why), GATE_GREETING_LOAD);
+    assert_int_equal(gate_greeting_read(&forbidden, NULL, why), GATE_GREETING_AWAY);
+    assert_int_equal(gate_greeting_read(&loading, NULL, why), GATE_GREETING_AWAY);
+    assert_string_equal(why, loading.str);
+}
+
+/* What a Redis says of its deployment comes before all else; an older library may say nothing. */
+static void test_a_stamp_is_compared(void **state)
+{
+    (void)state;
+    static const struct {
+        char *stamp; /* NULL: the library is older than stamps */
+        int version;
+        gate_greeting_t ours, unknown;
+    } cases[] = {
+        {"ours", GATE_LIBRARY_VERSION, GATE_GREETING_OK, GATE_GREETING_AWAY},
+        {"", GATE_LIBRARY_VERSION, GATE_GREETING_STAMP, GATE_GREETING_AWAY},
+        {"other", GATE_LIBRARY_VERSION, GATE_GREETING_AWAY, GATE_GREETING_AWAY},
+        {"other", GATE_LIBRARY_VERSION - 1, GATE_GREETING_AWAY, GATE_GREETING_LOAD},
+        {"ours", GATE_LIBRARY_VERSION - 1, GATE_GREETING_LOAD, GATE_GREETING_LOAD},
+        {NULL, 13, GATE_GREETING_LOAD, GATE_GREETING_LOAD},
+    };
+    deployment_t *ours = deployment_new("ours"), *unknown = deployment_new(NULL);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); ++i) {
+        char why[GATE_WHY_SIZE];
+        redisReply version = {.type = REDIS_REPLY_INTEGER, .integer = cases[i].version};
+        redisReply now = {.type = REDIS_REPLY_INTEGER, .integer = 1};
+        redisReply identity = reply_of(REDIS_REPLY_STRING, "run:repl");
+        redisReply stamp =
+            reply_of(REDIS_REPLY_STRING, cases[i].stamp == NULL ? "" : cases[i].stamp);
+        redisReply *elements[] = {&version, &identity, &now, &stamp};
+        redisReply hello = {.type = REDIS_REPLY_ARRAY,
+                            .elements = cases[i].stamp == NULL ? 3 : 4,
+                            .element = elements};
+        assert_int_equal(gate_greeting_read(&hello, ours, why), cases[i].ours);
+        assert_int_equal(gate_greeting_read(&hello, unknown, why), cases[i].unknown);
+    }
+    assert_null(deployment_name(unknown)); /* Redis teaches nobody */
+    deployment_free(ours);
+    deployment_free(unknown);
 }
 
 int main(void)
@@ -129,6 +166,7 @@ int main(void)
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_replies),
         cmocka_unit_test(test_the_library_is_wanted),
+        cmocka_unit_test(test_a_stamp_is_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
