@@ -67,6 +67,7 @@ void handle_reconcile(exchange_t *exchange, const route_match_t *match)
     c->call.reply = reply_pass;
     memcpy(c->sku, match->param.p, match->param.n);
     c->sku_length = (uint8_t)match->param.n;
+    job_set_slot(&c->call.job, slot_of_sku(match->param));
     call_submit(exchange, exchange->engine->node->map.shard_of_slot[slot_of_sku(match->param)],
                 &c->call);
 }

@@ -136,7 +136,7 @@ static void note_why(redis_link_t *link, const char *call, const char *error)
     if (call == NULL)
         snprintf(link->why, sizeof(link->why), "%s", error);
     else
-        snprintf(link->why, sizeof(link->why), "%s: %s", call, error);
+        snprintf(link->why, sizeof(link->why), "%s: %.150s", call, error);
 }
 
 /* Each reason once in an outage. */

@@ -160,7 +160,7 @@ static bool is_mute(const record_t *record, uint64_t now)
 
 static void say_silence(const record_t *record, uint64_t ms, health_t *out)
 {
-    snprintf(out->reason, sizeof(out->reason), "%s for %llu ms%s%.200s",
+    snprintf(out->reason, sizeof(out->reason), "%s for %llu ms%s%.150s",
              out->silent ? "no answer" : "it answers, but a trial order has had no end",
              (unsigned long long)ms,
              record->reason[0] == '\0' ? "" : "; the last error: ", record->reason);

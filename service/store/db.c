@@ -27,7 +27,7 @@ struct db {
     unsigned lock_waits;
     bool suspect; /* an error in no list: the session may be to blame, and a new one is not */
     bool unfit;   /* the last failure: which database it is, and no error of the server */
-    char last_error[256];
+    char last_error[IDENTITY_WHY_SIZE + 64];
 };
 
 db_t *db_new_unchecked(const config_t *config, const config_server_t *server)
@@ -212,7 +212,7 @@ static db_result_t refuse(db_t *db, const char *why)
 {
     db->last_errno = 0;
     db->unfit = true;
-    snprintf(db->last_error, sizeof(db->last_error), "%s: %s", db->server->name, why);
+    snprintf(db->last_error, sizeof(db->last_error), "%.60s: %s", db->server->name, why);
     return DB_AWAY;
 }
 

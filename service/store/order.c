@@ -10,6 +10,9 @@
 
 /* A move competes for the item's row with all who buy it, under SERIALIZABLE for longest. */
 #define MOVE_PATIENCE_MS 4000
+/* And waits so often for a lock until its time-out: somebody keeps that, and others want the
+   thread. */
+#define MOVE_LOCK_WAITS_MAX 2
 
 static const char *const state_names[] = {"reserved",  "held",    "confirmed",
                                           "cancelled", "expired", "rejected"};
@@ -210,8 +213,11 @@ order_move_result_t order_move(db_t *db, sql_t *sql, order_move_t move, const or
 {
     order_move_result_t outcome = ORDER_MOVE_FAILED;
     uint64_t deadline = clock_mono_ms() + MOVE_PATIENCE_MS;
+    unsigned waits = db_lock_waits(db);
     *db_result = DB_CONFLICT;
-    for (unsigned tries = 0; DB_IS_CONTENDED(*db_result) && clock_mono_ms() < deadline; ++tries) {
+    for (unsigned tries = 0; DB_IS_CONTENDED(*db_result) && clock_mono_ms() < deadline &&
+                             db_lock_waits(db) - waits < MOVE_LOCK_WAITS_MAX;
+         ++tries) {
         *released = false;
         if (tries != 0)
             usleep(random_backoff(1000, 20000, tries));
