@@ -260,7 +260,8 @@ static db_t *lock(const char *what)
 {
     db_t *other = open_shard(here.config, 0);
     const sql_t select = {(char *)test_text("SELECT %s FOR UPDATE", what), strlen(what) + 18, 0};
-    EXPECT_NUMBER(db_run(other, "SET SESSION idle_transaction_timeout = 0; START TRANSACTION"),
+    EXPECT_NUMBER(db_run(other, "SET SESSION idle_transaction_timeout = 0, "
+                                "idle_readonly_transaction_timeout = 0; START TRANSACTION"),
                   DB_OK);
     EXPECT_NUMBER(db_query(other, &select), DB_OK);
     return other;
