@@ -16,6 +16,9 @@
 #define PROBE_INTERVAL_MS 512
 #define WATCHDOG_MS 64
 
+/* A reason for an outage that lasts is logged so often. */
+#define LOG_AGAIN_MS 5000
+
 typedef enum {
     LINK_DOWN,
     LINK_HELLO,
@@ -45,6 +48,7 @@ struct redis_link {
     char identity[96];
     char why[GATE_REASON_SIZE];    /* it went down */
     char logged[GATE_REASON_SIZE]; /* likewise, as last logged; "": it was up since */
+    uint64_t logged_ms;            /* monotonic, when that was */
     bool freeing;
 };
 
@@ -139,11 +143,15 @@ static void note_why(redis_link_t *link, const char *call, const char *error)
         snprintf(link->why, sizeof(link->why), "%s: %.150s", call, error);
 }
 
-/* Each reason once in an outage. */
+/* A reason that lasts is logged again from time to time: of several loops that log at once, only
+   some lines are written. */
 static void log_down(redis_link_t *link)
 {
-    if (link->freeing || strcmp(link->logged, link->why) == 0)
+    uint64_t now_ms = clock_mono_ms();
+    if (link->freeing ||
+        (strcmp(link->logged, link->why) == 0 && now_ms - link->logged_ms < LOG_AGAIN_MS))
         return;
+    link->logged_ms = now_ms;
     memcpy(link->logged, link->why, sizeof(link->logged));
     LOG_WARN("redis connection is down, will retry", LOG_STR("why", link->why),
              LOG_INT("loop", link->loop->index));

@@ -435,8 +435,10 @@ static bool compare_again(reconciler_t *reconciler, uint64_t deadline)
     for (unsigned i = 0; i < page->count; ++i) {
         if (!page->look_again[i])
             continue;
-        if (!waited)
+        if (!waited) {
+            FAILPOINT("reconcile_waits");
             usleep(PASS_LOOK_AGAIN_US);
+        }
         waited = true;
         if (!may_go_on(reconciler, deadline))
             return false;

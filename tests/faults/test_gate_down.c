@@ -158,9 +158,12 @@ static void items_that_nobody_asks_for_get_their_gates_too(void **state)
         sale_item(stack, test_text("cold-%d", i), "\"total\":5,\"strategy\":\"lua\"");
     double before = fault_metric(stack, "gate_rebuilds_total");
     kill_redis();
+    fault_arm(stack, "reconcile_waits pause=1\n"); /* to be counted */
     bring_redis_back("refuse");
-    /* With 50 ms between the looks at each by itself it would be 15 s at the least. */
-    WAIT_UNTIL(fault_metric(stack, "gate_rebuilds_total") >= before + COLD_ITEMS, 12000);
+    WAIT_UNTIL(fault_metric(stack, "gate_rebuilds_total") >= before + COLD_ITEMS, 120000);
+    unsigned waits = fault_hits(stack, "reconcile_waits");
+    fault_disarm(stack);
+    EXPECT(waits != 0 && waits < COLD_ITEMS / 4, "%u waits for %d items", waits, COLD_ITEMS);
 }
 
 int main(void)

@@ -13,11 +13,13 @@ static test_stack_t *stack;
 
 #define STAND_IN_MS 20000
 #define BACK_MS 20000
-/* A wait for Redis was 5 s, redis.timeout_ms. One of a second, until its silence is noticed, is
+/* A wait for Redis was redis.timeout_ms. One of a second, until its silence is noticed, is
    what remains, and slow machines need some time of their own. */
-#define SOON_S 3.5
+#define SOON_S 8
 
-#define SETTINGS "redis.timeout_ms=5000", "mysql.pool_threads=4"
+#define SETTINGS                                                                                   \
+    "redis.timeout_ms=12000", "mysql.pool_threads=4", "orders.answer_deadline_ms=14000",           \
+        "orders.commit_deadline_ms=16000"
 
 static int start(void **state)
 {

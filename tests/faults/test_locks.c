@@ -21,8 +21,9 @@ static test_stack_t *stack;
 static int start(void **state)
 {
     (void)state;
-    stack = STACK_START("locks", "orders.answer_deadline_ms=5000", "orders.commit_deadline_ms=8000",
-                        "mysql.timeout_ms=4000", "mysql.lock_wait_timeout_s=1");
+    stack =
+        STACK_START("locks", "orders.answer_deadline_ms=10000", "orders.commit_deadline_ms=12000",
+                    "mysql.timeout_ms=4000", "mysql.lock_wait_timeout_s=1");
     return 0;
 }
 
