@@ -10,16 +10,19 @@ void handle_healthz(exchange_t *exchange, const route_match_t *match)
     reply_text(exchange, 200, "application/json", STR("{\"status\":\"ok\"}"));
 }
 
+/* The loops' own connections tell as much as the prober's: it is they that sell. */
 void readiness_of_redis(const node_t *node, health_t *out)
 {
     prober_redis(node->prober, out);
-    unsigned up = atomic_load(&node->gate_health.up);
-    if (out->state != HEALTH_OK || up >= node->loops_count)
+    gate_health_t *health = (gate_health_t *)&node->gate_health; /* its reason has a mutex */
+    gate_condition_t condition = gate_health_condition(health);
+    if (out->state != HEALTH_OK || condition == GATE_OK)
         return;
-    out->state = HEALTH_AWAY;
-    out->since_ms = gate_health_down_ms(&node->gate_health);
-    snprintf(out->reason, sizeof(out->reason), "%u of %u loops have a connection", up,
-             node->loops_count);
+    char reason[GATE_REASON_SIZE];
+    gate_health_reason(health, reason);
+    out->state = condition == GATE_AWAY ? HEALTH_AWAY : HEALTH_UNKNOWN;
+    out->since_ms = gate_health_down_ms(health);
+    snprintf(out->reason, sizeof(out->reason), "%s", reason);
 }
 
 void readiness_add_health(cJSON *json, const health_t *health)
