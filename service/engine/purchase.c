@@ -194,11 +194,14 @@ void purchase_adopt(engine_loop_t *engine, const order_id_t *id, const gate_reco
     p->answered = true; /* its buyer is gone, or asks by GET */
 }
 
-/* Its order would wait: for the shard, or for a lock on what its item needs. */
-static bool is_unwritable_now(const purchase_t *p, writer_t *writer)
+/* Its order would wait, for the shard or for what keeps its item: nobody is to wait for a COMMIT
+   then. Where the gate's word is enough orders may wait, but not in the places of other items. */
+static bool is_unwritable_now(const purchase_t *p, writer_t *writer, bool accepted)
 {
-    return writer_is_away(writer) ||
-           writer_is_item_aside(writer, p->item->slot, order_sku(&p->order));
+    writer_item_t item = writer_item(writer, p->item->slot, order_sku(&p->order));
+    if (accepted)
+        return item == WRITER_ITEM_FULL;
+    return writer_is_away(writer) || item != WRITER_ITEM_WELL;
 }
 
 /* A place in the writer's queue, then an id. False: ended. */
@@ -208,7 +211,7 @@ static bool prepare(purchase_t *p)
     bool accepted = p->item->item.terms.acknowledge == ACKNOWLEDGE_ACCEPTED;
     if (p->has_place)
         return true;
-    if ((!accepted && is_unwritable_now(p, writer)) || !writer_take_place(writer)) {
+    if (is_unwritable_now(p, writer, accepted) || !writer_take_place(writer)) {
         end_refused(p, PROBLEM_UNAVAILABLE);
         return false;
     }

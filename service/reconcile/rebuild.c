@@ -8,8 +8,12 @@
 #include "engine/node.h"
 #include "metrics/metrics.h"
 
-/* A rebuild that says nothing for so long may be taken over by another. */
+/* A rebuild that says nothing for so long may be taken over by another; with many orders it is
+   silent for longer, while the server reads them. Were it taken over then, two services would end
+   each other's rebuild without end. */
 #define REBUILD_LEASE_MS 2000
+#define REBUILD_LEASE_MAX_MS 30000
+#define REBUILD_LEASE_US_AN_ORDER 50
 #define STAGE_CHUNK 2000
 #define LOOK_UP_CHUNK 500
 
@@ -54,6 +58,13 @@ static void add_conditions(sql_t *sql, const rebuild_t *rebuild)
         lease_condition(sql, rebuild->lease);
 }
 
+static uint64_t lease_us(const item_t *item)
+{
+    uint64_t more_us = (uint64_t)item->allocated_total * REBUILD_LEASE_US_AN_ORDER;
+    uint64_t most_us = (REBUILD_LEASE_MAX_MS - REBUILD_LEASE_MS) * 1000;
+    return REBUILD_LEASE_MS * 1000 + (more_us < most_us ? more_us : most_us);
+}
+
 static void raise_epoch_statement(sql_t *sql, const rebuild_t *rebuild, uint64_t gate_epoch)
 {
     sql_reset(sql);
@@ -63,7 +74,7 @@ static void raise_epoch_statement(sql_t *sql, const rebuild_t *rebuild, uint64_t
             "epoch_allocated_total = allocated_total, epoch_released_total = released_total, "
             "rebuild_token = %u, rebuild_until = NOW(3) + INTERVAL %u MICROSECOND, "
             "updated_at = NOW(3)",
-            gate_epoch, rebuild->token, (uint64_t)REBUILD_LEASE_MS * 1000);
+            gate_epoch, rebuild->token, lease_us(&rebuild->item));
     add_changes(sql, rebuild);
     add_conditions(sql, rebuild);
 }
@@ -204,7 +215,7 @@ static step_t keep_lease(worker_t *worker, const rebuild_t *rebuild)
             "UPDATE inventory SET rebuild_until = NOW(3) + INTERVAL %u "
             "MICROSECOND, " SQL_UPDATED_AT_GROWS
             " WHERE sku = %s AND bucket = 0 AND epoch = %u AND rebuild_token = %u",
-            (uint64_t)REBUILD_LEASE_MS * 1000, item_sku(&rebuild->item), rebuild->item.epoch,
+            lease_us(&rebuild->item), item_sku(&rebuild->item), rebuild->item.epoch,
             rebuild->token);
     db_result_t result = db_exec(worker->db, &worker->sql, affected, 1);
     return result == DB_OK && affected[0] != 1 ? STEP_LOST_RACE : step_of_db(result);
@@ -324,6 +335,8 @@ static step_t build_gate(worker_t *worker, const rebuild_t *rebuild)
     step_t step = look_up_unsettled(worker, item, &in_mysql, &gate.in_mysql_count);
     gate.in_mysql = in_mysql;
     FAILPOINT("rebuild_looked_up");
+    if (step == STEP_OK && !gate.closed && gate.in_mysql_count > LOOK_UP_CHUNK)
+        step = keep_lease(worker, rebuild);
     if (step == STEP_OK && !gate.closed)
         step = stage_buyers(worker, rebuild, &gate);
     FAILPOINT("rebuild_staged");
@@ -365,6 +378,7 @@ step_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
         step = build_gate(worker, rebuild);
     if (step != STEP_OK) {
         db_rollback(worker->db_snapshot); /* it may have ended before the snapshot had served */
+        end_lease(worker, rebuild);
         METRIC_INC(gate_rebuild_failures_total);
         return step;
     }

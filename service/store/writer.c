@@ -13,6 +13,8 @@
 /* So long those who are queued wait for those who are before the gate: as it takes to answer a
  * call. */
 #define GATHER_MS 2
+/* An item that is set aside may have this part of the places. */
+#define ASIDE_SHARE 8
 /* While the shard is away it is asked so often whether it takes orders again, though nothing is
    queued: purchases are refused meanwhile, so that none of them would find out. */
 #define PROBE_MS 500
@@ -213,6 +215,14 @@ static unsigned take_aside(lane_t *lane, writer_aside_item_t **item)
     }
 }
 
+/* If all of several orders of an item fail, it is the item that is sick, and they go on waiting
+   with it; if some pass, the others are alone with what they meet. */
+static void keep_with_item(writer_order_t **orders, unsigned left, unsigned tried)
+{
+    for (unsigned i = 0; tried > 1 && left == tried && i < left; ++i)
+        orders[i]->aside.with_item = true;
+}
+
 static void *side_thread(void *arg)
 {
     lane_t *lane = arg;
@@ -222,6 +232,8 @@ static void *side_thread(void *arg)
         pthread_mutex_unlock(&lane->mutex);
         writer_apply(&lane->side_core, lane->side_batch, count);
         unsigned left = post_written(lane->side_batch, count);
+        if (item != NULL)
+            keep_with_item(lane->side_batch, left, count);
         METRIC_ADD(writer_set_aside_orders, -(int64_t)(count - left));
         pthread_mutex_lock(&lane->mutex);
         put_aside(lane, lane->side_batch, left);
@@ -359,15 +371,18 @@ bool writer_is_away(const writer_t *writer)
     return false;
 }
 
-bool writer_is_item_aside(writer_t *writer, uint16_t slot, str_t sku)
+writer_item_t writer_item(writer_t *writer, uint16_t slot, str_t sku)
 {
     lane_t *lane = lane_of(writer, slot);
     if (atomic_load_explicit(&lane->aside_items, memory_order_relaxed) == 0)
-        return false;
+        return WRITER_ITEM_WELL;
     pthread_mutex_lock(&lane->mutex);
     bool is_aside = writer_aside_has_item(&lane->aside, sku);
+    unsigned orders = is_aside ? writer_aside_of_item(&lane->aside, sku) : 0;
     pthread_mutex_unlock(&lane->mutex);
-    return is_aside;
+    return !is_aside                                   ? WRITER_ITEM_WELL
+           : orders < writer->places_max / ASIDE_SHARE ? WRITER_ITEM_ASIDE
+                                                       : WRITER_ITEM_FULL;
 }
 
 void writer_each_aside(writer_t *writer, writer_aside_cb each, void *context)

@@ -84,8 +84,12 @@ void writer_submit(writer_t *writer, writer_order_t *order);
 /* The shard takes no orders at present: what is queued waits. It is asked again about twice a
    second, also when nothing is queued. */
 bool writer_is_away(const writer_t *writer);
-/* A lock keeps this item's orders from being written: new ones would wait too. */
-bool writer_is_item_aside(writer_t *writer, uint16_t slot, str_t sku);
+typedef enum {
+    WRITER_ITEM_WELL,
+    WRITER_ITEM_ASIDE, /* its orders cannot be written now: new ones would wait too */
+    WRITER_ITEM_FULL   /* and so many wait that more would take the places of other items */
+} writer_item_t;
+writer_item_t writer_item(writer_t *writer, uint16_t slot, str_t sku);
 
 /* An item that is set aside, or an order that is so by itself. */
 typedef struct {

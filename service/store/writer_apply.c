@@ -8,12 +8,15 @@
  *   lost connection              the same again; often in a row: as any other error
  *   any other error              ask the canary. It fails: the shard is away, wait and try again.
  *                                It passes: halves. One order alone: about its values, twice with a
- *                                canary between: reject it. Not in that list: set it aside
+ *                                canary between: reject it. Not in that list: set it aside. Some
+ *                                orders of an item in a row: it is the item that is sick, set it
+ * aside
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <uthash.h>
 
 #include "base/log.h"
 #include "base/random.h"
@@ -26,6 +29,11 @@
 #define LOSSES_MAX 4
 /* After so many lock waits without a COMMIT between, it may be the whole shard that is locked. */
 #define LOCKED_MAX 3
+/* So many orders of an item met an error alone, and none was committed between: the item is sick.
+   It is sick no more when it has met none for so long. Each of its orders tried apart costs the
+   others of the shard some milliseconds. */
+#define SICK_ORDERS 3
+#define SICK_MS 10000
 /* The canary's word holds for so long: a batch that is halved asks it once. */
 #define CANARY_AGE_MAX_MS 500
 
@@ -68,6 +76,69 @@ bool writer_probe(writer_core_t *core)
     return false;
 }
 
+/* --- is it the item? --- */
+
+typedef struct sick_item {
+    UT_hash_handle hh;
+    unsigned orders;
+    uint64_t at_ms; /* monotonic, of the last */
+    uint8_t sku_length;
+    char sku[SKU_BYTES_MAX];
+} sick_item_t;
+
+static sick_item_t *find_sick(const writer_core_t *core, str_t sku)
+{
+    sick_item_t *item;
+    HASH_FIND(hh, core->sick, sku.p, sku.n, item);
+    return item;
+}
+
+static void note_sick(writer_core_t *core, str_t sku)
+{
+    sick_item_t *item = find_sick(core, sku);
+    uint64_t now_ms = clock_mono_ms();
+    if (item == NULL) {
+        if ((item = calloc(1, sizeof(*item))) == NULL)
+            abort();
+        item->sku_length = (uint8_t)sku.n;
+        memcpy(item->sku, sku.p, sku.n);
+        HASH_ADD(hh, core->sick, sku, sku.n, item);
+    }
+    item->orders = now_ms - item->at_ms < SICK_MS ? item->orders + 1 : 1;
+    item->at_ms = now_ms;
+}
+
+static bool is_sick(const writer_core_t *core, str_t sku)
+{
+    const sick_item_t *item = core->sick == NULL ? NULL : find_sick(core, sku);
+    return item != NULL && item->orders >= SICK_ORDERS && clock_mono_ms() - item->at_ms < SICK_MS;
+}
+
+static void forget_sick_item(writer_core_t *core, sick_item_t *item)
+{
+    HASH_DEL(core->sick, item);
+    free(item);
+}
+
+void writer_forget_sick(writer_core_t *core)
+{
+    sick_item_t *item, *next;
+    HASH_ITER(hh, core->sick, item, next)
+    {
+        forget_sick_item(core, item);
+    }
+}
+
+/* Orders of these items were committed. */
+static void note_well(writer_core_t *core, writer_order_t *const *orders, unsigned count)
+{
+    for (unsigned i = 0; core->sick != NULL && i < count; ++i) {
+        sick_item_t *item = find_sick(core, order_sku(&orders[i]->order));
+        if (item != NULL)
+            forget_sick_item(core, item);
+    }
+}
+
 /* --- what next? --- */
 
 static bool is_one_item(writer_order_t *const *orders, unsigned count)
@@ -88,7 +159,8 @@ static next_t after_wait(writer_core_t *core, writer_order_t *const *orders, uns
 
 /* A verdict, a canary that passes, the verdict again: only then is it the order's. A fault of the
    whole shard that ends between the first two looks like one. */
-static next_t after_error(writer_core_t *core, db_result_t failure, unsigned count, unsigned tries)
+static next_t after_error(writer_core_t *core, db_result_t failure, const writer_order_t *order,
+                          unsigned count, unsigned tries)
 {
     if (failure == DB_INVALID && count == 1 && tries == 0)
         core->canary_ms = 0;
@@ -97,7 +169,7 @@ static next_t after_error(writer_core_t *core, db_result_t failure, unsigned cou
     METRIC_INC(writer_errors_total);
     if (count > 1)
         return NEXT_HALVES;
-    if (failure != DB_INVALID)
+    if (failure != DB_INVALID || order->aside.with_item)
         return NEXT_ASIDE;
     return tries == 0 ? NEXT_SAME : NEXT_REJECT;
 }
@@ -114,9 +186,9 @@ static next_t after_failure(writer_core_t *core, db_result_t failure, writer_ord
         return after_wait(core, orders, count);
     case DB_LOST:
         METRIC_INC(writer_lost_total);
-        return tries < LOSSES_MAX ? NEXT_SAME : after_error(core, failure, count, tries);
+        return tries < LOSSES_MAX ? NEXT_SAME : after_error(core, failure, orders[0], count, tries);
     default:
-        return after_error(core, failure, count, tries);
+        return after_error(core, failure, orders[0], count, tries);
     }
 }
 
@@ -157,7 +229,7 @@ static void note_aside(const writer_core_t *core, const writer_order_t *first, u
         return;
     METRIC_ADD(writer_set_aside_total, count);
     order_id_format(id, &first->order.id);
-    LOG_WARN(with_item ? "an item's orders wait for a lock; they are set aside"
+    LOG_WARN(with_item ? "an item's orders cannot be written now; they are set aside"
                        : "an order meets an error alone; it is set aside",
              LOG_BYTES("sku", order_sku(&first->order)), LOG_STR("order_id", id),
              LOG_INT("orders", count), LOG_STR("error", why));
@@ -171,6 +243,21 @@ static void set_all_aside(writer_core_t *core, writer_order_t **orders, unsigned
         orders[i]->aside.with_item = with_item;
         set_aside(orders[i], why);
     }
+}
+
+/* Sets aside each item of the batch that is sick. True: there was one. */
+static bool set_sick_aside(writer_core_t *core, writer_order_t **orders, unsigned count)
+{
+    bool any = false;
+    for (unsigned from = 0, to; core->sick != NULL && from < count; from = to) {
+        to = end_of_item(orders, from, count);
+        bool alone = core->is_side && !orders[from]->aside.with_item;
+        if (alone || !is_sick(core, order_sku(&orders[from]->order)))
+            continue; /* orders that are set aside alone say nothing about their item */
+        set_all_aside(core, orders + from, to - from, true, db_error(core->db));
+        any = true;
+    }
+    return any;
 }
 
 /* Which items of a batch have a row that nobody else has locked? */
@@ -286,13 +373,23 @@ static bool go_on(writer_core_t *core, next_t next, writer_order_t **orders, uns
         apply_items(core, orders, count);
         return false;
     case NEXT_HALVES:
+        if (set_sick_aside(core, orders, count))
+            return true;
         apply_halves(core, orders, count);
         return false;
     case NEXT_REJECT:
-        reject(core, orders[0]);
+        note_sick(core, order_sku(&orders[0]->order));
+        if (!set_sick_aside(core, orders, count))
+            reject(core, orders[0]);
         return true;
     default:
-        set_all_aside(core, orders, count, DB_IS_CONTENDED(failure), db_error(core->db));
+        if (DB_IS_CONTENDED(failure)) {
+            set_all_aside(core, orders, count, true, db_error(core->db));
+            return true;
+        }
+        note_sick(core, order_sku(&orders[0]->order));
+        if (!set_sick_aside(core, orders, count))
+            set_all_aside(core, orders, count, false, db_error(core->db));
         return true;
     }
 }
@@ -309,8 +406,10 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
         db_result_t failure = DB_OK;
         attempt_t outcome = writer_attempt(core, orders, count, groups, &failure);
         if (outcome == ATTEMPT_COMMITTED || outcome == ATTEMPT_AGAIN) {
-            if (outcome == ATTEMPT_COMMITTED)
+            if (outcome == ATTEMPT_COMMITTED) {
+                note_well(core, orders, count);
                 came_back(core);
+            }
             continue;
         }
         if (outcome == ATTEMPT_SPLIT)

@@ -9,6 +9,8 @@
 /* An item whose lock goes away should sell again soon; each try of it may wait for the lock. */
 #define ITEM_RETRY_BASE_MS 64
 #define ITEM_RETRY_CAP_MS 512
+/* Orders of an item that has failed are tried by so many, until some of them pass. */
+#define ITEM_TRY_MAX 8
 /* An order alone stops nobody. */
 #define ORDER_RETRY_BASE_MS 128
 #define ORDER_RETRY_CAP_MS 4096
@@ -88,6 +90,13 @@ bool writer_aside_has_item(const writer_aside_t *aside, str_t sku)
     return aside->items != NULL && find_item(aside, sku) != NULL;
 }
 
+unsigned writer_aside_of_item(const writer_aside_t *aside, str_t sku)
+{
+    const writer_aside_item_t *item = find_item(aside, sku);
+    assert(item != NULL);
+    return item->count + item->trying;
+}
+
 void writer_aside_join(writer_aside_t *aside, writer_order_t *order)
 {
     writer_aside_item_t *item = find_item(aside, order_sku(&order->order));
@@ -112,6 +121,8 @@ static writer_aside_item_t *due_item(const writer_aside_t *aside, uint64_t now_m
 static unsigned take_of_item(writer_aside_item_t *item, writer_order_t **orders, unsigned max)
 {
     unsigned count = 0;
+    if (item->tries != 0 && max > ITEM_TRY_MAX)
+        max = ITEM_TRY_MAX;
     item->failed = false;
     while (item->head != NULL && count < max) {
         orders[count++] = item->head;

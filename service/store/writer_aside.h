@@ -26,6 +26,8 @@ typedef struct {
 void writer_aside_put(writer_aside_t *aside, writer_order_t *order, uint64_t now_ms);
 /* Is this item set aside? Then its new orders are put there too. */
 bool writer_aside_has_item(const writer_aside_t *aside, str_t sku);
+/* How many orders of it wait; the item is set aside. */
+unsigned writer_aside_of_item(const writer_aside_t *aside, str_t sku);
 /* Adds a new order to its item, which is set aside. */
 void writer_aside_join(writer_aside_t *aside, writer_order_t *order);
 

@@ -46,6 +46,7 @@ static void forget_rows(writer_core_t *core)
 void writer_core_dispose(writer_core_t *core)
 {
     forget_rows(core);
+    writer_forget_sick(core);
     db_free(core->db);
     sql_free(&core->sql);
 }

@@ -26,6 +26,7 @@ typedef struct {
     hot_row_t *rows;        /* uthash by sku */
     unsigned misses;        /* version misses in a row: after some, lock first */
     unsigned locked;        /* lock waits since the last COMMIT */
+    struct sick_item *sick; /* uthash by sku: items whose orders met errors alone, lately */
     uint64_t canary_ms;     /* monotonic, when the canary last passed; 0: an error came since */
     bool is_side;           /* it tries what is set aside: what fails is set aside again at once */
     atomic_bool away;       /* the shard takes no orders */
@@ -57,6 +58,8 @@ attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned 
 db_result_t writer_reject(writer_core_t *core, writer_order_t *order);
 /* The order leaves the batch. */
 void writer_mark(writer_order_t *order, writer_result_t result, bool inserted);
+/* Forgets the items that were sick. */
+void writer_forget_sick(writer_core_t *core);
 /* Moves those that have no result yet to the front; returns their number. */
 unsigned writer_drop_marked(writer_order_t **orders, unsigned count);
 

@@ -219,6 +219,44 @@ static void status_names_what_is_set_aside(void **state)
     WAIT_UNTIL(!status_names(sku), BACK_MS);
 }
 
+/* --- an item whose every order fails --- */
+
+/* Each of its orders would be tried apart: it is the item that is set aside, and while its buyers
+   come on those of another item of the shard are sold to. */
+static void a_sick_item_starves_nobody(void **state)
+{
+    unsigned number = *(const unsigned *)*state;
+    const char *sku = sick_item("sick", "\"strategy\":\"lua\",\"acknowledge\":\"accepted\"");
+    const char *near = sick_item("well", "\"strategy\":\"lua\"");
+    told_book_t *book = told_new(stack);
+    WAIT_UNTIL(buys(near), 20000);
+    mysqld_run(stack, SICK,
+               "CREATE TRIGGER sick_item BEFORE UPDATE ON inventory FOR EACH ROW BEGIN "
+               "IF NEW.sku = '%s' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %u, "
+               "MESSAGE_TEXT = 'no'; END IF; END",
+               sku, number);
+    for (unsigned i = 0; i < 600; i++)
+        told_plan(book, i % 6 == 5 ? near : sku, i % 6, "s-%u-%u", number, i);
+    told_ask(book, 16, 12, 100);
+    unsigned sold = told_count(book, near, 201);
+    print_message("%u at each UPDATE of an item: %s; of the other item %u of 100 are sold\n",
+                  number, told_show(book), sold);
+    EXPECT(sold >= 90, "the other item is starved: %u of 100", sold);
+    mysqld_run(stack, SICK, "DROP TRIGGER sick_item");
+    unsigned rejected = 0;
+    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") == 0, BACK_MS);
+    for (unsigned i = 0; i < book->count; i++)
+        if (book->all[i].sku == sku && book->all[i].status == 202) {
+            web_answer_t order = sale_get(stack, book->all[i].id);
+            rejected += strcmp(sale_state(&order), "rejected") == 0;
+        }
+    /* What says that it is about the values of a row is believed until the item is seen to be sick.
+     */
+    EXPECT(rejected < 10, "%u acknowledged orders are rejected", rejected);
+    EXPECT_NUMBER(told_ghosts(book), 0);
+    WAIT_UNTIL(sale_buy(stack, sku, "after", 1, NULL).status == 202, BACK_MS);
+}
+
 /* --- COMMIT --- */
 
 typedef struct {
@@ -576,6 +614,8 @@ int main(void)
         CLASSES("optimistic"),
         CLASSES("serializable"),
         CASE("lua", status_names_what_is_set_aside, NULL),
+        CASE("an unknown error", a_sick_item_starves_nobody, &(unsigned){1644}),
+        CASE("a verdict", a_sick_item_starves_nobody, &(unsigned){4025}),
         COMMIT("commit_refused", "lua"),
         COMMIT("commit_done_and_refused", "lua"),
         CASE("INSERT", errors_at_all_orders, &(place_t){THROWN_ALL_INSERTS, "INSERT"}),

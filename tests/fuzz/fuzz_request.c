@@ -19,6 +19,7 @@
 #include "http/call.h"
 #include "http/connection.h"
 #include "http/errors.h"
+#include "reconcile/durability.h"
 #include "reconcile/reconciler.h"
 
 #define TOKEN "0123456789abcdef"
@@ -223,7 +224,9 @@ static void prepare_world(void)
     world.config.orders.quantity_max = 1000;
     world.config.http.idle_timeout_ms = 10000;
     world.config.admin.token = TOKEN;
+    world.config.deployment = deployment_new(NULL);
     world.node.config = &world.config;
+    world.node.durability = durability_new(&world.config);
     world.node.shards = &world.node_shard;
     world.node.loops_count = 1;
     shard_map_init(&world.node.map, &world.config);
