@@ -26,9 +26,6 @@ TEST_PACKAGES=(
     clang-14 libclang-rt-14-dev valgrind
     gnuplot-nox strace
 )
-# What loadtest/compare takes besides RUN_PACKAGES; its peers it unpacks for itself.
-# shellcheck disable=SC2034 # for loadtest/compare
-LOADTEST_PACKAGES=(nghttp2-client gnuplot-nox)
 
 say() { printf '%s\n' "$*"; }
 warn() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }

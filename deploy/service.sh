@@ -73,7 +73,8 @@ service_start() {
     local binary=${ASKED[build_dir]}/holdfast log=$LOG_DIR/$SERVICE_LOG_NAME out
     if process_alive holdfast; then
         if [[ $(readlink "/proc/$(process_pid holdfast)/exe") == *' (deleted)' ]]; then
-            warn "the running service is of an older build; deploy/down and up again to change it"
+            warn "the running service is of an older build; to change it:" \
+                "deploy/down --dir $DIR && deploy/up --dir $DIR"
         fi
     else
         [[ -x $binary ]] || die "there is no $binary; run without --no-build"

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from stack import GATE_STRATEGIES, StackError
 
 LIVE = ("held", "confirmed")
+OUTSIDE_THE_WINDOW = ("409 sale_not_started", "409 sale_ended")
 QUIET_WITHIN_S = 10
 LOOK_EVERY_S = 0.2
 GATE_FIELDS = ("epoch", "closed", "capacity", "reserved", "unreserved", "settled", "released")
@@ -165,8 +166,11 @@ def invariant_b(row, fields):
     return Gate(abs(available - (row.total - row.allocated - unsettled)), unsettled, note)
 
 
-def examine(books, gate, crowd, terms):
-    """What a sale of one attempt a buyer should have left behind, against what it did. Pure."""
+def examine(books, gate, crowd, terms, earlier=frozenset()):
+    """What a sale of one attempt a buyer should have left behind, against what it did. Pure.
+
+    `earlier` are the ids of the orders that were there before the crowd came.
+    """
     live = {order_id: order for order_id, order in books.orders.items() if order.state in LIVE}
     units = sum(order.quantity for order in live.values())
     total = sum(row.total for row in books.rows)
@@ -176,12 +180,12 @@ def examine(books, gate, crowd, terms):
     findings.oversold = max(0, units - total)
     findings.lost = sum(1 for order_id in set(crowd.answered_201)
                         if order_id not in books.orders or books.orders[order_id].state not in kept)
-    findings.duplicated = len(answered) - len(set(answered)) + greedy_buyers(live.values(), terms["per_buyer_limit"])
+    findings.duplicated = len(answered) - len(set(answered)) + greedy_buyers(live, terms["per_buyer_limit"], earlier)
     findings.unbalanced = abs(sum(row.allocated for row in books.rows) - units)
     findings.later_live = sum(1 for order_id in set(crowd.answered_202) if order_id in live)
     findings.undecided = sum(1 for order_id in set(crowd.answered_202) if order_id not in books.orders)
     unheard = crowd.unanswered + crowd.unsent + crowd.server_errors  # nobody was told how these attempts ended
-    findings.refused_live = max(0, len(live.keys() - set(answered)) - unheard)
+    findings.refused_live = max(0, len(live.keys() - set(answered) - earlier) - unheard)
     if terms["hold_seconds"] == 0 and not unheard and should_be_sold_out(crowd, total, terms["quantity"]):
         left = max(0, total - units)
         findings.unsold = left if left >= terms["quantity"] else 0
@@ -193,25 +197,26 @@ def examine(books, gate, crowd, terms):
 
 
 def should_be_sold_out(crowd, total, quantity):
-    throttled = sum(count for answer, count in crowd.refused.items() if answer.startswith("429 "))
-    return crowd.sold_out > 0 or (crowd.answered - throttled) * quantity >= total
+    turned_away = sum(count for answer, count in crowd.refused.items()
+                      if answer.startswith("429 ") or answer in OUTSIDE_THE_WINDOW)
+    return crowd.sold_out > 0 or (crowd.answered - turned_away) * quantity >= total
 
 
-def greedy_buyers(orders, per_buyer_limit):
-    """Buyers with more than one live order for their one attempt, or more units than the limit."""
+def greedy_buyers(orders, per_buyer_limit, earlier):
+    """Buyers with more than one live order for their one attempt, or with it more units than the limit."""
     attempts, units = Counter(), Counter()
-    for order in orders:
-        attempts[order.buyer] += 1
+    for order_id, order in orders.items():
+        attempts[order.buyer] += order_id not in earlier
         units[order.buyer] += order.quantity
-    return sum(1 for buyer in attempts if attempts[buyer] > 1 or 0 < per_buyer_limit < units[buyer])
+    return sum(1 for buyer, count in attempts.items() if count > 1 or (count and 0 < per_buyer_limit < units[buyer]))
 
 
-def take(stack, sku, crowd, terms):
+def take(stack, sku, crowd, terms, earlier=frozenset()):
     """The whole audit. Orders answered 202 get the same time to end as the gate has to be quiet."""
     gate = settle_down(stack, sku)
     deadline = time.monotonic() + QUIET_WITHIN_S
     while True:
-        findings = examine(patiently(lambda: read_books(stack, sku)), gate, crowd, terms)
+        findings = examine(patiently(lambda: read_books(stack, sku)), gate, crowd, terms, earlier)
         if findings.undecided == 0 or time.monotonic() >= deadline:
             return findings
         time.sleep(LOOK_EVERY_S)

@@ -2,42 +2,51 @@
 
 import shutil
 import subprocess
+from dataclasses import dataclass
 
+from bounds import ACCEPTED, BARE, COMMITTED, CPU, PEER
 from comparison import MEASURES
 
-HEAD = """set terminal svg size {width},{height} font "sans-serif,12" background rgb "white"
+# `noenhanced`: names are drawn as they are; an underscore makes no subscript.
+HEAD = """set terminal svg size {width},{height} noenhanced font "sans-serif,12" background rgb "white"
 set output "{path}"
-set grid
 """
 
-# Boxes from `base`, the left end of the logarithmic axis, to the median; whiskers from the least to the most.
-BARS = """set multiplot
-set style fill solid 0.75 border -1
-set tmargin at screen {top}
-set bmargin at screen {bottom}
-set yrange [{last}:0.3]
-set ytics scale 0
-set logscale x
-unset key
-set xrange [{rates_base}:*]
-set format x "%.0s%c"
-set lmargin at screen 0.31
-set rmargin at screen 0.63
-set title "{left}"
-plot $rates using ({rates_base}):($0+1):({rates_base}):2:($0+0.7):($0+1.3):ytic(1) with boxxyerror lc rgb "#1f77b4", \\
-     $rates using 2:($0+1):3:4 with xerrorbars pt 0 lw 1.5 lc rgb "#222222"
-set xrange [{costs_base}:*]
-set format y ""
-set format x "%g"
-set lmargin at screen 0.66
-set rmargin at screen 0.98
-set title "{right}"
-plot $costs using ({costs_base}):($0+1):({costs_base}):2:($0+0.7):($0+1.3) with boxxyerror lc rgb "#ff7f0e", \\
-     $costs using 2:($0+1):3:4 with xerrorbars pt 0 lw 1.5 lc rgb "#222222"
-unset multiplot
+COLOUR, BARE_COLOUR, PEER_COLOUR = "#1f77b4", "#8c8c8c", "#e07b00"
+WHISKERS = "#222222"
+
+# One question a group: only what belongs beside each other is drawn on one scale.
+QUESTIONS = (
+    ("Sold out: answers a second", (BARE, "sold_out_lua", "sold_out_watch", "sold_out_optimistic",
+                                    "sold_out_serializable")),
+    ("An order: orders a second (bare: answers)", (BARE, ACCEPTED, COMMITTED, PEER)),
+    ("The strategies: orders a second", (COMMITTED, "committed_watch", "committed_optimistic",
+                                         "committed_serializable")),
+    ("How buyers come: orders a second", (COMMITTED, "half_load", "zipf", "h1_20", "h1_128", "h2_20x50")),
+)
+COSTS = "processor time an answer, us"
+
+# Lengths in pixels.
+WIDTH, ROW, GROUP_TITLE, LEGEND, BOTTOM = 1100, 24, 46, 30, 14
+# Of a panel, as shares of the width; of its scale, the part that the longest bar takes: its value stands after it.
+PANELS = {"rates": (0.27, 0.61), "costs": (0.65, 0.99)}
+LONGEST = 0.8
+
+PANEL = """set lmargin at screen {left}
+set rmargin at screen {right}
+set tmargin at screen {top:.5f}
+set bmargin at screen {bottom:.5f}
+set xrange [0:{most}]
+set yrange [{rows}-0.4:-0.6]
+set title "{title}" offset 0,-0.6
+{names}
+plot {data} using (0):0:(0):3:($0-0.33):($0+0.33):6{ticks} with boxxyerror fill solid 1.0 noborder lc rgb variable, \\
+     {data} using 3:0:4:5 with xerrorbars pt 0 lw 1.2 lc rgb "{whiskers}", \\
+     {data} using 5:0:2 with labels left offset 0.6,0
 """
 
-LINES = """set title "{title}"
+LINES = """set grid
+set title "{title}"
 set xlabel "seconds since the start"
 set ylabel "per second"
 set yrange [0:*]
@@ -47,11 +56,25 @@ plot {plots}
 """
 
 
+@dataclass(frozen=True)
+class Bar:
+    name: str
+    colour: str
+    rate: dict  # median, min, max
+    cost: dict
+
+
+@dataclass(frozen=True)
+class Question:
+    words: str
+    bars: tuple
+
+
 def draw(script, path, width, height):
     """False when gnuplot is not installed or fails."""
     if not shutil.which("gnuplot"):
         return False
-    text = HEAD.format(path=str(path).replace('"', ""), width=width, height=height) + script
+    text = HEAD.format(path=quoted(path), width=width, height=height) + script
     done = subprocess.run(["gnuplot"], input=text, text=True, capture_output=True)
     return done.returncode == 0 and path.exists()
 
@@ -60,31 +83,80 @@ def block(name, rows):
     return f"${name} << END\n" + "\n".join(rows) + "\nEND\n"
 
 
-def plain(words):
-    return words.replace("`", "")
+def quoted(words):
+    """What can stand between double quotes in gnuplot."""
+    return str(words).replace("`", "").replace('"', "'").replace("\\", "/")
+
+
+def shown(number):
+    return f"{number:,.0f}" if number >= 100 else f"{number:,.1f}"
+
+
+def rate_of(summary, measure):
+    """Orders a second; answers where nothing is sold."""
+    members = summary[measure]
+    sells = members["orders_per_s"] is not None and measure != BARE and not measure.startswith("sold_out")
+    return members["orders_per_s" if sells else "answers_per_s"]
+
+
+def bar_of(summary, measure):
+    colour = {BARE: BARE_COLOUR, PEER: PEER_COLOUR}.get(measure, COLOUR)
+    return Bar(MEASURES[measure], colour, rate_of(summary, measure), summary[measure][CPU])
+
+
+def questions(summary):
+    """Those that have an answer. A group of one bar compares nothing: it is drawn if that bar is in no other."""
+    measured = [(words, [name for name in measures if name in summary]) for words, measures in QUESTIONS]
+    shown = {name for _, names in measured if len(names) > 1 for name in names}
+    found = []
+    for words, names in measured:
+        if len(names) > 1 or set(names) - shown:
+            found.append(Question(words, tuple(bar_of(summary, name) for name in names)))
+            shown |= set(names)
+    return found
+
+
+def panel(number, kind, title, bars, values, top, bottom):
+    """The script of one panel: its data and its plot."""
+    rows = [f'"{quoted(bar.name)}" "{shown(value["median"])}" {value["median"]} {value["min"]} {value["max"]}'
+            f' {int(bar.colour[1:], 16)}' for bar, value in zip(bars, values)]
+    left, right = PANELS[kind]
+    names, ticks = ("set format y '%s'", ":ytic(1)") if kind == "rates" else ("set format y ''", "")
+    most = max(value["max"] for value in values) / LONGEST or 1
+    return block(f"{kind}{number}", rows) + PANEL.format(
+        left=left, right=right, top=top, bottom=bottom, most=most, rows=len(bars), title=quoted(title), names=names,
+        ticks=ticks, data=f"${kind}{number}", whiskers=WHISKERS)
+
+
+def legend(height):
+    y = 1 - LEGEND / 2 / height
+    parts = ((0.27, "Holdfast", COLOUR), (0.35, "its bare HTTP server", BARE_COLOUR), (0.50, "the peer", PEER_COLOUR),
+             (0.58, "thin lines: least and most of the rounds; every scale starts at 0", WHISKERS))
+    return "".join(f'set label {number} "{words}" at screen {x},{y:.5f} left textcolor rgb "{colour}"\n'
+                   for number, (x, words, colour) in enumerate(parts, 1))
 
 
 def bars(result, path):
-    """The rates and the processor times of a comparison, side by side."""
-    summary = result["summary"]
-    rates, costs = [], []
-    for measure, members in summary.items():
-        rate, cost = members["orders_per_s"], members["cpu_us_per_answer"]
-        if rate is None or measure.startswith("sold_out"):
-            rate = members["answers_per_s"]
-        for rows, value in ((rates, rate), (costs, cost)):
-            low, high = max(1, value["min"]), max(1, value["max"])
-            rows.append(f'"{plain(MEASURES[measure])}" {max(1, value["median"])} {low} {high}')
-    height = 90 + 30 * len(summary)
-    script = block("rates", rates) + block("costs", costs) + BARS.format(
-        last=len(summary) + 0.7, rates_base=10, costs_base=1, top=1 - 45 / height, bottom=35 / height,
-        left="orders (sold out, bare: answers) a second", right="processor time an answer, us")
-    return draw(script, path, 1100, height)
+    """The rates and the processor times of a comparison, side by side, a group for each question."""
+    found = questions(result["summary"])
+    if not found:
+        return False
+    height = LEGEND + BOTTOM + sum(GROUP_TITLE + ROW * len(question.bars) for question in found)
+    script = "unset key\nset border 2\nunset xtics\nset ytics scale 0\nset multiplot\n" + legend(height)
+    y = LEGEND
+    for number, question in enumerate(found):
+        top, bottom = y + GROUP_TITLE, y + GROUP_TITLE + ROW * len(question.bars)
+        for kind, title, values in (("rates", question.words, [bar.rate for bar in question.bars]),
+                                    ("costs", COSTS, [bar.cost for bar in question.bars])):
+            script += panel(number, kind, title, question.bars, values, 1 - top / height, 1 - bottom / height)
+            script += "unset label\n"
+        y = bottom
+    return draw(script + "unset multiplot\n", path, WIDTH, height)
 
 
 def over_time(title, series, path):
     """{name: [a number for each second]} as steps."""
     script = "".join(block(f"s{number}", [f"{second} {value}" for second, value in enumerate(values)])
                      for number, values in enumerate(series.values()))
-    plots = ", ".join(f'$s{number} using 1:2 title "{name}" lw 2' for number, name in enumerate(series))
-    return draw(script + LINES.format(title=title, plots=plots), path, 900, 420)
+    plots = ", ".join(f'$s{number} using 1:2 title "{quoted(name)}" lw 2' for number, name in enumerate(series))
+    return draw(script + LINES.format(title=quoted(title), plots=plots), path, 900, 420)

@@ -31,6 +31,7 @@ class Plan:
     connections: int
     threads: int
     quantity: int = 1
+    word: str = ""  # what the buyers' names begin with; the sku if empty
 
 
 @dataclass
@@ -75,7 +76,8 @@ def command(plan):
     return ["wrk", "--threads", str(plan.threads), "--connections", str(plan.connections),
             "--duration", f"{plan.seconds}s", "--timeout", f"{ANSWER_WITHIN_S}s", "--script",
             str(SCRIPTS / "opening.lua"), plan.url, "--",
-            plan.sku, str(plan.quantity), str(plan.buyers), str(plan.threads), str(plan.connections)]
+            plan.sku, str(plan.quantity), str(plan.buyers), str(plan.threads), str(plan.connections),
+            plan.word or plan.sku]
 
 
 def drive(plan, directory, on_progress, stop=None):

@@ -31,6 +31,7 @@ def result(plan, terms, heard, findings, highest, used):
         "expected_per_second": [round(count, 1) for count in schedule.expected_per_second(plan.segments)],
         "attempts": record["attempts"], "buyers": record["buyers"], "retries": record["retries"],
         "repeats": record["repeats"], "gave_up": record["gave_up"], "connections_lost": record["connections_lost"],
+        "live_units": findings.live_units,
         "offered_per_second": record["offered"],
         "kinds": {kind: {"count": told["count"], "latency_ms": latencies(told["latency_us"]),
                          "service_ms": latencies(told["service_us"]),
@@ -55,9 +56,11 @@ def render(found):
     late = found["client"]["lateness_ms"]
     return f"""{found["buyers"]:,} buyers made {found["attempts"]:,} attempts in {found["seconds"]:.1f} s: {found["retries"]:,} retries,\
  {found["repeats"]:,} repeats of bots, {found["gave_up"]:,} gave up
+{found["live_units"]:,} of {found["stock"]:,} units are sold, as MySQL has it
 
 {markdown_table(lines)}
 
+Replayed: an Idempotency-Key came again and was answered with its first order, which is no new one.
 Latency counts from the intended time; from sending it leaves out the wait for a free connection. The generator itself used {found["client"]["cores"]:g} cores and was late by
 p50 {shown(late["p50"])}, p99 {shown(late["p99"])} ms; {found["connections_lost"]:,} connections broke; steal {found["steal_percent"]:g} %.
 Highest seen in /metrics: {queues or "nothing"}.

@@ -38,8 +38,8 @@ def seconds(text):
 
 
 def sku(text):
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
-        raise argparse.ArgumentTypeError("a sku for a load test has 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,63}", text):
+        raise argparse.ArgumentTypeError("a sku has 1 to 64 of A-Z a-z 0-9 . _ : ~ - and starts with a letter or digit")
     return text
 
 

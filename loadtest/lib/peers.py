@@ -63,13 +63,16 @@ class NginxLua:
 
     name = "nginx_lua"
 
-    def __init__(self, beside=""):
-        """Its files lie in `beside`, for the same disk as the stack's; elsewhere if a socket's path gets too long."""
+    def __init__(self, beside="", option=""):
+        """Its files lie in `beside`, for the same disk as the stack's; elsewhere if a socket's path gets too long.
+
+        `option`: the stack's --dir, for advice.
+        """
         self.parent = beside if beside and len(beside) <= SOCKET_DIRECTORY_MAX else "/var/tmp"
         self.root = UNPACKED
         self.libraries = find_library_directory(self.root)
         if self.libraries is None or not (self.root / "usr/sbin/nginx").is_file():
-            raise PeerError("nginx with ngx_lua is not there; loadtest/compare --install-peers gets it")
+            raise PeerError(f"nginx with ngx_lua is not there; loadtest/compare{option} --install-peers gets it")
         self.environment = os.environ | {"LD_LIBRARY_PATH": str(self.libraries)}
         self.started = []
 

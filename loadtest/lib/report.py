@@ -1,29 +1,24 @@
-"""What a person reads: the progress line, and the report after the sale."""
+"""What a person reads: the progress lines, and the report after the sale."""
 
 import sys
 
 
-class ProgressLine:
-    """One line that is rewritten on a terminal; a line each second elsewhere."""
+class Line:
+    """One line that is rewritten on a terminal; elsewhere a line each `every_s` seconds."""
 
-    def __init__(self, plan, stream=sys.stdout):
-        self.plan = plan
-        self.stream = stream
-        self.rewrites = stream.isatty()
-        self.every_s = 0.2 if self.rewrites else 1.0
+    def __init__(self, every_s, stream):
+        self.stream = stream or sys.stdout
+        self.rewrites = self.stream.isatty()
+        self.every_s = 0.2 if self.rewrites else every_s
         self.next_s = self.every_s
-        self.last = (0.0, 0)
 
-    def __call__(self, elapsed_s, seen):
+    def due(self, elapsed_s):
         if elapsed_s < self.next_s:
-            return
+            return False
         self.next_s = elapsed_s + self.every_s
-        since, before = self.last
-        rate = (seen.answered - before) / max(0.001, elapsed_s - since)
-        self.last = (elapsed_s, seen.answered)
-        others = seen.answered - seen.accepted - seen.sold_out
-        line = (f"  {elapsed_s:6.1f} s  {seen.answered:>10,} of {self.plan.buyers:,} answered  {rate:>8,.0f}/s"
-                f"  {seen.accepted:>9,} accepted  {seen.sold_out:>9,} sold out  {others:,} others")
+        return True
+
+    def show(self, line):
         self.stream.write("\r\033[K" + line if self.rewrites else line + "\n")
         self.stream.flush()
 
@@ -31,6 +26,38 @@ class ProgressLine:
         if self.rewrites:
             self.stream.write("\r\033[K")
             self.stream.flush()
+
+
+class ProgressLine(Line):
+    """Of a crowd."""
+
+    def __init__(self, plan, stream=None):
+        super().__init__(1.0, stream)
+        self.plan = plan
+        self.last = (0.0, 0)
+
+    def __call__(self, elapsed_s, seen):
+        if not self.due(elapsed_s):
+            return
+        since, before = self.last
+        rate = (seen.answered - before) / max(0.001, elapsed_s - since)
+        self.last = (elapsed_s, seen.answered)
+        others = seen.answered - seen.accepted - seen.sold_out
+        self.show(f"  {elapsed_s:6.1f} s  {seen.answered:>10,} of {self.plan.buyers:,} answered  {rate:>8,.0f}/s"
+                  f"  {seen.accepted:>9,} accepted  {seen.sold_out:>9,} sold out  {others:,} others")
+
+
+class OpenProgressLine(Line):
+    """Of an open loop whose buyers come for so many seconds."""
+
+    def __init__(self, seconds, stream=None):
+        super().__init__(3.0, stream)
+        self.seconds = seconds
+
+    def __call__(self, elapsed_s, seen):
+        if self.due(elapsed_s):
+            self.show(f"  {elapsed_s:6.1f} of {self.seconds:g} s  {seen.attempts:>9,} attempts"
+                      f"  {seen.answered:>9,} answered  {seen.orders:>9,} orders")
 
 
 ENDINGS = {

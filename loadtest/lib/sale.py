@@ -1,11 +1,13 @@
 """One sale from its item to its verdict: what spike does once and compare many times."""
 
+import json
 import os
 import random
 import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 import audit
 import crowd as crowds
@@ -148,16 +150,51 @@ def default_threads(connections):
     return threads
 
 
-def hold(stack, terms, plan, on_progress, toggle_s=0):
-    """Creates the item, sends the crowd, audits: the Outcome. StackError and CrowdError when it cannot be done."""
-    stack.put_item(plan.sku, {name: value for name, value in terms.items() if name != "quantity"})
+def find_item(stack, sku):
+    """An item that somebody has put on sale, as the public API tells it."""
+    status, body = stack.get("/v1/items/" + sku)
+    if status == 404:
+        raise StackError(f"there is no item {sku}: put it on sale first, or leave out --sku for an item of our own")
+    if status != 200:
+        raise StackError(f"GET of item {sku} was answered {status}: {body.strip()[:300]}")
+    return json.loads(body)
+
+
+def terms_of(item, quantity, now):
+    """Its terms for a crowd that comes at `now`; StackError if none of the crowd could buy. Pure.
+
+    Times are RFC 3339 in UTC with milliseconds, so they compare as text.
+    """
+    sku, limit = item["sku"], item["per_buyer_limit"]
+    if 0 < limit < quantity:
+        raise StackError(f"a buyer may have at most {limit} of item {sku}, so nobody could buy {quantity}")
+    if item["starts_at"] and item["starts_at"] > now:
+        raise StackError(f"the sale of item {sku} starts at {item['starts_at']}; now it is {now}")
+    if item["ends_at"] and item["ends_at"] <= now:
+        raise StackError(f"the sale of item {sku} ended at {item['ends_at']}; now it is {now}")
+    names = ("total", "per_buyer_limit", "hold_seconds", "strategy")
+    return {name: item[name] for name in names} | {"quantity": quantity}
+
+
+def now_text():
+    now = datetime.now(timezone.utc)
+    return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
+
+
+def hold(stack, terms, plan, on_progress, toggle_s=0, earlier=None):
+    """Sends the crowd, audits: the Outcome. StackError and CrowdError when it cannot be done.
+
+    `earlier`: the ids of the item's orders; None if the item is not there and is to be made.
+    """
+    if earlier is None:
+        stack.put_item(plan.sku, {name: value for name, value in terms.items() if name != "quantity"})
     before, meter = stack.counters(), CpuMeter()
     with tempfile.TemporaryDirectory(prefix="holdfast-crowd-") as directory:
         with Toggler(stack, plan.sku, terms["strategy"], toggle_s) as toggler:
             crowd = crowds.drive(plan, directory, on_progress)
     cpu = meter.read()
     try:
-        findings = audit.take(stack, plan.sku, crowd, terms)
+        findings = audit.take(stack, plan.sku, crowd, terms, frozenset(earlier or ()))
     except StackError as error:
         raise StackError(f"{error}. The crowd had been answered {crowd.answered:,} times,"
                          f" {crowd.accepted:,} of them 201") from None

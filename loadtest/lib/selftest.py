@@ -4,17 +4,24 @@
 The crowd runs against a server of a few lines (shop.py); no stack is needed.
 """
 
+import io
+import os
+import subprocess
 import sys
 import tempfile
 import unittest
 from dataclasses import replace
+from pathlib import Path
 
 sys.dont_write_bytecode = True
 
 import audit
 import crowd
 import options
+import report
+import sale
 import stack
+import volley
 from audit import Books, Gate, Order, Row
 from shop import Shop
 
@@ -22,6 +29,13 @@ ROW = Row(slot=1, bucket=0, total=2, allocated=2, per_buyer_limit=1, epoch=7, st
 GATE = {"epoch": "7", "closed": "0", "capacity": "5",
         "reserved": "4", "unreserved": "1", "settled": "2", "released": "0"}
 TERMS = {"hold_seconds": 0, "per_buyer_limit": 1, "quantity": 1}
+
+
+def run_spike(*words, environment=None):
+    """As a person would, with no stack of the environment unless it is given."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
+    return subprocess.run([sys.executable, stack.ROOT / "loadtest" / "spike", *words], env=bare | (environment or {}),
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
 
 def sold_two():
@@ -81,6 +95,21 @@ class AuditTest(unittest.TestCase):
     def test_a_gate_that_cannot_be_told_is_wrong(self):
         self.assertEqual(self.wrong(*sold_two(), gate=Gate(None)), {"drift": None})
 
+    def test_orders_from_before_the_crowd_are_not_its_own(self):
+        books, heard = sold_two()
+        books.rows = [replace(ROW, total=3, allocated=3)]
+        books.orders["old"] = Order("confirmed", 1, "alice")
+        self.assertEqual(self.wrong(books, heard), {"refused_live": 1})
+        self.assertEqual(audit.examine(books, Gate(0), heard, TERMS, {"old"}).wrong(), {})
+        books.orders["old"] = Order("confirmed", 1, "b1")  # with it, that buyer has more than the limit
+        self.assertEqual(audit.examine(books, Gate(0), heard, TERMS, {"old"}).wrong(), {"duplicated": 1})
+
+    def test_buyers_who_came_after_the_sale_left_nothing_unsold(self):
+        books, heard = sold_two()
+        books.rows, books.orders = [replace(ROW, allocated=0)], {}
+        heard = crowd.Crowd(ended="answered", issued=3, answered=3, refused={"409 sale_ended": 3})
+        self.assertEqual(self.wrong(books, heard), {})
+
     def test_invariant_b(self):
         row = replace(ROW, total=10, allocated=7)  # 10 - 7 - 1 unsettled = 2 = 5 - 4 + 1
         self.assertEqual((audit.invariant_b(row, GATE).drift, audit.invariant_b(row, GATE).unsettled), (0, 1))
@@ -116,10 +145,95 @@ class WatchTest(unittest.TestCase):
         self.assertEqual((heard.issued, heard.unanswered), (14, 4))
 
 
+class ExistingItemTest(unittest.TestCase):
+    ITEM = {"sku": "poster", "total": 1000, "available": 990, "per_buyer_limit": 2, "hold_seconds": 300,
+            "starts_at": None, "ends_at": "2026-11-21T03:54:01.386Z", "strategy": "watch"}
+
+    def refusal(self, quantity=1, now="2026-11-20T00:00:00.000Z", **members):
+        with self.assertRaises(stack.StackError) as caught:
+            sale.terms_of(self.ITEM | members, quantity, now)
+        return str(caught.exception)
+
+    def test_its_own_terms_are_those_of_the_sale(self):
+        self.assertEqual(sale.terms_of(self.ITEM, 2, "2026-11-20T00:00:00.000Z"),
+                         {"total": 1000, "per_buyer_limit": 2, "hold_seconds": 300, "strategy": "watch", "quantity": 2})
+        sale.terms_of(self.ITEM | {"per_buyer_limit": 0, "ends_at": None}, 5, "2026-11-20T00:00:00.000Z")
+
+    def test_a_sale_in_which_nobody_can_buy_is_not_held(self):
+        self.assertIn("at most 2", self.refusal(quantity=3))
+        self.assertIn("starts at 2026-11-20T00:00:00.001Z", self.refusal(starts_at="2026-11-20T00:00:00.001Z"))
+        self.assertIn("ended at 2026-11-21T03:54:01.386Z", self.refusal(now="2026-11-21T03:54:01.386Z"))
+
+    def test_an_item_that_is_not_there_is_not_made(self):
+        class Empty:
+            def get(self, path):
+                return 404, "{}"
+        with self.assertRaisesRegex(stack.StackError, "there is no item gone"):
+            sale.find_item(Empty(), "gone")
+
+    def test_terms_of_its_own_cannot_be_asked_for(self):
+        for option in (["--stock", "9"], ["--strategy", "lua"], ["--hold-seconds", "1"]):
+            done = run_spike("--sku", "poster", *option)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(option[0], done.stderr.splitlines()[-1])
+
+
+class AdviceTest(unittest.TestCase):
+    """What a tool says to do works for the stack that it was told of."""
+
+    def test_a_stack_that_is_not_there(self):
+        done = run_spike("--dir", "/nowhere/a b")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("deploy/up --dir '/nowhere/a b'", done.stderr)
+
+    def test_a_stack_that_does_not_answer(self):
+        with tempfile.TemporaryDirectory() as directory:
+            settings = {name: "x" for name in stack.REQUIRED} | {"HOLDFAST_DIR": directory}
+            settings |= {"HOLDFAST_URL": "http://127.0.0.1:1", "HOLDFAST_ADMIN_URL": "http://127.0.0.1:1"}
+            (Path(directory) / "env").write_text("".join(f"export {name}={value}\n" for name, value in settings.items()))
+            given, found = run_spike("--dir", directory), run_spike(environment=settings)
+        for done in (given, found):
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"Start it with: deploy/up --dir {directory}\n", done.stderr)
+
+    def test_the_default_stack_needs_no_directory(self):
+        self.assertEqual(stack.directory_option(None, {"HOLDFAST_DIR": str(stack.ROOT / ".run")}), "")
+        self.assertEqual(stack.directory_option(None, {}), "")
+
+
+class ProgressTest(unittest.TestCase):
+    def test_a_line_every_few_seconds_where_there_is_no_terminal(self):
+        stream = io.StringIO()
+        line = report.OpenProgressLine(10, stream)
+        for tenths in range(1, 100):
+            line(tenths / 10, volley.Progress(attempts=2000, answered=1500, orders=700))
+        line.close()
+        shown = stream.getvalue().splitlines()
+        self.assertTrue(2 <= len(shown) <= 5, shown)
+        self.assertRegex(shown[0], r"of 10 s .*2,000 attempts.*1,500 answered.*700 orders")
+
+    def test_one_line_on_a_terminal(self):
+        stream = io.StringIO()
+        stream.isatty = lambda: True
+        line = report.OpenProgressLine(10, stream)
+        for second in range(1, 10):
+            line(second, volley.Progress(attempts=1, answered=1, orders=1))
+        line.close()
+        self.assertNotIn("\n", stream.getvalue())
+        self.assertTrue(stream.getvalue().endswith("\r\033[K"))
+
+
 class SmallPartsTest(unittest.TestCase):
     def test_counters(self):
         text = 'holdfast_aborts_total{strategy="lua"} 3\nholdfast_retries_total{strategy="lua"} 1.5e1\nother 1\n'
         self.assertEqual(stack.parse_counters(text), {("aborts", "lua"): 3, ("retries", "lua"): 15})
+
+    def test_a_sku_is_what_the_service_takes(self):
+        for text in ("poster", "a:b~c.d_e-1", "1" * 64):
+            self.assertEqual(options.sku(text), text)
+        for text in ("", "-a", "a b", "a'b", "a/b", "a" * 65):
+            with self.assertRaises(Exception):
+                options.sku(text)
 
     def test_numbers_that_are_none_are_refused(self):
         for text in ("0", "-1", "1.5", "1e3", "", "٣", "9" * 40):

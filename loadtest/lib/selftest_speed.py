@@ -7,7 +7,11 @@ volley of HOLDFAST_TEST_BUILD, or of build.
 
 import importlib.machinery
 import importlib.util
+import json
 import os
+import re
+import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -23,6 +27,7 @@ import comparison
 import h2
 import machine
 import measures
+import needs
 import openreport
 import peers
 import rush
@@ -30,7 +35,7 @@ import schedule
 import stack
 import tally
 import volley
-from audit import Gate, Row
+from audit import Findings, Gate, Row
 from bounds import AT_LEAST, AT_MOST, Bound
 from schedule import Segment
 from shop import Shop
@@ -109,13 +114,92 @@ class BoundsTest(unittest.TestCase):
         self.assertRegex(judged, r"sold out / bare +\| 5 \(5..5\) +\| at most 1.3 +\| 1.1 +\| MISSED")
         self.assertRegex(judged, r"10,000 items by Zipf / one hot item +\| +\| at least 0.7 +\| 0.9 +\| not measured")
 
-    def test_the_chart_is_drawn(self):
-        runs = [a_run("bare", 1, answers_per_s=10.0, cpu_us_per_answer=8.2)]
-        result = {"summary": comparison.summarize(runs)}
+
+class ChartTest(unittest.TestCase):
+    """The charts as they are drawn: what a reader of the SVG sees."""
+
+    def draw(self, act, *arguments):
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "chart.svg"
-            self.assertTrue(charts.bars(result, path), "is gnuplot installed?")
-            self.assertIn("bare GET /healthz", path.read_text())
+            self.assertTrue(act(*arguments, path), "is gnuplot installed?")
+            return path.read_text()
+
+    def bars_of(self, svg, colour):
+        """The lengths of the bars of that colour, from the top."""
+        red, green, blue = (int(colour[at:at + 2], 16) for at in (1, 3, 5))
+        found = re.findall(rf"<polygon fill = 'rgb\( *{red}, *{green}, *{blue}\)' points = '([^']*)'", svg)
+        corners = [[tuple(map(float, point.split(","))) for point in points.split()] for points in found]
+        return [max(x for x, _ in one) - min(x for x, _ in one) for one in corners]
+
+    def summary(self):
+        runs = json.loads((stack.ROOT / "loadtest" / "results" / "compare.json").read_text())["runs"]
+        return comparison.summarize(runs)
+
+    def test_every_measure_answers_one_question(self):
+        shown = [measure for _, measures in charts.QUESTIONS for measure in measures if measure != bounds.BARE]
+        self.assertEqual(sorted(set(shown)), sorted(set(comparison.MEASURES) - {bounds.BARE}))
+        summary = self.summary()
+        for question in charts.questions(summary):
+            self.assertGreater(len(question.bars), 1, question.words)
+
+    def test_each_bar_is_there_and_as_long_as_its_value(self):
+        summary = self.summary()
+        svg = self.draw(charts.bars, {"summary": summary})
+        for measure in summary:
+            self.assertIn(comparison.MEASURES[measure].replace("`", ""), svg)
+        self.assertIn("150,283", svg)  # the bare server's
+        self.assertEqual(len(self.bars_of(svg, charts.BARE_COLOUR)), 2 * 2)  # beside sold out, and beside orders
+        self.assertEqual(len(self.bars_of(svg, charts.PEER_COLOUR)), 2)
+        rates = [charts.rate_of(summary, f"committed_{name}")["median"] for name in stack.STRATEGIES]
+        drawn = self.bars_of(self.draw(charts.bars, {"summary": {name: summary[name] for name in summary
+                                                                 if name.startswith("committed_")}}), charts.COLOUR)[:4]
+        for rate, length in zip(rates, drawn, strict=True):
+            self.assertAlmostEqual(length / max(drawn), rate / max(rates), delta=0.01)
+
+    def test_a_group_without_one_of_its_measures_is_drawn_without_it(self):
+        runs = [a_run("bare", 1, answers_per_s=10.0, cpu_us_per_answer=8.2)]
+        svg = self.draw(charts.bars, {"summary": comparison.summarize(runs)})
+        self.assertIn("bare GET /healthz", svg)
+        self.assertEqual(len(self.bars_of(svg, charts.BARE_COLOUR)), 2)
+
+    def test_names_are_drawn_as_they_are(self):
+        svg = self.draw(charts.over_time, 'a_b^c {x} "y"', {"409 sold_out": [1, 2], "201": [3, 4]})
+        self.assertIn(">409 sold_out<", svg)
+        self.assertIn("a_b^c {x}", svg)
+
+
+class NeedsTest(unittest.TestCase):
+    """Programs that are not there."""
+
+    def test_compare_names_the_package_of_a_program_that_is_missing(self):
+        with tempfile.TemporaryDirectory() as directory:
+            for program in ("wrk", "mariadb", "redis-cli", "redis-server", "gnuplot", "bash"):
+                (Path(directory) / program).symlink_to(shutil.which(program))
+            done = subprocess.run([sys.executable, stack.ROOT / "loadtest" / "compare", "--quick", "--dir", directory],
+                                  env={"PATH": directory}, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+        self.assertIn("h2load", done.stderr)
+        self.assertIn("apt-get install nghttp2-client", done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+
+    def test_what_is_missing_is_installed_or_named(self):
+        there, asked = {"wrk"}, []
+
+        def install(packages):
+            asked.append(packages)
+            there.add("gnuplot")
+        find = lambda program: program if program in there else None
+        needs.require(["wrk", "gnuplot"], find, install)
+        self.assertEqual(asked, [["gnuplot-nox"]])
+        needs.require(["wrk"], find, install)
+        self.assertEqual(len(asked), 1)
+        with self.assertRaisesRegex(needs.NeedError, "h2load .*apt-get install nghttp2-client$"):
+            needs.require(["wrk", "h2load"], find, install)
+
+    def test_only_what_is_measured_is_needed(self):
+        self.assertNotIn("h2load", needs.of_measures(["bare", "committed_lua"]))
+        for measure in ("h1_20", "h1_128", "h2_20x50"):
+            self.assertIn("h2load", needs.of_measures(["bare", measure]))
 
 
 class OverloadTest(unittest.TestCase):
@@ -260,9 +344,9 @@ class RushTest(unittest.TestCase):
 class VolleyTest(unittest.TestCase):
     PROGRAM = volley.binary(os.environ.get("HOLDFAST_TEST_BUILD"))
 
-    def drive(self, shop, segments, **members):
+    def drive(self, shop, segments, on_progress=None, **members):
         plan = volley.Plan(shop.url, "s", tuple(segments), **{"connections": 4, "keyed": 0} | members)
-        return volley.drive(plan, self.PROGRAM)
+        return volley.drive(plan, self.PROGRAM, on_progress)
 
     def test_a_stall_is_charged_to_all_who_come_meanwhile(self):
         rate, stall_s = 200, 1.0
@@ -313,6 +397,45 @@ class VolleyTest(unittest.TestCase):
         self.assertEqual(set(shop.came.values()), {5})
         self.assertEqual(shop.keys, shop.came)
         self.assertEqual(heard.record["attempts"], 5 * heard.record["buyers"])
+
+    def test_replays_are_told_from_orders(self):
+        with Shop(stock=10**6) as shop:
+            heard = self.drive(shop, schedule.steady(100, 0.2), bots=1, repeats=4, gap_ms=1, keyed=1)
+        buyers = heard.record["buyers"]
+        self.assertEqual((heard.count("201"), heard.count("201 replayed")), (buyers, 4 * buyers))
+        self.assertEqual(len(volley.crowd_of(heard).answered_201), buyers)
+
+    def test_the_header_of_a_replay_is_not_looked_for_in_the_body(self):
+        class Odd(Shop):
+            def sell(self):
+                status, body = super().sell()
+                return status, body[:-1] + b',"note":"\\r\\nIdempotency-Replayed: true"}'
+        with Odd(stock=10**6) as shop:
+            heard = self.drive(shop, schedule.steady(100, 0.1))
+        self.assertEqual(heard.count("201"), heard.record["buyers"])
+
+    def test_progress_is_told_while_it_runs_and_at_the_end(self):
+        told = []
+        with Shop(stock=30) as shop:
+            heard = self.drive(shop, schedule.steady(50, 2.5), on_progress=lambda elapsed_s, seen: told.append(seen))
+        self.assertGreaterEqual(len(told), 2)
+        self.assertEqual(told[-1], volley.Progress(heard.record["attempts"], heard.record["attempts"], 30))
+        self.assertEqual(told, sorted(told, key=lambda seen: seen.answered))
+
+    def test_a_volley_that_fails_says_why(self):
+        plan = volley.Plan("http://127.0.0.1:1", "s" * 65, tuple(schedule.steady(1, 1)))
+        with self.assertRaisesRegex(volley.CrowdError, "bad arguments"):
+            volley.drive(plan, self.PROGRAM)
+
+    def test_the_report_holds_the_orders_against_the_stock(self):
+        with Shop(stock=10**6) as shop:
+            heard = self.drive(shop, schedule.steady(100, 0.2), bots=1, repeats=1, gap_ms=1, keyed=1)
+        plan = volley.Plan(shop.url, "s", tuple(schedule.steady(100, 0.2)))
+        terms = {"strategy": "lua", "acknowledge": "committed", "total": 10**6}
+        found = openreport.result(plan, terms, heard, Findings(live_units=19), {}, {"steal_percent": 0})
+        shown = openreport.render(found)
+        self.assertIn("19 of 1,000,000 units are sold", shown)
+        self.assertIn("| 201 replayed |", shown)
 
     def test_an_order_of_two_buyers_counts_twice(self):
         heard = volley.Heard({"kinds": {}}, [("201", "A", "x"), ("201", "a", "x"), ("202", "b", "y"), ("201", "b", "z")])

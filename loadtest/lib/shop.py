@@ -8,7 +8,8 @@ from collections import Counter
 
 
 class Shop:
-    """Sells `stock` units over HTTP/1.1 and remembers who came.
+    """Sells `stock` units over HTTP/1.1 and remembers who came. A key that comes again gets its first order, and
+    `Idempotency-Replayed`.
 
     Of its callers, counted from 1, it breaks the connection of those in `break_at`, answers 503 to those in `busy_at`,
     and at the one that is `stall_at` it stands still for `stall_s`: nobody is answered meanwhile.
@@ -19,6 +20,7 @@ class Shop:
         self.stall_at, self.stall_s = stall_at, stall_s
         self.came = Counter()  # body -> how often
         self.keys = Counter()  # body -> how often with an Idempotency-Key
+        self.kept = {}         # body with an Idempotency-Key -> its order
 
     def __enter__(self):
         self.loop = asyncio.new_event_loop()
@@ -44,13 +46,17 @@ class Shop:
                 length = re.search(rb"content-length: (\d+)", head.lower())
                 order = await reader.readexactly(int(length[1]) if length else 0)
                 self.came[order] += 1
-                self.keys[order] += b"\r\nidempotency-key:" in head.lower()
+                keyed = b"\r\nidempotency-key:" in head.lower()
+                self.keys[order] += keyed
                 if self.came.total() == self.stall_at:
                     time.sleep(self.stall_s)
                 if self.came.total() in self.break_at:
                     break
-                status, body = self.sell()
-                writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+                replayed = b"Idempotency-Replayed: true\r\n" if keyed and order in self.kept else b""
+                status, body = self.kept[order] if replayed else self.sell()
+                if keyed and status.startswith(b"201"):
+                    self.kept[order] = status, body
+                writer.write(b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n%s" % (status, replayed, len(body), body))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         writer.close()

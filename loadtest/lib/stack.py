@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import urllib.error
 import urllib.parse
@@ -12,7 +11,10 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import needs
+
 ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_DIRECTORY = ROOT / ".run"
 STRATEGIES = ("lua", "watch", "optimistic", "serializable")
 GATE_STRATEGIES = ("lua", "watch")
 REQUIRED = (
@@ -23,7 +25,6 @@ REQUIRED = (
     "HOLDFAST_MYSQL_SOCKETS",
     "HOLDFAST_MYSQL_USER",
 )
-TOOLS = {"wrk": "wrk", "mariadb": "mariadb-client", "redis-cli": "redis-tools"}
 HTTP_TIMEOUT_S = 10
 CLIENT_TIMEOUT_S = 120
 LOOPBACK = re.compile(r"^(127\.\d+\.\d+\.\d+|::1|localhost)$")
@@ -43,6 +44,7 @@ class Stack:
     mysql_user: str
     pids: dict = field(default_factory=dict)  # {"service": [pid], "redis": [pid], "mysql": [pid, ...]}
     directory: str = ""
+    option: str = ""  # the --dir by which deploy/up and the load tools find it; empty for the default one
 
     def get(self, path):
         """A call of the public API: (status, body)."""
@@ -172,18 +174,26 @@ def find_settings(directory):
     """Of --dir if given, else of the environment, else of the default stack."""
     if directory is None and "HOLDFAST_URL" in os.environ:
         return dict(os.environ), "the environment"
-    path = (Path(directory) if directory else ROOT / ".run") / "env"
-    option = f" --dir {shlex.quote(str(directory))}" if directory else ""
+    path = (Path(directory) if directory else DEFAULT_DIRECTORY) / "env"
     if not path.is_file():
-        raise StackError(f"no stack: there is no {path}. Start one with: deploy/up{option}")
+        raise StackError(f"no stack: there is no {path}. Start one with: deploy/up{directory_option(directory, {})}")
     return read_env_file(path), str(path)
+
+
+def directory_option(directory, settings):
+    """What advice must repeat, so that it is about this stack: the --dir that was given, or that of the settings."""
+    directory = directory or settings.get("HOLDFAST_DIR")
+    if not directory or Path(directory).resolve() == DEFAULT_DIRECTORY:
+        return ""
+    return f" --dir {shlex.quote(str(directory))}"
 
 
 def open_stack(directory=None):
     """The stack, known to answer; StackError otherwise."""
-    missing = [package for tool, package in TOOLS.items() if not shutil.which(tool)]
-    if missing:
-        raise StackError("tools are missing; install them with: apt-get install " + " ".join(missing))
+    try:
+        needs.require(needs.STACK)
+    except needs.NeedError as error:
+        raise StackError(str(error)) from None
     settings, source = find_settings(directory)
     absent = [name for name in REQUIRED if not settings.get(name)]
     if absent:
@@ -197,6 +207,7 @@ def open_stack(directory=None):
         mysql_user=settings["HOLDFAST_MYSQL_USER"],
         pids=find_pids(settings),
         directory=settings.get("HOLDFAST_DIR", ""),
+        option=directory_option(directory, settings),
     )
     for url in (stack.url, stack.admin_url):
         parts = urllib.parse.urlsplit(url)
@@ -210,7 +221,7 @@ def require_answers(stack, source):
     try:
         status, body = stack.get("/readyz")
     except StackError as error:
-        raise StackError(f"the stack of {source} does not answer ({error}). Start it with: deploy/up") from None
+        raise StackError(f"the stack of {source} does not answer ({error}). Start it with: deploy/up{stack.option}") from None
     if status != 200:
         raise StackError(f"the stack of {source} is not ready ({status}: {body.strip()[:200]})")
     status, body = stack.admin("GET", "/v1/status")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import tempfile
+import threading
 import urllib.parse
 from collections import Counter
 from dataclasses import dataclass, field
@@ -33,6 +34,15 @@ class Plan:
     keyed: float = 0.5
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    attempts: int = 0  # that were due
+    answered: int = 0
+    orders: int = 0    # 201 and 202, replays left out
+
+
 @dataclass
 class Heard:
     """One run: volley's own words, and the orders it was given."""
@@ -50,10 +60,10 @@ class Heard:
         return [kind for kind in self.record["kinds"] if kind.startswith(digit)]
 
 
-def binary(build_dir=None):
+def binary(build_dir=None, option=""):
     path = Path(build_dir or ROOT / "build") / "volley"
     if not path.is_file():
-        raise CrowdError(f"there is no {path}; build it with: ninja -C {path.parent} volley (or deploy/up)")
+        raise CrowdError(f"there is no {path}; build it with: deploy/up{option}")
     return path
 
 
@@ -65,20 +75,53 @@ def command(plan, program, orders):
     return [str(word) for word in words]
 
 
-def drive(plan, program=None):
+def drive(plan, program=None, on_progress=None):
+    """on_progress(elapsed_s, Progress) is called about once a second, and at the end."""
     limit_s = sum(segment.seconds for segment in plan.segments) + 60 + (plan.retries + 1) * (
         plan.timeout_ms + 2 * plan.retry_ms * (plan.retries + 1)) / 1000
     with tempfile.TemporaryDirectory(prefix="holdfast-volley-") as directory:
-        orders = Path(directory) / "orders"
-        try:
-            done = subprocess.run(command(plan, program or binary(), orders), input=schedule.lines(plan.segments),
-                                  capture_output=True, text=True, timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            raise CrowdError(f"volley did not end within {limit_s:.0f} s") from None
-        if done.returncode != 0:
-            raise CrowdError(f"volley failed ({done.returncode}): {done.stderr.strip()[-500:]}")
+        orders, record = Path(directory) / "orders", Path(directory) / "record"
+        run(command(plan, program or binary(), orders), schedule.lines(plan.segments), record, limit_s, on_progress)
         given = [tuple(line.split()) for line in orders.read_text().splitlines()]
-        return Heard(json.loads(done.stdout), given)
+        return Heard(json.loads(record.read_text()), given)
+
+
+def run(words, lines, record, limit_s, on_progress):
+    """Until it ends: the schedule on its standard input, its record to a file, its progress read meanwhile."""
+    late = threading.Event()
+    with open(record, "w") as out, subprocess.Popen(words, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE,
+                                                    text=True) as process:
+        timer = threading.Timer(limit_s, lambda: (late.set(), process.kill()))
+        timer.start()
+        try:
+            try:
+                process.stdin.write(lines)
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # it has ended, and says why
+            said = read_progress(process.stderr, on_progress)
+            process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            timer.cancel()
+    if late.is_set():
+        raise CrowdError(f"volley did not end within {limit_s:.0f} s")
+    if process.returncode != 0:
+        raise CrowdError(f"volley failed ({process.returncode}): {said.strip()[-500:]}")
+
+
+def read_progress(stream, on_progress):
+    """Hands on the lines that are progress; the others are what it returns."""
+    others = ""
+    for line in stream:
+        word, *numbers = line.split() or [""]
+        if word != "progress":
+            others += line
+        elif on_progress:
+            on_progress(float(numbers[0]), Progress(*map(int, numbers[1:])))
+    return others
 
 
 def percentile(histogram, percent):

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #define KINDS_MAX 32
-#define KIND_BYTES_MAX 48
+#define KIND_BYTES_MAX 64
 #define SECONDS_MAX 3600
 #define BUCKETS 2048
 
@@ -18,7 +18,7 @@ typedef struct {
 } histogram_t;
 
 typedef struct {
-    char name[KIND_BYTES_MAX]; /* "201", "409 sold_out", "no answer" */
+    char name[KIND_BYTES_MAX]; /* "201", "201 replayed", "409 sold_out", "no answer" */
     uint64_t count;
     histogram_t latency;              /* from when it was meant */
     histogram_t service;              /* from when it was sent; none of those that were not */
@@ -30,6 +30,7 @@ typedef struct {
     unsigned kinds_count;
     uint32_t offered[SECONDS_MAX]; /* attempts, by the second for which they were meant */
     uint64_t attempts, buyers, retries, repeats, gave_up, connections_lost;
+    uint64_t answered, orders; /* orders: 201 and 202, replays left out */
     histogram_t
         lateness; /* of this program itself: from when an attempt could have gone to when it went */
     double seconds, cpu_s;

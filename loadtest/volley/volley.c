@@ -10,8 +10,10 @@
  * an IPv4 address. BOTS and KEYED are shares, 0 to 1: of buyers who send the same request REPEATS
  * more times, GAP_MS apart, and of buyers who send an Idempotency-Key. After a 503, a broken
  * connection or no answer a buyer tries again, RETRIES times at most, some RETRY_MS later each
- * time. FILE gets a line "status order_id buyer" for each 201 and 202. One thread, one request at
- * a time on each connection; what finds no free connection waits for one, and its clock runs.
+ * time. FILE gets a line "status order_id buyer" for each 201 and 202, replays too. One thread, one
+ * request at a time on each connection; what finds no free connection waits for one, and its clock
+ * runs. Each second, and at the end, a line "progress SECONDS ATTEMPTS ANSWERED ORDERS" goes to
+ * standard error.
  */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -35,6 +37,8 @@
 #define SWEEP_US 20000 /* how often time-outs and closed connections are looked at */
 #define SPARE_MIN 256  /* with fewer free ones, connections that the service closed are reopened */
 #define CONNECT_WITHIN_US 5000000
+#define PROGRESS_US 1000000
+#define REPLAYED_HEADER "\r\nidempotency-replayed:"
 
 typedef enum { CLOSED, CONNECTING, IDLE, BUSY } state_t;
 
@@ -60,7 +64,7 @@ typedef struct {
     unsigned *idle, idle_count; /* a stack of free connections */
     unsigned busy_count;
     arrivals_t arrivals;
-    uint64_t next_arrival_us, start_us, sweep_at_us, random;
+    uint64_t next_arrival_us, start_us, sweep_at_us, progress_at_us, random;
     heap_t later;
     queue_t ready; /* due, and waiting for a connection */
     record_t record;
@@ -239,17 +243,33 @@ static void find_word(const char *body, const char *member, char *word, size_t r
     word[n] = '\0';
 }
 
+/* Whether the service says that a key came again: in the head, before the body. */
+static bool is_replay(const char *answer, const char *body)
+{
+    const char *at = strcasestr(answer, REPLAYED_HEADER);
+    if (at == NULL || at >= body)
+        return false;
+    at += strlen(REPLAYED_HEADER);
+    at += strspn(at, " \t");
+    return strncasecmp(at, "true", 4) == 0;
+}
+
 static void answered(volley_t *v, connection_t *c, int status, const char *body)
 {
     char kind[KIND_BYTES_MAX], word[40];
     attempt_t attempt = c->attempt;
+    bool replay = is_replay(c->answer, body);
+    const char *tail = replay ? " replayed" : "";
+    v->record.answered++;
     if (status == 201 || status == 202) {
+        if (!replay)
+            v->record.orders++;
         find_word(body, "\"order_id\"", word, sizeof(word));
         fprintf(v->orders, "%d %s v%08" PRIu32 "\n", status, word[0] ? word : "-", attempt.buyer);
-        snprintf(kind, sizeof(kind), "%d", status);
+        snprintf(kind, sizeof(kind), "%d%s", status, tail);
     } else {
         find_word(body, "\"code\"", word, sizeof(word));
-        snprintf(kind, sizeof(kind), "%d%s%s", status, word[0] ? " " : "", word);
+        snprintf(kind, sizeof(kind), "%d%s%s%s", status, word[0] ? " " : "", word, tail);
     }
     v->busy_count--;
     become_idle(v, c);
@@ -292,11 +312,21 @@ static void readable(volley_t *v, connection_t *c)
 
 /* --- the loop --- */
 
+static void show_progress(const volley_t *v)
+{
+    fprintf(stderr, "progress %.1f %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", (double)now_us(v) / 1e6,
+            v->record.attempts, v->record.answered, v->record.orders);
+}
+
 static void sweep(volley_t *v, uint64_t now)
 {
     if (now < v->sweep_at_us)
         return;
     v->sweep_at_us = now + SWEEP_US;
+    if (now >= v->progress_at_us) {
+        v->progress_at_us = now + PROGRESS_US;
+        show_progress(v);
+    }
     for (unsigned i = 0; i < v->connections_count; i++) {
         connection_t *c = &v->connections[i];
         if (c->state == BUSY && now > c->attempt.due_us + v->timeout_us)
@@ -380,6 +410,7 @@ static void run(volley_t *v)
         if (!all_done(v))
             wait_and_serve(v, next_event_us(v));
     }
+    show_progress(v);
     struct rusage used;
     getrusage(RUSAGE_SELF, &used);
     v->record.cpu_s = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +

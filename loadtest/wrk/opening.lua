@@ -1,6 +1,6 @@
 -- An opening rush: every buyer makes exactly one attempt to buy, as fast as the connections carry them.
 --
---   HOLDFAST_CROWD_DIR=DIR wrk ... -s opening.lua URL -- SKU QUANTITY BUYERS THREADS CONNECTIONS
+--   HOLDFAST_CROWD_DIR=DIR wrk ... -s opening.lua URL -- SKU QUANTITY BUYERS THREADS CONNECTIONS WORD
 --
 -- wrk knows only a duration, so the script counts: each thread owns an equal share of the buyers. When its
 -- share has been sent, request() returns an empty string: wrk then writes nothing on that connection and
@@ -79,7 +79,7 @@ function init(args)
   unanswered_max = connections * (1 + LOST_PER_CONNECTION)
 
   -- The buyer's number has a fixed width, so all but that number is written once.
-  local before = string.format('{"sku":"%s","buyer_id":"%s-b', sku, sku)
+  local before = string.format('{"sku":"%s","buyer_id":"%s-b', sku, args[6])
   local after = string.format('","quantity":%d}', quantity)
   request_head = wrk.format("POST", "/v1/orders", { ["Content-Type"] = "application/json" },
     before .. "00000000" .. after)
