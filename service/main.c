@@ -8,19 +8,83 @@
 #include "config/config.h"
 #include "reconcile/audit.h"
 #include "serve.h"
+#include "signals.h"
 #include "store/db.h"
 #include "store/migrate.h"
 
+typedef struct {
+    const char *name, *summary;
+    const char *help; /* what `holdfast NAME --help` says besides */
+} command_t;
+
+static const command_t commands[] = {
+    {"serve", "answer buyers until SIGTERM",
+     "Signals: TERM and INT end it, after what was started; HUP opens the file of the log "
+     "(log.file)\n"
+     "again and loads the certificate and the key of TLS; USR1, USR2 and the like are ignored.\n"},
+    {"check", "name every mistake in the configuration", "Exit 1 if there is one.\n"},
+    {"migrate", "bring each shard's tables up to date; safe to repeat", ""},
+    {"audit", "print the invariants as JSON; exit 1 if one is broken",
+     "Progress is on standard error. Exit 2 if a server was away and nobody can tell.\n"},
+};
+#define COMMANDS_COUNT (sizeof(commands) / sizeof(commands[0]))
+static const char settings_summary[] = "describe every setting";
+
 static int usage(FILE *out)
 {
-    fputs("usage: holdfast COMMAND -c FILE\n"
-          "  serve     answer buyers until SIGTERM\n"
-          "  check     name every mistake in the configuration\n"
-          "  migrate   bring each shard's tables up to date; safe to repeat\n"
-          "  audit     print the invariants as JSON; exit 1 if one is broken\n"
-          "  settings  (no -c) describe every setting\n",
-          out);
+    fputs("usage: holdfast COMMAND -c FILE\n", out);
+    for (size_t i = 0; i < COMMANDS_COUNT; ++i)
+        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+    fprintf(out,
+            "  settings  (no -c) %s\n"
+            "holdfast COMMAND --help: more of a command; holdfast --version\n",
+            settings_summary);
     return out == stdout ? 0 : 2;
+}
+
+static int command_usage(const command_t *command)
+{
+    printf("usage: holdfast %s -c FILE\n\n%s.\n%s\n"
+           "  -c FILE   the configuration; `holdfast settings` describes what may stand in it\n",
+           command->name, command->summary, command->help);
+    return 0;
+}
+
+static const command_t *find_command(const char *word)
+{
+    for (size_t i = 0; i < COMMANDS_COUNT; ++i)
+        if (strcmp(word, commands[i].name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static bool asks_for_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+/* What needs no configuration; -1: it is something else. */
+static int run_without_configuration(int argc, char **argv)
+{
+    const char *first = argc > 1 ? argv[1] : "";
+    const command_t *command = find_command(first);
+    bool help = argc == 3 && asks_for_help(argv[2]);
+    if (argc == 2 && (asks_for_help(first) || strcmp(first, "help") == 0))
+        return usage(stdout);
+    if (argc == 2 && strcmp(first, "--version") == 0)
+        return puts("holdfast " HOLDFAST_VERSION) < 0;
+    if (argc == 2 && strcmp(first, "settings") == 0) {
+        config_describe(stdout);
+        return 0;
+    }
+    if (help && strcmp(first, "settings") == 0) {
+        printf("usage: holdfast settings\n\n%s: type, bounds, default, unit, a sentence.\n",
+               settings_summary);
+        return 0;
+    }
+    if (help && command != NULL)
+        return command_usage(command);
+    return argc == 4 && command != NULL && strcmp(argv[2], "-c") == 0 ? -1 : usage(stderr);
 }
 
 static int run(const char *command, const config_t *config)
@@ -35,26 +99,14 @@ static int run(const char *command, const config_t *config)
     return 0;
 }
 
-static bool is_command(const char *word)
-{
-    static const char *const commands[] = {"serve", "check", "migrate", "audit"};
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); ++i)
-        if (strcmp(word, commands[i]) == 0)
-            return true;
-    return false;
-}
-
 int main(int argc, char **argv)
 {
     config_t *config = NULL;
-    if (argc == 2 && strcmp(argv[1], "settings") == 0) {
-        config_describe(stdout);
-        return 0;
-    }
-    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0))
-        return usage(stdout);
-    if (argc != 4 || !is_command(argv[1]) || strcmp(argv[2], "-c") != 0)
-        return usage(stderr);
+    int status = run_without_configuration(argc, argv);
+    if (status >= 0)
+        return status;
+    if (strcmp(argv[1], "serve") == 0)
+        signals_set_up(); /* from the first moment on */
     int mistakes = config_load(argv[3], &config, stderr);
     if (mistakes != 0) {
         fprintf(stderr, "holdfast: %d mistake%s in %s\n", mistakes, mistakes == 1 ? "" : "s",
@@ -62,7 +114,7 @@ int main(int argc, char **argv)
         return 1;
     }
     db_library_begin();
-    int status = run(argv[1], config);
+    status = run(argv[1], config);
     log_stop();
     config_free(config);
     db_library_end();

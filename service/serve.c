@@ -1,10 +1,12 @@
 #include "serve.h"
 
+#include <errno.h>
 #include <openssl/rand.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -16,6 +18,7 @@
 #include "reconcile/durability.h"
 #include "reconcile/keeper.h"
 #include "reconcile/reconciler.h"
+#include "signals.h"
 #include "store/migrate.h"
 #include "store/pool.h"
 #include "store/settings.h"
@@ -161,14 +164,29 @@ static void *watch_the_clock(void *arg)
     _exit(1);
 }
 
-static void wait_for_signal(void)
+/* Why log_open_file() has failed. */
+static const char *log_file_error(void)
 {
-    sigset_t set;
+    return errno == EINVAL ? "it is no regular file" : strerror(errno);
+}
+
+/* What an operator asks for by SIGHUP. Nothing that is wrong ends the process: what was goes on. */
+static void reload(const config_t *config, server_t *server)
+{
+    if (config->log.file != NULL && !log_open_file(config->log.file))
+        LOG_ALWAYS(LOG_LEVEL_ERROR, "the file of the log cannot be opened again; the old one stays",
+                   LOG_STR("file", config->log.file), LOG_STR("error", log_file_error()));
+    else
+        LOG_ALWAYS(LOG_LEVEL_INFO, "SIGHUP: the file of the log and certificates are opened again",
+                   LOG_STR("file", config->log.file));
+    server_renew_tls(server);
+}
+
+static void wait_for_the_end(const config_t *config, server_t *server)
+{
     int signal_number;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigwait(&set, &signal_number);
+    while ((signal_number = signals_wait()) == SIGHUP)
+        reload(config, server);
     LOG_INFO("ending: readiness goes down, then listeners close, then what was started ends",
              LOG_INT("signal", signal_number));
 }
@@ -186,15 +204,17 @@ static void drain(node_t *node, server_t *server)
     server_drain(server);
 }
 
-/* Threads inherit the mask: only the main thread takes these. */
-static void block_signals(void)
+/* Before anything is logged. */
+static bool open_log(const config_t *config)
 {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    if (config->log.file != NULL && !log_open_file(config->log.file)) {
+        fprintf(stderr, "holdfast: cannot open the log %s: %s\n", config->log.file,
+                log_file_error());
+        return false;
+    }
+    log_set_level(config->log.level);
+    log_start();
+    return true;
 }
 
 int serve(const config_t *config)
@@ -202,9 +222,8 @@ int serve(const config_t *config)
     /* Static: what h2o made for its contexts is never freed, and stays reachable from here. */
     static server_t *server;
     node_t node;
-    block_signals();
-    log_set_level(config->log.level);
-    log_start();
+    if (!open_log(config))
+        return 1;
     order_id_set_key(str_of(config->orders.id_key));
     node_init(&node, config);
     if (!check_stores(&node)) {
@@ -221,7 +240,7 @@ int serve(const config_t *config)
     LOG_INFO("serving", LOG_STR("host", config->http.listen.host),
              LOG_INT("port", config->http.listen.port), LOG_INT("loops", node.loops_count),
              LOG_STR("incarnation", node.incarnation));
-    wait_for_signal();
+    wait_for_the_end(config, server);
     drain(&node, server);
     stop_stores(&node);
     server_end(server);

@@ -4,7 +4,7 @@
 
 #include "config/config.h"
 
-/* Returns the exit status. */
+/* After signals_set_up(). Returns the exit status. */
 int serve(const config_t *config);
 
 #endif

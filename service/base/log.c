@@ -345,6 +345,12 @@ void log_flush(void)
     sink_flush(FLUSH_MS);
 }
 
+bool log_open_file(const char *path)
+{
+    errno = sink_open_file(path);
+    return errno == 0;
+}
+
 uint64_t log_lines_held_back(void)
 {
     return atomic_load_explicit(&held_back_total, memory_order_relaxed);

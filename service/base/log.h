@@ -83,6 +83,10 @@ void log_stop(void);
 /* Writes what is kept and what is in the buffer; waits 200 ms at most. For whoever ends the process
    at once. */
 void log_flush(void);
+/* From now on the log, and all else that goes to standard error, is in this file. Again, under the
+   same name, after the file was moved away. False: nothing has changed, and errno says why (EINVAL:
+   no regular file). For any thread. */
+bool log_open_file(const char *path);
 /* How many lines were held back and are not written. */
 uint64_t log_lines_held_back(void);
 /* How many had no room in the buffer. */

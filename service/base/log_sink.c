@@ -2,9 +2,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -189,6 +191,23 @@ void sink_stop(uint32_t ms)
         pthread_join(sink.thread, NULL);
     else
         pthread_detach(sink.thread); /* it waits for the reader */
+}
+
+int sink_open_file(const char *path)
+{
+    struct stat about;
+    int error = 0;
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+    if (fd < 0)
+        return errno == ENXIO ? EINVAL : errno; /* a pipe that nobody reads */
+    if (fstat(fd, &about) != 0)
+        error = errno;
+    else if (!S_ISREG(about.st_mode))
+        error = EINVAL;
+    else if (dup2(fd, STDERR_FILENO) < 0) /* at once: no line is torn, none is lost */
+        error = errno;
+    close(fd);
+    return error;
 }
 
 uint64_t sink_dropped(void)

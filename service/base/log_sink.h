@@ -40,5 +40,10 @@ bool sink_flush(uint32_t ms);
 void sink_stop(uint32_t ms);
 /* Of all time. */
 uint64_t sink_dropped(void);
+/* Makes the file standard error, for this process: it is opened for appending, and created if there
+   is none. Returns 0, or an errno; then standard error is what it was. Only a regular file is taken
+   (else EINVAL), since a pipe could make the caller wait. For any thread, also while others write.
+ */
+int sink_open_file(const char *path);
 
 #endif

@@ -138,6 +138,7 @@ typedef struct {
     struct {
         log_level_t level; /* info */
         bool access;       /* a line per request at level info; false: only at debug */
+        char *file;        /* NULL: standard error */
     } log;
     /* Which deployment this is; not a setting, and the one part that changes. NULL in a
        configuration that was not loaded from a file: then it is not checked. */

@@ -9,6 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define PEM_BYTES_MAX (1 << 20)
+#define MODE_OTHERS 0007 /* a key file may belong to a group such as ssl-cert */
+
 static bool is_acceptable(int fd, mode_t forbidden, size_t bytes_max, char reason[REASON_SIZE])
 {
     struct stat st;
@@ -81,4 +84,12 @@ char *file_read(const char *path, mode_t forbidden, size_t bytes_max, size_t *n,
         content = read_open_file(fd, bytes_max, n, reason);
     close(fd);
     return content;
+}
+
+bool file_check_pem(const char *path, bool private_file, char reason[REASON_SIZE])
+{
+    size_t n;
+    char *content = file_read(path, private_file ? MODE_OTHERS : 0, PEM_BYTES_MAX, &n, reason);
+    free(content);
+    return content != NULL;
 }

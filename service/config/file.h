@@ -2,6 +2,7 @@
 #ifndef HOLDFAST_CONFIG_FILE_H
 #define HOLDFAST_CONFIG_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -14,5 +15,8 @@
  */
 char *file_read(const char *path, mode_t forbidden, size_t bytes_max, size_t *n,
                 char reason[REASON_SIZE]);
+/* Whether it can be read as a PEM file, and, if it is `private_file`, others cannot; else `reason`.
+ */
+bool file_check_pem(const char *path, bool private_file, char reason[REASON_SIZE]);
 
 #endif

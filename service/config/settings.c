@@ -221,6 +221,8 @@ static const setting_t log_settings[] = {
      .help = "Lines below this level are not written."},
     {FIELD("access", BOOL, config_t, log.access), .fallback = "false",
      .help = "Whether each request is a line at level info; otherwise only at debug."},
+    {FIELD("file", TEXT, config_t, log.file), BOUNDS(1, 4095), .fallback_said = "standard error",
+     .help = "The file of the log of `serve`, opened for appending and again at SIGHUP."},
 };
 
 #define SECTION(name_)                                                                             \

@@ -8,8 +8,6 @@
 
 #include "config/config.h"
 
-#define PEM_BYTES_MAX (1 << 20)
-#define MODE_OTHERS 0007    /* a key file may belong to a group such as ssl-cert */
 #define MODE_NOT_OWNER 0077 /* a secret is its owner's alone */
 
 _Static_assert(sizeof(strategy_id_t) == sizeof(int) && sizeof(log_level_t) == sizeof(int) &&
@@ -250,14 +248,9 @@ static bool read_address(const setting_t *setting, const char *text, void *field
 
 static bool read_file(const setting_t *setting, const char *text, void *field, char *reason)
 {
-    size_t n;
-    if (!check_text(setting, text, strlen(text), reason))
+    if (!check_text(setting, text, strlen(text), reason) ||
+        !file_check_pem(text, setting->private_file, reason))
         return false;
-    char *content =
-        file_read(text, setting->private_file ? MODE_OTHERS : 0, PEM_BYTES_MAX, &n, reason);
-    if (content == NULL)
-        return false;
-    free(content); /* it was read only to know that it can be */
     *(char **)field = copy(text, strlen(text));
     return true;
 }

@@ -84,6 +84,7 @@ static void on_closed(void *data)
         h2o_linklist_unlink(&connection->link);
     --connection->all->count;
     METRIC_ADD(http_connections, -1);
+    SSL_CTX_free(connection->tls);
     free(connection);
 }
 
@@ -99,6 +100,12 @@ connection_t *connection_open(connections_t *all, h2o_socket_t *socket)
     socket->on_close.data = connection;
     becomes_quiet(connection);
     return connection;
+}
+
+void connection_keep_tls(connection_t *connection, SSL_CTX *tls)
+{
+    SSL_CTX_up_ref(tls);
+    connection->tls = tls;
 }
 
 /* --- requests --- */

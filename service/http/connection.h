@@ -17,6 +17,8 @@
 #ifndef HOLDFAST_HTTP_CONNECTION_H
 #define HOLDFAST_HTTP_CONNECTION_H
 
+#include <openssl/ssl.h>
+
 #include "config/config.h"
 #include "loop/loop.h"
 
@@ -35,6 +37,7 @@ typedef struct {
 typedef struct {
     connections_t *all;
     h2o_socket_t *socket;
+    SSL_CTX *tls; /* NULL: none; a reference of its own */
     h2o_linklist_t link;
     uint64_t quiet_ms; /* monotonic: since when, without a request */
     unsigned requests; /* that are handled now */
@@ -55,6 +58,9 @@ void connections_dispose(connections_t *all);
 
 /* Takes the socket's on_close; the connection is freed when it is closed. */
 connection_t *connection_open(connections_t *all, h2o_socket_t *socket);
+/* `tls`, by which the connection's handshake will be done, lives at least as long as the
+   connection: libh2o takes no reference until the client has sent something. */
+void connection_keep_tls(connection_t *connection, SSL_CTX *tls);
 
 /* The life of one request: it came, its answer was given, it is gone. */
 void connection_request_begins(connection_answer_t *answer, const h2o_req_t *req);

@@ -10,6 +10,8 @@
 #include <h2o.h>
 #include <openssl/err.h>
 
+#include "config/file.h"
+
 #define BACKLOG 4096
 /* Of a connection, in the kernel, which takes double. One turn of a loop serves all requests that
    it finds there, so that it must not find a second's worth; and a client who never reads holds
@@ -64,19 +66,48 @@ int listen_open(const config_address_t *address)
     return fd;
 }
 
-SSL_CTX *listen_tls(const config_t *config)
+/* Instead of asking at a terminal. */
+static int no_passphrase(char *buffer, int size, int writing, void *unused)
+{
+    (void)buffer;
+    (void)size;
+    (void)writing;
+    (void)unused;
+    return -1;
+}
+
+/* The same checks as at the start: a key that others can read is refused later, too. */
+static bool check_files(const config_t *config, char reason[LISTEN_REASON_SIZE])
+{
+    char why[REASON_SIZE];
+    const char *path = config->http.tls_certificate_file;
+    bool good = file_check_pem(path, false, why);
+    if (good) {
+        path = config->http.tls_key_file;
+        good = file_check_pem(path, true, why);
+    }
+    if (!good)
+        snprintf(reason, LISTEN_REASON_SIZE, "%.300s %s", path, why);
+    return good;
+}
+
+SSL_CTX *listen_tls(const config_t *config, char reason[LISTEN_REASON_SIZE])
 {
     /* In the order in which they are preferred. */
     static const h2o_iovec_t both[] = {{H2O_STRLIT("h2")}, {H2O_STRLIT("http/1.1")}, {NULL, 0}};
     const h2o_iovec_t *http1_only = both + 1;
+    if (!check_files(config, reason))
+        return NULL;
+    ERR_clear_error();
     SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
+    if (tls != NULL)
+        SSL_CTX_set_default_passwd_cb(tls, no_passphrase);
     if (tls == NULL || SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) != 1 ||
         SSL_CTX_use_certificate_chain_file(tls, config->http.tls_certificate_file) != 1 ||
         SSL_CTX_use_PrivateKey_file(tls, config->http.tls_key_file, SSL_FILETYPE_PEM) != 1 ||
         SSL_CTX_check_private_key(tls) != 1) {
-        fprintf(stderr, "holdfast: cannot use certificate %s with key %s: %s\n",
-                config->http.tls_certificate_file, config->http.tls_key_file,
-                ERR_error_string(ERR_get_error(), NULL));
+        ERR_error_string_n(ERR_get_error(), reason, LISTEN_REASON_SIZE);
+        ERR_clear_error();
         SSL_CTX_free(tls);
         return NULL;
     }

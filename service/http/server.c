@@ -37,9 +37,10 @@ typedef struct server_loop {
     loop_t loop;
     pthread_t thread;
     engine_loop_t *engine;
-    listener_t listeners[2];
+    listener_t listeners[2]; /* the first is the public one */
     unsigned listeners_count;
     int public_fd, admin_fd; /* admin_fd -1: not on this loop */
+    SSL_CTX *tls;            /* of its public listener; a reference of its own, or NULL */
     connections_t connections;
     uint64_t active_ms; /* monotonic: when a request last came */
     bool drained;       /* its connections bring nothing new any more */
@@ -55,7 +56,6 @@ typedef struct {
 
 struct server {
     node_t *node;
-    SSL_CTX *tls;
     unsigned connections_max;
     unsigned loops_count;
     server_loop_t *loops;
@@ -84,12 +84,14 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 static void accept_one(listener_t *listener, h2o_socket_t *socket)
 {
     server_loop_t *owner = listener->owner;
-    connection_open(&owner->connections, socket);
+    connection_t *connection = connection_open(&owner->connections, socket);
     if (METRIC_GET(http_connections) > (int64_t)owner->server->connections_max) {
         METRIC_INC(http_connections_refused_total);
         h2o_socket_close(socket);
         return;
     }
+    if (listener->accept.ssl_ctx != NULL)
+        connection_keep_tls(connection, listener->accept.ssl_ctx);
     h2o_accept(&listener->accept, socket);
 }
 
@@ -130,7 +132,7 @@ static void configure(listener_t *listener, void (*dispatch)(exchange_t *))
     h2o_context_init(&listener->context, listener->owner->loop.h2o, h2o);
 }
 
-/* `tls` NULL: none. */
+/* `tls` NULL: none; else the loop's, which lasts until another takes its place. */
 static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls,
                           void (*dispatch)(exchange_t *))
 {
@@ -159,6 +161,51 @@ static void close_listener(listener_t *listener)
     h2o_socket_close(listener->socket);
     listener->open = false;
     h2o_context_request_shutdown(&listener->context);
+}
+
+/* --- a new certificate --- */
+
+typedef struct {
+    loop_message_t message;
+    server_loop_t *owner;
+    SSL_CTX *tls;
+} renewal_t;
+
+static void on_renewal(loop_message_t *message)
+{
+    renewal_t *renewal = H2O_STRUCT_FROM_MEMBER(renewal_t, message, message);
+    server_loop_t *owner = renewal->owner;
+    SSL_CTX_free(owner->tls);
+    owner->tls = renewal->tls;
+    owner->listeners[0].accept.ssl_ctx = owner->tls;
+    free(renewal);
+}
+
+void server_renew_tls(server_t *server)
+{
+    char reason[LISTEN_REASON_SIZE];
+    const config_t *config = server->node->config;
+    if (config->http.tls_certificate_file == NULL)
+        return;
+    SSL_CTX *tls = listen_tls(config, reason);
+    if (tls == NULL) {
+        LOG_ALWAYS(LOG_LEVEL_ERROR, "the new certificate cannot be used; the old one stays",
+                   LOG_STR("certificate", config->http.tls_certificate_file),
+                   LOG_STR("key", config->http.tls_key_file), LOG_STR("error", reason));
+        return;
+    }
+    for (unsigned i = 0; i < server->loops_count; ++i) {
+        renewal_t *renewal = malloc(sizeof(*renewal));
+        if (renewal == NULL)
+            abort();
+        SSL_CTX_up_ref(tls);
+        *renewal =
+            (renewal_t){.message = {.run = on_renewal}, .owner = &server->loops[i], .tls = tls};
+        loop_post(&server->loops[i].loop, &renewal->message);
+    }
+    SSL_CTX_free(tls);
+    LOG_ALWAYS(LOG_LEVEL_INFO, "new connections get the certificate that was loaded again",
+               LOG_STR("certificate", config->http.tls_certificate_file));
 }
 
 /* --- draining --- */
@@ -244,12 +291,13 @@ static void *loop_thread(void *arg)
     owner->server->node->loops[owner->index] = owner->engine;
     /* What the first request does may tell the others of it. */
     pthread_barrier_wait(&owner->server->engines);
-    open_listener(owner, owner->public_fd, owner->server->tls, api_dispatch);
+    open_listener(owner, owner->public_fd, owner->tls, api_dispatch);
     if (owner->admin_fd >= 0)
         open_listener(owner, owner->admin_fd, NULL, admin_dispatch);
     h2o_sem_post(&owner->server->signal);
     loop_run(&owner->loop);
     connections_dispose(&owner->connections);
+    SSL_CTX_free(owner->tls);
     /* What h2o made for its contexts and for connections still open goes with the process. */
     engine_loop_free(owner->engine);
     return NULL;
@@ -304,8 +352,22 @@ static unsigned count_connections_max(const config_t *config, unsigned loops)
     return left;
 }
 
+/* NULL in `*tls`: none is wanted. */
+static bool load_tls(const config_t *config, SSL_CTX **tls)
+{
+    char reason[LISTEN_REASON_SIZE];
+    *tls = NULL;
+    if (config->http.tls_certificate_file == NULL)
+        return true;
+    if ((*tls = listen_tls(config, reason)) == NULL)
+        fprintf(stderr, "holdfast: cannot use certificate %s with key %s: %s\n",
+                config->http.tls_certificate_file, config->http.tls_key_file, reason);
+    return *tls != NULL;
+}
+
 server_t *server_open(node_t *node)
 {
+    SSL_CTX *tls;
     server_t *server = calloc(1, sizeof(*server));
     if (server == NULL)
         abort();
@@ -318,9 +380,7 @@ server_t *server_open(node_t *node)
     if (server->loops == NULL || fds == NULL || node->loops == NULL)
         abort();
     node->loops_count = server->loops_count;
-    if ((node->config->http.tls_certificate_file != NULL &&
-         (server->tls = listen_tls(node->config)) == NULL) ||
-        !open_sockets(server, fds, &admin_fd)) {
+    if (!load_tls(node->config, &tls) || !open_sockets(server, fds, &admin_fd)) {
         free(fds);
         return NULL; /* the process ends */
     }
@@ -330,7 +390,11 @@ server_t *server_open(node_t *node)
         owner->index = i;
         owner->public_fd = fds[i];
         owner->admin_fd = i == 0 ? admin_fd : -1;
+        owner->tls = tls;
+        if (tls != NULL)
+            SSL_CTX_up_ref(tls);
     }
+    SSL_CTX_free(tls);
     h2o_sem_init(&server->signal, 0);
     pthread_barrier_init(&server->engines, NULL, server->loops_count);
     free(fds);
@@ -352,7 +416,6 @@ void server_end(server_t *server)
         loop_post(&server->loops[i].loop, &server->loops[i].end_message);
         pthread_join(server->loops[i].thread, NULL);
     }
-    SSL_CTX_free(server->tls);
     h2o_sem_destroy(&server->signal);
     pthread_barrier_destroy(&server->engines);
 }

@@ -19,6 +19,10 @@ typedef struct server server_t;
 server_t *server_open(node_t *node);
 /* Starts the threads; node->loops is filled when it returns. */
 void server_start(server_t *server);
+/* New connections get the certificate and the key that are in the configuration's files now; those
+   that are open keep theirs. What cannot be used is logged and changes nothing. Does not wait for
+   the loops. Without TLS: does nothing. */
+void server_renew_tls(server_t *server);
 /* Blocks until nothing is under way on any loop; from then on requests are answered 503. */
 void server_drain(server_t *server);
 /* After server_drain(), when everything that posts to loops has ended. */

@@ -1,7 +1,7 @@
 /*
  * TLS and HTTP/2: which versions are spoken, what ALPN picks, purchases over each, many streams on
- * one connection, bodies that are too long, and the end of a process with streams open. On a stack
- * of its own, with a certificate made for the run.
+ * one connection, bodies that are too long, a certificate that is renewed, and the end of a process
+ * with streams open. On a stack of its own, with a certificate made for the run.
  */
 #include <arpa/inet.h>
 #include <curl/curl.h>
@@ -15,37 +15,36 @@
 #include "harness/attack.h"
 
 static test_stack_t *stack;
-static char *sku, *certificate;
+static char *sku, *certificate, *key;
 
 #define PATIENCE_S 30L
 
-static const char *make_certificate(void)
+static void make_certificate(const char *name)
 {
-    const char *directory = test_environment("HOLDFAST_TEST_TMP");
-    const char *key = test_text("%s/tls-%d-key.pem", directory, getpid());
-    certificate = strdup(test_text("%s/tls-%d-cert.pem", directory, getpid()));
+    const char *subject = test_text("/CN=%s", name);
     pid_t pid = fork();
     if (pid == 0) {
         if (freopen("/dev/null", "w", stderr) == NULL)
             _exit(126);
         execlp("openssl", "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-               "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-               "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate,
-               (char *)NULL);
+               "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", subject, "-addext",
+               "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate, (char *)NULL);
         _exit(127);
     }
     int status = 0;
     EXPECT(waitpid(pid, &status, 0) == pid && status == 0, "openssl made no certificate: %d",
            status);
     EXPECT(chmod(key, 0600) == 0, "no key");
-    return key;
 }
 
 static int start(void **state)
 {
     (void)state;
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    const char *key = make_certificate();
+    const char *directory = test_environment("HOLDFAST_TEST_TMP");
+    key = strdup(test_text("%s/tls-%d-key.pem", directory, getpid()));
+    certificate = strdup(test_text("%s/tls-%d-cert.pem", directory, getpid()));
+    make_certificate("localhost");
     stack = STACK_START("tls", "http.http2=true",
                         test_text("http.tls_certificate_file=%s", certificate),
                         test_text("http.tls_key_file=%s", key), "mysql.pool_threads=4");
@@ -60,6 +59,7 @@ static int stop(void **state)
     bool clean = stack_stop(stack);
     free(sku);
     free(certificate);
+    free(key);
     test_forget();
     return clean ? 0 : -1;
 }
@@ -331,6 +331,179 @@ static void many_streams_on_one_connection(void **state)
     EXPECT_GATE_AGREES(stack, item);
 }
 
+/* --- a certificate is renewed --- */
+
+/* A connection that stays, and whose handshake may come later. */
+typedef struct {
+    int fd;
+    SSL_CTX *context;
+    SSL *tls;
+} client_t;
+
+static client_t client_open(void)
+{
+    client_t client = {.fd = web_connect(stack->url), .context = SSL_CTX_new(TLS_client_method())};
+    EXPECT(client.fd >= 0 && client.context != NULL, "no connection");
+    client.tls = SSL_new(client.context);
+    SSL_set_fd(client.tls, client.fd);
+    return client;
+}
+
+static void client_close(client_t *client)
+{
+    ERR_clear_error();
+    SSL_free(client->tls);
+    SSL_CTX_free(client->context);
+    close(client->fd);
+}
+
+/* The handshake, if there was none; then whose certificate the server has shown. */
+static const char *client_sees(client_t *client)
+{
+    char name[100] = "nobody";
+    EXPECT(SSL_connect(client->tls) == 1, "no handshake");
+    X509 *shown = SSL_get1_peer_certificate(client->tls);
+    if (shown != NULL)
+        X509_NAME_get_text_by_NID(X509_get_subject_name(shown), NID_commonName, name, sizeof(name));
+    X509_free(shown);
+    return test_text("%s", name);
+}
+
+static void expect_answer(client_t *client)
+{
+    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    char answer[4096] = "";
+    EXPECT_NUMBER(SSL_write(client->tls, request, sizeof(request) - 1), sizeof(request) - 1);
+    /* Head and body come in records of their own. */
+    for (int n = 0, part = 1; part > 0 && strstr(answer, "{\"status\":\"ok\"}") == NULL;
+         n += part) {
+        part = SSL_read(client->tls, answer + n, (int)sizeof(answer) - 1 - n);
+        answer[n + (part > 0 ? part : 0)] = '\0';
+    }
+    EXPECT(strstr(answer, "HTTP/1.1 200") == answer && strstr(answer, "ok") != NULL, "%s", answer);
+}
+
+static const char *shown_now(void)
+{
+    client_t client = client_open();
+    const char *name = client_sees(&client);
+    expect_answer(&client);
+    client_close(&client);
+    return name;
+}
+
+/* Each loop has its own: so several in a row. */
+static bool all_show(const char *name)
+{
+    for (unsigned i = 0; i < 16; i++)
+        if (strcmp(shown_now(), name) != 0)
+            return false;
+    return true;
+}
+
+static unsigned count_in_log(const char *words)
+{
+    char line[5000];
+    unsigned count = 0;
+    FILE *in = fopen(test_text("%s/log/holdfast.log", stack->dir), "re");
+    EXPECT(in != NULL, "no log");
+    while (fgets(line, sizeof(line), in) != NULL)
+        count += strstr(line, words) != NULL;
+    fclose(in);
+    return count;
+}
+
+static void hangup(void)
+{
+    process_signal(stack->pid, SIGHUP);
+}
+
+static void a_renewed_certificate_is_shown_and_no_connection_is_dropped(void **state)
+{
+    (void)state;
+    client_t served = client_open(), silent = client_open(), half = client_open();
+    assert_string_equal(client_sees(&served), "localhost");
+    expect_answer(&served);
+    EXPECT_NUMBER(write(half.fd, "\x16\x03", 2), 2); /* of a handshake */
+    make_certificate("renewed");
+    assert_string_equal(shown_now(), "localhost"); /* until it is told */
+    hangup();
+    WAIT_UNTIL(all_show("renewed"), 20000);
+    expect_answer(&served);
+    assert_string_equal(client_sees(&silent), "localhost"); /* it came before */
+    expect_answer(&silent);
+    client_close(&served);
+    client_close(&silent);
+    client_close(&half);
+    assert_string_equal(handshake(TLS1_2_VERSION, TLS1_3_VERSION, "\x02h2"), "TLSv1.3 h2");
+    answer_t order = ask("/v1/orders", order_of(sku, "renewed"), CURL_HTTP_VERSION_2TLS);
+    EXPECT_NUMBER(order.status, 201);
+}
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *out = fopen(path, "we");
+    EXPECT(out != NULL && fputs(text, out) >= 0, "cannot write %s", path);
+    fclose(out);
+}
+
+static void expect_kept(const char *name)
+{
+    static const char words[] = "the new certificate cannot be used; the old one stays";
+    unsigned before = count_in_log(words);
+    hangup();
+    WAIT_UNTIL(count_in_log(words) == before + 1, 20000);
+    EXPECT(all_show(name), "not %s", name);
+}
+
+/* A new pair, of which only the one or the other file is put in place. */
+static void make_half(const char *name, bool is_key)
+{
+    char *old_key = key, *old_certificate = certificate;
+    key = test_text("%s.new", old_key);
+    certificate = test_text("%s.new", old_certificate);
+    make_certificate(name);
+    EXPECT(rename(is_key ? key : certificate, is_key ? old_key : old_certificate) == 0, "%s", name);
+    key = old_key;
+    certificate = old_certificate;
+}
+
+static void a_bad_certificate_keeps_the_old_one(void **state)
+{
+    (void)state;
+    const char *name = shown_now();
+    write_text(certificate, "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+    expect_kept(name);
+    make_half("other", false); /* with the key of another one */
+    expect_kept(name);
+    make_half("other", true);
+    expect_kept(name);
+    make_certificate("open");
+    EXPECT(chmod(key, 0644) == 0, "no key");
+    expect_kept(name); /* anybody may read it */
+    EXPECT(unlink(key) == 0, "no key");
+    expect_kept(name);
+    make_certificate("localhost");
+    hangup();
+    WAIT_UNTIL(all_show("localhost"), 20000);
+}
+
+static void many_renewals_in_a_crowd_lose_nobody(void **state)
+{
+    (void)state;
+    client_t waiting[24];
+    for (size_t i = 0; i < TEST_COUNT(waiting); i++) {
+        waiting[i] = client_open();
+        hangup();
+        shown_now();
+    }
+    for (size_t i = 0; i < TEST_COUNT(waiting); i++) {
+        assert_string_equal(client_sees(&waiting[i]), "localhost");
+        expect_answer(&waiting[i]);
+        client_close(&waiting[i]);
+    }
+}
+
 /* --- the end --- */
 
 static void terminate(void)
@@ -400,6 +573,9 @@ int main(void)
         TEST(an_oversized_body_is_refused),
         UNDER("lua", many_streams_on_one_connection),
         UNDER("watch", many_streams_on_one_connection),
+        TEST(a_renewed_certificate_is_shown_and_no_connection_is_dropped),
+        TEST(a_bad_certificate_keeps_the_old_one),
+        TEST(many_renewals_in_a_crowd_lose_nobody),
         TEST(sigterm_with_open_streams_loses_nothing),
         TEST(idle_streams_do_not_hold_up_the_end),
     };

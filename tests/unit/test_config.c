@@ -63,6 +63,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->reconcile.expiry_batch_max, 256);
     assert_int_equal(c->log.level, LOG_LEVEL_INFO);
     assert_false(c->log.access);
+    assert_null(c->log.file);
     assert_int_equal(c->shards_count, 1);
     assert_int_equal(c->shards[0].servers[0].status, SERVER_PRIMARY);
     assert_int_equal(c->shards[0].servers[0].mode, SERVER_READ_WRITE);
@@ -110,7 +111,7 @@ static const char everything[] =
     "- {name: a, slots: 0-511, servers: [{name: b1, socket: /a}]}\n"
     "reconcile: {expiry_interval_ms: 28, epoch_poll_ms: 29, expiry_batch_max: 30, "
     "pass_interval_ms: 31, probe_interval_ms: 132}\n"
-    "log: {level: debug, access: true}\n";
+    "log: {level: debug, access: true, file: /l}\n";
 
 static void assert_plain_sections(const config_t *c)
 {
@@ -148,6 +149,7 @@ static void assert_plain_sections(const config_t *c)
     assert_int_equal(c->reconcile.expiry_batch_max, 30);
     assert_int_equal(c->log.level, LOG_LEVEL_DEBUG);
     assert_true(c->log.access);
+    assert_string_equal(c->log.file, "/l");
 }
 
 static void assert_stores(const config_t *c)

@@ -195,7 +195,8 @@ static void test_shape(void **state)
          ":1: 'htp' is no section; there are node, http, admin, shutdown, orders, limits, redis, "
          "mysql, "
          "shards, reconcile, log"},
-        {"", "\nlog:\n  levle: info", ":3: log: 'levle' is no setting; there are level, access"},
+        {"", "\nlog:\n  levle: info",
+         ":3: log: 'levle' is no setting; there are level, access, file"},
         {"", "http.threads: 3\nhttp: {threads: 3}", ":1: 'http.threads' is no section"},
         {"", "log: {level: info, level: warn}",
          ":1: log.level: is given twice; it stands on line 1 already"},
