@@ -26,13 +26,14 @@ static void run_change(call_t *call, worker_t *worker)
     change_call_t *c = (change_call_t *)call;
     str_t sku = {c->sku, c->sku_length};
     c->result = item_change(worker, sku, &c->change, &c->item);
-    if (c->result == CHANGE_DONE || c->result == CHANGE_CREATED) {
+    if (!CHANGE_IS_MADE(c->result))
+        return;
+    if (c->result != CHANGE_NONE)
         LOG_ALWAYS(LOG_LEVEL_INFO, "item changed", LOG_BYTES("sku", sku),
                    LOG_INT("total", c->item.terms.total),
                    LOG_STR("strategy", strategy_name(c->item.terms.strategy)),
                    LOG_INT("epoch", c->item.epoch));
-        engine_news(worker->node, sku, c->item.epoch);
-    }
+    engine_news(worker->node, sku, c->item.epoch);
 }
 
 static void reply_change(call_t *call, exchange_t *exchange)
@@ -43,6 +44,7 @@ static void reply_change(call_t *call, exchange_t *exchange)
         reply_json(exchange, 201, item_to_json(&c->item));
         break;
     case CHANGE_DONE:
+    case CHANGE_NONE:
         reply_json(exchange, 200, item_to_json(&c->item));
         break;
     case CHANGE_UNKNOWN_ITEM:
@@ -113,8 +115,8 @@ typedef struct {
 } sku_list_t;
 
 typedef struct {
-    unsigned changed, failed;
-    bool complete; /* all its items were tried */
+    unsigned changed, same, failed; /* `same`: they were so already */
+    bool complete;                  /* all its items were tried */
 } shard_toggle_t;
 
 typedef struct {
@@ -147,8 +149,9 @@ static void toggle_item(const toggle_call_t *c, shard_toggle_t *own, worker_t *w
 {
     item_change_t change = {.has_strategy = true, .terms = {.strategy = c->strategy}};
     item_t item;
-    if (item_change(worker, sku, &change, &item) == CHANGE_DONE) {
-        ++own->changed;
+    change_result_t result = item_change(worker, sku, &change, &item);
+    if (CHANGE_IS_MADE(result)) {
+        ++*(result == CHANGE_NONE ? &own->same : &own->changed);
         engine_news(worker->node, sku, item.epoch);
     } else {
         ++own->failed;
@@ -179,15 +182,17 @@ static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
 }
 
 /* What failed, by shard; "": nothing did. */
-static unsigned sum_up(const toggle_call_t *c, const node_t *node, char *failed, size_t size)
+static void sum_up(const toggle_call_t *c, const node_t *node, unsigned *changed, unsigned *same,
+                   char *failed, size_t size)
 {
-    unsigned changed = 0;
     size_t n = 0;
+    *changed = *same = 0;
     failed[0] = '\0';
     for (unsigned i = 0; i < node->map.shards_count; ++i) {
         bool answered = fan_has_answer(&c->fan, i);
         const shard_toggle_t *own = &c->shards[i];
-        changed += answered ? own->changed : 0;
+        *changed += answered ? own->changed : 0;
+        *same += answered ? own->same : 0;
         if ((answered && own->complete && own->failed == 0) || n >= size)
             continue;
         const char *name = node->config->shards[i].name;
@@ -198,7 +203,6 @@ static unsigned sum_up(const toggle_call_t *c, const node_t *node, char *failed,
             n += (size_t)snprintf(failed + n, size - n, "%s%s does not answer", n == 0 ? "" : ", ",
                                   name);
     }
-    return changed;
 }
 
 static void reply_toggle(fan_t *fan, exchange_t *exchange)
@@ -206,20 +210,22 @@ static void reply_toggle(fan_t *fan, exchange_t *exchange)
     toggle_call_t *c = (toggle_call_t *)fan;
     node_t *node = exchange->engine->node;
     char failed[256], detail[400];
-    unsigned changed = sum_up(c, node, failed, sizeof(failed));
+    unsigned changed, same;
+    sum_up(c, node, &changed, &same, failed, sizeof(failed));
     if (failed[0] != '\0') {
         snprintf(detail, sizeof(detail),
                  "Changed: %u items. Not changed: %s. The same call again changes the rest",
-                 changed, failed);
+                 changed + same, failed);
         reply_problem(exchange, PROBLEM_UNAVAILABLE, detail);
         return;
     }
-    atomic_store(&node->default_strategy, (int)c->strategy);
-    LOG_ALWAYS(LOG_LEVEL_INFO, "strategy changed", LOG_STR("strategy", strategy_name(c->strategy)),
-               LOG_INT("items", changed));
+    bool other = atomic_exchange(&node->default_strategy, (int)c->strategy) != (int)c->strategy;
+    if (other || changed != 0)
+        LOG_ALWAYS(LOG_LEVEL_INFO, "strategy changed",
+                   LOG_STR("strategy", strategy_name(c->strategy)), LOG_INT("items", changed));
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "strategy", strategy_name(c->strategy));
-    cJSON_AddNumberToObject(json, "items", changed);
+    cJSON_AddNumberToObject(json, "items", changed + same);
     reply_json(exchange, 200, json);
 }
 

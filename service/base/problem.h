@@ -26,7 +26,8 @@
     X(WRONG_STATE, 409, "wrong_state", "The present state forbids it")                             \
     X(DUPLICATE_REQUEST, 409, "duplicate_request", "Another request used this idempotency key")    \
     X(BODY_TOO_LARGE, 413, "body_too_large", "The body is larger than the server takes")           \
-    X(UNSUPPORTED_MEDIA_TYPE, 415, "unsupported_media_type", "Send application/json")              \
+    X(UNSUPPORTED_MEDIA_TYPE, 415, "unsupported_media_type",                                       \
+      "The body is of a type or encoding that is not taken")                                       \
     X(IDEMPOTENCY_KEY_REUSED, 422, "idempotency_key_reused",                                       \
       "This idempotency key was used for another request")                                         \
     X(RATE_LIMITED, 429, "rate_limited", "Too many requests")                                      \

@@ -23,6 +23,19 @@ static void route(purchase_t *p);
 
 /* --- answers --- */
 
+/* The gate says only that the sale has not started, or that the limit is reached; it has the terms
+   of the epoch that the purchase was routed under. */
+static refusal_t why_refused(const purchase_t *p, problem_t problem)
+{
+    const item_terms_t *terms = &p->item->item.terms;
+    refusal_t why = p->why;
+    if (problem == PROBLEM_SALE_NOT_STARTED && why.starts_at_ms == 0)
+        why.starts_at_ms = terms->starts_at_ms;
+    if (problem == PROBLEM_BUYER_LIMIT_EXCEEDED && why.limit == 0)
+        why.limit = terms->per_buyer_limit;
+    return why;
+}
+
 static void give_answer(purchase_t *p, const answer_t *answer)
 {
     if (p->answered)
@@ -37,6 +50,8 @@ static void give_answer(purchase_t *p, const answer_t *answer)
     full.own_id = p->order.id;
     full.strategy = p->strategy;
     full.sold_out_until_ms = p->item->sold_out_until_ms;
+    if (full.kind == ANSWER_REFUSED)
+        full.why = why_refused(p, full.problem);
     p->answer(p->waiter, &full);
     p->waiter = NULL;
 }
@@ -241,6 +256,7 @@ static void route(purchase_t *p)
     p->strategy = item_strategy(&item->item);
     if (!prepare(p))
         return;
+    p->why = (refusal_t){0};
     p->epoch = item->item.epoch;
     p->units_back = item->units_back;
     p->state = PURCHASE_ADMITTING;

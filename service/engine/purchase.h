@@ -28,6 +28,14 @@ typedef enum {
     ANSWER_REFUSED  /* `problem` */
 } answer_kind_t;
 
+/* What a refusal is about, as far as who refused knows it. */
+typedef struct {
+    uint64_t starts_at_ms; /* of PROBLEM_SALE_NOT_STARTED; 0: not known */
+    uint32_t limit;        /* of PROBLEM_BUYER_LIMIT_EXCEEDED, units of a buyer; 0: not known */
+    bool owned_is_known;   /* likewise */
+    int64_t owned;
+} refusal_t;
+
 typedef struct {
     answer_kind_t kind;
     problem_t problem;
@@ -36,6 +44,7 @@ typedef struct {
     order_id_t own_id;          /* of the purchase itself; none before it has one */
     strategy_id_t strategy;     /* that ruled */
     uint64_t sold_out_until_ms; /* as loop_item_t has it */
+    refusal_t why;
 } answer_t;
 
 /* Called once, never inside purchase_start(). `waiter` is what purchase_start() was given. */
@@ -80,6 +89,7 @@ typedef struct purchase {
     uint8_t key_length;
     problem_t problem; /* while LOOKING: the answer if no first order is found */
     order_id_t first_id;
+    refusal_t why; /* of its last refusal; the item's terms say what is missing */
 
     loop_timer_t answer_timer, retry_timer;
     job_t job; /* of the SQL strategies, and of looking in MySQL */
@@ -88,6 +98,7 @@ typedef struct purchase {
         problem_t problem;
         bool found, inserted, none_left;
         bool doubt; /* a COMMIT of it was lost: it may be in MySQL yet */
+        refusal_t why;
         order_t row;
     } sql;
     void *strategy_data; /* private to the strategy while ADMITTING */

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <strings.h>
 #include <unistr.h>
 
 #include "base/clock.h"
@@ -216,12 +217,19 @@ bool is_sku(str_t text)
     return true;
 }
 
+/* U+0000 to U+001F, U+007F, and U+0080 to U+009F, which are c2 80 to c2 9f in UTF-8. */
+static bool is_control(const char *at, const char *end)
+{
+    unsigned char c = (unsigned char)*at;
+    return c < 0x20 || c == 0x7f || (c == 0xc2 && end - at >= 2 && (unsigned char)at[1] < 0xa0);
+}
+
 bool is_buyer_id(str_t text)
 {
     if (text.n == 0 || text.n > BUYER_BYTES_MAX || u8_check((const uint8_t *)text.p, text.n))
         return false;
     for (size_t i = 0; i < text.n; ++i)
-        if ((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f)
+        if (is_control(text.p + i, text.p + text.n))
             return false;
     return true;
 }
@@ -235,6 +243,99 @@ bool is_idempotency_key(str_t text)
             return false;
     return true;
 }
+
+/* --- headers --- */
+
+/* What stands between the quotes, up to the last byte, which is a quote. */
+static bool unquote(str_t value, char *bytes, str_t *out)
+{
+    size_t n = 0, end = value.n - 1;
+    for (size_t i = 1; i < end; ++i) {
+        bool escaped = value.p[i] == '\\';
+        if (escaped && ++i == end)
+            return false;
+        bool special = value.p[i] == '"' || value.p[i] == '\\';
+        if (special != escaped || n == KEY_BYTES_MAX)
+            return false;
+        bytes[n++] = value.p[i];
+    }
+    *out = (str_t){bytes, n};
+    return true;
+}
+
+bool idempotency_key_read(str_t value, char *bytes, str_t *key)
+{
+    *key = value;
+    if (value.n != 0 && value.p[0] == '"') {
+        if (value.n < 3 || value.p[value.n - 1] != '"')
+            return false;
+        *key = (str_t){value.p + 1, value.n - 2};
+        if ((memchr(key->p, '\\', key->n) != NULL || memchr(key->p, '"', key->n) != NULL) &&
+            !unquote(value, bytes, key))
+            return false;
+    }
+    return is_idempotency_key(*key);
+}
+
+static bool is_token_char(char c)
+{
+    return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ||
+           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
+static size_t skip_blanks(str_t s, size_t at)
+{
+    while (at < s.n && (s.p[at] == ' ' || s.p[at] == '\t'))
+        ++at;
+    return at;
+}
+
+static size_t skip_token(str_t s, size_t at)
+{
+    while (at < s.n && is_token_char(s.p[at]))
+        ++at;
+    return at;
+}
+
+/* The end of the quoted string at `at`, or 0: it has none. */
+static size_t quoted_end(str_t s, size_t at)
+{
+    for (++at; at < s.n && s.p[at] != '"'; ++at)
+        if (s.p[at] == '\\')
+            ++at;
+    return at < s.n ? at + 1 : 0;
+}
+
+/* The end of `name=value` at `at`, or 0: it is none. */
+static size_t parameter_end(str_t s, size_t at)
+{
+    size_t name = at;
+    at = skip_token(s, at);
+    if (at == name || at == s.n || s.p[at] != '=')
+        return 0;
+    size_t value = ++at;
+    if (at < s.n && s.p[at] == '"')
+        return quoted_end(s, at);
+    at = skip_token(s, at);
+    return at == value ? 0 : at;
+}
+
+bool is_media_type(str_t value, const char *type)
+{
+    size_t at = strlen(type);
+    if (value.n < at || strncasecmp(value.p, type, at) != 0)
+        return false;
+    while ((at = skip_blanks(value, at)) < value.n) {
+        if (value.p[at] != ';')
+            return false;
+        at = skip_blanks(value, at + 1);
+        if (at < value.n && value.p[at] != ';' && (at = parameter_end(value, at)) == 0)
+            return false;
+    }
+    return true;
+}
+
+/* --- bodies --- */
 
 #define SKU_RULE "sku: give 1 to 64 letters, digits or . _ : ~ - beginning with a letter or digit"
 #define BUYER_RULE "buyer_id: give 1 to 128 bytes of UTF-8 without control characters"

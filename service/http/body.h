@@ -39,6 +39,19 @@ bool is_sku(str_t text);
 bool is_buyer_id(str_t text);
 bool is_idempotency_key(str_t text);
 
+/*
+ * The key that the value of an Idempotency-Key header names: 1 to KEY_BYTES_MAX visible ASCII
+ * characters, as they are or as a quoted string (draft-ietf-httpapi-idempotency-key-header: a
+ * string of RFC 8941), which is the same key without its quotes. False: it names none. Stricter
+ * than the draft: no spaces in a key, no parameters after it. Borrowed from `value`, or from
+ * `bytes` (KEY_BYTES_MAX) if something in it was escaped.
+ */
+bool idempotency_key_read(str_t value, char *bytes, str_t *key);
+
+/* A Content-Type names `type` ("application/json", in lower case), whatever its well-formed
+   parameters say (RFC 9110, 8.3.1; RFC 8259 gives them no meaning). */
+bool is_media_type(str_t value, const char *type);
+
 /* Decodes %XX of one path segment or query value into `out` (as long as the input);
    false: broken escape. */
 bool percent_decode(str_t in, char *out, size_t *out_length);

@@ -111,18 +111,21 @@ void handle_buyer_orders(exchange_t *exchange, const route_match_t *match)
 {
     unsigned page;
     order_id_t before = ORDER_ID_NONE;
-    str_t cursor = query_value(match->query, "cursor");
+    str_t cursor, limit;
     if (!is_buyer_id(match->param)) {
         reply_problem(exchange, PROBLEM_INVALID_REQUEST,
                       "buyer_id: give 1 to 128 bytes of UTF-8 without control characters");
         return;
     }
-    if (!read_limit(query_value(match->query, "limit"), &page)) {
-        reply_problem(exchange, PROBLEM_INVALID_REQUEST, "limit: give a number from 1 to 100");
+    if (!query_value(match->query, "limit", &limit) || !read_limit(limit, &page)) {
+        reply_problem(exchange, PROBLEM_INVALID_REQUEST,
+                      "limit: give a number from 1 to 100, once");
         return;
     }
-    if (cursor.p != NULL && !order_id_parse(cursor, &before)) {
-        reply_problem(exchange, PROBLEM_INVALID_REQUEST, "cursor: give the next_cursor of a page");
+    if (!query_value(match->query, "cursor", &cursor) ||
+        (cursor.p != NULL && !order_id_parse(cursor, &before))) {
+        reply_problem(exchange, PROBLEM_INVALID_REQUEST,
+                      "cursor: give the next_cursor of a page, once");
         return;
     }
     const node_t *node = exchange->engine->node;

@@ -205,6 +205,13 @@ void reply_problem(exchange_t *exchange, problem_t problem, const char *detail)
     reply_text(exchange, problem_status(problem), PROBLEM_TYPE, problem_body(problem));
 }
 
+void reply_unsupported(exchange_t *exchange, const char *name, const char *taken,
+                       const char *detail)
+{
+    add_header(exchange, name, taken);
+    reply_problem(exchange, PROBLEM_UNSUPPORTED_MEDIA_TYPE, detail);
+}
+
 void reply_method_not_allowed(exchange_t *exchange, const char *allow)
 {
     add_header(exchange, "allow", allow);
@@ -255,13 +262,56 @@ void reply_order(exchange_t *exchange, int status, const order_t *order, bool re
     reply_text(exchange, status, JSON_TYPE, order_text(text, STR_NONE, order));
 }
 
-void reply_rejected_order(exchange_t *exchange, problem_t problem, const order_t *order,
-                          bool replayed)
+/* A client that waits so long comes when the sale has started. */
+static void add_retry_at(exchange_t *exchange, uint64_t at_ms)
 {
-    char text[PROBLEM_BODY_MAX + ORDER_JSON_MAX];
+    char text[U64_DIGITS_MAX + 1], *at = text;
+    uint64_t now_ms = remote_clock_now_ms(&exchange->engine->node->gate_clock);
+    str_put_u64(&at, at_ms > now_ms ? (at_ms - now_ms + 999) / 1000 : 1);
+    *at = '\0';
+    add_header(exchange, "retry-after", text);
+}
+
+/* Bytes of its members at the most. */
+#define WHY_MAX (64 + 2 * U64_DIGITS_MAX)
+
+/* The body of `problem` with these members; the static one if there are none. */
+static str_t refusal_text(char *text, problem_t problem, const refusal_t *why)
+{
+    char *at = text, time[TIME_TEXT_SIZE];
+    str_t body = problem_body(problem);
+    bool has_time = problem == PROBLEM_SALE_NOT_STARTED && why->starts_at_ms != 0;
+    bool has_limit = problem == PROBLEM_BUYER_LIMIT_EXCEEDED && why->limit != 0;
+    if (!has_time && !has_limit)
+        return body;
+    str_put(&at, (str_t){body.p, body.n - 1});
+    if (has_time) {
+        time_format_rfc3339(time, why->starts_at_ms);
+        str_put(&at, STR(",\"starts_at\":\""));
+        str_put(&at, str_of(time));
+        str_put(&at, STR("\""));
+    } else {
+        str_put(&at, STR(",\"limit\":"));
+        str_put_u64(&at, why->limit);
+    }
+    if (has_limit && why->owned_is_known) {
+        str_put(&at, STR(",\"owned\":"));
+        str_put_u64(&at, (uint64_t)(why->owned > 0 ? why->owned : 0));
+    }
+    str_put(&at, STR("}"));
+    return (str_t){text, (size_t)(at - text)};
+}
+
+void reply_refusal(exchange_t *exchange, problem_t problem, const refusal_t *why,
+                   const order_t *order, bool replayed)
+{
+    char head[PROBLEM_BODY_MAX + WHY_MAX], text[PROBLEM_BODY_MAX + WHY_MAX + ORDER_JSON_MAX];
+    str_t body = refusal_text(head, problem, why);
     if (replayed)
         add_header(exchange, "idempotency-replayed", "true");
+    if (problem == PROBLEM_SALE_NOT_STARTED && why->starts_at_ms != 0)
+        add_retry_at(exchange, why->starts_at_ms);
     add_problem_headers(exchange, problem);
     reply_text(exchange, problem_status(problem), PROBLEM_TYPE,
-               order_text(text, problem_body(problem), order));
+               order == NULL ? body : order_text(text, body, order));
 }

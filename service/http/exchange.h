@@ -12,6 +12,7 @@
 
 #include "base/problem.h"
 #include "engine/engine.h"
+#include "engine/purchase.h"
 #include "http/connection.h"
 #include "metrics/metrics.h"
 #include "store/order.h"
@@ -42,9 +43,13 @@ void reply_text(exchange_t *exchange, int status, const char *content_type, str_
 void reply_nothing(exchange_t *exchange);
 /* `detail` says what to do about it; NULL: the title is enough. Adds Retry-After where due. */
 void reply_problem(exchange_t *exchange, problem_t problem, const char *detail);
-/* `problem` with the members of the order that ended so. */
-void reply_rejected_order(exchange_t *exchange, problem_t problem, const order_t *order,
-                          bool replayed);
+/* A purchase was refused: `problem` with what is known of why, and with the members of the order
+   that ended so, if there is one. */
+void reply_refusal(exchange_t *exchange, problem_t problem, const refusal_t *why,
+                   const order_t *order, bool replayed);
+/* 415; the header `name` says what is taken (RFC 9110, 15.5.16). */
+void reply_unsupported(exchange_t *exchange, const char *name, const char *taken,
+                       const char *detail);
 void reply_order(exchange_t *exchange, int status, const order_t *order, bool replayed);
 void reply_method_not_allowed(exchange_t *exchange, const char *allow);
 

@@ -21,28 +21,26 @@ static void on_answer(void *waiter, const answer_t *answer)
         reply_order(exchange, 202, answer->order, answer->replayed);
         break;
     case ANSWER_REFUSED:
-        if (answer->order != NULL)
-            reply_rejected_order(exchange, answer->problem, answer->order, answer->replayed);
-        else
-            reply_problem(exchange, answer->problem, NULL);
+        reply_refusal(exchange, answer->problem, &answer->why, answer->order, answer->replayed);
         break;
     }
 }
 
-/* False: answered. */
-static bool read_key(exchange_t *exchange, str_t *key)
+/* False: answered. `bytes` as for idempotency_key_read(). */
+static bool read_key(exchange_t *exchange, char *bytes, str_t *key)
 {
     const h2o_req_t *req = exchange->req;
     ssize_t at = h2o_find_header_by_str(&req->headers, H2O_STRLIT("idempotency-key"), -1);
     *key = STR_NONE;
     if (at == -1)
         return true;
-    *key = (str_t){req->headers.entries[at].value.base, req->headers.entries[at].value.len};
+    str_t value = {req->headers.entries[at].value.base, req->headers.entries[at].value.len};
     bool again = h2o_find_header_by_str(&req->headers, H2O_STRLIT("idempotency-key"), at) != -1;
-    if (is_idempotency_key(*key) && !again)
+    if (idempotency_key_read(value, bytes, key) && !again)
         return true;
     reply_problem(exchange, PROBLEM_INVALID_REQUEST,
-                  "Idempotency-Key: give one, of 1 to 128 visible ASCII characters");
+                  "Idempotency-Key: give one, of 1 to 255 visible ASCII characters, as they are or "
+                  "as a quoted string");
     return false;
 }
 
@@ -90,7 +88,8 @@ void handle_order_create(exchange_t *exchange, const route_match_t *match)
     cJSON *json;
     order_body_t body;
     purchase_request_t request;
-    if (!may_ask_from_here(exchange) || !read_key(exchange, &request.key))
+    char key_bytes[KEY_BYTES_MAX];
+    if (!may_ask_from_here(exchange) || !read_key(exchange, key_bytes, &request.key))
         return;
     if (!read_order(exchange, &json, &body, &mistake)) {
         cJSON_Delete(json);

@@ -1,7 +1,6 @@
 #include "http/route.h"
 
 #include <stdio.h>
-#include <strings.h>
 
 #include "http/body.h"
 
@@ -43,25 +42,51 @@ static bool is_method(const char *want, h2o_iovec_t have)
            (strcmp(want, "GET") == 0 && str_eq(STR("HEAD"), (str_t){have.base, have.len}));
 }
 
-static bool is_json_or_unsaid(const h2o_req_t *req)
+/* RFC 7386. Of an item only its times can be taken away by a null; for other members it is refused.
+ */
+#define MERGE_PATCH "application/merge-patch+json"
+
+static bool is_patch(const route_entry_t *entry)
 {
-    ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_CONTENT_TYPE, -1);
-    if (at == -1)
-        return true;
-    h2o_iovec_t type = req->headers.entries[at].value;
-    size_t n = strlen("application/json");
-    return type.len >= n && strncasecmp(type.base, "application/json", n) == 0 &&
-           (type.len == n || type.base[n] == ';' || type.base[n] == ' ');
+    return strcmp(entry->method, "PATCH") == 0;
+}
+
+/* NULL, or the header that says that the body is not one that can be read. Every one of a name
+   counts: another reader of the same request may go by another of them. */
+static const h2o_token_t *unreadable_by(const route_entry_t *entry, const h2o_headers_t *headers)
+{
+    for (size_t i = 0; i < headers->size; ++i) {
+        const h2o_header_t *header = &headers->entries[i];
+        str_t value = {header->value.base, header->value.len};
+        if (header->name == &H2O_TOKEN_CONTENT_TYPE->buf) {
+            if (!is_media_type(value, "application/json") &&
+                !(is_patch(entry) && is_media_type(value, MERGE_PATCH)))
+                return H2O_TOKEN_CONTENT_TYPE;
+        } else if (header->name == &H2O_TOKEN_CONTENT_ENCODING->buf &&
+                   !is_media_type(value, "identity")) {
+            return H2O_TOKEN_CONTENT_ENCODING;
+        }
+    }
+    return NULL;
 }
 
 static void call_handler(const route_entry_t *entry, exchange_t *exchange,
                          const route_match_t *match)
 {
     exchange->route = entry->route;
-    if (entry->takes_body && !is_json_or_unsaid(exchange->req))
-        reply_problem(exchange, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
-    else
+    const h2o_token_t *by =
+        entry->takes_body ? unreadable_by(entry, &exchange->req->headers) : NULL;
+    if (by == NULL)
         entry->handle(exchange, match);
+    else if (by == H2O_TOKEN_CONTENT_ENCODING)
+        reply_unsupported(exchange, "accept-encoding", "identity",
+                          "Content-Encoding: send the body as it is");
+    else if (is_patch(entry))
+        reply_unsupported(exchange, "accept-patch", "application/json, " MERGE_PATCH,
+                          "Content-Type: give application/json or " MERGE_PATCH);
+    else
+        reply_unsupported(exchange, "accept", "application/json",
+                          "Content-Type: give application/json");
 }
 
 void route_dispatch(const route_entry_t *table, exchange_t *exchange)
@@ -93,16 +118,20 @@ void route_dispatch(const route_entry_t *table, exchange_t *exchange)
         reply_problem(exchange, PROBLEM_NOT_FOUND, NULL);
 }
 
-str_t query_value(str_t query, const char *name)
+bool query_value(str_t query, const char *name, str_t *value)
 {
     size_t n = strlen(name);
+    unsigned found = 0;
+    *value = STR_NONE;
     while (query.n != 0) {
         const char *amp = memchr(query.p, '&', query.n);
         size_t len = amp == NULL ? query.n : (size_t)(amp - query.p);
-        if (len > n && memcmp(query.p, name, n) == 0 && query.p[n] == '=')
-            return (str_t){query.p + n + 1, len - n - 1};
+        if (len >= n && memcmp(query.p, name, n) == 0 && (len == n || query.p[n] == '=')) {
+            ++found;
+            *value = len == n ? STR("") : (str_t){query.p + n + 1, len - n - 1};
+        }
         size_t skip = amp == NULL ? query.n : len + 1;
         query = (str_t){query.p + skip, query.n - skip};
     }
-    return STR_NONE;
+    return found <= 1;
 }

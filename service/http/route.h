@@ -19,7 +19,7 @@ typedef struct {
     const char *method;
     const char *pattern; /* "/v1/orders/(*)/confirm" without the brackets: * is one segment */
     route_t route;
-    bool takes_body; /* JSON is demanded, if there is a Content-Type */
+    bool takes_body; /* plain JSON is demanded, if it says of what type or encoding it is */
     void (*handle)(exchange_t *exchange, const route_match_t *match);
 } route_entry_t;
 
@@ -27,7 +27,8 @@ typedef struct {
    HEAD is served as GET. */
 void route_dispatch(const route_entry_t *table, exchange_t *exchange);
 
-/* The value of a query parameter, still encoded; STR_NONE if absent. */
-str_t query_value(str_t query, const char *name);
+/* The value of a query parameter, still encoded: STR_NONE if absent, "" if it has none. False: it
+   is there more than once, so that nobody can tell which one is meant. */
+bool query_value(str_t query, const char *name, str_t *value);
 
 #endif

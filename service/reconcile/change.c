@@ -155,7 +155,7 @@ static change_result_t try_change(worker_t *worker, str_t sku, const item_change
     if (!window_is_valid(&terms))
         return CHANGE_INVALID_WINDOW;
     if (terms_equal(&terms, &out->terms))
-        return CHANGE_DONE;
+        return CHANGE_NONE;
     /* A gate that does not agree with the row cannot say what is unsettled: first mend it. */
     if (seen == SYNC_READY && !gate_agrees(answer, out) &&
         item_agree(worker, sku, out) != SYNC_READY)
@@ -182,11 +182,13 @@ change_result_t item_change(worker_t *worker, str_t sku, const item_change_t *ch
         if (tries != 0)
             usleep(random_backoff(2000, 20000, tries));
         result = try_change(worker, sku, change, out, &again);
+        if (result == CHANGE_NONE && tries != 0)
+            result = CHANGE_DONE; /* a try before may have changed it, and lost the answer */
     }
     if (again)
         return CHANGE_AWAY;
     /* Builds the gate of a new item, and finishes what a lost race left. */
-    if (result == CHANGE_CREATED || result == CHANGE_DONE)
+    if (CHANGE_IS_MADE(result))
         item_agree(worker, sku, out);
     return result;
 }

@@ -17,12 +17,17 @@ typedef struct {
 
 typedef enum {
     CHANGE_DONE,
+    CHANGE_NONE, /* the terms were so already */
     CHANGE_CREATED,
     CHANGE_UNKNOWN_ITEM,
     CHANGE_WRONG_STATE,    /* total below what is allocated or unsettled */
     CHANGE_INVALID_WINDOW, /* together with what stays, the sale would end before it starts */
     CHANGE_AWAY            /* MySQL, or Redis where it is needed, does not answer */
 } change_result_t;
+
+/* The item is as it was asked for. */
+#define CHANGE_IS_MADE(result_)                                                                    \
+    ((result_) == CHANGE_DONE || (result_) == CHANGE_NONE || (result_) == CHANGE_CREATED)
 
 /* Changes terms under a new epoch. Under traffic: nobody gets a wrong answer. */
 change_result_t item_change(worker_t *worker, str_t sku, const item_change_t *change, item_t *out);

@@ -15,7 +15,7 @@
 #define SLOT_COUNT 1024
 #define SKU_BYTES_MAX 64
 #define BUYER_BYTES_MAX 128
-#define KEY_BYTES_MAX 128
+#define KEY_BYTES_MAX 255 /* orders.idempotency_key */
 
 typedef struct {
     uint16_t shard_of_slot[SLOT_COUNT];

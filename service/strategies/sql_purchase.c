@@ -72,6 +72,7 @@ static db_result_t check(purchase_t *p, worker_t *worker, const item_t *item, ui
     const item_terms_t *terms = &item->terms;
     db_result_t result = DB_OK;
     p->sql.problem = PROBLEM_NONE;
+    p->sql.why = (refusal_t){.starts_at_ms = terms->starts_at_ms, .limit = terms->per_buyer_limit};
     if (terms->starts_at_ms != 0 && now_ms < terms->starts_at_ms) {
         p->sql.problem = PROBLEM_SALE_NOT_STARTED;
         return DB_OK;
@@ -82,6 +83,8 @@ static db_result_t check(purchase_t *p, worker_t *worker, const item_t *item, ui
     }
     if (terms->per_buyer_limit != 0)
         result = units_of_buyer(p, worker, &units);
+    p->sql.why.owned = units;
+    p->sql.why.owned_is_known = result == DB_OK && terms->per_buyer_limit != 0;
     if (result == DB_OK && terms->per_buyer_limit != 0 && units + quantity > terms->per_buyer_limit)
         p->sql.problem = PROBLEM_BUYER_LIMIT_EXCEEDED;
     else if (item_allocated(item) + quantity > terms->total)
@@ -203,6 +206,7 @@ void sql_purchase_run(const sql_strategy_t *strategy, job_t *job, worker_t *work
     outcome_t outcome = OUTCOME_CONFLICT;
     past_t past = {false, false};
     p->sql.inserted = false;
+    p->sql.why = (refusal_t){0};
     for (unsigned tries = 0; outcome == OUTCOME_CONFLICT; ++tries) {
         if (tries > config->orders.retries_max || clock_mono_ms() > deadline)
             break;
@@ -238,6 +242,7 @@ static void done(job_t *job)
         purchase_replays(p, &p->sql.row);
         break;
     case OUTCOME_REFUSED:
+        p->why = p->sql.why;
         if (p->sql.problem == PROBLEM_SOLD_OUT && p->sql.none_left)
             engine_item_sold_out(p->item, p->units_back);
         purchase_refused(p, p->sql.problem, false);

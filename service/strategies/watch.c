@@ -223,6 +223,7 @@ static void decide(attempt_t *a)
     } else if (a->look.ends_at != 0 && a->look.now >= a->look.ends_at) {
         purchase_refused(finish_unwatched(a), PROBLEM_SALE_ENDED, seen);
     } else if (a->look.limit != 0 && a->look.units + p->order.quantity > a->look.limit) {
+        p->why = (refusal_t){.owned_is_known = true, .owned = a->look.units};
         purchase_refused(finish_unwatched(a), PROBLEM_BUYER_LIMIT_EXCEEDED, seen);
     } else if ((int64_t)p->order.quantity > left) {
         if (left <= 0)

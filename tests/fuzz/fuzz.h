@@ -52,7 +52,9 @@ static inline bool fuzz_is_utf8(str_t text)
 static inline bool fuzz_has_control(str_t text)
 {
     for (size_t i = 0; i < text.n; ++i)
-        if ((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f)
+        if ((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f ||
+            ((unsigned char)text.p[i] == 0xc2 && i + 1 < text.n &&
+             (unsigned char)text.p[i + 1] < 0xa0))
             return true;
     return false;
 }

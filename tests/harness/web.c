@@ -68,6 +68,9 @@ static void take_header(web_answer_t *answer, const char *line, size_t n)
         {"idempotency-replayed:", answer->replayed, sizeof(answer->replayed)},
         {"allow:", answer->allow, sizeof(answer->allow)},
         {"content-type:", answer->content_type, sizeof(answer->content_type)},
+        {"accept:", answer->taken, sizeof(answer->taken)},
+        {"accept-patch:", answer->taken, sizeof(answer->taken)},
+        {"accept-encoding:", answer->taken, sizeof(answer->taken)},
     };
     while (n > 0 && (line[n - 1] == '\r' || line[n - 1] == '\n'))
         n--;

@@ -262,13 +262,9 @@ static void a_sku_is_short_and_plain(void **state)
 static void a_buyer_id_is_bounded_text(void **state)
 {
     (void)state;
-    const char *const buyers[] = {"",
-                                  "\\u0001",
-                                  "a\\nb",
-                                  "a\\u001fb",
-                                  "\\u007f",
-                                  test_repeat("b", 129),
-                                  test_repeat("b", 10000)};
+    const char *const buyers[] = {
+        "",        "\\u0001",   "a\\nb",     "a\\u001fb",           "\\u007f",
+        "\\u0080", "a\\u0085b", "a\xc2\x9f", test_repeat("b", 129), test_repeat("b", 10000)};
     for (size_t i = 0; i < TEST_COUNT(buyers); i++)
         expect_invalid(
             test_text("{\"sku\":\"%s\",\"buyer_id\":\"%s\",\"quantity\":1}", sku, buyers[i]),
@@ -314,7 +310,18 @@ static void an_idempotency_key_is_short_and_visible(void **state)
 {
     (void)state;
     const char *body = test_text("{\"sku\":\"%s\",\"buyer_id\":\"b\",\"quantity\":1}", sku);
-    const char *const keys[] = {"a b", "\xc3\xa9", test_repeat("k", 129), test_repeat("k", 5000)};
+    const char *const keys[] = {"a b",
+                                "\xc3\xa9",
+                                "\"",
+                                "\"\"",
+                                "\"k",
+                                "\"k\"1\"",
+                                "\"k\\1\"",
+                                "\"k\";a=b",
+                                "\"k 1\"",
+                                test_repeat("k", 256),
+                                test_text("\"%s\"", test_repeat("k", 256)),
+                                test_repeat("k", 5000)};
     for (size_t i = 0; i < TEST_COUNT(keys); i++) {
         web_answer_t answer =
             WEB(.base = STACK->url, .path = "/v1/orders", .body = body, .key = keys[i]);
@@ -402,6 +409,13 @@ static void bad_queries_are_invalid(void **state)
         "limit=99999999999999999999",
         "limit=0020x",
         "limit=%31",
+        "limit",
+        "cursor",
+        "limit=1&limit=2",
+        "limit=2&limit=2",
+        "limit=1&a=b&limit",
+        "limit=1&cursor=&cursor=",
+        "cursor=01a1fc40-1879-7047-8f91-874ad6959566&cursor=01a1fc40-1879-7047-8f91-874ad6959566",
     };
     for (size_t i = 0; i < TEST_COUNT(queries); i++) {
         char *path = test_text("/v1/buyers/b/orders?%s", queries[i]);
@@ -410,7 +424,7 @@ static void bad_queries_are_invalid(void **state)
         web_answer_t answer = WEB(.base = STACK->url, .path = path);
         expect_refused(path, &answer, 400, "invalid_request");
     }
-    static const char *const buyers[] = {"%00", "%ff", "%0a", "%", "%1"};
+    static const char *const buyers[] = {"%00", "%ff", "%0a", "%", "%1", "%C2%85"};
     for (size_t i = 0; i < TEST_COUNT(buyers); i++) {
         web_answer_t answer =
             WEB(.base = STACK->url, .path = test_text("/v1/buyers/%s/orders", buyers[i]));
@@ -461,6 +475,21 @@ static void wrong_methods_are_405_with_allow(void **state)
     }
 }
 
+/* It says what is taken: to people, and in the header that is for it. */
+static void expect_unsupported(const char *what, const web_answer_t *answer, const char *taken)
+{
+    expect_refused(what, answer, 415, "unsupported_media_type");
+    EXPECT(strcmp(answer->taken, taken) == 0, "%s: %s is taken, not %s", what, answer->taken,
+           taken);
+    const char *detail = web_string(answer, "detail");
+    EXPECT(detail != NULL && (strstr(detail, "application/json") != NULL ||
+                              strstr(detail, "Content-Encoding") != NULL),
+           "%s: %s", what, web_show(answer));
+}
+
+#define JSON_TAKEN "application/json"
+#define PATCH_TAKEN "application/json, application/merge-patch+json"
+
 static void other_media_types_are_415(void **state)
 {
     (void)state;
@@ -471,18 +500,29 @@ static void other_media_types_are_415(void **state)
                                         "application/json-patch+json",
                                         "json",
                                         "multipart/form-data; boundary=x",
+                                        "application/json charset=utf-8",
+                                        "application/json;charset",
+                                        "application/json, text/plain",
                                         "text/plain; application/json"};
     const char *body = test_text("{\"sku\":\"%s\",\"buyer_id\":\"b\",\"quantity\":1}", sku);
+    const char *item = test_text("/v1/items/%s", sku);
     for (size_t i = 0; i < TEST_COUNT(types); i++) {
         web_answer_t answer =
             WEB(.base = STACK->url, .path = "/v1/orders", .body = body, .content_type = types[i]);
-        expect_refused(types[i], &answer, 415, "unsupported_media_type");
-        answer = ADMIN(STACK, .method = "PATCH", .path = test_text("/v1/items/%s", sku),
-                       .body = "{\"total\":1}", .content_type = types[i]);
-        expect_refused(types[i], &answer, 415, "unsupported_media_type");
+        expect_unsupported(types[i], &answer, JSON_TAKEN);
+        answer = ADMIN(STACK, .method = "PATCH", .path = item, .body = "{\"total\":1}",
+                       .content_type = types[i]);
+        expect_unsupported(types[i], &answer, PATCH_TAKEN);
+        answer = ADMIN(STACK, .method = "PUT", .path = item, .body = "{\"total\":1}",
+                       .content_type = types[i]);
+        expect_unsupported(types[i], &answer, JSON_TAKEN);
     }
-    static const char *const fine[] = {"application/json", "application/json; charset=utf-8",
-                                       "Application/JSON", "application/json;charset=UTF-8"};
+    web_answer_t two = WEB(.base = STACK->url, .path = "/v1/orders", .body = body,
+                           .headers = {"Content-Type: text/plain"});
+    expect_unsupported("a second one", &two, JSON_TAKEN);
+    static const char *const fine[] = {"application/json",       "application/json; charset=utf-8",
+                                       "Application/JSON",       "application/json;charset=UTF-8",
+                                       "application/json\t;a=b", "application/json ; a=\"b;c\""};
     const char *mine = sale_item(STACK, "types", "\"total\":100,\"strategy\":\"lua\"");
     body = test_text("{\"sku\":\"%s\",\"buyer_id\":\"b\",\"quantity\":1}", mine);
     for (size_t i = 0; i < TEST_COUNT(fine); i++) {
@@ -490,6 +530,49 @@ static void other_media_types_are_415(void **state)
             WEB(.base = STACK->url, .path = "/v1/orders", .body = body, .content_type = fine[i]);
         EXPECT(answer.status == 201, "%s: %s", fine[i], web_show(&answer));
     }
+}
+
+/* RFC 7386 for PATCH, and for nothing else. */
+static void a_merge_patch_is_a_patch(void **state)
+{
+    (void)state;
+    const char *mine =
+        sale_item(STACK, "merge", "\"total\":100,\"starts_at\":\"%s\"", sale_time(3600));
+    const char *path = test_text("/v1/items/%s", mine);
+    web_answer_t patched =
+        ADMIN(STACK, .method = "PATCH", .path = path, .body = "{\"total\":7,\"starts_at\":null}",
+              .content_type = "application/merge-patch+json; charset=utf-8");
+    EXPECT_STATUS(patched, 200);
+    EXPECT_NUMBER(web_number(&patched, "total"), 7);
+    EXPECT(web_string(&patched, "starts_at") == NULL, "%s", web_show(&patched));
+    web_answer_t put = ADMIN(STACK, .method = "PUT", .path = path, .body = "{\"total\":8}",
+                             .content_type = "application/merge-patch+json");
+    expect_unsupported("a PUT", &put, JSON_TAKEN);
+    web_answer_t order = WEB(.base = STACK->url, .path = "/v1/orders", .body = "{}",
+                             .content_type = "application/merge-patch+json");
+    expect_unsupported("an order", &order, JSON_TAKEN);
+}
+
+static void a_body_that_is_encoded_is_415(void **state)
+{
+    (void)state;
+    static const char *const codings[] = {"gzip", "GZIP", "br", "identity, gzip", "gzip, identity"};
+    const char *body = test_text("{\"sku\":\"%s\",\"buyer_id\":\"b\",\"quantity\":1}", sku);
+    for (size_t i = 0; i < TEST_COUNT(codings); i++) {
+        const char *header = test_text("Content-Encoding: %s", codings[i]);
+        web_answer_t answer =
+            WEB(.base = STACK->url, .path = "/v1/orders", .body = body, .headers = {header});
+        expect_unsupported(header, &answer, "identity");
+        answer = ADMIN(STACK, .method = "PATCH", .path = test_text("/v1/items/%s", sku),
+                       .body = "{\"total\":1}", .headers = {header});
+        expect_unsupported(header, &answer, "identity");
+    }
+    web_answer_t two = WEB(.base = STACK->url, .path = "/v1/orders", .body = body,
+                           .headers = {"Content-Encoding: identity", "Content-Encoding: gzip"});
+    expect_unsupported("a second one", &two, "identity");
+    web_answer_t plain = WEB(.base = STACK->url, .path = "/v1/orders", .body = "{}",
+                             .headers = {"Content-Encoding: identity"});
+    expect_refused("identity", &plain, 400, "invalid_request");
 }
 
 /* --- admin --- */
@@ -635,7 +718,7 @@ static void a_new_sku_is_checked_too(void **state)
     longest = test_text("%.64s", longest);
     web_answer_t put = admin_call("PUT", test_text("/v1/items/%s", longest), "{\"total\":1}");
     EXPECT(put.status == 200 || put.status == 201, "%s", web_show(&put));
-    web_answer_t order = sale_buy(STACK, longest, test_repeat("b", 128), 1, test_repeat("k", 128));
+    web_answer_t order = sale_buy(STACK, longest, test_repeat("b", 128), 1, test_repeat("k", 255));
     EXPECT_STATUS(order, 201);
 }
 
@@ -658,6 +741,8 @@ int main(void)
         TEST(bad_queries_are_invalid),
         TEST(wrong_methods_are_405_with_allow),
         TEST(other_media_types_are_415),
+        TEST(a_merge_patch_is_a_patch),
+        TEST(a_body_that_is_encoded_is_415),
         TEST(a_bad_token_is_401),
         TEST(every_term_of_an_item_is_checked),
         TEST(a_sale_that_ends_before_it_starts_is_invalid),

@@ -153,17 +153,28 @@ static void nothing_is_sold_of_an_empty_item(void **state)
     EXPECT_PROBLEM(order, 409, "sold_out");
 }
 
+/* The one atomic call of lua does not say how many units a buyer has. */
+static void expect_past_limit(void **state, const web_answer_t *answer, int limit, int owned)
+{
+    EXPECT_PROBLEM(*answer, 409, "buyer_limit_exceeded");
+    EXPECT_NUMBER(web_number(answer, "limit"), limit);
+    if (strcmp(*state, "lua") == 0)
+        EXPECT(strstr(answer->body, "owned") == NULL, "%s", web_show(answer));
+    else
+        EXPECT_NUMBER(web_number(answer, "owned"), owned);
+}
+
 static void the_limit_holds_over_several_orders(void **state)
 {
     const char *sku = new_item(state, "\"total\":100,\"per_buyer_limit\":3");
     web_answer_t two = sale_buy(STACK, sku, "alice", 2, NULL);
     EXPECT_STATUS(two, 201);
     web_answer_t past = sale_buy(STACK, sku, "alice", 2, NULL);
-    EXPECT_PROBLEM(past, 409, "buyer_limit_exceeded");
+    expect_past_limit(state, &past, 3, 2);
     web_answer_t last = buy_one(sku, "alice");
     EXPECT_STATUS(last, 201);
     web_answer_t past_again = buy_one(sku, "alice");
-    EXPECT_PROBLEM(past_again, 409, "buyer_limit_exceeded");
+    expect_past_limit(state, &past_again, 3, 3);
     web_answer_t other = sale_buy(STACK, sku, "Alice", 3, NULL); /* ids compare as bytes */
     EXPECT_STATUS(other, 201);
     EXPECT_SOUND(STACK, sku, 3);
@@ -193,10 +204,18 @@ static void the_limit_holds_when_one_buyer_comes_all_at_once(void **state);
 
 static void the_sale_has_a_window(void **state)
 {
-    const char *later =
-        new_item(state, test_text("\"total\":5,\"starts_at\":\"%s\"", sale_time(3600)));
+    const char *starts = sale_time(3600);
+    long long starts_ms = sale_parse_time(starts);
+    const char *later = new_item(state, test_text("\"total\":5,\"starts_at\":\"%s\"", starts));
+    long long before_ms = sale_now_ms();
     web_answer_t early = buy_one(later, "a");
     EXPECT_PROBLEM(early, 409, "sale_not_started");
+    EXPECT_NUMBER(sale_parse_time(web_string(&early, "starts_at")), starts_ms);
+    /* Who waits so long comes when it has started, and not much later. */
+    long long wait_s = atoll(early.retry_after);
+    EXPECT(wait_s * 1000 >= starts_ms - sale_now_ms() - 50 &&
+               wait_s * 1000 <= starts_ms - before_ms + 1050,
+           "Retry-After: %s, %lld ms before it starts", early.retry_after, starts_ms - before_ms);
     const char *over = new_item(state, test_text("\"total\":5,\"starts_at\":\"%s\",\"ends_at\":"
                                                  "\"%s\"",
                                                  sale_time(-3600), sale_time(-1)));
@@ -460,6 +479,40 @@ static void a_key_for_another_request_is_422(void **state)
     EXPECT_GATE_AGREES(STACK, sku);
 }
 
+static void expect_repeat(const char *sku, const char *key, const web_answer_t *first)
+{
+    web_answer_t repeat = sale_buy(STACK, sku, "alice", 1, key);
+    EXPECT(strcmp(repeat.replayed, "true") == 0, "%s: %s", key, web_show(&repeat));
+    EXPECT(strcmp(sale_id(&repeat), sale_id(first)) == 0, "%s: %s", key, web_show(&repeat));
+}
+
+/* The form of the draft and the bare one, whichever came first, and up to 255 characters. */
+static void a_quoted_key_is_the_same_key(void **state)
+{
+    const char *sku = new_item(state, "\"total\":10");
+    const char *longest = test_repeat("k", 255);
+    web_answer_t first = sale_buy(STACK, sku, "alice", 1, "\"k1\"");
+    EXPECT_STATUS(first, 201);
+    expect_repeat(sku, "k1", &first);
+    expect_repeat(sku, "\"k1\"", &first);
+    first = sale_buy(STACK, sku, "alice", 1, "k\"2\\");
+    EXPECT_STATUS(first, 201);
+    expect_repeat(sku, "\"k\\\"2\\\\\"", &first);
+    first = sale_buy(STACK, sku, "alice", 1, longest);
+    EXPECT_STATUS(first, 201);
+    expect_repeat(sku, test_text("\"%s\"", longest), &first);
+    expect_repeat(sku, longest, &first);
+    web_answer_t other = sale_buy(STACK, sku, "alice", 1, test_text("%.254sx", longest));
+    EXPECT_STATUS(other, 201);
+    EXPECT_NUMBER(sale_live_orders(STACK, sku), 4);
+    EXPECT_NUMBER(rows_sum(STACK,
+                           "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND "
+                           "LENGTH(idempotency_key) = 255",
+                           sku),
+                  2);
+    EXPECT_GATE_AGREES(STACK, sku);
+}
+
 static void keys_are_per_sku_and_buyer(void **state)
 {
     const char *sku = new_item(state, "\"total\":10"), *other = new_item(state, "\"total\":10");
@@ -682,6 +735,7 @@ static const struct {
     CASE(a_repeat_shows_the_first_order),
     CASE(a_repeat_after_cancel_sells_nothing_anew),
     CASE(a_key_for_another_request_is_422),
+    CASE(a_quoted_key_is_the_same_key),
     CASE(keys_are_per_sku_and_buyer),
     CASE(a_repeat_after_the_last_unit_shows_the_order),
     CASE(a_refusal_is_not_remembered_by_its_key),

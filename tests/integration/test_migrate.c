@@ -295,6 +295,50 @@ static void forget_stamps(void)
     run_on_all(here.config, "UPDATE shard_identity SET deployment = '', shard = ''");
 }
 
+/* Keys as they were stored with quotes around them: found by their name from now on. */
+static void test_migrate_quoted_keys(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *before, *after;
+    } keys[] = {
+        {"'k1'", "'k1'"},
+        {"'\"k2\"'", "'k2'"},
+        {"'\"k1\"'", "'\"k1\"'"},
+        {"'\"'", "'\"'"},
+        {"'\"\"'", "'\"\"'"},
+        {"'\"k3'", "'\"k3'"},
+        {"'k\"4\"'", "'k\"4\"'"},
+        {"'\"k\"5\"'", "'\"k\"5\"'"},
+        {"x'226b5c5c22'", "x'226b5c5c22'"},
+        {"NULL", "NULL"},
+        {"REPEAT('6', 128)", "REPEAT('6', 128)"},
+    };
+    char *said;
+    create_tables_before(9);
+    for (size_t i = 0; i < TEST_COUNT(keys); ++i)
+        run_text(here.config, 0,
+                 test_text("INSERT INTO orders (order_id, sku, buyer_id, quantity, state, "
+                           "idempotency_key, epoch, created_at, updated_at) VALUES "
+                           "(UNHEX(LPAD(%zu, 32, '0')), 's', 'b', 1, 'confirmed', %s, 1, NOW(3), "
+                           "NOW(3))",
+                           i, keys[i].before));
+    /* Once as a run that ended before it had recorded it. */
+    for (int run = 0; run < 2; ++run) {
+        EXPECT(migrate(&said) == 0, "%s", said);
+        for (size_t i = 0; i < TEST_COUNT(keys); ++i)
+            EXPECT(read_number(0, test_text("SELECT idempotency_key <=> %s FROM orders WHERE "
+                                            "order_id = UNHEX(LPAD(%zu, 32, '0'))",
+                                            keys[i].after, i)) == 1,
+                   "%s does not become %s", keys[i].before, keys[i].after);
+        run_text(here.config, 0, "DELETE FROM schema_migrations WHERE version = 9");
+    }
+    EXPECT_NUMBER(read_number(0, "SELECT min_binary FROM shard_identity"), 9);
+    run_text(here.config, 0,
+             "UPDATE orders SET idempotency_key = REPEAT('6', 255) WHERE LENGTH(idempotency_key) "
+             "= 128");
+}
+
 static void test_migrate_stamps_only_its_own_rows(void **state)
 {
     (void)state;
@@ -404,6 +448,7 @@ int main(void)
         CASE(test_migrate_after_crash, set_up_migrated),
         CASE(test_migrate_what_was_not_recorded, set_up_migrated),
         CASE(test_migrate_held_orders, set_up_empty),
+        CASE(test_migrate_quoted_keys, set_up_empty),
         CASE(test_migrate_stamps_only_its_own_rows, set_up_migrated),
         CASE(test_migrate_refuses_another_stamp, set_up_migrated),
         CASE(test_migrate_names_the_deployment, set_up_empty),

@@ -171,6 +171,50 @@ static void a_change_raises_the_epoch(void **state)
     }
 }
 
+/* Lines of the service's log that have both texts. */
+static unsigned count_lines(const char *what, const char *of)
+{
+    char line[4096];
+    unsigned count = 0;
+    size_t directory = (size_t)(strrchr(STACK->config, '/') - STACK->config);
+    FILE *log = fopen(test_text("%.*s/log/holdfast.log", (int)directory, STACK->config), "r");
+    EXPECT(log != NULL, "no log");
+    while (fgets(line, sizeof(line), log) != NULL)
+        count += strstr(line, what) != NULL && strstr(line, of) != NULL;
+    fclose(log);
+    return count;
+}
+
+static void expect_unchanged(const char *sku, const web_answer_t *answer, long long version)
+{
+    EXPECT_STATUS(*answer, 200);
+    EXPECT_NUMBER(web_number(answer, "total"), 10);
+    EXPECT_NUMBER(rows_sum(STACK, "SELECT version FROM inventory WHERE sku = '%s'", sku), version);
+}
+
+/* Nor does the log say that it did. */
+static void a_change_of_nothing_changes_nothing(void **state)
+{
+    (void)state;
+    const char *terms = "\"total\":10,\"strategy\":\"optimistic\"";
+    const char *sku = sale_item(STACK, "same", "%s", terms);
+    const char *path = test_text("/v1/items/%s", sku);
+    long long version = rows_sum(STACK, "SELECT version FROM inventory WHERE sku = '%s'", sku);
+    web_answer_t empty = ADMIN(STACK, .method = "PATCH", .path = path, .body = "{}");
+    expect_unchanged(sku, &empty, version);
+    web_answer_t same = sale_patch(STACK, sku, "\"total\":10");
+    expect_unchanged(sku, &same, version);
+    web_answer_t put =
+        ADMIN(STACK, .method = "PUT", .path = path, .body = test_text("{%s}", terms));
+    expect_unchanged(sku, &put, version);
+    web_answer_t unknown = sale_patch(STACK, sale_sku("nowhere"), "%s", "");
+    EXPECT_PROBLEM(unknown, 404, "unknown_item");
+    web_answer_t changed = sale_patch(STACK, sku, "\"total\":11");
+    EXPECT_STATUS(changed, 200);
+    WAIT_UNTIL(count_lines("\"total\":11", sku) == 1, 10000);
+    EXPECT_NUMBER(count_lines("item changed", sku), 2); /* when it was made, and this */
+}
+
 static void repeats_of_a_key_are_one_order_across_strategies(void **state)
 {
     (void)state;
@@ -319,6 +363,7 @@ int main(void)
         TEST(all_is_sold_while_the_strategy_never_rests),
         TEST(one_call_toggles_every_item_and_the_default),
         TEST(a_change_raises_the_epoch),
+        TEST(a_change_of_nothing_changes_nothing),
         TEST(repeats_of_a_key_are_one_order_across_strategies),
         FOR_EACH_STRATEGY(total_changes_under_traffic),
         FOR_EACH_STRATEGY(total_cannot_go_below_what_is_allocated),

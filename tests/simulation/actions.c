@@ -159,12 +159,12 @@ typedef struct {
 static void run_change(job_t *job, worker_t *worker)
 {
     admin_action_t *action = H2O_STRUCT_FROM_MEMBER(admin_action_t, job, job);
-    static const char *const names[] = {"done",        "created",        "unknown item",
+    static const char *const names[] = {"done",        "none",           "created", "unknown item",
                                         "wrong state", "invalid window", "away"};
     item_t item;
     change_result_t result = item_change(worker, str_of(action->sku), &action->change, &item);
     TRACE("the change of %s: %s", action->sku, names[result]);
-    if (result == CHANGE_DONE || result == CHANGE_CREATED)
+    if (CHANGE_IS_MADE(result))
         engine_news(worker->node, str_of(action->sku), item.epoch);
 }
 

@@ -16,7 +16,7 @@
 
 typedef struct {
     unsigned number, node, item, quantity;
-    char buyer[8], key[8]; /* key "": none */
+    char buyer[8], key[KEY_BYTES_MAX + 1]; /* key "": none */
     bool sent, answered;
     uint64_t sent_us, answered_us;
     owner_t owner; /* the node's life that took it */

@@ -138,7 +138,7 @@ static void read_drop(const table_t *table, const sql_text_t *text, unsigned at)
         sql_unknown(text, at, "only a virtual column or an index can be dropped");
 }
 
-/* ALTER TABLE name ADD COLUMN ..., or DROP COLUMN name, or ADD or DROP INDEX name */
+/* ALTER TABLE name ADD COLUMN ..., or DROP or MODIFY COLUMN name, or ADD or DROP INDEX name */
 static unsigned read_alter(const sql_text_t *text, unsigned at)
 {
     table_t *table = mysql_table_of_word(text->tokens[at + 2].word);
@@ -148,10 +148,13 @@ static unsigned read_alter(const sql_text_t *text, unsigned at)
     }
     if (table != NULL && sql_word(text, at + 3, WORD_ADD) && sql_word(text, at + 4, WORD_INDEX))
         return sql_skip(text, at + 3);
+    if (table != NULL && sql_word(text, at + 3, WORD_MODIFY) && sql_word(text, at + 4, WORD_COLUMN))
+        return sql_skip(text, at + 3); /* of its length, which nothing here looks at */
     for (at += 3;; ++at) {
         if (table == NULL || !sql_word(text, at, WORD_ADD) || !sql_word(text, at + 1, WORD_COLUMN))
-            sql_unknown(text, at,
-                        "only ADD and DROP of columns and indexes are known of ALTER TABLE");
+            sql_unknown(
+                text, at,
+                "only ADD, DROP and MODIFY of columns and indexes are known of ALTER TABLE");
         read_column(table, text, at + 2);
         at = sql_skip(text, at + 2);
         if (!sql_sign(text, at, ','))
@@ -161,7 +164,8 @@ static unsigned read_alter(const sql_text_t *text, unsigned at)
 
 static unsigned read_statement(const sql_text_t *text, unsigned at)
 {
-    if (sql_word(text, at, WORD_INSERT)) /* ... SELECT from tables that are empty here */
+    /* ... SELECT from tables that are empty here; or of rows that are not there yet */
+    if (sql_word(text, at, WORD_INSERT) || sql_word(text, at, WORD_UPDATE))
         return at;
     if (!sql_word(text, at + 1, WORD_TABLE))
         sql_unknown(text, at, "only TABLEs are known in a migration");
@@ -169,7 +173,7 @@ static unsigned read_statement(const sql_text_t *text, unsigned at)
         return read_table(text, at);
     if (sql_word(text, at, WORD_ALTER))
         return read_alter(text, at);
-    sql_unknown(text, at, "only CREATE, ALTER and INSERT are known in a migration");
+    sql_unknown(text, at, "only CREATE, ALTER, INSERT and UPDATE are known in a migration");
 }
 
 void mysql_schema_init(void)

@@ -123,10 +123,10 @@ static void draw_requests(void)
 {
     unsigned count = chance_between(3, 8), buyers = chance_between(2, 6);
     for (unsigned i = 0; i < count; ++i) {
-        char buyer[8], key[8] = "";
+        char buyer[8], key[KEY_BYTES_MAX + 1] = "";
         snprintf(buyer, sizeof(buyer), "b%u", chance_below(buyers));
-        if (chance(3))
-            snprintf(key, sizeof(key), "k%u", chance_below(2));
+        if (chance(3)) /* one of them as long as a key can be */
+            memset(key, 'k', chance_below(2) == 0 ? 1 : KEY_BYTES_MAX);
         unsigned item = chance_below(history.sales_count), quantity = chance(4) ? 2 : 1;
         unsigned repeats = key[0] != '\0' ? chance_between(1, 3) : 1;
         uint64_t at = chance_time_us(1, window_us);

@@ -247,7 +247,7 @@ static void test_a_long_unknown_name_is_cut_between_characters(void **state)
 static void test_lengths_of_names(void **state)
 {
     (void)state;
-    char name[200];
+    char name[300];
     memset(name, 'x', sizeof(name));
     assert_true(is_sku((str_t){name, SKU_BYTES_MAX}));
     assert_false(is_sku((str_t){name, SKU_BYTES_MAX + 1}));
@@ -257,6 +257,127 @@ static void test_lengths_of_names(void **state)
     assert_false(is_idempotency_key((str_t){name, KEY_BYTES_MAX + 1}));
     assert_false(is_idempotency_key(STR("a b")));
     assert_false(is_sku((str_t){"a\0b", 3}));
+}
+
+/* As it is or as a quoted string, what is named is the same key. */
+static void test_keys_of_headers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *value, *key; /* NULL: none */
+    } cases[] = {
+        {"k1", "k1"},
+        {"\"k1\"", "k1"},
+        {"8e03978e-40d5-43e8-bc93-6894a57f9324", "8e03978e-40d5-43e8-bc93-6894a57f9324"},
+        {"\"8e03978e-40d5-43e8-bc93-6894a57f9324\"", "8e03978e-40d5-43e8-bc93-6894a57f9324"},
+        {"k\"1\"", "k\"1\""},
+        {"k\\1", "k\\1"},
+        {"\"k\\\\1\"", "k\\1"},
+        {"\"k\\\"1\"", "k\"1"},
+        {"\"\\\\\"", "\\"},
+        {"\"\\\\\\\"\"", "\\\""},
+        {"", NULL},
+        {"\"", NULL},
+        {"\"\"", NULL},
+        {"\"k1", NULL},
+        {"\"k\"1\"", NULL},
+        {"\"k1\\\"", NULL},
+        {"\"k\\1\"", NULL},
+        {"\"\\\\\"\"", NULL},
+        {"\"k1\";a=b", NULL},
+        {"\"k1\", \"k2\"", NULL},
+        {"k 1", NULL},
+        {"\"k 1\"", NULL},
+        {"\"k\t1\"", NULL},
+        {"\"k\xc3\xa9\"", NULL},
+    };
+    for (size_t i = 0; i < LENGTH(cases); ++i) {
+        char bytes[KEY_BYTES_MAX];
+        str_t key;
+        bool ok = idempotency_key_read(str_of(cases[i].value), bytes, &key);
+        if (ok != (cases[i].key != NULL) || (ok && !str_eq(key, str_of(cases[i].key))))
+            fail_msg("%s: %d, %.*s", cases[i].value, ok, ok ? (int)key.n : 0, key.p);
+    }
+}
+
+/* What counts are the characters of the key. */
+static void test_lengths_of_keys(void **state)
+{
+    (void)state;
+    char value[2 * KEY_BYTES_MAX + 4], bytes[KEY_BYTES_MAX];
+    str_t key;
+    memset(value, 'k', sizeof(value));
+    assert_true(idempotency_key_read((str_t){value, 255}, bytes, &key));
+    assert_false(idempotency_key_read((str_t){value, 256}, bytes, &key));
+    value[0] = value[256] = value[257] = '"';
+    assert_true(idempotency_key_read((str_t){value, 257}, bytes, &key));
+    assert_int_equal(key.n, 255);
+    value[256] = 'k';
+    assert_false(idempotency_key_read((str_t){value, 258}, bytes, &key));
+    memset(value + 1, '\\', 2 * KEY_BYTES_MAX);
+    value[2 * KEY_BYTES_MAX + 1] = '"';
+    assert_true(idempotency_key_read((str_t){value, 2 * KEY_BYTES_MAX + 2}, bytes, &key));
+    assert_int_equal(key.n, 255);
+    memset(value + 1, '\\', 2 * KEY_BYTES_MAX + 2);
+    value[2 * KEY_BYTES_MAX + 3] = '"';
+    assert_false(idempotency_key_read((str_t){value, sizeof(value)}, bytes, &key));
+}
+
+static void test_media_types(void **state)
+{
+    (void)state;
+    static const char *const fine[] = {
+        "application/json",
+        "Application/JSON",
+        "application/json; charset=utf-8",
+        "application/json;charset=\"utf-8\"",
+        "application/json\t;a=b",
+        "application/json ; a=b ; c=\"d;\\\"e\" ",
+        "application/json;",
+        "application/json; ;a=b",
+        "application/json ",
+    };
+    static const char *const other[] = {
+        "",
+        "application",
+        "application/jso",
+        "application/jsonp",
+        "application/json charset=utf-8",
+        "application/json, text/plain",
+        "application/json;charset",
+        "application/json;charset=",
+        "application/json;=utf-8",
+        "application/json;charset=utf-8 x",
+        "application/json;charset=\"utf-8",
+        "application/json;charset=\"utf-8\\\"",
+        "application/json;a=\"b\"c",
+        "application/json/x",
+        "text/plain; application/json",
+        "application /json",
+    };
+    for (size_t i = 0; i < LENGTH(fine); ++i)
+        if (!is_media_type(str_of(fine[i]), "application/json"))
+            fail_msg("%s", fine[i]);
+    for (size_t i = 0; i < LENGTH(other); ++i)
+        if (is_media_type(str_of(other[i]), "application/json"))
+            fail_msg("%s", other[i]);
+}
+
+static void test_control_characters_of_buyers(void **state)
+{
+    (void)state;
+    static const char *const controls[] = {"\x01",
+                                           "a\x1f",
+                                           "\x7f",
+                                           "\xc2\x80",
+                                           "a\xc2\x85",
+                                           "\xc2\x9f"
+                                           "a"};
+    for (size_t i = 0; i < LENGTH(controls); ++i)
+        assert_false(is_buyer_id(str_of(controls[i])));
+    assert_true(is_buyer_id(STR("\xc2\xa0"))); /* a space that does not break */
+    assert_true(is_buyer_id(STR("\xc3\x80")));
+    assert_true(is_buyer_id(STR("\xe2\x82\x80")));
 }
 
 static const char *change_mistake(const char *body, bool create, item_change_t *change)
@@ -325,6 +446,10 @@ int main(void)
         cmocka_unit_test(test_plain_orders),
         cmocka_unit_test(test_a_long_unknown_name_is_cut_between_characters),
         cmocka_unit_test(test_lengths_of_names),
+        cmocka_unit_test(test_keys_of_headers),
+        cmocka_unit_test(test_lengths_of_keys),
+        cmocka_unit_test(test_media_types),
+        cmocka_unit_test(test_control_characters_of_buyers),
         cmocka_unit_test(test_changes),
         cmocka_unit_test(test_percent_decoding),
     };

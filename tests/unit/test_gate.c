@@ -135,6 +135,31 @@ static void test_record_without_key(void **state)
 }
 
 /* Any other byte is part of a value, whatever it means elsewhere. */
+static void test_record_with_the_longest_key(void **state)
+{
+    (void)state;
+    char key[KEY_BYTES_MAX + 2], text[GATE_RECORD_SIZE + 1], *at = text;
+    gate_record_t r;
+    memset(key, 'k', sizeof(key));
+    const gate_record_t longest = {.epoch = UINT64_MAX,
+                                   .sku = {key, SKU_BYTES_MAX},
+                                   .bucket = UINT16_MAX,
+                                   .buyer = {key, BUYER_BYTES_MAX},
+                                   .quantity = UINT32_MAX,
+                                   .key = {key, 255},
+                                   .deadline_ms = UINT64_MAX,
+                                   .owner = {key, GATE_OWNER_MAX},
+                                   .digest = UINT64_MAX};
+    str_t put = gate_record_put(&at, &longest);
+    assert_in_range(put.n, 1, GATE_RECORD_SIZE);
+    assert_true(gate_record_parse(put, &r));
+    assert_int_equal(r.key.n, 255);
+    at = text;
+    const gate_record_t longer = {
+        .sku = {key, 1}, .buyer = {key, 1}, .quantity = 1, .key = {key, 256}};
+    assert_false(gate_record_parse(gate_record_put(&at, &longer), &r));
+}
+
 static void test_record_with_odd_bytes(void **state)
 {
     (void)state;
@@ -325,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_call_grows),
         cmocka_unit_test(test_record),
         cmocka_unit_test(test_record_without_key),
+        cmocka_unit_test(test_record_with_the_longest_key),
         cmocka_unit_test(test_record_with_odd_bytes),
         cmocka_unit_test(test_record_ends_where_it_ends),
         cmocka_unit_test(test_record_cut),
