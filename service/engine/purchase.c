@@ -214,6 +214,8 @@ void purchase_adopt(engine_loop_t *engine, const order_id_t *id, const gate_reco
 static bool is_unwritable_now(const purchase_t *p, writer_t *writer, bool accepted)
 {
     writer_item_t item = writer_item(writer, p->item->slot, order_sku(&p->order));
+    if (accepted && item == WRITER_ITEM_FULL)
+        METRIC_INC(queue_full_total);
     if (accepted)
         return item == WRITER_ITEM_FULL;
     return writer_is_away(writer) || item != WRITER_ITEM_WELL;

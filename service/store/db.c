@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/failpoint.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "shards/shard_map.h"
 #include "store/identity.h"
@@ -311,7 +312,8 @@ db_result_t db_check_identity(db_t *db)
 
 void db_refresh(db_t *db)
 {
-    if (db->mysql != NULL && db->suspect)
+    /* One that the server has ended while it was idle: the next statement would be lost. */
+    if (db->mysql != NULL && (db->suspect || fd_is_spent((int)db->mysql->net.fd)))
         db_disconnect(db);
     db_drop_distrusted(db);
     if (db->mysql == NULL || clock_mono_ms() - db->used_ms < REFRESH_AFTER_MS)

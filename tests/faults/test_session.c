@@ -68,7 +68,7 @@ static const setting_t settings[] = {
     {"tx_read_only=1", "tx_read_only=0"},
     {"tx_isolation='SERIALIZABLE'", "tx_isolation=DEFAULT"},
     {"tx_isolation='READ-UNCOMMITTED'", "tx_isolation=DEFAULT"},
-    {"max_statement_time=0.000001", "max_statement_time=0"},
+    {"max_statement_time=0.001", "max_statement_time=0"},
     {"check_constraint_checks=0, GLOBAL unique_checks=0, GLOBAL foreign_key_checks=0",
      "check_constraint_checks=1, GLOBAL unique_checks=1, GLOBAL foreign_key_checks=1"},
     {"sql_safe_updates=1", "sql_safe_updates=0"},
