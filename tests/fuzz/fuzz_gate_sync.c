@@ -46,6 +46,8 @@ static void check_record(const gate_record_t *record)
 static void on_orphan(void *context, const order_id_t *id, const gate_record_t *record)
 {
     char text[ORDER_ID_TEXT + 1];
+    if (id == NULL) /* what stands there is no record */
+        return;
     order_id_format(text, id);
     check_record(record);
     ++*(unsigned *)context;
