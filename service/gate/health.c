@@ -9,11 +9,9 @@
 
 void gate_health_init(gate_health_t *health)
 {
-    uint64_t now = clock_mono_ms();
     atomic_store(&health->up, 0);
     atomic_store(&health->condition, GATE_UNKNOWN);
-    atomic_store(&health->down_since_ms, now);
-    atomic_store(&health->up_since_ms, now);
+    atomic_store(&health->down_since_ms, clock_mono_ms());
     atomic_store(&health->heard, false);
     pthread_mutex_init(&health->mutex, NULL);
     snprintf(health->reason, sizeof(health->reason), "not connected yet");
@@ -22,8 +20,6 @@ void gate_health_init(gate_health_t *health)
 void gate_health_add(gate_health_t *health)
 {
     pthread_mutex_lock(&health->mutex);
-    if (atomic_load(&health->up) == 0)
-        atomic_store(&health->up_since_ms, clock_mono_ms());
     atomic_fetch_add(&health->up, 1);
     atomic_store(&health->heard, true);
     pthread_mutex_unlock(&health->mutex);
@@ -65,13 +61,6 @@ uint64_t gate_health_down_ms(const gate_health_t *health)
 {
     uint64_t since_ms = atomic_load(&health->down_since_ms);
     return atomic_load(&health->up) != 0 ? 0 : clock_mono_ms() - since_ms;
-}
-
-uint64_t gate_health_age_ms(const gate_health_t *health)
-{
-    uint64_t down_ms = gate_health_down_ms(health);
-    return atomic_load(&health->up) == 0 ? down_ms
-                                         : clock_mono_ms() - atomic_load(&health->up_since_ms);
 }
 
 void gate_health_reason(gate_health_t *health, char *out)

@@ -30,7 +30,6 @@ typedef struct {
     atomic_uint up;                 /* connections that count */
     atomic_uint condition;          /* while `up` is 0: gate_condition_t */
     _Atomic uint64_t down_since_ms; /* monotonic: when `up` became 0 */
-    _Atomic uint64_t up_since_ms;   /* monotonic: when it last was 0 */
     atomic_bool heard;              /* any connection has come to a result */
     pthread_mutex_t mutex;          /* of what follows, and held by all who write */
     char reason[GATE_REASON_SIZE];
@@ -54,8 +53,6 @@ static inline const char *gate_condition_name(gate_condition_t condition)
 }
 /* For how long no connection has counted; 0 while one does. */
 uint64_t gate_health_down_ms(const gate_health_t *health);
-/* For how long the gate has been OK, or has not been. */
-uint64_t gate_health_age_ms(const gate_health_t *health);
 /* Why it is not OK, in the server's words if it has said any; "" if it is. `out` has
    GATE_REASON_SIZE. */
 void gate_health_reason(gate_health_t *health, char *out);

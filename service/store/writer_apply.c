@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #include "base/log.h"
 #include "base/random.h"
@@ -33,7 +32,6 @@
    It is sick no more when it has met none for so long. Each of its orders tried apart costs the
    others of the shard some milliseconds. */
 #define SICK_ORDERS 3
-#define SICK_MS 10000
 /* The canary's word holds for so long: a batch that is halved asks it once. */
 #define CANARY_AGE_MAX_MS 500
 
@@ -78,65 +76,25 @@ bool writer_probe(writer_core_t *core)
 
 /* --- is it the item? --- */
 
-typedef struct sick_item {
-    UT_hash_handle hh;
-    unsigned orders;
-    uint64_t at_ms; /* monotonic, of the last */
-    uint8_t sku_length;
-    char sku[SKU_BYTES_MAX];
-} sick_item_t;
-
-static sick_item_t *find_sick(const writer_core_t *core, str_t sku)
-{
-    sick_item_t *item;
-    HASH_FIND(hh, core->sick, sku.p, sku.n, item);
-    return item;
-}
-
 static void note_sick(writer_core_t *core, str_t sku)
 {
-    sick_item_t *item = find_sick(core, sku);
     uint64_t now_ms = clock_mono_ms();
-    if (item == NULL) {
-        if ((item = calloc(1, sizeof(*item))) == NULL)
-            abort();
-        item->sku_length = (uint8_t)sku.n;
-        memcpy(item->sku, sku.p, sku.n);
-        HASH_ADD(hh, core->sick, sku, sku.n, item);
-    }
-    item->orders = now_ms - item->at_ms < SICK_MS ? item->orders + 1 : 1;
-    item->at_ms = now_ms;
+    if (!aside_waits(core->sick, sku, now_ms))
+        aside_drop(core->sick, sku); /* what it met before was too long ago to count */
+    aside_put(core->sick, sku, NULL, 0, now_ms);
 }
 
 static bool is_sick(const writer_core_t *core, str_t sku)
 {
-    const sick_item_t *item = core->sick == NULL ? NULL : find_sick(core, sku);
-    return item != NULL && item->orders >= SICK_ORDERS && clock_mono_ms() - item->at_ms < SICK_MS;
-}
-
-static void forget_sick_item(writer_core_t *core, sick_item_t *item)
-{
-    HASH_DEL(core->sick, item);
-    free(item);
-}
-
-void writer_forget_sick(writer_core_t *core)
-{
-    sick_item_t *item, *next;
-    HASH_ITER(hh, core->sick, item, next)
-    {
-        forget_sick_item(core, item);
-    }
+    return aside_failures(core->sick, sku) >= SICK_ORDERS &&
+           aside_waits(core->sick, sku, clock_mono_ms());
 }
 
 /* Orders of these items were committed. */
 static void note_well(writer_core_t *core, writer_order_t *const *orders, unsigned count)
 {
-    for (unsigned i = 0; core->sick != NULL && i < count; ++i) {
-        sick_item_t *item = find_sick(core, order_sku(&orders[i]->order));
-        if (item != NULL)
-            forget_sick_item(core, item);
-    }
+    for (unsigned i = 0; aside_count(core->sick) != 0 && i < count; ++i)
+        aside_drop(core->sick, order_sku(&orders[i]->order));
 }
 
 /* --- what next? --- */
@@ -200,7 +158,7 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count);
 static unsigned end_of_item(writer_order_t *const *orders, unsigned from, unsigned count)
 {
     unsigned to = from + 1;
-    while (to < count && is_one_item(orders + from, to + 1 - from))
+    while (to < count && str_eq(order_sku(&orders[from]->order), order_sku(&orders[to]->order)))
         ++to;
     return to;
 }
@@ -249,7 +207,7 @@ static void set_all_aside(writer_core_t *core, writer_order_t **orders, unsigned
 static bool set_sick_aside(writer_core_t *core, writer_order_t **orders, unsigned count)
 {
     bool any = false;
-    for (unsigned from = 0, to; core->sick != NULL && from < count; from = to) {
+    for (unsigned from = 0, to; aside_count(core->sick) != 0 && from < count; from = to) {
         to = end_of_item(orders, from, count);
         bool alone = core->is_side && !orders[from]->aside.with_item;
         if (alone || !is_sick(core, order_sku(&orders[from]->order)))

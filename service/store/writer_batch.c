@@ -28,6 +28,7 @@ void writer_core_init(writer_core_t *core, const config_t *config, unsigned shar
 {
     memset(core, 0, sizeof(*core));
     core->is_side = is_side;
+    core->sick = aside_new(WRITER_SICK_MS, WRITER_SICK_MS);
     core->config = config;
     core->clock = clock;
     core->db = db_new(config, shard_primary(&config->shards[shard]));
@@ -46,7 +47,7 @@ static void forget_rows(writer_core_t *core)
 void writer_core_dispose(writer_core_t *core)
 {
     forget_rows(core);
-    writer_forget_sick(core);
+    aside_free(core->sick);
     db_free(core->db);
     sql_free(&core->sql);
 }

@@ -10,9 +10,12 @@
 
 #include <stdatomic.h>
 
+#include "base/aside.h"
 #include "base/clock.h"
 #include "store/writer.h"
 #include "store/writer_text.h"
+
+#define WRITER_SICK_MS 10000
 
 /* What is remembered of a hot row between batches. */
 typedef struct hot_row hot_row_t;
@@ -26,10 +29,10 @@ typedef struct {
     hot_row_t *rows;        /* uthash by sku */
     unsigned misses;        /* version misses in a row: after some, lock first */
     unsigned locked;        /* lock waits since the last COMMIT */
-    struct sick_item *sick; /* uthash by sku: items whose orders met errors alone, lately */
-    uint64_t canary_ms;     /* monotonic, when the canary last passed; 0: an error came since */
-    bool is_side;           /* it tries what is set aside: what fails is set aside again at once */
-    atomic_bool away;       /* the shard takes no orders */
+    aside_t *sick;      /* by sku: items whose orders met errors alone in the last WRITER_SICK_MS */
+    uint64_t canary_ms; /* monotonic, when the canary last passed; 0: an error came since */
+    bool is_side;       /* it tries what is set aside: what fails is set aside again at once */
+    atomic_bool away;   /* the shard takes no orders */
 } writer_core_t;
 
 /* Of the main thread, or of the side thread, of a lane. */
@@ -58,8 +61,6 @@ attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned 
 db_result_t writer_reject(writer_core_t *core, writer_order_t *order);
 /* The order leaves the batch. */
 void writer_mark(writer_order_t *order, writer_result_t result, bool inserted);
-/* Forgets the items that were sick. */
-void writer_forget_sick(writer_core_t *core);
 /* Moves those that have no result yet to the front; returns their number. */
 unsigned writer_drop_marked(writer_order_t **orders, unsigned count);
 
