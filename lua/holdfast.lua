@@ -15,7 +15,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 14
+local VERSION = 15
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -557,10 +557,12 @@ end
 -- Carries the item's unsettled orders that are not in MySQL into the new epoch; drops the others.
 -- An order is carried if there is room, or dropped too: another gate or a SQL strategy may have sold
 -- the same units, or the freeze for a lowered total ended before this rebuild came. For those of
--- `trusted`, the epoch of a gate that was the only one until now, the limit was checked already.
+-- `trusted`, the epoch of a gate that was the only one until now, the limit was checked already; so
+-- it was where MySQL has no more of the buyer than the old gate counted, as nobody else sold him any.
 -- Nothing commits an order under its old epoch, so the owner of a dropped one has it decided anew.
--- KEYS as of rebuild. `room` {units, limit}, nil: nothing is carried. Returns the units carried.
-local function carry(keys, sku, bucket, epoch, dropped, trusted, room)
+-- KEYS as of rebuild. `room` {units, limit}, nil: nothing is carried. `counted`: units of a buyer, by
+-- the old gate. Returns the units carried.
+local function carry(keys, sku, bucket, epoch, dropped, trusted, room, counted)
   local all, candidates, buyers = redis.call('HGETALL', keys[3]), {}, {}
   local gone, stays = {}, {}
   for i = 1, #all, 2 do
@@ -581,7 +583,8 @@ local function carry(keys, sku, bucket, epoch, dropped, trusted, room)
   for i, record in ipairs(candidates) do
     local owned = of_buyer[record.buyer] or tonumber(have[i] or 0)
     local fits = units + record.quantity <= room.units
-    local allowed = room.limit == 0 or owned + record.quantity <= room.limit
+    local limit = math.max(room.limit, counted[record.buyer] or 0)
+    local allowed = room.limit == 0 or owned + record.quantity <= limit
     if not fits or (record.epoch ~= trusted and not allowed) then
       gone[#gone + 1] = record.id
     else
@@ -602,6 +605,22 @@ local function carry(keys, sku, bucket, epoch, dropped, trusted, room)
   hdel(keys[3], gone, 1, #gone)
   forget_keys(keys[4], sku, stays)
   return units
+end
+
+-- KEYS buyers unsettled. What the gate counted of the buyers who have unsettled orders of the item.
+local function counted_of(keys, sku, bucket)
+  local buyers, counted = {}, {}
+  for _, text in ipairs(redis.call('HVALS', keys[2])) do
+    local record = read_record(text)
+    if record.sku == sku and record.bucket == bucket then
+      buyers[#buyers + 1] = record.buyer
+    end
+  end
+  local units = hmget(keys[1], buyers, 1, #buyers) or {}
+  for i, buyer in ipairs(buyers) do
+    counted[buyer] = tonumber(units[i] or 0)
+  end
+  return counted
 end
 
 -- The one way to change a gate. KEYS gate buyers unsettled keys staging; ARGV epoch sku bucket
@@ -627,6 +646,7 @@ local function rebuild(keys, args)
   for i = 12, #args do
     dropped[args[i]] = true
   end
+  local counted = gate and counted_of({ keys[2], keys[3] }, sku, bucket) or {}
   redis.call('DEL', keys[2])
   if count > 0 then
     redis.call('RENAME', keys[5], keys[2])
@@ -634,7 +654,7 @@ local function rebuild(keys, args)
   end
   local room = not closed and { units = tonumber(args[4]), limit = limit_for_carrying(gate, tonumber(args[5])) }
   local alone = gate and not gate.closed and gate.built_under == server_identity() and gate.epoch == args[11]
-  local units = carry(keys, sku, bucket, epoch, dropped, alone and gate.epoch or nil, room)
+  local units = carry(keys, sku, bucket, epoch, dropped, alone and gate.epoch or nil, room, counted)
   redis.call('DEL', keys[1])
   redis.call('HSET', keys[1], 'epoch', epoch, 'built_under', server_identity(), 'closed', closed and 1 or 0,
     'frozen_until', 0, 'per_buyer_limit', args[5], 'starts_at', args[6], 'ends_at', args[7], 'capacity', args[4],

@@ -103,19 +103,39 @@ static step_t check_total(worker_t *worker, rebuild_t *rebuild, bool *too_low)
     return STEP_OK;
 }
 
-static step_t change_once(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch, bool *too_low)
+/* Buyers of an `accepted` item heard 202 as soon as the gate had admitted them. A SQL strategy
+   knows nothing of their units and would sell them to others: first all of them reach MySQL. */
+static bool leaves_accepted(const item_t *before, const item_terms_t *after)
+{
+    return item_uses_gate(before) && before->terms.acknowledge == ACKNOWLEDGE_ACCEPTED &&
+           (!strategy_uses_gate(after->strategy) || after->acknowledge != ACKNOWLEDGE_ACCEPTED);
+}
+
+/* What has to be known of the gate before the row is changed. One that is away says nothing of the
+   orders that it has admitted: who leaves it leaves them to Redis. */
+static step_t prepare_gate(worker_t *worker, rebuild_t *rebuild, bool *too_low)
 {
     const item_t *item = &rebuild->item;
+    bool lowers = rebuild->terms->total < item->terms.total;
+    bool drains = leaves_accepted(item, rebuild->terms);
     step_t step = STEP_OK;
-    *too_low = false;
-    if (rebuild->terms->total < item->terms.total) {
-        if (item->gate_down)
-            return STEP_GATE_AWAY; /* nobody can tell what it has admitted */
-        if (item_uses_gate(item))
-            step = freeze_and_drain(worker, rebuild);
-        if (step == STEP_OK)
-            step = check_total(worker, rebuild, too_low);
+    if (lowers && item->gate_down)
+        return STEP_GATE_AWAY; /* nobody can tell what it has admitted */
+    if (item_uses_gate(item) && (lowers || drains))
+        step = freeze_and_drain(worker, rebuild);
+    if (step == STEP_GATE_AWAY && !lowers) {
+        rebuild->needs_freeze = false;
+        return STEP_OK;
     }
+    if (step == STEP_OK && drains && rebuild->unsettled_max != 0)
+        return STEP_NOT_FROZEN;
+    return step == STEP_OK && lowers ? check_total(worker, rebuild, too_low) : step;
+}
+
+static step_t change_once(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch, bool *too_low)
+{
+    *too_low = false;
+    step_t step = prepare_gate(worker, rebuild, too_low);
     if (step == STEP_OK && !*too_low)
         return rebuild_run(worker, rebuild, gate_epoch);
     rebuild_thaw(worker, rebuild);

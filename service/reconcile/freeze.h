@@ -1,6 +1,6 @@
 /*
- * What a lowered total and a deletion share: the gate admits nobody for a moment, and what it has
- * admitted reaches MySQL. In reconcile/change.c. Blocking.
+ * What a lowered total, the end of `accepted` and a deletion share: the gate admits nobody for a
+ * moment, and what it has admitted reaches MySQL. In reconcile/change.c. Blocking.
  */
 #ifndef HOLDFAST_RECONCILE_FREEZE_H
 #define HOLDFAST_RECONCILE_FREEZE_H

@@ -144,9 +144,11 @@ static str_t key_of_item(const release_t *release)
     return (str_t){release->sku_bytes, release->sku_length};
 }
 
+/* A trial passes nothing over: its order and the item of that order may both be set aside, and each
+   would wait for the other. */
 static bool is_aside(const expiry_t *expiry, str_t key)
 {
-    return aside_has(expiry->aside, key) && !str_eq(key, expiry->trial);
+    return !expiry->trial && aside_has(expiry->aside, key);
 }
 
 /* What the order's row, which is locked by now, means for its reminder. */
@@ -394,7 +396,7 @@ static db_result_t act(expiry_t *expiry)
         result = look_for_gone(expiry);
     if (result == DB_OK && expiry->count != 0)
         qsort(expiry->releases, expiry->count, sizeof(release_t), by_sku);
-    if (result == DB_OK && expiry->count != 0 && expiry->walk.careful && expiry->trial.p == NULL)
+    if (result == DB_OK && expiry->count != 0 && expiry->walk.careful && !expiry->trial)
         result = lock_items(expiry);
     if (result == DB_OK && expiry->count != 0)
         result = mark_expired(expiry->db, expiry->sql, expiry->releases, expiry->count);
@@ -579,9 +581,9 @@ bool expiry_retry(expiry_t *expiry, db_t *db, sql_t *sql)
     memcpy(&note, note_bytes, sizeof(note));
     reminder_t one = {.id = note.id, .at_ms = note.at_ms};
     str_t key = {key_bytes, length};
-    expiry->trial = key;
+    expiry->trial = true;
     db_result_t result = in_transaction(expiry, db, sql, pick_one, &one);
-    expiry->trial = STR_NONE;
+    expiry->trial = false;
     if (result != DB_OK) {
         bool known = still_sick(expiry, result, &note, key, &one);
         expiry->count = 0;

@@ -55,7 +55,7 @@ typedef struct {
     unsigned size;   /* reminders of the next batch: fewer after a failure */
     unsigned lost;   /* connections lost in a row */
     aside_t *aside;  /* items and orders */
-    str_t trial;     /* what is tried again although it is set aside */
+    bool trial;      /* one reminder is tried again although it is set aside */
     release_t *sick; /* of the item whose row refused the present transaction, or NULL */
     sql_t *sql;      /* of the call */
     db_t *db;

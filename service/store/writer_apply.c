@@ -8,9 +8,8 @@
  *   lost connection              the same again; often in a row: as any other error
  *   any other error              ask the canary. It fails: the shard is away, wait and try again.
  *                                It passes: halves. One order alone: about its values, twice with a
- *                                canary between: reject it. Not in that list: set it aside. Some
- *                                orders of an item in a row: it is the item that is sick, set it
- * aside
+ *                                canary after each: reject it. Not in that list: set it aside.
+ *                                Some orders of an item in a row: the item is sick, set it aside
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,12 +114,13 @@ static next_t after_wait(writer_core_t *core, writer_order_t *const *orders, uns
     return is_one_item(orders, count) ? NEXT_ASIDE : NEXT_ITEMS;
 }
 
-/* A verdict, a canary that passes, the verdict again: only then is it the order's. A fault of the
-   whole shard that ends between the first two looks like one. */
+/* A verdict, a canary that passes, the verdict again, and the canary once more: only then is it the
+   order's. Faults of the whole shard that end before the first canary, or begin after it, look like
+   one. */
 static next_t after_error(writer_core_t *core, db_result_t failure, const writer_order_t *order,
                           unsigned count, unsigned tries)
 {
-    if (failure == DB_INVALID && count == 1 && tries == 0)
+    if (failure == DB_INVALID && count == 1)
         core->canary_ms = 0;
     if (!shard_takes_orders(core))
         return NEXT_AWAY;

@@ -31,6 +31,7 @@ typedef struct {
     unsigned aborts;
     unsigned replies_due; /* of the pipeline in flight */
     bool lost;
+    bool ran; /* a write by itself: its MULTI was refused, the write was not */
     bool seen;
     unsigned units_back; /* of the item when the look began */
     loop_timer_t timer;
@@ -98,18 +99,20 @@ static void on_exec_reply(void *context, const redisReply *reply)
     attempt_t *a = context;
     if (reply == NULL)
         a->lost = true;
-    if (--a->replies_due != 0)
+    if (--a->replies_due != 0) {
+        a->ran = a->ran || (reply != NULL && reply->type == REDIS_REPLY_INTEGER);
         return; /* the answer to EXEC is the last, and the one that tells */
+    }
     FAILPOINT("reserve_answered");
     if (!a->lost && reply->type == REDIS_REPLY_ARRAY) {
         bool seen = a->seen;
         purchase_admitted(finish(a), seen);
     } else if (!a->lost && reply->type == REDIS_REPLY_NIL) {
         aborted(a);
-    } else if (!a->lost && gate_reply_is_refusal(reply)) {
+    } else if (!a->lost && !a->ran && gate_reply_is_refusal(reply)) {
         purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false); /* out of memory, read-only */
     } else {
-        METRIC_INC(gate_calls_unknown_total); /* without its MULTI each command ran by itself */
+        METRIC_INC(gate_calls_unknown_total);
         purchase_unknown(finish(a));
     }
 }
@@ -132,7 +135,7 @@ static void execute(attempt_t *a)
 {
     purchase_t *p = a->purchase;
     redis_args_t *args = &p->engine->args;
-    a->lost = false;
+    a->lost = a->ran = false;
     redis_args_begin(args, "MULTI");
     send_command(a, args, on_exec_reply);
     begin(args, "HINCRBY", p->item, GATE_KEY_GATE);

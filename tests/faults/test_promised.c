@@ -1,7 +1,7 @@
 /*
  * What was promised stays so: a total is not lowered under orders that were accepted and are not
- * in MySQL yet; a buyer who heard nothing gets the order by the key; one order that MySQL will
- * never take pulls down no other of its batch.
+ * in MySQL yet, nor does another strategy or mode sell their units; a buyer who heard nothing gets
+ * the order by the key; one order that MySQL will never take pulls down no other of its batch.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -131,6 +131,38 @@ static void totals_are_lowered_under_a_crowd(void **state)
                   0);
 }
 
+/* --- what ends `accepted` --- */
+
+typedef struct {
+    const char *strategy, *change;
+} way_t;
+
+/* All is sold, and a part of it is not in MySQL yet: whoever sells by the rows would sell that
+   again. */
+static void another_way_to_sell_waits_for_accepted_orders(void **state)
+{
+    const way_t *way = *state;
+    const char *sku = sale_item(stack, "leaves", "\"total\":60," ACCEPTED, way->strategy);
+    unsigned accepted = warm_up(sku, 10);
+    fault_arm(stack, "writer_before_commit pause=1500 times=1\n");
+    sale_tally_t more =
+        sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 40, .connections = 10});
+    EXPECT(more.pending == 40, "%s", sale_show(&more));
+    accepted += more.pending;
+    WAIT_UNTIL(sale_patch(node, sku, "%s", way->change).status == 200, 30000);
+    EXPECT_FAULT(stack, "writer_before_commit", 1000);
+    fault_disarm(stack);
+    for (unsigned i = 0; i < 20; i++) {
+        web_answer_t late = sale_buy(i % 2 == 0 ? stack : node, sku, "late", 1, NULL);
+        EXPECT_PROBLEM(late, 409, "sold_out");
+    }
+    EXPECT_NUMBER(sale_live_orders(stack, sku), accepted);
+    EXPECT_NUMBER(
+        rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'rejected'", sku),
+        0);
+    EXPECT_SOUND(stack, sku, 0);
+}
+
 /* --- an answer that is lost --- */
 
 static void all_but_one_are_sold(const char *sku, int total)
@@ -251,6 +283,14 @@ static void one_of_two_hundred_can_never_be_written(void **state)
     print_message("%s: buyer-%u of %d, found by %.0f splits\n", strategy, poisoned, BATCH, split);
 }
 
+#define LEAVES(strategy_, change_)                                                                 \
+    {                                                                                              \
+        strategy_ ": another_way_to_sell_waits_for_accepted_orders: " change_,                     \
+            another_way_to_sell_waits_for_accepted_orders, NULL, test_teardown, &(way_t)           \
+        {                                                                                          \
+            strategy_, change_                                                                     \
+        }                                                                                          \
+    }
 #define UNDER(strategy_, function_)                                                                \
     {                                                                                              \
         strategy_ ": " #function_, function_, NULL, test_teardown, (void *)strategy_               \
@@ -263,6 +303,8 @@ int main(void)
         UNDER("watch", a_total_is_lowered_while_mysql_is_stopped),
         UNDER("lua", totals_are_lowered_under_a_crowd),
         UNDER("watch", totals_are_lowered_under_a_crowd),
+        LEAVES("lua", "\"strategy\":\"optimistic\""),
+        LEAVES("watch", "\"strategy\":\"serializable\""),
         UNDER("lua", the_last_unit_is_sold_by_one_who_dies),
         UNDER("watch", the_last_unit_is_sold_by_one_who_dies),
         UNDER("optimistic", the_last_unit_is_sold_by_one_who_dies),

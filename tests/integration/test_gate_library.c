@@ -56,14 +56,22 @@ static long long lib_three_keys(const char *quantities, const char *marks, const
 
 #define SETTLE "FCALL holdfast_settle 3 " LIB_KEY("gate") " " LIB_UNSETTLED
 
-/* `previous`: the epoch that the row had. */
+/* `previous`: the epoch that the row had. `owned`: what alice has by MySQL, 0: no order. */
+static void lib_rebuild_with(int previous, int epoch, int capacity, int limit, int closed,
+                             const char *in_mysql, int owned)
+{
+    if (owned != 0)
+        redis_run(STACK, "FCALL holdfast_stage 1 hf:{77}:staging alice %d", owned);
+    redis_run(STACK,
+              "FCALL holdfast_rebuild 5 " LIB_ALL
+              " hf:{77}:staging %d by-itself 0 %d %d 0 0 %d %d %d %d %s",
+              epoch, capacity, limit, closed, owned != 0, owned, previous, in_mysql);
+}
+
 static void lib_rebuild_after(int previous, int epoch, int capacity, int limit, int closed,
                               const char *in_mysql)
 {
-    redis_run(STACK,
-              "FCALL holdfast_rebuild 5 " LIB_ALL
-              " hf:{77}:staging %d by-itself 0 %d %d 0 0 %d 0 0 %d %s",
-              epoch, capacity, limit, closed, previous, in_mysql);
+    lib_rebuild_with(previous, epoch, capacity, limit, closed, in_mysql, 0);
 }
 
 static void lib_rebuild(int epoch, int capacity, int closed, const char *in_mysql)
@@ -193,15 +201,16 @@ static void a_rebuild_carries_only_what_there_is_room_for(void **state)
 {
     (void)state;
     static const struct {
-        int previous, capacity, limit, carried;
+        int previous, capacity, limit, owned, carried;
         bool foreign;
     } cases[] = {
-        {1000, 3, 1, 3, false}, /* this gate was the only one, and knew the limit */
-        {1000, 2, 0, 0, false}, /* it admitted while the total was lowered */
-        {1001, 3, 3, 3, false}, /* there was another epoch, and there is room */
-        {1001, 2, 0, 0, false}, /* no units for it */
-        {1001, 9, 2, 0, false}, /* past the limit */
-        {1000, 2, 0, 0, true},  /* another Redis: what it lost may be sold */
+        {1000, 3, 1, 0, 3, false}, /* this gate was the only one, and knew the limit */
+        {1000, 2, 0, 0, 0, false}, /* it admitted while the total was lowered */
+        {1001, 3, 3, 0, 3, false}, /* there was another epoch, and there is room */
+        {1001, 2, 0, 0, 0, false}, /* no units for it */
+        {1001, 9, 2, 0, 3, false}, /* past the limit, but nobody else sold to this buyer */
+        {1001, 9, 2, 1, 0, false}, /* past the limit: somebody did */
+        {1000, 2, 0, 0, 0, true},  /* another Redis: what it lost may be sold */
     };
     for (size_t i = 0; i < TEST_COUNT(cases); i++) {
         redis_run(STACK, "DEL " LIB_ALL);
@@ -210,11 +219,13 @@ static void a_rebuild_carries_only_what_there_is_room_for(void **state)
         if (cases[i].foreign)
             redis_run(STACK, "HSET " LIB_KEY("gate") " built_under 0123456789");
         redis_run(STACK, "HSET " LIB_KEY("gate") " per_buyer_limit %d", cases[i].limit);
-        lib_rebuild_after(cases[i].previous, 1002, cases[i].capacity, cases[i].limit, 0, "0");
+        lib_rebuild_with(cases[i].previous, 1002, cases[i].capacity, cases[i].limit, 0, "0",
+                         cases[i].owned);
         EXPECT_NUMBER(lib_counter("reserved"), cases[i].carried);
         EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:unsettled"), cases[i].carried != 0);
         EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:keys"), cases[i].carried != 0);
-        EXPECT_NUMBER(redis_run(STACK, "HGET " LIB_KEY("buyers") " alice"), cases[i].carried);
+        EXPECT_NUMBER(redis_run(STACK, "HGET " LIB_KEY("buyers") " alice"),
+                      cases[i].carried + cases[i].owned);
     }
 }
 

@@ -541,7 +541,6 @@ static void check_acknowledged(const request_t *request)
     bool is_early =
         request->answered_us - request->sent_us < (uint64_t)plan_answer_deadline_ms() * 1000;
     if (request->answer.replayed || !is_early || history.redis_lost || machine_redis_failed ||
-        !is_text(&row[at.code], problem_code(PROBLEM_UNAVAILABLE)) ||
         (bad != NULL && strcmp(bad, request->buyer) == 0))
         return;
     world_fail("order %s was acknowledged by 202 and is rejected: %.*s",

@@ -93,6 +93,9 @@ static void settle_everything(void)
 
 /* --- until all is sold --- */
 
+/* Not all at once: the queue of a pool may have two places. */
+#define CLOSER_EVERY_US 2000
+
 static bool send_closers(void)
 {
     bool any = false;
@@ -103,7 +106,8 @@ static bool send_closers(void)
         for (int64_t n = row.total - row.allocated; row.found && n > 0; --n) {
             char buyer[8];
             snprintf(buyer, sizeof(buyer), "z%u", history.requests_count % 1000);
-            history_request(i, buyer, "", 1, plan_some_node(), chance_time_us(1, 5000));
+            history_request(i, buyer, "", 1, plan_some_node(),
+                            chance_time_us(1, 5000) + (uint64_t)(n - 1) * CLOSER_EVERY_US);
             any = true;
         }
     }

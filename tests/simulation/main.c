@@ -32,8 +32,9 @@
 
 /* Run first, every time: with one guard or another taken out (see mutate) these find it. */
 static const uint64_t fixed_seeds[] = {
-    8,   13,  20,   34,   46,   58,   129,  190,  240,  272,   306,       339,       449,
-    751, 861, 1368, 1758, 1764, 2913, 3817, 4429, 7575, 11519, 121531056, 420849922, 758115771};
+    8,    13,   20,    34,      46,      58,      129,       190,       240,       272,
+    306,  339,  449,   751,     861,     1368,    1758,      1764,      2913,      3817,
+    4429, 7575, 11519, 1000318, 1175551, 1181964, 500071625, 121531056, 420849922, 758115771};
 
 /* With HOLDFAST_LONG=1 in the environment, and no --seconds. */
 #define LONG_SECONDS 600

@@ -257,6 +257,8 @@ static uint64_t changed(server_t *server, str_t name)
 static redisReply *run_exec(server_t *server, wire_t *wire)
 {
     bool dirty = false;
+    if (!wire->multi) /* its MULTI was refused, and what came after it ran by itself */
+        return redis_reply_error("ERR EXEC without MULTI");
     for (unsigned i = 0; i < wire->watched_count; ++i)
         if (changed(server, wire->watched[i].name) != wire->watched[i].changed)
             dirty = true;
