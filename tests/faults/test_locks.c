@@ -13,7 +13,7 @@
 #define LOCK_WAIT_MS 1000
 /* Two waits for a lock, and what a slow machine needs besides. */
 #define FIRST_MS (2 * LOCK_WAIT_MS + 1500)
-#define LOCKED_MS 10000
+#define LOCKED_MS 6000
 #define BACK_MS 60000
 
 static test_stack_t *stack;
@@ -21,9 +21,8 @@ static test_stack_t *stack;
 static int start(void **state)
 {
     (void)state;
-    stack =
-        STACK_START("locks", "orders.answer_deadline_ms=10000", "orders.commit_deadline_ms=12000",
-                    "mysql.timeout_ms=4000", "mysql.lock_wait_timeout_s=1");
+    stack = STACK_START("locks", "orders.answer_deadline_ms=6000", "orders.commit_deadline_ms=8000",
+                        "mysql.timeout_ms=4000", "mysql.lock_wait_timeout_s=1");
     return 0;
 }
 
