@@ -31,7 +31,7 @@ static const char *server_health(const node_t *node, unsigned n, health_t *out)
         readiness_of_redis(node, out);
         return "redis";
     }
-    prober_shard(node->prober, n, out);
+    readiness_of_shard(node, n, out);
     return node->config->shards[n].name;
 }
 

@@ -162,7 +162,7 @@ static void add_shard(cJSON *shards, const node_t *node, unsigned i, const shard
     const config_shard_t *config = &node->config->shards[i];
     health_t health;
     durability_t durability;
-    prober_shard(node->prober, i, &health);
+    readiness_of_shard(node, i, &health);
     durability_of_shard(node->durability, i, &durability);
     snprintf(slots, sizeof(slots), "%u-%u", config->slot_first, config->slot_last);
     cJSON *shard = cJSON_CreateObject();

@@ -25,6 +25,19 @@ void readiness_of_redis(const node_t *node, health_t *out)
     snprintf(out->reason, sizeof(out->reason), "%s", reason);
 }
 
+/* A lock that a stranger has on all rows, say, is met by orders only: the prober writes none. */
+void readiness_of_shard(const node_t *node, unsigned shard, health_t *out)
+{
+    uint64_t away_ms;
+    prober_shard(node->prober, shard, out);
+    if (out->state != HEALTH_OK || !writer_away_for(node->shards[shard].writer, &away_ms))
+        return;
+    out->state = HEALTH_AWAY;
+    out->since_ms = away_ms;
+    snprintf(out->reason, sizeof(out->reason),
+             "orders cannot be written, those that are queued wait; the log says why");
+}
+
 void readiness_add_health(cJSON *json, const health_t *health)
 {
     cJSON_AddStringToObject(json, "state", health_state_name(health->state));
@@ -55,7 +68,7 @@ static look_t *look(const node_t *node)
     look->starting = !prober_has_asked_all(node->prober);
     readiness_of_redis(node, &look->redis);
     for (unsigned i = 0; i < node->map.shards_count; ++i)
-        prober_shard(node->prober, i, &look->shards[i]);
+        readiness_of_shard(node, i, &look->shards[i]);
     return look;
 }
 

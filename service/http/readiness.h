@@ -13,6 +13,8 @@ void handle_readyz(exchange_t *exchange, const route_match_t *match);
 
 /* Redis as this node has it: asked by the prober, and connected to each loop. */
 void readiness_of_redis(const node_t *node, health_t *out);
+/* A shard: asked by the prober, and written to by this node. */
+void readiness_of_shard(const node_t *node, unsigned shard, health_t *out);
 /* Adds "state", "reason" (null when ok), "since_ms" and "age_ms" (of the last answer; null: none).
  */
 void readiness_add_health(cJSON *json, const health_t *health);

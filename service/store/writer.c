@@ -89,7 +89,7 @@ static void probe(lane_t *lane)
 static void wait_for_order(lane_t *lane)
 {
     while (lane->head == NULL && !lane->stopping) {
-        if (atomic_load(&lane->core.away))
+        if (atomic_load(&lane->core.away_since_ms) != 0)
             probe(lane);
         else
             pthread_cond_wait(&lane->more, &lane->mutex);
@@ -363,12 +363,24 @@ bool writer_is_behind(writer_t *writer, uint16_t slot)
     return atomic_load_explicit(&lane_of(writer, slot)->queued, memory_order_relaxed) != 0;
 }
 
+static uint64_t away_since_ms(const writer_t *writer)
+{
+    uint64_t since_ms = 0;
+    for (unsigned i = 0; i < writer->lanes_count && since_ms == 0; ++i)
+        since_ms = atomic_load_explicit(&writer->lanes[i].core.away_since_ms, memory_order_relaxed);
+    return since_ms;
+}
+
 bool writer_is_away(const writer_t *writer)
 {
-    for (unsigned i = 0; i < writer->lanes_count; ++i)
-        if (atomic_load_explicit(&writer->lanes[i].core.away, memory_order_relaxed))
-            return true;
-    return false;
+    return away_since_ms(writer) != 0;
+}
+
+bool writer_away_for(const writer_t *writer, uint64_t *ms)
+{
+    uint64_t since_ms = away_since_ms(writer);
+    *ms = since_ms == 0 ? 0 : clock_mono_ms() - since_ms;
+    return since_ms != 0;
 }
 
 writer_item_t writer_item(writer_t *writer, uint16_t slot, str_t sku)

@@ -84,6 +84,8 @@ void writer_submit(writer_t *writer, writer_order_t *order);
 /* The shard takes no orders at present: what is queued waits. It is asked again about twice a
    second, also when nothing is queued. */
 bool writer_is_away(const writer_t *writer);
+/* The same, and for how long. */
+bool writer_away_for(const writer_t *writer, uint64_t *ms);
 typedef enum {
     WRITER_ITEM_WELL,
     WRITER_ITEM_ASIDE, /* its orders cannot be written now: new ones would wait too */

@@ -40,14 +40,15 @@ typedef enum { NEXT_SAME, NEXT_AWAY, NEXT_ITEMS, NEXT_HALVES, NEXT_REJECT, NEXT_
 
 static void came_back(writer_core_t *core)
 {
-    if (atomic_exchange(&core->away, false))
+    if (atomic_exchange(&core->away_since_ms, 0) != 0)
         LOG_INFO("the shard takes orders again");
 }
 
 static void went_away(writer_core_t *core)
 {
     core->canary_ms = 0;
-    if (!atomic_exchange(&core->away, true))
+    uint64_t takes = 0;
+    if (atomic_compare_exchange_strong(&core->away_since_ms, &takes, clock_mono_ms()))
         LOG_WARN("the shard takes no orders; what is queued waits",
                  LOG_STR("error", db_error(core->db)));
 }

@@ -32,7 +32,7 @@ typedef struct {
     aside_t *sick;      /* by sku: items whose orders met errors alone in the last WRITER_SICK_MS */
     uint64_t canary_ms; /* monotonic, when the canary last passed; 0: an error came since */
     bool is_side;       /* it tries what is set aside: what fails is set aside again at once */
-    atomic_bool away;   /* the shard takes no orders */
+    _Atomic uint64_t away_since_ms; /* monotonic; the shard takes no orders. 0: it takes them */
 } writer_core_t;
 
 /* Of the main thread, or of the side thread, of a lane. */

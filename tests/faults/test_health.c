@@ -28,7 +28,7 @@ static const char *item_on(unsigned shard, const char *strategy)
     do
         sku = sale_item(stack, "health", "\"total\":1000,\"strategy\":\"%s\"", strategy);
     while (rows_shard_of(stack, sku) != shard);
-    return strdup(sku);
+    return sku;
 }
 
 static int start(void **state)
@@ -36,8 +36,8 @@ static int start(void **state)
     (void)state;
     stack = STACK_START("health", "mysql.timeout_ms=5000", "orders.answer_deadline_ms=3000",
                         "redis.on_gate_down=refuse");
-    skus[SICK] = item_on(SICK, "lua");
-    skus[WELL] = item_on(WELL, "lua");
+    skus[SICK] = strdup(item_on(SICK, "lua"));
+    skus[WELL] = strdup(item_on(WELL, "lua"));
     return 0;
 }
 
@@ -162,6 +162,30 @@ static void a_stranger_locks_rows(void **state)
         WAIT_UNTIL(fault_metric(stack, "canaries_total") >= before + 3 * (i + 1), SEEN_MS);
         EXPECT(!is_in_state(NAME, "away"), "%s", readyz().body);
     }
+    mysql_close(stranger);
+    expect_well_again();
+}
+
+/* Nobody can buy here, and only who tries knows: the locks of the prober's own rows are free. */
+static void a_stranger_locks_all_orders(void **state)
+{
+    (void)state;
+    MYSQL *stranger = mysqld_open(stack, SICK);
+    EXPECT(stranger != NULL, "no connection");
+    EXPECT_NUMBER(mysqld_say(stranger, "START TRANSACTION"), 0);
+    EXPECT_NUMBER(mysqld_say(stranger, "SELECT COUNT(*) FROM (SELECT order_id FROM orders "
+                                       "FOR UPDATE) locked"),
+                  0);
+    mysql_free_result(mysql_store_result(stranger));
+    const char *sku[] = {skus[SICK], item_on(SICK, "lua"), item_on(SICK, "watch"),
+                         item_on(SICK, "lua")};
+    unsigned buyer = 0;
+    WAIT_UNTIL((sale_buy(stack, sku[buyer % 4], test_text("locked-%u", buyer), 1, NULL), ++buyer,
+                is_in_state(NAME, "away")),
+               SEEN_MS);
+    web_answer_t ready = readyz();
+    EXPECT_STATUS(ready, 200);
+    expect_the_other_sells();
     mysql_close(stranger);
     expect_well_again();
 }
@@ -339,7 +363,7 @@ static void a_long_audit_runs_in_the_background(void **state)
 static void an_item_without_redis_is_enough(void **state)
 {
     (void)state;
-    free((char *)item_on(WELL, "optimistic"));
+    item_on(WELL, "optimistic");
     redis_run(stack, "CONFIG SET maxmemory 1");
     await_state("redis", "away", "OOM");
     WAIT_UNTIL(readyz().status == 200, SEEN_MS);
@@ -358,6 +382,7 @@ int main(void)
         TEST(mysql_is_read_only),
         TEST(a_stranger_holds_a_global_read_lock),
         TEST(a_stranger_locks_rows),
+        TEST(a_stranger_locks_all_orders),
         TEST(a_stranger_locks_the_tables),
         TEST(redis_refuses_writes),
         TEST(redis_is_silent),

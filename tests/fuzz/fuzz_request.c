@@ -70,6 +70,7 @@ bool __wrap_engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
                           void (*run)(job_t *, worker_t *), void (*done)(job_t *));
 unsigned __wrap_writer_depth(writer_t *writer);
 void __wrap_writer_each_aside(writer_t *writer, writer_aside_cb each, void *context);
+bool __wrap_writer_away_for(const writer_t *writer, uint64_t *ms);
 unsigned __wrap_pool_depth(pool_t *pool);
 void __wrap_reconciler_report(reconciler_t *reconciler, reconciler_report_t *out);
 
@@ -131,6 +132,13 @@ unsigned __wrap_writer_depth(writer_t *writer)
 void __wrap_writer_each_aside(writer_t *writer, writer_aside_cb each, void *context)
 {
     (void)writer, (void)each, (void)context;
+}
+
+bool __wrap_writer_away_for(const writer_t *writer, uint64_t *ms)
+{
+    (void)writer;
+    *ms = 0;
+    return false;
 }
 
 unsigned __wrap_pool_depth(pool_t *pool)
