@@ -15,7 +15,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 15
+local VERSION = 16
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -264,12 +264,13 @@ local function is_late(orders, o, now)
   return now > (tonumber(read_record(orders.args[orders.records + o]).deadline) or 0)
 end
 
--- Decides an order that is not known yet, against the state that the orders before it have left.
+-- Decides an order that is not known yet, against the state that the orders before it have left. Which
+-- refusal it hears where several apply is the same under every strategy: see service/strategies/strategy.h.
 local function decide(gate, units, quantity, left, late, of_time, must_look)
   if late then return LATE end
   if of_time ~= ADMITTED then return of_time end
-  if gate.limit ~= 0 and (units or 0) + quantity > gate.limit then return BUYER_LIMIT end
   if quantity > left then return SOLD_OUT end
+  if gate.limit ~= 0 and (units or 0) + quantity > gate.limit then return BUYER_LIMIT end
   return must_look and LOOK or ADMITTED
 end
 

@@ -121,6 +121,8 @@ static void forget_item(engine_loop_t *engine, loop_item_t *item)
     assert(h2o_linklist_is_empty(&item->parked) && h2o_linklist_is_empty(&item->joining));
     assert(!item->telling && !item->reserving && item->state != ITEM_SYNCING);
     assert(!h2o_linklist_is_linked(&item->due));
+    assert(!item->checking && h2o_linklist_is_empty(&item->unchecked));
+    assert(!h2o_timeout_is_linked(&item->check_timer.entry));
     loop_timer_stop(&item->tell_timer);
     loop_timer_stop(&item->reserve_timer);
     if (h2o_linklist_is_linked(&item->settling))
@@ -201,6 +203,7 @@ loop_item_t *engine_item(engine_loop_t *engine, str_t sku)
         item->at_home = engine_home(engine->node, item->slot) == engine;
         h2o_linklist_init_anchor(&item->parked);
         h2o_linklist_init_anchor(&item->joining);
+        h2o_linklist_init_anchor(&item->unchecked);
         HASH_ADD(hh, engine->items, sku_bytes, item->sku_length, item);
     }
     item->used_ms = clock_mono_ms();
@@ -310,12 +313,27 @@ bool engine_gate_is_given_up(const engine_loop_t *engine)
            gate_health_down_ms(&engine->node->gate_health) > config->redis.gate_down_after_ms;
 }
 
+/* For so long the window alone would not refuse, by the clock that the item's strategy goes by; 0:
+   it does. That of a sale comes before its units. */
+static uint64_t open_for_ms(const loop_item_t *item)
+{
+    const item_terms_t *terms = &item->item.terms;
+    const remote_clock_t *clock =
+        item_uses_gate(&item->item) ? &item->engine->node->gate_clock : &item->shard->clock;
+    uint64_t now_ms = remote_clock_now_ms(clock);
+    if (now_ms < terms->starts_at_ms)
+        return 0;
+    if (terms->ends_at_ms == 0)
+        return UINT64_MAX;
+    return now_ms < terms->ends_at_ms ? terms->ends_at_ms - now_ms : 0;
+}
+
 void engine_item_sold_out(loop_item_t *item, unsigned units_back)
 {
-    if (item->units_back != units_back)
-        return;
-    item->sold_out_until_ms =
-        clock_mono_ms() + item->engine->node->config->orders.sold_out_cache_ms;
+    uint64_t for_ms = open_for_ms(item),
+             max_ms = item->engine->node->config->orders.sold_out_cache_ms;
+    if (item->units_back == units_back)
+        item->sold_out_until_ms = clock_mono_ms() + (for_ms < max_ms ? for_ms : max_ms);
 }
 
 typedef struct {

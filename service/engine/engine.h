@@ -66,6 +66,11 @@ typedef struct loop_item {
     h2o_linklist_t due;     /* in the engine's list while it is to go with the next call */
     loop_timer_t reserve_timer;
 
+    h2o_linklist_t unchecked; /* refused, and wait for the next look at the epoch: epoch_check.h */
+    bool checking;            /* such a look is under way */
+    uint64_t check_begun_ms;  /* monotonic, of the last one */
+    loop_timer_t check_timer;
+
     outbox_t settle, unreserve;
     bool telling;            /* a settle or unreserve call is in flight */
     h2o_linklist_t settling; /* in the engine's list while its settles wait for the next round */
@@ -134,8 +139,9 @@ void engine_item_doubt(loop_item_t *item);
 bool engine_gate_is_elsewhere(loop_item_t *item, uint64_t epoch);
 /* Redis has been away for so long that the optimistic strategy is to stand in. */
 bool engine_gate_is_given_up(const engine_loop_t *engine);
-/* No unit is left: for some tens of milliseconds keyless requests are refused without asking. Not
-   if units came back since the look that found none, which began when item->units_back was so. */
+/* No unit is left: for some tens of milliseconds, and not beyond the sale's end, keyless requests
+   are refused without asking. Not if units came back since the look that found none, which began
+   when item->units_back was so. */
 void engine_item_sold_out(loop_item_t *item, unsigned units_back);
 /* From any thread: the item's row changed, or units came back. Loops that know an older epoch look
    again, and none refuses by itself any more. */

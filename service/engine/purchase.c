@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "engine/epoch_check.h"
 #include "metrics/metrics.h"
 #include "reconcile/reconciler.h"
 
@@ -352,6 +353,10 @@ static void look_done(job_t *job)
         return;
     }
     bool known_absent = p->sql.outcome == DB_OK && order_id_is_none(&p->first_id);
+    if (known_absent && p->must_end_in_row) {
+        end_by_row(p, &p->write.order); /* written before this look: see write_done() */
+        return;
+    }
     if (known_absent) {
         end_refused(p, p->problem);
         return;
@@ -511,15 +516,47 @@ void purchase_seen_before(purchase_t *p)
         end_refused(p, PROBLEM_UNAVAILABLE);
 }
 
+/* Refused by a gate, which has not seen its buyer. */
+static void check_epoch(purchase_t *p, problem_t why)
+{
+    p->state = PURCHASE_LOOKING;
+    p->problem = why;
+    p->first_id = ORDER_ID_NONE;
+    epoch_check_join(p);
+}
+
+/* What it was decided by is not what it was. */
+static void route_anew(purchase_t *p)
+{
+    p->sent = p->must_end_in_row;
+    if (p->epoch == p->item->item.epoch) /* else it was looked at again meanwhile */
+        engine_item_doubt(p->item);
+    route(p);
+}
+
+void purchase_epoch_checked(purchase_t *p, epoch_verdict_t verdict)
+{
+    assert(p->state == PURCHASE_LOOKING && !p->must_end_in_row);
+    if (p->answered || verdict == EPOCH_UNKNOWN)
+        end_refused(p, PROBLEM_UNAVAILABLE);
+    else if (verdict == EPOCH_RULES)
+        end_refused(p, p->problem);
+    else
+        route_anew(p);
+}
+
 void purchase_refused(purchase_t *p, problem_t why, bool seen)
 {
+    bool has_key = p->key_length != 0;
     assert(p->state == PURCHASE_ADMITTING);
     if (p->must_end_in_row && why == PROBLEM_UNAVAILABLE && !past_admission(p)) {
         retry(p, RETRY_BASE_MS);
     } else if (p->must_end_in_row) {
-        p->maybe_repeat = seen && p->key_length != 0;
+        p->maybe_repeat = has_key;
         write_rejected(p, why, &ORDER_ID_NONE);
-    } else if (seen && p->key_length != 0) {
+    } else if (has_key && !seen && why != PROBLEM_UNAVAILABLE && strategy_uses_gate(p->strategy)) {
+        check_epoch(p, why);
+    } else if (has_key && seen) {
         p->problem = why;
         p->first_id = ORDER_ID_NONE;
         look(p);
@@ -541,10 +578,7 @@ void purchase_is_repeat(purchase_t *p, const order_id_t *first)
 void purchase_stale(purchase_t *p)
 {
     assert(p->state == PURCHASE_ADMITTING);
-    p->sent = p->must_end_in_row;
-    if (p->epoch == p->item->item.epoch) /* else it was looked at again meanwhile */
-        engine_item_doubt(p->item);
-    route(p);
+    route_anew(p);
 }
 
 void purchase_delayed(purchase_t *p)

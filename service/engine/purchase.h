@@ -6,7 +6,8 @@
  *   ROUTING ───▶ PARKED (item not known) ───▶ ADMITTING ──admitted──▶ COMMITTING
  *      │            │ cannot be known             │ refused              │ row
  *      │            ▼                             ▼                      ▼
- *      └─────────▶ ENDED ◀──── LOOKING (for the first order of its key) ◀┘
+ *      └─────────▶ ENDED ◀──── LOOKING (for the first order of its key, ◀┘
+ *                                       or whether its epoch still rules)
  *
  * The buyer is answered once: at the end, or earlier with 202 (acknowledge = accepted, or the
  * outcome is not known in time). A buyer who goes away cancels nothing; what was started ends.
@@ -65,7 +66,7 @@ typedef enum {
 } purchase_state_t;
 
 typedef struct purchase {
-    h2o_linklist_t link; /* parked or joining */
+    h2o_linklist_t link; /* parked, joining or unchecked */
     engine_loop_t *engine;
     loop_item_t *item;
     purchase_state_t state;
@@ -87,7 +88,7 @@ typedef struct purchase {
     writer_order_t write; /* the writer's while COMMITTING */
     char key_bytes[KEY_BYTES_MAX];
     uint8_t key_length;
-    problem_t problem; /* while LOOKING: the answer if no first order is found */
+    problem_t problem; /* while LOOKING: the answer if there is no first order */
     order_id_t first_id;
     refusal_t why; /* of its last refusal; the item's terms say what is missing */
 
@@ -117,6 +118,12 @@ void purchase_adopt(engine_loop_t *engine, const order_id_t *id, const gate_reco
 /* --- for engine.c --- */
 /* The item is READY, or `why` it cannot be. */
 void purchase_unparked(purchase_t *purchase, sync_result_t why);
+
+/* --- for epoch_check.c --- */
+/* The refusal that it waits with was given under an epoch that still rules, or rules no more, or
+   MySQL does not say. */
+typedef enum { EPOCH_RULES, EPOCH_IS_OVER, EPOCH_UNKNOWN } epoch_verdict_t;
+void purchase_epoch_checked(purchase_t *purchase, epoch_verdict_t verdict);
 
 /* --- for strategies --- */
 static inline str_t purchase_key(const purchase_t *p)

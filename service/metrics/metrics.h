@@ -27,6 +27,7 @@
     X(counter, gate_drift_total, "Orders the gate admitted and the row's guard refused")           \
     X(counter, gate_refusals_total, "Connections given up: Redis refuses calls before they run")   \
     X(counter, gate_local_refusals_total, "Sold-out answers given without asking the gate")        \
+    X(counter, epoch_checks_total, "Looks at an item's epoch before keys' refusals are told")      \
     X(counter, settled_total, "Orders taken out of unsettled after their COMMIT")                  \
     X(counter, unreserved_total, "Orders taken out of unsettled, their units given back")          \
     X(counter, releases_total, "Releases told to a gate")                                          \

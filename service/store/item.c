@@ -71,6 +71,17 @@ db_result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, b
     return result;
 }
 
+db_result_t item_read_epoch(db_t *db, sql_t *sql, str_t sku, uint64_t *epoch)
+{
+    *epoch = 0;
+    sql_reset(sql);
+    sql_add(sql, "SELECT epoch FROM inventory WHERE sku = %s AND bucket = 0", sku);
+    db_result_t result = db_query(db, sql);
+    if (result == DB_OK && db_next(db))
+        *epoch = db_u64(db, 0);
+    return result;
+}
+
 static db_result_t read_each(db_t *db, const sql_t *sql,
                              void (*each)(void *context, const item_t *item), void *context)
 {

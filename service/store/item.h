@@ -73,6 +73,8 @@ static inline bool item_uses_gate(const item_t *item)
 void item_add_terms(sql_t *sql, const item_terms_t *terms);
 /* Reads one row, locked if `lock`. DB_OK and *found false: there is none. */
 db_result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, bool *found);
+/* 0: there is no such item, and so no epoch that rules. */
+db_result_t item_read_epoch(db_t *db, sql_t *sql, str_t sku, uint64_t *epoch);
 typedef enum {
     ITEM_LOCK_NONE,
     ITEM_LOCK_WAIT, /* locks the rows, in the order of their names */

@@ -65,32 +65,35 @@ static db_result_t units_of_buyer(purchase_t *p, worker_t *worker, int64_t *unit
     return result;
 }
 
-/* The checks of the gate, in its order, against the row and the orders of this snapshot. */
+/* The limit comes last, so that an item that is sold out costs no sum over the buyer's orders. */
+static db_result_t check_limit(purchase_t *p, worker_t *worker, uint32_t limit)
+{
+    int64_t units;
+    db_result_t result = units_of_buyer(p, worker, &units);
+    p->sql.why.owned = units;
+    p->sql.why.owned_is_known = result == DB_OK;
+    if (result == DB_OK && units + p->order.quantity > limit)
+        p->sql.problem = PROBLEM_BUYER_LIMIT_EXCEEDED;
+    return result;
+}
+
+/* The checks of the gate, in the order that strategy.h has, against the row and the orders of this
+   snapshot. */
 static db_result_t check(purchase_t *p, worker_t *worker, const item_t *item, uint64_t now_ms)
 {
-    int64_t units = 0, quantity = p->order.quantity;
     const item_terms_t *terms = &item->terms;
-    db_result_t result = DB_OK;
     p->sql.problem = PROBLEM_NONE;
-    p->sql.why = (refusal_t){.starts_at_ms = terms->starts_at_ms, .limit = terms->per_buyer_limit};
-    if (terms->starts_at_ms != 0 && now_ms < terms->starts_at_ms) {
-        p->sql.problem = PROBLEM_SALE_NOT_STARTED;
-        return DB_OK;
-    }
-    if (terms->ends_at_ms != 0 && now_ms >= terms->ends_at_ms) {
-        p->sql.problem = PROBLEM_SALE_ENDED;
-        return DB_OK;
-    }
-    if (terms->per_buyer_limit != 0)
-        result = units_of_buyer(p, worker, &units);
-    p->sql.why.owned = units;
-    p->sql.why.owned_is_known = result == DB_OK && terms->per_buyer_limit != 0;
-    if (result == DB_OK && terms->per_buyer_limit != 0 && units + quantity > terms->per_buyer_limit)
-        p->sql.problem = PROBLEM_BUYER_LIMIT_EXCEEDED;
-    else if (item_allocated(item) + quantity > terms->total)
-        p->sql.problem = PROBLEM_SOLD_OUT;
     p->sql.none_left = item_allocated(item) >= terms->total;
-    return result;
+    p->sql.why = (refusal_t){.starts_at_ms = terms->starts_at_ms, .limit = terms->per_buyer_limit};
+    if (terms->starts_at_ms != 0 && now_ms < terms->starts_at_ms)
+        p->sql.problem = PROBLEM_SALE_NOT_STARTED;
+    else if (terms->ends_at_ms != 0 && now_ms >= terms->ends_at_ms)
+        p->sql.problem = PROBLEM_SALE_ENDED;
+    else if (item_allocated(item) + p->order.quantity > terms->total)
+        p->sql.problem = PROBLEM_SOLD_OUT;
+    else if (terms->per_buyer_limit != 0)
+        return check_limit(p, worker, terms->per_buyer_limit);
+    return DB_OK;
 }
 
 static void insert_statement(purchase_t *p, sql_t *sql, const item_t *item, uint64_t now_ms)

@@ -9,6 +9,20 @@
  * start() is called on the purchase's loop with a purchase that has an id, the item's terms and
  * epoch, and a place in the writer's queue. It never calls back inside itself; later, on the
  * same loop, it ends in exactly one of the outcomes below. A strategy knows nothing of HTTP.
+ *
+ * Where several refusals apply, the buyer hears the first of these, under every strategy, from a
+ * gate, from MySQL or from what a loop remembers (engine/visit.h):
+ *
+ *   1. its key has an order: no refusal but that order; idempotency_key_reused if it asked another
+ *      thing
+ *   2. sale_not_started, sale_ended
+ *   3. sold_out: fewer units are left than it asks for
+ *   4. buyer_limit_exceeded
+ *
+ * A gate knows the keys of unsettled orders only. For the others it says whether it has admitted
+ * the buyer before (`seen`); then MySQL is asked for the key before any refusal is told. Who has
+ * not been seen has no order under the gate's epoch or an earlier one; engine/epoch_check.h sees to
+ * it that there is no later one.
  */
 #ifndef HOLDFAST_STRATEGIES_STRATEGY_H
 #define HOLDFAST_STRATEGIES_STRATEGY_H

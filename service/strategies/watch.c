@@ -225,13 +225,13 @@ static void decide(attempt_t *a)
         purchase_refused(finish_unwatched(a), PROBLEM_SALE_NOT_STARTED, seen);
     } else if (a->look.ends_at != 0 && a->look.now >= a->look.ends_at) {
         purchase_refused(finish_unwatched(a), PROBLEM_SALE_ENDED, seen);
-    } else if (a->look.limit != 0 && a->look.units + p->order.quantity > a->look.limit) {
-        p->why = (refusal_t){.owned_is_known = true, .owned = a->look.units};
-        purchase_refused(finish_unwatched(a), PROBLEM_BUYER_LIMIT_EXCEEDED, seen);
     } else if ((int64_t)p->order.quantity > left) {
         if (left <= 0)
             engine_item_sold_out(p->item, a->units_back);
         purchase_refused(finish_unwatched(a), PROBLEM_SOLD_OUT, seen);
+    } else if (a->look.limit != 0 && a->look.units + p->order.quantity > a->look.limit) {
+        p->why = (refusal_t){.owned_is_known = true, .owned = a->look.units};
+        purchase_refused(finish_unwatched(a), PROBLEM_BUYER_LIMIT_EXCEEDED, seen);
     } else if (seen && p->key_length != 0 && !p->looked) {
         purchase_seen_before(finish_unwatched(a));
     } else {

@@ -39,9 +39,10 @@ static unsigned refused_count;
 static order_id_t admitted[ADMITTED_MAX];
 static unsigned admitted_count;
 
-static unsigned epochs;     /* raised, of all items */
-static bool sql_ruled;      /* some item was, for a time, no gate's */
-static uint64_t gate_epoch; /* before a rebuild */
+static uint64_t full_since_us[ITEMS_MAX]; /* all units are allocated; 0: not all are */
+static unsigned epochs;                   /* raised, of all items */
+static bool sql_ruled;                    /* some item was, for a time, no gate's */
+static uint64_t gate_epoch;               /* before a rebuild */
 
 /* --- views --- */
 
@@ -270,6 +271,15 @@ static void on_commit(const row_t *row, const value_t *before, const value_t *af
         on_item(before, after);
 }
 
+static void note_full(unsigned sale, bool full)
+{
+    if (!full)
+        full_since_us[sale] = 0;
+    else if (full_since_us[sale] == 0)
+        full_since_us[sale] = world_now_us();
+    history.sales[sale].sold_out = history.sales[sale].sold_out || full;
+}
+
 static void after_commit(void)
 {
     for (unsigned i = 0; i < at.inventory->rows_count; ++i) {
@@ -279,8 +289,8 @@ static void after_commit(void)
         const value_t *item = row->committed->values;
         int64_t live = live_units(&item[at.i_sku], NULL);
         for (unsigned j = 0; j < history.sales_count; ++j)
-            if (is_text(&item[at.i_sku], history.sales[j].sku) && live == item[at.total].i)
-                history.sales[j].sold_out = true;
+            if (is_text(&item[at.i_sku], history.sales[j].sku))
+                note_full(j, live == item[at.total].i);
         if (live != item[at.allocated].i - item[at.released].i)
             world_fail("live orders have %lld units, the row says %lld", (long long)live,
                        (long long)(item[at.allocated].i - item[at.released].i));
@@ -383,6 +393,7 @@ void checks_begin(void)
     refused_count = 0;
     limits_count = 0;
     admitted_count = epochs = 0;
+    memset(full_since_us, 0, sizeof(full_since_us));
     sql_ruled = false;
 }
 
@@ -421,6 +432,18 @@ static void check_repeat(const request_t *repeat)
     }
 }
 
+/* That no units are left comes before the buyer's own limit. While an epoch is raised, a gate of
+   the old one may have units yet, and one that somebody edits has what he wrote. */
+static void check_precedence(const request_t *request)
+{
+    uint64_t full_us = full_since_us[request->item];
+    if (request->answer.kind == ANSWER_REFUSED &&
+        request->answer.problem == PROBLEM_BUYER_LIMIT_EXCEEDED && full_us != 0 &&
+        full_us < request->sent_us && epochs <= history.sales_count && !history.faulty)
+        world_fail("request %u is past its buyer's limit, of an item that was sold out before",
+                   request->number);
+}
+
 /* What never changes in an order is said as MySQL has it. */
 static void check_shown(const order_t *order)
 {
@@ -436,6 +459,7 @@ void checks_answer(const request_t *request)
     order_state_t state;
     const answer_t *answer = &request->answer;
     check_repeat(request);
+    check_precedence(request);
     if (answer->kind == ANSWER_ORDER) {
         check_shown(&request->order);
         if (!checks_order(&request->order.id, &state))
