@@ -65,11 +65,16 @@ mysql_answers() { mysql_client "$1" --execute='SELECT 1' >/dev/null 2>&1; }
 
 # mysql_config NAME SHARD ORDINAL PORT: PORT 0 is no network at all. Replication cannot use a
 # Unix socket, so a shard with replicas listens on the loopback, where only the replication
-# account can log in. HOLDFAST_TEST_MYSQL_OPTIONS: more lines, of tests/run.
+# account can log in. Of several servers each starts read-only: see positions.sh. The first one
+# follows nobody, whatever it did when it was another. HOLDFAST_TEST_MYSQL_OPTIONS: more lines, of
+# tests/run.
 mysql_config() {
     local name=$1 shard=$2 ordinal=$3 port=$4 network="skip_networking" role=""
     if ((port)); then network=$'bind_address = 127.0.0.1\n'"port = $port"; fi
-    if ((ordinal)); then role=$'read_only = 1\nrelay_log = relay\nrelay_log_recovery = 1'; fi
+    if ((ordinal)) || shard_has_others "$shard"; then
+        role=$'read_only = 1\nrelay_log = relay\nrelay_log_recovery = 1'
+    fi
+    if ((ordinal == 0)) && [[ -n $role ]]; then role+=$'\nskip_slave_start = 1'; fi
     cat <<END
 [mariadbd]
 user = $OS_USER
@@ -112,6 +117,7 @@ mysql_create() {
         tail -n 20 "$log" >&2
         die "mariadb-install-db failed; the end of $log is above"
     }
+    rm -f "$base/seeded"
     mv "$base/data.new" "$base/data"
 }
 
@@ -150,7 +156,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, LO
   CREATE TEMPORARY TABLES ON holdfast.* TO 'holdfast'@'localhost';
 CREATE USER IF NOT EXISTS 'holdfast_replica'@'127.0.0.1' IDENTIFIED BY '$replication';
 ALTER USER 'holdfast_replica'@'127.0.0.1' IDENTIFIED BY '$replication';
-GRANT REPLICATION SLAVE ON *.* TO 'holdfast_replica'@'127.0.0.1';
+-- CONNECTION ADMIN: init_connect is not for what replication asks its master.
+GRANT REPLICATION SLAVE, CONNECTION ADMIN ON *.* TO 'holdfast_replica'@'127.0.0.1';
 END
 }
 
@@ -164,6 +171,11 @@ server_port() {
     if [[ -e $file ]] && ! process_alive "$name" && port_taken "$(<"$file")"; then rm "$file"; fi
     [[ -e $file ]] || port_free_run 1 >"$file"
     cat "$file"
+}
+
+# Of a server that lacks nothing: it follows nobody, and takes writes.
+primary_open() {
+    mysql_client "$1" --execute='STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0'
 }
 
 # replica_attach SHARD ORDINAL PRIMARY_PORT: a new replica takes a copy of the database, with the
@@ -202,22 +214,54 @@ replica_wait() { wait_ready "$1" 30 "$LOG_DIR/$1.log" replica_runs "$1"; }
 
 # --- all of them ----------------------------------------------------------------------------
 
-# servers_start SHARDS REPLICAS
+# The ordinals of a shard's further servers: those that are asked for, and those that an earlier,
+# larger --replicas has left over with their data. Set by servers_start.
+declare -A OTHERS=()
+
+shard_has_others() { [[ -n ${OTHERS[$1]-} ]]; }
+
+others_find() { # SHARDS REPLICAS
+    local i j
+    for ((i = 0; i < $1; i++)); do
+        OTHERS[$i]=""
+        for ((j = 1; j <= 9; j++)); do
+            if ((j <= $2)) || [[ -d $DIR/mysql/$(server_name "$i" "$j")/data ]]; then
+                OTHERS[$i]+=" $j"
+            fi
+        done
+    done
+}
+
+# servers_start SHARDS REPLICAS: dies, and no server takes writes that did not before, unless the
+# first one of each shard has all that the shard's others have.
 servers_start() {
-    local shards=$1 replicas=$2 i j port ports=()
+    local shards=$1 replicas=$2 i j port ports=() in_step=1
+    others_find "$shards" "$replicas"
     redis_start
     for ((i = 0; i < shards; i++)); do
         port=0
         if ((replicas)); then port=$(server_port "$(server_name "$i" 0)"); fi
         ports[i]=$port
         mysql_start "$i" 0 "$port"
-        for ((j = 1; j <= replicas; j++)); do mysql_start "$i" "$j" 0; done
+        for j in ${OTHERS[$i]}; do mysql_start "$i" "$j" 0; done
     done
     redis_wait
     for ((i = 0; i < shards; i++)); do
-        for ((j = 0; j <= replicas; j++)); do mysql_wait "$(server_name "$i" "$j")"; done
+        for j in 0 ${OTHERS[$i]}; do mysql_wait "$(server_name "$i" "$j")"; done
+    done
+    for ((i = 0; i < shards; i++)); do servers_compare "$i" || in_step=0; done
+    ((in_step)) || die "nothing was made writable and no service was started; see deploy/README.md"
+    servers_stop_extra "$replicas"
+    for ((i = 0; i < shards; i++)); do
+        if shard_has_others "$i"; then primary_open "$(server_name "$i" 0)"; fi
         for ((j = 1; j <= replicas; j++)); do replica_attach "$i" "$j" "${ports[i]}"; done
     done
+}
+
+servers_compare() { # SHARD
+    local j names=()
+    for j in 0 ${OTHERS[$1]}; do names+=("$(server_name "$1" "$j")"); done
+    shard_is_in_step "$1" "${names[@]}"
 }
 
 # servers_stop_extra REPLICAS: those that a smaller --replicas leaves over; their data stays.
