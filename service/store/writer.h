@@ -58,6 +58,7 @@ typedef struct writer_order {
     struct {
         char *why;      /* the server's words, owned; NULL: it is not set aside */
         bool with_item; /* a lock: the whole item waits */
+        bool waited;    /* for that lock; false: the row was only seen to be locked */
         unsigned tries;
         uint64_t due_ms, since_ms; /* monotonic */
     } aside;                       /* the writer's; all zero when it is submitted */

@@ -199,7 +199,7 @@ static void set_all_aside(writer_core_t *core, writer_order_t **orders, unsigned
 {
     note_aside(core, orders[0], count, with_item, why);
     for (unsigned i = 0; i < count; ++i) {
-        orders[i]->aside.with_item = with_item;
+        orders[i]->aside.with_item = orders[i]->aside.waited = with_item;
         set_aside(orders[i], why);
     }
 }
@@ -250,6 +250,13 @@ static db_result_t find_free_rows(writer_core_t *core, free_rows_t *rows)
     return result;
 }
 
+static void set_seen_locked_aside(writer_core_t *core, writer_order_t **orders, unsigned count)
+{
+    set_all_aside(core, orders, count, true, "the item's row is locked");
+    for (unsigned i = 0; i < count; ++i)
+        orders[i]->aside.waited = false;
+}
+
 /* Sets aside each item of the batch whose row is locked now, without waiting for it. True: there
    was one. */
 static bool set_locked_aside(writer_core_t *core, writer_order_t **orders, unsigned count)
@@ -267,7 +274,7 @@ static bool set_locked_aside(writer_core_t *core, writer_order_t **orders, unsig
     for (unsigned i = 0, at = 0; known && i < items; ++i) {
         unsigned to = end_of_item(orders, at, count);
         if (!is_free[i])
-            set_all_aside(core, orders + at, to - at, true, "the item's row is locked");
+            set_seen_locked_aside(core, orders + at, to - at);
         any = any || !is_free[i];
         at = to;
     }

@@ -21,6 +21,7 @@ struct writer_aside_item {
     unsigned count;
     unsigned trying; /* orders of it that are with the side thread */
     bool failed;     /* and at least one of them was put back */
+    bool waited;     /* a try waited for its lock */
     unsigned tries;
     uint64_t due_ms, since_ms;
     char *why;
@@ -64,6 +65,7 @@ static void put_with_item(writer_aside_t *aside, writer_order_t *order, uint64_t
     writer_aside_item_t *item = item_of(aside, order_sku(&order->order), now_ms);
     append(item, order);
     item->failed = true;
+    item->waited = item->waited || order->aside.waited;
     free(item->why);
     item->why = order->aside.why;
     order->aside.why = NULL;
@@ -106,13 +108,20 @@ void writer_aside_join(writer_aside_t *aside, writer_order_t *order)
     ++aside->orders_count;
 }
 
+/* Where the row was only seen to be locked, its lock may have ended since: it goes first, since a
+   try of the other may wait. */
+static bool goes_before(const writer_aside_item_t *item, const writer_aside_item_t *other)
+{
+    return item->waited != other->waited ? other->waited : item->due_ms < other->due_ms;
+}
+
 static writer_aside_item_t *due_item(const writer_aside_t *aside, uint64_t now_ms)
 {
     writer_aside_item_t *first = NULL, *item, *next;
     HASH_ITER(hh, aside->items, item, next)
     {
         if (item->trying == 0 && item->due_ms <= now_ms &&
-            (first == NULL || item->due_ms < first->due_ms))
+            (first == NULL || goes_before(item, first)))
             first = item;
     }
     return first;

@@ -78,6 +78,26 @@ static void what_fails_again_waits_longer(void **state)
     writer_aside_dispose(&s->aside);
 }
 
+static void an_item_that_was_only_seen_to_be_locked_goes_first(void **state)
+{
+    (void)state;
+    scene_t *s = scene_new();
+    s->orders[0].aside.waited = true;
+    put(s, 0, true, 1000);
+    put(s, 1, true, 1500);
+    assert_int_equal(take(s, 2000), 1);
+    assert_ptr_equal(s->taken[0], &s->orders[1]);
+    s->orders[1].aside.waited = true; /* and then it waited as well */
+    put(s, 1, true, 3000);
+    writer_aside_tried(&s->aside, s->item, 3000);
+    for (unsigned i = 0; i < 2; ++i) {
+        assert_int_equal(take(s, 9000), 1);
+        assert_ptr_equal(s->taken[0], &s->orders[i]);
+        writer_aside_tried(&s->aside, s->item, 9000);
+    }
+    writer_aside_dispose(&s->aside);
+}
+
 static void an_order_alone_leaves_its_item(void **state)
 {
     (void)state;
@@ -125,6 +145,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(an_item_takes_its_new_orders_with_it, test_teardown),
         cmocka_unit_test_teardown(what_fails_again_waits_longer, test_teardown),
+        cmocka_unit_test_teardown(an_item_that_was_only_seen_to_be_locked_goes_first,
+                                  test_teardown),
         cmocka_unit_test_teardown(an_order_alone_leaves_its_item, test_teardown),
         cmocka_unit_test_teardown(a_report_names_items_and_orders, test_teardown),
     };
