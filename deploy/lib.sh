@@ -14,7 +14,7 @@ unset CDPATH
 # add a system daemon and its own data directory, which nothing here uses.
 RUN_PACKAGES=(
     cmake ninja-build pkg-config gcc libc6-dev
-    libh2o-evloop-dev libhiredis-dev default-libmysqlclient-dev libcjson-dev libcyaml-dev
+    libh2o-evloop-dev libhiredis-dev default-libmysqlclient-dev libcjson-dev
     libyaml-dev uthash-dev libxxhash-dev libssl-dev libunistring-dev zlib1g-dev
     redis-server redis-tools mariadb-server-core mariadb-client-core mariadb-client
     curl jq util-linux procps openssl python3 wrk

@@ -1,49 +1,56 @@
 #include "config/check.h"
 
-#include <string.h>
 #include <strings.h>
 
-static bool is_given(const char *path, const char *key, const complaints_t *complaints)
+/* ---- what a record says of another setting of its section ---- */
+
+static bool is_given(const place_t *section, const char *key)
 {
-    char other[PATH_SIZE];
-    path_of_key(other, path, key);
-    return place_line(complaints, other) != 0;
+    return place_below(section, str_of(key))->line != 0;
 }
 
-static void check_given(const setting_t *setting, const char *section, const char *path,
-                        complaints_t *complaints)
+static void check_given(place_t *place)
 {
-    if (setting->instead != NULL && is_given(section, setting->instead, complaints))
-        complain(complaints, path, "is given beside %s; give one of them", setting->instead);
-    if (setting->needs != NULL && !is_given(section, setting->needs, complaints))
-        complain(complaints, path, "needs %s beside it; give both or neither", setting->needs);
-    if (setting->not_beside != NULL && is_given(section, setting->not_beside, complaints))
-        complain(complaints, path, "means nothing beside %s; leave one out", setting->not_beside);
+    const setting_t *setting = place->setting;
+    if (setting->instead != NULL && is_given(place->above, setting->instead))
+        complain(place, "is given beside %s; give one of them", setting->instead);
+    if (setting->needs != NULL && !is_given(place->above, setting->needs))
+        complain(place, "needs %s beside it; give both or neither", setting->needs);
+    if (setting->not_beside != NULL && is_given(place->above, setting->not_beside))
+        complain(place, "means nothing beside %s; leave one out", setting->not_beside);
 }
 
-void check_section(const section_t *section, const char *path, complaints_t *complaints)
+static void check_above(place_t *place)
 {
-    if (!place_is_sound(complaints, path))
-        return;
-    for (size_t i = 0; i < section->settings_count; i++) {
-        const setting_t *setting = &section->settings[i];
-        char below[PATH_SIZE];
-        path_of_key(below, path, setting->key);
-        if (place_line(complaints, below) != 0)
-            check_given(setting, path, below, complaints);
-        else if (setting->required &&
-                 (setting->instead == NULL || !is_given(path, setting->instead, complaints)))
-            complain_value(complaints, below, setting, "is missing");
-    }
+    const char *key = place->setting->above;
+    const place_t *lower = place_below(place->above, str_of(key));
+    uint32_t value = *(uint32_t *)place->data, bound = *(uint32_t *)lower->data;
+    if (place_is_known(place) && place_is_known(lower) && value <= bound)
+        complain(place, "%u is not above %s.%s, which is %u", value, place->above->section->name,
+                 key, bound);
 }
 
-static void check_above(const char *path, uint32_t value, const char *lower_path, uint32_t lower,
-                        complaints_t *complaints)
+static void check_setting(place_t *place)
 {
-    if (place_is_sound(complaints, path) && place_is_sound(complaints, lower_path) &&
-        value <= lower)
-        complain(complaints, path, "%u is not above %s, which is %u", value, lower_path, lower);
+    const setting_t *setting = place->setting;
+    if (place->line != 0)
+        check_given(place);
+    else if (setting->required &&
+             (setting->instead == NULL || !is_given(place->above, setting->instead)))
+        complain_value(place, "is missing");
+    if (setting->above != NULL)
+        check_above(place);
 }
+
+static void check_places(place_t *place)
+{
+    if (place->setting != NULL)
+        check_setting(place);
+    for (size_t i = 0; i < place->below_count && !place->wrong; i++)
+        check_places(&place->below[i]);
+}
+
+/* ---- across sections ---- */
 
 static bool is_every_address(const char *host)
 {
@@ -52,24 +59,22 @@ static bool is_every_address(const char *host)
 
 /* Said here, because listeners that share a port by SO_REUSEPORT would start: and the kernel
    would deal buyers out to both. */
-static void check_listeners(const config_t *config, complaints_t *complaints)
+static void check_listeners(const config_t *config, const place_t *root)
 {
     const config_address_t *http = &config->http.listen, *admin = &config->admin.listen;
-    if (!place_is_sound(complaints, "http.listen") || !place_is_sound(complaints, "admin.listen"))
+    place_t *http_place = place_below(place_below(root, STR("http")), STR("listen"));
+    place_t *admin_place = place_below(place_below(root, STR("admin")), STR("listen"));
+    if (!place_is_known(http_place) || !place_is_known(admin_place))
         return;
     bool same_host = strcasecmp(http->host, admin->host) == 0 || is_every_address(http->host) ||
                      is_every_address(admin->host);
     if (http->port == admin->port && same_host)
-        complain(complaints, "admin.listen", "is the address of http.listen; give another port");
+        complain(admin_place, "is the address of http.listen; give another port");
 }
 
-void check_config(const config_t *config, complaints_t *complaints)
+void check_config(const config_t *config, place_t *root)
 {
-    /* An order may still be admitted while its buyer waits. */
-    check_above("orders.commit_deadline_ms", config->orders.commit_deadline_ms,
-                "orders.answer_deadline_ms", config->orders.answer_deadline_ms, complaints);
-    check_above("shutdown.deadline_ms", config->shutdown.deadline_ms, "shutdown.readiness_delay_ms",
-                config->shutdown.readiness_delay_ms, complaints);
-    check_listeners(config, complaints);
-    check_shards(config, complaints);
+    check_places(root);
+    check_listeners(config, root);
+    check_shards(config, place_below(root, STR("shards")));
 }

@@ -6,14 +6,12 @@
 #ifndef HOLDFAST_CONFIG_CHECK_H
 #define HOLDFAST_CONFIG_CHECK_H
 
-#include "config/complaints.h"
 #include "config/config.h"
+#include "config/place.h"
 
-/* What is missing from one section of the file, and which of its settings go ill together. */
-void check_section(const section_t *section, const char *path, complaints_t *complaints);
-/* Rules across sections; `config` has its defaults. */
-void check_config(const config_t *config, complaints_t *complaints);
+/* All rules; `root` was read, and all its defaults are set. */
+void check_config(const config_t *config, place_t *root);
 /* Slots, primaries and names; a part of check_config(). */
-void check_shards(const config_t *config, complaints_t *complaints);
+void check_shards(const config_t *config, place_t *shards);
 
 #endif

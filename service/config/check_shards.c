@@ -1,6 +1,27 @@
-#include <string.h>
-
 #include "config/check.h"
+
+/* ---- names ---- */
+
+static const char *name_of(const place_t *element)
+{
+    return *(char **)place_below(element, STR("name"))->data;
+}
+
+/* The name of no two elements is the same. */
+static void check_names(const place_t *list)
+{
+    for (size_t i = 0; i < list->below_count; i++) {
+        const char *name = name_of(&list->below[i]);
+        for (size_t j = 0; name != NULL && j < i; j++) {
+            const char *other = name_of(&list->below[j]);
+            if (other == NULL || strcmp(name, other) != 0)
+                continue;
+            complain(place_below(&list->below[i], STR("name")),
+                     "'%s' is the name of %s[%zu] already", name, list->section->name, j);
+            break;
+        }
+    }
+}
 
 /* ---- slots ---- */
 
@@ -16,15 +37,15 @@ static unsigned run_end(const slot_owners_t owners, unsigned first, unsigned las
 }
 
 static void claim_slots(const config_t *config, unsigned shard, slot_owners_t owners,
-                        const char *path, complaints_t *complaints)
+                        place_t *place)
 {
     unsigned last = config->shards[shard].slot_last;
     for (unsigned first = config->shards[shard].slot_first, end; first <= last; first = end + 1) {
         end = run_end(owners, first, last);
         if (owners[first] != 0) {
             const char *other = config->shards[owners[first] - 1].name;
-            complain(complaints, path, "the slots %u-%u are held by shards[%u] too ('%s')", first,
-                     end, owners[first] - 1, other == NULL ? "" : other);
+            complain(place, "the slots %u-%u are held by shards[%u] too ('%s')", first, end,
+                     owners[first] - 1, other == NULL ? "" : other);
             continue;
         }
         for (unsigned slot = first; slot <= end; slot++)
@@ -32,16 +53,14 @@ static void claim_slots(const config_t *config, unsigned shard, slot_owners_t ow
     }
 }
 
-static void check_slots(const config_t *config, complaints_t *complaints)
+static void check_slots(const config_t *config, place_t *shards)
 {
     slot_owners_t owners = {0};
     bool all_known = true;
     for (unsigned i = 0; i < config->shards_count; i++) {
-        char shard[PATH_SIZE], path[PATH_SIZE];
-        path_of_element(shard, "shards", i);
-        path_of_key(path, shard, "slots");
-        if (place_is_sound(complaints, path))
-            claim_slots(config, i, owners, path, complaints);
+        place_t *slots = place_below(&shards->below[i], STR("slots"));
+        if (place_is_known(slots))
+            claim_slots(config, i, owners, slots);
         else
             all_known = false;
     }
@@ -49,7 +68,7 @@ static void check_slots(const config_t *config, complaints_t *complaints)
     for (unsigned first = 0, end; all_known && first <= last; first = end + 1) {
         end = run_end(owners, first, last);
         if (owners[first] == 0)
-            complain(complaints, "shards", "no shard holds the slots %u-%u", first, end);
+            complain(shards, "no shard holds the slots %u-%u", first, end);
     }
 }
 
@@ -64,8 +83,7 @@ static bool is_same_server(const config_server_t *a, const config_server_t *b)
 }
 
 /* A server that stands in two places would be counted, and fail over, twice. */
-static void check_twin(const config_t *config, unsigned shard, unsigned server, const char *path,
-                       complaints_t *complaints)
+static void check_twin(const config_t *config, unsigned shard, unsigned server, place_t *place)
 {
     const config_server_t *mine = &config->shards[shard].servers[server];
     for (unsigned i = 0; i <= shard; i++) {
@@ -73,106 +91,65 @@ static void check_twin(const config_t *config, unsigned shard, unsigned server, 
         for (unsigned j = 0; j < count; j++) {
             if (!is_same_server(mine, &config->shards[i].servers[j]))
                 continue;
-            complain(complaints, path, "is the same server as shards[%u].servers[%u]", i, j);
+            complain(place, "is the same server as shards[%u].servers[%u]", i, j);
             return;
         }
     }
 }
 
-static void check_mode(const config_server_t *server, const char *path, complaints_t *complaints)
+static void check_mode(const config_server_t *server, const place_t *place)
 {
-    char status[PATH_SIZE], mode[PATH_SIZE];
-    path_of_key(status, path, "status");
-    path_of_key(mode, path, "mode");
-    if (!place_is_sound(complaints, status) || !place_is_sound(complaints, mode))
+    place_t *mode = place_below(place, STR("mode"));
+    if (!place_is_known(place_below(place, STR("status"))) || !place_is_known(mode))
         return;
     if (server->status == SERVER_PRIMARY && server->mode != SERVER_READ_WRITE)
-        complain(complaints, mode, "must be read-write, because the server is the primary");
+        complain(mode, "must be read-write, because the server is the primary");
     if (server->status != SERVER_PRIMARY && server->mode == SERVER_READ_WRITE)
-        complain(complaints, mode, "must not be read-write, because the server is not the primary");
+        complain(mode, "must not be read-write, because the server is not the primary");
 }
 
-static void check_server_name(const config_shard_t *shard, unsigned server, const char *path,
-                              complaints_t *complaints)
-{
-    const char *name = shard->servers[server].name;
-    char name_path[PATH_SIZE];
-    path_of_key(name_path, path, "name");
-    for (unsigned i = 0; name != NULL && i < server; i++) {
-        const char *other = shard->servers[i].name;
-        if (other != NULL && strcmp(other, name) == 0) {
-            complain(complaints, name_path, "'%s' is the name of servers[%u] already", name, i);
-            return;
-        }
-    }
-}
-
-static void check_primary(const config_shard_t *shard, const char *path, complaints_t *complaints)
+static void check_primary(const config_shard_t *shard, place_t *servers)
 {
     unsigned primaries = 0, first = 0;
     bool all_known = true;
     for (unsigned i = 0; i < shard->servers_count; i++) {
-        char server[PATH_SIZE], status[PATH_SIZE];
-        path_of_element(server, path, i);
-        path_of_key(status, server, "status");
-        if (!place_is_sound(complaints, status))
+        place_t *status = place_below(&servers->below[i], STR("status"));
+        if (!place_is_known(status))
             all_known = false;
         else if (shard->servers[i].status == SERVER_PRIMARY && primaries++ == 0)
             first = i;
         else if (shard->servers[i].status == SERVER_PRIMARY)
-            complain(complaints, status, "makes a second primary beside servers[%u]; give one",
-                     first);
+            complain(status, "makes a second primary beside servers[%u]; give one", first);
     }
     if (primaries == 0 && all_known)
-        complain(complaints, path, "has no primary; give one server the status primary");
+        complain(servers, "has no primary; give one server the status primary");
 }
 
-static void check_servers(const config_t *config, unsigned shard, complaints_t *complaints)
+static void check_servers(const config_t *config, unsigned shard, place_t *servers)
 {
-    char shard_path[PATH_SIZE], path[PATH_SIZE];
-    path_of_element(shard_path, "shards", shard);
-    path_of_key(path, shard_path, "servers");
-    if (!place_is_sound(complaints, path))
+    if (!place_is_known(servers))
         return;
+    check_names(servers);
     for (unsigned i = 0; i < config->shards[shard].servers_count; i++) {
-        char server[PATH_SIZE];
-        path_of_element(server, path, i);
-        check_server_name(&config->shards[shard], i, server, complaints);
-        check_mode(&config->shards[shard].servers[i], server, complaints);
-        check_twin(config, shard, i, server, complaints);
+        check_mode(&config->shards[shard].servers[i], &servers->below[i]);
+        check_twin(config, shard, i, &servers->below[i]);
     }
-    check_primary(&config->shards[shard], path, complaints);
+    check_primary(&config->shards[shard], servers);
 }
 
 /* ---- shards ---- */
 
-static void check_shard_name(const config_t *config, unsigned shard, complaints_t *complaints)
+void check_shards(const config_t *config, place_t *shards)
 {
-    const char *name = config->shards[shard].name;
-    char path[PATH_SIZE], name_path[PATH_SIZE];
-    path_of_element(path, "shards", shard);
-    path_of_key(name_path, path, "name");
-    for (unsigned i = 0; name != NULL && i < shard; i++) {
-        const char *other = config->shards[i].name;
-        if (other != NULL && strcmp(other, name) == 0) {
-            complain(complaints, name_path, "'%s' is the name of shards[%u] already", name, i);
-            return;
-        }
-    }
-}
-
-void check_shards(const config_t *config, complaints_t *complaints)
-{
-    if (!place_is_sound(complaints, "shards"))
+    if (!place_is_known(shards))
         return;
     if (config->shards_count == 0) {
-        complain(complaints, "shards", "is missing; give at least one shard, with the slots 0-%u",
+        complain(shards, "is missing; give at least one shard, with the slots 0-%u",
                  CONFIG_SLOT_COUNT - 1);
         return;
     }
-    for (unsigned i = 0; i < config->shards_count; i++) {
-        check_shard_name(config, i, complaints);
-        check_servers(config, i, complaints);
-    }
-    check_slots(config, complaints);
+    check_names(shards);
+    for (unsigned i = 0; i < config->shards_count; i++)
+        check_servers(config, i, place_below(&shards->below[i], STR("servers")));
+    check_slots(config, shards);
 }

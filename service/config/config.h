@@ -1,5 +1,5 @@
 /*
- * The configuration: one YAML file, read once at start through libcyaml.
+ * The configuration: one YAML file, read once at start with libyaml.
  *
  * Each setting is one record of config/settings.c (name, type, bounds, default, unit, a
  * sentence); this struct is what those records fill. A `config_t` is immutable after

@@ -1,22 +1,15 @@
-/*
- * The file as text: what is wrong with its shape, and what is left of it for libcyaml.
- *
- * libcyaml stops at its first mistake. So the document is first gone over with libyaml, on which
- * libcyaml stands: keys that no record knows, keys given twice, aliases, values where a list
- * belongs... each is named with its line and taken out, and the lines of the others are noted.
- * What is left fits the schema.
- */
+/* The YAML text of a configuration, from its bytes into the places and so into config_t. */
 #ifndef HOLDFAST_CONFIG_DOCUMENT_H
 #define HOLDFAST_CONFIG_DOCUMENT_H
 
-#include "config/complaints.h"
-#include "config/settings.h"
+#include "config/place.h"
 
 /*
- * Reads `n` bytes of YAML and returns what fits `root`, as YAML, `*clean_n` bytes, to be freed.
- * NULL if it is no YAML mapping at all, which was complained of.
+ * Fills what is below `root`, the whole file, opened. Every mistake of the text, of its shape and
+ * of single values is complained of, and what is right beside it is read: a key that the table
+ * does not know or that was given before, an alias, a list where a value belongs... False: the
+ * text is no YAML mapping at all, which was complained of, and nothing is known of any setting.
  */
-char *document_clean(const char *text, size_t n, const section_t *root, complaints_t *complaints,
-                     size_t *clean_n);
+bool document_read(str_t text, place_t *root);
 
 #endif

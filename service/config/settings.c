@@ -72,6 +72,7 @@ static const setting_t shutdown_settings[] = {
     {NUMBER(shutdown, readiness_delay_ms, 0, 60000), .unit = "milliseconds", .fallback = "200",
      .help = "How long readyz answers 503 before the listeners close."},
     {NUMBER(shutdown, deadline_ms, 100, 600000), .unit = "milliseconds", .fallback = "15000",
+     .above = "readiness_delay_ms",
      .help = "After so long the process ends, whatever is still open."},
 };
 
@@ -88,6 +89,7 @@ static const setting_t orders_settings[] = {
     {NUMBER(orders, answer_deadline_ms, 10, 16384), .unit = "milliseconds", .fallback = "5000",
      .help = "A buyer who has no answer by then gets 202 or 503."},
     {NUMBER(orders, commit_deadline_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "8000",
+     .above = "answer_deadline_ms", /* an order may still be admitted while its buyer waits */
      .help = "An order id may not be admitted any more after this time; above answer_deadline_ms."},
     {NUMBER(orders, retries_max, 0, 100000), .unit = "retries", .fallback = "256",
      .help = "How often watch and the SQL strategies try one order again."},
@@ -267,29 +269,6 @@ static const section_t root_children[] = {
 };
 
 const section_t config_root = {.children = root_children, .children_count = COUNT(root_children)};
-
-_Static_assert(COUNT(root_children) <= SECTION_CHILDREN_MAX, "SECTION_CHILDREN_MAX");
-_Static_assert(COUNT(mysql_settings) <= SECTION_SETTINGS_MAX, "SECTION_SETTINGS_MAX");
-
-const setting_t *section_setting(const section_t *section, const char *key, size_t n)
-{
-    for (size_t i = 0; i < section->settings_count; i++) {
-        const setting_t *setting = &section->settings[i];
-        if (strlen(setting->key) == n && memcmp(setting->key, key, n) == 0)
-            return setting;
-    }
-    return NULL;
-}
-
-const section_t *section_child(const section_t *section, const char *key, size_t n)
-{
-    for (size_t i = 0; i < section->children_count; i++) {
-        const section_t *child = &section->children[i];
-        if (strlen(child->name) == n && memcmp(child->name, key, n) == 0)
-            return child;
-    }
-    return NULL;
-}
 
 const char *strategy_name(strategy_id_t id)
 {

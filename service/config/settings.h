@@ -1,7 +1,7 @@
 /*
  * The records of all settings: the one place that says what may stand in the file.
  *
- * From these tables come the schema for libcyaml, the check of every value, the defaults, the
+ * From these tables come the shape of the file, the check of every value, the defaults, the
  * complaints and `config_describe()`. To add a setting, add its field to config_t and its record
  * to settings.c; nothing else has to know. Constant data; any thread may read.
  */
@@ -46,6 +46,7 @@ typedef struct {
     const char *instead;    /* says the same: at most one of the two */
     const char *needs;      /* makes no sense without it */
     const char *not_beside; /* makes no sense with it */
+    const char *above;      /* both numbers: must be greater */
     size_t offset;          /* of the field in its section's struct */
     uint32_t min, max;      /* of a number: its value; of a text: its bytes */
     setting_type_t type;
@@ -71,20 +72,10 @@ typedef struct section {
     size_t count_offset;    /* of their number, an unsigned, there too */
 } section_t;
 
-/* Bounds of the tables, for those who keep something per record. */
-#define SECTION_SETTINGS_MAX 13
-#define SECTION_CHILDREN_MAX 11
-
 /* The whole file; offsets from the start of config_t. */
 extern const section_t config_root;
 
-/* The record of `key` (not terminated), or NULL. */
-const setting_t *section_setting(const section_t *section, const char *key, size_t n);
-const section_t *section_child(const section_t *section, const char *key, size_t n);
-
 /* What a setting takes: "0 to 1024 (threads; default 0)". */
 void setting_print_wanted(const setting_t *setting, FILE *out);
-/* All that `section` may hold: "threads, listen, ...". */
-void section_print_keys(const section_t *section, FILE *out);
 
 #endif

@@ -133,43 +133,12 @@ static bool read_word(const setting_t *setting, const char *text, void *field, c
 
 /* ---- texts ---- */
 
-static bool check_text(const setting_t *setting, const char *text, size_t n, char *reason)
-{
-    if (n == 0)
-        return wrong(reason, "is empty");
-    for (size_t i = 0; i < n; i++) {
-        if (iscntrl((unsigned char)text[i]))
-            return wrong(reason, "holds a line break or another control character");
-    }
-    if (n < setting->min)
-        return wrong(reason, "is too short");
-    return n <= setting->max || wrong(reason, "is too long");
-}
-
-static bool read_text(const setting_t *setting, const char *text, void *field, char *reason)
-{
-    if (!check_text(setting, text, strlen(text), reason))
-        return false;
-    *(char **)field = copy(text, strlen(text));
-    return true;
-}
-
-static bool read_name(const setting_t *setting, const char *text, void *field, char *reason)
-{
-    static const char allowed[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    if (text[strspn(text, allowed)] != '\0')
-        return wrong(reason, "holds a character that no name may have");
-    return read_text(setting, text, field, reason);
-}
-
-/* ---- hosts ---- */
+static const char name_characters[] =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 
 static bool is_host_name(const char *host)
 {
-    static const char allowed[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    if (host[strspn(host, allowed)] != '\0')
+    if (host[strspn(host, name_characters)] != '\0')
         return false;
     for (const char *label = host;; label++) {
         size_t n = strcspn(label, ".");
@@ -191,15 +160,34 @@ static bool is_host(const char *host)
     return is_host_name(host);
 }
 
-static bool read_host(const setting_t *setting, const char *text, void *field, char *reason)
+static bool check_text(const setting_t *setting, const char *text, size_t n, char *reason)
+{
+    if (n == 0)
+        return wrong(reason, "is empty");
+    for (size_t i = 0; i < n; i++) {
+        if (iscntrl((unsigned char)text[i]))
+            return wrong(reason, "holds a line break or another control character");
+    }
+    if (n < setting->min)
+        return wrong(reason, "is too short");
+    return n <= setting->max || wrong(reason, "is too long");
+}
+
+static bool read_text(const setting_t *setting, const char *text, void *field, char *reason)
 {
     if (!check_text(setting, text, strlen(text), reason))
         return false;
-    if (!is_host(text))
+    if (setting->type == SETTING_NAME && text[strspn(text, name_characters)] != '\0')
+        return wrong(reason, "holds a character that no name may have");
+    if (setting->type == SETTING_HOST && !is_host(text))
         return wrong(reason, "is neither a host name nor an IP address");
+    if (setting->type == SETTING_FILE && !file_check_pem(text, setting->private_file, reason))
+        return false;
     *(char **)field = copy(text, strlen(text));
     return true;
 }
+
+/* ---- addresses ---- */
 
 /* Splits "host:port" or "[v6]:port"; the host without its brackets, to be freed, or NULL. */
 static char *split_address(const char *text, const char **port, char *reason)
@@ -244,16 +232,7 @@ static bool read_address(const setting_t *setting, const char *text, void *field
     return true;
 }
 
-/* ---- files ---- */
-
-static bool read_file(const setting_t *setting, const char *text, void *field, char *reason)
-{
-    if (!check_text(setting, text, strlen(text), reason) ||
-        !file_check_pem(text, setting->private_file, reason))
-        return false;
-    *(char **)field = copy(text, strlen(text));
-    return true;
-}
+/* ---- secrets in files ---- */
 
 /* The newline that editors leave at the end is no part of a secret. */
 static size_t without_newline(const char *content, size_t n)
@@ -291,9 +270,9 @@ typedef bool (*reader_t)(const setting_t *, const char *, void *, char *);
 static const reader_t readers[SETTING_TYPE_COUNT] = {
     [SETTING_NUMBER] = read_number,     [SETTING_PORT] = read_port,
     [SETTING_FRACTION] = read_fraction, [SETTING_BOOL] = read_bool,
-    [SETTING_WORD] = read_word,         [SETTING_NAME] = read_name,
-    [SETTING_TEXT] = read_text,         [SETTING_HOST] = read_host,
-    [SETTING_SOCKET] = read_text,       [SETTING_FILE] = read_file,
+    [SETTING_WORD] = read_word,         [SETTING_NAME] = read_text,
+    [SETTING_TEXT] = read_text,         [SETTING_HOST] = read_text,
+    [SETTING_SOCKET] = read_text,       [SETTING_FILE] = read_text,
     [SETTING_SECRET] = read_text,       [SETTING_SECRET_FILE] = read_secret_file,
     [SETTING_ADDRESS] = read_address,   [SETTING_SLOTS] = read_slots,
 };
@@ -305,26 +284,10 @@ bool value_read(const setting_t *setting, const char *text, void *field, char re
 
 void value_free(const setting_t *setting, void *field)
 {
-    switch (setting->type) {
-    case SETTING_NAME:
-    case SETTING_TEXT:
-    case SETTING_HOST:
-    case SETTING_SOCKET:
-    case SETTING_FILE:
-    case SETTING_SECRET:
-    case SETTING_SECRET_FILE: {
-        char **text = field;
-        free(*text);
-        *text = NULL; /* a secret and its file share one field */
-        break;
-    }
-    case SETTING_ADDRESS: {
-        config_address_t *address = field;
-        free(address->host);
-        address->host = NULL;
-        break;
-    }
-    default:
-        break;
-    }
+    reader_t reader = readers[setting->type];
+    char **text = reader == read_address ? &((config_address_t *)field)->host : field;
+    if (reader != read_text && reader != read_secret_file && reader != read_address)
+        return;
+    free(*text);
+    *text = NULL; /* a secret and its file share one field */
 }

@@ -264,6 +264,15 @@ static void assert_bounds(const setting_t *setting)
     }
 }
 
+static bool has_setting(const section_t *section, const char *key)
+{
+    for (size_t i = 0; i < section->settings_count; i++) {
+        if (strcmp(section->settings[i].key, key) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void assert_record(const section_t *section, const setting_t *setting)
 {
     union {
@@ -280,10 +289,10 @@ static void assert_record(const section_t *section, const setting_t *setting)
     if (setting->type == SETTING_NUMBER)
         assert_non_null(setting->unit);
     assert_false(setting->required && setting->fallback != NULL);
-    const char *others[] = {setting->instead, setting->needs, setting->not_beside};
+    const char *others[] = {setting->instead, setting->needs, setting->not_beside, setting->above};
     for (size_t i = 0; i < COUNT(others); i++) {
         if (others[i] != NULL)
-            assert_non_null(section_setting(section, others[i], strlen(others[i])));
+            assert_true(has_setting(section, others[i]));
     }
     if (setting->fallback == NULL)
         return;

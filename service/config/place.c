@@ -1,0 +1,243 @@
+#include "config/place.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "config/values.h"
+
+struct complaint {
+    unsigned line;
+    int number; /* keeps those of one line in their order */
+    char *text;
+    size_t n;
+};
+
+/* ---- the tree ---- */
+
+static void *allocate(size_t count, size_t size)
+{
+    void *memory = calloc(count, size);
+    if (memory == NULL)
+        abort();
+    return memory;
+}
+
+static void *field_at(void *base, size_t offset)
+{
+    return (char *)base + offset;
+}
+
+static void open_setting(place_t *place, void *base)
+{
+    char reason[REASON_SIZE];
+    const setting_t *setting = place->setting;
+    place->data = field_at(base, setting->offset);
+    if (setting->fallback != NULL && !value_read(setting, setting->fallback, place->data, reason))
+        abort(); /* the table is wrong: see test_records */
+}
+
+void place_open(place_t *place)
+{
+    const section_t *section = place->section;
+    place->below_count = section->settings_count + section->children_count;
+    place->below = allocate(place->below_count, sizeof(*place->below));
+    for (size_t i = 0; i < place->below_count; i++) {
+        place_t *below = &place->below[i];
+        *below = (place_t){.complaints = place->complaints, .above = place, .data = place->data};
+        if (i < section->settings_count) {
+            below->setting = &section->settings[i];
+            open_setting(below, place->data);
+        } else {
+            below->section = &section->children[i - section->settings_count];
+            if (!below->section->list)
+                place_open(below);
+        }
+    }
+}
+
+void place_open_list(place_t *list, size_t count)
+{
+    const section_t *section = list->section;
+    if (count == 0)
+        return;
+    char *elements = allocate(count, section->element_size);
+    *(void **)field_at(list->data, section->elements_offset) = elements;
+    *(unsigned *)field_at(list->data, section->count_offset) = (unsigned)count;
+    list->below = allocate(count, sizeof(*list->below));
+    list->below_count = count;
+    for (size_t i = 0; i < count; i++) {
+        list->below[i] = (place_t){.complaints = list->complaints,
+                                   .above = list,
+                                   .section = section,
+                                   .data = elements + i * section->element_size};
+        place_open(&list->below[i]);
+    }
+}
+
+void place_close(place_t *place)
+{
+    for (size_t i = 0; i < place->below_count; i++)
+        place_close(&place->below[i]);
+    free(place->below);
+}
+
+static const char *name_of(const place_t *place)
+{
+    return place->setting != NULL ? place->setting->key : place->section->name;
+}
+
+place_t *place_below(const place_t *place, str_t key)
+{
+    for (size_t i = 0; i < place->below_count; i++) {
+        if (str_eq(str_of(name_of(&place->below[i])), key))
+            return &place->below[i];
+    }
+    return NULL;
+}
+
+bool place_is_known(const place_t *place)
+{
+    for (; place != NULL; place = place->above) {
+        if (place->wrong)
+            return false;
+    }
+    return true;
+}
+
+/* ---- complaints ---- */
+
+/* "shards[0].slots" */
+static void print_path(const place_t *place, FILE *out)
+{
+    const place_t *above = place->above;
+    if (above == NULL)
+        return;
+    print_path(above, out);
+    if (above->section == place->section) /* an element of the list above */
+        fprintf(out, "[%zu]", (size_t)(place - above->below));
+    else
+        fprintf(out, "%s%s", above->above == NULL ? "" : ".", name_of(place));
+}
+
+static unsigned nearest_line(const place_t *place)
+{
+    while (place->line == 0 && place->above != NULL)
+        place = place->above;
+    return place->line;
+}
+
+/* Starts a complaint, which the caller writes to the end and closes; they do not nest. */
+static FILE *start(const place_t *place, unsigned line)
+{
+    complaints_t *complaints = place->complaints;
+    size_t count = (size_t)complaints->count;
+    if ((count & (count - 1)) == 0) { /* doubles the room whenever it is full */
+        size_t room = count == 0 ? 1 : 2 * count;
+        complaints->said = reallocarray(complaints->said, room, sizeof(*complaints->said));
+        if (complaints->said == NULL)
+            abort();
+    }
+    complaint_t *complaint = &complaints->said[complaints->count++];
+    *complaint = (complaint_t){.line = line, .number = (int)count};
+    FILE *out = open_memstream(&complaint->text, &complaint->n);
+    if (out == NULL)
+        abort();
+    fputs(complaints->file, out);
+    if (line != 0)
+        fprintf(out, ":%u", line);
+    fputs(": ", out);
+    print_path(place, out);
+    if (place->above != NULL)
+        fputs(": ", out);
+    return out;
+}
+
+static void end(FILE *out)
+{
+    fputc('\n', out);
+    if (fclose(out) != 0)
+        abort();
+}
+
+void complain(place_t *place, const char *format, ...)
+{
+    va_list args;
+    FILE *out = start(place, nearest_line(place));
+    place->wrong = true;
+    va_start(args, format);
+    vfprintf(out, format, args);
+    va_end(args);
+    end(out);
+}
+
+void complain_value(place_t *place, const char *format, ...)
+{
+    va_list args;
+    FILE *out = start(place, nearest_line(place));
+    place->wrong = true;
+    va_start(args, format);
+    vfprintf(out, format, args);
+    va_end(args);
+    fputs("; give ", out);
+    setting_print_wanted(place->setting, out);
+    end(out);
+}
+
+void complain_at(const place_t *place, unsigned line, const char *format, ...)
+{
+    va_list args;
+    FILE *out = start(place, line);
+    va_start(args, format);
+    vfprintf(out, format, args);
+    va_end(args);
+    end(out);
+}
+
+void complain_key(const place_t *place, unsigned line, str_t key)
+{
+    char shown[QUOTE_SIZE];
+    FILE *out = start(place, line);
+    fprintf(out, "%s is no %s; there are ", quote_value(shown, key),
+            place->above == NULL ? "section" : "setting");
+    for (size_t i = 0; i < place->below_count; i++)
+        fprintf(out, "%s%s", i == 0 ? "" : ", ", name_of(&place->below[i]));
+    end(out);
+}
+
+/* By line; what has none comes last: mostly what is missing. */
+static int by_line(const void *a_, const void *b_)
+{
+    const complaint_t *a = a_, *b = b_;
+    unsigned a_line = a->line - 1, b_line = b->line - 1; /* 0 becomes the greatest */
+    if (a_line != b_line)
+        return a_line < b_line ? -1 : 1;
+    return a->number - b->number;
+}
+
+void complaints_finish(complaints_t *complaints, FILE *out)
+{
+    if (complaints->count > 1)
+        qsort(complaints->said, (size_t)complaints->count, sizeof(*complaints->said), by_line);
+    for (int i = 0; i < complaints->count; i++) {
+        fwrite(complaints->said[i].text, 1, complaints->said[i].n, out);
+        free(complaints->said[i].text);
+    }
+    free(complaints->said);
+}
+
+const char *quote_value(char out[QUOTE_SIZE], str_t value)
+{
+    size_t room = QUOTE_SIZE - sizeof("''...");
+    size_t shown = value.n <= room ? value.n : room;
+    char *at = out;
+    while (shown < value.n && shown > 0 && ((unsigned char)value.p[shown] & 0xc0) == 0x80)
+        shown--; /* no UTF-8 character is split */
+    *at++ = '\'';
+    for (size_t i = 0; i < shown; i++) {
+        unsigned char c = (unsigned char)value.p[i];
+        *at++ = c < 0x20 || c == 0x7f ? '?' : value.p[i];
+    }
+    *at++ = '\'';
+    strcpy(at, shown < value.n ? "..." : "");
+    return out;
+}
