@@ -2,6 +2,8 @@
 
 #include <strings.h>
 
+#include "config/config.h"
+
 /* ---- what a record says of another setting of its section ---- */
 
 static bool is_given(const place_t *section, const char *key)
@@ -59,11 +61,11 @@ static bool is_every_address(const char *host)
 
 /* Said here, because listeners that share a port by SO_REUSEPORT would start: and the kernel
    would deal buyers out to both. */
-static void check_listeners(const config_t *config, const place_t *root)
+static void check_listeners(const place_t *root)
 {
-    const config_address_t *http = &config->http.listen, *admin = &config->admin.listen;
-    place_t *http_place = place_below(place_below(root, STR("http")), STR("listen"));
+    const place_t *http_place = place_below(place_below(root, STR("http")), STR("listen"));
     place_t *admin_place = place_below(place_below(root, STR("admin")), STR("listen"));
+    const config_address_t *http = http_place->data, *admin = admin_place->data;
     if (!place_is_known(http_place) || !place_is_known(admin_place))
         return;
     bool same_host = strcasecmp(http->host, admin->host) == 0 || is_every_address(http->host) ||
@@ -72,9 +74,9 @@ static void check_listeners(const config_t *config, const place_t *root)
         complain(admin_place, "is the address of http.listen; give another port");
 }
 
-void check_config(const config_t *config, place_t *root)
+void check_config(place_t *root)
 {
     check_places(root);
-    check_listeners(config, root);
-    check_shards(config, place_below(root, STR("shards")));
+    check_listeners(root);
+    check_shards(place_below(root, STR("shards")));
 }

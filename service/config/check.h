@@ -6,12 +6,11 @@
 #ifndef HOLDFAST_CONFIG_CHECK_H
 #define HOLDFAST_CONFIG_CHECK_H
 
-#include "config/config.h"
 #include "config/place.h"
 
 /* All rules; `root` was read, and all its defaults are set. */
-void check_config(const config_t *config, place_t *root);
+void check_config(place_t *root);
 /* Slots, primaries and names; a part of check_config(). */
-void check_shards(const config_t *config, place_t *shards);
+void check_shards(place_t *shards);
 
 #endif

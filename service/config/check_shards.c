@@ -1,6 +1,12 @@
 #include "config/check.h"
+#include "config/config.h"
 
 /* ---- names ---- */
+
+static bool is_same_text(const char *a, const char *b)
+{
+    return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
 
 static const char *name_of(const place_t *element)
 {
@@ -12,9 +18,8 @@ static void check_names(const place_t *list)
 {
     for (size_t i = 0; i < list->below_count; i++) {
         const char *name = name_of(&list->below[i]);
-        for (size_t j = 0; name != NULL && j < i; j++) {
-            const char *other = name_of(&list->below[j]);
-            if (other == NULL || strcmp(name, other) != 0)
+        for (size_t j = 0; j < i; j++) {
+            if (!is_same_text(name, name_of(&list->below[j])))
                 continue;
             complain(place_below(&list->below[i], STR("name")),
                      "'%s' is the name of %s[%zu] already", name, list->section->name, j);
@@ -36,15 +41,14 @@ static unsigned run_end(const slot_owners_t owners, unsigned first, unsigned las
     return end;
 }
 
-static void claim_slots(const config_t *config, unsigned shard, slot_owners_t owners,
-                        place_t *place)
+static void claim_slots(const place_t *shards, unsigned shard, slot_owners_t owners, place_t *slots)
 {
-    unsigned last = config->shards[shard].slot_last;
-    for (unsigned first = config->shards[shard].slot_first, end; first <= last; first = end + 1) {
-        end = run_end(owners, first, last);
+    const config_shard_t *held = shards->below[shard].data;
+    for (unsigned first = held->slot_first, end; first <= held->slot_last; first = end + 1) {
+        end = run_end(owners, first, held->slot_last);
         if (owners[first] != 0) {
-            const char *other = config->shards[owners[first] - 1].name;
-            complain(place, "the slots %u-%u are held by shards[%u] too ('%s')", first, end,
+            const char *other = name_of(&shards->below[owners[first] - 1]);
+            complain(slots, "the slots %u-%u are held by shards[%u] too ('%s')", first, end,
                      owners[first] - 1, other == NULL ? "" : other);
             continue;
         }
@@ -53,14 +57,14 @@ static void claim_slots(const config_t *config, unsigned shard, slot_owners_t ow
     }
 }
 
-static void check_slots(const config_t *config, place_t *shards)
+static void check_slots(place_t *shards)
 {
     slot_owners_t owners = {0};
     bool all_known = true;
-    for (unsigned i = 0; i < config->shards_count; i++) {
+    for (unsigned i = 0; i < shards->below_count; i++) {
         place_t *slots = place_below(&shards->below[i], STR("slots"));
         if (place_is_known(slots))
-            claim_slots(config, i, owners, slots);
+            claim_slots(shards, i, owners, slots);
         else
             all_known = false;
     }
@@ -74,31 +78,35 @@ static void check_slots(const config_t *config, place_t *shards)
 
 /* ---- servers ---- */
 
-static bool is_same_server(const config_server_t *a, const config_server_t *b)
+static bool is_same_server(const place_t *a_place, const place_t *b_place)
 {
+    const config_server_t *a = a_place->data, *b = b_place->data;
     if (a->socket != NULL || b->socket != NULL)
-        return a->socket != NULL && b->socket != NULL && strcmp(a->socket, b->socket) == 0;
-    return a->host != NULL && b->host != NULL && strcmp(a->host, b->host) == 0 &&
-           a->port == b->port;
+        return is_same_text(a->socket, b->socket);
+    return is_same_text(a->host, b->host) && a->port == b->port &&
+           place_is_known(place_below(a_place, STR("port"))) &&
+           place_is_known(place_below(b_place, STR("port")));
 }
 
 /* A server that stands in two places would be counted, and fail over, twice. */
-static void check_twin(const config_t *config, unsigned shard, unsigned server, place_t *place)
+static void check_twin(const place_t *shards, place_t *server)
 {
-    const config_server_t *mine = &config->shards[shard].servers[server];
-    for (unsigned i = 0; i <= shard; i++) {
-        unsigned count = i == shard ? server : config->shards[i].servers_count;
-        for (unsigned j = 0; j < count; j++) {
-            if (!is_same_server(mine, &config->shards[i].servers[j]))
+    for (size_t i = 0; i < shards->below_count; i++) {
+        const place_t *servers = place_below(&shards->below[i], STR("servers"));
+        for (size_t j = 0; j < servers->below_count; j++) {
+            if (&servers->below[j] == server)
+                return;
+            if (!is_same_server(server, &servers->below[j]))
                 continue;
-            complain(place, "is the same server as shards[%u].servers[%u]", i, j);
+            complain(server, "is the same server as shards[%zu].servers[%zu]", i, j);
             return;
         }
     }
 }
 
-static void check_mode(const config_server_t *server, const place_t *place)
+static void check_mode(const place_t *place)
 {
+    const config_server_t *server = place->data;
     place_t *mode = place_below(place, STR("mode"));
     if (!place_is_known(place_below(place, STR("status"))) || !place_is_known(mode))
         return;
@@ -108,48 +116,50 @@ static void check_mode(const config_server_t *server, const place_t *place)
         complain(mode, "must not be read-write, because the server is not the primary");
 }
 
-static void check_primary(const config_shard_t *shard, place_t *servers)
+static void check_primary(place_t *servers)
 {
-    unsigned primaries = 0, first = 0;
+    const place_t *first = NULL;
     bool all_known = true;
-    for (unsigned i = 0; i < shard->servers_count; i++) {
+    for (size_t i = 0; i < servers->below_count; i++) {
+        const config_server_t *server = servers->below[i].data;
         place_t *status = place_below(&servers->below[i], STR("status"));
         if (!place_is_known(status))
             all_known = false;
-        else if (shard->servers[i].status == SERVER_PRIMARY && primaries++ == 0)
-            first = i;
-        else if (shard->servers[i].status == SERVER_PRIMARY)
-            complain(status, "makes a second primary beside servers[%u]; give one", first);
+        else if (server->status == SERVER_PRIMARY && first == NULL)
+            first = &servers->below[i];
+        else if (server->status == SERVER_PRIMARY)
+            complain(status, "makes a second primary beside servers[%zu]; give one",
+                     (size_t)(first - servers->below));
     }
-    if (primaries == 0 && all_known)
+    if (first == NULL && all_known)
         complain(servers, "has no primary; give one server the status primary");
 }
 
-static void check_servers(const config_t *config, unsigned shard, place_t *servers)
+static void check_servers(const place_t *shards, place_t *servers)
 {
     if (!place_is_known(servers))
         return;
     check_names(servers);
-    for (unsigned i = 0; i < config->shards[shard].servers_count; i++) {
-        check_mode(&config->shards[shard].servers[i], &servers->below[i]);
-        check_twin(config, shard, i, &servers->below[i]);
+    for (size_t i = 0; i < servers->below_count; i++) {
+        check_mode(&servers->below[i]);
+        check_twin(shards, &servers->below[i]);
     }
-    check_primary(&config->shards[shard], servers);
+    check_primary(servers);
 }
 
 /* ---- shards ---- */
 
-void check_shards(const config_t *config, place_t *shards)
+void check_shards(place_t *shards)
 {
     if (!place_is_known(shards))
         return;
-    if (config->shards_count == 0) {
+    if (shards->below_count == 0) {
         complain(shards, "is missing; give at least one shard, with the slots 0-%u",
                  CONFIG_SLOT_COUNT - 1);
         return;
     }
     check_names(shards);
-    for (unsigned i = 0; i < config->shards_count; i++)
-        check_servers(config, i, place_below(&shards->below[i], STR("servers")));
-    check_slots(config, shards);
+    for (size_t i = 0; i < shards->below_count; i++)
+        check_servers(shards, place_below(&shards->below[i], STR("servers")));
+    check_slots(shards);
 }

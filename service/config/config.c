@@ -22,12 +22,12 @@ static void default_node_name(config_t *config, const place_t *root)
         complain_value(name, "is missing, and the host's name %s", reason);
 }
 
-static void default_modes(config_t *config, const place_t *shards)
+static void default_modes(const place_t *shards)
 {
-    for (unsigned i = 0; i < config->shards_count; i++) {
+    for (size_t i = 0; i < shards->below_count; i++) {
         const place_t *servers = place_below(&shards->below[i], STR("servers"));
-        for (unsigned j = 0; j < config->shards[i].servers_count; j++) {
-            config_server_t *server = &config->shards[i].servers[j];
+        for (size_t j = 0; j < servers->below_count; j++) {
+            config_server_t *server = servers->below[j].data;
             if (place_below(&servers->below[j], STR("mode"))->line == 0)
                 server->mode =
                     server->status == SERVER_PRIMARY ? SERVER_READ_WRITE : SERVER_READ_ONLY;
@@ -71,8 +71,8 @@ static void read_text(str_t text, config_t *config, complaints_t *complaints)
     place_open(&root);
     if (document_read(text, &root)) {
         default_node_name(config, &root);
-        default_modes(config, place_below(&root, STR("shards")));
-        check_config(config, &root);
+        default_modes(place_below(&root, STR("shards")));
+        check_config(&root);
         config->deployment = deployment_new(config->node.deployment);
     }
     place_close(&root);

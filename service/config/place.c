@@ -159,38 +159,43 @@ static void end(FILE *out)
         abort();
 }
 
+/* `wanted`: a setting, and what it takes is said too; or NULL. */
+static void say(const place_t *place, unsigned line, const setting_t *wanted, const char *format,
+                va_list args)
+{
+    FILE *out = start(place, line);
+    vfprintf(out, format, args);
+    if (wanted != NULL) {
+        fputs("; give ", out);
+        setting_print_wanted(wanted, out);
+    }
+    end(out);
+}
+
 void complain(place_t *place, const char *format, ...)
 {
     va_list args;
-    FILE *out = start(place, nearest_line(place));
     place->wrong = true;
     va_start(args, format);
-    vfprintf(out, format, args);
+    say(place, nearest_line(place), NULL, format, args);
     va_end(args);
-    end(out);
 }
 
 void complain_value(place_t *place, const char *format, ...)
 {
     va_list args;
-    FILE *out = start(place, nearest_line(place));
     place->wrong = true;
     va_start(args, format);
-    vfprintf(out, format, args);
+    say(place, nearest_line(place), place->setting, format, args);
     va_end(args);
-    fputs("; give ", out);
-    setting_print_wanted(place->setting, out);
-    end(out);
 }
 
 void complain_at(const place_t *place, unsigned line, const char *format, ...)
 {
     va_list args;
-    FILE *out = start(place, line);
     va_start(args, format);
-    vfprintf(out, format, args);
+    say(place, line, NULL, format, args);
     va_end(args);
-    end(out);
 }
 
 void complain_key(const place_t *place, unsigned line, str_t key)

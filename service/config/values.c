@@ -175,10 +175,10 @@ static bool check_text(const setting_t *setting, const char *text, size_t n, cha
 
 static bool read_text(const setting_t *setting, const char *text, void *field, char *reason)
 {
-    if (!check_text(setting, text, strlen(text), reason))
-        return false;
     if (setting->type == SETTING_NAME && text[strspn(text, name_characters)] != '\0')
         return wrong(reason, "holds a character that no name may have");
+    if (!check_text(setting, text, strlen(text), reason))
+        return false;
     if (setting->type == SETTING_HOST && !is_host(text))
         return wrong(reason, "is neither a host name nor an IP address");
     if (setting->type == SETTING_FILE && !file_check_pem(text, setting->private_file, reason))
@@ -189,47 +189,30 @@ static bool read_text(const setting_t *setting, const char *text, void *field, c
 
 /* ---- addresses ---- */
 
-/* Splits "host:port" or "[v6]:port"; the host without its brackets, to be freed, or NULL. */
-static char *split_address(const char *text, const char **port, char *reason)
-{
-    const char *colon = strrchr(text, ':');
-    bool brackets = text[0] == '[';
-    if (colon == NULL || colon == text) {
-        wrong(reason, "is not an address of host and port");
-    } else if (brackets && colon[-1] == ']') {
-        *port = colon + 1;
-        return copy(text + 1, (size_t)(colon - 1 - (text + 1)));
-    } else if (brackets) {
-        wrong(reason, "has no port after its bracket");
-    } else if (memchr(text, ':', (size_t)(colon - text)) != NULL) {
-        wrong(reason, "has an IPv6 host without brackets");
-    } else {
-        *port = colon + 1;
-        return copy(text, (size_t)(colon - text));
-    }
-    return NULL;
-}
-
+/* "host:port" or "[v6]:port"; the host is kept without its brackets. */
 static bool read_address(const setting_t *setting, const char *text, void *field, char *reason)
 {
-    (void)setting;
     static const setting_t port_bounds = {.min = 1, .max = UINT16_MAX};
-    const char *port_text;
-    char *host = split_address(text, &port_text, reason);
-    if (host == NULL)
-        return false;
     config_address_t *address = field;
-    bool bracketed = text[0] == '[';
-    if (!is_host(host) || bracketed != (strchr(host, ':') != NULL)) {
-        free(host);
-        return wrong(reason, "has a host that is neither a name nor an IP address");
+    const char *colon = strrchr(text, ':');
+    bool brackets = text[0] == '[';
+    (void)setting;
+    if (colon == NULL || colon == text)
+        return wrong(reason, "is not an address of host and port");
+    if (brackets && colon[-1] != ']')
+        return wrong(reason, "has no port after its bracket");
+    size_t n = (size_t)(colon - text);
+    if (!brackets && memchr(text, ':', n) != NULL)
+        return wrong(reason, "has an IPv6 host without brackets");
+    char *host = brackets ? copy(text + 1, n - 2) : copy(text, n);
+    bool good = is_host(host) && brackets == (strchr(host, ':') != NULL);
+    if (good && read_port(&port_bounds, colon + 1, &address->port, reason)) {
+        address->host = host;
+        return true;
     }
-    if (!read_port(&port_bounds, port_text, &address->port, reason)) {
-        free(host);
-        return wrong(reason, "has no port from 1 to 65535");
-    }
-    address->host = host;
-    return true;
+    free(host);
+    return wrong(reason, good ? "has no port from 1 to 65535"
+                              : "has a host that is neither a name nor an IP address");
 }
 
 /* ---- secrets in files ---- */

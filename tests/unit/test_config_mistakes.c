@@ -364,6 +364,13 @@ static void test_servers(void **state)
          ":2: shards[0].servers[1].name: 's' is the name of servers[0] already"},
         {"shards", SHARD("{name: s, host: t},\n {name: t, host: t, status: spare}"),
          ":2: shards[0].servers[1]: is the same server as shards[0].servers[0]"},
+        /* Of a port that cannot be read nobody knows whose it is. */
+        {"shards",
+         SHARD("{name: s, host: t, port: x},\n {name: t, host: t, port: y, status: spare}"),
+         ":1: shards[0].servers[0].port: 'x' is not a whole number\n"
+         ":2: shards[0].servers[1].port: 'y' is not a whole number"},
+        {"shards", SHARD("{name: s, host: t},\n {name: t, host: t, port: y, status: spare}"),
+         ":2: shards[0].servers[1].port: 'y' is not a whole number"},
         {"shards", SHARD("{name: s, socket: /s, mode: read-only}"),
          ":1: shards[0].servers[0].mode: must be read-write"},
         {"shards",
