@@ -11,7 +11,8 @@
 #define MODE_NOT_OWNER 0077 /* a secret is its owner's alone */
 
 _Static_assert(sizeof(strategy_id_t) == sizeof(int) && sizeof(log_level_t) == sizeof(int) &&
-                   sizeof(server_status_t) == sizeof(int) && sizeof(server_mode_t) == sizeof(int),
+                   sizeof(server_status_t) == sizeof(int) && sizeof(server_mode_t) == sizeof(int) &&
+                   sizeof(gate_down_t) == sizeof(int),
                "read_word() writes an int into each of them");
 
 static bool wrong(char reason[REASON_SIZE], const char *what)
@@ -45,12 +46,9 @@ static bool read_whole(const char *text, size_t n, const setting_t *setting, uin
         return wrong(reason, "is too small");
     if (!is_whole_number(text, n))
         return wrong(reason, "is not a whole number");
-    uint64_t value = 0;
-    for (size_t i = 0; i < n; i++) {
-        value = value * 10 + (uint64_t)(text[i] - '0');
-        if (value > setting->max)
-            return wrong(reason, "is too large");
-    }
+    unsigned long long value = strtoull(text, NULL, 10); /* the greatest, if there are too many */
+    if (value > setting->max)
+        return wrong(reason, "is too large");
     if (value < setting->min)
         return wrong(reason, "is too small");
     *number = (uint32_t)value;

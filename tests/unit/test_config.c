@@ -231,6 +231,7 @@ static void test_odd_but_right(void **state)
         "",
         "'http': {\"threads\": '3'}",
         "http: {threads: &anchor 3}",
+        "http: !!map {threads: !any 3}",
     };
     for (size_t i = 0; i < COUNT(firsts); i++)
         config_free(load_good("", firsts[i]));
