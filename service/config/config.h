@@ -92,6 +92,8 @@ typedef struct {
         uint32_t commit_deadline_ms;    /* then an id may no longer be admitted; 8000 */
         uint32_t retries_max;           /* of one attempt by watch and the SQL strategies; 256 */
         uint32_t quantity_max;          /* units in one order; 1000 */
+        uint32_t hold_max_seconds;      /* extends reach no further from the order's creation; 0:
+                                           four times the item's hold_seconds; 0 */
         uint32_t sold_out_cache_ms;     /* a loop refuses by itself for so long; 30 */
     } orders;
     struct {

@@ -1,5 +1,5 @@
 /*
- * An order as its row says, and the moves that a row can make after it was born.
+ * An order as its row says, and the moves that a row can make after it was born (store/move.h).
  *
  *              confirm                 cancel
  *     held ───────────────▶ confirmed ────────▶ cancelled
@@ -104,20 +104,6 @@ void release_of_order(const order_t *order, release_t *release);
 /* In the open transaction: the row is out of a live state, now its units return. DB_INVALID: the
    item has no row, or not so many units allocated. Then nothing may be moved. */
 db_result_t release_units(db_t *db, sql_t *sql, release_t *release);
-
-typedef enum { ORDER_MOVE_CONFIRM, ORDER_MOVE_CANCEL, ORDER_MOVE_EXTEND } order_move_t;
-
-typedef enum {
-    ORDER_MOVED, /* or it had happened before; `*out` is the order now */
-    ORDER_MOVE_WRONG_STATE,
-    ORDER_MOVE_NOT_FOUND,
-    ORDER_MOVE_FAILED /* see *db_result */
-} order_move_result_t;
-
-/* `*released` is true when this call moved units out of a live state: see release_to_gate(). */
-order_move_result_t order_move(db_t *db, sql_t *sql, order_move_t move, const order_id_t *id,
-                               order_t *out, release_t *release, bool *released,
-                               db_result_t *db_result);
 
 /* A page of a buyer's orders on this shard, newest first, ids below `before` (none: all). */
 db_result_t order_page_of_buyer(db_t *db, sql_t *sql, str_t buyer, const order_id_t *before,

@@ -7,6 +7,7 @@
 
 #include "history.h"
 #include "reconcile/change.h"
+#include "store/move.h"
 
 /* Each at a node that runs; nothing if there is none. */
 void action_get(const order_id_t *id);
