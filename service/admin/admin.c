@@ -5,16 +5,17 @@
 
 #include "admin/handlers.h"
 
+/* A Prometheus may be configured to send parameters of its own to /metrics. */
 static const route_entry_t table[] = {
-    {"PUT", "/v1/items/*", ROUTE_item_put, true, handle_item_put},
-    {"PATCH", "/v1/items/*", ROUTE_item_patch, true, handle_item_patch},
-    {"DELETE", "/v1/items/*", ROUTE_item_delete, false, handle_item_delete},
-    {"POST", "/v1/items/*/reconcile", ROUTE_item_reconcile, false, handle_reconcile},
-    {"PUT", "/v1/strategy", ROUTE_strategy_put, true, handle_strategy_put},
-    {"GET", "/v1/status", ROUTE_status, false, handle_status},
-    {"GET", "/v1/audit", ROUTE_audit, false, handle_audit},
-    {"GET", "/metrics", ROUTE_metrics, false, handle_metrics},
-    {NULL, NULL, ROUTE_other, false, NULL},
+    {"PUT", "/v1/items/*", ROUTE_item_put, BODY_DEMANDED, "", handle_item_put},
+    {"PATCH", "/v1/items/*", ROUTE_item_patch, BODY_DEMANDED, "", handle_item_patch},
+    {"DELETE", "/v1/items/*", ROUTE_item_delete, BODY_EMPTY, "", handle_item_delete},
+    {"POST", "/v1/items/*/reconcile", ROUTE_item_reconcile, BODY_EMPTY, "", handle_reconcile},
+    {"PUT", "/v1/strategy", ROUTE_strategy_put, BODY_DEMANDED, "", handle_strategy_put},
+    {"GET", "/v1/status", ROUTE_status, BODY_IGNORED, "", handle_status},
+    {"GET", "/v1/audit", ROUTE_audit, BODY_IGNORED, "", handle_audit},
+    {"GET", "/metrics", ROUTE_metrics, BODY_IGNORED, NULL, handle_metrics},
+    {NULL, NULL, ROUTE_other, BODY_IGNORED, NULL, NULL},
 };
 
 static bool is_authorized(const exchange_t *exchange)

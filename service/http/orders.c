@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "http/call.h"
 #include "reconcile/release.h"
-#include "store/move.h"
 
 /* --- one order, wherever it is --- */
 
@@ -18,6 +17,7 @@ typedef struct {
     lookup_t lookup;
     order_t order;
     move_wish_t wish;
+    char key_bytes[KEY_BYTES_MAX]; /* of `wish` */
     moved_t moved;
 } order_call_t;
 
@@ -102,29 +102,35 @@ static void reply_get(call_t *call, exchange_t *exchange)
         reply_order(exchange, 200, &c->order, false);
 }
 
-static void submit(exchange_t *exchange, const route_match_t *match, order_move_t move,
-                   void (*run)(call_t *, worker_t *), void (*reply)(call_t *, exchange_t *))
+/* NULL: answered, since it is the id of no order. */
+static order_call_t *new_call(exchange_t *exchange, const route_match_t *match)
 {
     order_id_t id;
-    const config_t *config = exchange->engine->node->config;
     if (!order_id_parse(match->param, &id) || order_id_slot(&id) >= SLOT_COUNT) {
         reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
-        return;
+        return NULL;
     }
     order_call_t *c = call_new(sizeof(*c));
-    c->call.run = run;
-    c->call.reply = reply;
-    c->call.deadline_ms = config->orders.answer_deadline_ms;
     c->id = id;
-    c->wish =
-        (move_wish_t){.move = move, .id = id, .hold_max_seconds = config->orders.hold_max_seconds};
+    c->call.deadline_ms = exchange->engine->node->config->orders.answer_deadline_ms;
     job_set_slot(&c->call.job, order_id_slot(&id));
-    call_submit(exchange, exchange->engine->node->map.shard_of_slot[order_id_slot(&id)], &c->call);
+    return c;
+}
+
+static void submit(exchange_t *exchange, order_call_t *c)
+{
+    unsigned slot = order_id_slot(&c->id);
+    call_submit(exchange, exchange->engine->node->map.shard_of_slot[slot], &c->call);
 }
 
 void handle_order_get(exchange_t *exchange, const route_match_t *match)
 {
-    submit(exchange, match, ORDER_MOVE_CONFIRM, run_get, reply_get);
+    order_call_t *c = new_call(exchange, match);
+    if (c == NULL)
+        return;
+    c->call.run = run_get;
+    c->call.reply = reply_get;
+    submit(exchange, c);
 }
 
 /* --- moves --- */
@@ -159,13 +165,28 @@ static void reply_at_bound(exchange_t *exchange, const extend_t *extend)
     reply_problem(exchange, PROBLEM_WRONG_STATE, detail);
 }
 
+static void reply_too_many(exchange_t *exchange, const order_t *order)
+{
+    char detail[96];
+    snprintf(detail, sizeof(detail),
+             "quantity: give a whole number from 1 to %u, which the order has", order->quantity);
+    reply_problem(exchange, PROBLEM_INVALID_REQUEST, detail);
+}
+
 static void reply_move(call_t *call, exchange_t *exchange)
 {
     order_call_t *c = (order_call_t *)call;
     const moved_t *moved = &c->moved;
     switch (moved->result) {
     case ORDER_MOVED:
-        reply_order(exchange, 200, &moved->order, false);
+        reply_order(exchange, 200, &moved->order, moved->replayed);
+        break;
+    case ORDER_MOVE_TOO_MANY:
+        reply_too_many(exchange, &moved->order);
+        break;
+    case ORDER_MOVE_KEY_REUSED:
+        reply_problem(exchange, PROBLEM_IDEMPOTENCY_KEY_REUSED,
+                      "The key is that of a cancel of another quantity of this order");
         break;
     case ORDER_MOVE_WRONG_STATE:
         reply_wrong_state(exchange, &moved->order);
@@ -183,17 +204,19 @@ static void reply_move(call_t *call, exchange_t *exchange)
     }
 }
 
-void handle_order_confirm(exchange_t *exchange, const route_match_t *match)
+void order_move_start(exchange_t *exchange, const route_match_t *match, const move_wish_t *wish)
 {
-    submit(exchange, match, ORDER_MOVE_CONFIRM, run_move, reply_move);
-}
-
-void handle_order_cancel(exchange_t *exchange, const route_match_t *match)
-{
-    submit(exchange, match, ORDER_MOVE_CANCEL, run_move, reply_move);
-}
-
-void handle_order_extend(exchange_t *exchange, const route_match_t *match)
-{
-    submit(exchange, match, ORDER_MOVE_EXTEND, run_move, reply_move);
+    order_call_t *c = new_call(exchange, match);
+    if (c == NULL)
+        return;
+    c->call.run = run_move;
+    c->call.reply = reply_move;
+    c->wish = *wish;
+    c->wish.id = c->id;
+    c->wish.hold_max_seconds = exchange->engine->node->config->orders.hold_max_seconds;
+    if (wish->key.n != 0) {
+        memcpy(c->key_bytes, wish->key.p, wish->key.n);
+        c->wish.key.p = c->key_bytes;
+    }
+    submit(exchange, c);
 }

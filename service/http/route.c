@@ -70,23 +70,100 @@ static const h2o_token_t *unreadable_by(const route_entry_t *entry, const h2o_he
     return NULL;
 }
 
+/* Takes the parameter up to the next '&' off the front of `query`. */
+static str_t next_parameter(str_t *query)
+{
+    const char *amp = memchr(query->p, '&', query->n);
+    str_t parameter = {query->p, amp == NULL ? query->n : (size_t)(amp - query->p)};
+    size_t skip = amp == NULL ? query->n : parameter.n + 1;
+    *query = (str_t){query->p + skip, query->n - skip};
+    return parameter;
+}
+
+static str_t name_of(str_t parameter)
+{
+    const char *equals = parameter.n == 0 ? NULL : memchr(parameter.p, '=', parameter.n);
+    return (str_t){parameter.p, equals == NULL ? parameter.n : (size_t)(equals - parameter.p)};
+}
+
+static bool is_taken(const char *names, str_t name)
+{
+    for (const char *space; (space = strchr(names, ' ')) != NULL; names = space + 1)
+        if (str_eq(name, (str_t){names, (size_t)(space - names)}))
+            return true;
+    return false;
+}
+
+/* Bytes of a name in a detail. */
+#define NAME_SHOWN_MAX 40
+
+/* A detail is text, whatever a name is. */
+static bool is_text(str_t name)
+{
+    for (size_t i = 0; i < name.n; ++i)
+        if (name.p[i] < 0x21 || name.p[i] > 0x7e)
+            return false;
+    return name.n <= NAME_SHOWN_MAX;
+}
+
+/* False: answered. */
+static bool query_is_known(const route_entry_t *entry, exchange_t *exchange, str_t query)
+{
+    char detail[96] = "The query has a parameter that this call does not take";
+    while (entry->query != NULL && query.n != 0) {
+        str_t parameter = next_parameter(&query), name = name_of(parameter);
+        if (parameter.n == 0 || is_taken(entry->query, name))
+            continue;
+        if (is_text(name))
+            snprintf(detail, sizeof(detail), "%.*s: there is no such parameter", (int)name.n,
+                     name.p);
+        reply_problem(exchange, PROBLEM_INVALID_REQUEST, detail);
+        return false;
+    }
+    return true;
+}
+
+/* False: answered. */
+static bool body_is_empty(const route_entry_t *entry, exchange_t *exchange)
+{
+    mistake_t mistake = {PROBLEM_NONE, ""};
+    str_t body = {exchange->req->entity.base, exchange->req->entity.len};
+    if (entry->body != BODY_EMPTY || body.n == 0)
+        return true;
+    cJSON *json = body_parse(body, &mistake);
+    bool empty = json != NULL && body_read_nothing(json, &mistake);
+    cJSON_Delete(json);
+    if (!empty)
+        reply_problem(exchange, mistake.problem, mistake.detail);
+    return empty;
+}
+
+static bool has_type(const route_entry_t *entry, const h2o_req_t *req)
+{
+    return entry->body == BODY_DEMANDED || (entry->body != BODY_IGNORED && req->entity.len != 0);
+}
+
 static void call_handler(const route_entry_t *entry, exchange_t *exchange,
                          const route_match_t *match)
 {
     exchange->route = entry->route;
+    if (!query_is_known(entry, exchange, match->query))
+        return;
     const h2o_token_t *by =
-        entry->takes_body ? unreadable_by(entry, &exchange->req->headers) : NULL;
-    if (by == NULL)
-        entry->handle(exchange, match);
-    else if (by == H2O_TOKEN_CONTENT_ENCODING)
+        has_type(entry, exchange->req) ? unreadable_by(entry, &exchange->req->headers) : NULL;
+    if (by == NULL) {
+        if (body_is_empty(entry, exchange))
+            entry->handle(exchange, match);
+    } else if (by == H2O_TOKEN_CONTENT_ENCODING) {
         reply_unsupported(exchange, "accept-encoding", "identity",
                           "Content-Encoding: send the body as it is");
-    else if (is_patch(entry))
+    } else if (is_patch(entry)) {
         reply_unsupported(exchange, "accept-patch", "application/json, " MERGE_PATCH,
                           "Content-Type: give application/json or " MERGE_PATCH);
-    else
+    } else {
         reply_unsupported(exchange, "accept", "application/json",
                           "Content-Type: give application/json");
+    }
 }
 
 void route_dispatch(const route_entry_t *table, exchange_t *exchange)
@@ -124,14 +201,11 @@ bool query_value(str_t query, const char *name, str_t *value)
     unsigned found = 0;
     *value = STR_NONE;
     while (query.n != 0) {
-        const char *amp = memchr(query.p, '&', query.n);
-        size_t len = amp == NULL ? query.n : (size_t)(amp - query.p);
-        if (len >= n && memcmp(query.p, name, n) == 0 && (len == n || query.p[n] == '=')) {
-            ++found;
-            *value = len == n ? STR("") : (str_t){query.p + n + 1, len - n - 1};
-        }
-        size_t skip = amp == NULL ? query.n : len + 1;
-        query = (str_t){query.p + skip, query.n - skip};
+        str_t parameter = next_parameter(&query);
+        if (!str_eq(name_of(parameter), (str_t){name, n}))
+            continue;
+        ++found;
+        *value = parameter.n == n ? STR("") : (str_t){parameter.p + n + 1, parameter.n - n - 1};
     }
     return found <= 1;
 }

@@ -1,5 +1,6 @@
 #include "store/move.h"
 
+#include <assert.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -60,7 +61,18 @@ static order_move_result_t confirm(move_t *m)
     return change_state(m, ORDER_CONFIRMED, &changed);
 }
 
-static order_move_result_t cancel(move_t *m)
+/* The last step: the hot row is changed last, as by all who change it. */
+static order_move_result_t release(move_t *m, uint32_t units)
+{
+    release_of_order(&m->out->order, &m->out->release);
+    m->out->release.quantity = units;
+    order_move_result_t outcome =
+        check(m, release_units(m->db, m->sql, &m->out->release), ORDER_MOVED);
+    m->out->released = outcome == ORDER_MOVED;
+    return outcome;
+}
+
+static order_move_result_t cancel_all(move_t *m)
 {
     bool changed;
     sql_reset(m->sql);
@@ -69,12 +81,83 @@ static order_move_result_t cancel(move_t *m)
             "AND state IN ('held', 'confirmed')",
             &m->wish->id);
     order_move_result_t outcome = change_state(m, ORDER_CANCELLED, &changed);
-    if (!changed)
+    return changed ? release(m, m->out->order.quantity) : outcome;
+}
+
+/* The order's row is locked: whoever inserts a cancel of it has that lock too. */
+static order_move_result_t find_by_key(move_t *m, bool *found)
+{
+    sql_reset(m->sql);
+    sql_add(m->sql,
+            "SELECT quantity FROM cancellations WHERE order_id = %o AND idempotency_key = %s",
+            &m->wish->id, m->wish->key);
+    db_result_t result = db_query(m->db, m->sql);
+    *found = result == DB_OK && db_next(m->db);
+    bool same = *found && db_u64(m->db, 0) == m->wish->units;
+    m->out->replayed = same;
+    return check(m, result, *found && !same ? ORDER_MOVE_KEY_REUSED : ORDER_MOVED);
+}
+
+static order_move_result_t remember_key(move_t *m)
+{
+    sql_reset(m->sql);
+    sql_add(m->sql,
+            "INSERT INTO cancellations (order_id, idempotency_key, quantity, created_at) "
+            "VALUES (%o, %s, %u, NOW(3))",
+            &m->wish->id, m->wish->key, (uint64_t)m->wish->units);
+    return check(m, db_exec(m->db, m->sql, NULL, 0), ORDER_MOVED);
+}
+
+/* The row is locked, and live. What a cancelled order had stays in `quantity`, so that it is never
+   0. */
+static order_move_result_t take_off(move_t *m, uint32_t units)
+{
+    uint64_t affected[1] = {0};
+    order_t *order = &m->out->order;
+    bool all = units == order->quantity;
+    sql_reset(m->sql);
+    if (all)
+        sql_add(m->sql, "UPDATE orders SET state = 'cancelled', updated_at = NOW(3)");
+    else
+        sql_add(m->sql,
+                "UPDATE orders SET quantity = quantity - %u, given_back = given_back + %u, "
+                "updated_at = NOW(3)",
+                (uint64_t)units, (uint64_t)units);
+    sql_add(m->sql, " WHERE order_id = %o AND state IN ('held', 'confirmed') AND quantity = %u",
+            &order->id, (uint64_t)order->quantity);
+    db_result_t result = db_exec(m->db, m->sql, affected, 1);
+    if (all)
+        order->state = ORDER_CANCELLED;
+    else
+        order->quantity -= units;
+    return check(m, result == DB_OK && affected[0] != 1 ? DB_CONFLICT : result, ORDER_MOVED);
+}
+
+static order_move_result_t cancel_by_key(move_t *m)
+{
+    bool found;
+    const order_t *order = &m->out->order;
+    order_move_result_t outcome = read_order(m, true);
+    if (outcome == ORDER_MOVED)
+        outcome = find_by_key(m, &found);
+    if (outcome != ORDER_MOVED || found)
         return outcome;
-    release_of_order(&m->out->order, &m->out->release);
-    outcome = check(m, release_units(m->db, m->sql, &m->out->release), ORDER_MOVED);
-    m->out->released = outcome == ORDER_MOVED;
-    return outcome;
+    if (!order_is_live(order))
+        return m->wish->units == 0 && order->state == ORDER_CANCELLED ? ORDER_MOVED
+                                                                      : ORDER_MOVE_WRONG_STATE;
+    if (m->wish->units > order->quantity)
+        return ORDER_MOVE_TOO_MANY;
+    uint32_t units = m->wish->units != 0 ? m->wish->units : order->quantity;
+    outcome = take_off(m, units);
+    if (outcome == ORDER_MOVED)
+        outcome = remember_key(m);
+    return outcome == ORDER_MOVED ? release(m, units) : outcome;
+}
+
+static order_move_result_t cancel(move_t *m)
+{
+    assert(m->wish->units == 0 || m->wish->key.n != 0);
+    return m->wish->key.n != 0 ? cancel_by_key(m) : cancel_all(m);
 }
 
 /* The row is locked. A deadline never moves to an earlier time: its reminder would come too late.
@@ -127,7 +210,7 @@ static order_move_result_t move_in_transaction(move_t *m)
 {
     static order_move_result_t (*const moves[])(move_t *) = {
         [ORDER_MOVE_CONFIRM] = confirm, [ORDER_MOVE_CANCEL] = cancel, [ORDER_MOVE_EXTEND] = extend};
-    m->out->released = false;
+    m->out->released = m->out->replayed = false;
     m->out->failure = db_run(m->db, "START TRANSACTION");
     return m->out->failure == DB_OK ? moves[m->wish->move](m) : ORDER_MOVE_FAILED;
 }

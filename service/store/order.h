@@ -10,7 +10,9 @@
  *            (store/expiry.h)
  *
  * held and confirmed are live. Each move is one guarded UPDATE; one that leaves a live state
- * grows `released_total` in the same transaction by the units of the rows that it moved.
+ * grows `released_total` in the same transaction by the units of the rows that it moved. A cancel
+ * of some units leaves the state as it is and takes them off `quantity`; it grows `released_total`
+ * by these.
  * `reserved` is an order that is not in MySQL yet; it has no row.
  *
  * Functions that take a db_t block; they are for pool threads and the reconciler.
@@ -39,7 +41,7 @@ typedef struct {
     uint8_t sku_length; /* 0: not known yet: decided before its owner wrote it */
     char buyer_bytes[BUYER_BYTES_MAX];
     uint8_t buyer_length;
-    uint32_t quantity;
+    uint32_t quantity; /* that it has left: a cancel may have given some back */
     order_state_t state;
     problem_t reject_code;
     order_id_t original_id; /* of the loser of an idempotency key; else none */

@@ -15,8 +15,9 @@
 #define REFUSED_MAX 256
 
 static struct {
-    table_t *orders, *inventory, *holds;
-    int id, sku, buyer, quantity, state, key, o_epoch, created, code, expires;
+    table_t *orders, *inventory, *holds, *cancellations;
+    int c_id, c_quantity;
+    int id, sku, buyer, quantity, given_back, state, key, o_epoch, created, code, expires;
     int h_expires, h_id;
     int i_sku, total, allocated, released, version, epoch, limit, strategy, gate_down;
 } at;
@@ -38,6 +39,16 @@ static unsigned refused_count;
 #define ADMITTED_MAX 256
 static order_id_t admitted[ADMITTED_MAX];
 static unsigned admitted_count;
+
+/* Cancels of some units that were asked for. */
+#define PARTS_MAX 32
+static struct {
+    order_id_t id;
+    unsigned units;
+    char key;
+    bool heard; /* it was answered 200 */
+} parts[PARTS_MAX];
+static unsigned parts_count;
 
 static uint64_t full_since_us[ITEMS_MAX]; /* all units are allocated; 0: not all are */
 static unsigned epochs;                   /* raised, of all items */
@@ -210,6 +221,20 @@ static void on_reminder(const value_t *before, const value_t *after)
         check_reminder(order);
 }
 
+/* The sum is what its item once allocated for it. Only a living order gives units back. */
+static void check_units(const value_t *before, const value_t *after, const order_id_t *id)
+{
+    int64_t given_back = after[at.given_back].i - before[at.given_back].i;
+    if (before[at.quantity].kind == VALUE_NULL) /* it was decided without its owner */
+        return;
+    if (given_back < 0 || before[at.quantity].i - after[at.quantity].i != given_back)
+        world_fail("order %s has %lld units after %lld, and %lld more were given back", id_text(id),
+                   (long long)after[at.quantity].i, (long long)before[at.quantity].i,
+                   (long long)given_back);
+    if (given_back != 0 && (!is_live(before) || state_of(before) != state_of(after)))
+        world_fail("order %s gives units back and is no longer live", id_text(id));
+}
+
 static void on_order(const value_t *before, const value_t *after)
 {
     order_id_t id;
@@ -226,6 +251,7 @@ static void on_order(const value_t *before, const value_t *after)
         if (!legal)
             world_fail("order %s went from %s to %s", id_text(&id), order_state_name(then),
                        order_state_name(now));
+        check_units(before, after, &id);
     }
     if (now == ORDER_HELD)
         check_reminder(after);
@@ -280,8 +306,31 @@ static void note_full(unsigned sale, bool full)
     history.sales[sale].sold_out = history.sales[sale].sold_out || full;
 }
 
+/* The units of its cancels that are stored: each stands there once, with what it gave back. The one
+   that took all that was left has left them in `quantity`. */
+static void check_cancellations(const value_t *order)
+{
+    int64_t units = 0, given_back = order[at.given_back].i;
+    order_id_t id;
+    for (unsigned i = 0; i < at.cancellations->rows_count; ++i) {
+        const value_t *row = version_values(at.cancellations->rows[i]->committed);
+        if (row != NULL && value_eq(&row[at.c_id], &order[at.id]))
+            units += row[at.c_quantity].i;
+    }
+    bool all = is_text(&order[at.state], "cancelled");
+    if (units == given_back || (all && units == given_back + order[at.quantity].i))
+        return;
+    memcpy(id.bytes, order[at.id].p, sizeof(id.bytes));
+    world_fail("%lld units of order %s were given back, and its cancels have %lld",
+               (long long)given_back, id_text(&id), (long long)units);
+}
+
 static void after_commit(void)
 {
+    for (unsigned i = 0; parts_count != 0 && i < at.orders->rows_count; ++i)
+        if (at.orders->rows[i]->committed != NULL)
+            check_cancellations(at.orders->rows[i]->committed->values);
+
     for (unsigned i = 0; i < at.inventory->rows_count; ++i) {
         const row_t *row = at.inventory->rows[i];
         if (row->committed == NULL)
@@ -365,7 +414,11 @@ void checks_init(void)
     at.sku = mysql_column(at.orders, "sku");
     at.buyer = mysql_column(at.orders, "buyer_id");
     at.quantity = mysql_column(at.orders, "quantity");
+    at.given_back = mysql_column(at.orders, "given_back");
     at.state = mysql_column(at.orders, "state");
+    at.cancellations = mysql_table("cancellations");
+    at.c_id = mysql_column(at.cancellations, "order_id");
+    at.c_quantity = mysql_column(at.cancellations, "quantity");
     at.key = mysql_column(at.orders, "idempotency_key");
     at.o_epoch = mysql_column(at.orders, "epoch");
     at.created = mysql_column(at.orders, "created_at");
@@ -392,7 +445,7 @@ void checks_begin(void)
 {
     refused_count = 0;
     limits_count = 0;
-    admitted_count = epochs = 0;
+    admitted_count = epochs = parts_count = 0;
     memset(full_since_us, 0, sizeof(full_since_us));
     sql_ruled = false;
 }
@@ -444,12 +497,14 @@ static void check_precedence(const request_t *request)
                    request->number);
 }
 
-/* What never changes in an order is said as MySQL has it. */
+/* What never changes in an order is said as MySQL has it; of its units some may have been given
+   back meanwhile. */
 static void check_shown(const order_t *order)
 {
     const value_t *row = find_order(&order->id);
     if (row != NULL && ((uint64_t)row[at.created].i != order->created_at_ms ||
-                        row[at.quantity].i != order->quantity))
+                        order->quantity < row[at.quantity].i ||
+                        order->quantity > row[at.quantity].i + row[at.given_back].i))
         world_fail("order %s is shown with another time or quantity than it has",
                    id_text(&order->id));
 }
@@ -474,6 +529,58 @@ void checks_answer(const request_t *request)
         if (!checks_order(&request->order.id, &state))
             world_fail("rejected order %s has no row", id_text(&request->order.id));
     }
+}
+
+/* --- cancels of some units --- */
+
+bool checks_part_asked(const order_id_t *id, unsigned units, char key)
+{
+    for (unsigned i = 0; i < parts_count; ++i)
+        if (order_id_eq(&parts[i].id, id) && parts[i].key == key && parts[i].units == units)
+            return parts[i].heard;
+    if (parts_count == PARTS_MAX)
+        world_unknown("so many cancels of some units", "", 0);
+    parts[parts_count].id = *id;
+    parts[parts_count].units = units;
+    parts[parts_count].heard = false;
+    parts[parts_count++].key = key;
+    return false;
+}
+
+void checks_part_heard(const order_id_t *id, unsigned units, char key, bool known, bool replayed)
+{
+    if (known && !replayed)
+        world_fail("a cancel of order %s is repeated, and not known", id_text(id));
+    for (unsigned i = 0; i < parts_count; ++i) {
+        if (!order_id_eq(&parts[i].id, id) || parts[i].key != key)
+            continue;
+        if (parts[i].units == units)
+            parts[i].heard = true;
+        else if (parts[i].heard)
+            world_fail("two cancels of order %s with one key are answered 200", id_text(id));
+    }
+}
+
+/* What was given back of an order, against what was asked for and heard of. Each key counts once.
+ */
+static void check_part(unsigned first)
+{
+    int64_t asked = 0, heard = 0;
+    const order_id_t *id = &parts[first].id;
+    const value_t *row = find_order(id);
+    for (unsigned i = 0; i < parts_count; ++i)
+        if (order_id_eq(&parts[i].id, id)) {
+            asked += parts[i].units;
+            heard += parts[i].heard ? parts[i].units : 0;
+        }
+    int64_t given_back = row == NULL ? 0 : row[at.given_back].i;
+    int64_t most = row != NULL && is_text(&row[at.state], "cancelled")
+                       ? given_back + row[at.quantity].i
+                       : given_back;
+    if (given_back > asked || heard > most)
+        world_fail("%lld units of order %s were given back, of %lld that were asked for and %lld "
+                   "that were answered 200",
+                   (long long)given_back, id_text(id), (long long)asked, (long long)heard);
 }
 
 /* --- at rest --- */
@@ -655,5 +762,7 @@ void checks_at_rest(void)
         check_refused(&refused[i]);
     for (unsigned i = 0; i < history.requests_count; ++i)
         check_request(&history.requests[i]);
+    for (unsigned i = 0; i < parts_count; ++i)
+        check_part(i);
     check_keys();
 }

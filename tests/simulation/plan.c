@@ -523,9 +523,46 @@ static void draw_repeats(uint64_t at, uint64_t soon)
         history_request(0, "o", "", 1, node, at + soon + chance_time_us(1, 20000));
 }
 
+/* --- orders of which some units are given back --- */
+
+typedef struct {
+    request_t *request;
+    unsigned units;
+    char key;
+} part_t;
+
+static void on_part(void *context, uint64_t number)
+{
+    const part_t *part = context;
+    const request_t *r = part->request;
+    const order_id_t *id = r->has_order ? &r->order.id : &r->own_id;
+    (void)number;
+    if (r->answered && !order_id_is_none(id))
+        action_give_back(id, part->units, part->key);
+}
+
+/* Each by its key, and many a one again: at once, soon, or after all the faults of this history. */
+static void draw_parts(void)
+{
+    uint64_t at = chance_time_us(1, window_us / 8 + 1);
+    char key[2] = {chance(2) ? 'q' : '\0', '\0'};
+    request_t *request =
+        history_request(0, "p", key, chance_between(2, 3), chance_between(1, history.nodes), at);
+    for (unsigned count = chance_between(2, 4); count != 0; --count) {
+        part_t *part = world_alloc(sizeof(*part));
+        *part = (part_t){request, chance_between(1, 2), (char)('a' + chance_below(3))};
+        uint64_t then = at + chance_time_us(100, window_us);
+        for (unsigned again = chance_between(1, 3); again != 0; --again) {
+            world_after(then, (owner_t){0, 0}, on_part, part, 0);
+            then += chance(3) ? 0 : chance_time_us(1, chance(2) ? 3000 : window_us);
+        }
+    }
+}
+
 /* A total that is lowered while buyers come; the optimistic strategy for a moment; orders that are
    cancelled in a rebuild; a lowered limit and another rebuild soon after; holds at their deadline;
-   a rebuild whose Redis loses what it has staged; death between COMMIT and settle. */
+   a rebuild whose Redis loses what it has staged; death between COMMIT and settle; units that are
+   given back. */
 static void draw_tangle(void)
 {
     const owner_t nobody = {0, 0};
@@ -549,6 +586,9 @@ static void draw_tangle(void)
         break;
     case 4:
         draw_deadlines();
+        break;
+    case 5:
+        draw_parts();
         break;
     case 8:
         world_after(at, nobody, on_rebuild, NULL, 0);
