@@ -13,7 +13,7 @@
    thread. */
 #define MOVE_LOCK_WAITS_MAX 2
 
-/* A step of a transaction, which fails by setting `failure`. */
+/* What the steps of the transaction share. One that fails says so in out->failure. */
 typedef struct {
     db_t *db;
     sql_t *sql;

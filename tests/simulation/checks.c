@@ -235,6 +235,17 @@ static void check_units(const value_t *before, const value_t *after, const order
         world_fail("order %s gives units back and is no longer live", id_text(id));
 }
 
+/* A deadline moves on, and not past its bound. */
+static void check_extend(const value_t *before, const value_t *after, const order_id_t *id)
+{
+    int64_t then = before[at.expires].i, now = after[at.expires].i;
+    if (before[at.expires].kind == VALUE_NULL || then == now)
+        return;
+    if (now < then || (uint64_t)now > (uint64_t)after[at.created].i + plan_hold_max_ms())
+        world_fail("order %s, made at %lld, was to end at %lld and now is at %lld", id_text(id),
+                   (long long)after[at.created].i, (long long)then, (long long)now);
+}
+
 static void on_order(const value_t *before, const value_t *after)
 {
     order_id_t id;
@@ -252,6 +263,7 @@ static void on_order(const value_t *before, const value_t *after)
             world_fail("order %s went from %s to %s", id_text(&id), order_state_name(then),
                        order_state_name(now));
         check_units(before, after, &id);
+        check_extend(before, after, &id);
     }
     if (now == ORDER_HELD)
         check_reminder(after);

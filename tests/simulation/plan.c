@@ -13,6 +13,9 @@
 #include "plan_sick.h"
 #include "redis_wire.h"
 
+/* Twice the hold of the items that have one. */
+#define HOLD_MAX_SECONDS 2
+
 static config_t config;
 static config_shard_t shard;
 static config_server_t server;
@@ -48,11 +51,17 @@ static void draw_config(void)
     config.orders.answer_deadline_ms = chance(3) ? chance_between(20, 200) : 2000;
     config.orders.commit_deadline_ms = config.orders.answer_deadline_ms + chance_between(50, 2000);
     config.orders.retries_max = 16;
+    config.orders.hold_max_seconds = HOLD_MAX_SECONDS;
     config.orders.sold_out_cache_ms = chance(3) ? 0 : 30;
     config.reconcile.expiry_interval_ms = chance_between(200, 1000);
     config.reconcile.pass_interval_ms = chance_between(200, 1500);
     config.reconcile.epoch_poll_ms = chance_between(200, 2000);
     config.reconcile.expiry_batch_max = chance(2) ? 8 : 1;
+}
+
+uint64_t plan_hold_max_ms(void)
+{
+    return HOLD_MAX_SECONDS * UINT64_C(1000);
 }
 
 uint32_t plan_answer_deadline_ms(void)
