@@ -9,8 +9,9 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "http/api.h"
-#include "http/errors.h"
+#include "http/intake.h"
 #include "http/listen.h"
+#include "http/protocols.h"
 
 /* While draining: how often to look, and how long an idle connection may still send something. */
 #define DRAIN_LOOK_MS 16
@@ -25,9 +26,8 @@ typedef struct {
     struct server_loop *owner;
     int fd;
     h2o_socket_t *socket;
-    h2o_globalconf_t config;
-    h2o_context_t context;
-    h2o_accept_ctx_t accept;
+    protocols_t protocols;
+    void (*dispatch)(exchange_t *exchange);
     bool open;
 } listener_t;
 
@@ -48,12 +48,6 @@ typedef struct server_loop {
     loop_message_t drain_message, end_message;
 } server_loop_t;
 
-typedef struct {
-    h2o_handler_t super;
-    server_loop_t *owner;
-    void (*dispatch)(exchange_t *exchange);
-} handler_t;
-
 struct server {
     node_t *node;
     unsigned connections_max;
@@ -65,18 +59,18 @@ struct server {
 
 /* --- requests --- */
 
-static int on_request(h2o_handler_t *handler, h2o_req_t *req)
+static void serve(h2o_req_t *req, void *context)
 {
-    handler_t *self = (handler_t *)handler;
-    exchange_t *exchange = exchange_new(req, self->owner->engine);
-    self->owner->active_ms = clock_mono_ms();
-    if (self->owner->drained) /* the stores are being stopped */
+    listener_t *listener = context;
+    server_loop_t *owner = listener->owner;
+    exchange_t *exchange = exchange_new(req, owner->engine);
+    owner->active_ms = clock_mono_ms();
+    if (owner->drained) /* the stores are being stopped */
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "Shutting down");
     else if (exchange->taking.connection->ended) /* what libh2o had read of it before its end */
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "The connection is ending");
-    else
-        self->dispatch(exchange);
-    return 0;
+    else if (intake_admits(exchange))
+        listener->dispatch(exchange);
 }
 
 /* --- connections --- */
@@ -90,9 +84,9 @@ static void accept_one(listener_t *listener, h2o_socket_t *socket)
         h2o_socket_close(socket);
         return;
     }
-    if (listener->accept.ssl_ctx != NULL)
-        connection_keep_tls(connection, listener->accept.ssl_ctx);
-    h2o_accept(&listener->accept, socket);
+    if (listener->protocols.tls != NULL)
+        connection_keep_tls(connection, listener->protocols.tls);
+    protocols_accept(&listener->protocols, socket);
 }
 
 static void on_accept(h2o_socket_t *socket, const char *err)
@@ -110,28 +104,6 @@ static void on_accept(h2o_socket_t *socket, const char *err)
 
 /* --- listeners --- */
 
-static void configure(listener_t *listener, void (*dispatch)(exchange_t *))
-{
-    const config_t *config = listener->owner->server->node->config;
-    h2o_globalconf_t *h2o = &listener->config;
-    h2o_config_init(h2o);
-    h2o->server_name = h2o_iovec_init(H2O_STRLIT("holdfast"));
-    h2o->max_request_entity_size = config->http.body_bytes_max;
-    h2o->handshake_timeout = config->http.idle_timeout_ms;
-    h2o->http1.req_timeout = config->http.idle_timeout_ms;
-    h2o->http1.upgrade_to_http2 = config->http.http2;
-    h2o->http2.idle_timeout = config->http.idle_timeout_ms;
-    h2o_hostconf_t *host =
-        h2o_config_register_host(h2o, h2o_iovec_init(H2O_STRLIT("default")), 65535);
-    h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
-    handler_t *handler = (handler_t *)h2o_create_handler(path, sizeof(*handler));
-    handler->super.on_req = on_request;
-    handler->owner = listener->owner;
-    handler->dispatch = dispatch;
-    errors_register(host);
-    h2o_context_init(&listener->context, listener->owner->loop.h2o, h2o);
-}
-
 /* `tls` NULL: none; else the loop's, which lasts until another takes its place. */
 static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls,
                           void (*dispatch)(exchange_t *))
@@ -139,10 +111,10 @@ static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls,
     listener_t *listener = &owner->listeners[owner->listeners_count++];
     listener->owner = owner;
     listener->fd = fd;
-    configure(listener, dispatch);
-    listener->accept.ctx = &listener->context;
-    listener->accept.hosts = listener->config.hosts;
-    listener->accept.ssl_ctx = tls;
+    listener->dispatch = dispatch;
+    protocols_init(&listener->protocols, &owner->loop, owner->server->node->config, serve,
+                   listener);
+    listener->protocols.tls = tls;
     listener->socket = h2o_evloop_socket_create(owner->loop.h2o, fd, H2O_SOCKET_FLAG_DONT_READ);
     listener->socket->data = listener;
     listener->open = true;
@@ -160,7 +132,7 @@ static void close_listener(listener_t *listener)
     h2o_socket_read_stop(listener->socket);
     h2o_socket_close(listener->socket);
     listener->open = false;
-    h2o_context_request_shutdown(&listener->context);
+    protocols_request_shutdown(&listener->protocols);
 }
 
 /* --- a new certificate --- */
@@ -177,7 +149,7 @@ static void on_renewal(loop_message_t *message)
     server_loop_t *owner = renewal->owner;
     SSL_CTX_free(owner->tls);
     owner->tls = renewal->tls;
-    owner->listeners[0].accept.ssl_ctx = owner->tls;
+    owner->listeners[0].protocols.tls = owner->tls;
     free(renewal);
 }
 

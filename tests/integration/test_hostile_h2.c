@@ -89,6 +89,61 @@ static void requests_are_answered(void **state)
     expect_all_as_before();
 }
 
+/* --- bodies --- */
+
+static void send_body(h2_bytes_t *out, uint32_t stream, const char *body, size_t n)
+{
+    h2_bytes_t block = h2_header_block("POST", "/v1/orders");
+    h2_add_frame(out, H2_HEADERS, H2_END_HEADERS, stream, block.bytes, block.n);
+    for (size_t at = 0, some; at < n; at += some) {
+        some = n - at < 16384 ? n - at : 16384;
+        h2_add_frame(out, H2_DATA, at + some == n ? H2_END_STREAM : 0, stream, body + at, some);
+    }
+}
+
+/* A stream that is refused (REFUSED_STREAM) is one that the client sends again; 413 is the end of
+   it. The limit itself is taken. */
+static void a_long_body_is_413(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {16384, 16385, 17000, 100000, 16384 + 256 * 1024};
+    h2_frame_t *frame = test_bytes(sizeof(*frame));
+    int fd = h2_connect(stack->url);
+    for (uint32_t i = 0; i < TEST_COUNT(lengths); i++) {
+        h2_bytes_t out = {NULL, 0, 0};
+        const char *code = lengths[i] > 16384 ? "\"body_too_large\"" : "\"malformed_json\"";
+        send_body(&out, 2 * i + 1, test_repeat("x", lengths[i]), lengths[i]);
+        EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+        do
+            EXPECT(h2_read_frame(fd, frame, SLACK_MS), "%zu bytes: closed", lengths[i]);
+        while (frame->type != H2_DATA && frame->type != H2_RST_STREAM);
+        EXPECT(frame->type == H2_DATA && (frame->flags & H2_END_STREAM) != 0 &&
+                   memmem(frame->payload, frame->length, code, strlen(code)) != NULL,
+               "%zu bytes: frame %d: %.*s", lengths[i], frame->type, (int)frame->length,
+               frame->payload);
+    }
+    close(fd);
+}
+
+/* Bodies that never end hold no more than the limit and 256 KB each; the stream of one that is
+   longer is reset, as libh2o does it. */
+static void longer_bodies_are_not_kept(void **state)
+{
+    (void)state;
+    enum { BYTES = 1000000 };
+    h2_bytes_t out = {NULL, 0, 0};
+    int fd = h2_connect(stack->url);
+    for (uint32_t i = 0; i < STREAMS_MAX; i++)
+        send_body(&out, 2 * i + 1, test_repeat("x", BYTES), BYTES);
+    attack_send(fd, out.bytes, out.n, 5000);
+    attack_gauge_t now = attack_gauge(stack->pid);
+    print_message("    resident %ld MB\n", now.rss_kb / 1024);
+    EXPECT(now.rss_kb < before.rss_kb + RSS_GROWTH_KB_MAX, "resident: %ld kB, before %ld kB",
+           now.rss_kb, before.rss_kb);
+    close(fd);
+    expect_all_as_before();
+}
+
 /* --- requests that are taken back --- */
 
 static void rapid_resets(const char *method, const char *path, bool with_body)
@@ -350,6 +405,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(requests_are_answered),
+        TEST(a_long_body_is_413),
+        TEST(longer_bodies_are_not_kept),
         TEST(purchases_that_are_taken_back_end_the_connection),
         TEST(reads_that_are_taken_back_end_the_connection),
         TEST(quick_answers_that_are_taken_back_end_the_connection),
