@@ -18,11 +18,10 @@ static const route_entry_t table[] = {
     {NULL, NULL, ROUTE_other, BODY_IGNORED, NULL, NULL},
 };
 
-static bool is_authorized(const exchange_t *exchange)
+static bool is_authorized(const h2o_req_t *req, const config_t *config)
 {
     static const char scheme[] = "Bearer ";
-    const h2o_req_t *req = exchange->req;
-    str_t token = str_of(exchange->engine->node->config->admin.token);
+    str_t token = str_of(config->admin.token);
     ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_AUTHORIZATION, -1);
     if (at == -1)
         return false;
@@ -34,8 +33,13 @@ static bool is_authorized(const exchange_t *exchange)
 
 void admin_dispatch(exchange_t *exchange)
 {
-    if (is_authorized(exchange))
+    if (is_authorized(exchange->req, exchange->engine->node->config))
         route_dispatch(table, exchange);
     else
         reply_problem(exchange, PROBLEM_UNAUTHORIZED, NULL);
+}
+
+bool admin_refuses(const h2o_req_t *head, const config_t *config)
+{
+    return !is_authorized(head, config) || route_refuses(table, head);
 }

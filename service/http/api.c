@@ -25,3 +25,9 @@ void api_dispatch(exchange_t *exchange)
 {
     route_dispatch(table, exchange);
 }
+
+bool api_refuses(const h2o_req_t *head, const config_t *config)
+{
+    (void)config;
+    return route_refuses(table, head);
+}

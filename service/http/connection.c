@@ -82,6 +82,7 @@ static void on_closed(void *data)
     connection_t *connection = data;
     if (h2o_linklist_is_linked(&connection->link))
         h2o_linklist_unlink(&connection->link);
+    expect_end(&connection->expectation);
     --connection->all->count;
     METRIC_ADD(http_connections, -1);
     SSL_CTX_free(connection->tls);
@@ -132,6 +133,7 @@ void connection_request_ends(connection_answer_t *answer, bool taken)
         h2o_linklist_unlink(&answer->link);
     if (--connection->requests == 0)
         becomes_quiet(connection);
+    expect_next(&connection->expectation);
     if (!taken && ++connection->resets == RESETS_MAX + 1)
         end(connection, "it takes back its requests");
     else if (taken && connection->resets != 0 && connection->resets <= RESETS_MAX)

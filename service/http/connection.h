@@ -20,6 +20,7 @@
 #include <openssl/ssl.h>
 
 #include "config/config.h"
+#include "http/expect.h"
 #include "loop/loop.h"
 
 /* As many as streams may be open at once: a client may take back all that it has asked. */
@@ -43,6 +44,7 @@ typedef struct {
     unsigned requests; /* that are handled now */
     bool ended;
     unsigned resets; /* requests taken back beyond those that ended; not below 0 */
+    expectation_t expectation;
 } connection_t;
 
 /* Part of each request, zeroed; see connection_answered(). */

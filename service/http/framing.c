@@ -14,31 +14,34 @@
 
 typedef struct {
     unsigned hosts, lengths, encodings;
-    bool chunked;
 } seen_t;
 
-/* Takes the line off the front of `rest`, without its end. */
-static const char *take_line(str_t *rest, str_t *line)
+/* The LF that ends the line at `at`, with CR before it; NULL: it ends otherwise. */
+static inline const char *line_end(const char *at, const char *end)
 {
-    const char *end = rest->n == 0 ? NULL : memchr(rest->p, '\n', rest->n);
-    if (end == NULL || end == rest->p || end[-1] != '\r')
-        return LINE_END;
-    *line = (str_t){rest->p, (size_t)(end - rest->p) - 1};
-    *rest = (str_t){end + 1, rest->n - line->n - 2};
-    return NULL;
+    const char *lf = at == end ? NULL : memchr(at, '\n', (size_t)(end - at));
+    return lf == NULL || lf == at || lf[-1] != '\r' ? NULL : lf;
+}
+
+static inline str_t line_up_to(const char *at, const char *lf)
+{
+    return (str_t){at, (size_t)(lf - at) - 1};
 }
 
 /* --- hosts --- */
 
-static bool is_alphanumeric(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
+/* What RFC 3986 has in a name or, with ':', in an IP literal; escapes are not looked into. A table,
+   since every request has one. */
+static const bool host_chars[256] = {
+    ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['-'] = true, ['.'] = true,
+    ['_'] = true,         ['~'] = true,         ['%'] = true,         ['!'] = true, ['$'] = true,
+    ['&'] = true,         ['\''] = true,        ['('] = true,         [')'] = true, ['*'] = true,
+    ['+'] = true,         [','] = true,         [';'] = true,         ['='] = true,
+};
 
-/* What RFC 3986 has in a name or, with ':', in an IP literal; escapes are not looked into. */
 static bool is_host_char(char c)
 {
-    return is_alphanumeric(c) || (c != '\0' && strchr("-._~%!$&'()*+,;=", c) != NULL);
+    return host_chars[(unsigned char)c];
 }
 
 /* A host and perhaps ":port". Nothing at all is a host too: see README. */
@@ -66,7 +69,7 @@ static bool is_authority(str_t text)
 
 /* --- the first line --- */
 
-static bool starts_with(str_t text, str_t lower_case)
+static inline bool starts_with(str_t text, str_t lower_case)
 {
     return text.n >= lower_case.n && strncasecmp(text.p, lower_case.p, lower_case.n) == 0;
 }
@@ -100,32 +103,55 @@ static const char *read_request_line(str_t line, bool *is_1_0, framing_t *out)
         memcmp(line.p + line.n - tail, version.p, version.n) != 0)
         return REQUEST_LINE;
     *is_1_0 = line.p[line.n - 1] == '0';
-    return read_target((str_t){space + 1, (size_t)(line.p + line.n - tail - space) - 1}, out);
+    out->method = (str_t){line.p, (size_t)(space - line.p)};
+    out->target = (str_t){space + 1, line.n - tail - out->method.n - 1};
+    return read_target(out->target, out);
 }
 
 /* --- headers --- */
 
-static bool is_header(str_t line, str_t name, str_t *value)
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static str_t value_behind(str_t line, size_t colon)
+{
+    str_t value = {line.p + colon + 1, line.n - colon - 1};
+    while (value.n != 0 && is_blank(value.p[0]))
+        value = (str_t){value.p + 1, value.n - 1};
+    while (value.n != 0 && is_blank(value.p[value.n - 1]))
+        --value.n;
+    return value;
+}
+
+/* Inline: most headers are told by the place of their colon. */
+static inline bool is_header(str_t line, str_t name, str_t *value)
 {
     if (line.n <= name.n || line.p[name.n] != ':' || !starts_with(line, name))
         return false;
-    *value = (str_t){line.p + name.n + 1, line.n - name.n - 1};
-    while (value->n != 0 && (value->p[0] == ' ' || value->p[0] == '\t'))
-        *value = (str_t){value->p + 1, value->n - 1};
-    while (value->n != 0 && (value->p[value->n - 1] == ' ' || value->p[value->n - 1] == '\t'))
-        --value->n;
+    *value = value_behind(line, name.n);
     return true;
 }
 
-static bool is_digits(str_t text)
+static bool is_word(str_t value, str_t lower_case)
 {
-    for (size_t i = 0; i < text.n; ++i)
+    return value.n == lower_case.n && starts_with(value, lower_case);
+}
+
+static bool read_digits(str_t text, size_t *number)
+{
+    *number = 0;
+    for (size_t i = 0; i < text.n; ++i) {
+        size_t digit = (size_t)(text.p[i] - '0');
         if (text.p[i] < '0' || text.p[i] > '9')
             return false;
+        *number = *number > (SIZE_MAX - digit) / 10 ? SIZE_MAX : 10 * *number + digit;
+    }
     return text.n != 0;
 }
 
-static const char *read_header(str_t line, seen_t *seen)
+static const char *read_header(str_t line, seen_t *seen, framing_t *out)
 {
     str_t value;
     switch (line.p[0] | 0x20) { /* in lower case; of a tab or a space something else */
@@ -135,16 +161,20 @@ static const char *read_header(str_t line, seen_t *seen)
         break;
     case 'c':
         if (is_header(line, STR("content-length"), &value) &&
-            (++seen->lengths > 1 || !is_digits(value)))
+            (++seen->lengths > 1 || !read_digits(value, &out->length)))
             return LENGTH;
+        break;
+    case 'e':
+        if (is_header(line, STR("expect"), &value) && is_word(value, STR("100-continue")))
+            out->expects_continue = true;
         break;
     case 't':
         if (is_header(line, STR("transfer-encoding"), &value) &&
-            (++seen->encodings > 1 || value.n != 7 || !starts_with(value, STR("chunked"))))
+            (++seen->encodings > 1 || !is_word(value, STR("chunked"))))
             return CHUNKS;
         break;
     }
-    return line.p[0] == ' ' || line.p[0] == '\t' ? FOLDED : NULL;
+    return is_blank(line.p[0]) ? FOLDED : NULL;
 }
 
 static const char *judge(const seen_t *seen, bool is_1_0)
@@ -158,21 +188,41 @@ static const char *judge(const seen_t *seen, bool is_1_0)
 
 const char *framing_read(str_t bytes, framing_t *out)
 {
-    str_t line = STR_NONE;
+    const char *at = bytes.p, *end = at + bytes.n, *lf = line_end(at, end), *fault;
     seen_t seen = {0};
     bool is_1_0;
-    *out = (framing_t){STR_NONE, STR_NONE, false};
-    const char *fault = take_line(&bytes, &line);
-    if (fault == NULL && line.n == 0) /* what some clients send after a body (RFC 9112, 2.2) */
-        fault = take_line(&bytes, &line);
-    if (fault == NULL)
-        fault = read_request_line(line, &is_1_0, out);
-    while (fault == NULL && (fault = take_line(&bytes, &line)) == NULL) {
-        if (line.n == 0) {
+    *out = (framing_t){.length = 0};
+    if (lf == at + 1) { /* what some clients send after a body (RFC 9112, 2.2) */
+        at = lf + 1;
+        lf = line_end(at, end);
+    }
+    if (lf == NULL)
+        return LINE_END;
+    fault = read_request_line(line_up_to(at, lf), &is_1_0, out);
+    out->headers.p = at = lf + 1;
+    while (fault == NULL && (lf = line_end(at, end)) != NULL) {
+        if (lf == at + 1) {
+            out->headers.n = (size_t)(at - out->headers.p);
             out->chunked = seen.encodings != 0;
+            out->expects_continue &= !is_1_0;
             return judge(&seen, is_1_0);
         }
-        fault = read_header(line, &seen);
+        fault = read_header(line_up_to(at, lf), &seen, out);
+        at = lf + 1;
     }
-    return fault;
+    return fault == NULL ? LINE_END : fault;
+}
+
+bool framing_next_header(str_t *headers, str_t *name, str_t *value)
+{
+    const char *end = headers->p + headers->n, *lf = line_end(headers->p, end);
+    if (lf == NULL)
+        return false;
+    str_t line = line_up_to(headers->p, lf);
+    const char *colon = line.n == 0 ? NULL : memchr(line.p, ':', line.n);
+    size_t n = colon == NULL ? line.n : (size_t)(colon - line.p);
+    *name = (str_t){line.p, n};
+    *value = colon == NULL ? STR_NONE : value_behind(line, n);
+    *headers = (str_t){lf + 1, (size_t)(end - lf) - 1};
+    return true;
 }

@@ -16,10 +16,14 @@
 
 /* Borrowed from the head. */
 typedef struct {
+    str_t method, target;
+    str_t headers; /* lines, up to the empty one that ends the head */
     /* Of a target in absolute-form ("http://host/path?query"): what stands between "//" and the
        path, and the rest, which is empty or starts with '/' or '?'. Else STR_NONE both. */
     str_t authority, path;
+    size_t length; /* Content-Length; 0 without; SIZE_MAX: that or more */
     bool chunked;
+    bool expects_continue; /* and may be told so: not in HTTP/1.0 (RFC 9110, 10.1.1) */
 } framing_t;
 
 /*
@@ -31,5 +35,8 @@ typedef struct {
  * NULL: there is one way to read it, and `out` is filled. Else what is wrong, for people.
  */
 const char *framing_read(str_t bytes, framing_t *out);
+
+/* Takes the first of `headers` off its front; false: there is none. */
+bool framing_next_header(str_t *headers, str_t *name, str_t *value);
 
 #endif

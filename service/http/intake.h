@@ -12,9 +12,12 @@
 #define HOLDFAST_HTTP_INTAKE_H
 
 #include "http/exchange.h"
+#include "http/framing.h"
 
 /* False: answered. A target in absolute-form is then its path alone, and its authority counts
    instead of Host (RFC 9112, 3.2.2). */
 bool intake_admits(exchange_t *exchange);
+/* Gives the request the target of a head, which may then move. */
+void intake_take_target(h2o_req_t *req, const framing_t *framing);
 
 #endif

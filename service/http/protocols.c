@@ -5,23 +5,23 @@
 #include <h2o/http1.h>
 #include <h2o/http2.h>
 
+#include "http/connection.h"
 #include "http/errors.h"
 
 typedef struct {
     h2o_handler_t super;
-    void (*serve)(h2o_req_t *req, void *context);
-    void *context;
+    protocols_use_t use;
 } handler_t;
 
 static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 {
     handler_t *self = (handler_t *)handler;
-    self->serve(req, self->context);
+    self->use.serve(req, self->use.context);
     return 0;
 }
 
 static void protocol_init(protocol_t *protocol, loop_t *loop, const config_t *config,
-                          size_t body_bytes_max, const handler_t *what)
+                          size_t body_bytes_max, const protocols_use_t *use)
 {
     h2o_globalconf_t *h2o = &protocol->config;
     h2o_config_init(h2o);
@@ -36,8 +36,7 @@ static void protocol_init(protocol_t *protocol, loop_t *loop, const config_t *co
     h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
     handler_t *handler = (handler_t *)h2o_create_handler(path, sizeof(*handler));
     handler->super.on_req = on_request;
-    handler->serve = what->serve;
-    handler->context = what->context;
+    handler->use = *use;
     errors_register(host);
     h2o_context_init(&protocol->context, loop->h2o, h2o);
     protocol->accept.ctx = &protocol->context;
@@ -45,16 +44,17 @@ static void protocol_init(protocol_t *protocol, loop_t *loop, const config_t *co
 }
 
 void protocols_init(protocols_t *protocols, loop_t *loop, const config_t *config,
-                    void (*serve)(h2o_req_t *req, void *context), void *context)
+                    const protocols_use_t *use)
 {
-    handler_t what = {.serve = serve, .context = context};
     size_t body_bytes_max = config->http.body_bytes_max;
     *protocols = (protocols_t){.has_http2 = config->http.http2};
     /* Of chunks libh2o refuses the limit itself, of a length only what is above it. */
-    protocol_init(&protocols->http1, loop, config, body_bytes_max + 1, &what);
+    protocol_init(&protocols->http1, loop, config, body_bytes_max + 1, use);
     if (protocols->has_http2)
-        protocol_init(&protocols->http2, loop, config, body_bytes_max + HTTP2_BODY_OVER_BYTES,
-                      &what);
+        protocol_init(&protocols->http2, loop, config, body_bytes_max + HTTP2_BODY_OVER_BYTES, use);
+    expect_init(&protocols->expectations, loop, &protocols->http1.accept, body_bytes_max);
+    protocols->expectations.refuses = use->refuses;
+    protocols->expectations.context = use->context;
 }
 
 void protocols_request_shutdown(protocols_t *protocols)
@@ -62,6 +62,13 @@ void protocols_request_shutdown(protocols_t *protocols)
     h2o_context_request_shutdown(&protocols->http1.context);
     if (protocols->has_http2)
         h2o_context_request_shutdown(&protocols->http2.context);
+}
+
+static void accept_http1(protocols_t *protocols, h2o_socket_t *socket, struct timeval connected_at)
+{
+    connection_t *connection = socket->on_close.data;
+    expect_begin(&connection->expectation, &protocols->expectations, socket);
+    h2o_http1_accept(&protocols->http1.accept, socket, connected_at);
 }
 
 /* --- a connection whose protocol is not known yet --- */
@@ -94,7 +101,7 @@ static void go_on(arrival_t *arrival, bool is_http2)
     if (is_http2)
         h2o_http2_accept(&protocols->http2.accept, socket, connected_at);
     else
-        h2o_http1_accept(&protocols->http1.accept, socket, connected_at);
+        accept_http1(protocols, socket, connected_at);
 }
 
 static void on_first_bytes(h2o_socket_t *socket, const char *err)
@@ -145,7 +152,7 @@ void protocols_accept(protocols_t *protocols, h2o_socket_t *socket)
     h2o_context_t *context = &protocols->http1.context;
     struct timeval now = *h2o_get_timestamp(context, NULL, NULL);
     if (protocols->tls == NULL && !protocols->has_http2) {
-        h2o_http1_accept(&protocols->http1.accept, socket, now);
+        accept_http1(protocols, socket, now);
         return;
     }
     arrival_t *arrival = malloc(sizeof(*arrival));

@@ -13,6 +13,7 @@
 #include <openssl/ssl.h>
 
 #include "config/config.h"
+#include "http/expect.h"
 #include "loop/loop.h"
 
 /* Bodies over the limit that are read to their end, to be answered 413. A connection of HTTP/2 has
@@ -25,16 +26,26 @@ typedef struct {
     h2o_accept_ctx_t accept;
 } protocol_t;
 
+/* What a listener does with requests. */
+typedef struct {
+    /* Each that libh2o does not refuse by itself. */
+    void (*serve)(h2o_req_t *req, void *context);
+    /* See expect.h. */
+    bool (*refuses)(const h2o_req_t *head, void *context);
+    void *context;
+} protocols_use_t;
+
 typedef struct {
     protocol_t http1, http2;
+    expectations_t expectations; /* of HTTP/1 */
     bool has_http2;
     SSL_CTX *tls; /* NULL: none; of handshakes that begin from now on */
 } protocols_t;
 
-/* `serve` is called for each request that libh2o does not refuse by itself. */
 void protocols_init(protocols_t *protocols, loop_t *loop, const config_t *config,
-                    void (*serve)(h2o_req_t *req, void *context), void *context);
-/* Takes the socket. A client that is silent for http.idle_timeout_ms is closed. */
+                    const protocols_use_t *use);
+/* Takes the socket of an open connection_t. A client that is silent for http.idle_timeout_ms is
+ * closed. */
 void protocols_accept(protocols_t *protocols, h2o_socket_t *socket);
 /* Answers say from now on that their connection ends. */
 void protocols_request_shutdown(protocols_t *protocols);

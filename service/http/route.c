@@ -4,16 +4,6 @@
 
 #include "http/body.h"
 
-/* Takes the segment up to the next '/' off the front of `rest`. */
-static str_t next_segment(str_t *rest)
-{
-    const char *slash = rest->n == 0 ? NULL : memchr(rest->p, '/', rest->n);
-    str_t segment = {rest->p, slash == NULL ? rest->n : (size_t)(slash - rest->p)};
-    size_t skip = slash == NULL ? rest->n : segment.n + 1;
-    *rest = (str_t){rest->p + skip, rest->n - skip};
-    return segment;
-}
-
 /* A parameter that is too long or wrongly encoded is the name of nothing: it stays empty. */
 static void take_param(str_t segment, route_match_t *match)
 {
@@ -25,15 +15,20 @@ static void take_param(str_t segment, route_match_t *match)
 
 static bool pattern_matches(const char *pattern, str_t path, route_match_t *match)
 {
-    str_t want = {pattern + 1, strlen(pattern) - 1}, have = {path.p + 1, path.n - 1};
-    while (want.n != 0 && have.n != 0) {
-        str_t w = next_segment(&want), h = next_segment(&have);
-        if (str_eq(w, STR("*")) && h.n != 0)
-            take_param(h, match);
-        else if (!str_eq(w, h))
+    size_t i = 0;
+    for (; pattern[i] != '\0' && pattern[i] != '*'; ++i)
+        if (i == path.n || path.p[i] != pattern[i])
             return false;
-    }
-    return want.n == 0 && have.n == 0 && path.p[path.n - 1] != '/';
+    if (pattern[i] == '\0')
+        return i == path.n;
+    str_t rest = {path.p + i, path.n - i};
+    const char *slash = rest.n == 0 ? NULL : memchr(rest.p, '/', rest.n);
+    str_t segment = {rest.p, slash == NULL ? rest.n : (size_t)(slash - rest.p)};
+    if (segment.n == 0 ||
+        !str_eq(str_of(pattern + i + 1), (str_t){rest.p + segment.n, rest.n - segment.n}))
+        return false;
+    take_param(segment, match);
+    return true;
 }
 
 static bool is_method(const char *want, h2o_iovec_t have)
@@ -151,7 +146,9 @@ static void call_handler(const route_entry_t *entry, exchange_t *exchange,
         return;
     const h2o_token_t *by =
         has_type(entry, exchange->req) ? unreadable_by(entry, &exchange->req->headers) : NULL;
-    if (by == NULL) {
+    if (by == NULL && exchange->taking.connection->expectation.was_cut) {
+        reply_problem(exchange, PROBLEM_INVALID_REQUEST, "The body has not arrived");
+    } else if (by == NULL) {
         if (body_is_empty(entry, exchange))
             entry->handle(exchange, match);
     } else if (by == H2O_TOKEN_CONTENT_ENCODING) {
@@ -166,33 +163,51 @@ static void call_handler(const route_entry_t *entry, exchange_t *exchange,
     }
 }
 
-void route_dispatch(const route_entry_t *table, exchange_t *exchange)
+#define ALLOW_SIZE 96
+
+/* NULL: nothing is there, or, if `allow` is not "", not with this method. */
+static const route_entry_t *find(const route_entry_t *table, const h2o_req_t *req,
+                                 route_match_t *match, char allow[ALLOW_SIZE])
 {
-    h2o_req_t *req = exchange->req;
-    route_match_t match;
-    char allow[96] = "";
     bool has_query = req->query_at != SIZE_MAX;
     str_t path = {req->path.base, has_query ? req->query_at : req->path.len};
-    match.query =
+    match->query =
         has_query ? (str_t){req->path.base + req->query_at + 1, req->path.len - req->query_at - 1}
                   : STR_NONE;
-    match.param = STR_NONE;
-    for (const route_entry_t *e = table; e->method != NULL && path.n != 0 && path.p[0] == '/';
-         ++e) {
-        if (!pattern_matches(e->pattern, path, &match))
+    match->param = STR_NONE;
+    allow[0] = '\0';
+    for (const route_entry_t *e = table; e->method != NULL; ++e) {
+        if (!pattern_matches(e->pattern, path, match))
             continue;
-        if (is_method(e->method, req->method)) {
-            call_handler(e, exchange, &match);
-            return;
-        }
+        if (is_method(e->method, req->method))
+            return e;
         size_t n = strlen(allow);
-        snprintf(allow + n, sizeof(allow) - n, "%s%s%s", n == 0 ? "" : ", ", e->method,
+        snprintf(allow + n, ALLOW_SIZE - n, "%s%s%s", n == 0 ? "" : ", ", e->method,
                  strcmp(e->method, "GET") == 0 ? ", HEAD" : "");
     }
-    if (allow[0] != '\0')
+    return NULL;
+}
+
+void route_dispatch(const route_entry_t *table, exchange_t *exchange)
+{
+    route_match_t match;
+    char allow[ALLOW_SIZE];
+    const route_entry_t *entry = find(table, exchange->req, &match, allow);
+    if (entry != NULL)
+        call_handler(entry, exchange, &match);
+    else if (allow[0] != '\0')
         reply_method_not_allowed(exchange, allow);
     else
         reply_problem(exchange, PROBLEM_NOT_FOUND, NULL);
+}
+
+bool route_refuses(const route_entry_t *table, const h2o_req_t *head)
+{
+    route_match_t match;
+    char allow[ALLOW_SIZE];
+    const route_entry_t *entry = find(table, head, &match, allow);
+    return entry == NULL ||
+           (entry->body != BODY_IGNORED && unreadable_by(entry, &head->headers) != NULL);
 }
 
 bool query_value(str_t query, const char *name, str_t *value)

@@ -37,6 +37,10 @@ typedef struct {
    HEAD is served as GET. */
 void route_dispatch(const route_entry_t *table, exchange_t *exchange);
 
+/* Of a request with this head nothing but 404, 405 or 415 can come of it. Only method, path,
+   query_at and headers are looked at. */
+bool route_refuses(const route_entry_t *table, const h2o_req_t *head);
+
 /* The value of a query parameter, still encoded: STR_NONE if absent, "" if it has none. False: it
    is there more than once, so that nobody can tell which one is meant. */
 bool query_value(str_t query, const char *name, str_t *value);

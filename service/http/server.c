@@ -21,13 +21,22 @@
 
 struct server_loop;
 
+/* What a listener serves. */
+typedef struct {
+    void (*dispatch)(exchange_t *exchange);
+    bool (*refuses)(const h2o_req_t *head, const config_t *config);
+} table_t;
+
+static const table_t public_table = {api_dispatch, api_refuses};
+static const table_t admin_table = {admin_dispatch, admin_refuses};
+
 /* One listener of one loop: public, or admin on the first. */
 typedef struct {
     struct server_loop *owner;
     int fd;
     h2o_socket_t *socket;
     protocols_t protocols;
-    void (*dispatch)(exchange_t *exchange);
+    const table_t *table;
     bool open;
 } listener_t;
 
@@ -59,18 +68,25 @@ struct server {
 
 /* --- requests --- */
 
+static bool refuses(const h2o_req_t *head, void *context)
+{
+    const listener_t *listener = context;
+    return listener->table->refuses(head, listener->owner->server->node->config);
+}
+
 static void serve(h2o_req_t *req, void *context)
 {
     listener_t *listener = context;
     server_loop_t *owner = listener->owner;
     exchange_t *exchange = exchange_new(req, owner->engine);
+    const connection_t *connection = exchange->taking.connection;
     owner->active_ms = clock_mono_ms();
     if (owner->drained) /* the stores are being stopped */
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "Shutting down");
-    else if (exchange->taking.connection->ended) /* what libh2o had read of it before its end */
+    else if (connection->ended) /* what libh2o had read of it before its end */
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "The connection is ending");
     else if (intake_admits(exchange))
-        listener->dispatch(exchange);
+        listener->table->dispatch(exchange);
 }
 
 /* --- connections --- */
@@ -105,15 +121,14 @@ static void on_accept(h2o_socket_t *socket, const char *err)
 /* --- listeners --- */
 
 /* `tls` NULL: none; else the loop's, which lasts until another takes its place. */
-static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls,
-                          void (*dispatch)(exchange_t *))
+static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls, const table_t *table)
 {
     listener_t *listener = &owner->listeners[owner->listeners_count++];
     listener->owner = owner;
     listener->fd = fd;
-    listener->dispatch = dispatch;
-    protocols_init(&listener->protocols, &owner->loop, owner->server->node->config, serve,
-                   listener);
+    listener->table = table;
+    protocols_init(&listener->protocols, &owner->loop, owner->server->node->config,
+                   &(protocols_use_t){serve, refuses, listener});
     listener->protocols.tls = tls;
     listener->socket = h2o_evloop_socket_create(owner->loop.h2o, fd, H2O_SOCKET_FLAG_DONT_READ);
     listener->socket->data = listener;
@@ -263,9 +278,9 @@ static void *loop_thread(void *arg)
     owner->server->node->loops[owner->index] = owner->engine;
     /* What the first request does may tell the others of it. */
     pthread_barrier_wait(&owner->server->engines);
-    open_listener(owner, owner->public_fd, owner->tls, api_dispatch);
+    open_listener(owner, owner->public_fd, owner->tls, &public_table);
     if (owner->admin_fd >= 0)
-        open_listener(owner, owner->admin_fd, NULL, admin_dispatch);
+        open_listener(owner, owner->admin_fd, NULL, &admin_table);
     h2o_sem_post(&owner->server->signal);
     loop_run(&owner->loop);
     connections_dispose(&owner->connections);
@@ -343,6 +358,7 @@ server_t *server_open(node_t *node)
     server_t *server = calloc(1, sizeof(*server));
     if (server == NULL)
         abort();
+    expect_take_over();
     server->node = node;
     server->loops_count = count_loops(node->config);
     server->connections_max = count_connections_max(node->config, server->loops_count);

@@ -92,6 +92,18 @@ static void check_absolute(str_t target, const framing_t *framing)
            framing->path.p + framing->path.n == target.p + target.n);
 }
 
+/* One by one they are those that the parser has found. */
+static void check_headers(const framing_t *framing, const header_t *headers, size_t count)
+{
+    str_t rest = framing->headers, name, value;
+    for (size_t i = 0; i < count; ++i) {
+        EXPECT(framing_next_header(&rest, &name, &value));
+        EXPECT(name.p == headers[i].name && name.n == headers[i].name_n);
+        EXPECT(str_eq(value, trimmed(&headers[i])));
+    }
+    EXPECT(rest.n == 0 && !framing_next_header(&rest, &name, &value));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     str_t bytes = {(const char *)data, size}, method, target;
@@ -113,7 +125,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                  counts.lengths + counts.encodings > 1 || (counts.encodings != 0 && minor == 0);
     if (fault == NULL) {
         EXPECT(!doubt && framing.chunked == (counts.encodings == 1));
+        EXPECT(str_eq(framing.method, method) && str_eq(framing.target, target));
+        EXPECT(!framing.expects_continue || minor != 0);
         check_absolute(target, &framing);
+        check_headers(&framing, headers, headers_count);
     } else {
         EXPECT(doubt || has_authority(target, &counts));
     }

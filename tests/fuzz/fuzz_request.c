@@ -7,6 +7,7 @@
  * documented limits, every request is answered at most once, and when the client has gone
  * nothing is left.
  */
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,6 +31,7 @@
 typedef struct {
     protocols_t protocols;
     void (*dispatch)(exchange_t *exchange);
+    bool (*refuses)(const h2o_req_t *head, const config_t *config);
 } listener_t;
 
 /* A purchase that waits for its answer. */
@@ -192,25 +194,35 @@ static void end_jobs(void)
 
 /* --- the two listeners --- */
 
+static bool refuses(const h2o_req_t *head, void *context)
+{
+    return ((listener_t *)context)->refuses(head, &world.config);
+}
+
+/* Whose body was not waited for, by its head, is refused by its request too. */
 static void serve(h2o_req_t *req, void *context)
 {
+    listener_t *listener = context;
     exchange_t *exchange = exchange_new(req, &world.engine);
+    bool was_cut = exchange->taking.connection->expectation.was_cut;
     if (!intake_admits(exchange))
         return;
     EXPECT(req->entity.len <= world.config.http.body_bytes_max);
-    ((listener_t *)context)->dispatch(exchange);
+    EXPECT(!was_cut || listener->refuses(req, &world.config));
+    listener->dispatch(exchange);
 }
 
-static void open_listener(listener_t *listener, void (*dispatch)(exchange_t *))
+static void open_listener(listener_t *listener)
 {
-    listener->dispatch = dispatch;
-    protocols_init(&listener->protocols, &world.loop, &world.config, serve, listener);
+    protocols_init(&listener->protocols, &world.loop, &world.config,
+                   &(protocols_use_t){serve, refuses, listener});
 }
 
 static void prepare_world(void)
 {
     if (world.node.config != NULL)
         return;
+    signal(SIGPIPE, SIG_IGN); /* as the service does */
     log_set_level(LOG_LEVEL_ERROR + 1);
     order_id_set_key(STR("0123456789abcdef"));
     world.shard = (config_shard_t){.name = "s", .slot_first = 0, .slot_last = SLOT_COUNT - 1};
@@ -231,8 +243,11 @@ static void prepare_world(void)
     connections_init(&world.connections, &world.loop, &world.config);
     world.engine.loop = &world.loop;
     world.engine.node = &world.node;
-    open_listener(&world.listeners[0], api_dispatch);
-    open_listener(&world.listeners[1], admin_dispatch);
+    expect_take_over();
+    world.listeners[0] = (listener_t){.dispatch = api_dispatch, .refuses = api_refuses};
+    world.listeners[1] = (listener_t){.dispatch = admin_dispatch, .refuses = admin_refuses};
+    open_listener(&world.listeners[0]);
+    open_listener(&world.listeners[1]);
 }
 
 /* --- one connection --- */

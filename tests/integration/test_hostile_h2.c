@@ -125,6 +125,40 @@ static void a_long_body_is_413(void **state)
     close(fd);
 }
 
+/* libh2o shows nobody a request of HTTP/2 before its body is whole: the client hears no 100
+   Continue, which it may not wait for for ever (RFC 9110, 10.1.1), and its answer when it has sent
+   the body. */
+static void an_expectation_is_answered_with_the_body(void **state)
+{
+    (void)state;
+    static const char expect[] = "\0\x06"
+                                 "expect"
+                                 "\x0c"
+                                 "100-continue";
+    h2_frame_t *frame = test_bytes(sizeof(*frame));
+    h2_bytes_t block = h2_header_block("POST", "/v1/orders"), out = {NULL, 0, 0},
+               data = {NULL, 0, 0};
+    const char *body = order_body("expects");
+    char *head = test_bytes(block.n + sizeof(expect));
+    int fd = h2_connect(stack->url);
+    memcpy(head, block.bytes, block.n);
+    memcpy(head + block.n, expect, sizeof(expect) - 1);
+    h2_add_frame(&out, H2_HEADERS, H2_END_HEADERS, 1, head, block.n + sizeof(expect) - 1);
+    h2_add_frame(&out, H2_PING, 0, 0, "01234567", 8);
+    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+    do
+        EXPECT(h2_read_frame(fd, frame, SLACK_MS), "closed");
+    while (frame->type != H2_PING);
+    h2_add_frame(&data, H2_DATA, H2_END_STREAM, 1, body, strlen(body));
+    EXPECT_NUMBER(attack_send(fd, data.bytes, data.n, 5000), data.n);
+    do
+        EXPECT(h2_read_frame(fd, frame, SLACK_MS), "closed");
+    while (frame->type != H2_DATA);
+    EXPECT(memmem(frame->payload, frame->length, "confirmed", 9) != NULL, "%.*s",
+           (int)frame->length, frame->payload);
+    close(fd);
+}
+
 /* Bodies that never end hold no more than the limit and 256 KB each; the stream of one that is
    longer is reset, as libh2o does it. */
 static void longer_bodies_are_not_kept(void **state)
@@ -406,6 +440,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(requests_are_answered),
         TEST(a_long_body_is_413),
+        TEST(an_expectation_is_answered_with_the_body),
         TEST(longer_bodies_are_not_kept),
         TEST(purchases_that_are_taken_back_end_the_connection),
         TEST(reads_that_are_taken_back_end_the_connection),

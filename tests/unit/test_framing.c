@@ -232,20 +232,75 @@ static void test_what_is_found(void **state)
     assert_null(framing.path.p);
     assert_null(framing_read(STR(GET HOST "Transfer-Encoding: chunked\r\n\r\n"), &framing));
     assert_true(framing.chunked);
+    assert_null(framing_read(
+        STR("PUT http://h/a HTTP/1.1\r\nHost: h\r\nContent-Length: 17\r\n\r\n"), &framing));
+    assert_true(str_eq(framing.method, STR("PUT")));
+    assert_true(str_eq(framing.target, STR("http://h/a")));
+    assert_true(str_eq(framing.headers, STR("Host: h\r\nContent-Length: 17\r\n")));
+    assert_int_equal(framing.length, 17);
+    assert_null(
+        framing_read(STR(GET HOST "Content-Length: 99999999999999999999999999\r\n\r\n"), &framing));
+    assert_true(framing.length == SIZE_MAX);
     /* NUL is a byte like others, and ends nothing. */
     assert_non_null(framing_read(STR(GET "Host: h\0i\r\n\r\n"), &framing));
     assert_non_null(framing_read(STR(GET HOST "Content-Length: 5\0\r\n\r\n"), &framing));
     assert_null(framing_read(STR(GET HOST "X: a\0b\r\n\r\n"), &framing));
 }
 
+static void test_expectations(void **state)
+{
+    (void)state;
+    static const struct {
+        str_t head;
+        bool expects;
+    } heads[] = {
+        {STR(GET HOST "Expect: 100-continue\r\n\r\n"), true},
+        {STR(GET HOST "eXPECT:100-Continue \r\n\r\n"), true},
+        {STR(GET HOST "\r\n"), false},
+        {STR(GET HOST "Expect: 100-continued\r\n\r\n"), false},
+        {STR(GET HOST "Expect:\r\n\r\n"), false},
+        {STR(GET HOST "Expects: 100-continue\r\n\r\n"), false},
+        {STR(GET_1_0 HOST "Expect: 100-continue\r\n\r\n"), false},
+    };
+    framing_t framing;
+    for (size_t i = 0; i < LENGTH(heads); i++) {
+        assert_null(framing_read(heads[i].head, &framing));
+        assert_int_equal(framing.expects_continue, heads[i].expects);
+    }
+}
+
+static void test_headers_one_by_one(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *value;
+    } expected[] = {{"Host", "h"}, {"A", ""}, {"B", "c:d"}, {"E", "f g"}};
+    framing_t framing;
+    str_t name, value;
+    size_t i = 0;
+    assert_null(framing_read(STR(GET HOST "A:\r\nB: c:d\r\nE:\t f g \r\n\r\nX: y\r\n"), &framing));
+    for (; framing_next_header(&framing.headers, &name, &value); i++) {
+        assert_true(i < LENGTH(expected));
+        assert_true(str_eq(name, str_of(expected[i].name)));
+        assert_true(str_eq(value, str_of(expected[i].value)));
+    }
+    assert_int_equal(i, LENGTH(expected));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain_heads),   cmocka_unit_test(test_line_ends),
-        cmocka_unit_test(test_first_lines),   cmocka_unit_test(test_folded_headers),
-        cmocka_unit_test(test_hosts),         cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_encodings),     cmocka_unit_test(test_absolute_targets),
+        cmocka_unit_test(test_plain_heads),
+        cmocka_unit_test(test_line_ends),
+        cmocka_unit_test(test_first_lines),
+        cmocka_unit_test(test_folded_headers),
+        cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_encodings),
+        cmocka_unit_test(test_absolute_targets),
         cmocka_unit_test(test_what_is_found),
+        cmocka_unit_test(test_expectations),
+        cmocka_unit_test(test_headers_one_by_one),
     };
     return cmocka_run_group_tests_name("framing", tests, NULL, NULL);
 }

@@ -1,0 +1,57 @@
+/*
+ * `Expect: 100-continue` in HTTP/1: what the head alone refuses is answered before the body is
+ * sent, else the client hears 100 Continue (RFC 9110, 10.1.1).
+ *
+ * libh2o says 100 by itself as soon as it has the head, to whatever path, and in HTTP/1.0 too,
+ * where no client knows it. So it is told to take Expect as a header like any other
+ * (expect_take_over()), and heads that wait for their body are looked at here. Nothing in libh2o
+ * calls anybody between a head and its body. So the callback of a connection's socket is ours, and
+ * calls libh2o's; libh2o sets its own again for each request, and so do we, before the loop waits.
+ *
+ *   head is here, body is not ──refused──▶ the body is made up, nobody reads it ──▶ answer, close
+ *                             ──else─────▶ 100 Continue ──▶ libh2o waits for the body
+ *
+ * If some of the body is there too, nobody waits, and nothing is said before the answer.
+ * Loop thread only.
+ */
+#ifndef HOLDFAST_HTTP_EXPECT_H
+#define HOLDFAST_HTTP_EXPECT_H
+
+#include "loop/loop.h"
+
+/* Of all connections of a listener's loop. */
+typedef struct {
+    loop_t *loop;
+    size_t body_bytes_max;
+    /* A request of this head will be refused, whatever its body is. */
+    bool (*refuses)(const h2o_req_t *head, void *context);
+    void *context;
+    h2o_socket_cb read;       /* libh2o's */
+    h2o_linklist_t unwatched; /* connections whose callback is libh2o's again */
+    loop_timer_t timer;
+} expectations_t;
+
+/* Of one connection. */
+typedef struct {
+    expectations_t *all; /* NULL: it is not HTTP/1's */
+    h2o_socket_t *socket;
+    h2o_linklist_t link;
+    size_t looked_bytes; /* of the input, without the end of a head */
+    bool looked;         /* at this request's head */
+    bool was_cut;        /* this request's body is made up */
+    bool *ended;         /* set when the connection ends; or NULL */
+} expectation_t;
+
+/* Once for the process, before there are loops. */
+void expect_take_over(void);
+/* `accept` is HTTP/1's. `refuses` and `context` are set by the caller. */
+void expect_init(expectations_t *all, loop_t *loop, h2o_accept_ctx_t *accept,
+                 size_t body_bytes_max);
+/* Before libh2o gets the socket. */
+void expect_begin(expectation_t *expectation, expectations_t *all, h2o_socket_t *socket);
+/* A request has ended, the connection may go on. */
+void expect_next(expectation_t *expectation);
+/* The connection is closed. */
+void expect_end(expectation_t *expectation);
+
+#endif
