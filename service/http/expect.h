@@ -2,11 +2,15 @@
  * `Expect: 100-continue` in HTTP/1: what the head alone refuses is answered before the body is
  * sent, else the client hears 100 Continue (RFC 9110, 10.1.1).
  *
- * libh2o says 100 by itself as soon as it has the head, to whatever path, and in HTTP/1.0 too,
- * where no client knows it. So it is told to take Expect as a header like any other
- * (expect_take_over()), and heads that wait for their body are looked at here. Nothing in libh2o
- * calls anybody between a head and its body. So the callback of a connection's socket is ours, and
- * calls libh2o's; libh2o sets its own again for each request, and so do we, before the loop waits.
+ * libh2o 2.2 sends 100 by itself as soon as it has a head with a body, for any path, and in
+ * HTTP/1.0 too. It has no setting against that, and no hook between a head and its body. So
+ *
+ *   - in libh2o's table of headers Expect is made an ordinary one (expect_take_over()), and
+ *   - the read callback of a connection's socket is replaced by one that calls libh2o's and then
+ *     looks at the input. libh2o sets its own again for each request; it is replaced again in the
+ *     same turn of the loop. This reads h2o_socket_t's `_cb.read`, which its header has and does
+ *     not document.
+ *
  *
  *   head is here, body is not ──refused──▶ the body is made up, nobody reads it ──▶ answer, close
  *                             ──else─────▶ 100 Continue ──▶ libh2o waits for the body

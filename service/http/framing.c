@@ -2,15 +2,15 @@
 
 #include <strings.h>
 
-#define LINE_END "Each line of a head ends with CR LF"
-#define REQUEST_LINE "The first line is no request of HTTP/1"
-#define FOLDED "A header stays on its line"
+#define LINE_END "Each line of the head must end with CR LF"
+#define REQUEST_LINE "The first line must be method, target and version"
+#define FOLDED "A header must not continue on the next line"
 #define HOST "Host: give one, of a host and perhaps a port"
 #define LENGTH "Content-Length: give it once, in digits"
 #define CHUNKS "Transfer-Encoding: give \"chunked\" once, or nothing"
 #define BOTH "Give either Content-Length or Transfer-Encoding"
-#define OLD_CHUNKS "Transfer-Encoding: HTTP/1.0 has none"
-#define AUTHORITY "An absolute target names a host, perhaps a port, and no user"
+#define OLD_CHUNKS "Transfer-Encoding: not in HTTP/1.0"
+#define AUTHORITY "An absolute target must have a host, perhaps a port, and no user"
 
 typedef struct {
     unsigned hosts, lengths, encodings;

@@ -3,6 +3,7 @@
  * test_bad_input.c: refused clearly, nothing lost, never a 500, never a crash.
  */
 #include <signal.h>
+#include <sys/socket.h>
 
 #include "integration/aftermath.h"
 
@@ -179,6 +180,43 @@ static void pipelined_requests_are_answered_in_order(void **state)
     EXPECT(a != NULL && b != NULL && c != NULL && a < b && b < c, "%s", all);
 }
 
+/* As RFC 9112 (9.3) has it: by whatever header of the name `close` is said, and by nothing else. */
+static void a_connection_stays_unless_close_is_said(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *version, *headers;
+        bool stays;
+    } requests[] = {
+        {"1.1", "", true},
+        {"1.1", "Connection: keep-alive\r\n", true},
+        {"1.1", "Connection: te, x\r\n", true},
+        {"1.1", "Connection:\r\n", true},
+        {"1.1", "Connection: close\r\n", false},
+        {"1.1", "Connection: x, Close\r\n", false},
+        {"1.1", "Connection: close\r\nConnection: keep-alive\r\n", false},
+        {"1.1", "Connection: keep-alive, close\r\n", false},
+        {"1.0", "", false},
+        {"1.0", "Connection: keep-alive\r\n", true},
+        {"1.0", "Connection: keep-alive\r\nConnection: close\r\n", false},
+    };
+    for (size_t i = 0; i < TEST_COUNT(requests); i++) {
+        const char *what = test_text("HTTP/%s %s", requests[i].version, requests[i].headers);
+        const char *request = test_text("GET /healthz HTTP/%s\r\nHost: h\r\n%s\r\n",
+                                        requests[i].version, requests[i].headers);
+        int fd = web_connect(STACK->url);
+        EXPECT_NUMBER(write(fd, request, strlen(request)), strlen(request));
+        web_answer_t first = web_read(fd, PATIENCE_MS);
+        EXPECT(first.status == 200, "%s: %s", what, web_show(&first));
+        /* Over one that has ended, the second is not answered. */
+        bool sent = send(fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request);
+        web_answer_t second = web_read(fd, PATIENCE_MS);
+        EXPECT((sent && second.status == 200) == requests[i].stays, "%s: then %s", what,
+               web_show(&second));
+        close(fd);
+    }
+}
+
 #define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
 
 int main(void)
@@ -190,6 +228,7 @@ int main(void)
         TEST(too_many_headers_are_refused),
         TEST(clients_that_go_away_leave_no_trace),
         TEST(pipelined_requests_are_answered_in_order),
+        TEST(a_connection_stays_unless_close_is_said),
         TEST(no_input_has_earned_a_500),
         TEST(the_service_still_sells),
     };

@@ -89,6 +89,57 @@ static void requests_are_answered(void **state)
     expect_all_as_before();
 }
 
+/* --- which protocol --- */
+
+static void first_bytes_tell_the_protocol(void **state)
+{
+    (void)state;
+    static const char upgrade[] =
+        "GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
+        "h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n";
+    static const char almost[] = "PRI * HTTP/1.1\r\nHost: h\r\n\r\n";
+    h2_bytes_t out = {NULL, 0, 0};
+    h2_frame_t *frame = test_bytes(sizeof(*frame));
+    /* HTTP/2, byte by byte. */
+    int fd = attack_connect(stack->url);
+    h2_add_preface(&out);
+    h2_add_request(&out, 1, "GET", "/healthz", NULL);
+    for (size_t i = 0; i < out.n; i++) {
+        EXPECT_NUMBER(attack_send(fd, out.bytes + i, 1, 5000), 1);
+        usleep(1000);
+    }
+    do
+        EXPECT(h2_read_frame(fd, frame, SLACK_MS), "closed");
+    while (frame->type != H2_DATA);
+    close(fd);
+    /* HTTP/1: also if it begins alike, and if it asks for the other. */
+    web_answer_t answer = web_raw(stack->url, almost, sizeof(almost) - 1, SLACK_MS);
+    EXPECT_PROBLEM(answer, 404, "not_found");
+    fd = web_connect(stack->url);
+    for (int i = 0; i < 2; i++) {
+        EXPECT_NUMBER(write(fd, upgrade, sizeof(upgrade) - 1), sizeof(upgrade) - 1);
+        answer = web_read(fd, SLACK_MS);
+        EXPECT_STATUS(answer, 200);
+    }
+    close(fd);
+}
+
+static void half_a_preface_is_cut_off(void **state)
+{
+    (void)state;
+    static const char *const halves[] = {"", "P", "PRI * HTTP/"};
+    int fds[TEST_COUNT(halves)];
+    for (size_t i = 0; i < TEST_COUNT(halves); i++) {
+        fds[i] = attack_connect(stack->url);
+        EXPECT_NUMBER(attack_send(fds[i], halves[i], strlen(halves[i]), 5000), strlen(halves[i]));
+    }
+    for (size_t i = 0; i < TEST_COUNT(halves); i++) {
+        EXPECT(attack_is_closed(fds[i], IDLE_MS + SLACK_MS), "\"%s\": still open", halves[i]);
+        close(fds[i]);
+    }
+    expect_all_as_before();
+}
+
 /* --- bodies --- */
 
 static void send_body(h2_bytes_t *out, uint32_t stream, const char *body, size_t n)
@@ -439,6 +490,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(requests_are_answered),
+        TEST(first_bytes_tell_the_protocol),
+        TEST(half_a_preface_is_cut_off),
         TEST(a_long_body_is_413),
         TEST(an_expectation_is_answered_with_the_body),
         TEST(longer_bodies_are_not_kept),
