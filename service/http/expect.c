@@ -110,14 +110,14 @@ static void look(expectation_t *expectation)
 
 static void on_read(h2o_socket_t *socket, const char *err)
 {
-    expectation_t *expectation = expectation_of(socket);
-    bool ended = false;
-    expectation->ended = &ended;
-    expectation->all->read(socket, err);
-    if (ended)
+    connection_t *connection = socket->on_close.data;
+    bool closed = false;
+    connection->closed = &closed;
+    connection->expectation.all->read(socket, err);
+    if (closed)
         return;
-    expectation->ended = NULL;
-    look(expectation);
+    connection->closed = NULL;
+    look(&connection->expectation);
 }
 
 static void on_turn(loop_timer_t *timer)
@@ -191,6 +191,4 @@ void expect_end(expectation_t *expectation)
 {
     if (h2o_linklist_is_linked(&expectation->link))
         h2o_linklist_unlink(&expectation->link);
-    if (expectation->ended != NULL)
-        *expectation->ended = true;
 }

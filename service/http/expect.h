@@ -11,7 +11,6 @@
  *     same turn of the loop. This reads h2o_socket_t's `_cb.read`, which its header has and does
  *     not document.
  *
- *
  *   head is here, body is not ──refused──▶ the body is made up, nobody reads it ──▶ answer, close
  *                             ──else─────▶ 100 Continue ──▶ libh2o waits for the body
  *
@@ -43,7 +42,6 @@ typedef struct {
     size_t looked_bytes; /* of the input, without the end of a head */
     bool looked;         /* at this request's head */
     bool was_cut;        /* this request's body is made up */
-    bool *ended;         /* set when the connection ends; or NULL */
 } expectation_t;
 
 /* Once for the process, before there are loops. */

@@ -57,6 +57,8 @@ bool intake_admits(exchange_t *exchange)
         return false;
     if (req->entity.len <= exchange->engine->node->config->http.body_bytes_max)
         return true;
+    if (req->version >= 0x200) /* in HTTP/1 it is one byte too long */
+        connection_keeps(&exchange->taking, req->entity.len);
     reply_problem(exchange, PROBLEM_BODY_TOO_LARGE, NULL);
     return false;
 }

@@ -71,6 +71,42 @@ static void accept_http1(protocols_t *protocols, h2o_socket_t *socket, struct ti
     h2o_http1_accept(&protocols->http1.accept, socket, connected_at);
 }
 
+/* What libh2o has been given it has taken, but for a frame that is not whole yet. */
+static void count_bodies(connection_t *connection, const h2o_socket_t *socket)
+{
+    if (!connection->ended &&
+        !http2_bodies_take(connection->bodies, (str_t){socket->input->bytes, socket->input->size}))
+        connection_end(connection, "its bodies do not end");
+}
+
+static void on_http2_read(h2o_socket_t *socket, const char *err)
+{
+    connection_t *connection = socket->on_close.data;
+    if (err == NULL)
+        count_bodies(connection, socket);
+    connection->read(socket, err);
+}
+
+/* libh2o sets its callback once; what it is called for after that is counted first. */
+static void accept_http2(protocols_t *protocols, h2o_socket_t *socket, struct timeval connected_at)
+{
+    connection_t *connection = socket->on_close.data;
+    size_t limit = protocols->http1.config.max_request_entity_size;
+    connection->bodies = http2_bodies_new(protocols->http2.config.max_request_entity_size,
+                                          HTTP2_STREAMS_MAX * limit + HTTP2_BODY_OVER_BYTES);
+    count_bodies(connection, socket);
+    bool closed = false;
+    connection->closed = &closed;
+    h2o_http2_accept(&protocols->http2.accept, socket, connected_at);
+    if (closed)
+        return;
+    connection->closed = NULL;
+    if (h2o_socket_is_reading(socket)) {
+        connection->read = socket->_cb.read;
+        h2o_socket_read_start(socket, on_http2_read);
+    }
+}
+
 /* --- a connection whose protocol is not known yet --- */
 
 typedef struct {
@@ -99,7 +135,7 @@ static void go_on(arrival_t *arrival, bool is_http2)
     struct timeval connected_at = arrival->connected_at;
     h2o_socket_t *socket = arrival_end(arrival);
     if (is_http2)
-        h2o_http2_accept(&protocols->http2.accept, socket, connected_at);
+        accept_http2(protocols, socket, connected_at);
     else
         accept_http1(protocols, socket, connected_at);
 }

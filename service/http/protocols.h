@@ -2,7 +2,7 @@
  * A listener's connections on their way to libh2o's HTTP/1 or HTTP/2, each with settings of its
  * own: libh2o refuses a body over its limit from the head alone in HTTP/1, but in HTTP/2 it resets
  * the stream with REFUSED_STREAM, which tells the client to send it again. So its limit for HTTP/2
- * is higher by HTTP2_BODY_OVER_BYTES, and what is above ours is refused by intake.h.
+ * is higher (http2_bodies.h), and what is above ours is refused by intake.h.
  *
  * The protocol is what ALPN says, or without it what the first bytes are. A connection stays with
  * its protocol: `Upgrade: h2c`, which RFC 9113 has withdrawn, is not heard. Loop thread only.
@@ -15,10 +15,6 @@
 #include "config/config.h"
 #include "http/expect.h"
 #include "loop/loop.h"
-
-/* Bodies over the limit that are read to their end, to be answered 413. A connection of HTTP/2 has
-   at most 100 streams, so that it can make us hold 100 times the limit and this. */
-#define HTTP2_BODY_OVER_BYTES (256 * 1024)
 
 typedef struct {
     h2o_globalconf_t config;

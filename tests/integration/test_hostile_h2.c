@@ -142,13 +142,14 @@ static void half_a_preface_is_cut_off(void **state)
 
 /* --- bodies --- */
 
-static void send_body(h2_bytes_t *out, uint32_t stream, const char *body, size_t n)
+/* `flags` of its last frame. */
+static void add_body(h2_bytes_t *out, uint32_t stream, const char *body, size_t n, int flags)
 {
     h2_bytes_t block = h2_header_block("POST", "/v1/orders");
     h2_add_frame(out, H2_HEADERS, H2_END_HEADERS, stream, block.bytes, block.n);
     for (size_t at = 0, some; at < n; at += some) {
         some = n - at < 16384 ? n - at : 16384;
-        h2_add_frame(out, H2_DATA, at + some == n ? H2_END_STREAM : 0, stream, body + at, some);
+        h2_add_frame(out, H2_DATA, at + some == n ? flags : 0, stream, body + at, some);
     }
 }
 
@@ -157,13 +158,13 @@ static void send_body(h2_bytes_t *out, uint32_t stream, const char *body, size_t
 static void a_long_body_is_413(void **state)
 {
     (void)state;
-    static const size_t lengths[] = {16384, 16385, 17000, 100000, 16384 + 256 * 1024};
+    static const size_t lengths[] = {16384, 16385, 17000, 100000, 2000000, 16384 + 4 * 1024 * 1024};
     h2_frame_t *frame = test_bytes(sizeof(*frame));
     int fd = h2_connect(stack->url);
     for (uint32_t i = 0; i < TEST_COUNT(lengths); i++) {
         h2_bytes_t out = {NULL, 0, 0};
         const char *code = lengths[i] > 16384 ? "\"body_too_large\"" : "\"malformed_json\"";
-        send_body(&out, 2 * i + 1, test_repeat("x", lengths[i]), lengths[i]);
+        add_body(&out, 2 * i + 1, test_repeat("x", lengths[i]), lengths[i], H2_END_STREAM);
         EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
         do
             EXPECT(h2_read_frame(fd, frame, SLACK_MS), "%zu bytes: closed", lengths[i]);
@@ -210,21 +211,68 @@ static void an_expectation_is_answered_with_the_body(void **state)
     close(fd);
 }
 
-/* Bodies that never end hold no more than the limit and 256 KB each; the stream of one that is
-   longer is reset, as libh2o does it. */
-static void longer_bodies_are_not_kept(void **state)
+/* Bodies that are not whole, or whose answers are not taken, hold some megabytes, and their
+   connection ends. */
+static void long_bodies_on_all_streams(int flags)
 {
-    (void)state;
-    enum { BYTES = 1000000 };
+    enum { BYTES = 1000000, CONNECTIONS = 8 };
+    long long ended = attack_metric(stack, "http_connections_ended_total");
+    const char *body = test_repeat("x", BYTES);
     h2_bytes_t out = {NULL, 0, 0};
-    int fd = h2_connect(stack->url);
+    int fds[CONNECTIONS];
+    h2_add_setting(&out, 4, 0); /* no window for answers */
     for (uint32_t i = 0; i < STREAMS_MAX; i++)
-        send_body(&out, 2 * i + 1, test_repeat("x", BYTES), BYTES);
-    attack_send(fd, out.bytes, out.n, 5000);
+        add_body(&out, 2 * i + 1, body, BYTES, flags);
+    attack_buyer_start(stack, sku, false);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        fds[i] = h2_connect(stack->url);
+        EXPECT(attack_send(fds[i], out.bytes, out.n, SLACK_MS) < out.n, "all was taken");
+    }
     attack_gauge_t now = attack_gauge(stack->pid);
     print_message("    resident %ld MB\n", now.rss_kb / 1024);
     EXPECT(now.rss_kb < before.rss_kb + RSS_GROWTH_KB_MAX, "resident: %ld kB, before %ld kB",
            now.rss_kb, before.rss_kb);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        EXPECT(attack_is_closed(fds[i], SLACK_MS), "connection %zu is still open", i);
+        close(fds[i]);
+    }
+    attack_buyer_stop(2);
+    EXPECT(attack_metric(stack, "http_connections_ended_total") >= ended + CONNECTIONS,
+           "they were not ended for their bodies");
+    expect_all_as_before();
+}
+
+static void bodies_that_do_not_end_are_cut_off(void **state)
+{
+    (void)state;
+    long_bodies_on_all_streams(0);
+}
+
+static void long_bodies_whose_answers_wait_are_cut_off(void **state)
+{
+    (void)state;
+    long_bodies_on_all_streams(H2_END_STREAM);
+}
+
+/* libh2o's own limit; the connection goes on. */
+static void a_body_far_over_the_limit_is_reset(void **state)
+{
+    (void)state;
+    enum { BYTES = 5000000 };
+    h2_bytes_t out = {NULL, 0, 0};
+    h2_frame_t *frame = test_bytes(sizeof(*frame));
+    int fd = h2_connect(stack->url);
+    const char *body = test_repeat("x", BYTES);
+    for (uint32_t i = 0; i < 4; i++)
+        add_body(&out, 2 * i + 1, body, BYTES, 0);
+    h2_add_request(&out, 9, "GET", "/healthz", NULL);
+    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, SLACK_MS), out.n);
+    unsigned resets = 0;
+    do {
+        EXPECT(h2_read_frame(fd, frame, SLACK_MS), "closed after %u resets", resets);
+        resets += frame->type == H2_RST_STREAM;
+    } while (frame->type != H2_DATA);
+    EXPECT(frame->stream == 9 && resets >= 4, "stream %u, %u resets", frame->stream, resets);
     close(fd);
     expect_all_as_before();
 }
@@ -494,7 +542,9 @@ int main(void)
         TEST(half_a_preface_is_cut_off),
         TEST(a_long_body_is_413),
         TEST(an_expectation_is_answered_with_the_body),
-        TEST(longer_bodies_are_not_kept),
+        TEST(bodies_that_do_not_end_are_cut_off),
+        TEST(long_bodies_whose_answers_wait_are_cut_off),
+        TEST(a_body_far_over_the_limit_is_reset),
         TEST(purchases_that_are_taken_back_end_the_connection),
         TEST(reads_that_are_taken_back_end_the_connection),
         TEST(quick_answers_that_are_taken_back_end_the_connection),
