@@ -1,5 +1,5 @@
 /*
- * The promises of the README, held against what a crowd was told, after whatever a case has done:
+ * The promises of PROMISES.md, held against what a crowd was told, after whatever a case has done:
  *
  *   A  each order that was answered 201 is in MySQL and live, unless its cancel was asked for or
  *      its hold ran out; what was confirmed or cancelled is so; of an order one unit was given

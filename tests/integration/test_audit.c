@@ -667,7 +667,7 @@ static void test_e_reminder_is_gone_or_too_late(void **state)
     assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(numbers, "sku")), sale.sku);
     run_on_all(here.config, "DELETE FROM holds");
     audit_finds("E");
-    /* As the README has it for what an older release has held. */
+    /* As deploy/README.md has it for what an older release has held. */
     run_on_all(here.config, "INSERT IGNORE INTO holds SELECT expires_at, order_id FROM orders "
                             "WHERE state = 'held'");
     audit_finds("");

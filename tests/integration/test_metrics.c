@@ -1,6 +1,6 @@
 /*
  * To see it: /metrics parses as Prometheus text and counts what happened, /v1/status says what
- * the README promises, and health and readiness tell apart alive and able.
+ * the documents promise, and health and readiness tell apart alive and able.
  */
 #include <ctype.h>
 #include <math.h>
