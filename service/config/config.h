@@ -38,7 +38,7 @@ typedef struct {
     uint16_t port;
 } config_address_t;
 
-/* One MySQL server of a group. The words are those of the groups: see README. */
+/* One MySQL server of a group. The words are those of the groups: see deploy/README.md. */
 typedef enum { SERVER_PRIMARY, SERVER_SECONDARY, SERVER_SPARE, SERVER_FAULTY } server_status_t;
 typedef enum { SERVER_OFFLINE, SERVER_READ_ONLY, SERVER_READ_WRITE } server_mode_t;
 

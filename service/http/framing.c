@@ -44,7 +44,7 @@ static bool is_host_char(char c)
     return host_chars[(unsigned char)c];
 }
 
-/* A host and perhaps ":port". Nothing at all is a host too: see README. */
+/* A host and perhaps ":port". Nothing at all is a host too: see service/API.md. */
 static bool is_authority(str_t text)
 {
     size_t i = 0;

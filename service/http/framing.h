@@ -7,7 +7,7 @@
  * smuggling). libh2o takes heads that can be read in two ways: of two lengths the first counts; of
  * a length and chunks, the chunks; a folded header loses its second half; lines may end with LF
  * alone; Host may be missing or there twice. All that is a mistake here. Where RFC 9112 would have
- * a server make something of it, this is stricter: see README.
+ * a server make something of it, this is stricter: see service/API.md.
  */
 #ifndef HOLDFAST_HTTP_FRAMING_H
 #define HOLDFAST_HTTP_FRAMING_H
