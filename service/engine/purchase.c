@@ -249,7 +249,7 @@ static void route(purchase_t *p)
     p->state = PURCHASE_ROUTING;
     item->used_ms = clock_mono_ms();
     if (item->state == ITEM_READY && item_uses_gate(&item->item) &&
-        engine_gate_is_given_up(p->engine))
+        item_may_lose_gate(&item->item) && engine_gate_is_given_up(p->engine))
         engine_item_doubt(item);
     if (item->state != ITEM_READY) {
         p->state = PURCHASE_PARKED;

@@ -94,7 +94,7 @@ static bool without_gate(worker_t *worker, wish_t *wish)
     const config_t *config = worker->node->config;
     if (!item_uses_gate(wish->item))
         return leave_gate_out(worker, wish);
-    if (config->redis.on_gate_down != GATE_DOWN_OPTIMISTIC ||
+    if (config->redis.on_gate_down != GATE_DOWN_OPTIMISTIC || !item_may_lose_gate(wish->item) ||
         gate_health_down_ms(&worker->node->gate_health) < config->redis.gate_down_after_ms)
         return done(wish, SYNC_GATE_AWAY);
     if (wish->item->rebuilding)

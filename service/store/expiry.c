@@ -21,6 +21,8 @@
 /* So many connections lost in a row by the same batch, then it is looked at what in it does that.
  */
 #define LOST_MAX 3
+/* A conflict with others who move the same orders is no illness before so many in a row. */
+#define CONFLICTS_MAX 8
 
 typedef enum {
     FATE_STAYS, /* somebody has locked its order, or it is set aside */
@@ -464,7 +466,7 @@ static void end_walk(expiry_t *expiry)
 static void walk_on(expiry_t *expiry, const reminder_t *last)
 {
     unsigned asked = expiry->size;
-    expiry->lost = 0;
+    expiry->lost = expiry->conflicts = 0;
     if (expiry->picked != 0) {
         expiry->walk.at_ms = last->at_ms;
         expiry->walk.id = last->id;
@@ -499,13 +501,17 @@ static bool is_of_the_orders(expiry_t *expiry, db_result_t result)
 static void find_sick(expiry_t *expiry, db_result_t result, const reminder_t *last)
 {
     char why[256];
+    if (result == DB_CONFLICT && ++expiry->conflicts < CONFLICTS_MAX) {
+        expiry->more = true;
+        return;
+    }
     snprintf(why, sizeof(why), "%s", why_sick(expiry)); /* before it is asked for another's sake */
     if (!is_of_the_orders(expiry, result)) {
         expiry->walk.under_way = false; /* MySQL is away: from the beginning, later */
         return;
     }
     expiry->more = true;
-    expiry->lost = 0;
+    expiry->lost = expiry->conflicts = 0;
     if (expiry->sick != NULL) {
         expiry->walk.careful = expiry->walk.careful || result == DB_LOCKED;
         put_aside(expiry, key_of_item(expiry->sick), reminder_of(expiry, &expiry->sick->id), why);

@@ -51,13 +51,14 @@ typedef struct {
     bool more; /* the walk goes on: others may be due now */
     /* private */
     struct reminder *reminders;
-    unsigned picked; /* reminders of the present transaction */
-    unsigned size;   /* reminders of the next batch: fewer after a failure */
-    unsigned lost;   /* connections lost in a row */
-    aside_t *aside;  /* items and orders */
-    bool trial;      /* one reminder is tried again although it is set aside */
-    release_t *sick; /* of the item whose row refused the present transaction, or NULL */
-    sql_t *sql;      /* of the call */
+    unsigned picked;    /* reminders of the present transaction */
+    unsigned size;      /* reminders of the next batch: fewer after a failure */
+    unsigned lost;      /* connections lost in a row */
+    unsigned conflicts; /* likewise */
+    aside_t *aside;     /* items and orders */
+    bool trial;         /* one reminder is tried again although it is set aside */
+    release_t *sick;    /* of the item whose row refused the present transaction, or NULL */
+    sql_t *sql;         /* of the call */
     db_t *db;
     expiry_walk_t walk;
 } expiry_t;

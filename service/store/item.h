@@ -70,6 +70,12 @@ static inline bool item_uses_gate(const item_t *item)
 }
 
 /* ", total = ..., strategy = ..." for an INSERT ... SET or an UPDATE. */
+/* May another strategy sell it while its gate is away? Not where buyers hear 202 for what only the
+   gate knows: their units would be sold again. */
+static inline bool item_may_lose_gate(const item_t *item)
+{
+    return item->terms.acknowledge != ACKNOWLEDGE_ACCEPTED;
+}
 void item_add_terms(sql_t *sql, const item_terms_t *terms);
 /* Reads one row, locked if `lock`. DB_OK and *found false: there is none. */
 db_result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, bool *found);

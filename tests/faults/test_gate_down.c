@@ -3,6 +3,7 @@
 
 #include "harness/chance.h"
 #include "harness/fault.h"
+#include "harness/mysqld.h"
 #include "harness/promises.h"
 
 static test_stack_t *stack;
@@ -97,9 +98,7 @@ static void optimistic_stands_in_and_the_gate_comes_back(void **state)
         sale_item(
             stack, "stand-watch",
             "\"total\":4000,\"per_buyer_limit\":40,\"hold_seconds\":60,\"strategy\":\"watch\""),
-        sale_item(stack, "stand-202",
-                  "\"total\":4000,\"per_buyer_limit\":40,\"strategy\":\"lua\","
-                  "\"acknowledge\":\"accepted\"")};
+        sale_item(stack, "stand-3", "\"total\":4000,\"strategy\":\"lua\"")};
     crowd_t *crowd = crowd_start(&(crowd_plan_t){.nodes = (const test_stack_t *const[]){stack},
                                                  .nodes_count = 1,
                                                  .skus = skus,
@@ -121,6 +120,49 @@ static void optimistic_stands_in_and_the_gate_comes_back(void **state)
     WAIT_UNTIL(fault_metric(stack, "restores_total") >= 3, STAND_IN_MS);
     crowd_await(crowd, CROWD_CREATED, 100);
     EXPECT_PROMISES(stack, crowd, "Redis killed, stood in for, restored");
+}
+
+/* Nobody but Redis knows them all: whoever sold their units meanwhile would sell them twice. */
+static void nothing_stands_in_for_accepted_orders(void **state)
+{
+    (void)state;
+    STACK_AGAIN(stack, "redis.on_gate_down=optimistic", "redis.timeout_ms=500",
+                "mysql.lock_wait_timeout_s=1");
+    const char *sku = sale_item(stack, "accepted",
+                                "\"total\":5,\"strategy\":\"lua\",\"acknowledge\":\"accepted\"");
+    const char *other = sale_item(stack, "other", "\"total\":500,\"strategy\":\"lua\"");
+    web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
+    EXPECT_STATUS(first, 202);
+    EXPECT(buys(other, "a"), "no sale at all");
+    WAIT_UNTIL(sale_live_orders(stack, sku) == 1, 20000);
+    MYSQL *stranger = mysqld_open(stack, rows_shard_of(stack, sku));
+    EXPECT(stranger != NULL && mysqld_say(stranger, "START TRANSACTION") == 0, "no connection");
+    EXPECT_NUMBER(mysqld_say(stranger, test_text("UPDATE inventory SET updated_at = updated_at "
+                                                 "WHERE sku = '%s'",
+                                                 sku)),
+                  0);
+    for (int i = 0; i < 4; i++) {
+        web_answer_t order = sale_buy(stack, sku, test_text("b-%d", i), 1, NULL);
+        EXPECT_STATUS(order, 202);
+    }
+    kill_redis();
+    WAIT_UNTIL(buys(other, "b") && stands_in(other), STAND_IN_MS);
+    mysql_close(stranger);
+    for (int i = 0; i < 10; i++) {
+        web_answer_t late = sale_buy(stack, sku, test_text("late-%d", i), 1, NULL);
+        EXPECT(late.status == 503 || web_has_code(&late, "sold_out"), "%s", web_show(&late));
+    }
+    EXPECT(!stands_in(sku), "the optimistic strategy sells what Redis has admitted");
+    bring_redis_back("optimistic");
+    WAIT_UNTIL(sale_live_orders(stack, sku) == 5, STAND_IN_MS);
+    EXPECT_NUMBER(rows_sum(stack,
+                           "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = "
+                           "'rejected'",
+                           sku),
+                  0);
+    WAIT_UNTIL(!stands_in(other), STAND_IN_MS);
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
 }
 
 /* Its own passes are an hour apart: whoever asks need not wait for one. */
@@ -171,6 +213,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refused_until_it_is_back_and_other_strategies_do_not_notice),
         cmocka_unit_test(optimistic_stands_in_and_the_gate_comes_back),
+        cmocka_unit_test(nothing_stands_in_for_accepted_orders),
         cmocka_unit_test(who_asks_gets_the_gate_back_at_once),
         cmocka_unit_test(items_that_nobody_asks_for_get_their_gates_too),
     };
