@@ -193,6 +193,7 @@ static void add_shards(cJSON *json, const node_t *node, status_call_t *c)
 static void add_items(cJSON *json, const node_t *node, status_call_t *c)
 {
     cJSON *items = NULL, *unknown = cJSON_CreateArray(), *item;
+    bool all = true;
     for (unsigned i = 0; i < node->map.shards_count; ++i) {
         shard_view_t *view = view_of(c, i);
         if (view == NULL) {
@@ -202,11 +203,13 @@ static void add_items(cJSON *json, const node_t *node, status_call_t *c)
         if (items == NULL)
             items = cJSON_CreateArray();
         int room = STATUS_ITEMS_MAX - cJSON_GetArraySize(items);
+        all = all && cJSON_GetArraySize(view->items) < room;
         while (room-- > 0 && (item = cJSON_DetachItemFromArray(view->items, 0)) != NULL)
             cJSON_AddItemToArray(items, item);
     }
     cJSON_AddItemToObject(json, "items", items == NULL ? cJSON_CreateNull() : items);
     cJSON_AddItemToObject(json, "items_unknown_of", unknown);
+    cJSON_AddBoolToObject(json, "items_complete", all && cJSON_GetArraySize(unknown) == 0);
 }
 
 /* Connections that a silent Redis has are none that anybody could use. */

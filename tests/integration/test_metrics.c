@@ -288,6 +288,9 @@ static void status_speaks_of_all_that_is_promised(void **state)
         member(status.json, subjects[i]);
     EXPECT_NUMBER(cJSON_GetArraySize(member(status.json, "shards")), STACK->shards);
     const cJSON *item, *items = member(status.json, "items");
+    EXPECT(cJSON_IsTrue(member(status.json, "items_complete")) ==
+               (cJSON_GetArraySize(items) < 1000),
+           "it has %d items", cJSON_GetArraySize(items));
     bool found = false;
     cJSON_ArrayForEach(item, items)
     {
