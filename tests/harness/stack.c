@@ -337,8 +337,12 @@ static void serve(test_stack_t *node, const char *answers_at)
 static const char *node_yaml(const test_stack_t *stack, test_stack_t *node, unsigned n)
 {
     EXPECT(n >= 2 && n <= STACK_NODES_MAX + 1, "no number for a further service: %u", n);
-    const char *http = test_text("127.0.0.1:%u", web_free_port());
-    const char *admin = test_text("127.0.0.1:%u", web_free_port());
+    unsigned port = web_free_port(), admin_port;
+    do /* nobody listens at the first yet */
+        admin_port = web_free_port();
+    while (admin_port == port);
+    const char *http = test_text("127.0.0.1:%u", port);
+    const char *admin = test_text("127.0.0.1:%u", admin_port);
     const char *const pairs[][2] = {{stack->url + strlen("http://"), http},
                                     {stack->admin_url + strlen("http://"), admin},
                                     {"name: n1\n", test_text("name: n%u\n", n)}};
