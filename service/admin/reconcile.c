@@ -46,7 +46,10 @@ static void reply_pass(call_t *call, exchange_t *exchange)
         return;
     }
     if (c->pass.result != SYNC_READY) {
-        reply_problem(exchange, PROBLEM_UNAVAILABLE, "MySQL or Redis does not answer");
+        reply_problem(exchange, PROBLEM_UNAVAILABLE,
+                      c->pass.result == SYNC_GATE_AWAY    ? "Redis is away; the log says why"
+                      : c->pass.result == SYNC_STORE_AWAY ? "MySQL is away; the log says why"
+                                                          : "The item kept changing");
         return;
     }
     cJSON *json = cJSON_CreateObject();

@@ -42,8 +42,9 @@ static void reply_delete(call_t *call, exchange_t *exchange)
                       "Orders of the item are on their way to MySQL; try again");
         break;
     case DELETE_AWAY:
-        reply_problem(exchange, PROBLEM_UNAVAILABLE,
-                      "MySQL or Redis does not answer, or the item kept changing");
+        reply_problem(
+            exchange, PROBLEM_UNAVAILABLE,
+            "MySQL or Redis is away, or the item kept changing; the log and /readyz say which");
         break;
     }
 }

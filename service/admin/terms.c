@@ -60,8 +60,8 @@ static void reply_change(call_t *call, exchange_t *exchange)
         break;
     case CHANGE_AWAY:
         reply_problem(exchange, PROBLEM_UNAVAILABLE,
-                      "MySQL or Redis does not answer, or it kept "
-                      "changing");
+                      "MySQL or Redis is away, or the item kept changing; the log and /readyz say "
+                      "which");
         break;
     }
 }
@@ -196,12 +196,12 @@ static void sum_up(const toggle_call_t *c, const node_t *node, unsigned *changed
         if ((answered && own->complete && own->failed == 0) || n >= size)
             continue;
         const char *name = node->config->shards[i].name;
+        const char *comma = n == 0 ? "" : ", ";
         if (answered && own->complete)
-            n += (size_t)snprintf(failed + n, size - n, "%s%s: %u items", n == 0 ? "" : ", ", name,
-                                  own->failed);
+            n += (size_t)snprintf(failed + n, size - n, "%s%s: %u items", comma, name, own->failed);
         else
-            n += (size_t)snprintf(failed + n, size - n, "%s%s does not answer", n == 0 ? "" : ", ",
-                                  name);
+            n += (size_t)snprintf(failed + n, size - n, "%s%s %s", comma, name,
+                                  answered ? "is away (the log says why)" : "does not answer");
     }
 }
 

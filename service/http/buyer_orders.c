@@ -83,7 +83,8 @@ static void reply_list(fan_t *fan, exchange_t *exchange)
     for (unsigned i = 0; i < node->map.shards_count; ++i) {
         if (fan_has_answer(fan, i) && c->shards[i].read)
             continue;
-        snprintf(detail, sizeof(detail), "%.100s does not answer", node->config->shards[i].name);
+        snprintf(detail, sizeof(detail), "%.100s %s", node->config->shards[i].name,
+                 fan_has_answer(fan, i) ? "is away" : "does not answer");
         reply_problem(exchange, PROBLEM_UNAVAILABLE, detail);
         return;
     }

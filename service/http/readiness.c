@@ -29,13 +29,14 @@ void readiness_of_redis(const node_t *node, health_t *out)
 void readiness_of_shard(const node_t *node, unsigned shard, health_t *out)
 {
     uint64_t away_ms;
+    char why[WRITER_WHY_SIZE];
     prober_shard(node->prober, shard, out);
-    if (out->state != HEALTH_OK || !writer_away_for(node->shards[shard].writer, &away_ms))
+    if (out->state != HEALTH_OK || !writer_away_for(node->shards[shard].writer, &away_ms, why))
         return;
     out->state = HEALTH_AWAY;
     out->since_ms = away_ms;
     snprintf(out->reason, sizeof(out->reason),
-             "orders cannot be written, those that are queued wait; the log says why");
+             "orders cannot be written, those that are queued wait: %s", why);
 }
 
 void readiness_add_health(cJSON *json, const health_t *health)

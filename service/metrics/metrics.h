@@ -20,6 +20,10 @@
     X(counter, rate_limited_by_buyer_total, "Purchases refused by the rate limit of a buyer")      \
     X(counter, rate_limited_by_address_total, "Purchases refused by that of a client address")     \
     X(counter, rate_limit_forgotten_total, "Buyers and addresses forgotten before recovery")       \
+    X(counter, mysql_refusals_total, "Statements and connections that MySQL refused")              \
+    X(counter, mysql_lost_total, "Connections to MySQL that were lost or could not be made")       \
+    X(counter, redis_refusals_total, "Calls that Redis answered with an error")                    \
+    X(counter, redis_lost_total, "Calls without an answer of Redis, connections not made")         \
     X(gauge, redis_connections, "Connections of the loops to Redis that are up")                   \
     X(counter, gate_rebuilds_total, "Gates rebuilt from MySQL")                                    \
     X(counter, gate_rebuild_failures_total, "Rebuilds that did not end")                           \

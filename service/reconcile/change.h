@@ -22,7 +22,7 @@ typedef enum {
     CHANGE_UNKNOWN_ITEM,
     CHANGE_WRONG_STATE,    /* total below what is allocated or unsettled */
     CHANGE_INVALID_WINDOW, /* together with what stays, the sale would end before it starts */
-    CHANGE_AWAY            /* MySQL, or Redis where it is needed, does not answer */
+    CHANGE_AWAY            /* MySQL, or Redis where it is needed, is away */
 } change_result_t;
 
 /* The item is as it was asked for. */

@@ -26,7 +26,7 @@ typedef enum {
     DELETE_UNKNOWN_ITEM,
     DELETE_LIVE,      /* an order is held or confirmed */
     DELETE_UNSETTLED, /* orders are on their way to MySQL: the same call again, later */
-    DELETE_AWAY       /* MySQL, or Redis where it is needed, does not answer. Nothing is deleted, or
+    DELETE_AWAY       /* MySQL, or Redis where it is needed, is away. Nothing is deleted, or
                          (a lost COMMIT) the same call again tells */
 } delete_result_t;
 

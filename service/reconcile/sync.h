@@ -11,8 +11,8 @@
 typedef enum {
     SYNC_READY,        /* the gate is that of the row's epoch (or none is needed) */
     SYNC_UNKNOWN_ITEM, /* there is no such row */
-    SYNC_GATE_AWAY,    /* the row is read, Redis does not answer */
-    SYNC_STORE_AWAY,   /* MySQL does not answer */
+    SYNC_GATE_AWAY,    /* the row is read; Redis does not answer, or refuses */
+    SYNC_STORE_AWAY,   /* MySQL does not answer, or refuses */
     SYNC_BUSY          /* somebody else is rebuilding, or it kept changing: ask again */
 } sync_result_t;
 

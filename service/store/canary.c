@@ -44,7 +44,8 @@ static db_result_t insert_order(const canary_t *canary, db_t *db, sql_t *sql)
             "updated_at, expires_at, idempotency_key, request_digest) "
             "VALUES (%o,%s,%s,1,'held',1,%t,%t,%t,%s,1) "
             "ON DUPLICATE KEY UPDATE order_id = orders.order_id; "
-            "INSERT INTO holds (expires_at, order_id) VALUES (%t, %o)",
+            "INSERT INTO holds (expires_at, order_id) VALUES (%t, %o) "
+            "ON DUPLICATE KEY UPDATE order_id = holds.order_id",
             &canary->id, str_of(canary->name), str_of(canary->name), canary->now_ms, canary->now_ms,
             canary->now_ms, str_of(canary->name), canary->now_ms, &canary->id);
     db_result_t result = db_exec(db, sql, affected, 1);

@@ -11,6 +11,7 @@
 #include "base/failpoint.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "metrics/metrics.h"
 #include "shards/shard_map.h"
 #include "store/identity.h"
 
@@ -100,14 +101,61 @@ bool db_error_is_unfit(const db_t *db)
     return db->unfit;
 }
 
+bool db_error_is_no_table(const db_t *db)
+{
+    return db->last_errno == ER_NO_SUCH_TABLE;
+}
+
 bool db_error_is_done(const db_t *db)
 {
     return db->last_errno == ER_DUP_FIELDNAME || db->last_errno == ER_DUP_KEYNAME ||
            db->last_errno == ER_CANT_DROP_FIELD_OR_KEY;
 }
 
+/* --- errors: logged and counted here, whatever becomes of them --- */
+
+#define STATEMENT_SHOWN_MAX 96
+
+/* The n-th statement of a text, as far as it has no values: those are in quotes, and hold no ';'.
+ */
+static str_t statement_of(const sql_t *sql, unsigned nth)
+{
+    const char *from = sql->p, *end = sql->p + sql->n, *at;
+    for (; nth != 0 && (at = memchr(from, ';', (size_t)(end - from))) != NULL; --nth)
+        from = at + 1;
+    while (from < end && *from == ' ')
+        ++from;
+    for (at = from; at < end && at - from < STATEMENT_SHOWN_MAX && *at != ';' && *at != '\''; ++at)
+        ;
+    return (str_t){from, (size_t)(at - from)};
+}
+
+/* What is about rows and their locks is the caller's daily work. */
+static void tell_failure(const db_t *db, db_result_t result, str_t statement)
+{
+    if (result == DB_LOST) {
+        METRIC_INC(mysql_lost_total);
+        LOG_WARN("a connection to MySQL is lost", LOG_BYTES("statement", statement),
+                 LOG_STR("error", db->last_error));
+    } else if (result == DB_AWAY) {
+        METRIC_INC(mysql_refusals_total);
+        LOG_WARN("MySQL refuses a statement", LOG_BYTES("statement", statement),
+                 LOG_STR("error", db->last_error));
+    }
+}
+
+static void tell_no_connection(const db_t *db)
+{
+    bool refused = db->last_errno < CR_MIN_ERROR || db->last_errno > CR_MAX_ERROR;
+    if (refused)
+        METRIC_INC(mysql_refusals_total);
+    else
+        METRIC_INC(mysql_lost_total);
+    LOG_WARN("no connection to MySQL", LOG_STR("error", db->last_error));
+}
+
 /* Keeps the error text and decides what became of the call. */
-static db_result_t fail(db_t *db)
+static db_result_t note_failure(db_t *db)
 {
     db->last_errno = mysql_errno(db->mysql);
     db->unfit = false;
@@ -120,6 +168,16 @@ static db_result_t fail(db_t *db)
         db_disconnect(db);
     db->lock_waits += result == DB_LOCKED;
     db->suspect = result == DB_AWAY;
+    return result;
+}
+
+/* Of the n-th statement of `sql`. */
+static db_result_t fail(db_t *db, const sql_t *sql, unsigned nth)
+{
+    db_result_t result = note_failure(db);
+    if (db->shard !=
+        NULL) /* migrations meet errors that they expect, and say those that they do not */
+        tell_failure(db, result, statement_of(sql, nth));
     return result;
 }
 
@@ -186,24 +244,24 @@ static db_result_t run_for_identity(db_t *db, const sql_t *sql, identity_t *iden
 {
     *found = false;
     if (mysql_real_query(db->mysql, sql->p, sql->n) != 0)
-        return fail(db);
-    for (;;) {
+        return fail(db, sql, 0);
+    for (unsigned i = 0;; ++i) {
         MYSQL_RES *rows = mysql_store_result(db->mysql);
         MYSQL_ROW row = rows == NULL ? NULL : mysql_fetch_row(rows);
         if (row != NULL && mysql_num_fields(rows) == IDENTITY_COLUMNS) {
             str_t columns[IDENTITY_COLUMNS];
-            for (unsigned i = 0; i < IDENTITY_COLUMNS; ++i)
-                columns[i] = str_of(row[i]);
+            for (unsigned c = 0; c < IDENTITY_COLUMNS; ++c)
+                columns[c] = str_of(row[c]);
             identity_read(identity, columns);
             *found = true;
         }
         if (rows != NULL)
             mysql_free_result(rows);
         else if (mysql_errno(db->mysql) != 0)
-            return fail(db);
+            return fail(db, sql, i);
         int more = mysql_next_result(db->mysql);
         if (more > 0)
-            return fail(db);
+            return fail(db, sql, i + 1);
         if (more < 0)
             return DB_OK;
     }
@@ -230,7 +288,7 @@ static db_result_t run_and_compare(db_t *db, const sql_t *sql)
         return identity_compare(&identity, db->config, db->shard, why) == IDENTITY_FITS
                    ? DB_OK
                    : refuse(db, why);
-    if (result == DB_OK || db->last_errno == ER_NO_SUCH_TABLE) {
+    if (result == DB_OK || db_error_is_no_table(db)) {
         identity_absent(why);
         return refuse(db, why);
     }
@@ -272,7 +330,9 @@ db_result_t db_connect(db_t *db)
     if (mysql_real_connect(db->mysql, server->host, db->config->mysql.user,
                            db->config->mysql.password, db->config->mysql.database, server->port,
                            server->socket, CLIENT_MULTI_STATEMENTS) == NULL) {
-        fail(db);
+        note_failure(db);
+        if (db->shard != NULL)
+            tell_no_connection(db);
         db_disconnect(db);
         return DB_AWAY;
     }
@@ -310,17 +370,25 @@ db_result_t db_check_identity(db_t *db)
 /* Less often than this, a statement finds out by itself. */
 #define REFRESH_AFTER_MS 500
 
+static void drop_dead(db_t *db)
+{
+    METRIC_INC(mysql_lost_total);
+    db_disconnect(db);
+}
+
 void db_refresh(db_t *db)
 {
     /* One that the server has ended while it was idle: the next statement would be lost. */
-    if (db->mysql != NULL && (db->suspect || fd_is_spent((int)db->mysql->net.fd)))
+    if (db->mysql != NULL && fd_is_spent((int)db->mysql->net.fd))
+        drop_dead(db);
+    else if (db->suspect)
         db_disconnect(db);
     db_drop_distrusted(db);
     if (db->mysql == NULL || clock_mono_ms() - db->used_ms < REFRESH_AFTER_MS)
         return;
     drop_rows(db);
     if (mysql_ping(db->mysql) != 0)
-        db_disconnect(db);
+        drop_dead(db);
     db->used_ms = clock_mono_ms();
 }
 
@@ -331,18 +399,18 @@ db_result_t db_exec(db_t *db, const sql_t *sql, uint64_t *affected, unsigned cou
     db->used_ms = clock_mono_ms();
     drop_rows(db);
     if (mysql_real_query(db->mysql, sql->p, sql->n) != 0)
-        return fail(db);
+        return fail(db, sql, 0);
     for (unsigned i = 0;; ++i) {
         MYSQL_RES *rows = mysql_store_result(db->mysql);
         if (rows != NULL)
             mysql_free_result(rows);
         else if (mysql_errno(db->mysql) != 0)
-            return fail(db);
+            return fail(db, sql, i);
         if (i < count)
             affected[i] = mysql_affected_rows(db->mysql);
         int more = mysql_next_result(db->mysql);
         if (more > 0)
-            return fail(db);
+            return fail(db, sql, i + 1);
         if (more < 0)
             return DB_OK;
     }
@@ -380,7 +448,7 @@ db_result_t db_commit(db_t *db)
         return pretended == 0 ? DB_OK : commit_pretends(db, pretended);
     }
     /* A COMMIT that the server refused is rolled back only if it says so; else look again. */
-    if (fail(db) == DB_CONFLICT)
+    if (fail(db, &(const sql_t){(char *)"COMMIT", 6, 0}, 0) == DB_CONFLICT)
         return DB_CONFLICT;
     db_disconnect(db);
     return DB_LOST;
@@ -400,9 +468,9 @@ db_result_t db_query(db_t *db, const sql_t *sql)
     db->used_ms = clock_mono_ms();
     drop_rows(db);
     if (mysql_real_query(db->mysql, sql->p, sql->n) != 0)
-        return fail(db);
+        return fail(db, sql, 0);
     if ((db->rows = mysql_store_result(db->mysql)) == NULL)
-        return fail(db);
+        return fail(db, sql, 0);
     return DB_OK;
 }
 

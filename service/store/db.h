@@ -10,6 +10,9 @@
  * there, or whose tables this binary does not fit, is DB_AWAY, and db_error() says why.
  *
  * db_exec() and db_query() run one text; see store/sql.h for how it is made.
+ *
+ * An error that is about no row (DB_AWAY, DB_LOST) is logged and counted here, once, with the
+ * statement and the server's own words; callers say what came of it.
  */
 #ifndef HOLDFAST_STORE_DB_H
 #define HOLDFAST_STORE_DB_H
@@ -61,6 +64,8 @@ bool db_error_is_unfit(const db_t *db);
 /* Did the last failure say that what is to be added (a column, an index) is there, or that what is
    to be dropped is not? */
 bool db_error_is_done(const db_t *db);
+/* Did it say that a table is not there? */
+bool db_error_is_no_table(const db_t *db);
 
 /*
  * Runs the statements of `sql` (separated by ';'); fills affected[i] of the i-th for up to

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "metrics/metrics.h"
 #include "store/canary.h"
 
@@ -483,6 +484,18 @@ static const char *why_sick(const expiry_t *expiry)
                                                               : db_error(expiry->db);
 }
 
+/* What expiry writes and orders do not, for an order that nobody has: a server that refuses it
+   refuses it to all. */
+static bool takes_expiry(expiry_t *expiry)
+{
+    order_id_t nobody;
+    random_bytes(nobody.bytes, sizeof(nobody.bytes));
+    sql_reset(expiry->sql);
+    sql_add(expiry->sql, "DELETE FROM holds WHERE expires_at = %t AND order_id = %o", UINT64_C(1),
+            &nobody);
+    return db_exec(expiry->db, expiry->sql, NULL, 0) == DB_OK;
+}
+
 /* Does the failure say something of what the transaction was about? */
 static bool is_of_the_orders(expiry_t *expiry, db_result_t result)
 {
@@ -494,7 +507,7 @@ static bool is_of_the_orders(expiry_t *expiry, db_result_t result)
         return true;
     /* Nothing can be said of the orders unless the server takes others. */
     db_result_t canary = canary_run(expiry->db, expiry->sql);
-    return canary == DB_OK || canary == DB_LOCKED;
+    return (canary == DB_OK || canary == DB_LOCKED) && takes_expiry(expiry);
 }
 
 /* The walk goes on with what has failed left out, or with a part of the batch to find it. */

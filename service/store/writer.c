@@ -363,24 +363,33 @@ bool writer_is_behind(writer_t *writer, uint16_t slot)
     return atomic_load_explicit(&lane_of(writer, slot)->queued, memory_order_relaxed) != 0;
 }
 
-static uint64_t away_since_ms(const writer_t *writer)
+static uint64_t lane_away_since_ms(const lane_t *lane)
 {
-    uint64_t since_ms = 0;
-    for (unsigned i = 0; i < writer->lanes_count && since_ms == 0; ++i)
-        since_ms = atomic_load_explicit(&writer->lanes[i].core.away_since_ms, memory_order_relaxed);
-    return since_ms;
+    return atomic_load_explicit(&lane->core.away_since_ms, memory_order_relaxed);
 }
 
 bool writer_is_away(const writer_t *writer)
 {
-    return away_since_ms(writer) != 0;
+    for (unsigned i = 0; i < writer->lanes_count; ++i)
+        if (lane_away_since_ms(&writer->lanes[i]) != 0)
+            return true;
+    return false;
 }
 
-bool writer_away_for(const writer_t *writer, uint64_t *ms)
+bool writer_away_for(writer_t *writer, uint64_t *ms, char *why)
 {
-    uint64_t since_ms = away_since_ms(writer);
-    *ms = since_ms == 0 ? 0 : clock_mono_ms() - since_ms;
-    return since_ms != 0;
+    for (unsigned i = 0; i < writer->lanes_count; ++i) {
+        writer_core_t *core = &writer->lanes[i].core;
+        uint64_t since_ms = lane_away_since_ms(&writer->lanes[i]);
+        if (since_ms == 0)
+            continue;
+        *ms = clock_mono_ms() - since_ms;
+        pthread_mutex_lock(&core->away_mutex);
+        memcpy(why, core->away_why, WRITER_WHY_SIZE);
+        pthread_mutex_unlock(&core->away_mutex);
+        return true;
+    }
+    return false;
 }
 
 writer_item_t writer_item(writer_t *writer, uint16_t slot, str_t sku)

@@ -85,8 +85,9 @@ void writer_submit(writer_t *writer, writer_order_t *order);
 /* The shard takes no orders at present: what is queued waits. It is asked again about twice a
    second, also when nothing is queued. */
 bool writer_is_away(const writer_t *writer);
-/* The same, and for how long. */
-bool writer_away_for(const writer_t *writer, uint64_t *ms);
+/* The same, and for how long, and why in the server's words (WRITER_WHY_SIZE). */
+#define WRITER_WHY_SIZE 200
+bool writer_away_for(writer_t *writer, uint64_t *ms, char *why);
 typedef enum {
     WRITER_ITEM_WELL,
     WRITER_ITEM_ASIDE, /* its orders cannot be written now: new ones would wait too */

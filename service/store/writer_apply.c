@@ -48,6 +48,9 @@ static void went_away(writer_core_t *core)
 {
     core->canary_ms = 0;
     uint64_t takes = 0;
+    pthread_mutex_lock(&core->away_mutex);
+    snprintf(core->away_why, sizeof(core->away_why), "%s", db_error(core->db));
+    pthread_mutex_unlock(&core->away_mutex);
     if (atomic_compare_exchange_strong(&core->away_since_ms, &takes, clock_mono_ms()))
         LOG_WARN("the shard takes no orders; what is queued waits",
                  LOG_STR("error", db_error(core->db)));

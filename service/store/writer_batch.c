@@ -27,6 +27,7 @@ void writer_core_init(writer_core_t *core, const config_t *config, unsigned shar
                       remote_clock_t *clock, bool is_side)
 {
     memset(core, 0, sizeof(*core));
+    pthread_mutex_init(&core->away_mutex, NULL);
     core->is_side = is_side;
     core->sick = aside_new(WRITER_SICK_MS, WRITER_SICK_MS);
     core->config = config;
@@ -46,6 +47,7 @@ static void forget_rows(writer_core_t *core)
 
 void writer_core_dispose(writer_core_t *core)
 {
+    pthread_mutex_destroy(&core->away_mutex);
     forget_rows(core);
     aside_free(core->sick);
     db_free(core->db);

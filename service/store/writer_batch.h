@@ -33,6 +33,8 @@ typedef struct {
     uint64_t canary_ms; /* monotonic, when the canary last passed; 0: an error came since */
     bool is_side;       /* it tries what is set aside: what fails is set aside again at once */
     _Atomic uint64_t away_since_ms; /* monotonic; the shard takes no orders. 0: it takes them */
+    pthread_mutex_t away_mutex;     /* of what follows */
+    char away_why[WRITER_WHY_SIZE]; /* as long as it takes none: the server's words */
 } writer_core_t;
 
 /* Of the main thread, or of the side thread, of a lane. */

@@ -67,7 +67,7 @@ bool __wrap_engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
                           void (*run)(job_t *, worker_t *), void (*done)(job_t *));
 unsigned __wrap_writer_depth(writer_t *writer);
 void __wrap_writer_each_aside(writer_t *writer, writer_aside_cb each, void *context);
-bool __wrap_writer_away_for(const writer_t *writer, uint64_t *ms);
+bool __wrap_writer_away_for(writer_t *writer, uint64_t *ms, char *why);
 unsigned __wrap_pool_depth(pool_t *pool);
 void __wrap_reconciler_report(reconciler_t *reconciler, reconciler_report_t *out);
 
@@ -131,9 +131,9 @@ void __wrap_writer_each_aside(writer_t *writer, writer_aside_cb each, void *cont
     (void)writer, (void)each, (void)context;
 }
 
-bool __wrap_writer_away_for(const writer_t *writer, uint64_t *ms)
+bool __wrap_writer_away_for(writer_t *writer, uint64_t *ms, char *why)
 {
-    (void)writer;
+    (void)writer, (void)why;
     *ms = 0;
     return false;
 }
