@@ -15,7 +15,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 16
+local VERSION = 17
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -764,18 +764,53 @@ local function stamp(keys, args)
   return name
 end
 
-redis.register_function('holdfast_reserve', reserve)
-redis.register_function({ function_name = 'holdfast_settle', callback = settle, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'holdfast_unreserve', callback = unreserve, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'holdfast_release', callback = release, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'holdfast_freeze', callback = freeze, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'holdfast_thaw', callback = thaw, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'holdfast_stage', callback = stage, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'holdfast_rebuild', callback = rebuild, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'holdfast_frozen', callback = frozen, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'holdfast_inspect', callback = inspect, flags = { 'no-writes' } })
-redis.register_function({ function_name = 'holdfast_unsettled_ids', callback = unsettled_ids, flags = { 'no-writes' } })
-redis.register_function({ function_name = 'holdfast_owners', callback = owners, flags = { 'no-writes' } })
-redis.register_function({ function_name = 'holdfast_orphans', callback = orphans, flags = { 'no-writes' } })
-redis.register_function({ function_name = 'holdfast_hello', callback = hello, flags = { 'no-writes' } })
-redis.register_function({ function_name = 'holdfast_stamp', callback = stamp, flags = { 'allow-oom' } })
+-- Redis looks at the permissions of its user at each command inside a function too. A command that is forbidden
+-- half-way would leave half of the work done; one whose error is taken for "no hash" would pass for a lost gate.
+-- So a function asks first, and without one of the commands it is refused as Redis refuses a call. The gate needs
+-- all of them, whatever the function: reserve of no orders, the probe, says so before a buyer meets it.
+-- Source: Redis 7.0, "Redis Lua API reference" (redis.acl_check_cmd).
+local COMMANDS = {
+  { 'DEL', 1 }, { 'EXPIRE', 2 }, { 'GET', 1 }, { 'HDEL', 2 }, { 'HEXISTS', 2 }, { 'HGET', 2 }, { 'HGETALL', 1 },
+  { 'HINCRBY', 3 }, { 'HLEN', 1 }, { 'HMGET', 2 }, { 'HSET', 3 }, { 'HVALS', 1 }, { 'INFO', 0 }, { 'PERSIST', 1 },
+  { 'RENAME', 2 }, { 'SET', 2 }, { 'TIME', 0 }, { 'TYPE', 1 },
+}
+local COMMANDS_OF_ORDERS = { { 'HEXISTS', 2 }, { 'HGET', 2 }, { 'HLEN', 1 }, { 'HMGET', 2 }, { 'HSET', 3 }, { 'TIME', 0 } }
+
+-- Each with as many words as it needs, the key first; of RENAME both are keys.
+local function forbidden_of(commands, key)
+  local words = { key, key, key }
+  for i = 1, #commands do
+    local command = commands[i]
+    if not redis.acl_check_cmd(command[1], unpack(words, 1, command[2])) then
+      return redis.error_reply("NOPERM this user has no permissions to run the '" .. string.lower(command[1]) ..
+        "' command in a function")
+    end
+  end
+end
+
+local function register(name, callback, flag)
+  redis.register_function({
+    function_name = name,
+    callback = function(keys, args)
+      local admits = callback == reserve and #args > HEAD
+      return forbidden_of(admits and COMMANDS_OF_ORDERS or COMMANDS, keys[1]) or callback(keys, args)
+    end,
+    flags = { flag },
+  })
+end
+
+register('holdfast_reserve', reserve)
+register('holdfast_settle', settle, 'allow-oom')
+register('holdfast_unreserve', unreserve, 'allow-oom')
+register('holdfast_release', release, 'allow-oom')
+register('holdfast_freeze', freeze, 'allow-oom')
+register('holdfast_thaw', thaw, 'allow-oom')
+register('holdfast_stage', stage, 'allow-oom')
+register('holdfast_rebuild', rebuild, 'allow-oom')
+register('holdfast_frozen', frozen, 'allow-oom')
+register('holdfast_inspect', inspect, 'no-writes')
+register('holdfast_unsettled_ids', unsettled_ids, 'no-writes')
+register('holdfast_owners', owners, 'no-writes')
+register('holdfast_orphans', orphans, 'no-writes')
+register('holdfast_hello', hello, 'no-writes')
+register('holdfast_stamp', stamp, 'allow-oom')

@@ -16,7 +16,7 @@
 #include "store/order.h"
 
 /* Must be the VERSION of lua/holdfast.lua. */
-#define GATE_LIBRARY_VERSION 16
+#define GATE_LIBRARY_VERSION 17
 /* Separates the fields of a record in `unsettled`. */
 #define GATE_FIELD_SEPARATOR '\x1f'
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "embedded.h"
 #include "gate/sync_wire.h"
+#include "metrics/metrics.h"
 
 struct gate_sync {
     const config_t *config;
@@ -76,19 +77,26 @@ static redisReply *ask(gate_sync_t *gate, redis_args_t *args)
     redisReply *reply = sync_wire_ask(gate->redis, args, gate->config, gate->health);
     if (reply == NULL) {
         keep_error(gate, NULL);
+        METRIC_INC(redis_lost_total);
         LOG_WARN("redis does not answer", LOG_STR("call", args->name),
                  LOG_STR("error", gate->error));
     }
     return reply;
 }
 
+/* Keeps the error that is the answer to this call, or says that the answer is odd. */
+static void note_refusal(gate_sync_t *gate, const redisReply *reply, const char *call)
+{
+    keep_error(gate, reply);
+    METRIC_INC(redis_refusals_total);
+    LOG_WARN("redis refuses a call", LOG_STR("call", call), LOG_STR("error", gate->error));
+}
+
 /* Takes the reply, and logs what is not expected. */
 static bool is_fine(gate_sync_t *gate, redisReply *reply, bool expected, const char *call)
 {
-    if (reply != NULL && !expected) {
-        keep_error(gate, reply);
-        LOG_WARN("redis refuses a call", LOG_STR("call", call), LOG_STR("error", gate->error));
-    }
+    if (reply != NULL && !expected)
+        note_refusal(gate, reply, call);
     freeReplyObject(reply);
     return expected;
 }
@@ -122,6 +130,7 @@ static bool load_library(gate_sync_t *gate)
 static void be_turned_away(gate_sync_t *gate, const redisReply *reply)
 {
     gate->error_is_reply = reply->type == REDIS_REPLY_ERROR;
+    METRIC_INC(redis_refusals_total);
     LOG_WARN("redis is not used", LOG_STR("why", gate->error));
 }
 
@@ -172,6 +181,8 @@ static bool connect_redis(gate_sync_t *gate)
     gate->redis = sync_wire_connect(gate->config, gate->health);
     if (gate->redis == NULL || gate->redis->err != 0) {
         keep_error(gate, NULL);
+        METRIC_INC(redis_lost_total);
+        LOG_WARN("no connection to redis", LOG_STR("error", gate->error));
         disconnect(gate);
         return false;
     }
@@ -192,9 +203,7 @@ gate_call_t gate_sync_connect(gate_sync_t *gate)
 static gate_call_t end_by_error(gate_sync_t *gate, redisReply *reply)
 {
     bool refused = gate_reply_is_refusal(reply);
-    keep_error(gate, reply);
-    LOG_WARN("redis refuses a call", LOG_STR("call", gate->args.name),
-             LOG_STR("error", gate->error));
+    note_refusal(gate, reply, gate->args.name);
     freeReplyObject(reply);
     disconnect(gate);
     return refused ? GATE_CALL_AWAY : GATE_CALL_FAILED;

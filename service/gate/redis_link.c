@@ -183,8 +183,10 @@ static void on_disconnect(const redisAsyncContext *redis, int status)
     redis_link_t *link = redis->data;
     if (link->redis != redis)
         return;
-    if (link->state != LINK_REFUSED) /* else the refusal is the reason */
+    if (link->state != LINK_REFUSED) { /* else the refusal is the reason */
+        METRIC_INC(redis_lost_total);
         note_why(link, NULL, status == REDIS_OK ? "closed" : redis->errstr);
+    }
     went_down(link, GATE_AWAY);
 }
 
@@ -193,6 +195,7 @@ static void on_connect(const redisAsyncContext *redis, int status)
     redis_link_t *link = redis->data;
     if (status == REDIS_OK || link->redis != redis)
         return;
+    METRIC_INC(redis_lost_total);
     note_why(link, NULL, redis->errstr);
     went_down(link, GATE_AWAY);
 }
@@ -240,6 +243,7 @@ static void on_watchdog(loop_timer_t *timer)
 {
     redis_link_t *link = H2O_STRUCT_FROM_MEMBER(redis_link_t, watchdog, timer);
     if (waits_ms(link) > link->config->redis.timeout_ms) {
+        METRIC_INC(redis_lost_total);
         snprintf(link->why, sizeof(link->why), "no answer for %u ms",
                  link->config->redis.timeout_ms);
         drop(link, GATE_UNKNOWN);
@@ -263,10 +267,19 @@ static bool refuses_gate(const call_t *call, const redisReply *reply)
     return error == GATE_ERROR_REFUSED;
 }
 
+/* One that says nothing of the connection; what does is told by it. */
+static void note_error(const redis_link_t *link, const char *call, const redisReply *reply)
+{
+    METRIC_INC(redis_refusals_total);
+    LOG_WARN("redis refuses a call", LOG_STR("call", call), LOG_STR("error", reply->str),
+             LOG_INT("loop", link->loop->index));
+}
+
 /* No more calls; those that are out are answered. */
 static void be_refused(redis_link_t *link, const char *call, const redisReply *reply)
 {
     METRIC_INC(gate_refusals_total);
+    METRIC_INC(redis_refusals_total);
     note_why(link, call, reply->type == REDIS_REPLY_ERROR ? reply->str : "odd reply");
     link->state = LINK_REFUSED;
     link->silent = false;
@@ -276,6 +289,12 @@ static void be_refused(redis_link_t *link, const char *call, const redisReply *r
 
 static void on_probe(void *context, const redisReply *reply);
 
+static void answer(const call_t *call, const redisReply *reply)
+{
+    if (call->cb != NULL)
+        call->cb(call->context, reply);
+}
+
 static void on_reply(redisAsyncContext *redis, void *reply, void *privdata)
 {
     call_t call = *(call_t *)privdata;
@@ -283,8 +302,8 @@ static void on_reply(redisAsyncContext *redis, void *reply, void *privdata)
     free(privdata);
     --link->waiting;
     link->progress_ms = clock_mono_ms();
-    if (link->redis != redis) {
-        call.cb(call.context, NULL); /* it is being dropped */
+    if (link->redis != redis) { /* it is being dropped */
+        answer(&call, NULL);
         return;
     }
     bool up = link->state == LINK_UP; /* before that, each step knows what to do */
@@ -292,8 +311,10 @@ static void on_reply(redisAsyncContext *redis, void *reply, void *privdata)
         be_silent(link, false);
     if (up && refuses_gate(&call, reply))
         be_refused(link, call.name, reply);
+    else if (up && reply != NULL && ((redisReply *)reply)->type == REDIS_REPLY_ERROR)
+        note_error(link, call.name, reply);
     bool lost = up && call.cb != on_probe && FAILPOINT_FAILS("gate_answer_lost");
-    call.cb(call.context, lost ? NULL : reply);
+    answer(&call, lost ? NULL : reply);
     if (link->redis != redis)
         return;
     if (lost)
@@ -323,6 +344,7 @@ static void say_hello(redis_link_t *link);
 /* The server does not want what makes a link: from the start, at the pace of the backoff. */
 static void give_up(redis_link_t *link, const char *call, const redisReply *reply)
 {
+    METRIC_INC(redis_refusals_total);
     note_why(link, call, reply->type == REDIS_REPLY_ERROR ? reply->str : "odd reply");
     drop(link, GATE_AWAY);
 }
@@ -384,6 +406,7 @@ static void probe(redis_link_t *link)
 /* It is not the Redis to be used, for a reason of ours. */
 static void turn_away(redis_link_t *link, const char *call, const char *why)
 {
+    METRIC_INC(redis_refusals_total);
     note_why(link, call, why);
     drop(link, GATE_AWAY);
 }

@@ -7,8 +7,8 @@
 #include "base/log.h"
 
 #define INTERVAL_MS 2000
-/* Of a Redis that does not let us ask: it logs each refusal. */
-#define REFUSED_INTERVAL_MS 60000
+/* Of a Redis that does not let us ask: each refusal is logged, and ends the connection. */
+#define REFUSED_INTERVAL_MS 10000
 
 typedef struct {
     const char *name;      /* as in the log and in metrics */

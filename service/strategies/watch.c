@@ -170,18 +170,12 @@ static void execute(attempt_t *a)
 
 /* --- the look --- */
 
-static void ignore(void *context, const redisReply *reply)
-{
-    (void)context;
-    (void)reply;
-}
-
 /* The connection goes back without a watch on it. */
 static purchase_t *finish_unwatched(attempt_t *a)
 {
     redis_args_t *args = &a->purchase->engine->args;
     redis_args_begin(args, "UNWATCH");
-    redis_link_call(a->link, args, ignore, NULL);
+    redis_link_call(a->link, args, NULL, NULL);
     return finish(a);
 }
 
