@@ -744,7 +744,8 @@ local function orphans(keys, args)
   return out
 end
 
--- KEYS holdfast:deployment (or none, from a service that is older than that key). {version of this library,
+-- KEYS holdfast:deployment (or none, from a service that is older than that key). ARGV 'watch', from a connection of
+-- the watch strategy, whose commands its user needs too, or nothing. {version of this library,
 -- identity of the server, now in ms, the deployment whose Redis this is}; the last is '' without a stamp.
 local function hello(keys)
   local answer = { VERSION, server_identity(), now_ms() }
@@ -783,9 +784,15 @@ local function forbidden_of(commands, key)
     local command = commands[i]
     if not redis.acl_check_cmd(command[1], unpack(words, 1, command[2])) then
       return redis.error_reply("NOPERM this user has no permissions to run the '" .. string.lower(command[1]) ..
-        "' command in a function")
+        "' command")
     end
   end
+end
+
+local COMMANDS_OF_WATCH = { { 'EXEC', 0 }, { 'MULTI', 0 }, { 'UNWATCH', 0 }, { 'WATCH', 1 } }
+
+local function hello_of_watch(keys, args)
+  return args[1] == 'watch' and forbidden_of(COMMANDS_OF_WATCH, keys[1]) or hello(keys)
 end
 
 local function register(name, callback, flag)
@@ -812,5 +819,5 @@ register('holdfast_inspect', inspect, 'no-writes')
 register('holdfast_unsettled_ids', unsettled_ids, 'no-writes')
 register('holdfast_owners', owners, 'no-writes')
 register('holdfast_orphans', orphans, 'no-writes')
-register('holdfast_hello', hello, 'no-writes')
+register('holdfast_hello', hello_of_watch, 'no-writes')
 register('holdfast_stamp', stamp, 'allow-oom')

@@ -204,10 +204,12 @@ str_t gate_owner_key(char *out, str_t incarnation)
 
 #define DEPLOYMENT_KEY "holdfast:deployment"
 
-void gate_hello(redis_args_t *args)
+void gate_hello(redis_args_t *args, bool watches)
 {
     gate_call(args, "holdfast_hello", 1);
     redis_args_add(args, STR(DEPLOYMENT_KEY));
+    if (watches)
+        redis_args_add(args, STR("watch"));
 }
 
 void gate_stamp(redis_args_t *args, const deployment_t *deployment)

@@ -81,7 +81,8 @@ gate_greeting_t gate_greeting_read(const redisReply *reply, const deployment_t *
                                    char *why);
 /* _OK or _AWAY. */
 gate_greeting_t gate_stamp_read(const redisReply *reply, const deployment_t *deployment, char *why);
-void gate_hello(redis_args_t *args);
+/* `watches`: its user must be allowed the commands of the watch strategy too. */
+void gate_hello(redis_args_t *args, bool watches);
 void gate_stamp(redis_args_t *args, const deployment_t *deployment);
 
 /* Bytes of the name of a process that owns records. */

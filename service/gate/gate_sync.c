@@ -138,7 +138,7 @@ static gate_greeting_t say_hello(gate_sync_t *gate)
 {
     redis_args_t args = {0};
     gate_greeting_t greeting = GATE_GREETING_AWAY;
-    gate_hello(&args);
+    gate_hello(&args, false);
     redisReply *reply = ask(gate, &args);
     redis_args_free(&args);
     if (reply != NULL)

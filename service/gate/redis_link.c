@@ -49,6 +49,7 @@ struct redis_link {
     char why[GATE_REASON_SIZE];    /* it went down */
     char logged[GATE_REASON_SIZE]; /* likewise, as last logged; "": it was up since */
     uint64_t logged_ms;            /* monotonic, when that was */
+    bool refused;                  /* by the server, and not up since */
     bool freeing;
 };
 
@@ -258,12 +259,13 @@ static void on_watchdog(loop_timer_t *timer)
 }
 
 /* Is what it refuses needed for the gate? A command that is forbidden to us says nothing of the
-   functions; one of those that is gone, or forbidden, leaves no gate. */
+   functions; one of those that is gone, or forbidden, leaves no gate. The watch strategy needs all
+   of its commands: without MULTI the rest of a transaction would run by itself. */
 static bool refuses_gate(const call_t *call, const redisReply *reply)
 {
     gate_error_t error = gate_reply_error(reply);
     if (error == GATE_ERROR_FORBIDDEN)
-        return strncmp(call->name, "holdfast_", 9) == 0;
+        return call->link->kind == LINK_FOLLOWS || strncmp(call->name, "holdfast_", 9) == 0;
     return error == GATE_ERROR_REFUSED;
 }
 
@@ -282,6 +284,7 @@ static void be_refused(redis_link_t *link, const char *call, const redisReply *r
     METRIC_INC(redis_refusals_total);
     note_why(link, call, reply->type == REDIS_REPLY_ERROR ? reply->str : "odd reply");
     link->state = LINK_REFUSED;
+    link->refused = true;
     link->silent = false;
     log_down(link);
     recount(link, GATE_AWAY);
@@ -345,6 +348,7 @@ static void say_hello(redis_link_t *link);
 static void give_up(redis_link_t *link, const char *call, const redisReply *reply)
 {
     METRIC_INC(redis_refusals_total);
+    link->refused = true;
     note_why(link, call, reply->type == REDIS_REPLY_ERROR ? reply->str : "odd reply");
     drop(link, GATE_AWAY);
 }
@@ -377,6 +381,7 @@ static void probe_passed(redis_link_t *link)
     }
     log_up(link);
     link->state = LINK_UP;
+    link->refused = false;
     recount(link, GATE_OK);
 }
 
@@ -407,6 +412,7 @@ static void probe(redis_link_t *link)
 static void turn_away(redis_link_t *link, const char *call, const char *why)
 {
     METRIC_INC(redis_refusals_total);
+    link->refused = true;
     note_why(link, call, why);
     drop(link, GATE_AWAY);
 }
@@ -474,7 +480,7 @@ static void say_hello(redis_link_t *link)
     redis_args_t args = {0};
     link->state = LINK_HELLO;
     link->hello_ms = clock_mono_ms();
-    gate_hello(&args);
+    gate_hello(&args, link->kind == LINK_FOLLOWS);
     send_call(link, &args, on_hello, link);
     redis_args_free(&args);
 }
@@ -546,6 +552,11 @@ bool redis_link_is_up(const redis_link_t *link)
 {
     return link->state == LINK_UP && !link->silent &&
            (link->kind == LINK_COUNTS || !gate_health_is_hopeless(link->health));
+}
+
+bool redis_link_is_refused(const redis_link_t *link)
+{
+    return link->refused;
 }
 
 str_t redis_link_identity(const redis_link_t *link)

@@ -42,6 +42,8 @@ redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_
 void redis_link_free(redis_link_t *link);
 /* It takes calls. */
 bool redis_link_is_up(const redis_link_t *link);
+/* The server has refused it, and it was not up since. */
+bool redis_link_is_refused(const redis_link_t *link);
 /* Which Redis is behind this connection, as hello says (lua/holdfast.lua); only while it is up. */
 str_t redis_link_identity(const redis_link_t *link);
 /* False: not up, and nothing was sent. `args` may be reused at once. */

@@ -62,6 +62,15 @@ static bool all_are_down(const watch_pool_t *pool)
     return true;
 }
 
+/* Also while the loop's own connection is up, whose user needs fewer commands. */
+static bool all_are_refused(const watch_pool_t *pool)
+{
+    for (unsigned i = 0; i < pool->count; ++i)
+        if (!redis_link_is_refused(pool->slots[i].link))
+            return false;
+    return true;
+}
+
 static purchase_t *next_waiting(watch_pool_t *pool)
 {
     purchase_t *purchase = H2O_STRUCT_FROM_MEMBER(purchase_t, link, pool->waiting.next);
@@ -91,8 +100,9 @@ static void serve(watch_pool_t *pool)
             (slot_t){redis_link_new(pool->loop, pool->node->config, &pool->node->gate_clock,
                                     &pool->node->gate_health, LINK_FOLLOWS),
                      false};
-    } else if (all_are_down(pool) &&
-               !redis_link_is_up(pool->node->loops[pool->loop->index]->gate)) {
+    } else if (all_are_refused(pool) ||
+               (all_are_down(pool) &&
+                !redis_link_is_up(pool->node->loops[pool->loop->index]->gate))) {
         refuse_all(pool);
         return;
     }

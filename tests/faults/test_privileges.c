@@ -38,7 +38,7 @@ static crowd_t *crowd;
 
 /* --- what can be taken away --- */
 
-typedef enum { SALES_GO_ON, SHARDS_AWAY, REDIS_AWAY } effect_t;
+typedef enum { SALES_GO_ON, WATCH_REFUSED, SHARDS_AWAY, REDIS_AWAY } effect_t;
 
 typedef struct {
     const char *name;
@@ -139,15 +139,15 @@ static const privilege_t of_redis[] = {
     COMMAND("get", REDIS_AWAY),
     COMMAND("set", REDIS_AWAY),
     COMMAND("exists", SALES_GO_ON),
-    COMMAND("watch", SALES_GO_ON),
-    COMMAND("unwatch", SALES_GO_ON),
-    COMMAND("multi", SALES_GO_ON),
-    COMMAND("exec", SALES_GO_ON),
+    COMMAND("watch", WATCH_REFUSED),
+    COMMAND("unwatch", WATCH_REFUSED),
+    COMMAND("multi", WATCH_REFUSED),
+    COMMAND("exec", WATCH_REFUSED),
     COMMAND("config", SALES_GO_ON),
     CATEGORY("@read", REDIS_AWAY),
     CATEGORY("@write", REDIS_AWAY),
     CATEGORY("@scripting", REDIS_AWAY),
-    CATEGORY("@transaction", SALES_GO_ON),
+    CATEGORY("@transaction", WATCH_REFUSED),
     CATEGORY("@hash", REDIS_AWAY),
     CATEGORY("@keyspace", REDIS_AWAY),
     CATEGORY("@fast", REDIS_AWAY),
@@ -405,14 +405,30 @@ static const account_t accounts[] = {
     {"Redis", "redis_refusals_total", of_redis, TEST_COUNT(of_redis), change_in_redis},
 };
 
+/* What needs it is refused, and known to be; nothing else is. */
+static bool only_watch_is_refused(unsigned node)
+{
+    static unsigned buyers;
+    web_answer_t answer = sale_buy(nodes[node], skus[2], test_text("watch-%u", ++buyers), 1, NULL);
+    return answer.status == 503 && answer.location[0] == '\0' && sells(node, 0);
+}
+
+static bool has_effect(unsigned node, const privilege_t *privilege)
+{
+    if (privilege->effect == SALES_GO_ON)
+        return true;
+    return privilege->effect == WATCH_REFUSED ? only_watch_is_refused(node)
+                                              : are_away(node, privilege);
+}
+
 static bool is_told(const account_t *account, const privilege_t *privilege, const long from[NODES],
                     double counted)
 {
     ask_around();
     if (strstr(privilege->name, "settings") != NULL)
         ask_for_strategy();
-    for (unsigned n = 0; n < NODES && privilege->effect != SALES_GO_ON; n++)
-        if (!are_away(n, privilege))
+    for (unsigned n = 0; n < NODES; n++)
+        if (!has_effect(n, privilege))
             return false;
     return said(from, privilege) != NULL && refusals(account->metric) > counted;
 }
