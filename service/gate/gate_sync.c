@@ -14,9 +14,9 @@ struct gate_sync {
     const config_t *config;
     redisContext *redis; /* NULL: not connected */
     redis_args_t args;
-    char error[GATE_WHY_SIZE];   /* of the last call that failed */
-    bool error_is_reply;         /* Redis itself said it */
-    const gate_health_t *health; /* NULL: nobody knows more than this connection */
+    char error[GATE_WHY_SIZE]; /* of the last call that failed */
+    bool error_is_reply;       /* Redis itself said it */
+    gate_health_t *health;     /* NULL: nobody knows more than this connection */
 };
 
 gate_sync_t *gate_sync_new(const config_t *config)
@@ -66,7 +66,7 @@ void gate_sync_free(gate_sync_t *gate)
     free(gate);
 }
 
-void gate_sync_follow(gate_sync_t *gate, const gate_health_t *health)
+void gate_sync_follow(gate_sync_t *gate, gate_health_t *health)
 {
     gate->health = health;
 }
@@ -213,7 +213,12 @@ static gate_call_t end_by_error(gate_sync_t *gate, redisReply *reply)
 static gate_call_t call(gate_sync_t *gate, redisReply **reply)
 {
     *reply = NULL;
-    if ((gate->health != NULL && gate_health_is_hopeless(gate->health)) || !connect_redis(gate))
+    if (gate->health != NULL && gate_health_is_hopeless(gate->health)) {
+        gate->error_is_reply = false;
+        gate_health_reason(gate->health, gate->error);
+        return GATE_CALL_AWAY;
+    }
+    if (!connect_redis(gate))
         return GATE_CALL_AWAY;
     redisReply *answer = ask(gate, &gate->args);
     if (answer != NULL && FAILPOINT_FAILS("gate_sync_answer_lost")) {

@@ -22,7 +22,7 @@ typedef struct gate_sync gate_sync_t;
 gate_sync_t *gate_sync_new(const config_t *config);
 void gate_sync_free(gate_sync_t *gate);
 /* From now on it is not asked while `health` is hopeless. `health` outlives it. */
-void gate_sync_follow(gate_sync_t *gate, const gate_health_t *health);
+void gate_sync_follow(gate_sync_t *gate, gate_health_t *health);
 /* Connects, and loads the functions library (REPLACE) if Redis has none or an older one. One that
    is another deployment's is away. Every other call does the same when it has to. */
 gate_call_t gate_sync_connect(gate_sync_t *gate);

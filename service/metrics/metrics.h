@@ -51,6 +51,7 @@
     X(counter, orphans_set_aside_total, "Times that a slot was set aside by the look for orphans") \
     X(counter, stand_ins_total, "Items put under the optimistic strategy because Redis was away")  \
     X(counter, restores_total, "Gates that admit again after Redis was away")                      \
+    X(counter, order_moves_failed_total, "Confirms, cancels and extends that MySQL did not take")  \
     X(counter, orders_unknown_total, "Answers 202 because the outcome was not known in time")      \
     X(counter, orders_replayed_total, "Repeats answered with the first order")                     \
     X(counter, queue_full_total, "Purchases refused because a queue was full")                     \

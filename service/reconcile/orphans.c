@@ -195,7 +195,8 @@ static void put_aside(orphans_t *orphans, uint16_t slot)
         METRIC_ADD(orphans_set_aside, 1);
     METRIC_INC(orphans_set_aside_total);
     LOG_WARN("Redis does not show the unsettled orders of a slot; it is set aside",
-             LOG_INT("slot", slot), LOG_INT("retry_ms", aside_wait_ms(orphans->aside, key, now)));
+             LOG_INT("slot", slot), LOG_STR("error", gate_sync_error(orphans->worker->gate)),
+             LOG_INT("retry_ms", aside_wait_ms(orphans->aside, key, now)));
 }
 
 /* False: Redis is away for all. */

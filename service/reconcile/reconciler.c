@@ -1,5 +1,6 @@
 #include "reconcile/reconciler.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -85,6 +86,7 @@ struct reconciler {
     /* Items that are set aside: whose mend has failed, and whose comparison has, under the lease.
      */
     aside_t *mends_aside, *compared_aside;
+    char why[256]; /* of the last that is_of_the_item() was asked about */
     pthread_t thread;
     pacer_t pacer;
     pthread_mutex_t mutex; /* of what follows */
@@ -167,18 +169,16 @@ static void note_aside(reconciler_t *reconciler)
     pthread_mutex_unlock(&reconciler->mutex);
 }
 
-static void put_aside(reconciler_t *reconciler, aside_t *aside, str_t sku, sync_result_t why)
+/* reconciler->why says why. */
+static void put_aside(reconciler_t *reconciler, aside_t *aside, str_t sku)
 {
-    static const char *const words[] = {[SYNC_GATE_AWAY] = "Redis refuses it",
-                                        [SYNC_BUSY] = "its row is locked, or keeps changing"};
     uint64_t now = clock_mono_ms();
     if (aside_put(aside, sku, NULL, 0, now) == 0)
         return;
     METRIC_INC(reconciler_set_aside_total);
-    LOG_WARN(
-        "the gate of an item cannot be mended; it is set aside", LOG_BYTES("sku", sku),
-        LOG_STR("error", why == SYNC_STORE_AWAY ? db_error(reconciler->worker.db) : words[why]),
-        LOG_INT("retry_ms", aside_wait_ms(aside, sku, now)));
+    LOG_WARN("the gate of an item cannot be mended; it is set aside", LOG_BYTES("sku", sku),
+             LOG_STR("error", reconciler->why),
+             LOG_INT("retry_ms", aside_wait_ms(aside, sku, now)));
     note_aside(reconciler);
 }
 
@@ -200,10 +200,15 @@ static void forget_aside(reconciler_t *reconciler)
     note_aside(reconciler);
 }
 
-/* Does a failure say something of the item, or is a server away for all? */
+/* Does a failure say something of the item, or is a server away for all? Keeps its words, before
+   another is asked. */
 static bool is_of_the_item(reconciler_t *reconciler, sync_result_t why)
 {
     worker_t *worker = &reconciler->worker;
+    snprintf(reconciler->why, sizeof(reconciler->why), "%s",
+             why == SYNC_GATE_AWAY    ? gate_sync_error(worker->gate)
+             : why == SYNC_STORE_AWAY ? db_error(worker->db)
+                                      : "its row is locked, or keeps changing");
     if (why == SYNC_GATE_AWAY)
         return gate_sync_connect(worker->gate) == GATE_CALL_OK;
     if (why == SYNC_BUSY)
@@ -244,7 +249,7 @@ static bool mend_gate(reconciler_t *reconciler, const mend_t *mend, bool wait)
     put_down(reconciler, mend, false);
     if (!is_of_the_item(reconciler, result))
         return false;
-    put_aside(reconciler, reconciler->mends_aside, sku, result);
+    put_aside(reconciler, reconciler->mends_aside, sku);
     return true;
 }
 
@@ -392,7 +397,7 @@ static bool compare_one(reconciler_t *reconciler, str_t sku)
         return true;
     bool waiting = pass.finding == FINDING_GATE_BACK && pass.done == ACTION_NONE;
     if (pass.failed && lease_is_held(&reconciler->lease) && is_of_the_item(reconciler, pass.result))
-        put_aside(reconciler, reconciler->compared_aside, sku, pass.result);
+        put_aside(reconciler, reconciler->compared_aside, sku);
     else if (pass.result == SYNC_READY)
         drop_aside(reconciler, reconciler->compared_aside, sku);
     if (pass.finding != FINDING_AGREE && !waiting)

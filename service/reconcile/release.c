@@ -87,7 +87,8 @@ static void give_up(worker_t *worker, const group_t *group)
     str_t sku = sku_of(group);
     METRIC_ADD(releases_given_up_total, group->count);
     LOG_WARN("a release did not reach the gate; it will be rebuilt", LOG_BYTES("sku", sku),
-             LOG_STR("because", group->state == LATER ? "the gate is older" : "Redis is away"));
+             LOG_STR("because",
+                     group->state == LATER ? "the gate is older" : gate_sync_error(worker->gate)));
     reconciler_mend(worker->node->shards[worker->shard].reconciler, sku, group->releases->epoch);
 }
 

@@ -5,7 +5,9 @@
 
 #include "base/clock.h"
 #include "base/failpoint.h"
+#include "base/log.h"
 #include "base/random.h"
+#include "metrics/metrics.h"
 
 /* A move competes for the item's row with all who buy it, under SERIALIZABLE for longest. */
 #define MOVE_PATIENCE_MS 4000
@@ -210,9 +212,23 @@ static order_move_result_t move_in_transaction(move_t *m)
 {
     static order_move_result_t (*const moves[])(move_t *) = {
         [ORDER_MOVE_CONFIRM] = confirm, [ORDER_MOVE_CANCEL] = cancel, [ORDER_MOVE_EXTEND] = extend};
-    m->out->released = m->out->replayed = false;
+    m->out->released = m->out->replayed = m->out->release.item_missing = false;
     m->out->failure = db_run(m->db, "START TRANSACTION");
     return m->out->failure == DB_OK ? moves[m->wish->move](m) : ORDER_MOVE_FAILED;
+}
+
+/* What is about no row is told by the connection. */
+static void note_failed_move(const move_t *m)
+{
+    char text[ORDER_ID_TEXT + 1];
+    db_result_t failure = m->out->failure;
+    METRIC_INC(order_moves_failed_total);
+    if (failure == DB_AWAY || failure == DB_LOST)
+        return;
+    order_id_format(text, &m->wish->id);
+    LOG_WARN("an order cannot be moved", LOG_STR("order_id", text),
+             LOG_STR("error", m->out->release.item_missing ? "its item has no row in inventory"
+                                                           : db_error(m->db)));
 }
 
 void order_move(db_t *db, sql_t *sql, const move_wish_t *wish, moved_t *out)
@@ -237,4 +253,6 @@ void order_move(db_t *db, sql_t *sql, const move_wish_t *wish, moved_t *out)
         FAILPOINT("move_after_commit");
     }
     out->result = out->failure == DB_OK ? outcome : ORDER_MOVE_FAILED;
+    if (out->failure != DB_OK)
+        note_failed_move(&move);
 }

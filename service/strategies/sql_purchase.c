@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/failpoint.h"
+#include "base/log.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
 #include "store/expiry.h"
@@ -30,7 +31,7 @@ static outcome_t refuse(purchase_t *p, problem_t why)
     return OUTCOME_REFUSED;
 }
 
-static outcome_t failed(purchase_t *p, db_result_t result, past_t *past)
+static outcome_t failed(purchase_t *p, worker_t *worker, db_result_t result, past_t *past)
 {
     switch (result) {
     case DB_LOCKED:
@@ -46,6 +47,10 @@ static outcome_t failed(purchase_t *p, db_result_t result, past_t *past)
     default: /* away, or refused: nothing of this transaction is left, or of an earlier one nobody
                 knows yet */
         METRIC_INC(sql_purchase_errors_total);
+        if (result == DB_INVALID) /* others are told by the connection */
+            LOG_WARN("MySQL refuses the values of a purchase",
+                     LOG_BYTES("sku", order_sku(&p->order)),
+                     LOG_STR("error", db_error(worker->db)));
         return past->doubt ? OUTCOME_CONFLICT : refuse(p, PROBLEM_UNAVAILABLE);
     }
 }
@@ -176,23 +181,23 @@ static outcome_t in_transaction(purchase_t *p, const sql_strategy_t *strategy, w
     if (result == DB_OK) /* the version first: it is what the whole snapshot is checked against */
         result = item_read(worker->db, &worker->sql, order_sku(&p->order), false, &item, &found);
     if (result != DB_OK)
-        return failed(p, result, past);
+        return failed(p, worker, result, past);
     if (!found || item_strategy(&item) != strategy->id)
         return OUTCOME_STALE;
     result = find_written(p, worker, past, &outcome);
     if (result != DB_OK)
-        return failed(p, result, past);
+        return failed(p, worker, result, past);
     if (outcome != OUTCOME_CONFLICT)
         return outcome;
     uint64_t now_ms = remote_clock_now_ms(&worker->node->shards[worker->shard].clock);
     result = check(p, worker, &item, now_ms);
     if (result != DB_OK)
-        return failed(p, result, past);
+        return failed(p, worker, result, past);
     if (p->sql.problem != PROBLEM_NONE)
         return OUTCOME_REFUSED;
     result = write_order(p, strategy, worker, &item, now_ms);
     if (result != DB_OK)
-        return failed(p, result, past);
+        return failed(p, worker, result, past);
     FAILPOINT("sql_after_commit");
     p->sql.inserted = true;
     return OUTCOME_DECIDED;
