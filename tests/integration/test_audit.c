@@ -99,6 +99,14 @@ static void build_gate(int64_t allocated)
     EXPECT_NUMBER(built, GATE_REBUILT);
 }
 
+/* Under the next epoch, as a rebuild does. */
+static void build_gate_again(int64_t allocated)
+{
+    ++sale.epoch;
+    change("UPDATE inventory SET epoch = epoch + 1 WHERE sku = %s");
+    build_gate(allocated);
+}
+
 static int set_up_sale(void **state)
 {
     static unsigned number;
@@ -541,6 +549,34 @@ static void test_b_passing_difference(void **state)
     parse_audit(process, 0);
 }
 
+/* Counters that move all the while, and cancel out. */
+static void *move(void *unused)
+{
+    (void)unused;
+    unsigned moves = 0;
+    for (; atomic_load(&selling); ++moves) {
+        redis_args_t args = {0};
+        redis_args_begin(&args, "EVAL");
+        redis_args_add(&args, STR("redis.call('HINCRBY', KEYS[1], 'reserved', 1) "
+                                  "return redis.call('HINCRBY', KEYS[1], 'unreserved', 1)"));
+        redis_args_add(&args, STR("1"));
+        gate_add_key(&args, GATE_KEY_GATE, sale.slot, str_of(sale.sku), 0);
+        freeReplyObject(redis(&args));
+        redis_args_free(&args);
+    }
+    return (void *)(uintptr_t)moves;
+}
+
+/* A gate that moves while its row is read is not compared with it: what differs then proves
+ * nothing. */
+static void test_b_gate_that_never_rests(void **state)
+{
+    (void)state;
+    spoil("HINCRBY", GATE_KEY_GATE, STR("released"), STR("1"));
+    audit_in_traffic(move, 1);
+    violation(audit_finds("B"), "B");
+}
+
 static void test_b_pending_rebuild(void **state)
 {
     (void)state;
@@ -571,6 +607,19 @@ static void test_c_past_the_limit(void **state)
     EXPECT_NUMBER(number(numbers, "live_units"), 3);
     change("UPDATE inventory SET per_buyer_limit = 0 WHERE sku = %s");
     audit_finds("");
+}
+
+static void test_c_an_item_without_a_limit_beside_one(void **state)
+{
+    (void)state;
+    run_text(here.config, sale.shard,
+             "UPDATE inventory SET allocated_total = 2 WHERE sku = 'by-sql'; INSERT INTO orders "
+             "(order_id, sku, buyer_id, quantity, state, epoch, created_at, "
+             "updated_at) VALUES (x'01', 'by-sql', 'cy', 2, 'confirmed', 1, NOW(3), NOW(3))");
+    change("UPDATE inventory SET per_buyer_limit = 0 WHERE sku = %s");
+    EXPECT_NUMBER(number(invariant(audit_finds(""), "C"), "checked"), 1);
+    change("UPDATE inventory SET per_buyer_limit = 2 WHERE sku = %s");
+    audit_finds("C");
 }
 
 /* Orders from before the limit was lowered stay; so do those that a rebuild carried over, whose
@@ -650,6 +699,26 @@ static void test_e_reminder_is_gone_or_too_late(void **state)
     audit_finds("");
 }
 
+/* Only of a held order: what has expired needs none any more, whatever else is held. */
+static void test_e_only_held_orders_need_one(void **state)
+{
+    (void)state;
+    insert_order(new_id(), "dan", 1, "held", NULL);
+    change("UPDATE inventory SET allocated_total = allocated_total + 1 WHERE sku = %s");
+    build_gate_again(5);
+    change("DELETE FROM holds WHERE order_id IN (SELECT order_id FROM orders WHERE sku = %s "
+           "AND buyer_id = 'dan')");
+    violation(audit_finds("E"), "E");
+    /* Its time is over, and nobody looks at it. */
+    change("UPDATE orders SET expires_at = NOW(3) - INTERVAL 1 HOUR WHERE sku = %s "
+           "AND buyer_id = 'dan'");
+    violation(audit_finds("E"), "E");
+    change("UPDATE orders SET state = 'expired' WHERE sku = %s AND buyer_id = 'dan'");
+    change("UPDATE inventory SET released_total = released_total + 1 WHERE sku = %s");
+    build_gate_again(4);
+    audit_finds("");
+}
+
 /* As after an extend, after a confirm, and of an order that is nowhere. */
 static void test_e_reminders_may_come_early_or_stay(void **state)
 {
@@ -714,12 +783,15 @@ int main(void)
         CASE(test_b_counters_and_records),
         CASE(test_b_under_traffic),
         CASE(test_b_passing_difference),
+        CASE(test_b_gate_that_never_rests),
         CASE(test_b_pending_rebuild),
         CASE(test_c_past_the_limit),
+        CASE(test_c_an_item_without_a_limit_beside_one),
         CASE(test_c_earlier_orders_stay),
         CASE(test_d_two_orders_of_a_key),
         CASE(test_d_winner_is_gone),
         CASE(test_e_reminder_is_gone_or_too_late),
+        CASE(test_e_only_held_orders_need_one),
         CASE(test_e_reminders_may_come_early_or_stay),
         CASE(test_redis_away),
         CASE(test_mysql_away),
