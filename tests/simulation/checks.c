@@ -40,6 +40,8 @@ static order_id_t admitted[ADMITTED_MAX];
 static unsigned admitted_count;
 
 static uint64_t full_since_us[ITEMS_MAX]; /* all units are allocated; 0: not all are */
+static uint64_t free_since_us[ITEMS_MAX]; /* were all, and are no more; 0: were never, or are */
+static unsigned freed_by[ITEMS_MAX];      /* which node's COMMIT that was */
 static unsigned epochs;                   /* raised, of all items */
 static bool sql_ruled;                    /* some item was, for a time, no gate's */
 static uint64_t gate_epoch;               /* before a rebuild */
@@ -273,6 +275,12 @@ static void on_commit(const row_t *row, const value_t *before, const value_t *af
 
 static void note_full(unsigned sale, bool full)
 {
+    if (!full && full_since_us[sale] != 0) {
+        free_since_us[sale] = world_now_us();
+        freed_by[sale] = world_owner().node;
+    }
+    if (full)
+        free_since_us[sale] = 0;
     if (!full)
         full_since_us[sale] = 0;
     else if (full_since_us[sale] == 0)
@@ -394,6 +402,7 @@ void checks_begin(void)
     limits_count = 0;
     admitted_count = epochs = 0;
     memset(full_since_us, 0, sizeof(full_since_us));
+    memset(free_since_us, 0, sizeof(free_since_us));
     sql_ruled = false;
 }
 
@@ -444,6 +453,39 @@ static void check_precedence(const request_t *request)
                    request->number);
 }
 
+/* The one server that all go to in the end is number 0. */
+static redis_key_t *gate_key_of(const char *sku, gate_key_t which)
+{
+    char text[GATE_KEY_SIZE];
+    str_t name = str_of(sku);
+    return redis_key_find(redis_store(0), gate_key(text, which, slot_of_sku(name), name, 0));
+}
+
+/* From the COMMIT by which units come back until all loops of the node know it. */
+#define NEWS_US 250000
+
+static int64_t available_at_gate(const char *sku)
+{
+    const redis_key_t *gate = gate_key_of(sku, GATE_KEY_GATE);
+    return gate == NULL ? 0
+                        : number_of(gate, "capacity") - number_of(gate, "reserved") +
+                              number_of(gate, "unreserved") + number_of(gate, "released");
+}
+
+/* The node that has given units back refuses nobody for what it knew before. Others may, for as
+   long as they remember. */
+void checks_refused_early(const request_t *request)
+{
+    const char *sku = history.sales[request->item].sku;
+    uint64_t free_us = free_since_us[request->item];
+    bool quiet = !history.faulty && !history.slow && epochs <= history.sales_count;
+    if (quiet && free_us != 0 && freed_by[request->item] == request->node &&
+        world_now_us() - free_us > NEWS_US &&
+        (!checks_item(sku).gated || available_at_gate(sku) > 0))
+        world_fail("request %u is refused as sold out, and units have been back for %llu ms",
+                   request->number, (unsigned long long)(world_now_us() - free_us) / 1000);
+}
+
 /* What never changes in an order is said as MySQL has it. */
 static void check_shown(const order_t *order)
 {
@@ -478,14 +520,6 @@ void checks_answer(const request_t *request)
 
 /* --- at rest --- */
 
-/* The one server that all go to in the end is number 0. */
-static redis_key_t *gate_key_of(const char *sku, gate_key_t which)
-{
-    char text[GATE_KEY_SIZE];
-    str_t name = str_of(sku);
-    return redis_key_find(redis_store(0), gate_key(text, which, slot_of_sku(name), name, 0));
-}
-
 static const char *check_buyers(const char *sku)
 {
     static char why[160];
@@ -518,8 +552,7 @@ const char *checks_gate(const char *sku)
         return "a SQL strategy still stands in";
     if (gate == NULL)
         return "there is no gate";
-    int64_t available = number_of(gate, "capacity") - number_of(gate, "reserved") +
-                        number_of(gate, "unreserved") + number_of(gate, "released");
+    int64_t available = available_at_gate(sku);
     if ((uint64_t)number_of(gate, "epoch") != row.epoch || number_of(gate, "closed") != 0 ||
         available != row.total - row.allocated) {
         snprintf(why, sizeof(why),

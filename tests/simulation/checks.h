@@ -28,6 +28,8 @@ row_view_t checks_item(const char *sku);
 /* This order was refused, or said to be rejected: it may never be live. */
 void checks_refused(const order_id_t *id);
 void checks_answer(const request_t *request);
+/* Of a request that a node has refused by what it remembers. */
+void checks_refused_early(const request_t *request);
 /* Why a gate and its row do not agree, or NULL. */
 const char *checks_gate(const char *sku);
 bool checks_unsettled_is_empty(void);

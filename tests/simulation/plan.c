@@ -523,9 +523,67 @@ static void draw_repeats(uint64_t at, uint64_t soon)
         history_request(0, "o", "", 1, node, at + soon + chance_time_us(1, 20000));
 }
 
+/* New ones, of item 0 and without a key. */
+static void draw_buyers(unsigned count, uint64_t from, unsigned within)
+{
+    for (unsigned i = 0; i < count; ++i) {
+        char buyer[16];
+        snprintf(buyer, sizeof(buyer), "n%u", history.requests_count);
+        history_request(0, buyer, "", 1, chance_between(1, history.nodes),
+                        from + chance_below(within));
+    }
+}
+
+/* All is sold; an order is cancelled while others ask, and a node that remembers for long is asked
+   some time later. Again and again, since the three have to meet. */
+static void draw_return(uint64_t at)
+{
+    window_us = 3000000;
+    config.orders.sold_out_cache_ms = 1000;
+    draw_buyers(5, at, 1000);
+    for (unsigned round = 0; round < 3; ++round) {
+        at += 100000 + 20 * faults.latency_us;
+        world_after(at, (owner_t){0, 0}, on_cancel, NULL, 0);
+        draw_buyers(3, at, 12 * (unsigned)faults.latency_us);
+        at += 300000 + 20 * faults.latency_us;
+        draw_buyers(2, at, 500000);
+        at += 600000;
+    }
+}
+
+static void on_relapse(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    if (!redis_is_up(0))
+        return;
+    redis_kill(0);
+    history.redis_lost = true;
+    world_after(chance_time_us(100, 2000), (owner_t){0, 0}, on_redis_start, NULL, REDIS_OLD_DATA);
+}
+
+/* Under the strategy watch a buyer has all that he may have when Redis comes back as it was before,
+   and asks for more. */
+static void draw_relapse(uint64_t at)
+{
+    const owner_t nobody = {0, 0};
+    uint64_t some_calls = 20 * faults.latency_us + 20000;
+    window_us = 2000000;
+    world_after(1, nobody, on_strategy, NULL, STRATEGY_WATCH);
+    world_after(at, nobody, on_limit, NULL, 1);
+    at += 2 * some_calls;
+    world_after(at, nobody, on_snapshot, NULL, 0);
+    history_request(0, "w", "", 1, chance_between(1, history.nodes), at + 1);
+    at += some_calls;
+    world_after(at, nobody, on_relapse, NULL, 0);
+    for (unsigned i = 0; i < 6; ++i)
+        history_request(0, "w", "", 1, chance_between(1, history.nodes),
+                        at + chance_time_us(1000, 200000));
+}
+
 /* A total that is lowered while buyers come; the optimistic strategy for a moment; orders that are
    cancelled in a rebuild; a lowered limit and another rebuild soon after; holds at their deadline;
-   a rebuild whose Redis loses what it has staged; death between COMMIT and settle. */
+   a rebuild whose Redis loses what it has staged; death between COMMIT and settle; units that come
+   back, or a Redis that comes back as it was, while buyers ask. */
 static void draw_tangle(void)
 {
     const owner_t nobody = {0, 0};
@@ -557,8 +615,15 @@ static void draw_tangle(void)
     case 9:
         world_after(1, nobody, on_half_settled, NULL, 100);
         break;
+    case 7:
+        if (!history.faulty)
+            draw_return(at);
+        break;
     case 11:
-        draw_repeats(at, soon);
+        if (chance(2))
+            draw_repeats(at, soon);
+        else
+            draw_relapse(at);
         break;
     case 10:
         draw_slow_squeeze(at);
