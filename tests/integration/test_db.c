@@ -16,6 +16,7 @@ static int set_up(void **state)
 static db_t *connected(void)
 {
     db_t *db = open_shard(here.config, 0);
+    test_keep(db, (void (*)(void *))db_free);
     EXPECT_NUMBER(db_connect(db), DB_OK);
     return db;
 }
@@ -61,7 +62,6 @@ static void a_session_has_its_own_settings(void **state)
         EXPECT(strcmp(value, wanted[i].value) == 0, "%s is %s, not %s", wanted[i].name, value,
                wanted[i].value);
     }
-    db_free(db);
 }
 
 /* Whoever stands still in a transaction keeps others from its rows no longer than that. */
@@ -78,8 +78,6 @@ static void a_transaction_that_stands_still_is_ended(void **state)
     while (result != DB_OK && test_clock_ms() - begun < 60000);
     EXPECT_NUMBER(result, DB_OK);
     EXPECT(db_commit(db) != DB_OK, "it was committed");
-    db_free(other);
-    db_free(db);
 }
 
 int main(void)

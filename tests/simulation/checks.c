@@ -40,8 +40,9 @@ static order_id_t admitted[ADMITTED_MAX];
 static unsigned admitted_count;
 
 static uint64_t full_since_us[ITEMS_MAX]; /* all units are allocated; 0: not all are */
-static uint64_t free_since_us[ITEMS_MAX]; /* were all, and are no more; 0: were never, or are */
-static unsigned freed_by[ITEMS_MAX];      /* which node's COMMIT that was */
+static uint64_t freed_us[ITEMS_MAX];      /* when units came back: to the gate, or to a row that was
+                                             full and has none; 0: never, or it is full */
+static unsigned freed_by[ITEMS_MAX];      /* which node gave them */
 static unsigned epochs;                   /* raised, of all items */
 static bool sql_ruled;                    /* some item was, for a time, no gate's */
 static uint64_t gate_epoch;               /* before a rebuild */
@@ -273,14 +274,18 @@ static void on_commit(const row_t *row, const value_t *before, const value_t *af
         on_item(before, after);
 }
 
+static void note_freed(unsigned sale)
+{
+    freed_us[sale] = world_now_us();
+    freed_by[sale] = world_owner().node;
+}
+
 static void note_full(unsigned sale, bool full)
 {
-    if (!full && full_since_us[sale] != 0) {
-        free_since_us[sale] = world_now_us();
-        freed_by[sale] = world_owner().node;
-    }
     if (full)
-        free_since_us[sale] = 0;
+        freed_us[sale] = 0;
+    else if (full_since_us[sale] != 0 && !checks_item(history.sales[sale].sku).gated)
+        note_freed(sale);
     if (!full)
         full_since_us[sale] = 0;
     else if (full_since_us[sale] == 0)
@@ -349,12 +354,30 @@ static void note_reserved(const str_t *words, unsigned count, const redisReply *
         world_fail("a reserve call of %u words, of which %u are known", count, at_word);
 }
 
+/* The one server that all go to in the end is number 0. */
+static redis_key_t *gate_key_of(const char *sku, gate_key_t which)
+{
+    char text[GATE_KEY_SIZE];
+    str_t name = str_of(sku);
+    return redis_key_find(redis_store(0), gate_key(text, which, slot_of_sku(name), name, 0));
+}
+
+static void note_released(str_t gate)
+{
+    for (unsigned i = 0; i < history.sales_count; ++i)
+        if (redis_key_find(redis_store(0), gate) ==
+            gate_key_of(history.sales[i].sku, GATE_KEY_GATE))
+            note_freed(i);
+}
+
 static void on_call(const redis_store_t *store, const str_t *words, unsigned count,
                     const redisReply *reply)
 {
     if (str_eq(words[1], STR("holdfast_reserve")) && reply != NULL &&
         reply->type == REDIS_REPLY_ARRAY)
         note_reserved(words, count, reply);
+    if (str_eq(words[1], STR("holdfast_release")) && reply != NULL)
+        note_released(words[3]);
     if (!str_eq(words[1], STR("holdfast_rebuild")))
         return;
     redis_key_t *gate = redis_key_find((redis_store_t *)store, words[3]);
@@ -402,7 +425,7 @@ void checks_begin(void)
     limits_count = 0;
     admitted_count = epochs = 0;
     memset(full_since_us, 0, sizeof(full_since_us));
-    memset(free_since_us, 0, sizeof(free_since_us));
+    memset(freed_us, 0, sizeof(freed_us));
     sql_ruled = false;
 }
 
@@ -453,15 +476,7 @@ static void check_precedence(const request_t *request)
                    request->number);
 }
 
-/* The one server that all go to in the end is number 0. */
-static redis_key_t *gate_key_of(const char *sku, gate_key_t which)
-{
-    char text[GATE_KEY_SIZE];
-    str_t name = str_of(sku);
-    return redis_key_find(redis_store(0), gate_key(text, which, slot_of_sku(name), name, 0));
-}
-
-/* From the COMMIT by which units come back until all loops of the node know it. */
+/* From when units come back until all loops of the node know it. */
 #define NEWS_US 250000
 
 static int64_t available_at_gate(const char *sku)
@@ -477,13 +492,12 @@ static int64_t available_at_gate(const char *sku)
 void checks_refused_early(const request_t *request)
 {
     const char *sku = history.sales[request->item].sku;
-    uint64_t free_us = free_since_us[request->item];
+    uint64_t at_us = freed_us[request->item];
     bool quiet = !history.faulty && !history.slow && epochs <= history.sales_count;
-    if (quiet && free_us != 0 && freed_by[request->item] == request->node &&
-        world_now_us() - free_us > NEWS_US &&
-        (!checks_item(sku).gated || available_at_gate(sku) > 0))
+    if (quiet && at_us != 0 && freed_by[request->item] == request->node &&
+        world_now_us() - at_us > NEWS_US && (!checks_item(sku).gated || available_at_gate(sku) > 0))
         world_fail("request %u is refused as sold out, and units have been back for %llu ms",
-                   request->number, (unsigned long long)(world_now_us() - free_us) / 1000);
+                   request->number, (unsigned long long)(world_now_us() - at_us) / 1000);
 }
 
 /* What never changes in an order is said as MySQL has it. */

@@ -523,31 +523,36 @@ static void draw_repeats(uint64_t at, uint64_t soon)
         history_request(0, "o", "", 1, node, at + soon + chance_time_us(1, 20000));
 }
 
-/* New ones, of item 0 and without a key. */
-static void draw_buyers(unsigned count, uint64_t from, unsigned within)
+/* New ones, of item 0. */
+static void draw_buyers(unsigned count, const char *key, unsigned quantity, uint64_t from,
+                        unsigned within)
 {
     for (unsigned i = 0; i < count; ++i) {
         char buyer[16];
         snprintf(buyer, sizeof(buyer), "n%u", history.requests_count);
-        history_request(0, buyer, "", 1, chance_between(1, history.nodes),
+        history_request(0, buyer, key, quantity, chance_between(1, history.nodes),
                         from + chance_below(within));
     }
 }
 
 /* All is sold; an order is cancelled while others ask, and a node that remembers for long is asked
-   some time later. Again and again, since the three have to meet. */
+   some time later. Again and again, and by quick servers, since the three have to meet. Who asks
+   meanwhile has a key, and so is sent to the gate whatever is remembered, and wants more than the
+   one unit that comes back. */
 static void draw_return(uint64_t at)
 {
-    window_us = 3000000;
+    window_us = 4000000;
+    faults.latency_us = 50;
+    history.slow = false;
     config.orders.sold_out_cache_ms = 1000;
-    draw_buyers(5, at, 1000);
-    for (unsigned round = 0; round < 3; ++round) {
-        at += 100000 + 20 * faults.latency_us;
+    draw_buyers(5, "", 1, at, 1000);
+    for (unsigned round = 0; round < 6; ++round) {
+        at += 50000;
         world_after(at, (owner_t){0, 0}, on_cancel, NULL, 0);
-        draw_buyers(3, at, 12 * (unsigned)faults.latency_us);
-        at += 300000 + 20 * faults.latency_us;
-        draw_buyers(2, at, 500000);
-        at += 600000;
+        draw_buyers(8, "k", 2, at, 1000);
+        at += 300000;
+        draw_buyers(1, "", 1, at, 200000);
+        at += 200000;
     }
 }
 
