@@ -1,5 +1,5 @@
 /*
- * holdfast: one binary. See usage() for its commands and README.md for what they are for.
+ * holdfast: one binary. See usage() for its commands and deploy/README.md for what they are for.
  */
 #include <stdio.h>
 #include <string.h>

@@ -5,23 +5,23 @@
 
 #include "admin/handlers.h"
 
+/* A Prometheus may be configured to send parameters of its own to /metrics. */
 static const route_entry_t table[] = {
-    {"PUT", "/v1/items/*", ROUTE_item_put, true, handle_item_put},
-    {"PATCH", "/v1/items/*", ROUTE_item_patch, true, handle_item_patch},
-    {"DELETE", "/v1/items/*", ROUTE_item_delete, false, handle_item_delete},
-    {"POST", "/v1/items/*/reconcile", ROUTE_item_reconcile, false, handle_reconcile},
-    {"PUT", "/v1/strategy", ROUTE_strategy_put, true, handle_strategy_put},
-    {"GET", "/v1/status", ROUTE_status, false, handle_status},
-    {"GET", "/v1/audit", ROUTE_audit, false, handle_audit},
-    {"GET", "/metrics", ROUTE_metrics, false, handle_metrics},
-    {NULL, NULL, ROUTE_other, false, NULL},
+    {"PUT", "/v1/items/*", ROUTE_item_put, BODY_DEMANDED, "", handle_item_put},
+    {"PATCH", "/v1/items/*", ROUTE_item_patch, BODY_DEMANDED, "", handle_item_patch},
+    {"DELETE", "/v1/items/*", ROUTE_item_delete, BODY_EMPTY, "", handle_item_delete},
+    {"POST", "/v1/items/*/reconcile", ROUTE_item_reconcile, BODY_EMPTY, "", handle_reconcile},
+    {"PUT", "/v1/strategy", ROUTE_strategy_put, BODY_DEMANDED, "", handle_strategy_put},
+    {"GET", "/v1/status", ROUTE_status, BODY_IGNORED, "", handle_status},
+    {"GET", "/v1/audit", ROUTE_audit, BODY_IGNORED, "", handle_audit},
+    {"GET", "/metrics", ROUTE_metrics, BODY_IGNORED, NULL, handle_metrics},
+    {NULL, NULL, ROUTE_other, BODY_IGNORED, NULL, NULL},
 };
 
-static bool is_authorized(const exchange_t *exchange)
+static bool is_authorized(const h2o_req_t *req, const config_t *config)
 {
     static const char scheme[] = "Bearer ";
-    const h2o_req_t *req = exchange->req;
-    str_t token = str_of(exchange->engine->node->config->admin.token);
+    str_t token = str_of(config->admin.token);
     ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_AUTHORIZATION, -1);
     if (at == -1)
         return false;
@@ -33,8 +33,13 @@ static bool is_authorized(const exchange_t *exchange)
 
 void admin_dispatch(exchange_t *exchange)
 {
-    if (is_authorized(exchange))
+    if (is_authorized(exchange->req, exchange->engine->node->config))
         route_dispatch(table, exchange);
     else
         reply_problem(exchange, PROBLEM_UNAUTHORIZED, NULL);
+}
+
+bool admin_refuses(const h2o_req_t *head, const config_t *config)
+{
+    return !is_authorized(head, config) || route_refuses(table, head);
 }

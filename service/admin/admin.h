@@ -9,5 +9,7 @@
 
 /* Answers one request of the admin listener. */
 void admin_dispatch(exchange_t *exchange);
+/* As route_refuses(), and also where the token is missing. */
+bool admin_refuses(const h2o_req_t *head, const config_t *config);
 
 #endif

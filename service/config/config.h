@@ -38,7 +38,7 @@ typedef struct {
     uint16_t port;
 } config_address_t;
 
-/* One MySQL server of a group. The words are those of the groups: see README. */
+/* One MySQL server of a group. The words are those of the groups: see deploy/README.md. */
 typedef enum { SERVER_PRIMARY, SERVER_SECONDARY, SERVER_SPARE, SERVER_FAULTY } server_status_t;
 typedef enum { SERVER_OFFLINE, SERVER_READ_ONLY, SERVER_READ_WRITE } server_mode_t;
 
@@ -92,6 +92,8 @@ typedef struct {
         uint32_t commit_deadline_ms;    /* then an id may no longer be admitted; 8000 */
         uint32_t retries_max;           /* of one attempt by watch and the SQL strategies; 256 */
         uint32_t quantity_max;          /* units in one order; 1000 */
+        uint32_t hold_max_seconds;      /* extends reach no further from the order's creation; 0:
+                                           four times the item's hold_seconds; 0 */
         uint32_t sold_out_cache_ms;     /* a loop refuses by itself for so long; 30 */
     } orders;
     struct {

@@ -11,6 +11,8 @@
 #define HOUR_MS 3600000
 /* Of http/rate_limit.h, which stands above this module. */
 #define RATE_MAX 1000000
+/* Of http/body.c, which stands above it too. */
+#define HOLD_SECONDS_MAX (366 * 86400)
 
 static const char *const strategy_words[] = {"lua", "watch", "optimistic", "serializable", NULL};
 static const char *const gate_down_words[] = {"refuse", "optimistic", NULL};
@@ -95,6 +97,10 @@ static const setting_t orders_settings[] = {
      .help = "How often watch and the SQL strategies try one order again."},
     {NUMBER(orders, quantity_max, 1, 1000000), .unit = "units", .fallback = "1000",
      .help = "Units in one order, whatever the item's own limit."},
+    {NUMBER(orders, hold_max_seconds, 0, HOLD_SECONDS_MAX), .unit = "seconds", .fallback = "0",
+     .help =
+         "An extend moves the deadline of a hold at most to so long after the order's creation; "
+         "0 is four times the item's hold_seconds."},
     {NUMBER(orders, sold_out_cache_ms, 0, 60000), .unit = "milliseconds", .fallback = "30",
      .help = "For so long a loop that has seen no units refuses without asking Redis."},
 };

@@ -5,5 +5,7 @@
 #include "http/exchange.h"
 
 void api_dispatch(exchange_t *exchange);
+/* As route_refuses(). */
+bool api_refuses(const h2o_req_t *head, const config_t *config);
 
 #endif

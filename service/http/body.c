@@ -360,6 +360,28 @@ bool body_read_order(const cJSON *json, uint32_t quantity_max, order_body_t *out
     return true;
 }
 
+/* Of any order: what orders.quantity_max may be. What the order has is its row's to say. */
+#define CANCEL_UNITS_MAX 1000000
+
+bool body_read_cancel(const cJSON *json, uint32_t *units, mistake_t *mistake)
+{
+    static const char *const known[] = {"quantity", NULL};
+    const cJSON *quantity = cJSON_GetObjectItemCaseSensitive(json, "quantity");
+    int64_t whole = 0;
+    if (!only_known(json, known, mistake) ||
+        (quantity != NULL &&
+         !read_whole(quantity, "quantity", 1, CANCEL_UNITS_MAX, &whole, mistake)))
+        return false;
+    *units = (uint32_t)whole;
+    return true;
+}
+
+bool body_read_nothing(const cJSON *json, mistake_t *mistake)
+{
+    static const char *const known[] = {NULL};
+    return only_known(json, known, mistake);
+}
+
 static bool read_number_if_there(const cJSON *json, const char *name, int64_t max, bool *has,
                                  int64_t *out, mistake_t *mistake)
 {

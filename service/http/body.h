@@ -33,6 +33,10 @@ bool body_read_order(const cJSON *json, uint32_t quantity_max, order_body_t *out
    its default; for PATCH what is missing stays. */
 bool body_read_change(const cJSON *json, strategy_id_t default_strategy, item_change_t *change,
                       mistake_t *mistake);
+/* The units of a cancel; 0: it says none, and all are meant. */
+bool body_read_cancel(const cJSON *json, uint32_t *units, mistake_t *mistake);
+/* Of a call that has nothing to say. */
+bool body_read_nothing(const cJSON *json, mistake_t *mistake);
 bool body_read_strategy(const cJSON *json, strategy_id_t *out, mistake_t *mistake);
 
 bool is_sku(str_t text);

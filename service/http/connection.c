@@ -12,7 +12,7 @@
 
 /* --- the end of a connection --- */
 
-static void end(connection_t *connection, const char *why)
+void connection_end(connection_t *connection, const char *why)
 {
     if (connection->ended)
         return;
@@ -31,7 +31,7 @@ static void end_quiet(connections_t *all, uint64_t now_ms)
         if (now_ms - oldest->quiet_ms < UINT64_C(2) * all->idle_timeout_ms + LOOK_MS)
             break;
         h2o_linklist_unlink(&oldest->link);
-        end(oldest, "it asks nothing");
+        connection_end(oldest, "it asks nothing");
     }
 }
 
@@ -43,7 +43,7 @@ static void end_untaken(connections_t *all, uint64_t now_ms)
         if (now_ms - oldest->answered_ms < all->idle_timeout_ms)
             break;
         h2o_linklist_unlink(&oldest->link);
-        end(oldest->connection, "it does not take its answers");
+        connection_end(oldest->connection, "it does not take its answers");
     }
 }
 
@@ -82,6 +82,10 @@ static void on_closed(void *data)
     connection_t *connection = data;
     if (h2o_linklist_is_linked(&connection->link))
         h2o_linklist_unlink(&connection->link);
+    expect_end(&connection->expectation);
+    http2_bodies_free(connection->bodies);
+    if (connection->closed != NULL)
+        *connection->closed = true;
     --connection->all->count;
     METRIC_ADD(http_connections, -1);
     SSL_CTX_free(connection->tls);
@@ -119,6 +123,15 @@ void connection_request_begins(connection_answer_t *answer, const h2o_req_t *req
         h2o_linklist_unlink(&connection->link);
 }
 
+void connection_keeps(connection_answer_t *answer, size_t bytes)
+{
+    connection_t *connection = answer->connection;
+    answer->kept_bytes = bytes;
+    connection->kept_bytes += bytes;
+    if (connection->kept_bytes > 2 * HTTP2_BODY_OVER_BYTES)
+        connection_end(connection, "its bodies are too long");
+}
+
 void connection_answered(connection_answer_t *answer)
 {
     answer->answered_ms = clock_mono_ms();
@@ -130,10 +143,12 @@ void connection_request_ends(connection_answer_t *answer, bool taken)
     connection_t *connection = answer->connection;
     if (h2o_linklist_is_linked(&answer->link))
         h2o_linklist_unlink(&answer->link);
+    connection->kept_bytes -= answer->kept_bytes;
     if (--connection->requests == 0)
         becomes_quiet(connection);
+    expect_next(&connection->expectation);
     if (!taken && ++connection->resets == RESETS_MAX + 1)
-        end(connection, "it takes back its requests");
+        connection_end(connection, "it takes back its requests");
     else if (taken && connection->resets != 0 && connection->resets <= RESETS_MAX)
         --connection->resets;
 }

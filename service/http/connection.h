@@ -8,8 +8,9 @@
  * connection ends when
  *
  *   - nothing was asked of it for twice http.idle_timeout_ms, whatever frames of HTTP/2 it sends,
- *   - an answer that was given was not taken for http.idle_timeout_ms, or
- *   - requests that were taken back outnumber those that were let end by RESETS_MAX.
+ *   - an answer that was given was not taken for http.idle_timeout_ms,
+ *   - requests that were taken back outnumber those that were let end by RESETS_MAX, or
+ *   - its bodies hold more than http2_bodies.h lets them.
  *
  * It ends by shutdown(2): libh2o then meets the end of the stream, or an error, and closes it as
  * if the client had. A loop's; used on its thread only.
@@ -20,6 +21,8 @@
 #include <openssl/ssl.h>
 
 #include "config/config.h"
+#include "http/expect.h"
+#include "http/http2_bodies.h"
 #include "loop/loop.h"
 
 /* As many as streams may be open at once: a client may take back all that it has asked. */
@@ -43,6 +46,11 @@ typedef struct {
     unsigned requests; /* that are handled now */
     bool ended;
     unsigned resets; /* requests taken back beyond those that ended; not below 0 */
+    expectation_t expectation;
+    http2_bodies_t *bodies; /* NULL: it is not HTTP/2's */
+    h2o_socket_cb read;     /* libh2o's, of HTTP/2 */
+    size_t kept_bytes;      /* bodies over the limit whose requests have not ended */
+    bool *closed;           /* set when it is, for one who calls libh2o; or NULL */
 } connection_t;
 
 /* Part of each request, zeroed; see connection_answered(). */
@@ -50,6 +58,7 @@ typedef struct {
     connection_t *connection;
     h2o_linklist_t link;
     uint64_t answered_ms; /* monotonic */
+    size_t kept_bytes;
 } connection_answer_t;
 
 void connections_init(connections_t *all, loop_t *loop, const config_t *config);
@@ -62,8 +71,13 @@ connection_t *connection_open(connections_t *all, h2o_socket_t *socket);
    connection: libh2o takes no reference until the client has sent something. */
 void connection_keep_tls(connection_t *connection, SSL_CTX *tls);
 
+/* Ends it, as above. */
+void connection_end(connection_t *connection, const char *why);
+
 /* The life of one request: it came, its answer was given, it is gone. */
 void connection_request_begins(connection_answer_t *answer, const h2o_req_t *req);
+/* Its body is over the limit, and in memory until it is gone. Before it is answered. */
+void connection_keeps(connection_answer_t *answer, size_t bytes);
 void connection_answered(connection_answer_t *answer);
 /* `taken`: its answer was sent, or handed to the kernel. */
 void connection_request_ends(connection_answer_t *answer, bool taken);

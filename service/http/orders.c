@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "http/call.h"
 #include "reconcile/release.h"
 
@@ -15,8 +16,9 @@ typedef struct {
     order_id_t id;
     lookup_t lookup;
     order_t order;
-    order_move_t move;
-    order_move_result_t moved;
+    move_wish_t wish;
+    char key_bytes[KEY_BYTES_MAX]; /* of `wish` */
+    moved_t moved;
 } order_call_t;
 
 static void order_of_record(const order_id_t *id, const gate_record_t *record, order_t *out)
@@ -100,27 +102,35 @@ static void reply_get(call_t *call, exchange_t *exchange)
         reply_order(exchange, 200, &c->order, false);
 }
 
-static void submit(exchange_t *exchange, const route_match_t *match, order_move_t move,
-                   void (*run)(call_t *, worker_t *), void (*reply)(call_t *, exchange_t *))
+/* NULL: answered, since it is the id of no order. */
+static order_call_t *new_call(exchange_t *exchange, const route_match_t *match)
 {
     order_id_t id;
     if (!order_id_parse(match->param, &id) || order_id_slot(&id) >= SLOT_COUNT) {
         reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
-        return;
+        return NULL;
     }
     order_call_t *c = call_new(sizeof(*c));
-    c->call.run = run;
-    c->call.reply = reply;
-    c->call.deadline_ms = exchange->engine->node->config->orders.answer_deadline_ms;
     c->id = id;
-    c->move = move;
+    c->call.deadline_ms = exchange->engine->node->config->orders.answer_deadline_ms;
     job_set_slot(&c->call.job, order_id_slot(&id));
-    call_submit(exchange, exchange->engine->node->map.shard_of_slot[order_id_slot(&id)], &c->call);
+    return c;
+}
+
+static void submit(exchange_t *exchange, order_call_t *c)
+{
+    unsigned slot = order_id_slot(&c->id);
+    call_submit(exchange, exchange->engine->node->map.shard_of_slot[slot], &c->call);
 }
 
 void handle_order_get(exchange_t *exchange, const route_match_t *match)
 {
-    submit(exchange, match, ORDER_MOVE_CONFIRM, run_get, reply_get);
+    order_call_t *c = new_call(exchange, match);
+    if (c == NULL)
+        return;
+    c->call.run = run_get;
+    c->call.reply = reply_get;
+    submit(exchange, c);
 }
 
 /* --- moves --- */
@@ -128,48 +138,85 @@ void handle_order_get(exchange_t *exchange, const route_match_t *match)
 static void run_move(call_t *call, worker_t *worker)
 {
     order_call_t *c = (order_call_t *)call;
-    release_t release;
-    bool released;
-    db_result_t result;
-    c->moved = order_move(worker->db, &worker->sql, c->move, &c->id, &c->order, &release, &released,
-                          &result);
-    if (c->moved == ORDER_MOVED && released)
-        release_to_gate(worker, &release, 1);
-    if (c->moved == ORDER_MOVE_NOT_FOUND)
-        c->lookup = look_up(worker, &c->id, &c->order);
+    moved_t *moved = &c->moved;
+    order_move(worker->db, &worker->sql, &c->wish, moved);
+    if (moved->result == ORDER_MOVED && moved->released)
+        release_to_gate(worker, &moved->release, 1);
+    if (moved->result == ORDER_MOVE_NOT_FOUND)
+        c->lookup = look_up(worker, &c->id, &moved->order);
+}
+
+static void reply_wrong_state(exchange_t *exchange, const order_t *order)
+{
+    char detail[96];
+    bool late = order->state == ORDER_HELD; /* and yet it did not move */
+    snprintf(detail, sizeof(detail), "The order is %s%s", order_state_name(order->state),
+             late ? " and its time is over" : "");
+    reply_problem(exchange, PROBLEM_WRONG_STATE, detail);
+}
+
+static void reply_at_bound(exchange_t *exchange, const extend_t *extend)
+{
+    char detail[160], until[TIME_TEXT_SIZE];
+    time_format_rfc3339(until, extend->bound_ms);
+    snprintf(detail, sizeof(detail), "The hold cannot be extended past %s, %s", until,
+             extend->by_sale ? "when the sale ends"
+                             : "the longest that it may last (orders.hold_max_seconds)");
+    reply_problem(exchange, PROBLEM_WRONG_STATE, detail);
+}
+
+static void reply_too_many(exchange_t *exchange, const order_t *order)
+{
+    char detail[96];
+    snprintf(detail, sizeof(detail),
+             "quantity: give a whole number from 1 to %u, which the order has", order->quantity);
+    reply_problem(exchange, PROBLEM_INVALID_REQUEST, detail);
 }
 
 static void reply_move(call_t *call, exchange_t *exchange)
 {
     order_call_t *c = (order_call_t *)call;
-    char detail[96];
-    if (c->moved == ORDER_MOVED) {
-        reply_order(exchange, 200, &c->order, false);
-        return;
-    }
-    if (c->moved == ORDER_MOVE_FAILED) {
+    const moved_t *moved = &c->moved;
+    switch (moved->result) {
+    case ORDER_MOVED:
+        reply_order(exchange, 200, &moved->order, moved->replayed);
+        break;
+    case ORDER_MOVE_TOO_MANY:
+        reply_too_many(exchange, &moved->order);
+        break;
+    case ORDER_MOVE_KEY_REUSED:
+        reply_problem(exchange, PROBLEM_IDEMPOTENCY_KEY_REUSED,
+                      "The key is that of a cancel of another quantity of this order");
+        break;
+    case ORDER_MOVE_WRONG_STATE:
+        reply_wrong_state(exchange, &moved->order);
+        break;
+    case ORDER_MOVE_AT_BOUND:
+        reply_at_bound(exchange, &moved->extend);
+        break;
+    case ORDER_MOVE_NOT_FOUND: /* in MySQL: on its way there it is reserved */
+        if (lookup_is_found(exchange, c->lookup))
+            reply_wrong_state(exchange, &moved->order);
+        break;
+    case ORDER_MOVE_FAILED:
         reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
-        return;
+        break;
     }
-    if (c->moved == ORDER_MOVE_NOT_FOUND && !lookup_is_found(exchange, c->lookup))
+}
+
+void order_move_start(exchange_t *exchange, const route_match_t *match, const move_wish_t *wish)
+{
+    order_call_t *c = new_call(exchange, match);
+    if (c == NULL)
         return;
-    bool late = c->order.state == ORDER_HELD; /* and yet it did not move */
-    snprintf(detail, sizeof(detail), "The order is %s%s", order_state_name(c->order.state),
-             late ? " and its time is over" : "");
-    reply_problem(exchange, PROBLEM_WRONG_STATE, detail);
-}
-
-void handle_order_confirm(exchange_t *exchange, const route_match_t *match)
-{
-    submit(exchange, match, ORDER_MOVE_CONFIRM, run_move, reply_move);
-}
-
-void handle_order_cancel(exchange_t *exchange, const route_match_t *match)
-{
-    submit(exchange, match, ORDER_MOVE_CANCEL, run_move, reply_move);
-}
-
-void handle_order_extend(exchange_t *exchange, const route_match_t *match)
-{
-    submit(exchange, match, ORDER_MOVE_EXTEND, run_move, reply_move);
+    c->call.run = run_move;
+    c->call.reply = reply_move;
+    c->wish = *wish;
+    c->wish.id = c->id;
+    c->wish.hold_max_seconds = exchange->engine->node->config->orders.hold_max_seconds;
+    if (wish->key.n != 0) {
+        memcpy(c->key_bytes, wish->key.p, wish->key.n);
+        c->wish.key.p = c->key_bytes;
+    }
+    submit(exchange, c);
 }

@@ -3,11 +3,12 @@
 #define HOLDFAST_HTTP_ORDERS_H
 
 #include "http/route.h"
+#include "store/move.h"
 
 void handle_order_get(exchange_t *exchange, const route_match_t *match);
-void handle_order_confirm(exchange_t *exchange, const route_match_t *match);
-void handle_order_cancel(exchange_t *exchange, const route_match_t *match);
-void handle_order_extend(exchange_t *exchange, const route_match_t *match);
+/* Moves the order that the path names, and answers. Of `wish` the id and what is configured are
+   filled in here; its key is copied. */
+void order_move_start(exchange_t *exchange, const route_match_t *match, const move_wish_t *wish);
 /* http/buyer_orders.c */
 void handle_buyer_orders(exchange_t *exchange, const route_match_t *match);
 

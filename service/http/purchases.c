@@ -3,6 +3,7 @@
 #include "engine/visit.h"
 #include "http/plain_order.h"
 #include "http/rate_limit.h"
+#include "http/request_key.h"
 
 static void on_gone(void *waiting)
 {
@@ -24,24 +25,6 @@ static void on_answer(void *waiter, const answer_t *answer)
         reply_refusal(exchange, answer->problem, &answer->why, answer->order, answer->replayed);
         break;
     }
-}
-
-/* False: answered. `bytes` as for idempotency_key_read(). */
-static bool read_key(exchange_t *exchange, char *bytes, str_t *key)
-{
-    const h2o_req_t *req = exchange->req;
-    ssize_t at = h2o_find_header_by_str(&req->headers, H2O_STRLIT("idempotency-key"), -1);
-    *key = STR_NONE;
-    if (at == -1)
-        return true;
-    str_t value = {req->headers.entries[at].value.base, req->headers.entries[at].value.len};
-    bool again = h2o_find_header_by_str(&req->headers, H2O_STRLIT("idempotency-key"), at) != -1;
-    if (idempotency_key_read(value, bytes, key) && !again)
-        return true;
-    reply_problem(exchange, PROBLEM_INVALID_REQUEST,
-                  "Idempotency-Key: give one, of 1 to 255 visible ASCII characters, as they are or "
-                  "as a quoted string");
-    return false;
 }
 
 /* False: answered. Asked before anything of the request is parsed. */
@@ -89,7 +72,7 @@ void handle_order_create(exchange_t *exchange, const route_match_t *match)
     order_body_t body;
     purchase_request_t request;
     char key_bytes[KEY_BYTES_MAX];
-    if (!may_ask_from_here(exchange) || !read_key(exchange, key_bytes, &request.key))
+    if (!may_ask_from_here(exchange) || !request_key(exchange, key_bytes, &request.key))
         return;
     if (!read_order(exchange, &json, &body, &mistake)) {
         cJSON_Delete(json);

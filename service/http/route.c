@@ -4,16 +4,6 @@
 
 #include "http/body.h"
 
-/* Takes the segment up to the next '/' off the front of `rest`. */
-static str_t next_segment(str_t *rest)
-{
-    const char *slash = rest->n == 0 ? NULL : memchr(rest->p, '/', rest->n);
-    str_t segment = {rest->p, slash == NULL ? rest->n : (size_t)(slash - rest->p)};
-    size_t skip = slash == NULL ? rest->n : segment.n + 1;
-    *rest = (str_t){rest->p + skip, rest->n - skip};
-    return segment;
-}
-
 /* A parameter that is too long or wrongly encoded is the name of nothing: it stays empty. */
 static void take_param(str_t segment, route_match_t *match)
 {
@@ -25,15 +15,20 @@ static void take_param(str_t segment, route_match_t *match)
 
 static bool pattern_matches(const char *pattern, str_t path, route_match_t *match)
 {
-    str_t want = {pattern + 1, strlen(pattern) - 1}, have = {path.p + 1, path.n - 1};
-    while (want.n != 0 && have.n != 0) {
-        str_t w = next_segment(&want), h = next_segment(&have);
-        if (str_eq(w, STR("*")) && h.n != 0)
-            take_param(h, match);
-        else if (!str_eq(w, h))
+    size_t i = 0;
+    for (; pattern[i] != '\0' && pattern[i] != '*'; ++i)
+        if (i == path.n || path.p[i] != pattern[i])
             return false;
-    }
-    return want.n == 0 && have.n == 0 && path.p[path.n - 1] != '/';
+    if (pattern[i] == '\0')
+        return i == path.n;
+    str_t rest = {path.p + i, path.n - i};
+    const char *slash = rest.n == 0 ? NULL : memchr(rest.p, '/', rest.n);
+    str_t segment = {rest.p, slash == NULL ? rest.n : (size_t)(slash - rest.p)};
+    if (segment.n == 0 ||
+        !str_eq(str_of(pattern + i + 1), (str_t){rest.p + segment.n, rest.n - segment.n}))
+        return false;
+    take_param(segment, match);
+    return true;
 }
 
 static bool is_method(const char *want, h2o_iovec_t have)
@@ -70,52 +65,149 @@ static const h2o_token_t *unreadable_by(const route_entry_t *entry, const h2o_he
     return NULL;
 }
 
+/* Takes the parameter up to the next '&' off the front of `query`. */
+static str_t next_parameter(str_t *query)
+{
+    const char *amp = memchr(query->p, '&', query->n);
+    str_t parameter = {query->p, amp == NULL ? query->n : (size_t)(amp - query->p)};
+    size_t skip = amp == NULL ? query->n : parameter.n + 1;
+    *query = (str_t){query->p + skip, query->n - skip};
+    return parameter;
+}
+
+static str_t name_of(str_t parameter)
+{
+    const char *equals = parameter.n == 0 ? NULL : memchr(parameter.p, '=', parameter.n);
+    return (str_t){parameter.p, equals == NULL ? parameter.n : (size_t)(equals - parameter.p)};
+}
+
+static bool is_taken(const char *names, str_t name)
+{
+    for (const char *space; (space = strchr(names, ' ')) != NULL; names = space + 1)
+        if (str_eq(name, (str_t){names, (size_t)(space - names)}))
+            return true;
+    return false;
+}
+
+/* Bytes of a name in a detail. */
+#define NAME_SHOWN_MAX 40
+
+/* A detail is text, whatever a name is. */
+static bool is_text(str_t name)
+{
+    for (size_t i = 0; i < name.n; ++i)
+        if (name.p[i] < 0x21 || name.p[i] > 0x7e)
+            return false;
+    return name.n <= NAME_SHOWN_MAX;
+}
+
+/* False: answered. */
+static bool query_is_known(const route_entry_t *entry, exchange_t *exchange, str_t query)
+{
+    char detail[96] = "The query has a parameter that this call does not take";
+    while (entry->query != NULL && query.n != 0) {
+        str_t parameter = next_parameter(&query), name = name_of(parameter);
+        if (parameter.n == 0 || is_taken(entry->query, name))
+            continue;
+        if (is_text(name))
+            snprintf(detail, sizeof(detail), "%.*s: there is no such parameter", (int)name.n,
+                     name.p);
+        reply_problem(exchange, PROBLEM_INVALID_REQUEST, detail);
+        return false;
+    }
+    return true;
+}
+
+/* False: answered. */
+static bool body_is_empty(const route_entry_t *entry, exchange_t *exchange)
+{
+    mistake_t mistake = {PROBLEM_NONE, ""};
+    str_t body = {exchange->req->entity.base, exchange->req->entity.len};
+    if (entry->body != BODY_EMPTY || body.n == 0)
+        return true;
+    cJSON *json = body_parse(body, &mistake);
+    bool empty = json != NULL && body_read_nothing(json, &mistake);
+    cJSON_Delete(json);
+    if (!empty)
+        reply_problem(exchange, mistake.problem, mistake.detail);
+    return empty;
+}
+
+static bool has_type(const route_entry_t *entry, const h2o_req_t *req)
+{
+    return entry->body == BODY_DEMANDED || (entry->body != BODY_IGNORED && req->entity.len != 0);
+}
+
 static void call_handler(const route_entry_t *entry, exchange_t *exchange,
                          const route_match_t *match)
 {
     exchange->route = entry->route;
+    if (!query_is_known(entry, exchange, match->query))
+        return;
     const h2o_token_t *by =
-        entry->takes_body ? unreadable_by(entry, &exchange->req->headers) : NULL;
-    if (by == NULL)
-        entry->handle(exchange, match);
-    else if (by == H2O_TOKEN_CONTENT_ENCODING)
+        has_type(entry, exchange->req) ? unreadable_by(entry, &exchange->req->headers) : NULL;
+    if (by == NULL && exchange->taking.connection->expectation.was_cut) {
+        reply_problem(exchange, PROBLEM_INVALID_REQUEST, "The body has not arrived");
+    } else if (by == NULL) {
+        if (body_is_empty(entry, exchange))
+            entry->handle(exchange, match);
+    } else if (by == H2O_TOKEN_CONTENT_ENCODING) {
         reply_unsupported(exchange, "accept-encoding", "identity",
                           "Content-Encoding: send the body as it is");
-    else if (is_patch(entry))
+    } else if (is_patch(entry)) {
         reply_unsupported(exchange, "accept-patch", "application/json, " MERGE_PATCH,
                           "Content-Type: give application/json or " MERGE_PATCH);
-    else
+    } else {
         reply_unsupported(exchange, "accept", "application/json",
                           "Content-Type: give application/json");
+    }
+}
+
+#define ALLOW_SIZE 96
+
+/* NULL: nothing is there, or, if `allow` is not "", not with this method. */
+static const route_entry_t *find(const route_entry_t *table, const h2o_req_t *req,
+                                 route_match_t *match, char allow[ALLOW_SIZE])
+{
+    bool has_query = req->query_at != SIZE_MAX;
+    str_t path = {req->path.base, has_query ? req->query_at : req->path.len};
+    match->query =
+        has_query ? (str_t){req->path.base + req->query_at + 1, req->path.len - req->query_at - 1}
+                  : STR_NONE;
+    match->param = STR_NONE;
+    allow[0] = '\0';
+    for (const route_entry_t *e = table; e->method != NULL; ++e) {
+        if (!pattern_matches(e->pattern, path, match))
+            continue;
+        if (is_method(e->method, req->method))
+            return e;
+        size_t n = strlen(allow);
+        snprintf(allow + n, ALLOW_SIZE - n, "%s%s%s", n == 0 ? "" : ", ", e->method,
+                 strcmp(e->method, "GET") == 0 ? ", HEAD" : "");
+    }
+    return NULL;
 }
 
 void route_dispatch(const route_entry_t *table, exchange_t *exchange)
 {
-    h2o_req_t *req = exchange->req;
     route_match_t match;
-    char allow[96] = "";
-    bool has_query = req->query_at != SIZE_MAX;
-    str_t path = {req->path.base, has_query ? req->query_at : req->path.len};
-    match.query =
-        has_query ? (str_t){req->path.base + req->query_at + 1, req->path.len - req->query_at - 1}
-                  : STR_NONE;
-    match.param = STR_NONE;
-    for (const route_entry_t *e = table; e->method != NULL && path.n != 0 && path.p[0] == '/';
-         ++e) {
-        if (!pattern_matches(e->pattern, path, &match))
-            continue;
-        if (is_method(e->method, req->method)) {
-            call_handler(e, exchange, &match);
-            return;
-        }
-        size_t n = strlen(allow);
-        snprintf(allow + n, sizeof(allow) - n, "%s%s%s", n == 0 ? "" : ", ", e->method,
-                 strcmp(e->method, "GET") == 0 ? ", HEAD" : "");
-    }
-    if (allow[0] != '\0')
+    char allow[ALLOW_SIZE];
+    const route_entry_t *entry = find(table, exchange->req, &match, allow);
+    if (entry != NULL)
+        call_handler(entry, exchange, &match);
+    else if (allow[0] != '\0')
         reply_method_not_allowed(exchange, allow);
     else
         reply_problem(exchange, PROBLEM_NOT_FOUND, NULL);
+}
+
+bool route_refuses(const route_entry_t *table, const h2o_req_t *head)
+{
+    route_match_t match;
+    char allow[ALLOW_SIZE];
+    const route_entry_t *entry = find(table, head, &match, allow);
+    return entry == NULL ||
+           (entry->body != BODY_IGNORED && unreadable_by(entry, &head->headers) != NULL);
 }
 
 bool query_value(str_t query, const char *name, str_t *value)
@@ -124,14 +216,11 @@ bool query_value(str_t query, const char *name, str_t *value)
     unsigned found = 0;
     *value = STR_NONE;
     while (query.n != 0) {
-        const char *amp = memchr(query.p, '&', query.n);
-        size_t len = amp == NULL ? query.n : (size_t)(amp - query.p);
-        if (len >= n && memcmp(query.p, name, n) == 0 && (len == n || query.p[n] == '=')) {
-            ++found;
-            *value = len == n ? STR("") : (str_t){query.p + n + 1, len - n - 1};
-        }
-        size_t skip = amp == NULL ? query.n : len + 1;
-        query = (str_t){query.p + skip, query.n - skip};
+        str_t parameter = next_parameter(&query);
+        if (!str_eq(name_of(parameter), (str_t){name, n}))
+            continue;
+        ++found;
+        *value = parameter.n == n ? STR("") : (str_t){parameter.p + n + 1, parameter.n - n - 1};
     }
     return found <= 1;
 }

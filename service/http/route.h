@@ -15,17 +15,31 @@ typedef struct {
     str_t query;
 } route_match_t;
 
+/* What a call takes. Whatever comes else is refused: nobody could tell what its sender expects. */
+typedef enum {
+    BODY_IGNORED,  /* of a GET, where HTTP gives it no meaning */
+    BODY_EMPTY,    /* none, or {} */
+    BODY_OPTIONAL, /* none, or JSON of the type and encoding that the request says, if it does */
+    BODY_DEMANDED  /* likewise, but not none */
+} route_body_t;
+
 typedef struct {
     const char *method;
     const char *pattern; /* "/v1/orders/(*)/confirm" without the brackets: * is one segment */
     route_t route;
-    bool takes_body; /* plain JSON is demanded, if it says of what type or encoding it is */
+    route_body_t body;
+    const char *query; /* names of its parameters, a space behind each; NULL: any */
     void (*handle)(exchange_t *exchange, const route_match_t *match);
 } route_entry_t;
 
-/* Finds the handler and calls it; answers 404, 405 or 415 itself. `table` ends with a NULL method.
+/* Finds the handler and calls it; answers 404, 405 or 415 itself, and 400 to a parameter or body
+   that the call does not take. `table` ends with a NULL method.
    HEAD is served as GET. */
 void route_dispatch(const route_entry_t *table, exchange_t *exchange);
+
+/* Of a request with this head nothing but 404, 405 or 415 can come of it. Only method, path,
+   query_at and headers are looked at. */
+bool route_refuses(const route_entry_t *table, const h2o_req_t *head);
 
 /* The value of a query parameter, still encoded: STR_NONE if absent, "" if it has none. False: it
    is there more than once, so that nobody can tell which one is meant. */

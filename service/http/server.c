@@ -9,8 +9,9 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "http/api.h"
-#include "http/errors.h"
+#include "http/intake.h"
 #include "http/listen.h"
+#include "http/protocols.h"
 
 /* While draining: how often to look, and how long an idle connection may still send something. */
 #define DRAIN_LOOK_MS 16
@@ -20,14 +21,22 @@
 
 struct server_loop;
 
+/* What a listener serves. */
+typedef struct {
+    void (*dispatch)(exchange_t *exchange);
+    bool (*refuses)(const h2o_req_t *head, const config_t *config);
+} table_t;
+
+static const table_t public_table = {api_dispatch, api_refuses};
+static const table_t admin_table = {admin_dispatch, admin_refuses};
+
 /* One listener of one loop: public, or admin on the first. */
 typedef struct {
     struct server_loop *owner;
     int fd;
     h2o_socket_t *socket;
-    h2o_globalconf_t config;
-    h2o_context_t context;
-    h2o_accept_ctx_t accept;
+    protocols_t protocols;
+    const table_t *table;
     bool open;
 } listener_t;
 
@@ -48,12 +57,6 @@ typedef struct server_loop {
     loop_message_t drain_message, end_message;
 } server_loop_t;
 
-typedef struct {
-    h2o_handler_t super;
-    server_loop_t *owner;
-    void (*dispatch)(exchange_t *exchange);
-} handler_t;
-
 struct server {
     node_t *node;
     unsigned connections_max;
@@ -65,18 +68,25 @@ struct server {
 
 /* --- requests --- */
 
-static int on_request(h2o_handler_t *handler, h2o_req_t *req)
+static bool refuses(const h2o_req_t *head, void *context)
 {
-    handler_t *self = (handler_t *)handler;
-    exchange_t *exchange = exchange_new(req, self->owner->engine);
-    self->owner->active_ms = clock_mono_ms();
-    if (self->owner->drained) /* the stores are being stopped */
+    const listener_t *listener = context;
+    return listener->table->refuses(head, listener->owner->server->node->config);
+}
+
+static void serve(h2o_req_t *req, void *context)
+{
+    listener_t *listener = context;
+    server_loop_t *owner = listener->owner;
+    exchange_t *exchange = exchange_new(req, owner->engine);
+    const connection_t *connection = exchange->taking.connection;
+    owner->active_ms = clock_mono_ms();
+    if (owner->drained) /* the stores are being stopped */
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "Shutting down");
-    else if (exchange->taking.connection->ended) /* what libh2o had read of it before its end */
+    else if (connection->ended) /* what libh2o had read of it before its end */
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "The connection is ending");
-    else
-        self->dispatch(exchange);
-    return 0;
+    else if (intake_admits(exchange))
+        listener->table->dispatch(exchange);
 }
 
 /* --- connections --- */
@@ -90,9 +100,9 @@ static void accept_one(listener_t *listener, h2o_socket_t *socket)
         h2o_socket_close(socket);
         return;
     }
-    if (listener->accept.ssl_ctx != NULL)
-        connection_keep_tls(connection, listener->accept.ssl_ctx);
-    h2o_accept(&listener->accept, socket);
+    if (listener->protocols.tls != NULL)
+        connection_keep_tls(connection, listener->protocols.tls);
+    protocols_accept(&listener->protocols, socket);
 }
 
 static void on_accept(h2o_socket_t *socket, const char *err)
@@ -110,39 +120,16 @@ static void on_accept(h2o_socket_t *socket, const char *err)
 
 /* --- listeners --- */
 
-static void configure(listener_t *listener, void (*dispatch)(exchange_t *))
-{
-    const config_t *config = listener->owner->server->node->config;
-    h2o_globalconf_t *h2o = &listener->config;
-    h2o_config_init(h2o);
-    h2o->server_name = h2o_iovec_init(H2O_STRLIT("holdfast"));
-    h2o->max_request_entity_size = config->http.body_bytes_max;
-    h2o->handshake_timeout = config->http.idle_timeout_ms;
-    h2o->http1.req_timeout = config->http.idle_timeout_ms;
-    h2o->http1.upgrade_to_http2 = config->http.http2;
-    h2o->http2.idle_timeout = config->http.idle_timeout_ms;
-    h2o_hostconf_t *host =
-        h2o_config_register_host(h2o, h2o_iovec_init(H2O_STRLIT("default")), 65535);
-    h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
-    handler_t *handler = (handler_t *)h2o_create_handler(path, sizeof(*handler));
-    handler->super.on_req = on_request;
-    handler->owner = listener->owner;
-    handler->dispatch = dispatch;
-    errors_register(host);
-    h2o_context_init(&listener->context, listener->owner->loop.h2o, h2o);
-}
-
 /* `tls` NULL: none; else the loop's, which lasts until another takes its place. */
-static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls,
-                          void (*dispatch)(exchange_t *))
+static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls, const table_t *table)
 {
     listener_t *listener = &owner->listeners[owner->listeners_count++];
     listener->owner = owner;
     listener->fd = fd;
-    configure(listener, dispatch);
-    listener->accept.ctx = &listener->context;
-    listener->accept.hosts = listener->config.hosts;
-    listener->accept.ssl_ctx = tls;
+    listener->table = table;
+    protocols_init(&listener->protocols, &owner->loop, owner->server->node->config,
+                   &(protocols_use_t){serve, refuses, listener});
+    listener->protocols.tls = tls;
     listener->socket = h2o_evloop_socket_create(owner->loop.h2o, fd, H2O_SOCKET_FLAG_DONT_READ);
     listener->socket->data = listener;
     listener->open = true;
@@ -160,7 +147,7 @@ static void close_listener(listener_t *listener)
     h2o_socket_read_stop(listener->socket);
     h2o_socket_close(listener->socket);
     listener->open = false;
-    h2o_context_request_shutdown(&listener->context);
+    protocols_request_shutdown(&listener->protocols);
 }
 
 /* --- a new certificate --- */
@@ -177,7 +164,7 @@ static void on_renewal(loop_message_t *message)
     server_loop_t *owner = renewal->owner;
     SSL_CTX_free(owner->tls);
     owner->tls = renewal->tls;
-    owner->listeners[0].accept.ssl_ctx = owner->tls;
+    owner->listeners[0].protocols.tls = owner->tls;
     free(renewal);
 }
 
@@ -291,9 +278,9 @@ static void *loop_thread(void *arg)
     owner->server->node->loops[owner->index] = owner->engine;
     /* What the first request does may tell the others of it. */
     pthread_barrier_wait(&owner->server->engines);
-    open_listener(owner, owner->public_fd, owner->tls, api_dispatch);
+    open_listener(owner, owner->public_fd, owner->tls, &public_table);
     if (owner->admin_fd >= 0)
-        open_listener(owner, owner->admin_fd, NULL, admin_dispatch);
+        open_listener(owner, owner->admin_fd, NULL, &admin_table);
     h2o_sem_post(&owner->server->signal);
     loop_run(&owner->loop);
     connections_dispose(&owner->connections);
@@ -371,6 +358,7 @@ server_t *server_open(node_t *node)
     server_t *server = calloc(1, sizeof(*server));
     if (server == NULL)
         abort();
+    expect_take_over();
     server->node = node;
     server->loops_count = count_loops(node->config);
     server->connections_max = count_connections_max(node->config, server->loops_count);

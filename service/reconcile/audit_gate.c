@@ -84,8 +84,9 @@ static db_result_t sum_allocated(audit_t *audit, const order_id_t *ids, size_t c
     db_result_t result = DB_OK;
     for (size_t from = 0; result == DB_OK && from < count; from += LOOK_UP_CHUNK) {
         sql_reset(&audit->sql);
-        sql_add(&audit->sql, "SELECT SUM(quantity) FROM orders WHERE state <> 'rejected' "
-                             "AND order_id IN (");
+        sql_add(&audit->sql,
+                "SELECT SUM(quantity + given_back) FROM orders WHERE state <> 'rejected' "
+                "AND order_id IN (");
         for (size_t i = from; i < count && i < from + LOOK_UP_CHUNK; ++i)
             sql_add(&audit->sql, i == from ? "%o" : ", %o", &ids[i]);
         sql_add(&audit->sql, ")");

@@ -54,10 +54,11 @@ static db_result_t insert_item(worker_t *worker, str_t sku, const item_terms_t *
     sql_add(&worker->sql,
             "INSERT INTO inventory SET sku = %s, bucket = 0, slot = %u, created_at = NOW(3), "
             "updated_at = NOW(3), epoch = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED), "
-            "allocated_total = (SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE sku = %s AND "
-            "state <> 'rejected'), "
-            "released_total = (SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE sku = %s AND "
-            "state IN ('cancelled', 'expired'))",
+            "allocated_total = (SELECT COALESCE(SUM(quantity + given_back), 0) FROM orders WHERE "
+            "sku = %s AND state <> 'rejected'), "
+            "released_total = (SELECT COALESCE(SUM(given_back + "
+            "IF(state IN ('cancelled', 'expired'), quantity, 0)), 0) FROM orders WHERE sku = %s "
+            "AND state <> 'rejected')",
             sku, (uint64_t)slot_of_sku(sku), sku, sku);
     item_add_terms(&worker->sql, terms);
     return db_exec(worker->db, &worker->sql, NULL, 0);

@@ -1,18 +1,6 @@
 #include "store/order.h"
 
 #include <assert.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "base/clock.h"
-#include "base/failpoint.h"
-#include "base/random.h"
-
-/* A move competes for the item's row with all who buy it, under SERIALIZABLE for longest. */
-#define MOVE_PATIENCE_MS 4000
-/* And waits so often for a lock until its time-out: somebody keeps that, and others want the
-   thread. */
-#define MOVE_LOCK_WAITS_MAX 2
 
 static const char *const state_names[] = {"reserved",  "held",    "confirmed",
                                           "cancelled", "expired", "rejected"};
@@ -140,97 +128,6 @@ void release_of_order(const order_t *order, release_t *release)
                            .quantity = order->quantity};
     memcpy(release->sku_bytes, order->sku_bytes, order->sku_length);
     memcpy(release->buyer_bytes, order->buyer_bytes, order->buyer_length);
-}
-
-/* Guards: a hold that ran out can be cancelled (its units return once, this way or by expiry),
-   but neither confirmed nor extended. A deadline never moves to an earlier time, whatever the
-   item's hold_seconds became and the clock did: its reminder would come too late.
-   The rows are counted, so each statement changes the row that it matches: confirm and cancel
-   change the state; extend may leave the deadline as it is, so `updated_at` grows. */
-static void move_statement(sql_t *sql, order_move_t move, const order_id_t *id)
-{
-    sql_reset(sql);
-    switch (move) {
-    case ORDER_MOVE_CONFIRM:
-        sql_add(sql,
-                "UPDATE orders SET state = 'confirmed', updated_at = NOW(3) WHERE order_id = %o "
-                "AND state = 'held' AND expires_at > NOW(3)",
-                id);
-        break;
-    case ORDER_MOVE_CANCEL:
-        sql_add(sql,
-                "UPDATE orders SET state = 'cancelled', updated_at = NOW(3) WHERE order_id = %o "
-                "AND state IN ('held', 'confirmed')",
-                id);
-        break;
-    case ORDER_MOVE_EXTEND:
-        sql_add(sql,
-                "UPDATE orders SET expires_at = GREATEST(expires_at, NOW(3) + INTERVAL "
-                "COALESCE((SELECT hold_seconds FROM inventory WHERE inventory.sku = orders.sku AND "
-                "inventory.bucket = orders.bucket), 0) SECOND), " SQL_UPDATED_AT_GROWS
-                " WHERE order_id = %o AND state = 'held' AND expires_at > NOW(3)",
-                id);
-        break;
-    }
-}
-
-static bool already_happened(order_move_t move, const order_t *order)
-{
-    return (move == ORDER_MOVE_CONFIRM && order->state == ORDER_CONFIRMED) ||
-           (move == ORDER_MOVE_CANCEL && order->state == ORDER_CANCELLED);
-}
-
-/* One transaction; returns the outcome before COMMIT, or ORDER_MOVE_FAILED. */
-static order_move_result_t move_in_transaction(db_t *db, sql_t *sql, order_move_t move,
-                                               const order_id_t *id, order_t *out,
-                                               release_t *release, bool *released,
-                                               db_result_t *result)
-{
-    uint64_t affected[1] = {0};
-    bool found;
-    if ((*result = db_run(db, "START TRANSACTION")) != DB_OK)
-        return ORDER_MOVE_FAILED;
-    move_statement(sql, move, id);
-    if ((*result = db_exec(db, sql, affected, 1)) != DB_OK ||
-        (*result = order_read(db, sql, id, false, out, &found)) != DB_OK)
-        return ORDER_MOVE_FAILED;
-    if (!found)
-        return ORDER_MOVE_NOT_FOUND;
-    if (affected[0] == 0)
-        return already_happened(move, out) ? ORDER_MOVED : ORDER_MOVE_WRONG_STATE;
-    if (move != ORDER_MOVE_CANCEL)
-        return ORDER_MOVED;
-    release_of_order(out, release);
-    if ((*result = release_units(db, sql, release)) != DB_OK)
-        return ORDER_MOVE_FAILED;
-    *released = true;
-    return ORDER_MOVED;
-}
-
-order_move_result_t order_move(db_t *db, sql_t *sql, order_move_t move, const order_id_t *id,
-                               order_t *out, release_t *release, bool *released,
-                               db_result_t *db_result)
-{
-    order_move_result_t outcome = ORDER_MOVE_FAILED;
-    uint64_t deadline = clock_mono_ms() + MOVE_PATIENCE_MS;
-    unsigned waits = db_lock_waits(db);
-    *db_result = DB_CONFLICT;
-    for (unsigned tries = 0; DB_IS_CONTENDED(*db_result) && clock_mono_ms() < deadline &&
-                             db_lock_waits(db) - waits < MOVE_LOCK_WAITS_MAX;
-         ++tries) {
-        *released = false;
-        if (tries != 0)
-            usleep(random_backoff(1000, 20000, tries));
-        outcome = move_in_transaction(db, sql, move, id, out, release, released, db_result);
-        if (outcome == ORDER_MOVE_FAILED) {
-            db_rollback(db);
-            continue;
-        }
-        FAILPOINT("move_before_commit");
-        *db_result = db_commit(db);
-        FAILPOINT("move_after_commit");
-    }
-    return *db_result == DB_OK ? outcome : ORDER_MOVE_FAILED;
 }
 
 db_result_t order_page_of_buyer(db_t *db, sql_t *sql, str_t buyer, const order_id_t *before,

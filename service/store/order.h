@@ -1,5 +1,5 @@
 /*
- * An order as its row says, and the moves that a row can make after it was born.
+ * An order as its row says, and the moves that a row can make after it was born (store/move.h).
  *
  *              confirm                 cancel
  *     held ───────────────▶ confirmed ────────▶ cancelled
@@ -10,7 +10,9 @@
  *            (store/expiry.h)
  *
  * held and confirmed are live. Each move is one guarded UPDATE; one that leaves a live state
- * grows `released_total` in the same transaction by the units of the rows that it moved.
+ * grows `released_total` in the same transaction by the units of the rows that it moved. A cancel
+ * of some units leaves the state as it is and takes them off `quantity`; it grows `released_total`
+ * by these.
  * `reserved` is an order that is not in MySQL yet; it has no row.
  *
  * Functions that take a db_t block; they are for pool threads and the reconciler.
@@ -39,7 +41,7 @@ typedef struct {
     uint8_t sku_length; /* 0: not known yet: decided before its owner wrote it */
     char buyer_bytes[BUYER_BYTES_MAX];
     uint8_t buyer_length;
-    uint32_t quantity;
+    uint32_t quantity; /* that it has left: a cancel may have given some back */
     order_state_t state;
     problem_t reject_code;
     order_id_t original_id; /* of the loser of an idempotency key; else none */
@@ -104,20 +106,6 @@ void release_of_order(const order_t *order, release_t *release);
 /* In the open transaction: the row is out of a live state, now its units return. DB_INVALID: the
    item has no row, or not so many units allocated. Then nothing may be moved. */
 db_result_t release_units(db_t *db, sql_t *sql, release_t *release);
-
-typedef enum { ORDER_MOVE_CONFIRM, ORDER_MOVE_CANCEL, ORDER_MOVE_EXTEND } order_move_t;
-
-typedef enum {
-    ORDER_MOVED, /* or it had happened before; `*out` is the order now */
-    ORDER_MOVE_WRONG_STATE,
-    ORDER_MOVE_NOT_FOUND,
-    ORDER_MOVE_FAILED /* see *db_result */
-} order_move_result_t;
-
-/* `*released` is true when this call moved units out of a live state: see release_to_gate(). */
-order_move_result_t order_move(db_t *db, sql_t *sql, order_move_t move, const order_id_t *id,
-                               order_t *out, release_t *release, bool *released,
-                               db_result_t *db_result);
 
 /* A page of a buyer's orders on this shard, newest first, ids below `before` (none: all). */
 db_result_t order_page_of_buyer(db_t *db, sql_t *sql, str_t buyer, const order_id_t *before,

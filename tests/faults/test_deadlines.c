@@ -178,6 +178,38 @@ static void a_move_against_expiry(void **state)
                                                      : "cancelled");
 }
 
+/* --- a hold that is extended without end --- */
+
+static long long time_of(const web_answer_t *order, const char *member)
+{
+    return sale_parse_time(web_string(order, member));
+}
+
+/* It ends, at two services of two settings, and its unit is sold again. */
+static void a_hold_ends_however_often_it_is_extended(void **state)
+{
+    unsigned max_seconds = *state == NULL ? 4 : 3; /* default: four times the item's hold_seconds */
+    const char *setting = *state;
+    test_stack_t *third = stack_node_start(stack, 3, &setting, setting != NULL);
+    const char *sku = sale_item(stack, "ends", "\"total\":1,\"hold_seconds\":1");
+    web_answer_t order = sale_buy(third, sku, "a", 1, NULL);
+    EXPECT_STATUS(order, 201);
+    long long bound = time_of(&order, "created_at") + max_seconds * 1000, last = 0;
+    web_answer_t extended = sale_move(third, sale_id(&order), "extend");
+    for (long long end = test_clock_ms() + 60000; extended.status == 200;) {
+        EXPECT(test_clock_ms() < end, "still held: %s", web_show(&extended));
+        last = time_of(&extended, "expires_at");
+        EXPECT(last <= bound, "extended %lld ms past the bound", last - bound);
+        usleep(20000);
+        extended = sale_move(third, sale_id(&order), "extend");
+    }
+    EXPECT_PROBLEM(extended, 409, "wrong_state");
+    EXPECT_NUMBER(last, bound);
+    WAIT_UNTIL(sale_buy(stack, sku, "b", 1, NULL).status == 201, 20000);
+    EXPECT_SOUND(stack, sku, 0);
+    stack_node_stop(third);
+}
+
 #define UNDER(strategy_)                                                                           \
     {                                                                                              \
         strategy_ ": two services expire what a crowd moves",                                      \
@@ -186,6 +218,12 @@ static void a_move_against_expiry(void **state)
 #define DUEL(move_)                                                                                \
     {                                                                                              \
         move_ " against expiry", a_move_against_expiry, NULL, test_teardown, (void *)move_         \
+    }
+
+#define ENDS(setting_)                                                                             \
+    {                                                                                              \
+        "a hold ends however often it is extended: " #setting_,                                    \
+            a_hold_ends_however_often_it_is_extended, NULL, test_teardown, (void *)(setting_)      \
     }
 
 int main(void)
@@ -200,6 +238,8 @@ int main(void)
         DUEL("confirm"),
         DUEL("cancel"),
         DUEL("extend"),
+        ENDS(NULL),
+        ENDS("orders.hold_max_seconds=3"),
     };
     size_t from = chance_is_long() ? 0 : 2;
     return chance_run("deadlines", tests + from, TEST_COUNT(tests) - from, start, stop);

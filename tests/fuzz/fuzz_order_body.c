@@ -47,6 +47,19 @@ static void check_plain(str_t body, bool taken, const order_body_t *order)
            plain.quantity == order->quantity);
 }
 
+/* The same object as the body of a cancel. */
+static void check_cancel(const cJSON *json)
+{
+    uint32_t units = 0;
+    mistake_t mistake = {PROBLEM_NONE, ""};
+    if (!body_read_cancel(json, &units, &mistake))
+        check_refusal(&mistake);
+    else
+        EXPECT(cJSON_GetArraySize(json) == 0 ? units == 0 : units >= 1 && units <= 1000000);
+    if (!body_read_nothing(json, &mistake))
+        check_refusal(&mistake);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     mistake_t mistake;
@@ -68,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else {
         check_refusal(&mistake);
     }
+    check_cancel(json);
     cJSON_Delete(json);
     return 0;
 }

@@ -1,12 +1,13 @@
 /*
- * Bytes of a client through libh2o's own parsers (HTTP/1.1, or HTTP/2 after its preface) into the
- * routes and handlers of both listeners.
+ * Bytes of a client through libh2o's own parsers (HTTP/1.1, or HTTP/2 after its preface) and the
+ * intake into the routes and handlers of both listeners.
  *
  * No server is there: work for a pool is refused or waits until its client has gone, and
  * purchases are answered here. Linked with --wrap for those. What reaches a purchase keeps the
  * documented limits, every request is answered at most once, and when the client has gone
  * nothing is left.
  */
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,7 +19,8 @@
 #include "http/body.h"
 #include "http/call.h"
 #include "http/connection.h"
-#include "http/errors.h"
+#include "http/intake.h"
+#include "http/protocols.h"
 #include "reconcile/durability.h"
 #include "reconcile/reconciler.h"
 
@@ -27,15 +29,10 @@
 #define TURNS_MAX 400
 
 typedef struct {
-    h2o_globalconf_t config;
-    h2o_context_t context;
-    h2o_accept_ctx_t accept;
-} listener_t;
-
-typedef struct {
-    h2o_handler_t super;
+    protocols_t protocols;
     void (*dispatch)(exchange_t *exchange);
-} handler_t;
+    bool (*refuses)(const h2o_req_t *head, const config_t *config);
+} listener_t;
 
 /* A purchase that waits for its answer. */
 typedef struct {
@@ -197,33 +194,35 @@ static void end_jobs(void)
 
 /* --- the two listeners --- */
 
-static int on_request(h2o_handler_t *handler, h2o_req_t *req)
+static bool refuses(const h2o_req_t *head, void *context)
 {
-    ((handler_t *)handler)->dispatch(exchange_new(req, &world.engine));
-    return 0;
+    return ((listener_t *)context)->refuses(head, &world.config);
 }
 
-static void configure(listener_t *listener, void (*dispatch)(exchange_t *))
+/* Whose body was not waited for, by its head, is refused by its request too. */
+static void serve(h2o_req_t *req, void *context)
 {
-    h2o_config_init(&listener->config);
-    listener->config.max_request_entity_size = 1024;
-    listener->config.http1.upgrade_to_http2 = 1;
-    h2o_hostconf_t *host =
-        h2o_config_register_host(&listener->config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
-    h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
-    handler_t *handler = (handler_t *)h2o_create_handler(path, sizeof(*handler));
-    handler->super.on_req = on_request;
-    handler->dispatch = dispatch;
-    errors_register(host);
-    h2o_context_init(&listener->context, world.loop.h2o, &listener->config);
-    listener->accept.ctx = &listener->context;
-    listener->accept.hosts = listener->config.hosts;
+    listener_t *listener = context;
+    exchange_t *exchange = exchange_new(req, &world.engine);
+    bool was_cut = exchange->taking.connection->expectation.was_cut;
+    if (!intake_admits(exchange))
+        return;
+    EXPECT(req->entity.len <= world.config.http.body_bytes_max);
+    EXPECT(!was_cut || listener->refuses(req, &world.config));
+    listener->dispatch(exchange);
+}
+
+static void open_listener(listener_t *listener)
+{
+    protocols_init(&listener->protocols, &world.loop, &world.config,
+                   &(protocols_use_t){serve, refuses, listener});
 }
 
 static void prepare_world(void)
 {
     if (world.node.config != NULL)
         return;
+    signal(SIGPIPE, SIG_IGN); /* as the service does */
     log_set_level(LOG_LEVEL_ERROR + 1);
     order_id_set_key(STR("0123456789abcdef"));
     world.shard = (config_shard_t){.name = "s", .slot_first = 0, .slot_last = SLOT_COUNT - 1};
@@ -231,6 +230,8 @@ static void prepare_world(void)
     world.config.shards_count = 1;
     world.config.orders.quantity_max = 1000;
     world.config.http.idle_timeout_ms = 10000;
+    world.config.http.body_bytes_max = 1024;
+    world.config.http.http2 = true;
     world.config.admin.token = TOKEN;
     world.config.deployment = deployment_new(NULL);
     world.node.config = &world.config;
@@ -242,8 +243,11 @@ static void prepare_world(void)
     connections_init(&world.connections, &world.loop, &world.config);
     world.engine.loop = &world.loop;
     world.engine.node = &world.node;
-    configure(&world.listeners[0], api_dispatch);
-    configure(&world.listeners[1], admin_dispatch);
+    expect_take_over();
+    world.listeners[0] = (listener_t){.dispatch = api_dispatch, .refuses = api_refuses};
+    world.listeners[1] = (listener_t){.dispatch = admin_dispatch, .refuses = admin_refuses};
+    open_listener(&world.listeners[0]);
+    open_listener(&world.listeners[1]);
 }
 
 /* --- one connection --- */
@@ -283,7 +287,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     EXPECT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
     h2o_socket_t *socket = h2o_evloop_socket_create(world.loop.h2o, ends[0], 0);
     connection_open(&world.connections, socket);
-    h2o_accept(&listener->accept, socket);
+    protocols_accept(&listener->protocols, socket);
     split = split > bytes.n ? bytes.n : split;
     say(ends[1], (str_t){bytes.p, split});
     turn(ends[1]);

@@ -20,7 +20,7 @@
 /* Percent of purchases. */
 #define KEYED 50
 
-typedef enum { ASK_BUY, ASK_CONFIRM, ASK_CANCEL, ASK_EXTEND } ask_t;
+typedef enum { ASK_BUY, ASK_CONFIRM, ASK_CANCEL, ASK_EXTEND, ASK_GIVE_BACK } ask_t;
 
 typedef struct {
     ask_t ask;
@@ -142,13 +142,27 @@ static web_request_t purchase(crowd_t *crowd, const sent_t *sent)
 
 static web_request_t move(crowd_t *crowd, const sent_t *sent)
 {
-    static const char *const words[] = {
-        [ASK_CONFIRM] = "confirm", [ASK_CANCEL] = "cancel", [ASK_EXTEND] = "extend"};
+    static const char *const words[] = {[ASK_CONFIRM] = "confirm",
+                                        [ASK_CANCEL] = "cancel",
+                                        [ASK_EXTEND] = "extend",
+                                        [ASK_GIVE_BACK] = "cancel"};
     crowd_order_t *order = &crowd->orders[sent->order]->order;
-    if (sent->ask == ASK_CANCEL)
-        order->cancel_sent = true;
+    bool part = sent->ask == ASK_GIVE_BACK;
+    order->cancel_sent |= sent->ask == ASK_CANCEL;
+    order->part_sent |= part;
     snprintf(crowd->path, sizeof(crowd->path), "/v1/orders/%s/%s", order->id, words[sent->ask]);
-    return (web_request_t){.method = "POST", .path = crowd->path};
+    return (web_request_t){.method = "POST",
+                           .path = crowd->path,
+                           .body = part ? "{\"quantity\":1}" : NULL,
+                           .key = part ? "part" : NULL};
+}
+
+/* One unit of an order that has more; of the others, something else. */
+static ask_t choose_move(crowd_t *crowd, unsigned order)
+{
+    ask_t ask = ASK_CONFIRM + chance_below(&crowd->chance, 4);
+    bool single = crowd->wishes[crowd->orders[order]->order.wish].quantity == 1;
+    return ask == ASK_GIVE_BACK && single ? ASK_EXTEND : ask;
 }
 
 static web_request_t next_request(void *context, unsigned i)
@@ -158,8 +172,8 @@ static web_request_t next_request(void *context, unsigned i)
         .ask = ASK_BUY, .node = choose_node(crowd), .mute = atomic_load(&crowd->redis_is_mute)};
     if (!crowd->plan.keeps_all && crowd->orders_count != 0 &&
         chance_percent(&crowd->chance, MOVES)) {
-        sent.ask = ASK_CONFIRM + chance_below(&crowd->chance, 3);
         sent.order = recent(crowd, crowd->orders_count);
+        sent.ask = choose_move(crowd, sent.order);
     } else {
         sent.wish = choose_wish(crowd);
     }
@@ -230,6 +244,7 @@ static crowd_kind_t take_move(crowd_t *crowd, const sent_t *sent, const web_answ
     if (answer->status == 200) {
         order->confirmed |= sent->ask == ASK_CONFIRM;
         order->cancelled |= sent->ask == ASK_CANCEL;
+        order->part_heard |= sent->ask == ASK_GIVE_BACK;
         if (sent->ask == ASK_EXTEND)
             note_deadline(order, answer);
         return CROWD_MOVED;

@@ -1,7 +1,8 @@
 /*
  * A crowd that buys in the background while a test breaks things. It buys, repeats keys, confirms,
- * cancels and extends over one or several services until it is stopped, and remembers all that it
- * was told: harness/promises.h then holds the service to it.
+ * cancels, extends and gives one unit of an order back (by one key, again and again) over one or
+ * several services until it is stopped, and remembers all that it was told: harness/promises.h then
+ * holds the service to it.
  *
  * It has a thread of its own. crowd_told() may be asked at any time, the rest only after
  * crowd_stop(). It needs no free: a crowd that a failed case leaves running ends at test_forget().
@@ -23,7 +24,7 @@ typedef struct {
     unsigned per_second;   /* 0: 250 */
     unsigned buyers;       /* 0: 200 different ones */
     unsigned quantity_max; /* 0: 3 */
-    bool keeps_all;        /* nobody confirms, cancels or extends */
+    bool keeps_all;        /* nobody confirms, cancels, extends or gives back */
     bool redis_keeps_all;  /* no fault of this test loses what Redis has synced */
 } crowd_plan_t;
 
@@ -38,7 +39,7 @@ typedef enum {
     CROWD_ODD,         /* anything else; crowd_odd() shows the first */
     CROWD_LOST,        /* sent, and no answer came */
     CROWD_AWAY,        /* no connection */
-    CROWD_MOVED,       /* 200 to a confirm, cancel or extend */
+    CROWD_MOVED,       /* 200 to a move */
     CROWD_KINDS
 } crowd_kind_t;
 
@@ -72,13 +73,14 @@ typedef struct {
 typedef struct {
     char id[SALE_ID_SIZE];
     unsigned wish;
-    bool created, pending;     /* named by a 201; by a 202 */
-    bool acknowledged;         /* by a 202 while no answer of Redis was lost */
-    bool refused;              /* by a refusal */
-    bool confirmed, cancelled; /* that was answered 200 */
-    bool cancel_sent;          /* whatever the answer was */
-    char expires_at[32];       /* the latest deadline that was told; "": none */
-    unsigned other_wish;       /* of another wish that was told this id, or its own */
+    bool created, pending;      /* named by a 201; by a 202 */
+    bool acknowledged;          /* by a 202 while no answer of Redis was lost */
+    bool refused;               /* by a refusal */
+    bool confirmed, cancelled;  /* that was answered 200 */
+    bool cancel_sent;           /* whatever the answer was */
+    bool part_sent, part_heard; /* that one unit be given back: likewise; answered 200 */
+    char expires_at[32];        /* the latest deadline that was told; "": none */
+    unsigned other_wish;        /* of another wish that was told this id, or its own */
 } crowd_order_t;
 
 unsigned crowd_wishes(const crowd_t *crowd);

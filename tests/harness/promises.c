@@ -6,8 +6,8 @@
 /* An order as it is in MySQL. */
 typedef struct {
     char id[SALE_ID_SIZE], state[16], buyer[64], key[64];
-    int quantity;
-    bool seen; /* matched with something that the crowd was told */
+    int quantity, given_back; /* what it had at first; what it has no more */
+    bool seen;                /* matched with something that the crowd was told */
 } row_t;
 
 typedef struct {
@@ -60,7 +60,8 @@ static void take_row(void *context, char **columns)
     put(row->state, sizeof(row->state), columns[1]);
     put(row->buyer, sizeof(row->buyer), columns[2]);
     put(row->key, sizeof(row->key), columns[3]);
-    row->quantity = columns[4] == NULL ? 0 : atoi(columns[4]);
+    row->given_back = atoi(columns[5]);
+    row->quantity = columns[4] == NULL ? 0 : atoi(columns[4]) + row->given_back;
     row->seen = false;
 }
 
@@ -78,7 +79,7 @@ static void free_rows(void *rows)
 #define ORDER_UUID                                                                                 \
     "INSERT(INSERT(INSERT(INSERT(LOWER(HEX(order_id)), 9, 0, '-'), 14, 0, '-'), 19, 0, '-'), "     \
     "24, 0, '-')"
-#define COLUMNS ORDER_UUID ", state, buyer_id, idempotency_key, quantity"
+#define COLUMNS ORDER_UUID ", state, buyer_id, idempotency_key, quantity, given_back"
 
 static rows_t *read_rows(const check_t *check)
 {
@@ -149,6 +150,15 @@ static void check_acknowledged(check_t *check, const crowd_order_t *order, const
     wrong(check, &check->lost, "%s is rejected: a 202 had acknowledged it", order->id);
 }
 
+static void check_given_back(check_t *check, const crowd_order_t *order, const row_t *row)
+{
+    if (order->part_heard && row->given_back == 0)
+        wrong(check, &check->lost, "%s has all its units, and 200 was said to one less", order->id);
+    if (row->given_back > order->part_sent)
+        wrong(check, &check->lost, "%d units of %s were given back, and %d asked for",
+              row->given_back, order->id, (int)order->part_sent);
+}
+
 static void check_order(check_t *check, const crowd_order_t *order)
 {
     const crowd_wish_t *wish = crowd_wish(check->crowd, order->wish);
@@ -163,6 +173,7 @@ static void check_order(check_t *check, const crowd_order_t *order)
     if (why != NULL)
         wrong(check, &check->lost, "%s is %s: %s", order->id, row->state, why);
     check_acknowledged(check, order, row);
+    check_given_back(check, order, row);
     if (order->refused && !is(row, "rejected"))
         wrong(check, &check->ghosts, "%s is %s, and was refused", order->id, row->state);
     if (order->other_wish != order->wish)
@@ -279,7 +290,8 @@ static void check_totals(check_t *check)
 {
     long long units = 0, total = 0;
     for (size_t i = 0; i < check->rows->count; i++)
-        units += is_live(&check->rows->all[i]) ? check->rows->all[i].quantity : 0;
+        if (is_live(&check->rows->all[i]))
+            units += check->rows->all[i].quantity - check->rows->all[i].given_back;
     for (unsigned i = 0; i < crowd_skus(check->crowd); i++)
         total += rows_sum(check->stack, "SELECT total FROM inventory WHERE sku = '%s'",
                           crowd_sku(check->crowd, i));

@@ -1,8 +1,9 @@
 /*
- * The promises of the README, held against what a crowd was told, after whatever a case has done:
+ * The promises of PROMISES.md, held against what a crowd was told, after whatever a case has done:
  *
  *   A  each order that was answered 201 is in MySQL and live, unless its cancel was asked for or
- *      its hold ran out; what was confirmed or cancelled is so
+ *      its hold ran out; what was confirmed or cancelled is so; of an order one unit was given
+ *      back, once, if that was answered 200, and none if nobody asked for it
  *   B  units of live orders = allocated, and never above total
  *   C  no buyer is past the limit
  *   D  gate and MySQL agree within PROMISES_QUIET_MS of quiet, and every audit is content

@@ -276,8 +276,8 @@ void sale_expect_sound(const char *file, int line, const test_stack_t *stack, co
          "SELECT ABS((SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE sku = i.sku AND " LIVE
          ") - (allocated_total - released_total)) FROM inventory i WHERE sku = '%s'"},
         {"units by which orders ever live differ from allocated_total",
-         "SELECT ABS((SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE sku = i.sku AND state <> "
-         "'rejected') - allocated_total) FROM inventory i WHERE sku = '%s'"},
+         "SELECT ABS((SELECT COALESCE(SUM(quantity + given_back), 0) FROM orders WHERE sku = i.sku "
+         "AND state <> 'rejected') - allocated_total) FROM inventory i WHERE sku = '%s'"},
         {"held orders without a reminder by their deadline",
          "SELECT COUNT(*) FROM orders o WHERE sku = '%s' AND state = 'held' AND NOT EXISTS (SELECT "
          "1 FROM holds h WHERE h.order_id = o.order_id AND h.expires_at <= o.expires_at)"},

@@ -70,7 +70,7 @@ const char *web_string(const web_answer_t *answer, const char *member);
 long long web_number(const web_answer_t *answer, const char *member);
 #define EXPECT_STATUS(answer_, status_) web_expect_status(__FILE__, __LINE__, &(answer_), (status_))
 void web_expect_status(const char *file, int line, const web_answer_t *answer, long status);
-/* A refusal as RFC 9457 and the README have it, with this status and code. */
+/* A refusal as RFC 9457 and service/API.md have it, with this status and code. */
 #define EXPECT_PROBLEM(answer_, status_, code_)                                                    \
     web_expect_problem(__FILE__, __LINE__, &(answer_), (status_), (code_))
 void web_expect_problem(const char *file, int line, const web_answer_t *answer, long status,

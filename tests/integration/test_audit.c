@@ -395,6 +395,18 @@ static void test_a_under_traffic(void **state)
 
 /* --- B --- */
 
+/* As a cancel of some units moves it. */
+static void give_back(const order_id_t *id, uint64_t units)
+{
+    sql_t sql = {NULL, 0, 0};
+    sql_add(&sql,
+            "START TRANSACTION; UPDATE orders SET quantity = quantity - %u, given_back = "
+            "given_back + %u WHERE order_id = %o; UPDATE inventory SET released_total = "
+            "released_total + %u WHERE sku = %s; COMMIT",
+            units, units, id, units, str_of(sale.sku));
+    run_sql(&sql);
+}
+
 /* As a loop tells it: the order is in MySQL, committed or rejected. */
 static void tell_gate(const char *function, const order_id_t *id, uint64_t quantity)
 {
@@ -441,6 +453,20 @@ static void test_b_unsettled(void **state)
     audit_finds("");
     tell_gate("holdfast_unreserve", &id, 1);
     audit_finds("");
+}
+
+/* What is unsettled are the units that were admitted, whatever is left of the order by now. */
+static void test_b_given_back_before_it_is_settled(void **state)
+{
+    (void)state;
+    order_id_t id = reserve("cy", 3);
+    insert_order(id, "cy", 3, "confirmed", NULL);
+    change("UPDATE inventory SET allocated_total = allocated_total + 3 WHERE sku = %s");
+    give_back(&id, 2);
+    spoil("HINCRBY", GATE_KEY_GATE, STR("released"), STR("2"));
+    audit_finds("");
+    tell_gate("holdfast_settle", &id, 3);
+    EXPECT_NUMBER(total(audit_finds(""), "unsettled"), 0);
 }
 
 static void test_b_gate_has_too_few(void **state)
@@ -690,7 +716,7 @@ static void test_e_reminder_is_gone_or_too_late(void **state)
     assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(numbers, "sku")), sale.sku);
     run_on_all(here.config, "DELETE FROM holds");
     audit_finds("E");
-    /* As the README has it for what an older release has held. */
+    /* As deploy/README.md has it for what an older release has held. */
     run_on_all(here.config, "INSERT IGNORE INTO holds SELECT expires_at, order_id FROM orders "
                             "WHERE state = 'held'");
     audit_finds("");
@@ -777,6 +803,7 @@ int main(void)
         CASE(test_a_orders_of_no_item),
         CASE(test_a_under_traffic),
         CASE(test_b_unsettled),
+        CASE(test_b_given_back_before_it_is_settled),
         CASE(test_b_gate_has_too_few),
         CASE(test_b_gate_has_too_many),
         CASE(test_b_record_lost),

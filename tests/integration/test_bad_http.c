@@ -1,8 +1,9 @@
 /*
- * Bad HTTP: lengths, framing, headers, clients that go away. As test_bad_input.c: refused clearly,
- * nothing lost, never a 500, never a crash.
+ * Bad HTTP: lengths, headers, clients that go away (framing: test_smuggling.c). As
+ * test_bad_input.c: refused clearly, nothing lost, never a 500, never a crash.
  */
 #include <signal.h>
+#include <sys/socket.h>
 
 #include "integration/aftermath.h"
 
@@ -134,40 +135,6 @@ static void too_many_headers_are_refused(void **state)
     }
 }
 
-/* Two servers in a row must not disagree where a request ends. Of a request with both a length and
-   chunks, RFC 9112 (6.3) lets the chunks decide, as libh2o does: what follows them is a request of
-   its own. (It would also have the connection closed, which libh2o 2.2 does not do and gives its
-   handlers no sight of.) All other heads are refused, or nothing behind them is ever taken for a
-   request. */
-static void smuggled_requests_are_not_served(void **state)
-{
-    (void)state;
-    const char *mine = sale_item(STACK, "smuggle", "\"total\":10,\"strategy\":\"lua\"");
-    const char *body = test_text("{\"sku\":\"%s\",\"buyer_id\":\"s\",\"quantity\":1}", mine);
-    const char *inner = test_text("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: "
-                                  "%zu\r\n\r\n%s",
-                                  strlen(body), body);
-    const char *const heads[] = {
-        test_text("Content-Length: %zu\r\nContent-Length: 5\r\n", strlen(inner) + 5),
-        test_text("Content-Length: %zu\r\nTransfer-Encoding : chunked\r\n", strlen(inner) + 5),
-        test_text("Content-Length: %zu\r\nTransfer-Encoding: xchunked\r\n", strlen(inner) + 5),
-        test_text("Content-Length: 5, %zu\r\n", strlen(inner) + 5),
-    };
-    for (size_t i = 0; i < TEST_COUNT(heads); i++) {
-        const char *request =
-            test_text("GET /healthz HTTP/1.1\r\nHost: h\r\n%s\r\n0\r\n\r\n%s", heads[i], inner);
-        int fd = web_connect(STACK->url);
-        EXPECT(fd >= 0, "no connection");
-        EXPECT_NUMBER(write(fd, request, strlen(request)), strlen(request));
-        web_answer_t first = web_read(fd, 1000), second = web_read(fd, 500);
-        close(fd);
-        EXPECT(strstr(first.body, "order_id") == NULL && second.status != 201,
-               "%sthe inner request was served: %s, then %s", heads[i], web_show(&first),
-               web_show(&second));
-    }
-    EXPECT_NUMBER(sale_live_orders(STACK, mine), 0);
-}
-
 /* A client that sends a byte now and then, or goes away in the middle, costs nothing. */
 static void clients_that_go_away_leave_no_trace(void **state)
 {
@@ -213,6 +180,43 @@ static void pipelined_requests_are_answered_in_order(void **state)
     EXPECT(a != NULL && b != NULL && c != NULL && a < b && b < c, "%s", all);
 }
 
+/* As RFC 9112 (9.3) has it: by whatever header of the name `close` is said, and by nothing else. */
+static void a_connection_stays_unless_close_is_said(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *version, *headers;
+        bool stays;
+    } requests[] = {
+        {"1.1", "", true},
+        {"1.1", "Connection: keep-alive\r\n", true},
+        {"1.1", "Connection: te, x\r\n", true},
+        {"1.1", "Connection:\r\n", true},
+        {"1.1", "Connection: close\r\n", false},
+        {"1.1", "Connection: x, Close\r\n", false},
+        {"1.1", "Connection: close\r\nConnection: keep-alive\r\n", false},
+        {"1.1", "Connection: keep-alive, close\r\n", false},
+        {"1.0", "", false},
+        {"1.0", "Connection: keep-alive\r\n", true},
+        {"1.0", "Connection: keep-alive\r\nConnection: close\r\n", false},
+    };
+    for (size_t i = 0; i < TEST_COUNT(requests); i++) {
+        const char *what = test_text("HTTP/%s %s", requests[i].version, requests[i].headers);
+        const char *request = test_text("GET /healthz HTTP/%s\r\nHost: h\r\n%s\r\n",
+                                        requests[i].version, requests[i].headers);
+        int fd = web_connect(STACK->url);
+        EXPECT_NUMBER(write(fd, request, strlen(request)), strlen(request));
+        web_answer_t first = web_read(fd, PATIENCE_MS);
+        EXPECT(first.status == 200, "%s: %s", what, web_show(&first));
+        /* Over one that has ended, the second is not answered. */
+        bool sent = send(fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request);
+        web_answer_t second = web_read(fd, PATIENCE_MS);
+        EXPECT((sent && second.status == 200) == requests[i].stays, "%s: then %s", what,
+               web_show(&second));
+        close(fd);
+    }
+}
+
 #define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
 
 int main(void)
@@ -222,9 +226,9 @@ int main(void)
         TEST(a_body_in_chunks_is_a_body),
         TEST(broken_http_is_refused),
         TEST(too_many_headers_are_refused),
-        TEST(smuggled_requests_are_not_served),
         TEST(clients_that_go_away_leave_no_trace),
         TEST(pipelined_requests_are_answered_in_order),
+        TEST(a_connection_stays_unless_close_is_said),
         TEST(no_input_has_earned_a_500),
         TEST(the_service_still_sells),
     };

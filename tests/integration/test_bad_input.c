@@ -1,5 +1,5 @@
 /*
- * Bad input: a clear refusal in the terms of the README, nothing lost, never a 500, never a
+ * Bad input: a clear refusal in the terms of service/API.md, nothing lost, never a 500, never a
  * crash. Every refusal, whoever gives it, is application/problem+json with a code.
  */
 #include <signal.h>

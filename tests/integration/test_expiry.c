@@ -10,6 +10,7 @@
 #include "metrics/metrics.h"
 #include "store/expiry.h"
 #include "store/migrate.h"
+#include "store/move.h"
 
 #define SKU "hold"
 /* Of most tests; more than any of them inserts. */
@@ -462,25 +463,26 @@ static void several_at_once_lose_none_and_expire_each_once(void **state)
 
 /* --- what the invariant asks of an extend --- */
 
+/* That it happens at all, or had happened. */
+static order_t extend(const order_id_t *id, const char *what)
+{
+    moved_t moved;
+    order_move(db, &sql, &(move_wish_t){.move = ORDER_MOVE_EXTEND, .id = *id}, &moved);
+    EXPECT(moved.result == ORDER_MOVED, "%s: %d, %s", what, (int)moved.result, db_error(db));
+    EXPECT_NUMBER(moved.order.state, ORDER_HELD);
+    return moved.order;
+}
+
 static void extend_never_moves_a_deadline_to_an_earlier_time(void **state)
 {
     (void)state;
     order_id_t id = {{0}};
-    order_t order;
-    release_t release;
-    bool released;
-    db_result_t result;
     id.bytes[sizeof(id.bytes) - 1] = 1;
     hold(1, 1, 3600);
     long long before = count("UNIX_TIMESTAMP(expires_at) * 1000 FROM orders");
-    EXPECT_NUMBER(
-        order_move(db, &sql, ORDER_MOVE_EXTEND, &id, &order, &release, &released, &result),
-        ORDER_MOVED);
-    EXPECT_NUMBER(order.expires_at_ms, before);
+    EXPECT_NUMBER(extend(&id, "a shorter hold").expires_at_ms, before);
     run("UPDATE inventory SET hold_seconds = 7200");
-    EXPECT_NUMBER(
-        order_move(db, &sql, ORDER_MOVE_EXTEND, &id, &order, &release, &released, &result),
-        ORDER_MOVED);
+    order_t order = extend(&id, "a longer hold");
     EXPECT((long long)order.expires_at_ms > before + 3000 * 1000, "not extended");
     EXPECT_NUMBER(count("COUNT(*) FROM holds"), 1);
 }
@@ -489,18 +491,6 @@ static void extend_never_moves_a_deadline_to_an_earlier_time(void **state)
  */
 #define STOPPED_CLOCK "SET SESSION timestamp = UNIX_TIMESTAMP() + 1"
 #define RUNNING_CLOCK "SET SESSION timestamp = DEFAULT"
-
-static void expect_extended(const order_id_t *id, const char *what)
-{
-    order_t order;
-    release_t release;
-    bool released;
-    db_result_t result;
-    order_move_result_t moved =
-        order_move(db, &sql, ORDER_MOVE_EXTEND, id, &order, &release, &released, &result);
-    EXPECT(moved == ORDER_MOVED, "%s: %d, %s", what, (int)moved, db_error(db));
-    EXPECT_NUMBER(order.state, ORDER_HELD);
-}
 
 /* The servers count the rows that an UPDATE has changed. A hold that is extended to the deadline
    that it has, twice in one millisecond, is living all the same. */
@@ -512,13 +502,13 @@ static void an_extend_that_changes_nothing_is_no_refusal(void **state)
     hold(1, 1, 30);
     run(STOPPED_CLOCK);
     for (unsigned i = 0; i < 4; i++)
-        expect_extended(&id, "a clock that stands still");
+        extend(&id, "a clock that stands still");
     run("UPDATE inventory SET hold_seconds = 1");
-    expect_extended(&id, "a deadline that stays");
-    expect_extended(&id, "a deadline that stays, again");
+    extend(&id, "a deadline that stays");
+    extend(&id, "a deadline that stays, again");
     run(RUNNING_CLOCK "; UPDATE orders SET updated_at = NOW(3) + INTERVAL 1 HOUR");
-    expect_extended(&id, "a clock that was set back");
-    expect_extended(&id, "a clock that was set back, again");
+    extend(&id, "a clock that was set back");
+    extend(&id, "a clock that was set back, again");
 }
 
 /* Somebody has deleted the item by hand: its holds keep their deadlines. */
@@ -529,7 +519,7 @@ static void an_extend_without_an_item_takes_no_deadline_away(void **state)
     id.bytes[sizeof(id.bytes) - 1] = 1;
     hold(1, 1, 3600);
     run("DELETE FROM inventory");
-    expect_extended(&id, "an item that is not there");
+    extend(&id, "an item that is not there");
     EXPECT_NUMBER(count("COUNT(*) FROM orders WHERE expires_at IS NOT NULL"), 1);
 }
 

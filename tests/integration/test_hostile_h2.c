@@ -89,6 +89,194 @@ static void requests_are_answered(void **state)
     expect_all_as_before();
 }
 
+/* --- which protocol --- */
+
+static void first_bytes_tell_the_protocol(void **state)
+{
+    (void)state;
+    static const char upgrade[] =
+        "GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
+        "h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n";
+    static const char almost[] = "PRI * HTTP/1.1\r\nHost: h\r\n\r\n";
+    h2_bytes_t out = {NULL, 0, 0};
+    h2_frame_t *frame = test_bytes(sizeof(*frame));
+    /* HTTP/2, byte by byte. */
+    int fd = attack_connect(stack->url);
+    h2_add_preface(&out);
+    h2_add_request(&out, 1, "GET", "/healthz", NULL);
+    for (size_t i = 0; i < out.n; i++) {
+        EXPECT_NUMBER(attack_send(fd, out.bytes + i, 1, 5000), 1);
+        usleep(1000);
+    }
+    do
+        EXPECT(h2_read_frame(fd, frame, SLACK_MS), "closed");
+    while (frame->type != H2_DATA);
+    close(fd);
+    /* HTTP/1: also if it begins alike, and if it asks for the other. */
+    web_answer_t answer = web_raw(stack->url, almost, sizeof(almost) - 1, SLACK_MS);
+    EXPECT_PROBLEM(answer, 404, "not_found");
+    fd = web_connect(stack->url);
+    for (int i = 0; i < 2; i++) {
+        EXPECT_NUMBER(write(fd, upgrade, sizeof(upgrade) - 1), sizeof(upgrade) - 1);
+        answer = web_read(fd, SLACK_MS);
+        EXPECT_STATUS(answer, 200);
+    }
+    close(fd);
+}
+
+static void half_a_preface_is_cut_off(void **state)
+{
+    (void)state;
+    static const char *const halves[] = {"", "P", "PRI * HTTP/"};
+    int fds[TEST_COUNT(halves)];
+    for (size_t i = 0; i < TEST_COUNT(halves); i++) {
+        fds[i] = attack_connect(stack->url);
+        EXPECT_NUMBER(attack_send(fds[i], halves[i], strlen(halves[i]), 5000), strlen(halves[i]));
+    }
+    for (size_t i = 0; i < TEST_COUNT(halves); i++) {
+        EXPECT(attack_is_closed(fds[i], IDLE_MS + SLACK_MS), "\"%s\": still open", halves[i]);
+        close(fds[i]);
+    }
+    expect_all_as_before();
+}
+
+/* --- bodies --- */
+
+/* `flags` of its last frame. */
+static void add_body(h2_bytes_t *out, uint32_t stream, const char *body, size_t n, int flags)
+{
+    h2_bytes_t block = h2_header_block("POST", "/v1/orders");
+    h2_add_frame(out, H2_HEADERS, H2_END_HEADERS, stream, block.bytes, block.n);
+    for (size_t at = 0, some; at < n; at += some) {
+        some = n - at < 16384 ? n - at : 16384;
+        h2_add_frame(out, H2_DATA, at + some == n ? flags : 0, stream, body + at, some);
+    }
+}
+
+/* A stream that is refused (REFUSED_STREAM) is one that the client sends again; 413 is the end of
+   it. The limit itself is taken. */
+static void a_long_body_is_413(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {16384, 16385, 17000, 100000, 2000000, 16384 + 4 * 1024 * 1024};
+    h2_frame_t *frame = test_bytes(sizeof(*frame));
+    int fd = h2_connect(stack->url);
+    for (uint32_t i = 0; i < TEST_COUNT(lengths); i++) {
+        h2_bytes_t out = {NULL, 0, 0};
+        const char *code = lengths[i] > 16384 ? "\"body_too_large\"" : "\"malformed_json\"";
+        add_body(&out, 2 * i + 1, test_repeat("x", lengths[i]), lengths[i], H2_END_STREAM);
+        EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+        do
+            EXPECT(h2_read_frame(fd, frame, SLACK_MS), "%zu bytes: closed", lengths[i]);
+        while (frame->type != H2_DATA && frame->type != H2_RST_STREAM);
+        EXPECT(frame->type == H2_DATA && (frame->flags & H2_END_STREAM) != 0 &&
+                   memmem(frame->payload, frame->length, code, strlen(code)) != NULL,
+               "%zu bytes: frame %d: %.*s", lengths[i], frame->type, (int)frame->length,
+               frame->payload);
+    }
+    close(fd);
+}
+
+/* libh2o shows nobody a request of HTTP/2 before its body is whole: the client hears no 100
+   Continue, which it may not wait for for ever (RFC 9110, 10.1.1), and its answer when it has sent
+   the body. */
+static void an_expectation_is_answered_with_the_body(void **state)
+{
+    (void)state;
+    static const char expect[] = "\0\x06"
+                                 "expect"
+                                 "\x0c"
+                                 "100-continue";
+    h2_frame_t *frame = test_bytes(sizeof(*frame));
+    h2_bytes_t block = h2_header_block("POST", "/v1/orders"), out = {NULL, 0, 0},
+               data = {NULL, 0, 0};
+    const char *body = order_body("expects");
+    char *head = test_bytes(block.n + sizeof(expect));
+    int fd = h2_connect(stack->url);
+    memcpy(head, block.bytes, block.n);
+    memcpy(head + block.n, expect, sizeof(expect) - 1);
+    h2_add_frame(&out, H2_HEADERS, H2_END_HEADERS, 1, head, block.n + sizeof(expect) - 1);
+    h2_add_frame(&out, H2_PING, 0, 0, "01234567", 8);
+    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+    do
+        EXPECT(h2_read_frame(fd, frame, SLACK_MS), "closed");
+    while (frame->type != H2_PING);
+    h2_add_frame(&data, H2_DATA, H2_END_STREAM, 1, body, strlen(body));
+    EXPECT_NUMBER(attack_send(fd, data.bytes, data.n, 5000), data.n);
+    do
+        EXPECT(h2_read_frame(fd, frame, SLACK_MS), "closed");
+    while (frame->type != H2_DATA);
+    EXPECT(memmem(frame->payload, frame->length, "confirmed", 9) != NULL, "%.*s",
+           (int)frame->length, frame->payload);
+    close(fd);
+}
+
+/* Bodies that are not whole, or whose answers are not taken, hold some megabytes, and their
+   connection ends. */
+static void long_bodies_on_all_streams(int flags)
+{
+    enum { BYTES = 1000000, CONNECTIONS = 8 };
+    long long ended = attack_metric(stack, "http_connections_ended_total");
+    const char *body = test_repeat("x", BYTES);
+    h2_bytes_t out = {NULL, 0, 0};
+    int fds[CONNECTIONS];
+    h2_add_setting(&out, 4, 0); /* no window for answers */
+    for (uint32_t i = 0; i < STREAMS_MAX; i++)
+        add_body(&out, 2 * i + 1, body, BYTES, flags);
+    attack_buyer_start(stack, sku, false);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        fds[i] = h2_connect(stack->url);
+        EXPECT(attack_send(fds[i], out.bytes, out.n, SLACK_MS) < out.n, "all was taken");
+    }
+    attack_gauge_t now = attack_gauge(stack->pid);
+    print_message("    resident %ld MB\n", now.rss_kb / 1024);
+    EXPECT(now.rss_kb < before.rss_kb + RSS_GROWTH_KB_MAX, "resident: %ld kB, before %ld kB",
+           now.rss_kb, before.rss_kb);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        EXPECT(attack_is_closed(fds[i], SLACK_MS), "connection %zu is still open", i);
+        close(fds[i]);
+    }
+    attack_buyer_stop(2);
+    EXPECT(attack_metric(stack, "http_connections_ended_total") >= ended + CONNECTIONS,
+           "they were not ended for their bodies");
+    expect_all_as_before();
+}
+
+static void bodies_that_do_not_end_are_cut_off(void **state)
+{
+    (void)state;
+    long_bodies_on_all_streams(0);
+}
+
+static void long_bodies_whose_answers_wait_are_cut_off(void **state)
+{
+    (void)state;
+    long_bodies_on_all_streams(H2_END_STREAM);
+}
+
+/* libh2o's own limit; the connection goes on. */
+static void a_body_far_over_the_limit_is_reset(void **state)
+{
+    (void)state;
+    enum { BYTES = 5000000 };
+    h2_bytes_t out = {NULL, 0, 0};
+    h2_frame_t *frame = test_bytes(sizeof(*frame));
+    int fd = h2_connect(stack->url);
+    const char *body = test_repeat("x", BYTES);
+    for (uint32_t i = 0; i < 4; i++)
+        add_body(&out, 2 * i + 1, body, BYTES, 0);
+    h2_add_request(&out, 9, "GET", "/healthz", NULL);
+    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, SLACK_MS), out.n);
+    unsigned resets = 0;
+    do {
+        EXPECT(h2_read_frame(fd, frame, SLACK_MS), "closed after %u resets", resets);
+        resets += frame->type == H2_RST_STREAM;
+    } while (frame->type != H2_DATA);
+    EXPECT(frame->stream == 9 && resets >= 4, "stream %u, %u resets", frame->stream, resets);
+    close(fd);
+    expect_all_as_before();
+}
+
 /* --- requests that are taken back --- */
 
 static void rapid_resets(const char *method, const char *path, bool with_body)
@@ -350,6 +538,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(requests_are_answered),
+        TEST(first_bytes_tell_the_protocol),
+        TEST(half_a_preface_is_cut_off),
+        TEST(a_long_body_is_413),
+        TEST(an_expectation_is_answered_with_the_body),
+        TEST(bodies_that_do_not_end_are_cut_off),
+        TEST(long_bodies_whose_answers_wait_are_cut_off),
+        TEST(a_body_far_over_the_limit_is_reset),
         TEST(purchases_that_are_taken_back_end_the_connection),
         TEST(reads_that_are_taken_back_end_the_connection),
         TEST(quick_answers_that_are_taken_back_end_the_connection),

@@ -1,6 +1,6 @@
 /*
  * To see it: /metrics parses as Prometheus text and counts what happened, /v1/status says what
- * the README promises, and health and readiness tell apart alive and able.
+ * the documents promise, and health and readiness tell apart alive and able.
  */
 #include <ctype.h>
 #include <math.h>
@@ -187,6 +187,12 @@ static void routes_and_refusals_are_counted(void **state)
         EXPECT(more == 1, "%s: %s %d grew by %g", calls[i].path, calls[i].route, calls[i].status,
                more);
     }
+    /* An answer without a body has its status too. */
+    const char *sku = sale_item(STACK, "gone", "\"total\":1");
+    double before = requests(scrape(), "item_delete", 204);
+    web_answer_t gone = ADMIN(STACK, .method = "DELETE", .path = test_text("/v1/items/%s", sku));
+    EXPECT_STATUS(gone, 204);
+    EXPECT(requests(scrape(), "item_delete", 204) == before + 1, "204 is not counted");
 }
 
 static void rejected_and_replayed_are_counted(void **state)

@@ -1,6 +1,6 @@
 /*
- * Moves of orders that many clients ask for at once: what is allowed is refused to nobody, however
- * many fall into one millisecond.
+ * Moves of orders: what is allowed is refused to nobody, however many clients ask for it in one
+ * millisecond; and an extend stops at its bound.
  */
 #include "harness/sale.h"
 
@@ -66,10 +66,104 @@ static void extended_by_many_at_once(void **state)
     EXPECT_SOUND(stack, sku, 0);
 }
 
+/* --- the bound of extends --- */
+
+static web_answer_t extend(const test_stack_t *to, const web_answer_t *order)
+{
+    return sale_move(to, sale_id(order), "extend");
+}
+
+static long long time_of(const web_answer_t *order, const char *member)
+{
+    return sale_parse_time(web_string(order, member));
+}
+
+/* Now is so many seconds later in the life of the order. */
+static void age(const web_answer_t *order, unsigned seconds)
+{
+    unsigned error = rows_change(stack,
+                                 "UPDATE orders SET created_at = created_at - INTERVAL %u SECOND "
+                                 "WHERE order_id = %s",
+                                 seconds, rows_order_id(sale_id(order)));
+    EXPECT_NUMBER(error, 0);
+}
+
+static void change_terms(const char *sku, const char *terms)
+{
+    web_answer_t changed = sale_patch(stack, sku, "%s", terms);
+    EXPECT_STATUS(changed, 200);
+}
+
+/* The answer says the deadline; it is the bound, and a repeat hears the same. */
+static void expect_clamped(const web_answer_t *order, long long bound)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        web_answer_t extended = extend(stack, order);
+        EXPECT_STATUS(extended, 200);
+        EXPECT_NUMBER(time_of(&extended, "expires_at"), bound);
+    }
+    web_answer_t stored = sale_get(stack, sale_id(order));
+    EXPECT_NUMBER(time_of(&stored, "expires_at"), bound);
+}
+
+/* The refusal says why, and changes nothing. */
+static void expect_at_bound(const web_answer_t *order, const char *why)
+{
+    web_answer_t before = sale_get(stack, sale_id(order));
+    web_answer_t refused = extend(stack, order);
+    EXPECT_PROBLEM(refused, 409, "wrong_state");
+    EXPECT(strstr(web_string(&refused, "detail"), why) != NULL, "%s", web_show(&refused));
+    web_answer_t after = sale_get(stack, sale_id(order));
+    EXPECT(strcmp(before.body, after.body) == 0, "%s, was %s", after.body, before.body);
+}
+
+static void an_extend_stops_at_four_times_the_hold(void **state)
+{
+    const char *sku = sale_item(stack, "bound",
+                                "\"total\":9,\"hold_seconds\":100,"
+                                "\"strategy\":\"%s\"",
+                                (const char *)*state);
+    web_answer_t order = sale_buy(stack, sku, "a", 1, NULL);
+    EXPECT_STATUS(order, 201);
+    age(&order, 1900);
+    change_terms(sku, "\"hold_seconds\":600");
+    expect_clamped(&order, time_of(&order, "created_at") + (4 * 600 - 1900) * 1000);
+    age(&order, 400);
+    expect_at_bound(&order, "orders.hold_max_seconds");
+    EXPECT_SOUND(stack, sku, 0);
+}
+
+static void an_extend_stops_at_the_end_of_the_sale(void **state)
+{
+    const char *sku = sale_item(stack, "end",
+                                "\"total\":9,\"hold_seconds\":100,"
+                                "\"strategy\":\"%s\"",
+                                (const char *)*state);
+    web_answer_t order = sale_buy(stack, sku, "a", 1, NULL);
+    EXPECT_STATUS(order, 201);
+    age(&order, 500);
+    const char *ends_at = sale_time(300);
+    change_terms(sku, test_text("\"hold_seconds\":600,\"ends_at\":\"%s\"", ends_at));
+    expect_clamped(&order, sale_parse_time(ends_at));
+    web_answer_t longer = sale_buy(stack, sku, "b", 1, NULL); /* than the sale */
+    EXPECT_STATUS(longer, 201);
+    expect_at_bound(&longer, "when the sale ends");
+    EXPECT_SOUND(stack, sku, 0);
+}
+
+#define UNDER(name_, strategy_)                                                                    \
+    {                                                                                              \
+#name_ ": " strategy_, name_, NULL, test_teardown, (void *)strategy_                       \
+    }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(extended_by_many_at_once, test_teardown),
+        UNDER(an_extend_stops_at_four_times_the_hold, "lua"),
+        UNDER(an_extend_stops_at_four_times_the_hold, "serializable"),
+        UNDER(an_extend_stops_at_the_end_of_the_sale, "watch"),
+        UNDER(an_extend_stops_at_the_end_of_the_sale, "optimistic"),
     };
     return test_run("moves", tests, TEST_COUNT(tests), start, NULL);
 }

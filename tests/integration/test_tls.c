@@ -225,8 +225,6 @@ static void refusals_over_http2_are_problems(void **state)
            answer.status, answer.body);
 }
 
-/* HTTP/1.1 hears 413; libh2o 2.2 refuses the stream of HTTP/2 instead, and again
-   whenever curl tries again. Either way none of it is served, and the client goes on. */
 static void an_oversized_body_is_refused(void **state)
 {
     (void)state;
@@ -239,13 +237,42 @@ static void an_oversized_body_is_refused(void **state)
     prepare(&answer, "/v1/orders", body, CURL_HTTP_VERSION_2TLS);
     CURLcode code = curl_easy_perform(answer.easy);
     finish(&answer);
-    EXPECT(code != CURLE_OK || answer.status == 413, "%s, status %ld", curl_easy_strerror(code),
-           answer.status);
+    EXPECT(code == CURLE_OK && answer.status == 413 &&
+               strstr(answer.body, "body_too_large") != NULL,
+           "%s, %ld %s", curl_easy_strerror(code), answer.status, answer.body);
     curl_easy_setopt(answer.easy, CURLOPT_COPYPOSTFIELDS, order_of(sku, "after"));
     code = curl_easy_perform(answer.easy);
     finish(&answer);
     EXPECT(code == CURLE_OK && answer.status == 201, "%s, status %ld", curl_easy_strerror(code),
            answer.status);
+}
+
+/* `wait_ms`: for so long curl waits for 100 Continue. */
+static long status_of_expecting(const char *path, const char *buyer, long version, long wait_ms)
+{
+    answer_t answer;
+    prepare(&answer, path, order_of(sku, buyer), version);
+    struct curl_slist *expect = curl_slist_append(NULL, "Expect: 100-continue"),
+                      *all = curl_slist_append(expect, "Content-Type: application/json");
+    EXPECT(expect != NULL && all != NULL, "no curl");
+    test_keep(all, free_headers);
+    curl_easy_setopt(answer.easy, CURLOPT_HTTPHEADER, all);
+    curl_easy_setopt(answer.easy, CURLOPT_EXPECT_100_TIMEOUT_MS, wait_ms);
+    CURLcode code = curl_easy_perform(answer.easy);
+    finish(&answer);
+    EXPECT(code == CURLE_OK, "%s: %s", path, curl_easy_strerror(code));
+    return answer.status;
+}
+
+/* In HTTP/2 nobody is told, and who does not wait for ever is answered. */
+static void who_expects_to_hear_whether_to_go_on_hears_it(void **state)
+{
+    (void)state;
+    long for_ever = 2000L * PATIENCE_S;
+    EXPECT_NUMBER(status_of_expecting("/v1/orders", "expects", CURL_HTTP_VERSION_1_1, for_ever),
+                  201);
+    EXPECT_NUMBER(status_of_expecting("/nowhere", "expects", CURL_HTTP_VERSION_1_1, for_ever), 404);
+    EXPECT_NUMBER(status_of_expecting("/v1/orders", "two", CURL_HTTP_VERSION_2TLS, 10), 201);
 }
 
 /* --- many streams --- */
@@ -573,6 +600,7 @@ int main(void)
         TEST(a_purchase_over_each_protocol),
         TEST(refusals_over_http2_are_problems),
         TEST(an_oversized_body_is_refused),
+        TEST(who_expects_to_hear_whether_to_go_on_hears_it),
         UNDER("lua", many_streams_on_one_connection),
         UNDER("watch", many_streams_on_one_connection),
         TEST(a_renewed_certificate_is_shown_and_no_connection_is_dropped),

@@ -1,5 +1,5 @@
 /*
- * "What is promised", from the README: what Redis loses or lies about, a MySQL that stops, orders
+ * What is promised (PROMISES.md): what Redis loses or lies about, a MySQL that stops, orders
  * whose outcome nobody knew in time. All on a stack of its own, whose servers may be stopped.
  */
 #include <pthread.h>

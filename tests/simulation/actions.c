@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "check_news.h"
 #include "checks.h"
 #include "http/exchange.h"
 #include "http/orders.h"
@@ -10,27 +11,16 @@
 #include "plan.h"
 #include "reconcile/pass.h"
 
-#define CANCELS_MAX 64
-static order_id_t cancels[CANCELS_MAX];
-static unsigned cancels_count;
 static unsigned changes_count;
 
 void action_begin(void)
 {
-    cancels_count = changes_count = 0;
+    changes_count = 0;
 }
 
 unsigned action_changes(void)
 {
     return changes_count;
-}
-
-bool action_cancel_was_asked(const order_id_t *id)
-{
-    for (unsigned i = 0; i < cancels_count; ++i)
-        if (order_id_eq(&cancels[i], id))
-            return true;
-    return false;
 }
 
 /* Runs on a node's own time: one that is stopped gets to it later. */
@@ -78,7 +68,7 @@ static void start_purchase(void *context, uint64_t node)
         visit_start(engine, &asked, on_answer, r);
         return;
     }
-    checks_refused_early(r);
+    news_refused_early(r);
     on_answer(r, &(answer_t){.kind = ANSWER_REFUSED, .problem = early});
 }
 
@@ -133,44 +123,63 @@ void action_buy_nothing(void)
 typedef struct {
     exchange_t exchange;
     route_match_t match;
-    void (*handle)(exchange_t *exchange, const route_match_t *match);
+    bool moves;
+    move_wish_t wish;
+    char key;   /* of `wish` */
+    bool heard; /* when this was sent, an answer 200 to the same cancel had been heard */
 } order_action_t;
 
 static void start_order_action(void *context, uint64_t node)
 {
     order_action_t *action = context;
     action->exchange.engine = node_loop((unsigned)node);
-    action->handle(&action->exchange, &action->match);
+    if (action->moves)
+        order_move_start(&action->exchange, &action->match, &action->wish);
+    else
+        handle_order_get(&action->exchange, &action->match);
 }
 
-static void order_action(const order_id_t *id, void (*handle)(exchange_t *, const route_match_t *))
+static order_action_t *new_action(const order_id_t *id)
 {
     order_action_t *action = world_alloc_zero(sizeof(*action));
     order_id_format(action->match.bytes, id);
     action->match.param = (str_t){action->match.bytes, ORDER_ID_TEXT};
-    action->handle = handle;
-    at_node(plan_some_node(), start_order_action, action);
+    return action;
 }
 
 void action_get(const order_id_t *id)
 {
-    order_action(id, handle_order_get);
+    at_node(plan_some_node(), start_order_action, new_action(id));
 }
 
 void action_move(const order_id_t *id, order_move_t move)
 {
-    if (move == ORDER_MOVE_CANCEL && cancels_count < CANCELS_MAX)
-        cancels[cancels_count++] = *id;
-    order_action(id, move == ORDER_MOVE_CANCEL    ? handle_order_cancel
-                     : move == ORDER_MOVE_CONFIRM ? handle_order_confirm
-                                                  : handle_order_extend);
+    order_action_t *action = new_action(id);
+    action->moves = true;
+    action->wish.move = move;
+    at_node(plan_some_node(), start_order_action, action);
 }
 
-void history_heard(const order_t *order, problem_t problem)
+void action_give_back(const order_id_t *id, unsigned units, char key)
 {
-    (void)problem;
-    if (order != NULL && order->state == ORDER_REJECTED)
+    order_action_t *action = new_action(id);
+    action->moves = true;
+    action->key = key;
+    action->wish = (move_wish_t){
+        .move = ORDER_MOVE_CANCEL, .id = *id, .units = units, .key = {&action->key, 1}};
+    action->heard = checks_part_asked(id, units, key);
+    at_node(plan_some_node(), start_order_action, action);
+}
+
+void history_heard(exchange_t *exchange, const order_t *order, bool replayed)
+{
+    const order_action_t *action = H2O_STRUCT_FROM_MEMBER(order_action_t, exchange, exchange);
+    if (order == NULL)
+        return;
+    if (order->state == ORDER_REJECTED)
         checks_refused(&order->id);
+    if (action->wish.units != 0)
+        checks_part_heard(&order->id, action->wish.units, action->key, action->heard, replayed);
 }
 
 /* --- administration: as admin/terms.c and admin/reconcile.c do it --- */

@@ -7,10 +7,13 @@
 
 #include "history.h"
 #include "reconcile/change.h"
+#include "store/move.h"
 
 /* Each at a node that runs; nothing if there is none. */
 void action_get(const order_id_t *id);
 void action_move(const order_id_t *id, order_move_t move);
+/* A cancel of some units, with a key of one letter. */
+void action_give_back(const order_id_t *id, unsigned units, char key);
 void action_change(const char *sku, const item_change_t *change);
 void action_reconcile(const char *sku);
 /* At each node that runs: a purchase of an item that is not there. */
@@ -18,8 +21,6 @@ void action_reconcile(const char *sku);
 void action_buy_nothing(void);
 /* Changes of terms that were asked for, but those that create an item. */
 unsigned action_changes(void);
-/* Has a cancel of this order ever been asked for? */
-bool action_cancel_was_asked(const order_id_t *id);
 void action_begin(void); /* of a history */
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/order_id.h"
+#include "check_news.h"
 #include "gate/gate.h"
 #include "machine.h"
 #include "mysql_server.h"
@@ -15,8 +16,9 @@
 #define REFUSED_MAX 256
 
 static struct {
-    table_t *orders, *inventory, *holds;
-    int id, sku, buyer, quantity, state, key, o_epoch, created, code, expires;
+    table_t *orders, *inventory, *holds, *cancellations;
+    int c_id, c_quantity;
+    int id, sku, buyer, quantity, given_back, state, key, o_epoch, created, code, expires;
     int h_expires, h_id;
     int i_sku, total, allocated, released, version, epoch, limit, strategy, gate_down;
 } at;
@@ -39,10 +41,17 @@ static unsigned refused_count;
 static order_id_t admitted[ADMITTED_MAX];
 static unsigned admitted_count;
 
+/* Cancels of some units that were asked for. */
+#define PARTS_MAX 32
+static struct {
+    order_id_t id;
+    unsigned units;
+    char key;
+    bool heard; /* it was answered 200 */
+} parts[PARTS_MAX];
+static unsigned parts_count;
+
 static uint64_t full_since_us[ITEMS_MAX]; /* all units are allocated; 0: not all are */
-static uint64_t freed_us[ITEMS_MAX];      /* when units came back: to the gate, or to a row that was
-                                             full and has none; 0: never, or it is full */
-static unsigned freed_by[ITEMS_MAX];      /* which node gave them */
 static unsigned epochs;                   /* raised, of all items */
 static bool sql_ruled;                    /* some item was, for a time, no gate's */
 static uint64_t gate_epoch;               /* before a rebuild */
@@ -213,6 +222,31 @@ static void on_reminder(const value_t *before, const value_t *after)
         check_reminder(order);
 }
 
+/* The sum is what its item once allocated for it. Only a living order gives units back. */
+static void check_units(const value_t *before, const value_t *after, const order_id_t *id)
+{
+    int64_t given_back = after[at.given_back].i - before[at.given_back].i;
+    if (before[at.quantity].kind == VALUE_NULL) /* it was decided without its owner */
+        return;
+    if (given_back < 0 || before[at.quantity].i - after[at.quantity].i != given_back)
+        world_fail("order %s has %lld units after %lld, and %lld more were given back", id_text(id),
+                   (long long)after[at.quantity].i, (long long)before[at.quantity].i,
+                   (long long)given_back);
+    if (given_back != 0 && (!is_live(before) || state_of(before) != state_of(after)))
+        world_fail("order %s gives units back and is no longer live", id_text(id));
+}
+
+/* A deadline moves on, and not past its bound. */
+static void check_extend(const value_t *before, const value_t *after, const order_id_t *id)
+{
+    int64_t then = before[at.expires].i, now = after[at.expires].i;
+    if (before[at.expires].kind == VALUE_NULL || then == now)
+        return;
+    if (now < then || (uint64_t)now > (uint64_t)after[at.created].i + plan_hold_max_ms())
+        world_fail("order %s, made at %lld, was to end at %lld and now is at %lld", id_text(id),
+                   (long long)after[at.created].i, (long long)then, (long long)now);
+}
+
 static void on_order(const value_t *before, const value_t *after)
 {
     order_id_t id;
@@ -229,6 +263,8 @@ static void on_order(const value_t *before, const value_t *after)
         if (!legal)
             world_fail("order %s went from %s to %s", id_text(&id), order_state_name(then),
                        order_state_name(now));
+        check_units(before, after, &id);
+        check_extend(before, after, &id);
     }
     if (now == ORDER_HELD)
         check_reminder(after);
@@ -274,18 +310,9 @@ static void on_commit(const row_t *row, const value_t *before, const value_t *af
         on_item(before, after);
 }
 
-static void note_freed(unsigned sale)
-{
-    freed_us[sale] = world_now_us();
-    freed_by[sale] = world_owner().node;
-}
-
 static void note_full(unsigned sale, bool full)
 {
-    if (full)
-        freed_us[sale] = 0;
-    else if (full_since_us[sale] != 0 && !checks_item(history.sales[sale].sku).gated)
-        note_freed(sale);
+    news_full(sale, full);
     if (!full)
         full_since_us[sale] = 0;
     else if (full_since_us[sale] == 0)
@@ -293,8 +320,31 @@ static void note_full(unsigned sale, bool full)
     history.sales[sale].sold_out = history.sales[sale].sold_out || full;
 }
 
+/* The units of its cancels that are stored: each stands there once, with what it gave back. The one
+   that took all that was left has left them in `quantity`. */
+static void check_cancellations(const value_t *order)
+{
+    int64_t units = 0, given_back = order[at.given_back].i;
+    order_id_t id;
+    for (unsigned i = 0; i < at.cancellations->rows_count; ++i) {
+        const value_t *row = version_values(at.cancellations->rows[i]->committed);
+        if (row != NULL && value_eq(&row[at.c_id], &order[at.id]))
+            units += row[at.c_quantity].i;
+    }
+    bool all = is_text(&order[at.state], "cancelled");
+    if (units == given_back || (all && units == given_back + order[at.quantity].i))
+        return;
+    memcpy(id.bytes, order[at.id].p, sizeof(id.bytes));
+    world_fail("%lld units of order %s were given back, and its cancels have %lld",
+               (long long)given_back, id_text(&id), (long long)units);
+}
+
 static void after_commit(void)
 {
+    for (unsigned i = 0; parts_count != 0 && i < at.orders->rows_count; ++i)
+        if (at.orders->rows[i]->committed != NULL)
+            check_cancellations(at.orders->rows[i]->committed->values);
+
     for (unsigned i = 0; i < at.inventory->rows_count; ++i) {
         const row_t *row = at.inventory->rows[i];
         if (row->committed == NULL)
@@ -354,22 +404,6 @@ static void note_reserved(const str_t *words, unsigned count, const redisReply *
         world_fail("a reserve call of %u words, of which %u are known", count, at_word);
 }
 
-/* The one server that all go to in the end is number 0. */
-static redis_key_t *gate_key_of(const char *sku, gate_key_t which)
-{
-    char text[GATE_KEY_SIZE];
-    str_t name = str_of(sku);
-    return redis_key_find(redis_store(0), gate_key(text, which, slot_of_sku(name), name, 0));
-}
-
-static void note_released(str_t gate)
-{
-    for (unsigned i = 0; i < history.sales_count; ++i)
-        if (redis_key_find(redis_store(0), gate) ==
-            gate_key_of(history.sales[i].sku, GATE_KEY_GATE))
-            note_freed(i);
-}
-
 static void on_call(const redis_store_t *store, const str_t *words, unsigned count,
                     const redisReply *reply)
 {
@@ -377,7 +411,7 @@ static void on_call(const redis_store_t *store, const str_t *words, unsigned cou
         reply->type == REDIS_REPLY_ARRAY)
         note_reserved(words, count, reply);
     if (str_eq(words[1], STR("holdfast_release")) && reply != NULL)
-        note_released(words[3]);
+        news_released(words[3]);
     if (!str_eq(words[1], STR("holdfast_rebuild")))
         return;
     redis_key_t *gate = redis_key_find((redis_store_t *)store, words[3]);
@@ -396,7 +430,11 @@ void checks_init(void)
     at.sku = mysql_column(at.orders, "sku");
     at.buyer = mysql_column(at.orders, "buyer_id");
     at.quantity = mysql_column(at.orders, "quantity");
+    at.given_back = mysql_column(at.orders, "given_back");
     at.state = mysql_column(at.orders, "state");
+    at.cancellations = mysql_table("cancellations");
+    at.c_id = mysql_column(at.cancellations, "order_id");
+    at.c_quantity = mysql_column(at.cancellations, "quantity");
     at.key = mysql_column(at.orders, "idempotency_key");
     at.o_epoch = mysql_column(at.orders, "epoch");
     at.created = mysql_column(at.orders, "created_at");
@@ -423,9 +461,9 @@ void checks_begin(void)
 {
     refused_count = 0;
     limits_count = 0;
-    admitted_count = epochs = 0;
+    admitted_count = epochs = parts_count = 0;
     memset(full_since_us, 0, sizeof(full_since_us));
-    memset(freed_us, 0, sizeof(freed_us));
+    news_begin();
     sql_ruled = false;
 }
 
@@ -476,36 +514,14 @@ static void check_precedence(const request_t *request)
                    request->number);
 }
 
-/* From when units come back until all loops of the node know it. */
-#define NEWS_US 250000
-
-static int64_t available_at_gate(const char *sku)
-{
-    const redis_key_t *gate = gate_key_of(sku, GATE_KEY_GATE);
-    return gate == NULL ? 0
-                        : number_of(gate, "capacity") - number_of(gate, "reserved") +
-                              number_of(gate, "unreserved") + number_of(gate, "released");
-}
-
-/* The node that has given units back refuses nobody for what it knew before. Others may, for as
-   long as they remember. */
-void checks_refused_early(const request_t *request)
-{
-    const char *sku = history.sales[request->item].sku;
-    uint64_t at_us = freed_us[request->item];
-    bool quiet = !history.faulty && !history.slow && epochs <= history.sales_count;
-    if (quiet && at_us != 0 && freed_by[request->item] == request->node &&
-        world_now_us() - at_us > NEWS_US && (!checks_item(sku).gated || available_at_gate(sku) > 0))
-        world_fail("request %u is refused as sold out, and units have been back for %llu ms",
-                   request->number, (unsigned long long)(world_now_us() - at_us) / 1000);
-}
-
-/* What never changes in an order is said as MySQL has it. */
+/* What never changes in an order is said as MySQL has it; of its units some may have been given
+   back meanwhile. */
 static void check_shown(const order_t *order)
 {
     const value_t *row = find_order(&order->id);
     if (row != NULL && ((uint64_t)row[at.created].i != order->created_at_ms ||
-                        row[at.quantity].i != order->quantity))
+                        order->quantity < row[at.quantity].i ||
+                        order->quantity > row[at.quantity].i + row[at.given_back].i))
         world_fail("order %s is shown with another time or quantity than it has",
                    id_text(&order->id));
 }
@@ -532,7 +548,67 @@ void checks_answer(const request_t *request)
     }
 }
 
+/* --- cancels of some units --- */
+
+bool checks_part_asked(const order_id_t *id, unsigned units, char key)
+{
+    for (unsigned i = 0; i < parts_count; ++i)
+        if (order_id_eq(&parts[i].id, id) && parts[i].key == key && parts[i].units == units)
+            return parts[i].heard;
+    if (parts_count == PARTS_MAX)
+        world_unknown("so many cancels of some units", "", 0);
+    parts[parts_count].id = *id;
+    parts[parts_count].units = units;
+    parts[parts_count].heard = false;
+    parts[parts_count++].key = key;
+    return false;
+}
+
+void checks_part_heard(const order_id_t *id, unsigned units, char key, bool known, bool replayed)
+{
+    if (known && !replayed)
+        world_fail("a cancel of order %s is repeated, and not known", id_text(id));
+    for (unsigned i = 0; i < parts_count; ++i) {
+        if (!order_id_eq(&parts[i].id, id) || parts[i].key != key)
+            continue;
+        if (parts[i].units == units)
+            parts[i].heard = true;
+        else if (parts[i].heard)
+            world_fail("two cancels of order %s with one key are answered 200", id_text(id));
+    }
+}
+
+/* What was given back of an order, against what was asked for and heard of. Each key counts once.
+ */
+static void check_part(unsigned first)
+{
+    int64_t asked = 0, heard = 0;
+    const order_id_t *id = &parts[first].id;
+    const value_t *row = find_order(id);
+    for (unsigned i = 0; i < parts_count; ++i)
+        if (order_id_eq(&parts[i].id, id)) {
+            asked += parts[i].units;
+            heard += parts[i].heard ? parts[i].units : 0;
+        }
+    int64_t given_back = row == NULL ? 0 : row[at.given_back].i;
+    int64_t most = row != NULL && is_text(&row[at.state], "cancelled")
+                       ? given_back + row[at.quantity].i
+                       : given_back;
+    if (given_back > asked || heard > most)
+        world_fail("%lld units of order %s were given back, of %lld that were asked for and %lld "
+                   "that were answered 200",
+                   (long long)given_back, id_text(id), (long long)asked, (long long)heard);
+}
+
 /* --- at rest --- */
+
+/* The one server that all go to in the end is number 0. */
+static redis_key_t *gate_key_of(const char *sku, gate_key_t which)
+{
+    char text[GATE_KEY_SIZE];
+    str_t name = str_of(sku);
+    return redis_key_find(redis_store(0), gate_key(text, which, slot_of_sku(name), name, 0));
+}
 
 static const char *check_buyers(const char *sku)
 {
@@ -555,6 +631,19 @@ static const char *check_buyers(const char *sku)
     return sum == live_units(&item, NULL) ? NULL : "a buyer is missing at the gate";
 }
 
+int64_t checks_available(const char *sku)
+{
+    const redis_key_t *gate = gate_key_of(sku, GATE_KEY_GATE);
+    return gate == NULL ? 0
+                        : number_of(gate, "capacity") - number_of(gate, "reserved") +
+                              number_of(gate, "unreserved") + number_of(gate, "released");
+}
+
+unsigned checks_epochs(void)
+{
+    return epochs;
+}
+
 const char *checks_gate(const char *sku)
 {
     static char why[160];
@@ -566,7 +655,7 @@ const char *checks_gate(const char *sku)
         return "a SQL strategy still stands in";
     if (gate == NULL)
         return "there is no gate";
-    int64_t available = available_at_gate(sku);
+    int64_t available = checks_available(sku);
     if ((uint64_t)number_of(gate, "epoch") != row.epoch || number_of(gate, "closed") != 0 ||
         available != row.total - row.allocated) {
         snprintf(why, sizeof(why),
@@ -702,5 +791,7 @@ void checks_at_rest(void)
         check_refused(&refused[i]);
     for (unsigned i = 0; i < history.requests_count; ++i)
         check_request(&history.requests[i]);
+    for (unsigned i = 0; i < parts_count; ++i)
+        check_part(i);
     check_keys();
 }

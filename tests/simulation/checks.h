@@ -5,9 +5,11 @@
  * At each COMMIT: allocated - released is the units of the live rows and between 0 and total; no
  * buyer owns more live units than the limit that stands in the row with it; totals, epochs and
  * versions only grow; an order only makes the moves of store/order.h (a rejected one none at all);
- * a held order has a reminder that does not come after its deadline.
- * At each answer: an order that is answered 201 is in MySQL, as it was said. At each call of a
- * function: a rebuild never sets a gate back to an older epoch. At rest: see checks_at_rest().
+ * a held order has a reminder that does not come after its deadline; what an order has left and
+ * what was given back of it is what it had at first, and what was given back is that of the cancels
+ * that are stored. At each answer: an order that is answered 201 is in MySQL, as it was said. At
+ * each call of a function: a rebuild never sets a gate back to an older epoch. At rest: see
+ * checks_at_rest().
  */
 #ifndef HOLDFAST_SIMULATION_CHECKS_H
 #define HOLDFAST_SIMULATION_CHECKS_H
@@ -28,8 +30,14 @@ row_view_t checks_item(const char *sku);
 /* This order was refused, or said to be rejected: it may never be live. */
 void checks_refused(const order_id_t *id);
 void checks_answer(const request_t *request);
-/* Of a request that a node has refused by what it remembers. */
-void checks_refused_early(const request_t *request);
+/* A cancel of some units is asked for; true: one alike has been answered 200 before. */
+bool checks_part_asked(const order_id_t *id, unsigned units, char key);
+/* It is answered 200; `known`: what checks_part_asked() said then. */
+void checks_part_heard(const order_id_t *id, unsigned units, char key, bool known, bool replayed);
+/* What a gate has left; 0 if there is none. */
+int64_t checks_available(const char *sku);
+/* How often an epoch was raised, of all items. */
+unsigned checks_epochs(void);
 /* Why a gate and its row do not agree, or NULL. */
 const char *checks_gate(const char *sku);
 bool checks_unsettled_is_empty(void);

@@ -53,7 +53,9 @@ const char *history_run(uint64_t seed);
 /* Adds a request; it is sent to a node after `delay_us`. */
 request_t *history_request(unsigned item, const char *buyer, const char *key, unsigned quantity,
                            unsigned node, uint64_t delay_us);
-/* For http_model.c: an order was asked for or moved, and this was said. */
-void history_heard(const order_t *order, problem_t problem);
+/* For http_model.c: an order was asked for or moved, and this was said: the order, or (NULL) why
+   not. */
+struct exchange;
+void history_heard(struct exchange *exchange, const order_t *order, bool replayed);
 
 #endif

@@ -9,17 +9,17 @@
 void reply_order(exchange_t *exchange, int status, const order_t *order, bool replayed)
 {
     char id[ORDER_ID_TEXT + 1];
-    (void)exchange, (void)status, (void)replayed;
+    (void)status;
     order_id_format(id, &order->id);
-    TRACE("order %s is said to be %s", id, order_state_name(order->state));
-    history_heard(order, PROBLEM_NONE);
+    TRACE("order %s is said to be %s, of %u units%s", id, order_state_name(order->state),
+          order->quantity, replayed ? " (replayed)" : "");
+    history_heard(exchange, order, replayed);
 }
 
 void reply_problem(exchange_t *exchange, problem_t problem, const char *detail)
 {
-    (void)exchange;
     TRACE("refused: %s %s", problem_code(problem), detail == NULL ? "" : detail);
-    history_heard(NULL, problem);
+    history_heard(exchange, NULL, false);
 }
 
 /* There is no prober. */

@@ -13,6 +13,9 @@
 #include "plan_sick.h"
 #include "redis_wire.h"
 
+/* Twice the hold of the items that have one. */
+#define HOLD_MAX_SECONDS 2
+
 static config_t config;
 static config_shard_t shard;
 static config_server_t server;
@@ -48,11 +51,17 @@ static void draw_config(void)
     config.orders.answer_deadline_ms = chance(3) ? chance_between(20, 200) : 2000;
     config.orders.commit_deadline_ms = config.orders.answer_deadline_ms + chance_between(50, 2000);
     config.orders.retries_max = 16;
+    config.orders.hold_max_seconds = HOLD_MAX_SECONDS;
     config.orders.sold_out_cache_ms = chance(3) ? 0 : 30;
     config.reconcile.expiry_interval_ms = chance_between(200, 1000);
     config.reconcile.pass_interval_ms = chance_between(200, 1500);
     config.reconcile.epoch_poll_ms = chance_between(200, 2000);
     config.reconcile.expiry_batch_max = chance(2) ? 8 : 1;
+}
+
+uint64_t plan_hold_max_ms(void)
+{
+    return HOLD_MAX_SECONDS * UINT64_C(1000);
 }
 
 uint32_t plan_answer_deadline_ms(void)
@@ -585,10 +594,46 @@ static void draw_relapse(uint64_t at)
                         at + chance_time_us(1000, 200000));
 }
 
+/* --- orders of which some units are given back --- */
+
+typedef struct {
+    request_t *request;
+    unsigned units;
+    char key;
+} part_t;
+
+static void on_part(void *context, uint64_t number)
+{
+    const part_t *part = context;
+    const request_t *r = part->request;
+    const order_id_t *id = r->has_order ? &r->order.id : &r->own_id;
+    (void)number;
+    if (r->answered && !order_id_is_none(id))
+        action_give_back(id, part->units, part->key);
+}
+
+/* Each by its key, and many a one again: at once, soon, or after all the faults of this history. */
+static void draw_parts(void)
+{
+    uint64_t at = chance_time_us(1, window_us / 8 + 1);
+    char key[2] = {chance(2) ? 'q' : '\0', '\0'};
+    request_t *request =
+        history_request(0, "p", key, chance_between(2, 3), chance_between(1, history.nodes), at);
+    for (unsigned count = chance_between(2, 4); count != 0; --count) {
+        part_t *part = world_alloc(sizeof(*part));
+        *part = (part_t){request, chance_between(1, 2), (char)('a' + chance_below(3))};
+        uint64_t then = at + chance_time_us(100, window_us);
+        for (unsigned again = chance_between(1, 3); again != 0; --again) {
+            world_after(then, (owner_t){0, 0}, on_part, part, 0);
+            then += chance(3) ? 0 : chance_time_us(1, chance(2) ? 3000 : window_us);
+        }
+    }
+}
+
 /* A total that is lowered while buyers come; the optimistic strategy for a moment; orders that are
    cancelled in a rebuild; a lowered limit and another rebuild soon after; holds at their deadline;
-   a rebuild whose Redis loses what it has staged; death between COMMIT and settle; units that come
-   back, or a Redis that comes back as it was, while buyers ask. */
+   a rebuild whose Redis loses what it has staged; death between COMMIT and settle; units that are
+   given back; units, or a Redis as it was, that come back while buyers ask. */
 static void draw_tangle(void)
 {
     const owner_t nobody = {0, 0};
@@ -612,6 +657,9 @@ static void draw_tangle(void)
         break;
     case 4:
         draw_deadlines();
+        break;
+    case 5:
+        draw_parts();
         break;
     case 8:
         world_after(at, nobody, on_rebuild, NULL, 0);

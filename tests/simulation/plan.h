@@ -11,6 +11,8 @@
 void plan_run(void);
 /* The number of a node that runs. */
 unsigned plan_some_node(void);
+/* No extend reaches further from an order's creation. */
+uint64_t plan_hold_max_ms(void);
 uint32_t plan_answer_deadline_ms(void); /* of this history */
 uint32_t plan_commit_deadline_ms(void);
 

@@ -65,6 +65,8 @@ typedef struct {
     unsigned refuses; /* of refusals[] */
 } server_t;
 
+bool redis_ran_without_multi;
+
 static server_t servers[REDIS_SERVERS];
 static redis_store_t snapshot;
 static bool has_snapshot;
@@ -257,8 +259,10 @@ static uint64_t changed(server_t *server, str_t name)
 static redisReply *run_exec(server_t *server, wire_t *wire)
 {
     bool dirty = false;
-    if (!wire->multi) /* its MULTI was refused, and what came after it ran by itself */
+    if (!wire->multi) {
+        redis_ran_without_multi = true;
         return redis_reply_error("ERR EXEC without MULTI");
+    }
     for (unsigned i = 0; i < wire->watched_count; ++i)
         if (changed(server, wire->watched[i].name) != wire->watched[i].changed)
             dirty = true;

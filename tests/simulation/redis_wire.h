@@ -24,6 +24,8 @@ void redis_begin(void); /* of a history: server 0 is up and empty */
 void redis_end(void);
 redis_store_t *redis_store(unsigned server);
 bool redis_is_up(unsigned server);
+/* Writes of a transaction ran by themselves, since its MULTI was refused and they were not. */
+extern bool redis_ran_without_multi;
 /* Server 0's data as it is now: what REDIS_OLD_DATA and a failover give. */
 void redis_snapshot(void);
 void redis_kill(unsigned server);

@@ -442,6 +442,56 @@ static void test_changes(void **state)
     assert_int_equal(c.terms.ends_at_ms, 0);
 }
 
+static bool read_cancel(const char *text, uint32_t *units, mistake_t *mistake)
+{
+    cJSON *json = body_parse(str_of(text), mistake);
+    assert_non_null(json);
+    bool ok = body_read_cancel(json, units, mistake);
+    cJSON_Delete(json);
+    return ok;
+}
+
+static void test_cancels(void **state)
+{
+    static const struct {
+        const char *body, *names;
+    } wrong[] = {
+        {"{\"quantity\":0}", "quantity"},     {"{\"quantity\":-1}", "quantity"},
+        {"{\"quantity\":0.5}", "quantity"},   {"{\"quantity\":\"1\"}", "quantity"},
+        {"{\"quantity\":null}", "quantity"},  {"{\"quantity\":1000001}", "quantity"},
+        {"{\"Quantity\":1}", "Quantity"},     {"{\"quantity\":1,\"sku\":\"x\"}", "sku"},
+        {"{\"quantity\":1e300}", "quantity"},
+    };
+    uint32_t units = 7;
+    mistake_t mistake;
+    (void)state;
+    assert_true(read_cancel("{}", &units, &mistake));
+    assert_int_equal(units, 0);
+    assert_true(read_cancel(" { \"quantity\" : 1000000 } ", &units, &mistake));
+    assert_int_equal(units, 1000000);
+    assert_true(read_cancel("{\"quantity\":1e0}", &units, &mistake));
+    assert_int_equal(units, 1);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); ++i) {
+        assert_false(read_cancel(wrong[i].body, &units, &mistake));
+        assert_int_equal(mistake.problem, PROBLEM_INVALID_REQUEST);
+        assert_non_null(strstr(mistake.detail, wrong[i].names));
+    }
+}
+
+static void test_nothing(void **state)
+{
+    mistake_t mistake;
+    (void)state;
+    cJSON *json = body_parse(STR("{}"), &mistake);
+    assert_true(body_read_nothing(json, &mistake));
+    cJSON_Delete(json);
+    json = body_parse(STR("{\"seconds\":1}"), &mistake);
+    assert_false(body_read_nothing(json, &mistake));
+    assert_int_equal(mistake.problem, PROBLEM_INVALID_REQUEST);
+    assert_non_null(strstr(mistake.detail, "seconds"));
+    cJSON_Delete(json);
+}
+
 static void test_percent_decoding(void **state)
 {
     (void)state;
@@ -472,6 +522,8 @@ int main(void)
         cmocka_unit_test(test_media_types),
         cmocka_unit_test(test_control_characters_of_buyers),
         cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_cancels),
+        cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_percent_decoding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

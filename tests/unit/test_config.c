@@ -34,6 +34,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->orders.commit_deadline_ms, 8000);
     assert_int_equal(c->orders.retries_max, 256);
     assert_int_equal(c->orders.quantity_max, 1000);
+    assert_int_equal(c->orders.hold_max_seconds, 0);
     assert_int_equal(c->orders.sold_out_cache_ms, 30);
     assert_int_equal(c->limits.buyer_per_second, 0);
     assert_int_equal(c->limits.buyer_burst, 10);
@@ -93,6 +94,7 @@ static const char everything[] =
     "  commit_deadline_ms: 12\n"
     "  retries_max: 13\n"
     "  quantity_max: 14\n"
+    "  hold_max_seconds: 1236\n"
     "  sold_out_cache_ms: 15\n"
     "limits: {buyer_per_second: 32, buyer_burst: 33, address_per_second: 34, address_burst: 35,\n"
     "  entries_max: 1036}\n"
@@ -136,6 +138,7 @@ static void assert_plain_sections(const config_t *c)
     assert_int_equal(c->orders.commit_deadline_ms, 12);
     assert_int_equal(c->orders.retries_max, 13);
     assert_int_equal(c->orders.quantity_max, 14);
+    assert_int_equal(c->orders.hold_max_seconds, 1236);
     assert_int_equal(c->orders.sold_out_cache_ms, 15);
     assert_int_equal(c->limits.buyer_per_second, 32);
     assert_int_equal(c->limits.buyer_burst, 33);

@@ -25,6 +25,8 @@ static void test_values(void **state)
         {"", "http: {threads: 99999999999999999999}",
          ":1: http.threads: '99999999999999999999' is too large"},
         {"", "http: {threads: 4294967297}", ":1: http.threads: '4294967297' is too large"},
+        {"orders", "orders: {id_key: " KEY ", hold_max_seconds: 31622401}",
+         ":1: orders.hold_max_seconds: '31622401' is too large; give 0 to 31622400 (seconds"},
         {"", "http: {threads: }", ":1: http.threads: has no value; give 0 to 1024"},
         {"", "http: {threads: null}", ":1: http.threads: has no value"},
         {"", "http: {threads: [1]}", ":1: http.threads: is a list, and must be one value"},

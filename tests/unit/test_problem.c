@@ -1,4 +1,4 @@
-/* The table of refusals, as the README promises it. */
+/* The table of refusals, as service/API.md promises it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

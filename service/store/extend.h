@@ -1,0 +1,31 @@
+/*
+ * How far an extend moves the deadline of a hold. Pure: time is a value.
+ *
+ * An extend asks for now plus the item's hold_seconds. It gets that at most up to a bound: the
+ * order's creation plus orders.hold_max_seconds (0: four times the item's hold_seconds), and not
+ * past the end of the sale. It never moves a deadline to an earlier time.
+ *
+ *     the deadline can move, to what is asked or to the bound ─▶ it moves
+ *     the order has what is asked, or an extend has moved it
+ *     to the bound before                                     ─▶ it happened: nothing changes
+ *     the deadline was at the bound or past it without that   ─▶ it cannot move
+ */
+#ifndef HOLDFAST_STORE_EXTEND_H
+#define HOLDFAST_STORE_EXTEND_H
+
+#include "store/order.h"
+
+typedef enum { EXTEND_MOVES, EXTEND_HAPPENED, EXTEND_AT_BOUND, EXTEND_LATE } extend_result_t;
+
+typedef struct {
+    extend_result_t result;
+    uint64_t deadline_ms; /* of EXTEND_MOVES: the new one */
+    uint64_t bound_ms;    /* of the others: no extend goes past it */
+    bool by_sale;         /* it is the end of the sale */
+} extend_t;
+
+/* `order` is held. `terms` NULL: the item is not there, and nothing is asked for. */
+extend_t extend_decide(const order_t *order, const item_terms_t *terms, uint32_t hold_max_seconds,
+                       uint64_t now_ms);
+
+#endif
