@@ -87,14 +87,14 @@ static long long lib_counter(const char *name)
 static int lib_setup(void **state)
 {
     (void)state;
-    redis_run(STACK, "DEL " LIB_ALL);
+    redis_run(STACK, "DEL " LIB_ALL " hf:{77}:staging");
     lib_rebuild(1000, 10, 0, "0");
     return 0;
 }
 
 static int lib_teardown(void **state)
 {
-    redis_run(STACK, "DEL " LIB_ALL);
+    redis_run(STACK, "DEL " LIB_ALL " hf:{77}:staging");
     return test_teardown(state);
 }
 
