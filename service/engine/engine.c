@@ -251,8 +251,9 @@ static void sync_done(job_t *job)
         return;
     }
     unpark_all(item, result);
-    /* An entry for every name that strangers try would grow without bound. */
-    if (result == SYNC_UNKNOWN_ITEM && item_is_idle(item))
+    /* An entry for every name that strangers try would grow without bound, also while MySQL is away
+       and nobody can say that there is no such item. */
+    if ((result == SYNC_UNKNOWN_ITEM || item->looks == 0) && item_is_idle(item))
         forget_item(engine, item);
 }
 

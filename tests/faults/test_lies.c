@@ -127,12 +127,6 @@ static void values_that_are_none_are_replaced_in_traffic(void **state)
 
 /* --- records of unsettled orders --- */
 
-static const char *slot_key(const char *sku, const char *which)
-{
-    return test_text("hf:{%lld}:%s",
-                     rows_sum(stack, "SELECT slot FROM inventory WHERE sku = '%s'", sku), which);
-}
-
 /* Takes one of the item's records away, if there is one just now. */
 static const char *const steal =
     "local all = redis.call('HGETALL', KEYS[1]) "
@@ -143,7 +137,7 @@ static void a_hold_that_vanished_is_missed(void **state)
 {
     const char *strategy = *state;
     sale_t sale = begin(1, strategy);
-    const char *key = slot_key(sale.skus[0], "unsettled");
+    const char *key = redis_key(stack, "unsettled", sale.skus[0]);
     for (int i = 0; i < 3; i++) {
         note_epochs(&sale, 1);
         WAIT_UNTIL(redis_run(stack, "EVAL %s 1 %s %s", steal, key, sale.skus[0]) == 1, 20000);
@@ -180,7 +174,7 @@ static void a_hold_that_appeared_ends(void **state)
 {
     const char *strategy = *state;
     sale_t sale = begin(1, strategy);
-    const char *key = slot_key(sale.skus[0], "unsettled");
+    const char *key = redis_key(stack, "unsettled", sale.skus[0]);
     long long slot = rows_sum(stack, "SELECT slot FROM inventory WHERE sku = '%s'", sale.skus[0]);
     redis_run(stack, "EVAL %s 2 %s %s %s %s %lld", forge, key, sale.gates[0], issued_id(slot),
               sale.skus[0], sale_now_ms() - 2000);
@@ -212,7 +206,7 @@ static void records_that_are_none_are_dropped(void **state)
 {
     const char *strategy = *state;
     sale_t sale = begin(1, strategy);
-    const char *key = slot_key(sale.skus[0], "unsettled");
+    const char *key = redis_key(stack, "unsettled", sale.skus[0]);
     EXPECT_NUMBER(
         redis_run(stack, "EVAL %s 2 %s %s %s", scribble, key, sale.gates[0], sale.skus[0]), 6);
     WAIT_UNTIL(redis_run(stack, "EVAL %s 1 %s", count_phantoms, key) == 0, REPAIR_MS);

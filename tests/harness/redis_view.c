@@ -79,7 +79,9 @@ static long long slot_of(const test_stack_t *stack, const char *sku)
 
 const char *redis_key(const test_stack_t *stack, const char *which, const char *sku)
 {
-    return test_text("hf:{%lld}:%s:%s:0", slot_of(stack, sku), which, sku);
+    bool of_slot = strcmp(which, "unsettled") == 0 || strcmp(which, "keys") == 0;
+    return of_slot ? test_text("hf:{%lld}:%s", slot_of(stack, sku), which)
+                   : test_text("hf:{%lld}:%s:%s:0", slot_of(stack, sku), which, sku);
 }
 
 redis_view_t redis_view(const test_stack_t *stack, const char *sku)

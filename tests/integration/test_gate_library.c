@@ -87,14 +87,14 @@ static long long lib_counter(const char *name)
 static int lib_setup(void **state)
 {
     (void)state;
-    redis_run(STACK, "DEL " LIB_ALL);
+    redis_run(STACK, "DEL " LIB_ALL " hf:{77}:staging");
     lib_rebuild(1000, 10, 0, "0");
     return 0;
 }
 
 static int lib_teardown(void **state)
 {
-    redis_run(STACK, "DEL " LIB_ALL);
+    redis_run(STACK, "DEL " LIB_ALL " hf:{77}:staging");
     return test_teardown(state);
 }
 
@@ -371,6 +371,32 @@ static void a_settle_counts_what_was_there(void **state)
     EXPECT_NUMBER(redis_run_at(STACK, 0, SETTLE " 1000 1 0 1 1 2000000000000002"), 0);
 }
 
+/* A request that was resent, or an id that stands twice in one: its units return once. */
+static void an_order_is_unreserved_once(void **state)
+{
+    (void)state;
+#define UNRESERVE_TWICE                                                                            \
+    "FCALL holdfast_unreserve 4 " LIB_ALL " by-itself 0 1000000000000001 1000000000000001"
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 3, "k", LIB_FAR), 0);
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000002", 4, "l", LIB_FAR), 8);
+    EXPECT_NUMBER(redis_run(STACK, UNRESERVE_TWICE), 1);
+    EXPECT_NUMBER(redis_run(STACK, UNRESERVE_TWICE), 0);
+    EXPECT_NUMBER(lib_counter("unreserved"), 3);
+    EXPECT_NUMBER(redis_run(STACK, "HGET " LIB_KEY("buyers") " alice"), 4);
+}
+
+/* What is staged ends by itself, lest a rebuild that dies leave it behind; what was swapped in
+   stays for as long as the gate. */
+static void buyers_that_were_staged_stay(void **state)
+{
+    (void)state;
+    redis_run(STACK, "FCALL holdfast_stage 1 hf:{77}:staging alice 1");
+    EXPECT(redis_run(STACK, "TTL hf:{77}:staging") > 0, "it stays for ever");
+    lib_rebuild_with(1000, 1001, 10, 0, 0, "0", 1);
+    EXPECT_NUMBER(redis_run(STACK, "HGET " LIB_KEY("buyers") " alice"), 1);
+    EXPECT_NUMBER(redis_run(STACK, "TTL " LIB_KEY("buyers")), -1);
+}
+
 #define LIBRARY(function_) cmocka_unit_test_setup_teardown(function_, lib_setup, lib_teardown)
 
 int main(void)
@@ -391,6 +417,8 @@ int main(void)
         LIBRARY(items_of_a_call_know_nothing_of_each_other),
         LIBRARY(one_malformed_part_spoils_the_call),
         LIBRARY(a_settle_counts_what_was_there),
+        LIBRARY(an_order_is_unreserved_once),
+        LIBRARY(buyers_that_were_staged_stay),
     };
     return test_run("gate library", tests, TEST_COUNT(tests), NULL, NULL);
 }

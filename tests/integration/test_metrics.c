@@ -343,17 +343,58 @@ static void healthz_and_readyz_are_200(void **state)
     EXPECT_STATUS(ready, 200);
 }
 
+/* Sends raw requests, of which the last ends the connection; all that comes back. */
+static const char *talk(const char *requests)
+{
+    const size_t size = 1 << 18;
+    char *text = test_bytes(size);
+    size_t length = 0;
+    int fd = web_connect(STACK->url);
+    EXPECT_NUMBER(write(fd, requests, strlen(requests)), strlen(requests));
+    for (ssize_t n; length < size - 1 && (n = read(fd, text + length, size - 1 - length)) > 0;)
+        length += (size_t)n;
+    close(fd);
+    return text;
+}
+
 static void answers_carry_a_request_id(void **state)
 {
     (void)state;
-    static const char request[] =
-        "GET /healthz HTTP/1.1\r\nHost: h\r\nX-Request-Id: abc-123\r\n\r\n";
-    int fd = web_connect(STACK->url);
-    char text[2048] = "";
-    EXPECT_NUMBER(write(fd, request, sizeof(request) - 1), sizeof(request) - 1);
-    EXPECT(read(fd, text, sizeof(text) - 1) > 0, "no answer");
-    close(fd);
-    EXPECT(strcasestr(text, "x-request-id: abc-123\r\n") != NULL, "%s", text);
+    static const struct {
+        const char *id;
+        bool kept; /* else it gets another: what is logged and sent back is plain text */
+    } cases[] = {{"abc-123", true}, {"A.z_9", true}, {"a\"b", false}, {"a b", false},
+                 {"a\\b", false},   {"a,b", false},  {"", false}};
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        const char *text =
+            talk(test_text("GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
+                           "X-Request-Id: %s\r\n\r\n",
+                           cases[i].id));
+        const char *at = strcasestr(text, "x-request-id: ");
+        EXPECT(at != NULL, "%s", text);
+        at += strlen("x-request-id: ");
+        size_t n = strcspn(at, "\r\n");
+        bool kept = n == strlen(cases[i].id) && strncmp(at, cases[i].id, n) == 0;
+        EXPECT(kept == cases[i].kept, "%s: %.*s", cases[i].id, (int)n, at);
+        EXPECT(n != 0 && strspn(at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                    "0123456789-_.") == n,
+               "%.*s", (int)n, at);
+    }
+}
+
+/* An answer to HEAD has no body to be sent: it is taken all the same, and no request was taken
+ * back. */
+static void any_number_of_heads_are_answered(void **state)
+{
+    (void)state;
+    enum { HEADS = 300 };
+    const char *text =
+        talk(test_text("%sGET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+                       test_repeat("HEAD /healthz HTTP/1.1\r\nHost: h\r\n\r\n", HEADS)));
+    unsigned answers = 0;
+    for (const char *at = text; (at = strstr(at, "HTTP/1.1 200 ")) != NULL; at++)
+        answers++;
+    EXPECT_NUMBER(answers, HEADS + 1);
 }
 
 /* --- a stack that lacks something: its own --- */
@@ -414,6 +455,7 @@ int main(void)
         TEST(the_audit_finds_nothing_wrong_and_what_is),
         TEST(healthz_and_readyz_are_200),
         TEST(answers_carry_a_request_id),
+        TEST(any_number_of_heads_are_answered),
         TEST(readyz_names_what_is_missing),
     };
     return test_run("metrics", tests, TEST_COUNT(tests), NULL, NULL);

@@ -310,6 +310,33 @@ static void a_lowered_limit_leaves_earlier_orders_alone(void **state)
     EXPECT_GATE_AGREES(STACK, sku);
 }
 
+static long long limit_epoch(const char *sku)
+{
+    return rows_sum(STACK, "SELECT limit_epoch FROM inventory WHERE sku = '%s'", sku);
+}
+
+/* The row says which change was the last to lower the limit: the audit leaves what was sold before
+   alone, and nothing else. To have none is the highest limit there is. */
+static void a_lowered_limit_says_since_when(void **state)
+{
+    (void)state;
+    static const struct {
+        int limit;
+        bool lowers;
+    } changes[] = {{5, true}, {5, false}, {7, false}, {2, true}, {3, false}, {0, false}, {9, true}};
+    const char *sku = sale_item(STACK, "since", "\"total\":10");
+    long long since = 0;
+    EXPECT_NUMBER(limit_epoch(sku), 0);
+    for (size_t i = 0; i < TEST_COUNT(changes); i++) {
+        web_answer_t changed = sale_patch(STACK, sku, "\"per_buyer_limit\":%d,\"hold_seconds\":%zu",
+                                          changes[i].limit, i + 1);
+        EXPECT_STATUS(changed, 200);
+        if (changes[i].lowers)
+            since = rows_sum(STACK, "SELECT epoch FROM inventory WHERE sku = '%s'", sku);
+        EXPECT_NUMBER(limit_epoch(sku), since);
+    }
+}
+
 static void a_window_can_be_moved(void **state)
 {
     const char *strategy = *state;
@@ -368,6 +395,7 @@ int main(void)
         FOR_EACH_STRATEGY(total_changes_under_traffic),
         FOR_EACH_STRATEGY(total_cannot_go_below_what_is_allocated),
         FOR_EACH_STRATEGY(a_lowered_limit_leaves_earlier_orders_alone),
+        TEST(a_lowered_limit_says_since_when),
         FOR_EACH_STRATEGY(a_window_can_be_moved),
         TEST(patch_leaves_what_it_does_not_name),
     };

@@ -176,6 +176,8 @@ static void a_spoiled_gate_is_built_again(void **state)
         {"SET %s x", "gate"},
         {"SET %s x", "buyers"},
         {"DEL %s", "gate"},
+        {"SET %s x", "unsettled"},
+        {"SET %s x", "keys"},
     };
     const char *sku = sale_item(stack, "spoil",
                                 "\"total\":20,\"per_buyer_limit\":1,\"strategy\":\"%s\"", strategy);
@@ -183,7 +185,7 @@ static void a_spoiled_gate_is_built_again(void **state)
     EXPECT_STATUS(order, 201);
     for (size_t i = 0; i < TEST_COUNT(spoils); i++) {
         redis_run(stack, spoils[i].command, redis_key(stack, spoils[i].key, sku));
-        WAIT_UNTIL(sale_buy(stack, sku, test_text("b%zu", i), 1, NULL).status == 201, 10000);
+        WAIT_UNTIL(sale_buy(stack, sku, test_text("b%zu", i), 1, "k").status == 201, 10000);
     }
     WAIT_UNTIL(sale_buy(stack, sku, "first", 1, NULL).status == 409, 10000);
     EXPECT_SOUND(stack, sku, 1);

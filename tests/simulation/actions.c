@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "check_news.h"
 #include "checks.h"
 #include "http/exchange.h"
 #include "http/orders.h"
@@ -63,10 +64,12 @@ static void start_purchase(void *context, uint64_t node)
     r->sent_us = world_now_us();
     r->owner = sim_nodes[node].owner;
     problem_t early = visit_refuse_early(engine, &asked);
-    if (early == PROBLEM_NONE)
+    if (early == PROBLEM_NONE) {
         visit_start(engine, &asked, on_answer, r);
-    else
-        on_answer(r, &(answer_t){.kind = ANSWER_REFUSED, .problem = early});
+        return;
+    }
+    news_refused_early(r);
+    on_answer(r, &(answer_t){.kind = ANSWER_REFUSED, .problem = early});
 }
 
 static void send_request(void *context, uint64_t number)
@@ -89,6 +92,30 @@ request_t *history_request(unsigned item, const char *buyer, const char *key, un
     snprintf(r->key, sizeof(r->key), "%s", key);
     world_after(delay_us, (owner_t){0, 0}, send_request, r, 0);
     return r;
+}
+
+/* 503: a connection to MySQL may turn out to be lost just now. */
+static void on_no_item(void *waiter, const answer_t *answer)
+{
+    (void)waiter;
+    TRACE("who wants what is not there hears %s", problem_code(answer->problem));
+    if (answer->kind != ANSWER_REFUSED ||
+        (answer->problem != PROBLEM_UNKNOWN_ITEM && answer->problem != PROBLEM_UNAVAILABLE))
+        world_fail("an item that is not there is answered %s", problem_code(answer->problem));
+}
+
+static void start_in_vain(void *context, uint64_t node)
+{
+    static char stranger;
+    const purchase_request_t asked = {str_of(ACTION_NO_SKU), STR("nobody"), STR_NONE, 1};
+    (void)context;
+    visit_start(node_loop((unsigned)node), &asked, on_no_item, &stranger);
+}
+
+void action_buy_nothing(void)
+{
+    for (unsigned i = 1; i <= history.nodes; ++i)
+        at_node(i, start_in_vain, NULL);
 }
 
 /* --- orders --- */

@@ -16,6 +16,9 @@ void action_move(const order_id_t *id, order_move_t move);
 void action_give_back(const order_id_t *id, unsigned units, char key);
 void action_change(const char *sku, const item_change_t *change);
 void action_reconcile(const char *sku);
+/* At each node that runs: a purchase of an item that is not there. */
+#define ACTION_NO_SKU "no such item"
+void action_buy_nothing(void);
 /* Changes of terms that were asked for, but those that create an item. */
 unsigned action_changes(void);
 void action_begin(void); /* of a history */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/order_id.h"
+#include "check_news.h"
 #include "gate/gate.h"
 #include "machine.h"
 #include "mysql_server.h"
@@ -311,6 +312,7 @@ static void on_commit(const row_t *row, const value_t *before, const value_t *af
 
 static void note_full(unsigned sale, bool full)
 {
+    news_full(sale, full);
     if (!full)
         full_since_us[sale] = 0;
     else if (full_since_us[sale] == 0)
@@ -408,6 +410,8 @@ static void on_call(const redis_store_t *store, const str_t *words, unsigned cou
     if (str_eq(words[1], STR("holdfast_reserve")) && reply != NULL &&
         reply->type == REDIS_REPLY_ARRAY)
         note_reserved(words, count, reply);
+    if (str_eq(words[1], STR("holdfast_release")) && reply != NULL)
+        news_released(words[3]);
     if (!str_eq(words[1], STR("holdfast_rebuild")))
         return;
     redis_key_t *gate = redis_key_find((redis_store_t *)store, words[3]);
@@ -459,6 +463,7 @@ void checks_begin(void)
     limits_count = 0;
     admitted_count = epochs = parts_count = 0;
     memset(full_since_us, 0, sizeof(full_since_us));
+    news_begin();
     sql_ruled = false;
 }
 
@@ -626,6 +631,19 @@ static const char *check_buyers(const char *sku)
     return sum == live_units(&item, NULL) ? NULL : "a buyer is missing at the gate";
 }
 
+int64_t checks_available(const char *sku)
+{
+    const redis_key_t *gate = gate_key_of(sku, GATE_KEY_GATE);
+    return gate == NULL ? 0
+                        : number_of(gate, "capacity") - number_of(gate, "reserved") +
+                              number_of(gate, "unreserved") + number_of(gate, "released");
+}
+
+unsigned checks_epochs(void)
+{
+    return epochs;
+}
+
 const char *checks_gate(const char *sku)
 {
     static char why[160];
@@ -637,8 +655,7 @@ const char *checks_gate(const char *sku)
         return "a SQL strategy still stands in";
     if (gate == NULL)
         return "there is no gate";
-    int64_t available = number_of(gate, "capacity") - number_of(gate, "reserved") +
-                        number_of(gate, "unreserved") + number_of(gate, "released");
+    int64_t available = checks_available(sku);
     if ((uint64_t)number_of(gate, "epoch") != row.epoch || number_of(gate, "closed") != 0 ||
         available != row.total - row.allocated) {
         snprintf(why, sizeof(why),

@@ -34,6 +34,10 @@ void checks_answer(const request_t *request);
 bool checks_part_asked(const order_id_t *id, unsigned units, char key);
 /* It is answered 200; `known`: what checks_part_asked() said then. */
 void checks_part_heard(const order_id_t *id, unsigned units, char key, bool known, bool replayed);
+/* What a gate has left; 0 if there is none. */
+int64_t checks_available(const char *sku);
+/* How often an epoch was raised, of all items. */
+unsigned checks_epochs(void);
 /* Why a gate and its row do not agree, or NULL. */
 const char *checks_gate(const char *sku);
 bool checks_unsettled_is_empty(void);

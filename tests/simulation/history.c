@@ -141,6 +141,25 @@ static void let_holds_end(void)
         world_fail("a hold's time is over and nobody has looked at it");
 }
 
+static bool is_remembered(const node_t *node, str_t sku)
+{
+    loop_item_t *item = NULL;
+    for (unsigned i = 0; i < node->loops_count && item == NULL; ++i)
+        HASH_FIND(hh, node->loops[i]->items, sku.p, sku.n, item);
+    return item != NULL;
+}
+
+/* An entry for every name that strangers try would grow without bound. */
+static void check_strangers(void)
+{
+    action_buy_nothing();
+    world_run(world_now_us() + 100000);
+    wait_for_rest();
+    for (unsigned i = 1; i <= history.nodes; ++i)
+        if (sim_nodes[i].node != NULL && is_remembered(sim_nodes[i].node, str_of(ACTION_NO_SKU)))
+            world_fail("node %u remembers an item that is not there", i);
+}
+
 /* A gate that lost nothing never admits what the row then refuses. */
 static void check_drift(int64_t drift)
 {
@@ -179,6 +198,8 @@ const char *history_run(uint64_t seed)
     if (!history.windowed)
         sell_out();
     let_holds_end();
+    if (world_failure() == NULL && chance(16))
+        check_strangers();
     if (world_failure() == NULL)
         checks_at_rest();
     world_end();

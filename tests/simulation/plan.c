@@ -532,6 +532,68 @@ static void draw_repeats(uint64_t at, uint64_t soon)
         history_request(0, "o", "", 1, node, at + soon + chance_time_us(1, 20000));
 }
 
+/* New ones, of item 0. */
+static void draw_buyers(unsigned count, const char *key, unsigned quantity, uint64_t from,
+                        unsigned within)
+{
+    for (unsigned i = 0; i < count; ++i) {
+        char buyer[16];
+        snprintf(buyer, sizeof(buyer), "n%u", history.requests_count);
+        history_request(0, buyer, key, quantity, chance_between(1, history.nodes),
+                        from + chance_below(within));
+    }
+}
+
+/* All is sold; an order is cancelled while others ask, and a node that remembers for long is asked
+   some time later. Again and again, and by quick servers, since the three have to meet. Who asks
+   meanwhile has a key, and so is sent to the gate whatever is remembered, and wants more than the
+   one unit that comes back. */
+static void draw_return(uint64_t at)
+{
+    window_us = 4000000;
+    faults.latency_us = 50;
+    history.slow = false;
+    config.orders.sold_out_cache_ms = 1000;
+    draw_buyers(5, "", 1, at, 1000);
+    for (unsigned round = 0; round < 6; ++round) {
+        at += 50000;
+        world_after(at, (owner_t){0, 0}, on_cancel, NULL, 0);
+        draw_buyers(8, "k", 2, at, 1000);
+        at += 300000;
+        draw_buyers(1, "", 1, at, 200000);
+        at += 200000;
+    }
+}
+
+static void on_relapse(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    if (!redis_is_up(0))
+        return;
+    redis_kill(0);
+    history.redis_lost = true;
+    world_after(chance_time_us(100, 2000), (owner_t){0, 0}, on_redis_start, NULL, REDIS_OLD_DATA);
+}
+
+/* Under the strategy watch a buyer has all that he may have when Redis comes back as it was before,
+   and asks for more. */
+static void draw_relapse(uint64_t at)
+{
+    const owner_t nobody = {0, 0};
+    uint64_t some_calls = 20 * faults.latency_us + 20000;
+    window_us = 2000000;
+    world_after(1, nobody, on_strategy, NULL, STRATEGY_WATCH);
+    world_after(at, nobody, on_limit, NULL, 1);
+    at += 2 * some_calls;
+    world_after(at, nobody, on_snapshot, NULL, 0);
+    history_request(0, "w", "", 1, chance_between(1, history.nodes), at + 1);
+    at += some_calls;
+    world_after(at, nobody, on_relapse, NULL, 0);
+    for (unsigned i = 0; i < 6; ++i)
+        history_request(0, "w", "", 1, chance_between(1, history.nodes),
+                        at + chance_time_us(1000, 200000));
+}
+
 /* --- orders of which some units are given back --- */
 
 typedef struct {
@@ -571,7 +633,7 @@ static void draw_parts(void)
 /* A total that is lowered while buyers come; the optimistic strategy for a moment; orders that are
    cancelled in a rebuild; a lowered limit and another rebuild soon after; holds at their deadline;
    a rebuild whose Redis loses what it has staged; death between COMMIT and settle; units that are
-   given back. */
+   given back; units, or a Redis as it was, that come back while buyers ask. */
 static void draw_tangle(void)
 {
     const owner_t nobody = {0, 0};
@@ -606,8 +668,15 @@ static void draw_tangle(void)
     case 9:
         world_after(1, nobody, on_half_settled, NULL, 100);
         break;
+    case 7:
+        if (!history.faulty)
+            draw_return(at);
+        break;
     case 11:
-        draw_repeats(at, soon);
+        if (chance(2))
+            draw_repeats(at, soon);
+        else
+            draw_relapse(at);
         break;
     case 10:
         draw_slow_squeeze(at);

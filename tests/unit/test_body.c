@@ -94,6 +94,26 @@ static void test_deep_nesting_is_refused_not_followed(void **state)
     free(deep);
 }
 
+/* Names are compared each with each: so many, and no more. */
+static void test_members(void **state)
+{
+    (void)state;
+    for (unsigned count = 32; count <= 33; ++count) {
+        char body[33 * sizeof("\"00\":1,")] = "{";
+        size_t n = 1;
+        for (unsigned i = 0; i < count; ++i)
+            n += (size_t)sprintf(body + n, "\"%02u\":1%c", i, i + 1 < count ? ',' : '}');
+        if (count == 33) {
+            is_malformed((str_t){body, n});
+        } else {
+            mistake_t mistake;
+            cJSON *json = body_parse((str_t){body, n}, &mistake);
+            assert_non_null(json);
+            cJSON_Delete(json);
+        }
+    }
+}
+
 static void test_well_formed(void **state)
 {
     (void)state;
@@ -491,6 +511,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_deep_nesting_is_refused_not_followed),
+        cmocka_unit_test(test_members),
         cmocka_unit_test(test_well_formed),
         cmocka_unit_test(test_orders),
         cmocka_unit_test(test_plain_orders),

@@ -1,0 +1,90 @@
+/* Sessions as the service has them: what a server is set to for all changes nothing of these. */
+#include "integration/own_database.h"
+
+#include "store/migrate.h"
+
+static int set_up(void **state)
+{
+    if (set_up_group(state) != 0)
+        return -1;
+    FILE *log = tmpfile();
+    int failed = migrate_all(here.config, log);
+    fclose(log);
+    return failed;
+}
+
+static db_t *connected(void)
+{
+    db_t *db = open_shard(here.config, 0);
+    test_keep(db, (void (*)(void *))db_free);
+    EXPECT_NUMBER(db_connect(db), DB_OK);
+    return db;
+}
+
+static const char *variable(db_t *db, const char *name)
+{
+    const char *text = test_text("SELECT @@SESSION.%s", name);
+    const sql_t sql = {(char *)text, strlen(text), 0};
+    EXPECT(db_query(db, &sql) == DB_OK && db_next(db), "%s: %s", name, db_error(db));
+    const char *value = test_text("%.*s", STR_ARG(db_bytes(db, 0)));
+    EXPECT(!db_next(db), "two rows");
+    return value;
+}
+
+/* A stranger's default is none of these, but for what has no other. */
+static void a_session_has_its_own_settings(void **state)
+{
+    (void)state;
+    const char *idle = test_text("%u", here.config->mysql.idle_transaction_timeout_s);
+    const char *lock = test_text("%u", here.config->mysql.lock_wait_timeout_s);
+    const struct {
+        const char *name, *value;
+    } wanted[] = {
+        {"idle_transaction_timeout", idle},
+        {"idle_readonly_transaction_timeout", idle},
+        {"idle_write_transaction_timeout", idle},
+        {"innodb_lock_wait_timeout", lock},
+        {"lock_wait_timeout", lock},
+        {"time_zone", "+00:00"},
+        {"tx_isolation", "READ-COMMITTED"},
+        {"tx_read_only", "0"},
+        {"autocommit", "1"},
+        {"completion_type", "NO_CHAIN"},
+        {"sql_mode", "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"},
+        {"max_statement_time", "0.000000"},
+        {"check_constraint_checks", "1"},
+        {"foreign_key_checks", "1"},
+        {"unique_checks", "1"},
+    };
+    db_t *db = connected();
+    for (size_t i = 0; i < TEST_COUNT(wanted); i++) {
+        const char *value = variable(db, wanted[i].name);
+        EXPECT(strcmp(value, wanted[i].value) == 0, "%s is %s, not %s", wanted[i].name, value,
+               wanted[i].value);
+    }
+}
+
+/* Whoever stands still in a transaction keeps others from its rows no longer than that. */
+static void a_transaction_that_stands_still_is_ended(void **state)
+{
+    (void)state;
+    db_t *db = connected();
+    EXPECT_NUMBER(db_run(db, "START TRANSACTION; INSERT INTO holds VALUES (NOW(3), x'01')"), DB_OK);
+    long long begun = test_clock_ms();
+    db_t *other = connected();
+    db_result_t result;
+    do
+        result = db_run(other, "INSERT INTO holds VALUES (NOW(3), x'02'); DELETE FROM holds");
+    while (result != DB_OK && test_clock_ms() - begun < 60000);
+    EXPECT_NUMBER(result, DB_OK);
+    EXPECT(db_commit(db) != DB_OK, "it was committed");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(a_session_has_its_own_settings, test_teardown),
+        cmocka_unit_test_teardown(a_transaction_that_stands_still_is_ended, test_teardown),
+    };
+    return test_run("db", tests, TEST_COUNT(tests), set_up, tear_down_group);
+}
