@@ -777,8 +777,10 @@ local COMMANDS = {
 }
 local COMMANDS_OF_ORDERS = { { 'HEXISTS', 2 }, { 'HGET', 2 }, { 'HLEN', 1 }, { 'HMGET', 2 }, { 'HSET', 3 }, { 'TIME', 0 } }
 
--- Each with as many words as it needs, the key first; of RENAME both are keys.
+-- Each with as many words as it needs, the key first; of RENAME both are keys. A service that is older
+-- than the stamp calls hello without a key.
 local function forbidden_of(commands, key)
+  key = key or 'holdfast:deployment'
   local words = { key, key, key }
   for i = 1, #commands do
     local command = commands[i]
