@@ -21,6 +21,10 @@
 #define REDIS_TIMEOUT_MS 2000
 /* A probe that took so long and has no answer met silence; a shorter one was turned away. */
 #define SLOW_MS 1500
+/* The first probe of Redis waits so often, and so long, for a shard to say which deployment this
+ * is. */
+#define DEPLOYMENT_WAITS 50
+#define DEPLOYMENT_WAIT_MS 20
 /* The items of a shard are counted so seldom that it takes a hundredth of the time. */
 #define COUNT_SHARE 100
 /* No item is called so: see is_sku(). */
@@ -329,10 +333,20 @@ static void probe_redis(target_t *target, gate_sync_t *gate)
              ok || gate_sync_error_is_reply(gate));
 }
 
+/* Until a shard has said which deployment this is, every Redis is another one's. */
+static void await_deployment(target_t *target)
+{
+    const deployment_t *deployment = target->prober->config->deployment;
+    for (unsigned i = 0; i < DEPLOYMENT_WAITS && deployment_name(deployment) == NULL; ++i)
+        if (!pacer_wait(&target->pacer, DEPLOYMENT_WAIT_MS))
+            return;
+}
+
 static void *redis_thread(void *arg)
 {
     target_t *target = arg;
     gate_sync_t *gate = gate_sync_new(&target->prober->brief);
+    await_deployment(target);
     do
         probe_redis(target, gate);
     while (pacer_wait(&target->pacer, target->prober->config->reconcile.probe_interval_ms));
