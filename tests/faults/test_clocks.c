@@ -80,15 +80,24 @@ static int stop(void **state)
     return clean ? 0 : -1;
 }
 
-/* By its own words: the latest time in its log, before or after ours. */
-static long long clock_of(const test_stack_t *node)
+/* False: its log has no line yet, a thread writes it. */
+static bool read_latest(const test_stack_t *node, char latest[64])
 {
-    char line[4096], latest[64] = "";
+    char line[4096];
+    latest[0] = '\0';
     FILE *in = fopen(test_text("%s/log/holdfast-%u.log", node->dir, node->number), "re");
     EXPECT(in != NULL, "no log of node %u", node->number);
     while (fgets(line, sizeof(line), in) != NULL)
         sscanf(line, "{\"ts\":\"%63[^\"]", latest);
     fclose(in);
+    return latest[0] != '\0';
+}
+
+/* By its own words: the latest time in its log, before or after ours. */
+static long long clock_of(const test_stack_t *node)
+{
+    char latest[64];
+    WAIT_UNTIL(read_latest(node, latest), 10000);
     return sale_parse_time(latest) - sale_now_ms();
 }
 
