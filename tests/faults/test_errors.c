@@ -110,14 +110,20 @@ static bool may_be_rejected(unsigned number)
     return thrown_is_verdict(number) || number == 1062 || number == 1586;
 }
 
+static bool is_named(const told_book_t *book, const char *sku)
+{
+    bool named = log_has(sku);
+    for (unsigned i = 0; i < book->count && !named; i++)
+        named = book->all[i].sku == sku && log_has(book->all[i].id);
+    return named;
+}
+
+/* A thread writes the log. */
 static void expect_named(const told_book_t *book, const char *sku)
 {
     WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") > 0, BACK_MS);
     WAIT_UNTIL(log_has(THROWN_WORDS), 5000);
-    bool named = log_has(sku);
-    for (unsigned i = 0; i < book->count && !named; i++)
-        named = book->all[i].sku == sku && log_has(book->all[i].id);
-    EXPECT(named, "no log line names %s or one of its orders", sku);
+    WAIT_UNTIL(is_named(book, sku), 10000);
     EXPECT(fault_metric(stack, "writer_errors_total") > 0, "no error was counted");
 }
 
