@@ -46,7 +46,8 @@ bool redis_link_is_up(const redis_link_t *link);
 bool redis_link_is_refused(const redis_link_t *link);
 /* Which Redis is behind this connection, as hello says (lua/holdfast.lua); only while it is up. */
 str_t redis_link_identity(const redis_link_t *link);
-/* False: not up, and nothing was sent. `args` may be reused at once. */
+/* False: not up, and nothing was sent. `args` may be reused at once. `cb` NULL: nobody wants the
+   reply. */
 bool redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb, void *context);
 /* Writes now what else would go at the end of this turn of the loop. */
 void redis_link_flush(redis_link_t *link);

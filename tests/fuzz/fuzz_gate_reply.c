@@ -246,7 +246,8 @@ static void answer_oldest(void)
     memmove(world.waiting, world.waiting + 1, world.waiting_count * sizeof(oldest));
     if (reply != NULL)
         check_words(reply);
-    oldest.cb(oldest.context, reply);
+    if (oldest.cb != NULL)
+        oldest.cb(oldest.context, reply);
     freeReplyObject(reply);
 }
 
