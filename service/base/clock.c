@@ -73,6 +73,14 @@ void remote_clock_observe(remote_clock_t *clock, uint64_t sent_mono_ms, uint64_t
     atomic_store_explicit(&clock->heard, true, memory_order_release);
 }
 
+/* The offset is read before `heard`: an observation meanwhile has changed it, and stays. */
+void remote_clock_guess_by(remote_clock_t *clock, const remote_clock_t *other)
+{
+    int64_t before = atomic_load(&clock->offset_ms);
+    if (!remote_clock_is_heard(clock) && remote_clock_is_heard(other))
+        atomic_compare_exchange_strong(&clock->offset_ms, &before, atomic_load(&other->offset_ms));
+}
+
 uint64_t remote_clock_now_ms(const remote_clock_t *clock)
 {
     int64_t offset = atomic_load_explicit(&clock->offset_ms, memory_order_relaxed);

@@ -26,12 +26,16 @@ uint64_t clock_wall_ms(void);
 /* Another machine's clock. Any thread may read; whoever talks to that server feeds it. */
 typedef struct {
     _Atomic int64_t offset_ms; /* remote - monotonic */
-    _Atomic bool heard;        /* else it is a guess by this node's wall clock */
+    _Atomic bool heard;        /* else it is a guess, by this node's wall clock or another
+                                  server's */
 } remote_clock_t;
 
 void remote_clock_init(remote_clock_t *clock);
 /* The server said `remote_ms`, asked at `sent_mono_ms` and heard now. */
 void remote_clock_observe(remote_clock_t *clock, uint64_t sent_mono_ms, uint64_t remote_ms);
+/* As long as `clock` was never observed it shows what `other` does, if that one was: the servers of
+   a deployment have one time, the wall clock of this node may have another. */
+void remote_clock_guess_by(remote_clock_t *clock, const remote_clock_t *other);
 uint64_t remote_clock_now_ms(const remote_clock_t *clock);
 /* Has it ever been observed? What cannot be taken back is not decided by a guess. */
 bool remote_clock_is_heard(const remote_clock_t *clock);

@@ -6,7 +6,8 @@
  * The slot makes an id find its shard. The check bits are the first 16 bits of SipHash-2-4 over
  * the other 14 bytes, under the first 16 bytes of SHA-256(key): an id that was never issued here
  * fails the check but for one in 65,536, so a stranger's id is 404 without a row being written.
- * The time is that of the gate's clock (see remote_clock_t), never the node's own.
+ * The time is that of the gate's clock (see remote_clock_t), or of the shard's until Redis was
+ * heard; never the node's own.
  */
 #ifndef HOLDFAST_BASE_ORDER_ID_H
 #define HOLDFAST_BASE_ORDER_ID_H

@@ -165,8 +165,29 @@ static sync_result_t sync_until_agreed(worker_t *worker, str_t sku, wish_t *wish
     return SYNC_BUSY;
 }
 
+/* The id of an order and the window of its item go by the clocks of the servers, so these are heard
+   before an item is sold: this node's own may be wrong by any amount. That of Redis is heard when a
+   loop connects to it; until then the shard's stands for it. */
+static sync_result_t hear_clocks(worker_t *worker)
+{
+    node_t *node = worker->node;
+    remote_clock_t *clock = &node->shards[worker->shard].clock;
+    if (!remote_clock_is_heard(clock)) {
+        uint64_t sent = clock_mono_ms(), now_ms;
+        db_result_t result = shard_clock_read(worker->db, &now_ms);
+        if (result != DB_OK)
+            return DB_IS_CONTENDED(result) ? SYNC_BUSY : SYNC_STORE_AWAY;
+        remote_clock_observe(clock, sent, now_ms);
+    }
+    remote_clock_guess_by(&node->gate_clock, clock);
+    return SYNC_READY;
+}
+
 sync_result_t item_sync(worker_t *worker, str_t sku, item_t *out)
 {
+    sync_result_t heard = hear_clocks(worker);
+    if (heard != SYNC_READY)
+        return heard;
     return sync_until_agreed(worker, sku, &(wish_t){.for_purchase = true, .item = out});
 }
 

@@ -19,6 +19,23 @@
 
 /* ---- clocks ---- */
 
+static void test_a_clock_not_heard_goes_by_another(void **state)
+{
+    (void)state;
+    remote_clock_t gate, shard;
+    remote_clock_init(&gate);
+    remote_clock_init(&shard);
+    remote_clock_guess_by(&gate, &shard); /* which knows nothing itself */
+    assert_true(remote_clock_now_ms(&gate) + 1000 > clock_wall_ms());
+    remote_clock_observe(&shard, clock_mono_ms(), 5000000);
+    remote_clock_guess_by(&gate, &shard);
+    assert_in_range(remote_clock_now_ms(&gate), 5000000, 5060000);
+    assert_false(remote_clock_is_heard(&gate));
+    remote_clock_observe(&gate, clock_mono_ms(), 9000000);
+    remote_clock_guess_by(&gate, &shard);
+    assert_in_range(remote_clock_now_ms(&gate), 9000000, 9060000);
+}
+
 static void test_remote_clock_follows(void **state)
 {
     (void)state;
@@ -311,6 +328,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_remote_clock_follows),
+        cmocka_unit_test(test_a_clock_not_heard_goes_by_another),
         cmocka_unit_test(test_time_texts),
         cmocka_unit_test(test_time_sql),
         cmocka_unit_test(test_random_threads_differ),
