@@ -11,7 +11,6 @@
 
 #include "base/log.h"
 #include "engine/node.h"
-#include "health/prober.h"
 #include "http/rate_limit.h"
 #include "http/server.h"
 #include "reconcile/audit_runner.h"
@@ -19,10 +18,12 @@
 #include "reconcile/keeper.h"
 #include "reconcile/reconciler.h"
 #include "signals.h"
+#include "store/items.h"
 #include "store/migrate.h"
-#include "store/pool.h"
 #include "store/settings.h"
-#include "store/writer.h"
+#include "work/pool.h"
+#include "work/prober.h"
+#include "work/writer.h"
 
 static void name_incarnation(node_t *node)
 {
@@ -31,6 +32,20 @@ static void name_incarnation(node_t *node)
         abort();
     for (size_t i = 0; i < sizeof(bytes); ++i)
         snprintf(node->incarnation + 2 * i, 3, "%02x", bytes[i]);
+}
+
+static void shard_init(node_t *node, unsigned index)
+{
+    shard_t *shard = &node->shards[index];
+    *shard = (shard_t){.config = node->config,
+                       .index = index,
+                       .map = &node->map,
+                       .incarnation = node->incarnation,
+                       .gate_clock = &node->gate_clock,
+                       .gate_health = &node->gate_health,
+                       .announcements = &node->announcements};
+    remote_clock_init(&shard->clock);
+    repair_queue_init(&shard->repairs);
 }
 
 static void node_init(node_t *node, const config_t *config)
@@ -42,11 +57,26 @@ static void node_init(node_t *node, const config_t *config)
     remote_clock_init(&node->gate_clock);
     gate_health_init(&node->gate_health);
     node->shards = calloc(config->shards_count, sizeof(*node->shards));
-    if (node->shards == NULL)
+    node->keepers = calloc(config->shards_count, sizeof(*node->keepers));
+    node->reconcilers = calloc(config->shards_count, sizeof(*node->reconcilers));
+    if (node->shards == NULL || node->keepers == NULL || node->reconcilers == NULL)
         abort();
     for (unsigned i = 0; i < config->shards_count; ++i)
-        remote_clock_init(&node->shards[i].clock);
+        shard_init(node, i);
     atomic_store(&node->default_strategy, (int)config->orders.default_strategy);
+}
+
+/* When all threads have ended, or before one has begun. */
+static void node_dispose(node_t *node)
+{
+    for (unsigned i = 0; i < node->map.shards_count; ++i)
+        repair_queue_dispose(&node->shards[i].repairs);
+    announcements_dispose(&node->announcements);
+    durability_free(node->durability);
+    free(node->shards);
+    free(node->keepers);
+    free(node->reconcilers);
+    free(node->loops);
 }
 
 /* The toggle's default outlives a restart. */
@@ -114,10 +144,10 @@ static void start_stores(node_t *node)
     node->prober = prober_start(config, true);
     node->audits = audit_runner_start(config, node->prober);
     for (unsigned i = 0; i < node->map.shards_count; ++i) {
-        node->shards[i].reconciler = reconciler_new(node, i);
-        node->shards[i].writer = writer_start(node, i);
-        node->shards[i].pool =
-            pool_start(node, i, config->mysql.pool_threads, config->mysql.pool_queue_max);
+        shard_t *shard = &node->shards[i];
+        node->reconcilers[i] = reconciler_new(shard);
+        shard->writer = writer_start(config, i, &shard->clock);
+        shard->pool = pool_start(shard, config->mysql.pool_threads, config->mysql.pool_queue_max);
     }
 }
 
@@ -125,16 +155,17 @@ static void start_stores(node_t *node)
 static void start_background(node_t *node)
 {
     for (unsigned i = 0; i < node->map.shards_count; ++i) {
-        node->shards[i].keeper = keeper_start(node, i);
-        reconciler_start(node->shards[i].reconciler);
+        node->keepers[i] =
+            keeper_start(&node->shards[i], &node->default_strategy, node->durability);
+        reconciler_start(node->reconcilers[i]);
     }
 }
 
 static void stop_background(node_t *node)
 {
     for (unsigned i = 0; i < node->map.shards_count; ++i) {
-        keeper_stop(node->shards[i].keeper);
-        reconciler_stop(node->shards[i].reconciler);
+        keeper_stop(node->keepers[i]);
+        reconciler_stop(node->reconcilers[i]);
     }
 }
 
@@ -144,7 +175,7 @@ static void stop_stores(node_t *node)
     for (unsigned i = 0; i < node->map.shards_count; ++i) {
         pool_stop(node->shards[i].pool);
         writer_stop(node->shards[i].writer);
-        reconciler_free(node->shards[i].reconciler);
+        reconciler_free(node->reconcilers[i]);
     }
     audit_runner_stop(node->audits);
     prober_stop(node->prober);
@@ -227,8 +258,7 @@ int serve(const config_t *config)
     order_id_set_key(str_of(config->orders.id_key));
     node_init(&node, config);
     if (!check_stores(&node)) {
-        durability_free(node.durability);
-        free(node.shards);
+        node_dispose(&node);
         return 1;
     }
     if ((server = server_open(&node)) == NULL)
@@ -245,9 +275,7 @@ int serve(const config_t *config)
     stop_stores(&node);
     server_end(server);
     rate_limits_free(node.rate_limits);
-    durability_free(node.durability);
-    free(node.shards);
-    free(node.loops);
+    node_dispose(&node);
     LOG_INFO("ended");
     if (audit_threads_left() != 0) /* one waits for a silent server, and uses the configuration */
         _exit(0);

@@ -12,7 +12,7 @@ static void count_findings(const node_t *node, uint64_t findings[FINDING_COUNT])
 {
     reconciler_report_t report;
     for (unsigned i = 0; i < node->map.shards_count; ++i) {
-        reconciler_report(node->shards[i].reconciler, &report);
+        reconciler_report(node->reconcilers[i], &report);
         for (unsigned f = 0; f < FINDING_COUNT; ++f)
             findings[f] += report.findings[f];
     }

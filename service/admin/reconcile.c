@@ -19,7 +19,7 @@ static void run_pass(call_t *call, worker_t *worker)
     str_t sku = {c->sku, c->sku_length};
     c->pass = reconcile_pass(worker, sku);
     if (c->pass.done != ACTION_NONE)
-        engine_news(worker->node, sku, c->pass.item.epoch);
+        announce_item_changed(worker->shard->announcements, sku, c->pass.item.epoch);
 }
 
 static void add_pass_numbers(cJSON *json, const pass_t *pass)

@@ -18,7 +18,7 @@ static void run_delete(call_t *call, worker_t *worker)
     uint64_t epoch;
     c->result = item_delete(worker, sku, &epoch);
     if (epoch != 0) /* also if it is not known whether the row is gone */
-        engine_news(worker->node, sku, epoch);
+        announce_item_changed(worker->shard->announcements, sku, epoch);
     if (c->result == DELETE_DONE)
         LOG_INFO("item deleted", LOG_BYTES("sku", sku), LOG_INT("epoch", epoch - 1));
 }

@@ -178,7 +178,7 @@ static void add_shard(cJSON *shards, const node_t *node, unsigned i, const shard
     cJSON_AddNumberToObject(shard, "pool_queue", pool_depth(node->shards[i].pool));
     writer_each_aside(node->shards[i].writer, add_aside,
                       cJSON_AddArrayToObject(shard, "set_aside"));
-    add_reconciler(shard, node->shards[i].reconciler, view);
+    add_reconciler(shard, node->reconcilers[i], view);
     cJSON_AddItemToArray(shards, shard);
 }
 

@@ -33,7 +33,7 @@ static void run_change(call_t *call, worker_t *worker)
                    LOG_INT("total", c->item.terms.total),
                    LOG_STR("strategy", strategy_name(c->item.terms.strategy)),
                    LOG_INT("epoch", c->item.epoch));
-    engine_news(worker->node, sku, c->item.epoch);
+    announce_item_changed(worker->shard->announcements, sku, c->item.epoch);
 }
 
 static void reply_change(call_t *call, exchange_t *exchange)
@@ -152,7 +152,7 @@ static void toggle_item(const toggle_call_t *c, shard_toggle_t *own, worker_t *w
     change_result_t result = item_change(worker, sku, &change, &item);
     if (CHANGE_IS_MADE(result)) {
         ++*(result == CHANGE_NONE ? &own->same : &own->changed);
-        engine_news(worker->node, sku, item.epoch);
+        announce_item_changed(worker->shard->announcements, sku, item.epoch);
     } else {
         ++own->failed;
         own->complete = shard_answers(worker);

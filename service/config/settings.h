@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Logical places of a key; as in shards/shard_map.h, which stands above this module. */
+/* Logical places of a key; as in sale/shard_map.h, which stands above this module. */
 #define CONFIG_SLOT_COUNT 1024
 
 /* What a value is, and the C type of its field. */

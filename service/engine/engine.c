@@ -24,6 +24,8 @@
 #define TELL_RETRY_MS 64
 
 static void on_housekeeping(loop_timer_t *timer);
+static void on_item_changed(void *context, str_t sku, uint64_t epoch);
+static void on_order_orphaned(void *context, const order_id_t *id, const gate_record_t *record);
 
 static void on_time(void *context, const redisReply *reply)
 {
@@ -93,6 +95,9 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
     engine->gate =
         redis_link_new(loop, node->config, &node->gate_clock, &node->gate_health, LINK_COUNTS);
     engine->watchers = watch_pool_new(loop, node);
+    announcements_listen(
+        &node->announcements,
+        &(announcement_listener_t){loop, engine, on_item_changed, on_order_orphaned});
     h2o_linklist_init_anchor(&engine->due);
     h2o_linklist_init_anchor(&engine->settling);
     loop_timer_start(loop, &engine->housekeeping, HOUSEKEEPING_MS, on_housekeeping);
@@ -328,76 +333,23 @@ void engine_item_sold_out(loop_item_t *item, unsigned units_back)
         item->sold_out_until_ms = clock_mono_ms() + (for_ms < max_ms ? for_ms : max_ms);
 }
 
-typedef struct {
-    loop_message_t message;
-    engine_loop_t *engine;
-    uint64_t epoch;
-    uint8_t sku_length;
-    char sku[SKU_BYTES_MAX];
-} news_t;
-
-static void on_news(loop_message_t *message)
+static void on_item_changed(void *context, str_t sku, uint64_t epoch)
 {
-    news_t *news = H2O_STRUCT_FROM_MEMBER(news_t, message, message);
+    engine_loop_t *engine = context;
     loop_item_t *item;
-    ++news->engine->news;
-    HASH_FIND(hh, news->engine->items, news->sku, news->sku_length, item);
+    ++engine->news;
+    HASH_FIND(hh, engine->items, sku.p, sku.n, item);
     if (item != NULL) {
         item->sold_out_until_ms = 0;
         ++item->units_back;
     }
-    if (item != NULL && item->at_home &&
-        (item->state != ITEM_READY || item->item.epoch < news->epoch))
+    if (item != NULL && item->at_home && (item->state != ITEM_READY || item->item.epoch < epoch))
         engine_item_doubt(item);
-    free(news);
 }
 
-void engine_news(node_t *node, str_t sku, uint64_t epoch)
+static void on_order_orphaned(void *context, const order_id_t *id, const gate_record_t *record)
 {
-    for (unsigned i = 0; i < node->loops_count; ++i) {
-        news_t *news = calloc(1, sizeof(*news));
-        if (news == NULL)
-            abort();
-        news->message.run = on_news;
-        news->engine = node->loops[i];
-        news->epoch = epoch;
-        news->sku_length = (uint8_t)sku.n;
-        memcpy(news->sku, sku.p, sku.n);
-        loop_post(news->engine->loop, &news->message);
-    }
-}
-
-/* --- orders whose owner is gone --- */
-
-typedef struct {
-    loop_message_t message;
-    engine_loop_t *engine;
-    order_id_t id;
-    gate_record_t record; /* points into bytes */
-    char bytes[SKU_BYTES_MAX + BUYER_BYTES_MAX + KEY_BYTES_MAX];
-} adoption_t;
-
-static void on_adoption(loop_message_t *message)
-{
-    adoption_t *adoption = H2O_STRUCT_FROM_MEMBER(adoption_t, message, message);
-    purchase_adopt(adoption->engine, &adoption->id, &adoption->record);
-    free(adoption);
-}
-
-void engine_adopt(node_t *node, const order_id_t *id, const gate_record_t *record)
-{
-    adoption_t *adoption = calloc(1, sizeof(*adoption));
-    if (adoption == NULL)
-        abort();
-    char *at = adoption->bytes;
-    adoption->message.run = on_adoption;
-    adoption->engine = engine_home(node, order_id_slot(id));
-    adoption->id = *id;
-    adoption->record = *record;
-    adoption->record.sku = str_put(&at, record->sku);
-    adoption->record.buyer = str_put(&at, record->buyer);
-    adoption->record.key = str_put(&at, record->key);
-    loop_post(adoption->engine->loop, &adoption->message);
+    purchase_adopt(context, id, record);
 }
 
 /* --- telling the gate --- */

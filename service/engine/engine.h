@@ -16,8 +16,8 @@
 #include "engine/node.h"
 #include "gate/redis_link.h"
 #include "reconcile/sync.h"
-#include "store/pool.h"
-#include "store/writer.h"
+#include "work/pool.h"
+#include "work/writer.h"
 
 struct purchase;
 struct watch_pool;
@@ -46,7 +46,7 @@ typedef struct loop_item {
     char sku_bytes[SKU_BYTES_MAX];
     uint8_t sku_length;
     uint16_t slot;
-    node_shard_t *shard;
+    shard_t *shard;
 
     bool at_home; /* else nothing is known but sold_out_until_ms and the strategy then */
     item_state_t state;
@@ -97,7 +97,7 @@ typedef struct engine_loop {
     redis_args_t args;  /* scratch */
     unsigned purchases; /* not ended */
     unsigned visits;    /* of buyers connected here, not answered */
-    unsigned news;      /* counts what engine_news() has said */
+    unsigned news;      /* counts the items that were announced as changed */
     unsigned telling;   /* items with something to tell the gate */
     h2o_linklist_t due; /* strategy lua: items that are to go with the next reserve call */
     bool reserving;     /* a reserve call is in flight */
@@ -123,7 +123,7 @@ bool engine_loop_is_idle(const engine_loop_t *engine);
 /* The loop that has the purchases of a slot's items. Any thread. */
 static inline engine_loop_t *engine_home(const node_t *node, uint16_t slot)
 {
-    return node->loops[slot % node->loops_count];
+    return node->loops[loop_of_slot(slot, node->loops_count)];
 }
 
 /* The loop's entry for a sku, made if there is none. */
@@ -143,19 +143,12 @@ bool engine_gate_is_given_up(const engine_loop_t *engine);
    are refused without asking. Not if units came back since the look that found none, which began
    when item->units_back was so. */
 void engine_item_sold_out(loop_item_t *item, unsigned units_back);
-/* From any thread: the item's row changed, or units came back. Loops that know an older epoch look
-   again, and none refuses by itself any more. */
-void engine_news(node_t *node, str_t sku, uint64_t epoch);
-
 /* Adds the keys of the item's gate, of its table of buyers if `buyers`, and the two of its slot: as
    the functions of lua/holdfast.lua want them. */
 void engine_add_keys(redis_args_t *args, const loop_item_t *item, bool buyers);
 /* The order is in MySQL, under the epoch of the purchase: tell the gate. `rejected`: its units
    return. */
 void engine_tell_gate(const struct purchase *purchase, bool rejected);
-
-/* From any thread: some loop of this node takes an order over whose owner is gone. */
-void engine_adopt(node_t *node, const order_id_t *id, const gate_record_t *record);
 
 /* Submits and counts. False: the pool is full. */
 bool engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,

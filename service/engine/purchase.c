@@ -10,7 +10,7 @@
 #include "base/random.h"
 #include "engine/epoch_check.h"
 #include "metrics/metrics.h"
-#include "reconcile/reconciler.h"
+#include "store/orders.h"
 
 /* While the first order of a key is on its way to MySQL, it is looked for this often. */
 #define LOOK_INTERVAL_MS 8
@@ -403,7 +403,7 @@ static void write_done(writer_order_t *write)
     if (p->at_gate)
         engine_tell_gate(p, rejected);
     if (write->drift)
-        reconciler_mend(p->item->shard->reconciler, order_sku(&p->order), p->epoch);
+        repair_queue_rebuild(&p->item->shard->repairs, order_sku(&p->order), p->epoch);
     if (write->has_first)
         end_replayed(p, &write->first);
     else if (rejected && (!order_id_is_none(&p->first_id) || p->maybe_repeat) && !p->answered) {

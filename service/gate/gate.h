@@ -9,11 +9,11 @@
 
 #include <hiredis/hiredis.h>
 
-#include "base/problem.h"
 #include "config/deployment.h"
 #include "gate/gate_errors.h"
 #include "gate/redis_args.h"
-#include "store/order.h"
+#include "sale/order.h"
+#include "sale/problem.h"
 
 /* Must be the VERSION of lua/holdfast.lua. */
 #define GATE_LIBRARY_VERSION 17

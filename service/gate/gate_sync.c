@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/embedded.h"
 #include "base/failpoint.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "embedded.h"
 #include "gate/sync_wire.h"
 #include "metrics/metrics.h"
 

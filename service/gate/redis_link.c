@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/embedded.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/random.h"
-#include "embedded.h"
 #include "metrics/metrics.h"
 
 /* A call that waits longer than that for its answer, or than redis.timeout_ms. */

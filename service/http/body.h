@@ -9,8 +9,8 @@
 
 #include <cjson/cJSON.h>
 
-#include "base/problem.h"
 #include "reconcile/change.h"
+#include "sale/problem.h"
 
 /* Filled with the first mistake. */
 typedef struct {

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "health/prober.h"
+#include "work/prober.h"
 
 static void finish(call_t *call)
 {

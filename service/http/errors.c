@@ -2,8 +2,8 @@
 
 #include <stdio.h>
 
-#include "base/problem.h"
 #include "metrics/metrics.h"
+#include "sale/problem.h"
 
 typedef struct {
     h2o_ostream_t super;

@@ -10,12 +10,12 @@
 
 #include <cjson/cJSON.h>
 
-#include "base/problem.h"
 #include "engine/engine.h"
 #include "engine/purchase.h"
 #include "http/connection.h"
 #include "metrics/metrics.h"
-#include "store/order.h"
+#include "sale/order.h"
+#include "sale/problem.h"
 
 #define REQUEST_ID_MAX 64
 

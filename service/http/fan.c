@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-#include "health/prober.h"
 #include "http/call.h"
+#include "work/prober.h"
 
 static void dispose(fan_t *fan)
 {

@@ -3,7 +3,7 @@
 #define HOLDFAST_HTTP_ITEMS_H
 
 #include "http/route.h"
-#include "store/item.h"
+#include "store/items.h"
 
 void handle_item_get(exchange_t *exchange, const route_match_t *match);
 

@@ -5,7 +5,7 @@
 #ifndef HOLDFAST_HTTP_ORDER_JSON_H
 #define HOLDFAST_HTTP_ORDER_JSON_H
 
-#include "store/order.h"
+#include "sale/order.h"
 
 /* Bytes that the members of an order take at the most: names and punctuation, and the longest
    values, of which only the buyer's can grow, to twice its length. */

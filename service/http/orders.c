@@ -47,13 +47,13 @@ static bool find_unsettled(worker_t *worker, const order_id_t *id, order_t *out,
 /* An id that was issued here and is nowhere, past its commit deadline: it ends now, as rejected. */
 static lookup_t decide_if_due(worker_t *worker, const order_id_t *id, order_t *out)
 {
-    const node_t *node = worker->node;
-    uint64_t deadline = order_id_time_ms(id) + node->config->orders.commit_deadline_ms;
+    const shard_t *shard = worker->shard;
+    uint64_t deadline = order_id_time_ms(id) + shard->config->orders.commit_deadline_ms;
     if (!order_id_issued_here(id))
         return NOT_HERE;
     /* A node that has just started knows the clock of Redis only by its own. */
-    if (!remote_clock_is_heard(&node->gate_clock) ||
-        remote_clock_now_ms(&node->gate_clock) <= deadline)
+    if (!remote_clock_is_heard(shard->gate_clock) ||
+        remote_clock_now_ms(shard->gate_clock) <= deadline)
         return NOT_ABLE;
     return order_decide_rejected(worker->db, &worker->sql, id, PROBLEM_UNAVAILABLE, out) == DB_OK
                ? FOUND

@@ -5,8 +5,8 @@
 #ifndef HOLDFAST_HTTP_READINESS_H
 #define HOLDFAST_HTTP_READINESS_H
 
-#include "health/prober.h"
 #include "http/route.h"
+#include "work/prober.h"
 
 void handle_healthz(exchange_t *exchange, const route_match_t *match);
 void handle_readyz(exchange_t *exchange, const route_match_t *match);

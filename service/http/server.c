@@ -368,6 +368,7 @@ server_t *server_open(node_t *node)
     if (server->loops == NULL || fds == NULL || node->loops == NULL)
         abort();
     node->loops_count = server->loops_count;
+    announcements_init(&node->announcements, server->loops_count);
     if (!load_tls(node->config, &tls) || !open_sockets(server, fds, &admin_fd)) {
         free(fds);
         return NULL; /* the process ends */

@@ -6,10 +6,10 @@
 
 #include "base/clock.h"
 #include "base/failpoint.h"
-#include "health/prober.h"
 #include "reconcile/audit_parts.h"
-#include "shards/shard_map.h"
+#include "sale/shard_map.h"
 #include "store/patient.h"
+#include "work/prober.h"
 
 #define STATEMENT_S 120
 #define VIOLATIONS_SHOWN 20

@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 
 #include "gate/gate_sync.h"
-#include "store/item.h"
+#include "store/items.h"
 
 typedef enum { AUDIT_A, AUDIT_B, AUDIT_C, AUDIT_D, AUDIT_E, AUDIT_INVARIANTS } audit_id_t;
 

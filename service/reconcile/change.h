@@ -5,8 +5,8 @@
 #ifndef HOLDFAST_RECONCILE_CHANGE_H
 #define HOLDFAST_RECONCILE_CHANGE_H
 
-#include "store/item.h"
-#include "store/pool.h"
+#include "store/items.h"
+#include "work/pool.h"
 
 /* What an admin wants changed; members without their flag stay. */
 typedef struct {

@@ -5,7 +5,6 @@
 
 #include "base/failpoint.h"
 #include "base/random.h"
-#include "engine/node.h"
 #include "reconcile/freeze.h"
 #include "reconcile/sync.h"
 
@@ -31,7 +30,7 @@ static bool needs_redis(const item_t *item)
 /* Redis is known to be away: where it is not needed it is not asked. */
 static bool redis_is_down(worker_t *worker)
 {
-    return gate_health_down_ms(&worker->node->gate_health) != 0;
+    return gate_health_down_ms(worker->shard->gate_health) != 0;
 }
 
 /* Of an item that no gate admits for: orders of an earlier strategy may still be on their way.

@@ -18,8 +18,8 @@
 #ifndef HOLDFAST_RECONCILE_DELETE_H
 #define HOLDFAST_RECONCILE_DELETE_H
 
-#include "store/item.h"
-#include "store/pool.h"
+#include "store/items.h"
+#include "work/pool.h"
 
 typedef enum {
     DELETE_DONE,
@@ -30,7 +30,7 @@ typedef enum {
                          (a lost COMMIT) the same call again tells */
 } delete_result_t;
 
-/* *epoch: above that of the row that was deleted, for engine_news(). */
+/* *epoch: above that of the row that was deleted, for announce_item_changed(). */
 delete_result_t item_delete(worker_t *worker, str_t sku, uint64_t *epoch);
 
 #endif

@@ -188,9 +188,9 @@ static bool is_due(server_t *server)
     return true;
 }
 
-void durability_check(node_t *node, unsigned shard, worker_t *worker)
+void durability_check(durability_watch_t *watch, worker_t *worker)
 {
-    durability_watch_t *watch = node->durability;
+    unsigned shard = worker->shard->index;
     server_t *server = &watch->servers[shard], *redis = &watch->servers[watch->shards_count];
     durability_t now;
     if (is_due(server)) {

@@ -13,8 +13,7 @@
 #ifndef HOLDFAST_RECONCILE_DURABILITY_H
 #define HOLDFAST_RECONCILE_DURABILITY_H
 
-#include "engine/node.h"
-#include "store/pool.h"
+#include "work/pool.h"
 
 typedef enum { DURABLE_UNKNOWN, DURABLE_YES, DURABLE_NO } durable_t;
 
@@ -31,12 +30,12 @@ durability_watch_t *durability_new(const config_t *config);
 void durability_free(durability_watch_t *watch);
 
 /*
- * Looks at the server of `shard`, and from the thread of the first shard at Redis too, if the last
- * look was some seconds ago. Also asks whether the shard is still the right one: see
+ * Looks at the server of the worker's shard, and from the thread of the first shard at Redis too,
+ * if the last look was some seconds ago. Also asks whether the shard is still the right one: see
  * db_check_identity(). Blocks as a statement does; one thread for each shard calls it, outside a
  * transaction.
  */
-void durability_check(node_t *node, unsigned shard, worker_t *worker);
+void durability_check(durability_watch_t *watch, worker_t *worker);
 
 /* What was seen last. Any thread; never blocks on a server. */
 void durability_of_shard(durability_watch_t *watch, unsigned shard, durability_t *out);

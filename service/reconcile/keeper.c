@@ -4,9 +4,7 @@
 
 #include "base/log.h"
 #include "base/pacer.h"
-#include "engine/engine.h"
 #include "metrics/metrics.h"
-#include "reconcile/durability.h"
 #include "reconcile/release.h"
 #include "store/expiry.h"
 #include "store/settings.h"
@@ -19,8 +17,9 @@
 #define RETRY_MS 50
 
 struct keeper {
-    struct node *node;
-    unsigned shard;
+    shard_t *shard;
+    atomic_int *default_strategy;
+    durability_watch_t *durability;
     worker_t worker;
     expiry_t expiry;
     uint64_t epochs_read_ms; /* monotonic */
@@ -34,7 +33,7 @@ static void note_away(keeper_t *keeper, db_result_t result)
 {
     bool away = result == DB_AWAY || result == DB_LOST;
     if (away && !keeper->away)
-        LOG_WARN("background work waits for MySQL", LOG_INT("shard", keeper->shard),
+        LOG_WARN("background work waits for MySQL", LOG_INT("shard", keeper->shard->index),
                  LOG_STR("error", db_error(keeper->worker.db)));
     keeper->away = away;
 }
@@ -77,23 +76,24 @@ static void expire(keeper_t *keeper)
 
 static void on_epoch(void *context, const item_t *item)
 {
-    engine_news(context, item_sku(item), item->epoch);
+    announce_item_changed(context, item_sku(item), item->epoch);
 }
 
 static void follow_epochs(keeper_t *keeper)
 {
     uint64_t sent = clock_mono_ms(), now_ms;
     if (keeper->epochs_read_ms != 0 &&
-        sent - keeper->epochs_read_ms < keeper->node->config->reconcile.epoch_poll_ms)
+        sent - keeper->epochs_read_ms < keeper->shard->config->reconcile.epoch_poll_ms)
         return;
     if (shard_clock_read(keeper->worker.db, &now_ms) != DB_OK)
         return;
-    int strategy = keeper->shard == 0 ? settings_read_default_strategy(keeper->worker.db) : -1;
+    int strategy =
+        keeper->shard->index == 0 ? settings_read_default_strategy(keeper->worker.db) : -1;
     if (strategy >= 0) /* another node may have been told */
-        atomic_store(&keeper->node->default_strategy, strategy);
-    remote_clock_observe(&keeper->node->shards[keeper->shard].clock, sent, now_ms);
+        atomic_store(keeper->default_strategy, strategy);
+    remote_clock_observe(&keeper->shard->clock, sent, now_ms);
     if (item_scan(keeper->worker.db, &keeper->worker.sql, now_ms - EPOCH_OVERLAP_MS, on_epoch,
-                  keeper->node) == DB_OK)
+                  keeper->shard->announcements) == DB_OK)
         keeper->epochs_read_ms = sent;
 }
 
@@ -105,22 +105,23 @@ static void *keeper_thread(void *arg)
     do {
         expire(keeper);
         follow_epochs(keeper);
-        durability_check(keeper->node, keeper->shard, &keeper->worker);
+        durability_check(keeper->durability, &keeper->worker);
     } while (pacer_wait(&keeper->pacer,
-                        keeper->more ? 0 : keeper->node->config->reconcile.expiry_interval_ms));
+                        keeper->more ? 0 : keeper->shard->config->reconcile.expiry_interval_ms));
     worker_dispose(&keeper->worker);
     return NULL;
 }
 
-keeper_t *keeper_start(struct node *node, unsigned shard)
+keeper_t *keeper_start(shard_t *shard, atomic_int *default_strategy, durability_watch_t *durability)
 {
     keeper_t *keeper = calloc(1, sizeof(*keeper));
     if (keeper == NULL)
         abort();
-    keeper->node = node;
     keeper->shard = shard;
-    expiry_init(&keeper->expiry, node->config->reconcile.expiry_batch_max);
-    worker_init(&keeper->worker, node, shard);
+    keeper->default_strategy = default_strategy;
+    keeper->durability = durability;
+    expiry_init(&keeper->expiry, shard->config->reconcile.expiry_batch_max);
+    worker_init(&keeper->worker, shard);
     pacer_init(&keeper->pacer);
     h2o_multithread_create_thread(&keeper->thread, NULL, keeper_thread, keeper);
     return keeper;

@@ -6,10 +6,13 @@
 #ifndef HOLDFAST_RECONCILE_KEEPER_H
 #define HOLDFAST_RECONCILE_KEEPER_H
 
-struct node;
+#include "reconcile/durability.h"
+
 typedef struct keeper keeper_t;
 
-keeper_t *keeper_start(struct node *node, unsigned shard);
+/* `default_strategy` (a strategy_id_t) is set to what the first shard has. */
+keeper_t *keeper_start(shard_t *shard, atomic_int *default_strategy,
+                       durability_watch_t *durability);
 /* Ends after the pass that is under way. */
 void keeper_stop(keeper_t *keeper);
 

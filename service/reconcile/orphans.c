@@ -6,8 +6,8 @@
 #include "base/aside.h"
 #include "base/failpoint.h"
 #include "base/log.h"
-#include "engine/engine.h"
 #include "metrics/metrics.h"
+#include "work/writer.h"
 
 /* Seen without an owner for so long, then taken over: a Redis that has just come back has heard no
    heartbeat yet. */
@@ -111,7 +111,7 @@ static void ask_for(orphans_t *orphans, const gate_owner_t *owner)
 {
     bool alive = true;
     str_t name = {owner->bytes, owner->length};
-    if (str_eq(name, str_of(orphans->worker->node->incarnation)) ||
+    if (str_eq(name, str_of(orphans->worker->shard->incarnation)) ||
         is_among(orphans->gone, orphans->gone_count, name) ||
         is_among(orphans->living, orphans->living_count, name))
         return;
@@ -127,7 +127,7 @@ static void ask_for(orphans_t *orphans, const gate_owner_t *owner)
 
 static uint64_t watched_ms(const orphans_t *orphans, str_t owner)
 {
-    if (str_eq(owner, str_of(orphans->worker->node->incarnation)))
+    if (str_eq(owner, str_of(orphans->worker->shard->incarnation)))
         return OWN_WATCHED_MS;
     return is_among(orphans->gone, orphans->gone_count, owner) ? WATCHED_MS : LIVING_WATCHED_MS;
 }
@@ -135,7 +135,6 @@ static uint64_t watched_ms(const orphans_t *orphans, str_t owner)
 static void look_at(void *context, const order_id_t *id, const gate_record_t *record)
 {
     orphans_t *orphans = context;
-    node_t *node = orphans->worker->node;
     ++orphans->met;
     if (record == NULL)
         return;
@@ -149,7 +148,7 @@ static void look_at(void *context, const order_id_t *id, const gate_record_t *re
     ++orphans->adopted;
     METRIC_INC(orphans_adopted_total);
     FAILPOINT("orphan_adopted");
-    engine_adopt(node, id, record);
+    announce_order_orphaned(orphans->worker->shard->announcements, id, record);
 }
 
 /* Those that were taken over before and have not ended yet, and records that are none, may take all
@@ -232,7 +231,7 @@ static unsigned all_slots(const worker_t *worker, uint16_t *slots)
 {
     unsigned count = 0;
     for (unsigned slot = 0; slot < SLOT_COUNT; ++slot)
-        if (worker->node->map.shard_of_slot[slot] == worker->shard)
+        if (worker->shard->map->shard_of_slot[slot] == worker->shard->index)
             slots[count++] = (uint16_t)slot;
     return count;
 }
@@ -240,7 +239,7 @@ static unsigned all_slots(const worker_t *worker, uint16_t *slots)
 unsigned orphans_pass(orphans_t *orphans, worker_t *worker)
 {
     uint16_t slots[SLOT_COUNT];
-    if (writer_is_away(worker->node->shards[worker->shard].writer))
+    if (writer_is_away(worker->shard->writer))
         return 0; /* what is taken over now could only wait */
     bool all = ++orphans->pass % ALL_SLOTS_PASSES == 0;
     unsigned count = all ? all_slots(worker, slots) : read_slots(worker, slots);
@@ -252,7 +251,7 @@ unsigned orphans_pass(orphans_t *orphans, worker_t *worker)
     if (all)                         /* else those of slots without items were not looked for */
         forget_unseen(orphans, orphans->pass);
     if (orphans->adopted != 0)
-        LOG_INFO("took over orders whose owner is gone", LOG_INT("shard", worker->shard),
+        LOG_INFO("took over orders whose owner is gone", LOG_INT("shard", worker->shard->index),
                  LOG_INT("orders", orphans->adopted));
     return orphans->adopted;
 }

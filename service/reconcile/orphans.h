@@ -12,7 +12,7 @@
 #ifndef HOLDFAST_RECONCILE_ORPHANS_H
 #define HOLDFAST_RECONCILE_ORPHANS_H
 
-#include "store/pool.h"
+#include "work/pool.h"
 
 typedef struct orphans orphans_t;
 

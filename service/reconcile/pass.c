@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include "base/failpoint.h"
-#include "engine/node.h"
 
 static sync_result_t look(worker_t *worker, str_t sku, snapshot_t *snapshot)
 {

@@ -5,7 +5,6 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/random.h"
-#include "engine/node.h"
 #include "metrics/metrics.h"
 
 /* A rebuild that says nothing for so long may be taken over by another; with many orders it is

@@ -16,9 +16,9 @@
 #ifndef HOLDFAST_RECONCILE_REBUILD_H
 #define HOLDFAST_RECONCILE_REBUILD_H
 
-#include "store/item.h"
+#include "store/items.h"
 #include "store/lease.h"
-#include "store/pool.h"
+#include "work/pool.h"
 
 /* How long the gate admits nobody while `total` is being lowered, at the most: before the row is
    changed, and from then on until the gate is swapped. What was admitted in between would find no

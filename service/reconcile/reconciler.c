@@ -7,8 +7,6 @@
 #include "base/aside.h"
 #include "base/failpoint.h"
 #include "base/log.h"
-#include "base/pacer.h"
-#include "engine/engine.h"
 #include "metrics/metrics.h"
 #include "reconcile/orphans.h"
 #include "reconcile/pass.h"
@@ -32,14 +30,6 @@
    it may be a sale and no stranger. Such tries end after so long; the rest is for the next pass. */
 #define LOOKS_BEFORE_WAIT 3
 #define WAITS_MS 200
-
-typedef struct mend {
-    UT_hash_handle hh;
-    uint64_t epoch;     /* drift was seen under it: rebuild; 0: none was */
-    uint64_t sql_epoch; /* a SQL strategy rules under it: close; 0: not asked for */
-    uint8_t sku_length;
-    char sku[SKU_BYTES_MAX];
-} mend_t;
 
 /* What is kept of an item between passes. */
 typedef struct {
@@ -71,8 +61,7 @@ typedef enum {
 } progress_t;
 
 struct reconciler {
-    struct node *node;
-    unsigned shard;
+    shard_t *shard;
     worker_t worker;
     lease_t lease;
     uint64_t taken_ms; /* monotonic: when the lease was last taken or renewed */
@@ -83,86 +72,22 @@ struct reconciler {
     unsigned round;           /* of all items */
     unsigned met, met_before; /* items, in this round so far, and in all of the last */
     walk_t all, stand_ins;
-    /* Items that are set aside: whose mend has failed, and whose comparison has, under the lease.
+    /* Items that are set aside: whose repair has failed, and whose comparison has, under the lease.
      */
-    aside_t *mends_aside, *compared_aside;
+    aside_t *repairs_aside, *compared_aside;
     char why[256]; /* of the last that is_of_the_item() was asked about */
     pthread_t thread;
-    pacer_t pacer;
     pthread_mutex_t mutex; /* of what follows */
-    mend_t *mends;         /* uthash by sku */
     reconciler_report_t report;
     uint64_t last_pass_ms; /* monotonic */
 };
-
-/* --- mending on demand --- */
-
-/* `urgent`: the next pass begins now. Not for what was tried in vain, or it would begin at once. */
-static void put_down(reconciler_t *reconciler, const mend_t *wanted, bool urgent)
-{
-    mend_t *mend;
-    pthread_mutex_lock(&reconciler->mutex);
-    HASH_FIND(hh, reconciler->mends, wanted->sku, wanted->sku_length, mend);
-    if (mend == NULL) {
-        if ((mend = malloc(sizeof(*mend))) == NULL)
-            abort();
-        *mend = *wanted;
-        HASH_ADD(hh, reconciler->mends, sku, mend->sku_length, mend);
-        if (urgent)
-            pacer_wake(&reconciler->pacer);
-    }
-    if (wanted->epoch > mend->epoch)
-        mend->epoch = wanted->epoch;
-    if (wanted->sql_epoch > mend->sql_epoch)
-        mend->sql_epoch = wanted->sql_epoch;
-    pthread_mutex_unlock(&reconciler->mutex);
-}
-
-static mend_t mend_of(str_t sku)
-{
-    mend_t mend = {.sku_length = (uint8_t)sku.n};
-    memcpy(mend.sku, sku.p, sku.n);
-    return mend;
-}
-
-void reconciler_mend(reconciler_t *reconciler, str_t sku, uint64_t epoch)
-{
-    mend_t mend = mend_of(sku);
-    mend.epoch = epoch;
-    put_down(reconciler, &mend, true);
-}
-
-void reconciler_close(reconciler_t *reconciler, str_t sku, uint64_t epoch)
-{
-    mend_t mend = mend_of(sku);
-    mend.sql_epoch = epoch;
-    put_down(reconciler, &mend, false); /* nobody waits for it */
-}
-
-static mend_t *take_mends(reconciler_t *reconciler)
-{
-    pthread_mutex_lock(&reconciler->mutex);
-    mend_t *all = reconciler->mends;
-    reconciler->mends = NULL;
-    pthread_mutex_unlock(&reconciler->mutex);
-    return all;
-}
-
-static void free_mends(mend_t *all)
-{
-    mend_t *mend, *next;
-    HASH_ITER(hh, all, mend, next)
-    {
-        HASH_DEL(all, mend);
-        free(mend);
-    }
-}
 
 /* --- what is set aside --- */
 
 static void note_aside(reconciler_t *reconciler)
 {
-    uint64_t count = aside_count(reconciler->mends_aside) + aside_count(reconciler->compared_aside);
+    uint64_t count =
+        aside_count(reconciler->repairs_aside) + aside_count(reconciler->compared_aside);
     pthread_mutex_lock(&reconciler->mutex);
     METRIC_ADD(reconciler_set_aside, (int64_t)count - (int64_t)reconciler->report.set_aside);
     reconciler->report.set_aside = count;
@@ -196,7 +121,7 @@ static void forget_aside(reconciler_t *reconciler)
     if (reconciler->lease.fence == 0)
         aside_clear(reconciler->compared_aside);
     aside_forget_untried(reconciler->compared_aside, clock_mono_ms(), ASIDE_FORGET_MS);
-    aside_forget_untried(reconciler->mends_aside, clock_mono_ms(), ASIDE_FORGET_MS);
+    aside_forget_untried(reconciler->repairs_aside, clock_mono_ms(), ASIDE_FORGET_MS);
     note_aside(reconciler);
 }
 
@@ -217,7 +142,7 @@ static bool is_of_the_item(reconciler_t *reconciler, sync_result_t why)
     return canary == DB_OK || canary == DB_LOCKED;
 }
 
-/* --- mending what was put down --- */
+/* --- the repair queue --- */
 
 /* A row that is not there is locked by nobody either. */
 static bool item_is_there(reconciler_t *reconciler, str_t sku)
@@ -229,51 +154,51 @@ static bool item_is_there(reconciler_t *reconciler, str_t sku)
 }
 
 /* False: a server is away for all. */
-static bool mend_gate(reconciler_t *reconciler, const mend_t *mend, bool wait)
+static bool mend_gate(reconciler_t *reconciler, const repair_t *repair, bool wait)
 {
     item_t item;
     sync_result_t result = SYNC_BUSY;
-    str_t sku = {mend->sku, mend->sku_length};
+    str_t sku = {repair->sku, repair->sku_length};
     worker_t *worker = &reconciler->worker;
     if (wait || reconcile_row_is_free(worker, sku))
-        result = mend->epoch != 0 ? item_rebuild(worker, sku, mend->epoch, NULL, &item)
-                                  : item_agree(worker, sku, &item);
+        result = repair->epoch != 0 ? item_rebuild(worker, sku, repair->epoch, NULL, &item)
+                                    : item_agree(worker, sku, &item);
     else if (!item_is_there(reconciler, sku))
         result = SYNC_UNKNOWN_ITEM;
-    if (result == SYNC_READY && item.epoch != mend->sql_epoch)
-        engine_news(reconciler->node, sku, item.epoch);
+    if (result == SYNC_READY && item.epoch != repair->sql_epoch)
+        announce_item_changed(reconciler->shard->announcements, sku, item.epoch);
     if (result == SYNC_READY || result == SYNC_UNKNOWN_ITEM) {
-        drop_aside(reconciler, reconciler->mends_aside, sku);
+        drop_aside(reconciler, reconciler->repairs_aside, sku);
         return true;
     }
-    put_down(reconciler, mend, false);
+    repair_queue_put_back(&reconciler->shard->repairs, repair);
     if (!is_of_the_item(reconciler, result))
         return false;
-    put_aside(reconciler, reconciler->mends_aside, sku);
+    put_aside(reconciler, reconciler->repairs_aside, sku);
     return true;
 }
 
 /* Those first that have never failed; then those that may wait for a lock, for a while. */
 static void mend_gates(reconciler_t *reconciler)
 {
-    mend_t *all = take_mends(reconciler), *mend, *next;
-    bool well = !gate_health_is_hopeless(&reconciler->node->gate_health);
+    repair_t *all = repair_queue_take(&reconciler->shard->repairs), *repair, *next;
+    bool well = !gate_health_is_hopeless(reconciler->shard->gate_health);
     uint64_t now = clock_mono_ms(), deadline = 0;
     for (unsigned waits = 0; waits < 2; ++waits) {
         deadline = waits ? clock_mono_ms() + WAITS_MS : UINT64_MAX;
-        HASH_ITER(hh, all, mend, next)
+        HASH_ITER(hh, all, repair, next)
         {
-            str_t sku = {mend->sku, mend->sku_length};
-            unsigned failures = aside_failures(reconciler->mends_aside, sku);
+            str_t sku = {repair->sku, repair->sku_length};
+            unsigned failures = aside_failures(reconciler->repairs_aside, sku);
             if (waits == 0 && failures >= LOOKS_BEFORE_WAIT)
                 continue;
-            if (well && !aside_waits(reconciler->mends_aside, sku, now) &&
+            if (well && !aside_waits(reconciler->repairs_aside, sku, now) &&
                 clock_mono_ms() < deadline)
-                well = mend_gate(reconciler, mend, waits != 0);
+                well = mend_gate(reconciler, repair, waits != 0);
             else
-                put_down(reconciler, mend, false);
-            HASH_DEL(all, mend);
-            free(mend);
+                repair_queue_put_back(&reconciler->shard->repairs, repair);
+            HASH_DEL(all, repair);
+            free(repair);
         }
     }
 }
@@ -319,11 +244,12 @@ static bool take_lease(reconciler_t *reconciler)
     bool holds = result == DB_OK && reconciler->lease.fence != 0;
     reconciler->lease_locked = result == DB_LOCKED;
     if (result != DB_OK && held_before)
-        LOG_WARN("the lease of this shard cannot be renewed", LOG_INT("shard", reconciler->shard),
+        LOG_WARN("the lease of this shard cannot be renewed",
+                 LOG_INT("shard", reconciler->shard->index),
                  LOG_STR("error", db_error(worker->db)));
     else if (holds != held_before)
         LOG_INFO(holds ? "reconciling this shard" : "another node reconciles this shard now",
-                 LOG_INT("shard", reconciler->shard));
+                 LOG_INT("shard", reconciler->shard->index));
     pthread_mutex_lock(&reconciler->mutex);
     reconciler->report.holds_lease = holds;
     pthread_mutex_unlock(&reconciler->mutex);
@@ -403,13 +329,13 @@ static bool compare_one(reconciler_t *reconciler, str_t sku)
     if (pass.finding != FINDING_AGREE && !waiting)
         note_finding(reconciler, sku, &pass);
     if (pass.done != ACTION_NONE)
-        engine_news(reconciler->node, sku, pass.item.epoch);
+        announce_item_changed(reconciler->shard->announcements, sku, pass.item.epoch);
     return false;
 }
 
 static bool may_go_on(reconciler_t *reconciler, uint64_t deadline)
 {
-    return clock_mono_ms() <= deadline && !pacer_is_stopping(&reconciler->pacer) &&
+    return clock_mono_ms() <= deadline && !repair_queue_is_stopping(&reconciler->shard->repairs) &&
            keep_lease(reconciler);
 }
 
@@ -514,7 +440,8 @@ static void pass_over_shard(reconciler_t *reconciler)
 static void *reconciler_thread(void *arg)
 {
     reconciler_t *reconciler = arg;
-    while (pacer_wait(&reconciler->pacer, reconciler->node->config->reconcile.pass_interval_ms))
+    while (repair_queue_wait(&reconciler->shard->repairs,
+                             reconciler->shard->config->reconcile.pass_interval_ms))
         pass_over_shard(reconciler);
     worker_dispose(&reconciler->worker);
     return NULL;
@@ -528,22 +455,20 @@ void reconciler_report(reconciler_t *reconciler, reconciler_report_t *out)
     pthread_mutex_unlock(&reconciler->mutex);
 }
 
-reconciler_t *reconciler_new(struct node *node, unsigned shard)
+reconciler_t *reconciler_new(shard_t *shard)
 {
     reconciler_t *reconciler = calloc(1, sizeof(*reconciler));
     if (reconciler == NULL)
         abort();
-    reconciler->node = node;
     reconciler->shard = shard;
-    reconciler->lease = (lease_t){.name = RECONCILER_LEASE, .holder = node->incarnation};
+    reconciler->lease = (lease_t){.name = RECONCILER_LEASE, .holder = shard->incarnation};
     reconciler->all.which = "strategy IN ('lua', 'watch')";
     reconciler->stand_ins.which = "gate_down = 1";
     reconciler->orphans = orphans_new();
-    reconciler->mends_aside = aside_new(ASIDE_BASE_MS, ASIDE_CAP_MS);
+    reconciler->repairs_aside = aside_new(ASIDE_BASE_MS, ASIDE_CAP_MS);
     reconciler->compared_aside = aside_new(ASIDE_BASE_MS, ASIDE_CAP_MS);
-    worker_init(&reconciler->worker, node, shard);
+    worker_init(&reconciler->worker, shard);
     pthread_mutex_init(&reconciler->mutex, NULL);
-    pacer_init(&reconciler->pacer);
     return reconciler;
 }
 
@@ -554,18 +479,16 @@ void reconciler_start(reconciler_t *reconciler)
 
 void reconciler_stop(reconciler_t *reconciler)
 {
-    pacer_stop(&reconciler->pacer);
+    repair_queue_stop(&reconciler->shard->repairs);
     pthread_join(reconciler->thread, NULL);
 }
 
 void reconciler_free(reconciler_t *reconciler)
 {
     orphans_free(reconciler->orphans);
-    aside_free(reconciler->mends_aside);
+    aside_free(reconciler->repairs_aside);
     aside_free(reconciler->compared_aside);
     forget_items(reconciler, true);
-    free_mends(reconciler->mends);
-    pacer_dispose(&reconciler->pacer);
     pthread_mutex_destroy(&reconciler->mutex);
     free(reconciler);
 }

@@ -2,7 +2,7 @@
  * The background thread of a shard that keeps gates and rows in step. A lease lets one node at a
  * time do it for a shard; epochs keep it safe if two do.
  *
- * Each pass: gates that somebody has put down to be mended or closed are (by any node); then, under
+ * Each pass: the gates of the repair queue are rebuilt or closed (by any node); then, under
  * the lease, orders whose owner is gone are taken over (orphans.h), and items are compared
  * (pass.h), as many as fit into a second; the next pass goes on behind them.
  *
@@ -15,28 +15,19 @@
 
 #include <stdint.h>
 
-#include "base/str.h"
 #include "reconcile/decide.h"
+#include "work/shard.h"
 
-struct node;
 typedef struct reconciler reconciler_t;
 
 /* The name of its lease, one in each shard. */
 #define RECONCILER_LEASE "reconciler"
 
-/* Two steps: mends may be put down from here on, by any thread. */
-reconciler_t *reconciler_new(struct node *node, unsigned shard);
+/* Two steps: its report may be read from here on. */
+reconciler_t *reconciler_new(shard_t *shard);
 void reconciler_start(reconciler_t *reconciler);
 void reconciler_stop(reconciler_t *reconciler);
 void reconciler_free(reconciler_t *reconciler);
-
-/* The gate of this item was wrong under `epoch`: rebuild it, if that is still its epoch. Any
-   thread. */
-void reconciler_mend(reconciler_t *reconciler, str_t sku, uint64_t epoch);
-
-/* The item's row does not use its gate under `epoch`, and nobody has looked whether the gate is
-   closed: see to it when Redis is well. Any thread. */
-void reconciler_close(reconciler_t *reconciler, str_t sku, uint64_t epoch);
 
 /* What it has done, for /v1/status; any thread. Counts are of this process. */
 typedef struct {

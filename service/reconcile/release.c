@@ -5,9 +5,7 @@
 
 #include "base/failpoint.h"
 #include "base/log.h"
-#include "engine/engine.h"
 #include "metrics/metrics.h"
-#include "reconcile/reconciler.h"
 
 #define LATER_MS 1000
 #define LATER_PAUSE_US 20000
@@ -59,7 +57,7 @@ static void tell(worker_t *worker, group_t *group)
     uint64_t now = clock_mono_ms();
     if (call == GATE_CALL_OK)
         group->state = answer == GATE_RELEASE_LATER ? LATER : TOLD;
-    else if (now - sent >= worker->node->config->redis.timeout_ms / 2)
+    else if (now - sent >= worker->shard->config->redis.timeout_ms / 2)
         worker->gate_silent_until_ms = now + SILENT_MS;
 }
 
@@ -89,7 +87,7 @@ static void give_up(worker_t *worker, const group_t *group)
     LOG_WARN("a release did not reach the gate; it will be rebuilt", LOG_BYTES("sku", sku),
              LOG_STR("because",
                      group->state == LATER ? "the gate is older" : gate_sync_error(worker->gate)));
-    reconciler_mend(worker->node->shards[worker->shard].reconciler, sku, group->releases->epoch);
+    repair_queue_rebuild(&worker->shard->repairs, sku, group->releases->epoch);
 }
 
 bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count)
@@ -107,8 +105,8 @@ bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count
     FAILPOINT("release_after_gate");
     for (unsigned i = 0; i < count; ++i) {
         const group_t *group = &groups[i];
-        engine_news(worker->node, sku_of(group),
-                    group->releases->epoch); /* units are there again */
+        /* Units are there again. */
+        announce_item_changed(worker->shard->announcements, sku_of(group), group->releases->epoch);
         if (group->state != TOLD) {
             give_up(worker, group);
             all = false;

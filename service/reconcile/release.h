@@ -10,7 +10,7 @@
 #ifndef HOLDFAST_RECONCILE_RELEASE_H
 #define HOLDFAST_RECONCILE_RELEASE_H
 
-#include "store/pool.h"
+#include "work/pool.h"
 
 /* Sorted by item; of committed moves only. Blocking. Tells this node's loops too that there are
    units again. Returns false if something was given up. */

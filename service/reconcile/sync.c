@@ -4,10 +4,8 @@
 
 #include "base/log.h"
 #include "base/random.h"
-#include "engine/node.h"
 #include "metrics/metrics.h"
 #include "reconcile/rebuild.h"
-#include "reconcile/reconciler.h"
 
 /* How long item_sync() keeps at it before it says SYNC_BUSY. */
 #define SYNC_PATIENCE_MS 3000
@@ -65,9 +63,8 @@ static bool done(wish_t *wish, sync_result_t result)
    It is closed in the background, when Redis permits; that of a stand-in is left as it is. */
 static bool leave_gate_out(worker_t *worker, wish_t *wish)
 {
-    struct reconciler *reconciler = worker->node->shards[worker->shard].reconciler;
-    if (!wish->item->gate_down && reconciler != NULL)
-        reconciler_close(reconciler, item_sku(wish->item), wish->item->epoch);
+    if (!wish->item->gate_down)
+        repair_queue_close(&worker->shard->repairs, item_sku(wish->item), wish->item->epoch);
     return done(wish, SYNC_READY);
 }
 
@@ -91,11 +88,11 @@ static bool try_rebuild(worker_t *worker, wish_t *wish, rebuild_t *rebuild, uint
 /* With a gate strategy the sale stops, or the optimistic strategy stands in. */
 static bool without_gate(worker_t *worker, wish_t *wish)
 {
-    const config_t *config = worker->node->config;
+    const config_t *config = worker->shard->config;
     if (!item_uses_gate(wish->item))
         return leave_gate_out(worker, wish);
     if (config->redis.on_gate_down != GATE_DOWN_OPTIMISTIC || !item_may_lose_gate(wish->item) ||
-        gate_health_down_ms(&worker->node->gate_health) < config->redis.gate_down_after_ms)
+        gate_health_down_ms(worker->shard->gate_health) < config->redis.gate_down_after_ms)
         return done(wish, SYNC_GATE_AWAY);
     if (wish->item->rebuilding)
         return false;
@@ -113,8 +110,8 @@ static bool without_gate(worker_t *worker, wish_t *wish)
 static sync_result_t look_if_free(worker_t *worker, const item_t *item, gate_item_t *answer,
                                   uint64_t *gate_epoch)
 {
-    atomic_uint *looks = &worker->node->shards[worker->shard].gate_looks;
-    unsigned max = (worker->node->config->mysql.pool_threads + 1) / 2;
+    atomic_uint *looks = &worker->shard->gate_looks;
+    unsigned max = (worker->shard->config->mysql.pool_threads + 1) / 2;
     sync_result_t seen = SYNC_BUSY;
     if (atomic_fetch_add(looks, 1) < max)
         seen = look_at_gate(worker, item, answer, gate_epoch);
@@ -170,8 +167,8 @@ static sync_result_t sync_until_agreed(worker_t *worker, str_t sku, wish_t *wish
    loop connects to it; until then the shard's stands for it. */
 static sync_result_t hear_clocks(worker_t *worker)
 {
-    node_t *node = worker->node;
-    remote_clock_t *clock = &node->shards[worker->shard].clock;
+    shard_t *shard = worker->shard;
+    remote_clock_t *clock = &shard->clock;
     if (!remote_clock_is_heard(clock)) {
         uint64_t sent = clock_mono_ms(), now_ms;
         db_result_t result = shard_clock_read(worker->db, &now_ms);
@@ -179,7 +176,7 @@ static sync_result_t hear_clocks(worker_t *worker)
             return DB_IS_CONTENDED(result) ? SYNC_BUSY : SYNC_STORE_AWAY;
         remote_clock_observe(clock, sent, now_ms);
     }
-    remote_clock_guess_by(&node->gate_clock, clock);
+    remote_clock_guess_by(shard->gate_clock, clock);
     return SYNC_READY;
 }
 

@@ -4,9 +4,9 @@
 #ifndef HOLDFAST_RECONCILE_SYNC_H
 #define HOLDFAST_RECONCILE_SYNC_H
 
-#include "store/item.h"
+#include "store/items.h"
 #include "store/lease.h"
-#include "store/pool.h"
+#include "work/pool.h"
 
 typedef enum {
     SYNC_READY,        /* the gate is that of the row's epoch (or none is needed) */

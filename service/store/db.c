@@ -12,7 +12,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "metrics/metrics.h"
-#include "shards/shard_map.h"
+#include "sale/shard_map.h"
 #include "store/identity.h"
 
 struct db {

@@ -25,7 +25,7 @@
 #define HOLDFAST_STORE_EXPIRY_H
 
 #include "base/aside.h"
-#include "store/order.h"
+#include "store/orders.h"
 
 /* An INSERT of reminders, for a transaction that inserts held orders: the first (`nth` 0) begins it
    and the end must follow the last. A reminder that is there already is no error. */

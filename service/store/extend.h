@@ -13,7 +13,7 @@
 #ifndef HOLDFAST_STORE_EXTEND_H
 #define HOLDFAST_STORE_EXTEND_H
 
-#include "store/order.h"
+#include "store/orders.h"
 
 typedef enum { EXTEND_MOVES, EXTEND_HAPPENED, EXTEND_AT_BOUND, EXTEND_LATE } extend_result_t;
 

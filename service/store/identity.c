@@ -8,7 +8,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "embedded.h"
+#include "base/embedded.h"
 
 /* --- what this binary knows --- */
 

@@ -6,9 +6,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/embedded.h"
 #include "base/random.h"
-#include "embedded.h"
-#include "shards/shard_map.h"
+#include "sale/shard_map.h"
 #include "store/identity.h"
 #include "store/patient.h"
 

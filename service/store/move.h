@@ -1,6 +1,6 @@
 /*
  * The moves of an order that people ask for: confirm, cancel, extend. See the diagram in
- * store/order.h.
+ * sale/order.h.
  *
  * Each is one transaction, tried again for some seconds while others hold its locks. Blocks; for
  * pool threads.
@@ -13,7 +13,7 @@
 #define HOLDFAST_STORE_MOVE_H
 
 #include "store/extend.h"
-#include "store/order.h"
+#include "store/orders.h"
 
 typedef enum { ORDER_MOVE_CONFIRM, ORDER_MOVE_CANCEL, ORDER_MOVE_EXTEND } order_move_t;
 

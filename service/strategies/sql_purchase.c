@@ -189,7 +189,7 @@ static outcome_t in_transaction(purchase_t *p, const sql_strategy_t *strategy, w
         return failed(p, worker, result, past);
     if (outcome != OUTCOME_CONFLICT)
         return outcome;
-    uint64_t now_ms = remote_clock_now_ms(&worker->node->shards[worker->shard].clock);
+    uint64_t now_ms = remote_clock_now_ms(&worker->shard->clock);
     result = check(p, worker, &item, now_ms);
     if (result != DB_OK)
         return failed(p, worker, result, past);
@@ -206,7 +206,7 @@ static outcome_t in_transaction(purchase_t *p, const sql_strategy_t *strategy, w
 void sql_purchase_run(const sql_strategy_t *strategy, job_t *job, worker_t *worker)
 {
     purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
-    const config_t *config = worker->node->config;
+    const config_t *config = worker->shard->config;
     uint64_t deadline = clock_mono_ms() + config->orders.commit_deadline_ms;
     outcome_t outcome = OUTCOME_CONFLICT;
     past_t past = {false, false};

@@ -27,8 +27,8 @@
 #ifndef HOLDFAST_STRATEGIES_STRATEGY_H
 #define HOLDFAST_STRATEGIES_STRATEGY_H
 
-#include "base/problem.h"
-#include "store/order.h"
+#include "sale/order.h"
+#include "sale/problem.h"
 
 struct purchase;
 

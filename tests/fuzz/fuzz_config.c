@@ -7,7 +7,7 @@
 
 #include "config/config.h"
 #include "fuzz/fuzz.h"
-#include "shards/shard_map.h"
+#include "sale/shard_map.h"
 
 static void check_config(const config_t *config)
 {

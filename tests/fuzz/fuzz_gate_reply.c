@@ -33,8 +33,8 @@ static struct {
     purchase_t *lessees[BUYERS_MAX];
     watch_leased_cb leased;
     unsigned lessees_count, leases;
-    node_shard_t shard; /* its writer is ours */
-    int expected;       /* orders that the writer was told of and that were not answered */
+    shard_t shard; /* its writer is ours */
+    int expected;  /* orders that the writer was told of and that were not answered */
     redisReader *reader;
 } world;
 

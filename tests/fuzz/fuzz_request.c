@@ -47,7 +47,8 @@ static struct {
     config_t config;
     config_shard_t shard;
     node_t node;
-    node_shard_t node_shard;
+    shard_t node_shard;
+    reconciler_t *reconciler; /* its report is ours */
     engine_loop_t engine;
     listener_t listeners[2];
     waiting_t *waiting[WAITING_MAX];
@@ -237,6 +238,7 @@ static void prepare_world(void)
     world.node.config = &world.config;
     world.node.durability = durability_new(&world.config);
     world.node.shards = &world.node_shard;
+    world.node.reconcilers = &world.reconciler;
     world.node.loops_count = 1;
     shard_map_init(&world.node.map, &world.config);
     loop_init(&world.loop, 0);

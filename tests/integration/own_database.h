@@ -13,7 +13,7 @@
 
 #include "base/order_id.h"
 #include "config/config.h"
-#include "shards/shard_map.h"
+#include "sale/shard_map.h"
 #include "store/db.h"
 
 /* What all cases share, made once. */

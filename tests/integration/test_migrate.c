@@ -1,7 +1,7 @@
 /* `holdfast migrate`, each as a process of its own. */
 #include "integration/own_database.h"
 
-#include "embedded.h"
+#include "base/embedded.h"
 #include "store/expiry.h"
 #include "store/migrate.h"
 

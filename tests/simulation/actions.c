@@ -200,7 +200,7 @@ static void run_change(job_t *job, worker_t *worker)
     change_result_t result = item_change(worker, str_of(action->sku), &action->change, &item);
     TRACE("the change of %s: %s", action->sku, names[result]);
     if (CHANGE_IS_MADE(result))
-        engine_news(worker->node, str_of(action->sku), item.epoch);
+        announce_item_changed(worker->shard->announcements, str_of(action->sku), item.epoch);
 }
 
 static void run_pass(job_t *job, worker_t *worker)
@@ -209,7 +209,7 @@ static void run_pass(job_t *job, worker_t *worker)
     pass_t pass = reconcile_pass(worker, str_of(action->sku));
     TRACE("reconciled %s: %s", action->sku, finding_name(pass.finding));
     if (pass.done != ACTION_NONE)
-        engine_news(worker->node, str_of(action->sku), pass.item.epoch);
+        announce_item_changed(worker->shard->announcements, str_of(action->sku), pass.item.epoch);
 }
 
 static void admin_done(job_t *job)

@@ -4,7 +4,7 @@
 
 #include "checks.h"
 #include "gate/gate.h"
-#include "shards/shard_map.h"
+#include "sale/shard_map.h"
 
 /* From when units come back until all loops of the node know it. */
 #define NEWS_US 250000

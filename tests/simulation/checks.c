@@ -11,7 +11,7 @@
 #include "mysql_sick.h"
 #include "plan.h"
 #include "redis_wire.h"
-#include "shards/shard_map.h"
+#include "sale/shard_map.h"
 
 #define REFUSED_MAX 256
 

@@ -4,7 +4,7 @@
  *
  * At each COMMIT: allocated - released is the units of the live rows and between 0 and total; no
  * buyer owns more live units than the limit that stands in the row with it; totals, epochs and
- * versions only grow; an order only makes the moves of store/order.h (a rejected one none at all);
+ * versions only grow; an order only makes the moves of sale/order.h (a rejected one none at all);
  * a held order has a reminder that does not come after its deadline; what an order has left and
  * what was given back of it is what it had at first, and what was given back is that of the cancels
  * that are stored. At each answer: an order that is answered 201 is in MySQL, as it was said. At

@@ -2,9 +2,9 @@
  * What http/orders.c answers with, for an exchange that no connection stands behind: the answer is
  * noted for the checks instead of being written.
  */
-#include "health/prober.h"
 #include "history.h"
 #include "http/exchange.h"
+#include "work/prober.h"
 
 void reply_order(exchange_t *exchange, int status, const order_t *order, bool replayed)
 {

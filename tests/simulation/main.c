@@ -23,9 +23,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/embedded.h"
 #include "base/order_id.h"
 #include "checks.h"
-#include "embedded.h"
 #include "history.h"
 #include "mysql_table.h"
 #include "redis_lua.h"

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "embedded.h"
+#include "base/embedded.h"
 
 #define MIGRATIONS_MAX 64
 static sql_text_t migrations[MIGRATIONS_MAX];

@@ -24,17 +24,18 @@ void node_begin(const config_t *config, unsigned loops)
 
 static void start_threads(node_t *node)
 {
-    node_shard_t *shard = &node->shards[0];
-    shard->reconciler = reconciler_new(node, 0);
-    shard->writer = writer_start(node, 0);
+    shard_t *shard = &node->shards[0];
+    node->reconcilers[0] = reconciler_new(shard);
+    shard->writer = writer_start(config_now, 0, &shard->clock);
     shard->pool =
-        pool_start(node, 0, config_now->mysql.pool_threads, config_now->mysql.pool_queue_max);
+        pool_start(shard, config_now->mysql.pool_threads, config_now->mysql.pool_queue_max);
     node->loops_count = loops_count;
+    announcements_init(&node->announcements, loops_count);
     node->loops = world_alloc_zero(loops_count * sizeof(struct engine_loop *));
     for (unsigned i = 0; i < loops_count; ++i)
         node->loops[i] = engine_loop_new(loop_make(i), node);
-    shard->keeper = keeper_start(node, 0);
-    reconciler_start(shard->reconciler);
+    node->keepers[0] = keeper_start(shard, &node->default_strategy, node->durability);
+    reconciler_start(node->reconcilers[0]);
 }
 
 void node_launch(unsigned number)
@@ -50,7 +51,16 @@ void node_launch(unsigned number)
     remote_clock_init(&node->gate_clock);
     gate_health_init(&node->gate_health);
     node->shards = world_alloc_zero(sizeof(*node->shards));
+    node->keepers = world_alloc_zero(sizeof(*node->keepers));
+    node->reconcilers = world_alloc_zero(sizeof(*node->reconcilers));
+    node->shards[0] = (shard_t){.config = config_now,
+                                .map = &node->map,
+                                .incarnation = node->incarnation,
+                                .gate_clock = &node->gate_clock,
+                                .gate_health = &node->gate_health,
+                                .announcements = &node->announcements};
     remote_clock_init(&node->shards[0].clock);
+    repair_queue_init(&node->shards[0].repairs);
     /* It asked each shard's clock before it began to serve. */
     remote_clock_observe(&node->shards[0].clock, clock_mono_ms(), mysql_now_ms());
     atomic_store(&node->default_strategy, (int)STRATEGY_LUA);

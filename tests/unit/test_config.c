@@ -3,7 +3,7 @@
 
 #include "config/settings.h"
 #include "config/values.h"
-#include "shards/shard_map.h"
+#include "sale/shard_map.h"
 
 _Static_assert(CONFIG_SLOT_COUNT == SLOT_COUNT, "the configuration and the map agree");
 

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "base/problem.h"
+#include "sale/problem.h"
 
 static void test_promised_codes(void **state)
 {

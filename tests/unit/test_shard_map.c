@@ -7,7 +7,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 
-#include "shards/shard_map.h"
+#include "sale/shard_map.h"
 
 /*
  * Rows lie where these numbers say: a change here is a lost database, not a test to mend. The

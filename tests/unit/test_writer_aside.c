@@ -1,6 +1,6 @@
 /* Orders that are set aside: what is due when, and what an item takes with it. Time is a value. */
 #include "harness/test.h"
-#include "store/writer_aside.h"
+#include "work/writer_aside.h"
 
 #define ORDERS 8
 #define MAX 8

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
-#include "store/writer_text.h"
+#include "work/writer_text.h"
 
 #define NOW_MS UINT64_C(1795734000123)
 #define ORDERS_MAX 3

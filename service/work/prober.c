@@ -1,4 +1,4 @@
-#include "health/prober.h"
+#include "work/prober.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/pacer.h"
 #include "gate/gate_sync.h"
-#include "shards/shard_map.h"
+#include "sale/shard_map.h"
 #include "store/canary.h"
 #include "store/db.h"
 
@@ -264,7 +264,7 @@ static db_result_t ask_shard(db_t *db)
 }
 
 /* Two canaries of two services may meet. One that meets a lock met a stranger's, on rows or gaps
-   that some items need (those are set aside, see store/writer.h) or on a whole table: statements
+   that some items need (those are set aside, see work/writer.h) or on a whole table: statements
    that touch no row meet only the latter. */
 static db_result_t try_canary(db_t *db, sql_t *sql)
 {

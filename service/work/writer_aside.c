@@ -1,4 +1,4 @@
-#include "store/writer_aside.h"
+#include "work/writer_aside.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -1,38 +1,4 @@
-#include "store/order.h"
-
-#include <assert.h>
-
-static const char *const state_names[] = {"reserved",  "held",    "confirmed",
-                                          "cancelled", "expired", "rejected"};
-
-const char *order_state_name(order_state_t state)
-{
-    return state_names[state];
-}
-
-static order_state_t state_of_name(str_t name)
-{
-    for (unsigned i = 0; i < sizeof(state_names) / sizeof(state_names[0]); ++i)
-        if (str_eq(name, str_of(state_names[i])))
-            return (order_state_t)i;
-    return ORDER_REJECTED; /* somebody's own: it is not one of those that are live */
-}
-
-void order_set_sku(order_t *order, str_t sku)
-{
-    assert(sku.n <= sizeof(order->sku_bytes));
-    if (sku.n != 0)
-        memcpy(order->sku_bytes, sku.p, sku.n);
-    order->sku_length = (uint8_t)sku.n;
-}
-
-void order_set_buyer(order_t *order, str_t buyer)
-{
-    assert(buyer.n <= sizeof(order->buyer_bytes));
-    if (buyer.n != 0)
-        memcpy(order->buyer_bytes, buyer.p, buyer.n);
-    order->buyer_length = (uint8_t)buyer.n;
-}
+#include "store/orders.h"
 
 void order_of_row(const db_t *db, order_t *out)
 {
@@ -40,7 +6,7 @@ void order_of_row(const db_t *db, order_t *out)
     order_set_sku(out, db_bytes(db, 1));
     order_set_buyer(out, db_bytes(db, 2));
     out->quantity = (uint32_t)db_u64(db, 3);
-    out->state = state_of_name(db_bytes(db, 4));
+    out->state = order_state_of_name(db_bytes(db, 4));
     out->reject_code = db_is_null(db, 5) ? PROBLEM_NONE : problem_of_code(db_bytes(db, 5));
     out->original_id = db_order_id(db, 6);
     out->digest = db_u64(db, 7);
@@ -118,16 +84,6 @@ db_result_t release_units(db_t *db, sql_t *sql, release_t *release)
         release->strategy = item_strategy(&item);
     }
     return result;
-}
-
-void release_of_order(const order_t *order, release_t *release)
-{
-    *release = (release_t){.id = order->id,
-                           .sku_length = order->sku_length,
-                           .buyer_length = order->buyer_length,
-                           .quantity = order->quantity};
-    memcpy(release->sku_bytes, order->sku_bytes, order->sku_length);
-    memcpy(release->buyer_bytes, order->buyer_bytes, order->buyer_length);
 }
 
 db_result_t order_page_of_buyer(db_t *db, sql_t *sql, str_t buyer, const order_id_t *before,

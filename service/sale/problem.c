@@ -1,4 +1,4 @@
-#include "base/problem.h"
+#include "sale/problem.h"
 
 #define BODY(status_, code_, title_)                                                               \
     "{\"type\":\"about:blank\",\"title\":\"" title_ "\",\"status\":" #status_ ",\"code\":\"" code_ \

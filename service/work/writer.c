@@ -1,14 +1,13 @@
-#include "store/writer.h"
+#include "work/writer.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "engine/node.h"
 #include "metrics/metrics.h"
-#include "store/writer_aside.h"
-#include "store/writer_batch.h"
+#include "work/writer_aside.h"
+#include "work/writer_batch.h"
 
 /* So long those who are queued wait for those who are before the gate: as it takes to answer a
  * call. */
@@ -247,12 +246,12 @@ static void *side_thread(void *arg)
     return NULL;
 }
 
-static void lane_start(lane_t *lane, struct node *node, unsigned shard)
+static void lane_start(lane_t *lane, const config_t *config, unsigned shard, remote_clock_t *clock)
 {
-    writer_core_init(&lane->core, node->config, shard, &node->shards[shard].clock, false);
-    writer_core_init(&lane->side_core, node->config, shard, &node->shards[shard].clock, true);
-    lane->batch_max = node->config->mysql.writer_batch_max;
-    lane->linger_ms = node->config->mysql.writer_linger_ms;
+    writer_core_init(&lane->core, config, shard, clock, false);
+    writer_core_init(&lane->side_core, config, shard, clock, true);
+    lane->batch_max = config->mysql.writer_batch_max;
+    lane->linger_ms = config->mysql.writer_linger_ms;
     lane->batch = calloc(lane->batch_max, sizeof(*lane->batch));
     lane->side_batch = calloc(lane->batch_max, sizeof(*lane->side_batch));
     if (lane->batch == NULL || lane->side_batch == NULL)
@@ -283,16 +282,16 @@ static void lane_stop(lane_t *lane)
     free(lane->side_batch);
 }
 
-writer_t *writer_start(struct node *node, unsigned shard)
+writer_t *writer_start(const config_t *config, unsigned shard, remote_clock_t *clock)
 {
-    unsigned lanes = node->config->mysql.writer_threads;
+    unsigned lanes = config->mysql.writer_threads;
     writer_t *writer = calloc(1, sizeof(*writer) + lanes * sizeof(writer->lanes[0]));
     if (writer == NULL)
         abort();
-    writer->places_max = node->config->mysql.writer_queue_max;
+    writer->places_max = config->mysql.writer_queue_max;
     writer->lanes_count = lanes;
     for (unsigned i = 0; i < lanes; ++i)
-        lane_start(&writer->lanes[i], node, shard);
+        lane_start(&writer->lanes[i], config, shard, clock);
     return writer;
 }
 

@@ -10,20 +10,17 @@
  * take all threads from the others. A slot whose job has waited is slow for some seconds: its jobs
  * have a queue of their own, and at most a quarter of the threads run them.
  */
-#ifndef HOLDFAST_STORE_POOL_H
-#define HOLDFAST_STORE_POOL_H
+#ifndef HOLDFAST_WORK_POOL_H
+#define HOLDFAST_WORK_POOL_H
 
-#include "config/config.h"
 #include "gate/gate_sync.h"
 #include "loop/loop.h"
 #include "store/db.h"
-
-struct node;
+#include "work/shard.h"
 
 /* What a pool thread owns. */
 typedef struct worker {
-    struct node *node;
-    unsigned shard;
+    shard_t *shard;
     db_t *db;
     db_t *db_snapshot; /* a second connection to the same server, for rebuilds */
     gate_sync_t *gate;
@@ -32,7 +29,8 @@ typedef struct worker {
     sql_t sql;                     /* scratch */
 } worker_t;
 
-void worker_init(worker_t *worker, struct node *node, unsigned shard);
+/* Connects to nothing yet. */
+void worker_init(worker_t *worker, shard_t *shard);
 void worker_dispose(worker_t *worker);
 
 /* Embedded in what is to be done; owned by the pool between submit and `done`. */
@@ -53,7 +51,7 @@ static inline void job_set_slot(job_t *job, uint16_t slot)
 
 typedef struct pool pool_t;
 
-pool_t *pool_start(struct node *node, unsigned shard, unsigned threads, unsigned queue_max);
+pool_t *pool_start(shard_t *shard, unsigned threads, unsigned queue_max);
 /* Waits for all jobs that were taken. Nobody may submit any more. */
 void pool_stop(pool_t *pool);
 /* From any thread. Takes the job, or returns false at once: full. */

@@ -5,15 +5,16 @@
  * writer_batch.c makes one attempt: a transaction. writer_apply.c goes on until every order has a
  * result, and decides what an error means.
  */
-#ifndef HOLDFAST_STORE_WRITER_BATCH_H
-#define HOLDFAST_STORE_WRITER_BATCH_H
+#ifndef HOLDFAST_WORK_WRITER_BATCH_H
+#define HOLDFAST_WORK_WRITER_BATCH_H
 
 #include <stdatomic.h>
 
 #include "base/aside.h"
 #include "base/clock.h"
-#include "store/writer.h"
-#include "store/writer_text.h"
+#include "store/db.h"
+#include "work/writer.h"
+#include "work/writer_text.h"
 
 #define WRITER_SICK_MS 10000
 

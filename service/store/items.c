@@ -1,27 +1,12 @@
-#include "store/item.h"
+#include "store/items.h"
 
 #include <assert.h>
-
-static const char *const acknowledge_names[] = {"committed", "accepted"};
 
 #define ITEM_COLUMNS                                                                               \
     "sku, bucket, slot, total, allocated_total, released_total, version, epoch, per_buyer_limit, " \
     "hold_seconds, starts_at, ends_at, strategy, acknowledge, "                                    \
     "rebuild_until IS NOT NULL AND rebuild_until > NOW(3), epoch_allocated_total, "                \
     "epoch_released_total, gate_down"
-
-const char *acknowledge_name(acknowledge_t acknowledge)
-{
-    return acknowledge_names[acknowledge];
-}
-
-int acknowledge_parse(str_t name)
-{
-    for (int i = 0; i < 2; ++i)
-        if (str_eq(name, str_of(acknowledge_names[i])))
-            return i;
-    return -1;
-}
 
 static void item_of_row(const db_t *db, item_t *item)
 {

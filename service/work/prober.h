@@ -12,8 +12,8 @@
  * The state is worked out when it is read, so that a server that falls silent is unknown in time,
  * although its probe still blocks.
  */
-#ifndef HOLDFAST_HEALTH_PROBER_H
-#define HOLDFAST_HEALTH_PROBER_H
+#ifndef HOLDFAST_WORK_PROBER_H
+#define HOLDFAST_WORK_PROBER_H
 
 #include <stdbool.h>
 #include <stdint.h>

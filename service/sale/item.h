@@ -1,17 +1,15 @@
 /*
- * An item as its row in `inventory` says: the truth about its terms, totals and epoch.
- *
- * All functions that take a db_t block and are for pool threads and the reconciler.
+ * An item on sale as its row in `inventory` says: its terms, totals and epoch. Values and rules on
+ * them, pure: no I/O, no clock. The row is read and written by store/items.h.
  */
-#ifndef HOLDFAST_STORE_ITEM_H
-#define HOLDFAST_STORE_ITEM_H
+#ifndef HOLDFAST_SALE_ITEM_H
+#define HOLDFAST_SALE_ITEM_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "config/config.h"
-#include "shards/shard_map.h"
-#include "store/db.h"
+#include "sale/shard_map.h"
 
 typedef enum { ACKNOWLEDGE_COMMITTED, ACKNOWLEDGE_ACCEPTED } acknowledge_t;
 
@@ -69,35 +67,11 @@ static inline bool item_uses_gate(const item_t *item)
     return strategy_uses_gate(item_strategy(item));
 }
 
-/* ", total = ..., strategy = ..." for an INSERT ... SET or an UPDATE. */
 /* May another strategy sell it while its gate is away? Not where buyers hear 202 for what only the
    gate knows: their units would be sold again. */
 static inline bool item_may_lose_gate(const item_t *item)
 {
     return item->terms.acknowledge != ACKNOWLEDGE_ACCEPTED;
 }
-void item_add_terms(sql_t *sql, const item_terms_t *terms);
-/* Reads one row, locked if `lock`. DB_OK and *found false: there is none. */
-db_result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, bool *found);
-/* 0: there is no such item, and so no epoch that rules. */
-db_result_t item_read_epoch(db_t *db, sql_t *sql, str_t sku, uint64_t *epoch);
-typedef enum {
-    ITEM_LOCK_NONE,
-    ITEM_LOCK_WAIT, /* locks the rows, in the order of their names */
-    ITEM_LOCK_SKIP  /* locks those that nobody else has locked, and leaves out the others */
-} item_lock_t;
-/* Calls `each` for those of these rows that are there. `count` is at least 1; a name may come
-   twice. */
-db_result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count,
-                           item_lock_t lock, void (*each)(void *context, const item_t *item),
-                           void *context);
-/* Calls `each` for all items whose epoch is at least `epoch_from`. */
-db_result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
-                      void (*each)(void *context, const item_t *item), void *context);
-/* The first `max` of all items, by sku. */
-db_result_t item_list(db_t *db, sql_t *sql, unsigned max,
-                      void (*each)(void *context, const item_t *item), void *context);
-/* The clock of the server, ms since 1970. */
-db_result_t shard_clock_read(db_t *db, uint64_t *now_ms);
 
 #endif

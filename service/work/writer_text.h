@@ -3,10 +3,11 @@
  * that are held, one UPDATE for all its rows of `inventory`. Pure: what it says depends on its
  * arguments alone.
  */
-#ifndef HOLDFAST_STORE_WRITER_TEXT_H
-#define HOLDFAST_STORE_WRITER_TEXT_H
+#ifndef HOLDFAST_WORK_WRITER_TEXT_H
+#define HOLDFAST_WORK_WRITER_TEXT_H
 
-#include "store/writer.h"
+#include "store/sql.h"
+#include "work/writer.h"
 
 struct hot_row;
 

@@ -1,9 +1,8 @@
-#include "store/pool.h"
+#include "work/pool.h"
 
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "engine/node.h"
 #include "metrics/metrics.h"
 
 /* A job that has run for so long has waited for something, even if no statement said so. */
@@ -16,8 +15,7 @@ typedef struct {
 } queue_t;
 
 struct pool {
-    struct node *node;
-    unsigned shard;
+    shard_t *shard;
     pthread_mutex_t mutex;
     pthread_cond_t more;
     queue_t jobs, slow_jobs;            /* slow_jobs: of slots that are slow */
@@ -29,15 +27,15 @@ struct pool {
     pthread_t threads[];
 };
 
-void worker_init(worker_t *worker, struct node *node, unsigned shard)
+void worker_init(worker_t *worker, shard_t *shard)
 {
-    const config_server_t *server = shard_primary(&node->config->shards[shard]);
-    *worker = (worker_t){.node = node,
-                         .shard = shard,
-                         .db = db_new(node->config, server),
-                         .db_snapshot = db_new(node->config, server),
-                         .gate = gate_sync_new(node->config)};
-    gate_sync_follow(worker->gate, &node->gate_health);
+    const config_t *config = shard->config;
+    const config_server_t *server = shard_primary(&config->shards[shard->index]);
+    *worker = (worker_t){.shard = shard,
+                         .db = db_new(config, server),
+                         .db_snapshot = db_new(config, server),
+                         .gate = gate_sync_new(config)};
+    gate_sync_follow(worker->gate, shard->gate_health);
 }
 
 void worker_dispose(worker_t *worker)
@@ -142,19 +140,18 @@ static void *pool_thread(void *arg)
     pool_t *pool = arg;
     worker_t worker;
     bool slow;
-    worker_init(&worker, pool->node, pool->shard);
+    worker_init(&worker, pool->shard);
     for (job_t *job; (job = take(pool, &slow)) != NULL;)
         run_job(pool, &worker, job, slow);
     worker_dispose(&worker);
     return NULL;
 }
 
-pool_t *pool_start(struct node *node, unsigned shard, unsigned threads, unsigned queue_max)
+pool_t *pool_start(shard_t *shard, unsigned threads, unsigned queue_max)
 {
     pool_t *pool = calloc(1, sizeof(*pool) + threads * sizeof(pthread_t));
     if (pool == NULL)
         abort();
-    pool->node = node;
     pool->shard = shard;
     pool->jobs.tail = &pool->jobs.head;
     pool->slow_jobs.tail = &pool->slow_jobs.head;

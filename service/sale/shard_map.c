@@ -1,4 +1,4 @@
-#include "shards/shard_map.h"
+#include "sale/shard_map.h"
 
 #include <assert.h>
 

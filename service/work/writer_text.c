@@ -1,4 +1,4 @@
-#include "store/writer_text.h"
+#include "work/writer_text.h"
 
 #include "store/expiry.h"
 

@@ -9,10 +9,10 @@
  * A value: no lock, no I/O, and time is an argument (monotonic ms). The orders belong to the caller
  * before writer_aside_put() and after writer_aside_take().
  */
-#ifndef HOLDFAST_STORE_WRITER_ASIDE_H
-#define HOLDFAST_STORE_WRITER_ASIDE_H
+#ifndef HOLDFAST_WORK_WRITER_ASIDE_H
+#define HOLDFAST_WORK_WRITER_ASIDE_H
 
-#include "store/writer.h"
+#include "work/writer.h"
 
 typedef struct writer_aside_item writer_aside_item_t;
 

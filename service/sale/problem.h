@@ -4,8 +4,8 @@
  * The code goes into `application/problem+json` (RFC 9457), into `orders.reject_code` of an
  * order that was refused after it had been admitted, and into metric labels.
  */
-#ifndef HOLDFAST_BASE_PROBLEM_H
-#define HOLDFAST_BASE_PROBLEM_H
+#ifndef HOLDFAST_SALE_PROBLEM_H
+#define HOLDFAST_SALE_PROBLEM_H
 
 #include "base/str.h"
 

@@ -20,7 +20,8 @@
 #include "base/random.h"
 #include "metrics/metrics.h"
 #include "store/canary.h"
-#include "store/writer_batch.h"
+#include "store/orders.h"
+#include "work/writer_batch.h"
 
 /* After so many in a row, what keeps failing is not taken for bad luck any more. */
 #define CONFLICTS_MAX 48

@@ -1,4 +1,4 @@
-#include "store/writer_batch.h"
+#include "work/writer_batch.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -6,6 +6,7 @@
 
 #include "base/failpoint.h"
 #include "metrics/metrics.h"
+#include "store/orders.h"
 
 /* So many version misses in a row, then the row is locked before it is read. */
 #define MISSES_BEFORE_LOCK 3

@@ -1,5 +1,6 @@
 /*
- * An order as its row says, and the moves that a row can make after it was born (store/move.h).
+ * An order, and the moves that its row can make after it was born. Values, pure: no I/O, no clock.
+ * Rows are read by store/orders.h, moved by store/move.h.
  *
  *              confirm                 cancel
  *     held ───────────────▶ confirmed ────────▶ cancelled
@@ -14,15 +15,13 @@
  * of some units leaves the state as it is and takes them off `quantity`; it grows `released_total`
  * by these.
  * `reserved` is an order that is not in MySQL yet; it has no row.
- *
- * Functions that take a db_t block; they are for pool threads and the reconciler.
  */
-#ifndef HOLDFAST_STORE_ORDER_H
-#define HOLDFAST_STORE_ORDER_H
+#ifndef HOLDFAST_SALE_ORDER_H
+#define HOLDFAST_SALE_ORDER_H
 
 #include "base/order_id.h"
-#include "base/problem.h"
-#include "store/item.h"
+#include "sale/item.h"
+#include "sale/problem.h"
 
 typedef enum {
     ORDER_RESERVED,
@@ -34,6 +33,8 @@ typedef enum {
 } order_state_t;
 
 const char *order_state_name(order_state_t state);
+/* ORDER_REJECTED for a word that is none: an order that is not live. */
+order_state_t order_state_of_name(str_t name);
 
 typedef struct {
     order_id_t id;
@@ -67,27 +68,6 @@ static inline bool order_is_live(const order_t *order)
 void order_set_sku(order_t *order, str_t sku);
 void order_set_buyer(order_t *order, str_t buyer);
 
-/* Columns that order_of_row() expects, in order, at the head of a SELECT on orders. */
-#define ORDER_COLUMNS                                                                              \
-    "order_id, sku, buyer_id, quantity, state, reject_code, original_order_id, request_digest, "   \
-    "created_at, expires_at"
-#define ORDER_COLUMNS_COUNT 10
-void order_of_row(const db_t *db, order_t *out);
-
-/* By id, or by the key of a buyer. `lock`: a locking read, which also waits for a
-   transaction that is about to commit the row. */
-db_result_t order_read(db_t *db, sql_t *sql, const order_id_t *id, bool lock, order_t *out,
-                       bool *found);
-db_result_t order_read_by_key(db_t *db, sql_t *sql, str_t sku, str_t buyer, str_t key, bool lock,
-                              order_t *out, bool *found);
-
-/*
- * decide(id, rejected): inserts a rejected row with nothing known but the id, or reads back
- * the row that is there. Afterwards no attempt on this id can end otherwise than `*out`.
- */
-db_result_t order_decide_rejected(db_t *db, sql_t *sql, const order_id_t *id, problem_t why,
-                                  order_t *out);
-
 /* Units that a move took out of a live state, for the gate to be told once. */
 typedef struct {
     order_id_t id;
@@ -103,12 +83,5 @@ typedef struct {
 
 /* All of it but what release_units() fills in. */
 void release_of_order(const order_t *order, release_t *release);
-/* In the open transaction: the row is out of a live state, now its units return. DB_INVALID: the
-   item has no row, or not so many units allocated. Then nothing may be moved. */
-db_result_t release_units(db_t *db, sql_t *sql, release_t *release);
-
-/* A page of a buyer's orders on this shard, newest first, ids below `before` (none: all). */
-db_result_t order_page_of_buyer(db_t *db, sql_t *sql, str_t buyer, const order_id_t *before,
-                                unsigned max, order_t *out, unsigned *count);
 
 #endif

@@ -11,7 +11,7 @@
  * An error says something about an order only if it is about the values of its row (DB_INVALID),
  * and only if the shard takes other rows (store/canary.h): then the order is rejected. After any
  * other error the shard is away, if the canary fails too; or else the batch is tried by halves, and
- * an order that meets the error alone is set aside (store/writer_aside.h) and tried again by a
+ * an order that meets the error alone is set aside (work/writer_aside.h) and tried again by a
  * thread of its own. Whose item waits for a lock is set aside with its item. Neither stops any
  * other order.
  *
@@ -25,13 +25,12 @@
  * A place is taken before anything is asked of the gate, so that an admitted order always has
  * one. writer_take_place(), writer_submit() and the readers below are for any thread.
  */
-#ifndef HOLDFAST_STORE_WRITER_H
-#define HOLDFAST_STORE_WRITER_H
+#ifndef HOLDFAST_WORK_WRITER_H
+#define HOLDFAST_WORK_WRITER_H
 
+#include "base/clock.h"
 #include "loop/loop.h"
-#include "store/order.h"
-
-struct node;
+#include "sale/order.h"
 
 typedef enum {
     WRITER_ROW,
@@ -73,7 +72,8 @@ typedef struct writer_order {
 
 typedef struct writer writer_t;
 
-writer_t *writer_start(struct node *node, unsigned shard);
+/* `clock` is the shard's; the writer reads it, and observes it. */
+writer_t *writer_start(const config_t *config, unsigned shard, remote_clock_t *clock);
 /* Ends when all that was submitted is done. */
 void writer_stop(writer_t *writer);
 

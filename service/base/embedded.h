@@ -1,8 +1,8 @@
 /*
  * Files of lua/ and sql/ that are built into the binary, so that it needs no other file.
  */
-#ifndef HOLDFAST_EMBEDDED_H
-#define HOLDFAST_EMBEDDED_H
+#ifndef HOLDFAST_BASE_EMBEDDED_H
+#define HOLDFAST_BASE_EMBEDDED_H
 
 #include "base/str.h"
 
