@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "engine/purchase.h"
 #include "metrics/metrics.h"
-#include "strategies/watch_pool.h"
 
 /* Items that nobody asked for in so long are forgotten; looked for at this interval. */
 #define ITEM_IDLE_MS 600000
@@ -46,21 +45,6 @@ static void follow_clock(engine_loop_t *engine)
         engine->time_asked_ms = now;
 }
 
-/* Those who wait for a call that is out, and that Redis does not answer, were not sent: they hear
-   so now, and not when the call has timed out. */
-static void refuse_joined(engine_loop_t *engine)
-{
-    loop_item_t *item, *next;
-    HASH_ITER(hh, engine->items, item, next)
-    {
-        while (!h2o_linklist_is_empty(&item->joining)) {
-            purchase_t *purchase = H2O_STRUCT_FROM_MEMBER(purchase_t, link, item->joining.next);
-            h2o_linklist_unlink(&purchase->link);
-            purchase_refused(purchase, PROBLEM_UNAVAILABLE, false);
-        }
-    }
-}
-
 static void beat(engine_loop_t *engine)
 {
     redis_args_t *args = &engine->args;
@@ -80,9 +64,32 @@ static void on_heartbeat(loop_timer_t *timer)
     engine_loop_t *engine = H2O_STRUCT_FROM_MEMBER(engine_loop_t, heartbeat, timer);
     if (engine->loop->index == 0) /* one speaks for the process */
         beat(engine);
-    if (engine->reserving && !redis_link_is_up(engine->gate))
-        refuse_joined(engine);
+    strategy_loop_check(&engine->strategies);
     loop_timer_start(engine->loop, &engine->heartbeat, HEARTBEAT_INTERVAL_MS, on_heartbeat);
+}
+
+static void on_sold_out(strategy_item_t *item, unsigned units_back)
+{
+    engine_item_sold_out(H2O_STRUCT_FROM_MEMBER(loop_item_t, base, item), units_back);
+}
+
+static bool on_gate_missed(strategy_item_t *item, uint64_t epoch)
+{
+    return engine_gate_is_elsewhere(H2O_STRUCT_FROM_MEMBER(loop_item_t, base, item), epoch);
+}
+
+static void open_strategies(engine_loop_t *engine)
+{
+    static const strategy_host_t host = {purchase_attempt_sent, purchase_attempt_done, on_sold_out,
+                                         on_gate_missed};
+    engine->strategies = (strategy_loop_t){.loop = engine->loop,
+                                           .config = engine->node->config,
+                                           .host = &host,
+                                           .owner = str_of(engine->node->incarnation),
+                                           .gate = engine->gate,
+                                           .gate_clock = &engine->node->gate_clock,
+                                           .gate_health = &engine->node->gate_health};
+    strategy_loop_open(&engine->strategies);
 }
 
 engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
@@ -94,11 +101,10 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
     engine->node = node;
     engine->gate =
         redis_link_new(loop, node->config, &node->gate_clock, &node->gate_health, LINK_COUNTS);
-    engine->watchers = watch_pool_new(loop, node);
+    open_strategies(engine);
     announcements_listen(
         &node->announcements,
         &(announcement_listener_t){loop, engine, on_item_changed, on_order_orphaned});
-    h2o_linklist_init_anchor(&engine->due);
     h2o_linklist_init_anchor(&engine->settling);
     loop_timer_start(loop, &engine->housekeeping, HOUSEKEEPING_MS, on_housekeeping);
     loop_timer_start(loop, &engine->heartbeat, 0, on_heartbeat);
@@ -114,13 +120,12 @@ static void outbox_free(outbox_t *outbox)
 
 static void forget_item(engine_loop_t *engine, loop_item_t *item)
 {
-    assert(h2o_linklist_is_empty(&item->parked) && h2o_linklist_is_empty(&item->joining));
-    assert(!item->telling && !item->reserving && item->state != ITEM_SYNCING);
-    assert(!h2o_linklist_is_linked(&item->due));
+    assert(item->purchases == 0 && h2o_linklist_is_empty(&item->parked));
+    assert(!item->telling && item->state != ITEM_SYNCING);
     assert(!item->checking && h2o_linklist_is_empty(&item->unchecked));
     assert(!h2o_timeout_is_linked(&item->check_timer.entry));
     loop_timer_stop(&item->tell_timer);
-    loop_timer_stop(&item->reserve_timer);
+    strategy_item_close(&item->base);
     if (h2o_linklist_is_linked(&item->settling))
         h2o_linklist_unlink(&item->settling);
     HASH_DEL(engine->items, item);
@@ -140,24 +145,21 @@ void engine_loop_free(engine_loop_t *engine)
     loop_item_t *item, *next;
     loop_timer_stop(&engine->housekeeping);
     loop_timer_stop(&engine->heartbeat);
-    loop_timer_stop(&engine->reserve_timer);
     loop_timer_stop(&engine->settle_timer);
     redis_link_free(engine->gate);
-    watch_pool_free(engine->watchers);
     HASH_ITER(hh, engine->items, item, next)
     {
         forget_item(engine, item);
     }
+    strategy_loop_close(&engine->strategies);
     redis_args_free(&engine->args);
     free(engine);
 }
 
 static bool item_is_idle(const loop_item_t *item)
 {
-    return item->purchases == 0 && item->state != ITEM_SYNCING && !item->reserving &&
-           !item->telling && item->settle.count == 0 && item->unreserve.count == 0 &&
-           h2o_linklist_is_empty((h2o_linklist_t *)&item->parked) &&
-           h2o_linklist_is_empty((h2o_linklist_t *)&item->joining);
+    return item->purchases == 0 && item->state != ITEM_SYNCING && !item->telling &&
+           item->settle.count == 0 && item->unreserve.count == 0;
 }
 
 static void on_housekeeping(loop_timer_t *timer)
@@ -184,6 +186,21 @@ bool engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
 
 /* --- what is known of an item --- */
 
+static void open_item(engine_loop_t *engine, loop_item_t *item, str_t sku)
+{
+    uint16_t slot = slot_of_sku(sku);
+    item->engine = engine;
+    item->base = (strategy_item_t){.loop = &engine->strategies,
+                                   .shard = node_shard_of_slot(engine->node, slot),
+                                   .sku_length = (uint8_t)sku.n,
+                                   .slot = slot};
+    memcpy(item->base.sku_bytes, sku.p, sku.n);
+    item->at_home = engine_home(engine->node, slot) == engine;
+    h2o_linklist_init_anchor(&item->parked);
+    h2o_linklist_init_anchor(&item->unchecked);
+    HASH_ADD_KEYPTR(hh, engine->items, item->base.sku_bytes, item->base.sku_length, item);
+}
+
 loop_item_t *engine_item(engine_loop_t *engine, str_t sku)
 {
     loop_item_t *item;
@@ -191,16 +208,7 @@ loop_item_t *engine_item(engine_loop_t *engine, str_t sku)
     if (item == NULL) {
         if ((item = calloc(1, sizeof(*item))) == NULL)
             abort();
-        item->engine = engine;
-        item->sku_length = (uint8_t)sku.n;
-        memcpy(item->sku_bytes, sku.p, sku.n);
-        item->slot = slot_of_sku(sku);
-        item->shard = node_shard_of_slot(engine->node, item->slot);
-        item->at_home = engine_home(engine->node, item->slot) == engine;
-        h2o_linklist_init_anchor(&item->parked);
-        h2o_linklist_init_anchor(&item->joining);
-        h2o_linklist_init_anchor(&item->unchecked);
-        HASH_ADD(hh, engine->items, sku_bytes, item->sku_length, item);
+        open_item(engine, item, sku);
     }
     item->used_ms = clock_mono_ms();
     return item;
@@ -246,6 +254,7 @@ static void sync_done(job_t *job)
         if (sync->row.epoch != item->item.epoch)
             item->sold_out_until_ms = 0;
         item->item = sync->row;
+        item->base.acknowledge = sync->row.terms.acknowledge;
     }
     free(sync);
     if (item->stale) {
@@ -268,9 +277,9 @@ static void start_sync(loop_item_t *item)
     if (sync == NULL)
         abort();
     sync->item = item;
-    job_set_slot(&sync->job, item->slot);
+    job_set_slot(&sync->job, item->base.slot);
     item->state = ITEM_SYNCING;
-    unsigned shard = item->engine->node->map.shard_of_slot[item->slot];
+    unsigned shard = item->engine->node->map.shard_of_slot[item->base.slot];
     if (!engine_submit(item->engine, shard, &sync->job, run_sync, sync_done)) {
         free(sync);
         METRIC_INC(queue_full_total);
@@ -316,7 +325,7 @@ static uint64_t open_for_ms(const loop_item_t *item)
 {
     const item_terms_t *terms = &item->item.terms;
     const remote_clock_t *clock =
-        item_uses_gate(&item->item) ? &item->engine->node->gate_clock : &item->shard->clock;
+        item_uses_gate(&item->item) ? &item->engine->node->gate_clock : &item->base.shard->clock;
     uint64_t now_ms = remote_clock_now_ms(clock);
     if (now_ms < terms->starts_at_ms)
         return 0;
@@ -329,7 +338,7 @@ void engine_item_sold_out(loop_item_t *item, unsigned units_back)
 {
     uint64_t for_ms = open_for_ms(item),
              max_ms = item->engine->node->config->orders.sold_out_cache_ms;
-    if (item->units_back == units_back)
+    if (item->base.units_back == units_back)
         item->sold_out_until_ms = clock_mono_ms() + (for_ms < max_ms ? for_ms : max_ms);
 }
 
@@ -341,7 +350,7 @@ static void on_item_changed(void *context, str_t sku, uint64_t epoch)
     HASH_FIND(hh, engine->items, sku.p, sku.n, item);
     if (item != NULL) {
         item->sold_out_until_ms = 0;
-        ++item->units_back;
+        ++item->base.units_back;
     }
     if (item != NULL && item->at_home && (item->state != ITEM_READY || item->item.epoch < epoch))
         engine_item_doubt(item);
@@ -354,7 +363,7 @@ static void on_order_orphaned(void *context, const order_id_t *id, const gate_re
 
 /* --- telling the gate --- */
 
-static void outbox_add(outbox_t *outbox, const purchase_t *p)
+static void outbox_add(outbox_t *outbox, const attempt_t *a)
 {
     if (outbox->count == outbox->capacity) {
         outbox->capacity = outbox->capacity == 0 ? 64 : outbox->capacity * 2;
@@ -363,14 +372,14 @@ static void outbox_add(outbox_t *outbox, const purchase_t *p)
             abort();
     }
     told_order_t *order = &outbox->orders[outbox->count++];
-    *order = (told_order_t){.id = p->order.id, .quantity = p->order.quantity, .epoch = p->epoch};
-    if (p->key_length == 0)
+    *order = (told_order_t){.id = a->order.id, .quantity = a->order.quantity, .epoch = a->epoch};
+    if (a->key_length == 0)
         return;
-    str_t sku = order_sku(&p->order), buyer = order_buyer(&p->order);
-    char *field = malloc(sku.n + buyer.n + p->key_length + 2), *at = field; /* two separators */
+    str_t sku = order_sku(&a->order), buyer = order_buyer(&a->order);
+    char *field = malloc(sku.n + buyer.n + a->key_length + 2), *at = field; /* two separators */
     if (field == NULL)
         abort();
-    order->field = gate_key_field_put(&at, sku, buyer, purchase_key(p));
+    order->field = gate_key_field_put(&at, sku, buyer, attempt_key(a));
 }
 
 static void outbox_sent(outbox_t *outbox, bool heard)
@@ -438,11 +447,11 @@ static void on_unreserved(void *context, const redisReply *reply)
 void engine_add_keys(redis_args_t *args, const loop_item_t *item, bool buyers)
 {
     str_t sku = loop_item_sku(item);
-    gate_add_key(args, GATE_KEY_GATE, item->slot, sku, 0);
+    gate_add_key(args, GATE_KEY_GATE, item->base.slot, sku, 0);
     if (buyers)
-        gate_add_key(args, GATE_KEY_BUYERS, item->slot, sku, 0);
-    gate_add_key(args, GATE_KEY_UNSETTLED, item->slot, sku, 0);
-    gate_add_key(args, GATE_KEY_KEYS, item->slot, sku, 0);
+        gate_add_key(args, GATE_KEY_BUYERS, item->base.slot, sku, 0);
+    gate_add_key(args, GATE_KEY_UNSETTLED, item->base.slot, sku, 0);
+    gate_add_key(args, GATE_KEY_KEYS, item->base.slot, sku, 0);
 }
 
 static void add_id(redis_args_t *args, const told_order_t *order)
@@ -615,7 +624,7 @@ void engine_tell_gate(const purchase_t *purchase, bool rejected)
 {
     loop_item_t *item = purchase->item;
     bool was_quiet = item->settle.count == 0 && item->unreserve.count == 0;
-    outbox_add(rejected ? &item->unreserve : &item->settle, purchase);
+    outbox_add(rejected ? &item->unreserve : &item->settle, &purchase->attempt);
     if (was_quiet)
         ++item->engine->telling;
     bool hastens = rejected ? item->unreserve.count == 1 : item->settle.count == TELL_MAX;

@@ -16,11 +16,11 @@
 #include "engine/node.h"
 #include "gate/redis_link.h"
 #include "reconcile/sync.h"
+#include "strategies/strategy.h"
 #include "work/pool.h"
 #include "work/writer.h"
 
 struct purchase;
-struct watch_pool;
 
 /* An order as the gate has to be told of it: what it was committed with. */
 typedef struct {
@@ -42,29 +42,21 @@ typedef enum { ITEM_UNKNOWN, ITEM_SYNCING, ITEM_READY } item_state_t;
 
 typedef struct loop_item {
     UT_hash_handle hh;
+    strategy_item_t base; /* what the strategies know of it */
     struct engine_loop *engine;
-    char sku_bytes[SKU_BYTES_MAX];
-    uint8_t sku_length;
-    uint16_t slot;
-    shard_t *shard;
 
     bool at_home; /* else nothing is known but sold_out_until_ms and the strategy then */
     item_state_t state;
     bool stale;                 /* news came while SYNCING: sync once more */
     item_t item;                /* when READY */
     uint64_t sold_out_until_ms; /* monotonic: refuse keyless requests until then */
-    unsigned units_back;        /* counts the times that units came back */
     unsigned looks;             /* counts the times that it became READY */
     uint64_t missed_epoch;      /* the last one whose gate a connection did not have; 0: none */
     unsigned missed_look;       /* `looks` then */
     uint64_t used_ms;           /* monotonic, for forgetting idle items */
     unsigned purchases;         /* that point here */
 
-    h2o_linklist_t parked;  /* purchases that wait for READY */
-    h2o_linklist_t joining; /* strategy lua: who goes with the next reserve call */
-    bool reserving;         /* a reserve call is in flight */
-    h2o_linklist_t due;     /* in the engine's list while it is to go with the next call */
-    loop_timer_t reserve_timer;
+    h2o_linklist_t parked; /* purchases that wait for READY */
 
     h2o_linklist_t unchecked; /* refused, and wait for the next look at the epoch: epoch_check.h */
     bool checking;            /* such a look is under way */
@@ -79,7 +71,7 @@ typedef struct loop_item {
 
 static inline str_t loop_item_sku(const loop_item_t *item)
 {
-    return (str_t){item->sku_bytes, item->sku_length};
+    return strategy_item_sku(&item->base);
 }
 
 /* What sold_out_until_ms says can be relied on. */
@@ -92,16 +84,13 @@ typedef struct engine_loop {
     loop_t *loop;
     node_t *node;
     redis_link_t *gate;
-    struct watch_pool *watchers;
+    strategy_loop_t strategies;
     loop_item_t *items; /* uthash by sku */
     redis_args_t args;  /* scratch */
     unsigned purchases; /* not ended */
     unsigned visits;    /* of buyers connected here, not answered */
     unsigned news;      /* counts the items that were announced as changed */
     unsigned telling;   /* items with something to tell the gate */
-    h2o_linklist_t due; /* strategy lua: items that are to go with the next reserve call */
-    bool reserving;     /* a reserve call is in flight */
-    loop_timer_t reserve_timer;
     h2o_linklist_t settling;
     loop_timer_t settle_timer; /* of the round that tells of all of them */
     unsigned jobs;             /* pool jobs of this loop, so that it does not end before them */

@@ -27,7 +27,7 @@ static epoch_verdict_t verdict_of(const epoch_check_t *check, const purchase_t *
 {
     if (check->result != DB_OK)
         return EPOCH_UNKNOWN;
-    return check->epoch == purchase->epoch ? EPOCH_RULES : EPOCH_IS_OVER;
+    return check->epoch == purchase->attempt.epoch ? EPOCH_RULES : EPOCH_IS_OVER;
 }
 
 static void tell_all(const epoch_check_t *check, h2o_linklist_t *purchases)
@@ -61,8 +61,8 @@ static void begin(loop_item_t *item)
     item->check_begun_ms = clock_mono_ms();
     h2o_linklist_init_anchor(&check->purchases);
     h2o_linklist_insert_list(&check->purchases, &item->unchecked);
-    job_set_slot(&check->job, item->slot);
-    unsigned shard = item->engine->node->map.shard_of_slot[item->slot];
+    job_set_slot(&check->job, item->base.slot);
+    unsigned shard = item->engine->node->map.shard_of_slot[item->base.slot];
     if (engine_submit(item->engine, shard, &check->job, run, done)) {
         METRIC_INC(epoch_checks_total);
         item->checking = true;

@@ -6,21 +6,25 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "base/log.h"
 #include "base/random.h"
 #include "engine/epoch_check.h"
+#include "engine/key_read.h"
 #include "metrics/metrics.h"
-#include "store/orders.h"
 
 /* While the first order of a key is on its way to MySQL, it is looked for this often. */
-#define LOOK_INTERVAL_MS 8
-/* The gate is frozen: the same call again. */
-#define FREEZE_RETRY_MS 8
-/* An attempt that must be made again, because of a lost answer or a server that is away. */
-#define RETRY_BASE_MS 16
-#define RETRY_CAP_MS 512
+#define AWAIT_FIRST_MS 8
+/* The longest backoff between two attempts. */
+#define BACKOFF_CAP_MS 512
 
-static void route(purchase_t *p);
+/* One step of the machine, and what comes of it. `row`: what an answer may be about: the order's
+   own row, or the first order's. Nothing of the purchase is touched after it: it may have ended. */
+static void advance(purchase_t *p, const purchase_event_t *event, const order_t *row);
+
+static void advance_by(purchase_t *p, purchase_event_kind_t kind, const order_t *row)
+{
+    const purchase_event_t event = {kind};
+    advance(p, &event, row);
+}
 
 /* --- answers --- */
 
@@ -37,114 +41,413 @@ static refusal_t why_refused(const purchase_t *p, problem_t problem)
     return why;
 }
 
-static void give_answer(purchase_t *p, const answer_t *answer)
+/* The first one counts. */
+static void give_answer(purchase_t *p, answer_t answer)
 {
-    if (p->answered)
-        return;
-    p->answered = true;
-    loop_timer_stop(&p->answer_timer);
-    if (answer->replayed)
-        METRIC_INC(orders_replayed_total);
     if (p->waiter == NULL)
         return;
-    answer_t full = *answer;
-    full.own_id = p->order.id;
-    full.strategy = p->strategy;
-    full.sold_out_until_ms = p->item->sold_out_until_ms;
-    if (full.kind == ANSWER_REFUSED)
-        full.why = why_refused(p, full.problem);
-    p->answer(p->waiter, &full);
+    loop_timer_stop(&p->answer_timer);
+    if (answer.replayed)
+        METRIC_INC(orders_replayed_total);
+    answer.own_id = p->attempt.order.id;
+    answer.strategy = p->strategy;
+    answer.sold_out_until_ms = p->item->sold_out_until_ms;
+    if (answer.kind == ANSWER_REFUSED)
+        answer.why = why_refused(p, answer.problem);
+    void *waiter = p->waiter;
     p->waiter = NULL;
+    p->answer(waiter, &answer);
 }
+
+static order_t order_on_its_way(const purchase_t *p, const order_id_t *id)
+{
+    order_t order = p->attempt.order;
+    order.id = *id;
+    order.state = ORDER_RESERVED;
+    order.created_at_ms = order_id_time_ms(id);
+    order.expires_at_ms = 0;
+    return order;
+}
+
+/* What a repeat of a key hears: the first order as it now stands. */
+static answer_t answer_of_first(const purchase_t *p, const order_t *first)
+{
+    if (first->digest != p->attempt.order.digest)
+        return (answer_t){ANSWER_REFUSED, PROBLEM_IDEMPOTENCY_KEY_REUSED, NULL, false};
+    if (first->state == ORDER_RESERVED)
+        return (answer_t){ANSWER_PENDING, PROBLEM_NONE, first, true};
+    if (first->state == ORDER_REJECTED)
+        return (answer_t){ANSWER_REFUSED, first->reject_code, first, true};
+    return (answer_t){ANSWER_ORDER, PROBLEM_NONE, first, true};
+}
+
+/* The row is what counts, whoever wrote it. */
+static answer_t answer_of_row(const purchase_t *p, const order_t *row)
+{
+    if (row->state != ORDER_REJECTED) {
+        METRIC_STRATEGY_ADD(reserved_total, p->strategy, 1);
+        return (answer_t){ANSWER_ORDER, PROBLEM_NONE, row, false};
+    }
+    METRIC_STRATEGY_ADD(refused_total, p->strategy, 1);
+    return (answer_t){ANSWER_REFUSED, row->reject_code, row, false};
+}
+
+static void say(purchase_t *p, const purchase_effects_t *effects, const order_t *row)
+{
+    order_t order;
+    switch (effects->say) {
+    case SAY_NOTHING:
+        break;
+    case SAY_PENDING:
+        order = order_on_its_way(p, &p->attempt.order.id);
+        give_answer(p, (answer_t){ANSWER_PENDING, PROBLEM_NONE, &order, false});
+        break;
+    case SAY_PENDING_FIRST:
+        order = order_on_its_way(p, &p->first_id);
+        give_answer(p, (answer_t){ANSWER_PENDING, PROBLEM_NONE, &order, true});
+        break;
+    case SAY_OWN_ROW:
+        assert(row != NULL && order_id_eq(&row->id, &p->attempt.order.id));
+        give_answer(p, answer_of_row(p, row));
+        break;
+    case SAY_FIRST_ROW:
+        assert(row != NULL);
+        give_answer(p, answer_of_first(p, row));
+        break;
+    case SAY_REFUSED:
+        METRIC_STRATEGY_ADD(refused_total, p->strategy, 1);
+        give_answer(p, (answer_t){ANSWER_REFUSED, effects->problem, NULL, false});
+        break;
+    }
+}
+
+/* --- ROUTING --- */
+
+/* Its order would wait, for the shard or for what keeps its item: no buyer is to wait for a COMMIT
+   then. Where the gate's word is enough orders may wait, but not with the permits of other items.
+ */
+static bool is_unwritable_now(const purchase_t *p, writer_t *writer, bool accepted)
+{
+    writer_item_t item = writer_item(writer, p->item->base.slot, loop_item_sku(p->item));
+    if (accepted && item == WRITER_ITEM_FULL)
+        METRIC_INC(queue_full_total);
+    if (accepted)
+        return item == WRITER_ITEM_FULL;
+    return writer_is_away(writer) || item != WRITER_ITEM_WELL;
+}
+
+/* A permit of the writer's queue, then an id. */
+static bool take_permit(purchase_t *p)
+{
+    writer_t *writer = p->item->base.shard->writer;
+    attempt_t *a = &p->attempt;
+    bool accepted = p->item->item.terms.acknowledge == ACKNOWLEDGE_ACCEPTED;
+    if (p->machine.has_permit)
+        return true;
+    if (is_unwritable_now(p, writer, accepted) || !writer_take_place(writer))
+        return false;
+    if (!order_id_is_none(&a->order.id))
+        return true; /* adopted */
+    uint64_t now_ms = remote_clock_now_ms(&p->engine->node->gate_clock);
+    a->order.id = order_id_issue(p->item->base.slot, now_ms);
+    a->commit_deadline_ms = now_ms + p->engine->node->config->orders.commit_deadline_ms;
+    return true;
+}
+
+/* Looks at the item: can it be attempted now? */
+static void route(purchase_t *p)
+{
+    loop_item_t *item = p->item;
+    item->used_ms = clock_mono_ms();
+    if (item->state == ITEM_READY && item_uses_gate(&item->item) &&
+        item_may_lose_gate(&item->item) && engine_gate_is_given_up(p->engine))
+        engine_item_doubt(item);
+    if (item->state != ITEM_READY) {
+        advance_by(p, EVENT_ITEM_UNKNOWN, NULL);
+        return;
+    }
+    p->strategy = item_strategy(&item->item);
+    advance_by(p, take_permit(p) ? EVENT_PERMIT : EVENT_NO_PERMIT, NULL);
+}
+
+static void on_due(loop_timer_t *timer)
+{
+    advance_by(H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer), EVENT_DUE, NULL);
+}
+
+static void wait_ms(purchase_t *p, uint32_t ms)
+{
+    loop_timer_start(p->engine->loop, &p->retry_timer, ms, on_due);
+}
+
+static void enter_routing(purchase_t *p, const purchase_effects_t *effects)
+{
+    if (effects->at_once)
+        route(p);
+    else
+        wait_ms(p,
+                random_backoff(effects->backoff_base_ms, BACKOFF_CAP_MS, effects->backoff_tries));
+}
+
+/* --- PARKED --- */
+
+void purchase_unparked(purchase_t *p, sync_result_t why)
+{
+    static const purchase_event_kind_t events[] = {
+        [SYNC_READY] = EVENT_ITEM_READY,    [SYNC_UNKNOWN_ITEM] = EVENT_ITEM_GONE,
+        [SYNC_GATE_AWAY] = EVENT_ITEM_AWAY, [SYNC_STORE_AWAY] = EVENT_ITEM_AWAY,
+        [SYNC_BUSY] = EVENT_ITEM_BUSY,
+    };
+    purchase_event_t event = {events[why]};
+    if (why == SYNC_UNKNOWN_ITEM && purchase_must_end_in_row(&p->machine))
+        event.permit = p->machine.has_permit || writer_take_place(p->item->base.shard->writer);
+    advance(p, &event, NULL);
+}
+
+/* --- ADMITTING --- */
+
+static void enter_admitting(purchase_t *p)
+{
+    attempt_t *a = &p->attempt;
+    p->why = (refusal_t){0};
+    a->epoch = p->item->item.epoch;
+    a->units_back = p->item->base.units_back;
+    a->key_is_free = p->machine.key == KEY_FREE;
+    a->may_be_written = purchase_must_end_in_row(&p->machine);
+    strategy_of(p->strategy)->start(a);
+}
+
+static purchase_t *purchase_of(attempt_t *attempt)
+{
+    return H2O_STRUCT_FROM_MEMBER(purchase_t, attempt, attempt);
+}
+
+void purchase_attempt_sent(attempt_t *attempt)
+{
+    advance_by(purchase_of(attempt), EVENT_SENT, NULL);
+}
+
+/* The gate admits no id past its commit deadline; a SQL strategy has no such bound. */
+static bool is_late(const purchase_t *p)
+{
+    return strategy_uses_gate(p->strategy) &&
+           remote_clock_now_ms(&p->engine->node->gate_clock) > p->attempt.commit_deadline_ms;
+}
+
+void purchase_attempt_done(attempt_t *attempt, const outcome_t *outcome)
+{
+    purchase_t *p = purchase_of(attempt);
+    const order_t *row = outcome->row;
+    purchase_event_t event = {EVENT_OUTCOME,
+                              .outcome = outcome->kind,
+                              .problem = outcome->problem,
+                              .seen = outcome->seen,
+                              .lost_commit = outcome->lost_commit,
+                              .has_row = row != NULL,
+                              .of_gate = strategy_uses_gate(p->strategy)};
+    assert(!h2o_linklist_is_linked(&attempt->link));
+    switch (outcome->kind) {
+    case OUTCOME_ADMITTED:
+        event.accepted = p->item->item.terms.acknowledge == ACKNOWLEDGE_ACCEPTED;
+        break;
+    case OUTCOME_REFUSED:
+        p->why = outcome->why;
+        event.late = outcome->problem == PROBLEM_UNAVAILABLE && is_late(p);
+        break;
+    case OUTCOME_REPEAT:
+        p->first_id = outcome->first;
+        break;
+    case OUTCOME_UNKNOWN:
+        event.late = is_late(p);
+        break;
+    case OUTCOME_DECIDED:
+        event.rejected = row->state == ORDER_REJECTED;
+        break;
+    default:
+        break;
+    }
+    advance(p, &event, row);
+}
+
+/* --- CHECKING_KEY --- */
+
+static void on_key_read(purchase_t *p, bool known, const order_t *found)
+{
+    if (found == NULL) {
+        advance_by(p, known ? EVENT_KEY_FREE : EVENT_READ_FAILED, NULL);
+    } else if (order_id_eq(&found->id, &p->attempt.order.id)) {
+        advance_by(p, EVENT_KEY_IS_OWN, found);
+    } else {
+        p->first_id = found->id;
+        advance_by(p, EVENT_KEY_TAKEN, found);
+    }
+}
+
+static void enter_checking_key(purchase_t *p)
+{
+    if (!key_read_start(p, on_key_read))
+        advance_by(p, EVENT_NO_READ, NULL);
+}
+
+/* --- CHECKING_EPOCH --- */
+
+void purchase_epoch_checked(purchase_t *p, epoch_verdict_t verdict)
+{
+    static const purchase_event_kind_t events[] = {[EPOCH_RULES] = EVENT_EPOCH_RULES,
+                                                   [EPOCH_IS_OVER] = EVENT_EPOCH_OVER,
+                                                   [EPOCH_UNKNOWN] = EVENT_READ_FAILED};
+    advance_by(p, events[verdict], NULL);
+}
+
+/* --- FINDING_FIRST --- */
+
+/* The gate may know a repeat that lost the key: what counts is the order that won it. */
+static bool lost_its_key(const order_t *row)
+{
+    return row->reject_code == PROBLEM_DUPLICATE_REQUEST && !order_id_is_none(&row->original_id) &&
+           !order_id_eq(&row->original_id, &row->id);
+}
+
+static void on_first_read(purchase_t *p, bool known, const order_t *found)
+{
+    if (found == NULL) {
+        advance_by(p, known ? EVENT_NOT_FOUND : EVENT_READ_FAILED, &p->write.order);
+    } else if (lost_its_key(found)) {
+        p->first_id = found->original_id;
+        advance_by(p, EVENT_FIRST_LOST_KEY, NULL);
+    } else {
+        advance_by(p, EVENT_FIRST_FOUND, found);
+    }
+}
+
+static void enter_finding_first(purchase_t *p)
+{
+    assert(order_id_is_none(&p->first_id) == (p->machine.first == FIRST_POSSIBLE));
+    if (!key_read_first(p, on_first_read))
+        advance_by(p, EVENT_NO_READ, NULL);
+}
+
+/* --- COMMITTING --- */
+
+static void write_done(writer_order_t *write)
+{
+    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, write, write);
+    if (write->result == WRITER_STALE) {
+        METRIC_INC(orders_readmitted_total);
+        advance_by(p, EVENT_WRITE_STALE, NULL);
+        return;
+    }
+    const purchase_event_t event = {EVENT_WRITTEN, .rejected = write->order.state == ORDER_REJECTED,
+                                    .problem = write->order.reject_code, .drift = write->drift,
+                                    .has_first = write->has_first};
+    advance(p, &event, write->has_first ? &write->first : &write->order);
+}
+
+/* Hands the writer the order as it is to end: live, or rejected for `why`. */
+static void enter_committing(purchase_t *p, problem_t why)
+{
+    writer_order_t *write = &p->write;
+    bool live = why == PROBLEM_NONE;
+    write->loop = p->engine->loop;
+    write->done = write_done;
+    write->awaited = p->machine.buyer == BUYER_WAITS;
+    write->has_first = false;
+    write->drift = false;
+    write->nameless = false;
+    memset(&write->aside, 0, sizeof(write->aside));
+    write->order = p->attempt.order;
+    write->order.state = live ? ORDER_CONFIRMED : ORDER_REJECTED;
+    write->order.reject_code = why;
+    write->order.original_id = why == PROBLEM_DUPLICATE_REQUEST ? p->first_id : ORDER_ID_NONE;
+    write->key = live ? attempt_key(&p->attempt) : STR_NONE;
+    write->epoch = p->attempt.epoch;
+    write->hold_seconds = p->item->item.terms.hold_seconds; /* of this epoch: see `epoch` */
+    writer_submit(p->item->base.shard->writer, write);
+}
+
+/* --- ENDED --- */
 
 static void free_purchase(loop_timer_t *timer)
 {
     free(H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer));
 }
 
-/* The last step; nothing touches the purchase after it but its own free. */
-static void end(purchase_t *p, const answer_t *answer)
+/* Nothing touches the purchase after it but its own free. */
+static void enter_ended(purchase_t *p)
 {
-    assert(p->state != PURCHASE_ENDED);
-    give_answer(p, answer);
-    p->state = PURCHASE_ENDED;
     loop_timer_stop(&p->answer_timer);
     loop_timer_stop(&p->retry_timer);
     if (h2o_linklist_is_linked(&p->link))
         h2o_linklist_unlink(&p->link);
-    if (p->has_place)
-        writer_give_place(p->item->shard->writer);
+    if (p->machine.has_permit)
+        writer_give_place(p->item->base.shard->writer);
+    assert(p->item->purchases != 0 && p->engine->purchases != 0);
     --p->item->purchases;
     --p->engine->purchases;
     METRIC_ADD(purchases_in_flight, -1);
     loop_timer_start(p->engine->loop, &p->retry_timer, 0, free_purchase);
 }
 
-static void end_refused(purchase_t *p, problem_t problem)
-{
-    METRIC_STRATEGY_ADD(refused_total, p->strategy, 1);
-    end(p, &(answer_t){ANSWER_REFUSED, problem, NULL, false});
-}
+/* --- the effects --- */
 
-/* What a repeat of a key hears: the first order as it now stands. */
-static void end_replayed(purchase_t *p, const order_t *first)
+static void enter_state(purchase_t *p, const purchase_effects_t *effects)
 {
-    if (first->digest != p->order.digest) {
-        end(p, &(answer_t){ANSWER_REFUSED, PROBLEM_IDEMPOTENCY_KEY_REUSED, NULL, false});
-        return;
+    switch (p->machine.state) {
+    case PURCHASE_ROUTING:
+        enter_routing(p, effects);
+        break;
+    case PURCHASE_PARKED:
+        engine_item_park(p->item, p);
+        break;
+    case PURCHASE_ADMITTING:
+        enter_admitting(p);
+        break;
+    case PURCHASE_CHECKING_KEY:
+        enter_checking_key(p);
+        break;
+    case PURCHASE_CHECKING_EPOCH:
+        epoch_check_join(p);
+        break;
+    case PURCHASE_FINDING_FIRST:
+        enter_finding_first(p);
+        break;
+    case PURCHASE_AWAITING_FIRST:
+        wait_ms(p, AWAIT_FIRST_MS);
+        break;
+    case PURCHASE_COMMITTING:
+        enter_committing(p, effects->problem);
+        break;
+    default:
+        enter_ended(p);
     }
-    answer_t answer = {ANSWER_ORDER, PROBLEM_NONE, first, true};
-    if (first->state == ORDER_RESERVED)
-        answer.kind = ANSWER_PENDING;
-    if (first->state == ORDER_REJECTED)
-        answer = (answer_t){ANSWER_REFUSED, first->reject_code, first, true};
-    end(p, &answer);
 }
 
-/* The row is what counts, whoever wrote it. */
-static void end_by_row(purchase_t *p, const order_t *row)
+static void advance(purchase_t *p, const purchase_event_t *event, const order_t *row)
 {
-    if (row->state != ORDER_REJECTED) {
-        METRIC_STRATEGY_ADD(reserved_total, p->strategy, 1);
-        end(p, &(answer_t){ANSWER_ORDER, PROBLEM_NONE, row, false});
-        return;
-    }
-    METRIC_STRATEGY_ADD(refused_total, p->strategy, 1);
-    end(p, &(answer_t){ANSWER_REFUSED, row->reject_code, row, false});
-}
-
-static void give_pending(purchase_t *p)
-{
-    order_t order = p->order;
-    order.state = ORDER_RESERVED;
-    order.created_at_ms = order_id_time_ms(&order.id);
-    order.expires_at_ms = 0;
-    p->must_end_in_row = true; /* the buyer has its id: it may not end without a trace */
-    give_answer(p, &(answer_t){ANSWER_PENDING, PROBLEM_NONE, &order, false});
+    const purchase_effects_t effects = purchase_step(&p->machine, event);
+    /* Else it was read again meanwhile. */
+    if (effects.invalidate && p->attempt.epoch == p->item->item.epoch)
+        engine_item_doubt(p->item);
+    if (effects.withdraw)
+        strategy_withdraw(&p->attempt);
+    if (effects.tell_gate != TELL_NOTHING)
+        engine_tell_gate(p, effects.tell_gate == TELL_REJECTED);
+    if (effects.rebuild)
+        repair_queue_rebuild(&p->item->base.shard->repairs, loop_item_sku(p->item),
+                             p->attempt.epoch);
+    if (effects.say != SAY_NOTHING)
+        say(p, &effects, row);
+    if (effects.enter)
+        enter_state(p, &effects);
 }
 
 /* The buyer has waited long enough. */
 static void on_answer_deadline(loop_timer_t *timer)
 {
     purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, answer_timer, timer);
-    if (p->state == PURCHASE_LOOKING && !p->must_end_in_row) {
-        /* Known: refused, or a repeat of an order that is still on its way. */
-        order_t first = p->order;
-        first.id = p->first_id;
-        first.state = ORDER_RESERVED;
-        first.created_at_ms = order_id_time_ms(&first.id);
-        if (order_id_is_none(&p->first_id))
-            give_answer(p, &(answer_t){ANSWER_REFUSED, PROBLEM_UNAVAILABLE, NULL, false});
-        else
-            give_answer(p, &(answer_t){ANSWER_PENDING, PROBLEM_NONE, &first, true});
-        return;
-    }
-    if (!p->sent) {
-        end_refused(p, PROBLEM_UNAVAILABLE);
-        return;
-    }
-    METRIC_INC(orders_unknown_total);
-    give_pending(p);
+    if (p->machine.known != KNOWN_NOT_SENT)
+        METRIC_INC(orders_unknown_total);
+    advance_by(p, EVENT_DEADLINE, NULL);
 }
 
 /* --- starting --- */
@@ -161,31 +464,26 @@ uint64_t purchase_digest(str_t sku, str_t buyer, uint32_t quantity)
     return XXH3_64bits(text, (size_t)(at - text)) >> 1; /* fits a signed 64-bit too */
 }
 
-static void on_retry(loop_timer_t *timer)
-{
-    route(H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer));
-}
-
 static purchase_t *new_purchase(engine_loop_t *engine, const purchase_request_t *request)
 {
     purchase_t *p = calloc(1, sizeof(*p));
     if (p == NULL)
         abort();
+    attempt_t *a = &p->attempt;
     p->engine = engine;
     p->item = engine_item(engine, request->sku);
-    order_set_sku(&p->order, request->sku);
-    order_set_buyer(&p->order, request->buyer);
-    p->order.quantity = request->quantity;
-    p->order.digest = purchase_digest(request->sku, request->buyer, request->quantity);
+    a->item = &p->item->base;
+    order_set_sku(&a->order, request->sku);
+    order_set_buyer(&a->order, request->buyer);
+    a->order.quantity = request->quantity;
     if (request->key.n != 0) {
-        memcpy(p->key_bytes, request->key.p, request->key.n);
-        p->key_length = (uint8_t)request->key.n;
+        memcpy(a->key_bytes, request->key.p, request->key.n);
+        a->key_length = (uint8_t)request->key.n;
     }
-    job_set_slot(&p->job, p->item->slot);
     ++engine->purchases;
     ++p->item->purchases;
     METRIC_ADD(purchases_in_flight, 1);
-    loop_timer_start(engine->loop, &p->retry_timer, 0, on_retry);
+    wait_ms(p, 0);
     return p;
 }
 
@@ -193,8 +491,11 @@ void purchase_start(engine_loop_t *engine, const purchase_request_t *request,
                     purchase_answer_cb answer, void *waiter)
 {
     purchase_t *p = new_purchase(engine, request);
+    p->machine = purchase_machine_new(request->key.n != 0);
+    p->attempt.order.digest = purchase_digest(request->sku, request->buyer, request->quantity);
     p->answer = answer;
     p->waiter = waiter;
+    assert(waiter != NULL);
     loop_timer_start(engine->loop, &p->answer_timer,
                      engine->node->config->orders.answer_deadline_ms, on_answer_deadline);
 }
@@ -203,420 +504,8 @@ void purchase_adopt(engine_loop_t *engine, const order_id_t *id, const gate_reco
 {
     const purchase_request_t request = {record->sku, record->buyer, record->key, record->quantity};
     purchase_t *p = new_purchase(engine, &request);
-    p->order.id = *id;
-    p->order.digest = record->digest;
-    p->commit_deadline_ms = record->deadline_ms;
-    p->must_end_in_row = p->at_gate = p->sent = true;
-    p->answered = true; /* its buyer is gone, or asks by GET */
-}
-
-/* Its order would wait, for the shard or for what keeps its item: nobody is to wait for a COMMIT
-   then. Where the gate's word is enough orders may wait, but not in the places of other items. */
-static bool is_unwritable_now(const purchase_t *p, writer_t *writer, bool accepted)
-{
-    writer_item_t item = writer_item(writer, p->item->slot, order_sku(&p->order));
-    if (accepted && item == WRITER_ITEM_FULL)
-        METRIC_INC(queue_full_total);
-    if (accepted)
-        return item == WRITER_ITEM_FULL;
-    return writer_is_away(writer) || item != WRITER_ITEM_WELL;
-}
-
-/* A place in the writer's queue, then an id. False: ended. */
-static bool prepare(purchase_t *p)
-{
-    writer_t *writer = p->item->shard->writer;
-    bool accepted = p->item->item.terms.acknowledge == ACKNOWLEDGE_ACCEPTED;
-    if (p->has_place)
-        return true;
-    if (is_unwritable_now(p, writer, accepted) || !writer_take_place(writer)) {
-        end_refused(p, PROBLEM_UNAVAILABLE);
-        return false;
-    }
-    p->has_place = true;
-    if (!order_id_is_none(&p->order.id))
-        return true; /* adopted */
-    uint64_t now_ms = remote_clock_now_ms(&p->engine->node->gate_clock);
-    p->order.id = order_id_issue(p->item->slot, now_ms);
-    p->commit_deadline_ms = now_ms + p->engine->node->config->orders.commit_deadline_ms;
-    return true;
-}
-
-/* ROUTING: to the strategy that rules the item now. */
-static void route(purchase_t *p)
-{
-    loop_item_t *item = p->item;
-    p->state = PURCHASE_ROUTING;
-    item->used_ms = clock_mono_ms();
-    if (item->state == ITEM_READY && item_uses_gate(&item->item) &&
-        item_may_lose_gate(&item->item) && engine_gate_is_given_up(p->engine))
-        engine_item_doubt(item);
-    if (item->state != ITEM_READY) {
-        p->state = PURCHASE_PARKED;
-        engine_item_park(item, p);
-        return;
-    }
-    p->strategy = item_strategy(&item->item);
-    if (!prepare(p))
-        return;
-    p->why = (refusal_t){0};
-    p->epoch = item->item.epoch;
-    p->units_back = item->units_back;
-    p->state = PURCHASE_ADMITTING;
-    strategy_of(p->strategy)->start(p);
-}
-
-static void retry(purchase_t *p, uint32_t base_ms)
-{
-    p->state = PURCHASE_ROUTING;
-    loop_timer_start(p->engine->loop, &p->retry_timer,
-                     random_backoff(base_ms, RETRY_CAP_MS, p->tries++), on_retry);
-}
-
-static void write_rejected(purchase_t *p, problem_t why, const order_id_t *original);
-
-/* The item was deleted while the order was on its way. It ends as a row all the same: its buyer may
-   know its id, and Redis may have it. */
-static void end_without_item(purchase_t *p)
-{
-    if (!p->has_place && !(p->has_place = writer_take_place(p->item->shard->writer)))
-        retry(p, RETRY_BASE_MS);
-    else
-        write_rejected(p, PROBLEM_UNKNOWN_ITEM, &ORDER_ID_NONE);
-}
-
-void purchase_unparked(purchase_t *p, sync_result_t why)
-{
-    if (why == SYNC_READY) {
-        route(p);
-        return;
-    }
-    if (why == SYNC_UNKNOWN_ITEM && p->must_end_in_row) {
-        end_without_item(p);
-        return;
-    }
-    if (p->must_end_in_row || why == SYNC_BUSY) {
-        retry(p, RETRY_BASE_MS);
-        return;
-    }
-    end_refused(p, why == SYNC_UNKNOWN_ITEM ? PROBLEM_UNKNOWN_ITEM : PROBLEM_UNAVAILABLE);
-}
-
-/* --- looking for the first order of a key --- */
-
-static void on_look_again(loop_timer_t *timer);
-
-/* What the gate held for the first may itself have been a repeat, and was rejected for another
-   reason than that: then whoever has the key in MySQL is the first. */
-static db_result_t look_for_winner(purchase_t *p, worker_t *worker)
-{
-    order_t winner;
-    bool found;
-    db_result_t result =
-        order_read_by_key(worker->db, &worker->sql, order_sku(&p->order), order_buyer(&p->order),
-                          purchase_key(p), true, &winner, &found);
-    if (result == DB_OK && found)
-        p->sql.row = winner;
-    return result;
-}
-
-static void run_look(job_t *job, worker_t *worker)
-{
-    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
-    db_result_t result =
-        order_id_is_none(&p->first_id)
-            ? order_read_by_key(worker->db, &worker->sql, order_sku(&p->order),
-                                order_buyer(&p->order), purchase_key(p), true, &p->sql.row,
-                                &p->sql.found)
-            : order_read(worker->db, &worker->sql, &p->first_id, true, &p->sql.row, &p->sql.found);
-    if (result == DB_OK && p->sql.found && p->sql.row.state == ORDER_REJECTED)
-        result = look_for_winner(p, worker);
-    p->sql.outcome = (int)result;
-}
-
-static void look(purchase_t *p);
-
-static void look_done(job_t *job)
-{
-    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
-    --p->engine->jobs;
-    const order_t *row = &p->sql.row;
-    if (p->sql.outcome == DB_OK && p->sql.found) {
-        /* The gate may know a repeat that lost the key: what counts is who won it. */
-        if (row->reject_code == PROBLEM_DUPLICATE_REQUEST && !order_id_is_none(&row->original_id) &&
-            !order_id_eq(&row->original_id, &row->id)) {
-            p->first_id = row->original_id;
-            look(p);
-        } else {
-            end_replayed(p, row);
-        }
-        return;
-    }
-    bool known_absent = p->sql.outcome == DB_OK && order_id_is_none(&p->first_id);
-    if (known_absent && p->must_end_in_row) {
-        end_by_row(p, &p->write.order); /* written before this look: see write_done() */
-        return;
-    }
-    if (known_absent) {
-        end_refused(p, p->problem);
-        return;
-    }
-    if (p->answered) {
-        end(p, &(answer_t){ANSWER_REFUSED, PROBLEM_UNAVAILABLE, NULL, false});
-        return;
-    }
-    loop_timer_start(p->engine->loop, &p->retry_timer, LOOK_INTERVAL_MS, on_look_again);
-}
-
-static void look(purchase_t *p)
-{
-    unsigned shard = p->engine->node->map.shard_of_slot[p->item->slot];
-    p->state = PURCHASE_LOOKING;
-    if (!engine_submit(p->engine, shard, &p->job, run_look, look_done)) {
-        METRIC_INC(queue_full_total);
-        end_refused(p, PROBLEM_UNAVAILABLE);
-    }
-}
-
-static void on_look_again(loop_timer_t *timer)
-{
-    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer);
-    if (p->answered)
-        end(p, &(answer_t){ANSWER_REFUSED, PROBLEM_UNAVAILABLE, NULL, false});
-    else
-        look(p);
-}
-
-/* --- the writer --- */
-
-static void write_done(writer_order_t *write)
-{
-    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, write, write);
-    if (write->result == WRITER_STALE) {
-        METRIC_INC(orders_readmitted_total);
-        if (p->epoch == p->item->item.epoch)
-            engine_item_doubt(p->item);
-        route(p);
-        return;
-    }
-    bool rejected = write->order.state == ORDER_REJECTED;
-    if (p->at_gate)
-        engine_tell_gate(p, rejected);
-    if (write->drift)
-        repair_queue_rebuild(&p->item->shard->repairs, order_sku(&p->order), p->epoch);
-    if (write->has_first)
-        end_replayed(p, &write->first);
-    else if (rejected && (!order_id_is_none(&p->first_id) || p->maybe_repeat) && !p->answered) {
-        p->problem = write->order.reject_code;
-        look(p); /* its own row is written; what the buyer hears is the first order */
-    } else
-        end_by_row(p, &write->order);
-}
-
-/* COMMITTING: the order as it is wished, to MySQL. */
-static void submit_write(purchase_t *p, order_state_t state, problem_t why,
-                         const order_id_t *original, str_t key)
-{
-    p->state = PURCHASE_COMMITTING;
-    p->write.loop = p->engine->loop;
-    p->write.done = write_done;
-    p->write.awaited = !p->answered;
-    p->write.has_first = false;
-    p->write.drift = false;
-    p->write.nameless = false;
-    memset(&p->write.aside, 0, sizeof(p->write.aside));
-    p->write.order = p->order;
-    p->write.order.state = state;
-    p->write.order.reject_code = why;
-    p->write.order.original_id = *original;
-    p->write.key = key;
-    p->write.epoch = p->epoch;
-    p->write.hold_seconds = p->item->item.terms.hold_seconds; /* of this epoch: see `epoch` */
-    writer_submit(p->item->shard->writer, &p->write);
-}
-
-static void write_live(purchase_t *p)
-{
-    submit_write(p, ORDER_CONFIRMED, PROBLEM_NONE, &ORDER_ID_NONE, purchase_key(p));
-}
-
-/* A rejected row holds no key: a later request with the key is a new one. */
-static void write_rejected(purchase_t *p, problem_t why, const order_id_t *original)
-{
-    p->must_end_in_row = true;
-    submit_write(p, ORDER_REJECTED, why, original, STR_NONE);
-}
-
-/* --- outcomes of strategies --- */
-
-/* The gate admits no id past its commit deadline; a SQL strategy has no such bound. */
-static bool past_admission(const purchase_t *p)
-{
-    return strategy_uses_gate(p->strategy) &&
-           remote_clock_now_ms(&p->engine->node->gate_clock) > p->commit_deadline_ms;
-}
-
-void purchase_admitted(purchase_t *p, bool seen)
-{
-    assert(p->state == PURCHASE_ADMITTING);
-    p->must_end_in_row = true;
-    p->at_gate = true;
-    bool maybe_repeat = seen && p->key_length != 0;
-    if (p->item->item.terms.acknowledge == ACKNOWLEDGE_ACCEPTED && !maybe_repeat)
-        give_pending(p);
-    write_live(p);
-}
-
-static void run_look_first(job_t *job, worker_t *worker)
-{
-    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
-    p->sql.outcome = (int)order_read_by_key(worker->db, &worker->sql, order_sku(&p->order),
-                                            order_buyer(&p->order), purchase_key(p), false,
-                                            &p->sql.row, &p->sql.found);
-}
-
-static void looked_first(job_t *job)
-{
-    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
-    const order_t *row = &p->sql.row;
-    bool found = p->sql.outcome == DB_OK && p->sql.found;
-    --p->engine->jobs;
-    if (found && order_id_eq(&row->id, &p->order.id)) {
-        if (p->at_gate)
-            engine_tell_gate(p, false);
-        end_by_row(p, row);
-    } else if (found && p->must_end_in_row) {
-        p->first_id = row->id;
-        write_rejected(p, PROBLEM_DUPLICATE_REQUEST, &row->id);
-    } else if (found) {
-        end_replayed(p, row);
-    } else if (p->answered && !p->must_end_in_row) {
-        end(p, &(answer_t){ANSWER_REFUSED, PROBLEM_UNAVAILABLE, NULL, false});
-    } else if (p->sql.outcome == DB_OK) {
-        p->looked = true;
-        route(p);
-    } else {
-        retry(p, RETRY_BASE_MS);
-    }
-}
-
-void purchase_seen_before(purchase_t *p)
-{
-    unsigned shard = p->engine->node->map.shard_of_slot[p->item->slot];
-    assert(p->state == PURCHASE_ADMITTING);
-    p->state = PURCHASE_LOOKING;
-    p->sent = p->must_end_in_row;
-    p->first_id = ORDER_ID_NONE;
-    if (engine_submit(p->engine, shard, &p->job, run_look_first, looked_first))
-        return;
-    METRIC_INC(queue_full_total);
-    if (p->must_end_in_row)
-        retry(p, RETRY_BASE_MS);
-    else
-        end_refused(p, PROBLEM_UNAVAILABLE);
-}
-
-/* Refused by a gate, which has not seen its buyer. */
-static void check_epoch(purchase_t *p, problem_t why)
-{
-    p->state = PURCHASE_LOOKING;
-    p->problem = why;
-    p->first_id = ORDER_ID_NONE;
-    epoch_check_join(p);
-}
-
-/* What it was decided by is not what it was. */
-static void route_anew(purchase_t *p)
-{
-    p->sent = p->must_end_in_row;
-    if (p->epoch == p->item->item.epoch) /* else it was looked at again meanwhile */
-        engine_item_doubt(p->item);
-    route(p);
-}
-
-void purchase_epoch_checked(purchase_t *p, epoch_verdict_t verdict)
-{
-    assert(p->state == PURCHASE_LOOKING && !p->must_end_in_row);
-    if (p->answered || verdict == EPOCH_UNKNOWN)
-        end_refused(p, PROBLEM_UNAVAILABLE);
-    else if (verdict == EPOCH_RULES)
-        end_refused(p, p->problem);
-    else
-        route_anew(p);
-}
-
-void purchase_refused(purchase_t *p, problem_t why, bool seen)
-{
-    bool has_key = p->key_length != 0;
-    assert(p->state == PURCHASE_ADMITTING);
-    if (p->must_end_in_row && why == PROBLEM_UNAVAILABLE && !past_admission(p)) {
-        retry(p, RETRY_BASE_MS);
-    } else if (p->must_end_in_row) {
-        p->maybe_repeat = has_key;
-        write_rejected(p, why, &ORDER_ID_NONE);
-    } else if (has_key && !seen && why != PROBLEM_UNAVAILABLE && strategy_uses_gate(p->strategy)) {
-        check_epoch(p, why);
-    } else if (has_key && seen) {
-        p->problem = why;
-        p->first_id = ORDER_ID_NONE;
-        look(p);
-    } else {
-        end_refused(p, why);
-    }
-}
-
-void purchase_is_repeat(purchase_t *p, const order_id_t *first)
-{
-    assert(p->state == PURCHASE_ADMITTING);
-    p->first_id = *first;
-    if (p->must_end_in_row)
-        write_rejected(p, PROBLEM_DUPLICATE_REQUEST, first);
-    else
-        look(p);
-}
-
-void purchase_stale(purchase_t *p)
-{
-    assert(p->state == PURCHASE_ADMITTING);
-    route_anew(p);
-}
-
-void purchase_delayed(purchase_t *p)
-{
-    assert(p->state == PURCHASE_ADMITTING);
-    p->sent = p->must_end_in_row;
-    p->tries = 0;
-    retry(p, FREEZE_RETRY_MS);
-}
-
-void purchase_unknown(purchase_t *p)
-{
-    assert(p->state == PURCHASE_ADMITTING);
-    p->must_end_in_row = true;
-    p->at_gate = p->at_gate || strategy_uses_gate(p->strategy);
-    /* By now nobody can admit it any more: what remains is to write down how it ended. */
-    if (past_admission(p))
-        write_rejected(p, PROBLEM_UNAVAILABLE, &ORDER_ID_NONE);
-    else
-        retry(p, RETRY_BASE_MS);
-}
-
-void purchase_decided(purchase_t *p, const order_t *row, bool inserted)
-{
-    assert(p->state == PURCHASE_ADMITTING);
-    if (inserted)
-        METRIC_INC(orders_committed_total);
-    if (p->at_gate)
-        engine_tell_gate(p, row->state == ORDER_REJECTED);
-    end_by_row(p, row);
-}
-
-void purchase_replays(purchase_t *p, const order_t *first)
-{
-    assert(p->state == PURCHASE_ADMITTING);
-    p->first_id = first->id;
-    if (p->must_end_in_row)
-        write_rejected(p, PROBLEM_DUPLICATE_REQUEST, &first->id);
-    else
-        end_replayed(p, first);
+    p->machine = purchase_machine_adopted(request.key.n != 0);
+    p->attempt.order.id = *id;
+    p->attempt.order.digest = record->digest;
+    p->attempt.commit_deadline_ms = record->deadline_ms;
 }

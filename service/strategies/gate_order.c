@@ -1,29 +1,29 @@
 #include "strategies/gate_order.h"
 
-void gate_order_add_id(redis_args_t *args, const purchase_t *p)
+void gate_order_add_id(redis_args_t *args, const attempt_t *a)
 {
-    redis_args_add(args, (str_t){(const char *)p->order.id.bytes, sizeof(p->order.id.bytes)});
+    redis_args_add(args, (str_t){(const char *)a->order.id.bytes, sizeof(a->order.id.bytes)});
 }
 
-void gate_order_add_record(redis_args_t *args, const purchase_t *p)
+void gate_order_add_record(redis_args_t *args, const attempt_t *a)
 {
     char text[GATE_RECORD_SIZE], *at = text;
-    const gate_record_t record = {.epoch = p->epoch,
-                                  .sku = order_sku(&p->order),
-                                  .buyer = order_buyer(&p->order),
-                                  .quantity = p->order.quantity,
-                                  .key = purchase_key(p),
-                                  .deadline_ms = p->commit_deadline_ms,
-                                  .owner = str_of(p->engine->node->incarnation),
-                                  .digest = p->order.digest};
+    const gate_record_t record = {.epoch = a->epoch,
+                                  .sku = order_sku(&a->order),
+                                  .buyer = order_buyer(&a->order),
+                                  .quantity = a->order.quantity,
+                                  .key = attempt_key(a),
+                                  .deadline_ms = a->commit_deadline_ms,
+                                  .owner = a->item->loop->owner,
+                                  .digest = a->order.digest};
     redis_args_add(args, gate_record_put(&at, &record));
 }
 
-void gate_order_add_field(redis_args_t *args, const purchase_t *p)
+void gate_order_add_field(redis_args_t *args, const attempt_t *a)
 {
     char text[GATE_RECORD_SIZE], *at = text;
-    redis_args_add(args, p->key_length == 0
+    redis_args_add(args, a->key_length == 0
                              ? STR("")
-                             : gate_key_field_put(&at, order_sku(&p->order), order_buyer(&p->order),
-                                                  purchase_key(p)));
+                             : gate_key_field_put(&at, order_sku(&a->order), order_buyer(&a->order),
+                                                  attempt_key(a)));
 }

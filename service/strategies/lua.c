@@ -1,16 +1,20 @@
 /*
- * Strategy lua: the combining gate. While a loop's reserve call is in flight, new buyers join the
- * next, for whatever items; one atomic call then decides about all of them, each with an answer of
- * its own. What is synced to disk together costs Redis one sync. (One Redis has all slots: with
+ * Strategy lua: the combining gate. While a loop's reserve call is in flight, new buyers wait for
+ * the next, for whatever items; one atomic call then decides about all of them, each with an answer
+ * of its own. What is synced to disk together costs Redis one sync. (One Redis has all slots: with
  * several, a call must not leave a slot, and there would be one in flight for each of them.)
+ *
+ *   an attempt:  waiting ──▶ in the call that is out ──▶ its outcome
+ *                   └── withdrawn, or refused because Redis does not answer
  */
+#include "strategies/lua.h"
+
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/failpoint.h"
-#include "engine/purchase.h"
 #include "metrics/metrics.h"
 #include "strategies/gate_order.h"
-#include "strategies/strategy.h"
 
 /* Items in one call at the most, as redis.batch_max bounds its orders: Redis answers nobody else
    meanwhile. */
@@ -18,31 +22,48 @@
 /* The next call waits so long for a new connection. */
 #define RECONNECT_MS 16
 
+struct lua_loop {
+    strategy_loop_t *loop;
+    h2o_linklist_t items; /* lua_item_t */
+    h2o_linklist_t due;   /* those that are to go with the next call */
+    bool reserving;       /* a call is in flight: at most one */
+    loop_timer_t timer;   /* the next call */
+};
+
+struct lua_item {
+    h2o_linklist_t link; /* in `items` of the loop */
+    strategy_item_t *item;
+    h2o_linklist_t waiting; /* attempts that go with the next call */
+    h2o_linklist_t due;     /* in `due` of the loop */
+    bool reserving;         /* it has a part in the call that is in flight */
+    loop_timer_t timer;     /* until it is due */
+};
+
 /* An item's part of a call. */
 typedef struct {
-    loop_item_t *item;
+    lua_item_t *item;
     unsigned units_back;   /* of the item when the call was sent */
-    unsigned first, count; /* of the call's purchases */
+    unsigned first, count; /* of the call's attempts */
 } share_t;
 
-/* One reserve call and who is in it, in the order of the answers. */
+/* One reserve call and the attempts in it, in the order of the answers. */
 typedef struct {
+    lua_loop_t *lua;
     uint64_t sent_us;
     unsigned shares_count, count;
     bool elsewhere; /* the connection leads to another Redis than it should */
     share_t shares[SHARES_MAX];
-    purchase_t *purchases[];
+    attempt_t *attempts[];
 } batch_t;
 
 static void on_item_due(loop_timer_t *timer);
 static void on_round(loop_timer_t *timer);
 
-/* While others stand before the writer as it is, nobody hears sooner for having been admitted a
-   moment sooner: more can go together. Those whom the gate's own answer is enough for do not wait.
- */
-static uint32_t call_delay_ms(const loop_item_t *item)
+/* While other orders wait for the writer, no buyer hears sooner for having been admitted a moment
+   sooner: more can go together. Where the gate's own answer is enough nobody waits. */
+static uint32_t call_delay_ms(const strategy_item_t *item)
 {
-    return item->item.terms.acknowledge == ACKNOWLEDGE_COMMITTED &&
+    return item->acknowledge == ACKNOWLEDGE_COMMITTED &&
                    writer_is_behind(item->shard->writer, item->slot)
                ? 1
                : 0;
@@ -50,72 +71,95 @@ static uint32_t call_delay_ms(const loop_item_t *item)
 
 /* At the end of this turn of the loop at the soonest: all that it has read by then goes together.
  */
-static void schedule(loop_item_t *item)
+static void schedule(lua_item_t *item)
 {
     if (!item->reserving && !h2o_linklist_is_linked(&item->due) &&
-        !h2o_linklist_is_empty(&item->joining))
-        loop_timer_start(item->engine->loop, &item->reserve_timer, call_delay_ms(item),
+        !h2o_linklist_is_empty(&item->waiting))
+        loop_timer_start(item->item->loop->loop, &item->timer, call_delay_ms(item->item),
                          on_item_due);
 }
 
-static void start(purchase_t *purchase)
+static lua_item_t *lua_item_new(strategy_item_t *item)
 {
-    loop_item_t *item = purchase->item;
-    h2o_linklist_insert(&item->joining, &purchase->link);
-    if (!h2o_timeout_is_linked(&item->reserve_timer.entry))
+    lua_item_t *lua = calloc(1, sizeof(*lua));
+    if (lua == NULL)
+        abort();
+    lua->item = item;
+    h2o_linklist_init_anchor(&lua->waiting);
+    h2o_linklist_insert(&item->loop->lua->items, &lua->link);
+    return lua;
+}
+
+static void start(attempt_t *attempt)
+{
+    strategy_item_t *of = attempt->item;
+    lua_item_t *item = of->lua != NULL ? of->lua : (of->lua = lua_item_new(of));
+    h2o_linklist_insert(&item->waiting, &attempt->link);
+    if (!h2o_timeout_is_linked(&item->timer.entry))
         schedule(item);
 }
 
 /* --- answers --- */
 
-static void answer_one(purchase_t *purchase, int answer)
+static void done(attempt_t *attempt, const outcome_t *outcome)
+{
+    attempt->item->loop->host->done(attempt, outcome);
+}
+
+/* The look that the gate asks for makes sense for a key that was not looked for yet. */
+static bool may_be_unchecked(const attempt_t *attempt)
+{
+    return attempt->key_length != 0 && !attempt->key_is_free;
+}
+
+static outcome_t outcome_of(const attempt_t *attempt, int answer)
 {
     gate_answer_t plain = (gate_answer_t)(answer % GATE_SEEN);
     bool seen = answer >= GATE_SEEN;
     if (plain == GATE_ADMITTED)
-        purchase_admitted(purchase, seen);
-    else if (plain == GATE_LOOK)
-        purchase_seen_before(purchase);
-    else
-        purchase_refused(purchase, gate_answer_problem(plain), seen);
+        return (outcome_t){OUTCOME_ADMITTED, .seen = seen};
+    if (plain != GATE_LOOK)
+        return (outcome_t){OUTCOME_REFUSED, .problem = gate_answer_problem(plain), .seen = seen};
+    return (outcome_t){may_be_unchecked(attempt) ? OUTCOME_KEY_UNCHECKED : OUTCOME_UNKNOWN};
 }
 
-static void answer_repeat(purchase_t *purchase, const redisReply *first)
+static outcome_t outcome_of_repeat(const attempt_t *attempt, const redisReply *first)
 {
-    order_id_t id;
-    if (first == NULL || first->type != REDIS_REPLY_STRING || first->len != sizeof(id.bytes)) {
-        purchase_unknown(purchase);
-        return;
-    }
-    memcpy(id.bytes, first->str, sizeof(id.bytes));
-    purchase_is_repeat(purchase, &id);
+    outcome_t outcome = {OUTCOME_REPEAT};
+    if (first == NULL || first->type != REDIS_REPLY_STRING ||
+        first->len != sizeof(outcome.first.bytes) || attempt->key_length == 0)
+        return (outcome_t){OUTCOME_UNKNOWN};
+    memcpy(outcome.first.bytes, first->str, sizeof(outcome.first.bytes));
+    if (order_id_eq(&outcome.first, &attempt->order.id)) /* no gate of ours says that */
+        return (outcome_t){OUTCOME_UNKNOWN};
+    return outcome;
 }
 
-static void each(batch_t *batch, const share_t *share, void (*outcome)(purchase_t *))
+static void each(batch_t *batch, const share_t *share, outcome_t outcome)
 {
     for (unsigned i = 0; i < share->count; ++i)
-        outcome(batch->purchases[share->first + i]);
+        done(batch->attempts[share->first + i], &outcome);
 }
 
 static void answer_each(batch_t *batch, const share_t *share, const redisReply *reply, size_t part)
 {
     size_t next = part + GATE_PART_IDS;
     for (unsigned i = 0; i < share->count; ++i) {
-        purchase_t *purchase = batch->purchases[share->first + i];
+        attempt_t *attempt = batch->attempts[share->first + i];
         int answer = gate_reply_answer(reply, part, i);
+        outcome_t outcome;
         if (answer < 0)
-            purchase_unknown(purchase);
+            outcome = (outcome_t){OUTCOME_UNKNOWN};
         else if (answer % GATE_SEEN != GATE_FIRST)
-            answer_one(purchase, answer);
+            outcome = outcome_of(attempt, answer);
         else
-            answer_repeat(purchase, next < reply->elements ? reply->element[next++] : NULL);
+            outcome =
+                outcome_of_repeat(attempt, next < reply->elements ? reply->element[next++] : NULL);
+        done(attempt, &outcome);
     }
 }
 
-static void refuse(purchase_t *purchase)
-{
-    purchase_refused(purchase, PROBLEM_UNAVAILABLE, false);
-}
+#define NOT_ASKED ((outcome_t){OUTCOME_REFUSED, .problem = PROBLEM_UNAVAILABLE})
 
 static bool has_part(const redisReply *reply, size_t part)
 {
@@ -125,46 +169,47 @@ static bool has_part(const redisReply *reply, size_t part)
 static void answer_share(batch_t *batch, const share_t *share, const redisReply *reply, size_t part)
 {
     if (gate_reply_is_refusal(reply)) {
-        each(batch, share, refuse); /* nobody was admitted */
+        each(batch, share, NOT_ASKED); /* none was admitted */
         return;
     }
     if (!has_part(reply, part)) {
         METRIC_INC(gate_calls_unknown_total);
-        each(batch, share, purchase_unknown);
+        each(batch, share, (outcome_t){OUTCOME_UNKNOWN});
         return;
     }
     switch ((gate_item_t)gate_reply_i64(reply, part)) {
     case GATE_ITEM_OK:
+        answer_each(batch, share, reply, part);
         break;
     case GATE_ITEM_FROZEN:
-        each(batch, share, purchase_delayed);
-        return;
+        each(batch, share, (outcome_t){OUTCOME_DELAYED});
+        break;
     default:
-        each(batch, share, purchase_stale);
-        return;
+        each(batch, share, (outcome_t){OUTCOME_STALE});
     }
-    answer_each(batch, share, reply, part);
 }
 
-static void send_due(engine_loop_t *engine);
+static void send_due(lua_loop_t *lua);
 
 static void go_on(const share_t *share, int64_t available)
 {
-    loop_item_t *item = share->item;
+    lua_item_t *item = share->item;
+    strategy_loop_t *loop = item->item->loop;
     if (available <= 0)
-        engine_item_sold_out(item, share->units_back);
-    if (h2o_linklist_is_empty(&item->joining) || call_delay_ms(item) != 0)
+        loop->host->sold_out(item->item, share->units_back);
+    if (h2o_linklist_is_empty(&item->waiting) || call_delay_ms(item->item) != 0)
         return;
-    loop_timer_stop(&item->reserve_timer);
-    h2o_linklist_insert(&item->engine->due, &item->due);
+    loop_timer_stop(&item->timer);
+    h2o_linklist_insert(&loop->lua->due, &item->due);
 }
 
 static bool leads_elsewhere(const batch_t *batch, const share_t *share, gate_item_t answer,
                             uint64_t gate_epoch)
 {
-    uint64_t epoch = batch->purchases[share->first]->epoch;
+    strategy_item_t *item = share->item->item;
+    uint64_t epoch = batch->attempts[share->first]->epoch;
     return answer != GATE_ITEM_FROZEN && gate_epoch <= epoch &&
-           engine_gate_is_elsewhere(share->item, epoch);
+           item->loop->host->gate_is_elsewhere(item, epoch);
 }
 
 static void note_item(batch_t *batch, const share_t *share, const redisReply *reply, size_t part)
@@ -177,13 +222,16 @@ static void note_item(batch_t *batch, const share_t *share, const redisReply *re
         batch->elsewhere = true;
 }
 
-/* What there is to know of items before anybody is answered. Who joined meanwhile goes with the
-   next call before those of this one hear, so that Redis works while they are told. */
-static void send_next(engine_loop_t *engine, batch_t *batch, const redisReply *reply)
+/* What there is to know of items before any attempt ends. What waits by now goes with the next call
+   before the outcomes of this one are handed out, so that Redis works meanwhile. */
+static void send_next(batch_t *batch, const redisReply *reply)
 {
+    lua_loop_t *lua = batch->lua;
     size_t part = 0;
-    engine->reserving = false;
+    assert(lua->reserving);
+    lua->reserving = false;
     for (unsigned i = 0; i < batch->shares_count; ++i) {
+        assert(batch->shares[i].item->reserving);
         batch->shares[i].item->reserving = false;
         if (!has_part(reply, part))
             continue;
@@ -191,133 +239,135 @@ static void send_next(engine_loop_t *engine, batch_t *batch, const redisReply *r
         part = gate_reply_next(reply, part);
     }
     if (batch->elsewhere) {
-        loop_timer_start(engine->loop, &engine->reserve_timer, RECONNECT_MS, on_round);
-    } else if (!h2o_linklist_is_empty(&engine->due)) {
-        send_due(engine);
-        redis_link_flush(engine->gate);
+        loop_timer_start(lua->loop->loop, &lua->timer, RECONNECT_MS, on_round);
+    } else if (!h2o_linklist_is_empty(&lua->due)) {
+        send_due(lua);
+        redis_link_flush(lua->loop->gate);
     }
 }
 
 static void on_reply(void *context, const redisReply *reply)
 {
     batch_t *batch = context;
-    engine_loop_t *engine = batch->shares[0].item->engine;
+    redis_link_t *gate = batch->lua->loop->gate;
     size_t part = 0;
     metric_observe(HISTOGRAM_gate_call_seconds, clock_mono_us() - batch->sent_us);
     FAILPOINT("reserve_answered");
-    send_next(engine, batch, reply);
+    send_next(batch, reply);
     for (unsigned i = 0; i < batch->shares_count; ++i) {
         const share_t *share = &batch->shares[i];
-        loop_item_t *item = share->item;
+        lua_item_t *item = share->item;
         answer_share(batch, share, reply, part);
-        writer_expect(item->shard->writer, item->slot, -(int)share->count);
-        if (!h2o_timeout_is_linked(&item->reserve_timer.entry))
+        writer_expect(item->item->shard->writer, item->item->slot, -(int)share->count);
+        if (!h2o_timeout_is_linked(&item->timer.entry))
             schedule(item);
         if (has_part(reply, part))
             part = gate_reply_next(reply, part);
     }
     if (batch->elsewhere)
-        redis_link_drop(engine->gate);
+        redis_link_drop(gate);
     free(batch);
 }
 
 /* --- the call --- */
 
 /* One for all, if they have the same. */
-static void add_quantities(redis_args_t *args, purchase_t *const *purchases, unsigned count)
+static void add_quantities(redis_args_t *args, attempt_t *const *attempts, unsigned count)
 {
     char text[REDIS_BATCH_MAX * (U64_DIGITS_MAX + 1)], *at = text;
     unsigned same = 1;
-    while (same < count && purchases[same]->order.quantity == purchases[0]->order.quantity)
+    while (same < count && attempts[same]->order.quantity == attempts[0]->order.quantity)
         ++same;
     for (unsigned i = 0; i < (same == count ? 1 : count); ++i) {
         if (i != 0)
             str_put(&at, STR(","));
-        str_put_u64(&at, purchases[i]->order.quantity);
+        str_put_u64(&at, attempts[i]->order.quantity);
     }
     redis_args_add(args, (str_t){text, (size_t)(at - text)});
 }
 
-static gate_mark_t mark_of(const purchase_t *purchase)
+static gate_mark_t mark_of(const attempt_t *attempt)
 {
-    if (purchase->key_length == 0)
+    if (attempt->key_length == 0)
         return GATE_MARK_NO_KEY;
-    return purchase->looked ? GATE_MARK_LOOKED : GATE_MARK_KEY;
+    return attempt->key_is_free ? GATE_MARK_LOOKED : GATE_MARK_KEY;
 }
 
 /* One digit for each; none if nobody has a key. */
-static void add_marks(redis_args_t *args, purchase_t *const *purchases, unsigned count)
+static void add_marks(redis_args_t *args, attempt_t *const *attempts, unsigned count)
 {
     char digits[REDIS_BATCH_MAX];
     bool any = false;
     for (unsigned i = 0; i < count; ++i) {
-        gate_mark_t mark = mark_of(purchases[i]);
+        gate_mark_t mark = mark_of(attempts[i]);
         any = any || mark != GATE_MARK_NO_KEY;
         digits[i] = (char)('0' + mark);
     }
     redis_args_add(args, (str_t){digits, any ? count : 0});
 }
 
-static void add_earliest_deadline(redis_args_t *args, purchase_t *const *purchases, unsigned count)
+static void add_earliest_deadline(redis_args_t *args, attempt_t *const *attempts, unsigned count)
 {
     uint64_t earliest_ms = UINT64_MAX;
     for (unsigned i = 0; i < count; ++i)
-        if (purchases[i]->commit_deadline_ms < earliest_ms)
-            earliest_ms = purchases[i]->commit_deadline_ms;
+        if (attempts[i]->commit_deadline_ms < earliest_ms)
+            earliest_ms = attempts[i]->commit_deadline_ms;
     redis_args_add_u64(args, earliest_ms);
 }
 
 /* Of one item, in the order of lua/holdfast.lua. */
-static void add_orders(redis_args_t *args, purchase_t *const *purchases, unsigned count)
+static void add_orders(redis_args_t *args, attempt_t *const *attempts, unsigned count)
 {
-    redis_args_add_u64(args, purchases[0]->epoch);
+    redis_args_add_u64(args, attempts[0]->epoch);
     redis_args_add_u64(args, count);
-    add_earliest_deadline(args, purchases, count);
-    add_quantities(args, purchases, count);
-    add_marks(args, purchases, count);
+    add_earliest_deadline(args, attempts, count);
+    add_quantities(args, attempts, count);
+    add_marks(args, attempts, count);
     for (unsigned i = 0; i < count; ++i)
-        gate_order_add_id(args, purchases[i]);
+        gate_order_add_id(args, attempts[i]);
     for (unsigned i = 0; i < count; ++i)
-        redis_args_add(args, order_buyer(&purchases[i]->order));
+        redis_args_add(args, order_buyer(&attempts[i]->order));
     for (unsigned i = 0; i < count; ++i)
-        gate_order_add_record(args, purchases[i]);
+        gate_order_add_record(args, attempts[i]);
     for (unsigned i = 0; i < count; ++i)
-        if (purchases[i]->key_length != 0)
-            gate_order_add_field(args, purchases[i]);
+        if (attempts[i]->key_length != 0)
+            gate_order_add_field(args, attempts[i]);
 }
 
-/* As many of those who joined as the call has room for. An item's part speaks of one epoch: who was
+/* As many of those that wait as the call has room for. An item's part speaks of one epoch: what was
    routed under another goes with the next. */
-static void take_share(batch_t *batch, loop_item_t *item, unsigned max)
+static void take_share(batch_t *batch, lua_item_t *item, unsigned max)
 {
     share_t *share = &batch->shares[batch->shares_count++];
-    *share = (share_t){.item = item, .units_back = item->units_back, .first = batch->count};
-    while (batch->count < max && !h2o_linklist_is_empty(&item->joining)) {
-        purchase_t *purchase = H2O_STRUCT_FROM_MEMBER(purchase_t, link, item->joining.next);
-        if (share->count != 0 && purchase->epoch != batch->purchases[share->first]->epoch)
+    *share = (share_t){.item = item, .units_back = item->item->units_back, .first = batch->count};
+    while (batch->count < max && !h2o_linklist_is_empty(&item->waiting)) {
+        attempt_t *attempt = H2O_STRUCT_FROM_MEMBER(attempt_t, link, item->waiting.next);
+        assert(attempt->item == item->item);
+        if (share->count != 0 && attempt->epoch != batch->attempts[share->first]->epoch)
             break;
-        h2o_linklist_unlink(&purchase->link);
-        batch->purchases[batch->count++] = purchase;
+        h2o_linklist_unlink(&attempt->link);
+        batch->attempts[batch->count++] = attempt;
         ++share->count;
     }
 }
 
-/* Of the items that are due, as many as go into one call. Some have nobody left: who joined has
-   heard something else meanwhile. */
-static batch_t *take_batch(engine_loop_t *engine)
+/* Of the items that are due, as many as go into one call. Some have no attempt left: what waited
+   was withdrawn meanwhile. */
+static batch_t *take_batch(lua_loop_t *lua)
 {
-    unsigned max = engine->node->config->redis.batch_max;
-    batch_t *batch = malloc(sizeof(*batch) + max * sizeof(batch->purchases[0]));
+    unsigned max = lua->loop->config->redis.batch_max;
+    batch_t *batch = malloc(sizeof(*batch) + max * sizeof(batch->attempts[0]));
     if (batch == NULL)
         abort();
+    batch->lua = lua;
     batch->sent_us = clock_mono_us();
     batch->count = batch->shares_count = 0;
     batch->elsewhere = false;
     while (batch->count < max && batch->shares_count < SHARES_MAX &&
-           !h2o_linklist_is_empty(&engine->due)) {
-        loop_item_t *item = H2O_STRUCT_FROM_MEMBER(loop_item_t, due, engine->due.next);
+           !h2o_linklist_is_empty(&lua->due)) {
+        lua_item_t *item = H2O_STRUCT_FROM_MEMBER(lua_item_t, due, lua->due.next);
         h2o_linklist_unlink(&item->due);
-        if (!h2o_linklist_is_empty(&item->joining))
+        if (!h2o_linklist_is_empty(&item->waiting))
             take_share(batch, item, max);
     }
     return batch;
@@ -325,29 +375,40 @@ static batch_t *take_batch(engine_loop_t *engine)
 
 static void note_sent(batch_t *batch, const share_t *share)
 {
+    strategy_item_t *item = share->item->item;
+    assert(!share->item->reserving && share->count != 0);
     share->item->reserving = true;
-    writer_expect(share->item->shard->writer, share->item->slot, (int)share->count);
+    writer_expect(item->shard->writer, item->slot, (int)share->count);
     for (unsigned i = 0; i < share->count; ++i)
-        batch->purchases[share->first + i]->sent = true;
+        item->loop->host->sent(batch->attempts[share->first + i]);
 }
 
-static void send_batch(engine_loop_t *engine, batch_t *batch)
+static void add_keys(redis_args_t *args, const strategy_item_t *item)
 {
-    redis_args_t *args = &engine->args;
+    static const gate_key_t keys[] = {GATE_KEY_GATE, GATE_KEY_BUYERS, GATE_KEY_UNSETTLED,
+                                      GATE_KEY_KEYS};
+    for (unsigned i = 0; i < sizeof(keys) / sizeof(keys[0]); ++i)
+        gate_add_key(args, keys[i], item->slot, strategy_item_sku(item), 0);
+}
+
+static void send_batch(lua_loop_t *lua, batch_t *batch)
+{
+    redis_args_t *args = &lua->loop->args;
+    assert(!lua->reserving);
     gate_call(args, "holdfast_reserve", 4 * batch->shares_count);
     for (unsigned i = 0; i < batch->shares_count; ++i)
-        engine_add_keys(args, batch->shares[i].item, true);
+        add_keys(args, batch->shares[i].item->item);
     for (unsigned i = 0; i < batch->shares_count; ++i)
-        add_orders(args, batch->purchases + batch->shares[i].first, batch->shares[i].count);
+        add_orders(args, batch->attempts + batch->shares[i].first, batch->shares[i].count);
     metric_observe(HISTOGRAM_gate_batch_orders, batch->count);
-    bool sent = redis_link_call(engine->gate, args, on_reply, batch);
+    bool sent = redis_link_call(lua->loop->gate, args, on_reply, batch);
     for (unsigned i = 0; i < batch->shares_count; ++i) {
         if (sent)
             note_sent(batch, &batch->shares[i]);
         else
-            each(batch, &batch->shares[i], refuse);
+            each(batch, &batch->shares[i], NOT_ASKED);
     }
-    engine->reserving = sent;
+    lua->reserving = sent;
     if (sent)
         return;
     for (unsigned i = 0; i < batch->shares_count; ++i)
@@ -355,12 +416,12 @@ static void send_batch(engine_loop_t *engine, batch_t *batch)
     free(batch);
 }
 
-static void send_due(engine_loop_t *engine)
+static void send_due(lua_loop_t *lua)
 {
-    while (!engine->reserving && !h2o_linklist_is_empty(&engine->due)) {
-        batch_t *batch = take_batch(engine);
+    while (!lua->reserving && !h2o_linklist_is_empty(&lua->due)) {
+        batch_t *batch = take_batch(lua);
         if (batch->count != 0)
-            send_batch(engine, batch);
+            send_batch(lua, batch);
         else
             free(batch);
     }
@@ -368,19 +429,67 @@ static void send_due(engine_loop_t *engine)
 
 static void on_round(loop_timer_t *timer)
 {
-    send_due(H2O_STRUCT_FROM_MEMBER(engine_loop_t, reserve_timer, timer));
+    send_due(H2O_STRUCT_FROM_MEMBER(lua_loop_t, timer, timer));
 }
 
-/* The round comes after all whose time is up in this turn. */
+/* The round comes after all items whose time is up in this turn. */
 static void on_item_due(loop_timer_t *timer)
 {
-    loop_item_t *item = H2O_STRUCT_FROM_MEMBER(loop_item_t, reserve_timer, timer);
-    engine_loop_t *engine = item->engine;
-    if (item->reserving || h2o_linklist_is_empty(&item->joining))
+    lua_item_t *item = H2O_STRUCT_FROM_MEMBER(lua_item_t, timer, timer);
+    lua_loop_t *lua = item->item->loop->lua;
+    if (item->reserving || h2o_linklist_is_empty(&item->waiting))
         return;
-    h2o_linklist_insert(&engine->due, &item->due);
-    if (!h2o_timeout_is_linked(&engine->reserve_timer.entry))
-        loop_timer_start(engine->loop, &engine->reserve_timer, 0, on_round);
+    h2o_linklist_insert(&lua->due, &item->due);
+    if (!h2o_timeout_is_linked(&lua->timer.entry))
+        loop_timer_start(lua->loop->loop, &lua->timer, 0, on_round);
 }
 
 const strategy_t strategy_lua = {start};
+
+/* --- its state --- */
+
+lua_loop_t *lua_loop_new(strategy_loop_t *loop)
+{
+    lua_loop_t *lua = calloc(1, sizeof(*lua));
+    if (lua == NULL)
+        abort();
+    lua->loop = loop;
+    h2o_linklist_init_anchor(&lua->items);
+    h2o_linklist_init_anchor(&lua->due);
+    return lua;
+}
+
+void lua_loop_free(lua_loop_t *lua)
+{
+    assert(!lua->reserving && h2o_linklist_is_empty(&lua->items));
+    loop_timer_stop(&lua->timer);
+    free(lua);
+}
+
+void lua_item_free(lua_item_t *lua)
+{
+    assert(!lua->reserving && h2o_linklist_is_empty(&lua->waiting));
+    loop_timer_stop(&lua->timer);
+    if (h2o_linklist_is_linked(&lua->due))
+        h2o_linklist_unlink(&lua->due);
+    h2o_linklist_unlink(&lua->link);
+    free(lua);
+}
+
+static void refuse_waiting(lua_item_t *item)
+{
+    const outcome_t refused = NOT_ASKED;
+    while (!h2o_linklist_is_empty(&item->waiting)) {
+        attempt_t *attempt = H2O_STRUCT_FROM_MEMBER(attempt_t, link, item->waiting.next);
+        h2o_linklist_unlink(&attempt->link);
+        done(attempt, &refused);
+    }
+}
+
+void lua_loop_check(lua_loop_t *lua)
+{
+    if (!lua->reserving || redis_link_is_up(lua->loop->gate))
+        return;
+    for (h2o_linklist_t *at = lua->items.next; at != &lua->items; at = at->next)
+        refuse_waiting(H2O_STRUCT_FROM_MEMBER(lua_item_t, link, at));
+}

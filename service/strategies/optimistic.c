@@ -17,9 +17,9 @@ static void run(job_t *job, worker_t *worker)
     sql_purchase_run(&optimistic, job, worker);
 }
 
-static void start(purchase_t *purchase)
+static void start(attempt_t *attempt)
 {
-    sql_purchase_start(purchase, run);
+    sql_purchase_start(attempt, run);
 }
 
 const strategy_t strategy_optimistic = {start};

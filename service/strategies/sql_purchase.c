@@ -1,5 +1,7 @@
 #include "strategies/sql_purchase.h"
 
+#include <assert.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/failpoint.h"
@@ -7,102 +9,114 @@
 #include "base/random.h"
 #include "metrics/metrics.h"
 #include "store/expiry.h"
+#include "store/items.h"
+#include "store/orders.h"
 
-/* How one purchase came out of its job. */
+/* How the transactions of one job ended. */
 typedef enum {
-    OUTCOME_DECIDED, /* p->sql.row is in MySQL */
-    OUTCOME_REPLAY,  /* p->sql.row is the first order of the key */
-    OUTCOME_REFUSED, /* p->sql.problem; this job wrote nothing */
-    OUTCOME_STALE,   /* another strategy rules */
-    OUTCOME_UNKNOWN, /* a COMMIT was lost and MySQL did not come back in time */
-    OUTCOME_LOCKED,  /* waited for a lock in vain: the pool's thread is for others now */
-    OUTCOME_CONFLICT /* only between attempts */
-} outcome_t;
+    ENDED_DECIDED, /* `row` is in MySQL */
+    ENDED_REPEAT,  /* `row` is the first order of the key */
+    ENDED_REFUSED, /* `problem`; this job wrote nothing */
+    ENDED_STALE,   /* another strategy rules */
+    ENDED_UNKNOWN, /* a COMMIT was lost and MySQL did not come back in time */
+    ENDED_LOCKED,  /* waited for a lock in vain: the pool's thread is for others now */
+    ENDED_CONFLICT /* only between transactions */
+} ended_t;
 
-/* What the attempts of one job have met so far. */
+/* One attempt: the pool's between sql_purchase_start() and done(). */
 typedef struct {
-    bool doubt;     /* a COMMIT was lost */
-    bool duplicate; /* a row had the id or the key already */
-} past_t;
+    job_t job;
+    attempt_t *attempt; /* read only while the job runs */
+    loop_timer_t timer; /* the pool was full */
+    ended_t ended;
+    problem_t problem;
+    refusal_t why;
+    order_t row;
+    bool inserted;    /* `row`, by this job */
+    bool none_left;   /* of the item's units */
+    bool lost_commit; /* of this job, at any time */
+    bool duplicate;   /* a row had the id or the key already */
+} sql_attempt_t;
 
-static outcome_t refuse(purchase_t *p, problem_t why)
+static ended_t refuse(sql_attempt_t *a, problem_t why)
 {
-    p->sql.problem = why;
-    return OUTCOME_REFUSED;
+    a->problem = why;
+    return ENDED_REFUSED;
 }
 
-static outcome_t failed(purchase_t *p, worker_t *worker, db_result_t result, past_t *past)
+static ended_t failed(sql_attempt_t *a, worker_t *worker, db_result_t result)
 {
     switch (result) {
     case DB_LOCKED:
-        return OUTCOME_LOCKED;
+        return ENDED_LOCKED;
     case DB_DUPLICATE: /* the next attempt reads who has it */
-        past->duplicate = true;
-        return OUTCOME_CONFLICT;
+        a->duplicate = true;
+        return ENDED_CONFLICT;
     case DB_CONFLICT:
-        return OUTCOME_CONFLICT;
+        return ENDED_CONFLICT;
     case DB_LOST:
-        past->doubt = true;
-        return OUTCOME_CONFLICT;
+        a->lost_commit = true;
+        return ENDED_CONFLICT;
     default: /* away, or refused: nothing of this transaction is left, or of an earlier one nobody
                 knows yet */
         METRIC_INC(sql_purchase_errors_total);
         if (result == DB_INVALID) /* others are told by the connection */
             LOG_WARN("MySQL refuses the values of a purchase",
-                     LOG_BYTES("sku", order_sku(&p->order)),
+                     LOG_BYTES("sku", order_sku(&a->attempt->order)),
                      LOG_STR("error", db_error(worker->db)));
-        return past->doubt ? OUTCOME_CONFLICT : refuse(p, PROBLEM_UNAVAILABLE);
+        return a->lost_commit ? ENDED_CONFLICT : refuse(a, PROBLEM_UNAVAILABLE);
     }
 }
 
-static db_result_t units_of_buyer(purchase_t *p, worker_t *worker, int64_t *units)
+static db_result_t units_of_buyer(const order_t *order, worker_t *worker, int64_t *units)
 {
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
             "SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE sku = %s AND buyer_id = %s AND "
             "state IN ('held', 'confirmed')",
-            order_sku(&p->order), order_buyer(&p->order));
+            order_sku(order), order_buyer(order));
     db_result_t result = db_query(worker->db, &worker->sql);
     *units = result == DB_OK && db_next(worker->db) ? db_i64(worker->db, 0) : 0;
     return result;
 }
 
 /* The limit comes last, so that an item that is sold out costs no sum over the buyer's orders. */
-static db_result_t check_limit(purchase_t *p, worker_t *worker, uint32_t limit)
+static db_result_t check_limit(sql_attempt_t *a, worker_t *worker, uint32_t limit)
 {
+    const order_t *order = &a->attempt->order;
     int64_t units;
-    db_result_t result = units_of_buyer(p, worker, &units);
-    p->sql.why.owned = units;
-    p->sql.why.owned_is_known = result == DB_OK;
-    if (result == DB_OK && units + p->order.quantity > limit)
-        p->sql.problem = PROBLEM_BUYER_LIMIT_EXCEEDED;
+    db_result_t result = units_of_buyer(order, worker, &units);
+    a->why.owned = units;
+    a->why.owned_is_known = result == DB_OK;
+    if (result == DB_OK && units + order->quantity > limit)
+        a->problem = PROBLEM_BUYER_LIMIT_EXCEEDED;
     return result;
 }
 
 /* The checks of the gate, in the order that strategy.h has, against the row and the orders of this
    snapshot. */
-static db_result_t check(purchase_t *p, worker_t *worker, const item_t *item, uint64_t now_ms)
+static db_result_t check(sql_attempt_t *a, worker_t *worker, const item_t *item, uint64_t now_ms)
 {
     const item_terms_t *terms = &item->terms;
-    p->sql.problem = PROBLEM_NONE;
-    p->sql.none_left = item_allocated(item) >= terms->total;
-    p->sql.why = (refusal_t){.starts_at_ms = terms->starts_at_ms, .limit = terms->per_buyer_limit};
+    a->problem = PROBLEM_NONE;
+    a->none_left = item_allocated(item) >= terms->total;
+    a->why = (refusal_t){.starts_at_ms = terms->starts_at_ms, .limit = terms->per_buyer_limit};
     if (terms->starts_at_ms != 0 && now_ms < terms->starts_at_ms)
-        p->sql.problem = PROBLEM_SALE_NOT_STARTED;
+        a->problem = PROBLEM_SALE_NOT_STARTED;
     else if (terms->ends_at_ms != 0 && now_ms >= terms->ends_at_ms)
-        p->sql.problem = PROBLEM_SALE_ENDED;
-    else if (item_allocated(item) + p->order.quantity > terms->total)
-        p->sql.problem = PROBLEM_SOLD_OUT;
+        a->problem = PROBLEM_SALE_ENDED;
+    else if (item_allocated(item) + a->attempt->order.quantity > terms->total)
+        a->problem = PROBLEM_SOLD_OUT;
     else if (terms->per_buyer_limit != 0)
-        return check_limit(p, worker, terms->per_buyer_limit);
+        return check_limit(a, worker, terms->per_buyer_limit);
     return DB_OK;
 }
 
-static void insert_statement(purchase_t *p, sql_t *sql, const item_t *item, uint64_t now_ms)
+static void insert_statement(sql_attempt_t *a, sql_t *sql, const item_t *item, uint64_t now_ms)
 {
-    order_t *row = &p->sql.row;
+    order_t *row = &a->row;
     uint32_t hold = item->terms.hold_seconds;
-    *row = p->order;
+    *row = a->attempt->order;
     row->state = hold == 0 ? ORDER_CONFIRMED : ORDER_HELD;
     row->created_at_ms = now_ms;
     row->expires_at_ms = hold == 0 ? 0 : now_ms + (uint64_t)hold * 1000;
@@ -112,7 +126,7 @@ static void insert_statement(purchase_t *p, sql_t *sql, const item_t *item, uint
             "idempotency_key, request_digest, epoch, created_at, expires_at, updated_at) "
             "VALUES (%o, %s, 0, %s, %u, %w, %s, %u, %u, %t, %t, %t)",
             &row->id, order_sku(row), order_buyer(row), (uint64_t)row->quantity,
-            order_state_name(row->state), purchase_key(p), row->digest, item->epoch, now_ms,
+            order_state_name(row->state), attempt_key(a->attempt), row->digest, item->epoch, now_ms,
             row->expires_at_ms, now_ms);
     if (row->state == ORDER_HELD) {
         sql_add(sql, "; ");
@@ -121,7 +135,7 @@ static void insert_statement(purchase_t *p, sql_t *sql, const item_t *item, uint
     }
 }
 
-static void update_statement(const purchase_t *p, const sql_strategy_t *strategy, sql_t *sql,
+static void update_statement(uint64_t units, const sql_strategy_t *strategy, sql_t *sql,
                              const item_t *item)
 {
     sql_reset(sql);
@@ -129,20 +143,20 @@ static void update_statement(const purchase_t *p, const sql_strategy_t *strategy
             "UPDATE inventory SET allocated_total = allocated_total + %u, version = version + 1, "
             "updated_at = NOW(3) WHERE sku = %s AND bucket = 0 AND epoch = %u "
             "AND allocated_total - released_total + %u <= total",
-            (uint64_t)p->order.quantity, item_sku(item), item->epoch, (uint64_t)p->order.quantity);
+            units, item_sku(item), item->epoch, units);
     if (strategy->check_version)
         sql_add(sql, " AND version = %u", item->version);
 }
 
-static db_result_t write_order(purchase_t *p, const sql_strategy_t *strategy, worker_t *worker,
+static db_result_t write_order(sql_attempt_t *a, const sql_strategy_t *strategy, worker_t *worker,
                                const item_t *item, uint64_t now_ms)
 {
     uint64_t affected[1] = {0};
-    insert_statement(p, &worker->sql, item, now_ms);
+    insert_statement(a, &worker->sql, item, now_ms);
     db_result_t result = db_exec(worker->db, &worker->sql, NULL, 0);
     if (result != DB_OK)
         return result;
-    update_statement(p, strategy, &worker->sql, item);
+    update_statement(a->attempt->order.quantity, strategy, &worker->sql, item);
     result = db_exec(worker->db, &worker->sql, affected, 1);
     if (result == DB_OK && affected[0] != 1)
         return DB_CONFLICT; /* the version moved, or the epoch, or the last unit went */
@@ -153,129 +167,147 @@ static db_result_t write_order(purchase_t *p, const sql_strategy_t *strategy, wo
 /* Has an earlier attempt, or somebody who decided for it, written this id or this key? The id is
    looked up only if that may be: ids grow, so that under SERIALIZABLE the look would lock the end
    of the index, and with it the next orders of all items. */
-static db_result_t find_written(purchase_t *p, worker_t *worker, const past_t *past,
-                                outcome_t *outcome)
+static db_result_t find_written(sql_attempt_t *a, worker_t *worker, ended_t *ended)
 {
+    const attempt_t *attempt = a->attempt;
+    const order_t *order = &attempt->order;
     bool found = false;
     db_result_t result = DB_OK;
-    if (p->must_end_in_row || past->doubt || past->duplicate)
-        result = order_read(worker->db, &worker->sql, &p->order.id, false, &p->sql.row, &found);
+    if (attempt->may_be_written || a->lost_commit || a->duplicate)
+        result = order_read(worker->db, &worker->sql, &order->id, false, &a->row, &found);
     if (result == DB_OK && found)
-        *outcome = OUTCOME_DECIDED;
-    if (result != DB_OK || found || p->key_length == 0)
+        *ended = ENDED_DECIDED;
+    if (result != DB_OK || found || attempt->key_length == 0)
         return result;
-    result = order_read_by_key(worker->db, &worker->sql, order_sku(&p->order),
-                               order_buyer(&p->order), purchase_key(p), false, &p->sql.row, &found);
+    result = order_read_by_key(worker->db, &worker->sql, order_sku(order), order_buyer(order),
+                               attempt_key(attempt), false, &a->row, &found);
     if (result == DB_OK && found)
-        *outcome = OUTCOME_REPLAY;
+        *ended = ENDED_REPEAT;
     return result;
 }
 
-static outcome_t in_transaction(purchase_t *p, const sql_strategy_t *strategy, worker_t *worker,
-                                past_t *past)
+static ended_t in_transaction(sql_attempt_t *a, const sql_strategy_t *strategy, worker_t *worker)
 {
     item_t item;
     bool found;
-    outcome_t outcome = OUTCOME_CONFLICT;
+    ended_t ended = ENDED_CONFLICT;
+    str_t sku = order_sku(&a->attempt->order);
     db_result_t result = db_run(worker->db, strategy->begin);
     if (result == DB_OK) /* the version first: it is what the whole snapshot is checked against */
-        result = item_read(worker->db, &worker->sql, order_sku(&p->order), false, &item, &found);
+        result = item_read(worker->db, &worker->sql, sku, false, &item, &found);
     if (result != DB_OK)
-        return failed(p, worker, result, past);
+        return failed(a, worker, result);
     if (!found || item_strategy(&item) != strategy->id)
-        return OUTCOME_STALE;
-    result = find_written(p, worker, past, &outcome);
+        return ENDED_STALE;
+    result = find_written(a, worker, &ended);
     if (result != DB_OK)
-        return failed(p, worker, result, past);
-    if (outcome != OUTCOME_CONFLICT)
-        return outcome;
+        return failed(a, worker, result);
+    if (ended != ENDED_CONFLICT)
+        return ended;
     uint64_t now_ms = remote_clock_now_ms(&worker->shard->clock);
-    result = check(p, worker, &item, now_ms);
+    result = check(a, worker, &item, now_ms);
     if (result != DB_OK)
-        return failed(p, worker, result, past);
-    if (p->sql.problem != PROBLEM_NONE)
-        return OUTCOME_REFUSED;
-    result = write_order(p, strategy, worker, &item, now_ms);
+        return failed(a, worker, result);
+    if (a->problem != PROBLEM_NONE)
+        return ENDED_REFUSED;
+    result = write_order(a, strategy, worker, &item, now_ms);
     if (result != DB_OK)
-        return failed(p, worker, result, past);
+        return failed(a, worker, result);
     FAILPOINT("sql_after_commit");
-    p->sql.inserted = true;
-    return OUTCOME_DECIDED;
+    a->inserted = true;
+    return ENDED_DECIDED;
+}
+
+/* What is said of a job that stopped between transactions, or waited for a lock. */
+static ended_t ended_at_last(sql_attempt_t *a, ended_t ended)
+{
+    if (a->lost_commit && ended == ENDED_LOCKED)
+        return ENDED_UNKNOWN;
+    if (ended == ENDED_CONFLICT)
+        return a->lost_commit ? ENDED_UNKNOWN : refuse(a, PROBLEM_UNAVAILABLE);
+    return ended;
 }
 
 void sql_purchase_run(const sql_strategy_t *strategy, job_t *job, worker_t *worker)
 {
-    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
+    sql_attempt_t *a = H2O_STRUCT_FROM_MEMBER(sql_attempt_t, job, job);
     const config_t *config = worker->shard->config;
     uint64_t deadline = clock_mono_ms() + config->orders.commit_deadline_ms;
-    outcome_t outcome = OUTCOME_CONFLICT;
-    past_t past = {false, false};
-    p->sql.inserted = false;
-    p->sql.why = (refusal_t){0};
-    for (unsigned tries = 0; outcome == OUTCOME_CONFLICT; ++tries) {
+    ended_t ended = ENDED_CONFLICT;
+    for (unsigned tries = 0; ended == ENDED_CONFLICT; ++tries) {
         if (tries > config->orders.retries_max || clock_mono_ms() > deadline)
             break;
         if (tries != 0) {
             METRIC_STRATEGY_ADD(retries_total, strategy->id, 1);
             usleep(random_backoff(strategy->backoff_base_us, strategy->backoff_cap_us, tries));
         }
-        outcome = in_transaction(p, strategy, worker, &past);
-        if (!(outcome == OUTCOME_DECIDED && p->sql.inserted))
+        ended = in_transaction(a, strategy, worker);
+        if (!(ended == ENDED_DECIDED && a->inserted))
             db_rollback(worker->db);
-        if (outcome == OUTCOME_CONFLICT || outcome == OUTCOME_LOCKED)
+        if (ended == ENDED_CONFLICT || ended == ENDED_LOCKED)
             METRIC_STRATEGY_ADD(aborts_total, strategy->id, 1);
     }
-    p->sql.doubt = past.doubt;
-    if (past.doubt && outcome == OUTCOME_LOCKED)
-        outcome = OUTCOME_UNKNOWN;
-    if (outcome == OUTCOME_CONFLICT)
-        outcome = past.doubt ? OUTCOME_UNKNOWN : refuse(p, PROBLEM_UNAVAILABLE);
-    p->sql.outcome = (int)outcome;
+    a->ended = ended_at_last(a, ended);
+}
+
+static outcome_t outcome_of(const sql_attempt_t *a)
+{
+    static const outcome_kind_t kinds[] = {
+        [ENDED_DECIDED] = OUTCOME_DECIDED, [ENDED_REPEAT] = OUTCOME_REPEAT,
+        [ENDED_REFUSED] = OUTCOME_REFUSED, [ENDED_STALE] = OUTCOME_STALE,
+        [ENDED_UNKNOWN] = OUTCOME_UNKNOWN, [ENDED_LOCKED] = OUTCOME_DELAYED,
+    };
+    assert(a->ended != ENDED_CONFLICT && (a->ended == ENDED_DECIDED || !a->inserted));
+    /* A plain read that did not find it has decided nothing: its COMMIT may still be under way. */
+    outcome_t outcome = {kinds[a->ended], .lost_commit = a->lost_commit};
+    if (a->ended == ENDED_REFUSED) {
+        outcome.problem = a->problem;
+        outcome.why = a->why;
+    }
+    if (a->ended == ENDED_DECIDED || a->ended == ENDED_REPEAT)
+        outcome.row = &a->row;
+    if (a->ended == ENDED_REPEAT)
+        outcome.first = a->row.id;
+    return outcome;
+}
+
+static void finish(sql_attempt_t *a, const outcome_t *outcome)
+{
+    attempt_t *attempt = a->attempt;
+    attempt->item->loop->host->done(attempt, outcome);
+    free(a);
 }
 
 static void done(job_t *job)
 {
-    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, job, job);
-    --p->engine->jobs;
-    /* A plain read that did not find it has decided nothing: its COMMIT may still be under way. */
-    p->must_end_in_row = p->must_end_in_row || p->sql.doubt;
-    switch ((outcome_t)p->sql.outcome) {
-    case OUTCOME_DECIDED:
-        purchase_decided(p, &p->sql.row, p->sql.inserted);
-        break;
-    case OUTCOME_REPLAY:
-        purchase_replays(p, &p->sql.row);
-        break;
-    case OUTCOME_REFUSED:
-        p->why = p->sql.why;
-        if (p->sql.problem == PROBLEM_SOLD_OUT && p->sql.none_left)
-            engine_item_sold_out(p->item, p->units_back);
-        purchase_refused(p, p->sql.problem, false);
-        break;
-    case OUTCOME_STALE:
-        purchase_stale(p);
-        break;
-    case OUTCOME_LOCKED:
-        purchase_delayed(p);
-        break;
-    default:
-        purchase_unknown(p);
-        break;
-    }
+    sql_attempt_t *a = H2O_STRUCT_FROM_MEMBER(sql_attempt_t, job, job);
+    strategy_item_t *item = a->attempt->item;
+    const outcome_t outcome = outcome_of(a);
+    if (a->inserted)
+        METRIC_INC(orders_committed_total);
+    if (a->ended == ENDED_REFUSED && a->problem == PROBLEM_SOLD_OUT && a->none_left)
+        item->loop->host->sold_out(item, a->attempt->units_back);
+    finish(a, &outcome);
 }
 
 static void on_full(loop_timer_t *timer)
 {
-    purchase_refused(H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer), PROBLEM_UNAVAILABLE,
-                     false);
+    finish(H2O_STRUCT_FROM_MEMBER(sql_attempt_t, timer, timer),
+           &(outcome_t){OUTCOME_REFUSED, .problem = PROBLEM_UNAVAILABLE});
 }
 
-void sql_purchase_start(purchase_t *p, void (*run)(job_t *, worker_t *))
+void sql_purchase_start(attempt_t *attempt, void (*run)(job_t *, worker_t *))
 {
-    unsigned shard = p->engine->node->map.shard_of_slot[p->item->slot];
-    p->sent = true;
-    if (!engine_submit(p->engine, shard, &p->job, run, done)) {
+    strategy_item_t *item = attempt->item;
+    loop_t *loop = item->loop->loop;
+    sql_attempt_t *a = calloc(1, sizeof(*a));
+    if (a == NULL)
+        abort();
+    a->attempt = attempt;
+    job_set_slot(&a->job, item->slot);
+    item->loop->host->sent(attempt);
+    if (!pool_submit(item->shard->pool, loop, &a->job, run, done)) {
         METRIC_INC(queue_full_total);
-        loop_timer_start(p->engine->loop, &p->retry_timer, 0, on_full);
+        loop_timer_start(loop, &a->timer, 0, on_full);
     }
 }

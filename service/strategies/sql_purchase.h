@@ -5,7 +5,7 @@
 #ifndef HOLDFAST_STRATEGIES_SQL_PURCHASE_H
 #define HOLDFAST_STRATEGIES_SQL_PURCHASE_H
 
-#include "engine/purchase.h"
+#include "strategies/strategy.h"
 
 typedef struct {
     strategy_id_t id;
@@ -14,8 +14,8 @@ typedef struct {
     uint32_t backoff_base_us, backoff_cap_us; /* after an abort */
 } sql_strategy_t;
 
-/* `run` calls sql_purchase_run() with its own sql_strategy_t. */
-void sql_purchase_start(purchase_t *purchase, void (*run)(job_t *, worker_t *));
+/* `run` calls sql_purchase_run() with its own sql_strategy_t, on a thread of the pool. */
+void sql_purchase_start(attempt_t *attempt, void (*run)(job_t *, worker_t *));
 void sql_purchase_run(const sql_strategy_t *strategy, job_t *job, worker_t *worker);
 
 #endif

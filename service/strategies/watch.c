@@ -15,10 +15,8 @@
 
 #include "base/failpoint.h"
 #include "base/random.h"
-#include "engine/purchase.h"
 #include "metrics/metrics.h"
 #include "strategies/gate_order.h"
-#include "strategies/strategy.h"
 #include "strategies/watch_pool.h"
 
 /* A look that lasts so long may have met a Redis that is silent. */
@@ -26,8 +24,8 @@
 #define LOOK_REPLIES 7 /* WATCH, HMGET gate, HGET buyer, HGET id, HGET key, TIME, HLEN buyers */
 
 typedef struct {
-    purchase_t *purchase;
-    redis_link_t *link;
+    attempt_t *attempt;
+    redis_link_t *link; /* leased; NULL: none */
     unsigned aborts;
     unsigned replies_due; /* of the pipeline in flight */
     bool lost;
@@ -48,55 +46,67 @@ typedef struct {
     } look;
     bool away;    /* Redis refused to look */
     bool refused; /* or what stands there is no gate */
-} attempt_t;
+} watch_t;
 
-static void lease(attempt_t *a);
+static void lease(watch_t *a);
 
-static void start(purchase_t *purchase)
+static strategy_loop_t *loop_of(const watch_t *a)
 {
-    attempt_t *a = calloc(1, sizeof(*a));
+    return a->attempt->item->loop;
+}
+
+static void start(attempt_t *attempt)
+{
+    watch_t *a = calloc(1, sizeof(*a));
     if (a == NULL)
         abort();
-    a->purchase = purchase;
-    purchase->strategy_data = a;
-    purchase->sent = true; /* from here on only this attempt may end it */
+    a->attempt = attempt;
+    attempt->data = a;
+    attempt->item->loop->host->sent(attempt); /* from here on it is not withdrawn */
     lease(a);
 }
 
-static purchase_t *finish(attempt_t *a)
+static void finish(watch_t *a, const outcome_t *outcome)
 {
-    purchase_t *purchase = a->purchase;
+    attempt_t *attempt = a->attempt;
+    strategy_loop_t *loop = loop_of(a);
+    assert(attempt->data == a && a->replies_due == 0);
     if (a->link != NULL)
-        watch_pool_return(purchase->engine->watchers, a->link);
-    purchase->strategy_data = NULL;
+        watch_pool_return(loop->watch, a->link);
+    attempt->data = NULL;
     free(a);
-    return purchase;
+    loop->host->done(attempt, outcome);
+}
+
+static void finish_away(watch_t *a)
+{
+    finish(a, &(outcome_t){OUTCOME_REFUSED, .problem = PROBLEM_UNAVAILABLE});
 }
 
 /* --- EXEC --- */
 
 static void on_retry(loop_timer_t *timer)
 {
-    lease(H2O_STRUCT_FROM_MEMBER(attempt_t, timer, timer));
+    lease(H2O_STRUCT_FROM_MEMBER(watch_t, timer, timer));
 }
 
-static void aborted(attempt_t *a)
+static void aborted(watch_t *a)
 {
-    purchase_t *p = a->purchase;
+    strategy_loop_t *loop = loop_of(a);
     METRIC_STRATEGY_ADD(aborts_total, STRATEGY_WATCH, 1);
-    if (++a->aborts > p->engine->node->config->orders.retries_max) {
-        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
+    if (++a->aborts > loop->config->orders.retries_max) {
+        finish_away(a);
         return;
     }
     METRIC_STRATEGY_ADD(retries_total, STRATEGY_WATCH, 1);
-    watch_pool_return(p->engine->watchers, a->link);
+    watch_pool_return(loop->watch, a->link);
     a->link = NULL;
-    loop_timer_start(p->engine->loop, &a->timer, random_backoff(1, 16, a->aborts), on_retry);
+    loop_timer_start(loop->loop, &a->timer, random_backoff(1, 16, a->aborts), on_retry);
 }
 
 static void on_exec_reply(void *context, const redisReply *reply)
 {
-    attempt_t *a = context;
+    watch_t *a = context;
     if (reply == NULL)
         a->lost = true;
     if (--a->replies_due != 0) {
@@ -105,19 +115,18 @@ static void on_exec_reply(void *context, const redisReply *reply)
     }
     FAILPOINT("reserve_answered");
     if (!a->lost && reply->type == REDIS_REPLY_ARRAY) {
-        bool seen = a->seen;
-        purchase_admitted(finish(a), seen);
+        finish(a, &(outcome_t){OUTCOME_ADMITTED, .seen = a->seen});
     } else if (!a->lost && reply->type == REDIS_REPLY_NIL) {
         aborted(a);
     } else if (!a->lost && !a->ran && gate_reply_is_refusal(reply)) {
-        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false); /* out of memory, read-only */
+        finish_away(a); /* out of memory, read-only */
     } else {
         METRIC_INC(gate_calls_unknown_total);
-        purchase_unknown(finish(a));
+        finish(a, &(outcome_t){OUTCOME_UNKNOWN});
     }
 }
 
-static void send_command(attempt_t *a, redis_args_t *args, redis_reply_cb cb)
+static void send_command(watch_t *a, redis_args_t *args, redis_reply_cb cb)
 {
     if (redis_link_call(a->link, args, cb, a))
         ++a->replies_due;
@@ -125,16 +134,18 @@ static void send_command(attempt_t *a, redis_args_t *args, redis_reply_cb cb)
         a->lost = true;
 }
 
-static void begin(redis_args_t *args, const char *command, const loop_item_t *item, gate_key_t key)
+static void begin(redis_args_t *args, const char *command, const strategy_item_t *item,
+                  gate_key_t key)
 {
     redis_args_begin(args, command);
-    gate_add_key(args, key, item->slot, loop_item_sku(item), 0);
+    gate_add_key(args, key, item->slot, strategy_item_sku(item), 0);
 }
 
-static void execute(attempt_t *a)
+static void execute(watch_t *a)
 {
-    purchase_t *p = a->purchase;
-    redis_args_t *args = &p->engine->args;
+    const attempt_t *p = a->attempt;
+    redis_args_t *args = &loop_of(a)->args;
+    assert(a->replies_due == 0);
     a->lost = a->ran = false;
     redis_args_begin(args, "MULTI");
     send_command(a, args, on_exec_reply);
@@ -165,75 +176,85 @@ static void execute(attempt_t *a)
     redis_args_begin(args, "EXEC");
     send_command(a, args, on_exec_reply);
     if (a->replies_due == 0) /* nothing of it was sent */
-        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
+        finish_away(a);
 }
 
 /* --- the look --- */
 
 /* The connection goes back without a watch on it. */
-static purchase_t *finish_unwatched(attempt_t *a)
+static void finish_unwatched(watch_t *a, const outcome_t *outcome)
 {
-    redis_args_t *args = &a->purchase->engine->args;
+    redis_args_t *args = &loop_of(a)->args;
     redis_args_begin(args, "UNWATCH");
     redis_link_call(a->link, args, NULL, NULL);
-    return finish(a);
+    finish(a, outcome);
 }
 
-static bool is_stale(const attempt_t *a)
+static void finish_refused(watch_t *a, problem_t why)
 {
-    return !a->look.present || !a->look.same_server || a->look.epoch != a->purchase->epoch ||
+    finish_unwatched(a, &(outcome_t){OUTCOME_REFUSED, .problem = why, .seen = a->seen});
+}
+
+static bool is_stale(const watch_t *a)
+{
+    return !a->look.present || !a->look.same_server || a->look.epoch != a->attempt->epoch ||
            a->look.closed || a->look.known != a->look.buyers;
 }
 
-static void stale(attempt_t *a)
+static void stale(watch_t *a)
 {
-    purchase_t *p = a->purchase;
+    const attempt_t *p = a->attempt;
+    const outcome_t outcome = {OUTCOME_STALE};
     bool newer = a->look.present && a->look.epoch > p->epoch;
-    if (!newer && engine_gate_is_elsewhere(p->item, p->epoch)) {
+    if (!newer && loop_of(a)->host->gate_is_elsewhere(p->item, p->epoch)) {
         redis_link_drop(a->link);
-        purchase_stale(finish(a));
+        finish(a, &outcome);
     } else {
-        purchase_stale(finish_unwatched(a));
+        finish_unwatched(a, &outcome);
     }
 }
 
-/* The checks of the Lua function, in its order. */
-static void decide(attempt_t *a)
+static void past_limit(watch_t *a)
 {
-    purchase_t *p = a->purchase;
+    finish_unwatched(a, &(outcome_t){OUTCOME_REFUSED, .problem = PROBLEM_BUYER_LIMIT_EXCEEDED,
+                                     .seen = a->seen,
+                                     .why = {.owned_is_known = true, .owned = a->look.units}});
+}
+
+/* The checks of the Lua function, in its order. */
+static void decide(watch_t *a)
+{
+    const attempt_t *p = a->attempt;
     a->seen = a->look.has_units;
-    bool seen = a->seen;
     int64_t left = a->look.capacity - a->look.reserved + a->look.unreserved + a->look.released;
     if (is_stale(a)) {
         stale(a);
     } else if (a->look.frozen_until > a->look.now) {
-        purchase_delayed(finish_unwatched(a));
+        finish_unwatched(a, &(outcome_t){OUTCOME_DELAYED});
     } else if (a->look.known_id) {
-        purchase_admitted(finish_unwatched(a), false);
+        finish_unwatched(a, &(outcome_t){OUTCOME_ADMITTED});
     } else if (a->look.has_first && !order_id_eq(&a->look.first, &p->order.id)) {
-        order_id_t first = a->look.first;
-        purchase_is_repeat(finish_unwatched(a), &first);
+        finish_unwatched(a, &(outcome_t){OUTCOME_REPEAT, .first = a->look.first});
     } else if (a->look.now > p->commit_deadline_ms) {
-        purchase_refused(finish_unwatched(a), PROBLEM_UNAVAILABLE, seen);
+        finish_refused(a, PROBLEM_UNAVAILABLE);
     } else if (a->look.starts_at != 0 && a->look.now < a->look.starts_at) {
-        purchase_refused(finish_unwatched(a), PROBLEM_SALE_NOT_STARTED, seen);
+        finish_refused(a, PROBLEM_SALE_NOT_STARTED);
     } else if (a->look.ends_at != 0 && a->look.now >= a->look.ends_at) {
-        purchase_refused(finish_unwatched(a), PROBLEM_SALE_ENDED, seen);
+        finish_refused(a, PROBLEM_SALE_ENDED);
     } else if ((int64_t)p->order.quantity > left) {
         if (left <= 0)
-            engine_item_sold_out(p->item, a->units_back);
-        purchase_refused(finish_unwatched(a), PROBLEM_SOLD_OUT, seen);
+            loop_of(a)->host->sold_out(p->item, a->units_back);
+        finish_refused(a, PROBLEM_SOLD_OUT);
     } else if (a->look.limit != 0 && a->look.units + p->order.quantity > a->look.limit) {
-        p->why = (refusal_t){.owned_is_known = true, .owned = a->look.units};
-        purchase_refused(finish_unwatched(a), PROBLEM_BUYER_LIMIT_EXCEEDED, seen);
-    } else if (seen && p->key_length != 0 && !p->looked) {
-        purchase_seen_before(finish_unwatched(a));
+        past_limit(a);
+    } else if (a->seen && p->key_length != 0 && !p->key_is_free) {
+        finish_unwatched(a, &(outcome_t){OUTCOME_KEY_UNCHECKED});
     } else {
         execute(a);
     }
 }
 
-static void read_gate(attempt_t *a, const redisReply *reply)
+static void read_gate(watch_t *a, const redisReply *reply)
 {
     if (!gate_reply_is_array(reply, 13) || reply->element[0]->type != REDIS_REPLY_STRING)
         return;
@@ -255,7 +276,7 @@ static void read_gate(attempt_t *a, const redisReply *reply)
     a->look.known = gate_reply_i64(reply, 12);
 }
 
-static void read_reply(attempt_t *a, unsigned index, const redisReply *reply)
+static void read_reply(watch_t *a, unsigned index, const redisReply *reply)
 {
     bool text = reply->type == REDIS_REPLY_STRING;
     switch (index) {
@@ -270,7 +291,7 @@ static void read_reply(attempt_t *a, unsigned index, const redisReply *reply)
         a->look.known_id = text;
         break;
     case 4:
-        if (text && reply->len == sizeof(a->look.first.bytes) && a->purchase->key_length != 0) {
+        if (text && reply->len == sizeof(a->look.first.bytes) && a->attempt->key_length != 0) {
             a->look.has_first = true;
             memcpy(a->look.first.bytes, reply->str, sizeof(a->look.first.bytes));
         }
@@ -289,7 +310,7 @@ static void read_reply(attempt_t *a, unsigned index, const redisReply *reply)
 
 static void on_look_reply(void *context, const redisReply *reply)
 {
-    attempt_t *a = context;
+    watch_t *a = context;
     if (reply == NULL)
         a->lost = true;
     else if (gate_reply_is_refusal(reply))
@@ -302,11 +323,11 @@ static void on_look_reply(void *context, const redisReply *reply)
         return;
     loop_timer_stop(&a->timer);
     if (a->lost) /* only reads were asked: known not to be admitted by this attempt */
-        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
+        finish_away(a);
     else if (a->away)
-        purchase_refused(finish_unwatched(a), PROBLEM_UNAVAILABLE, false);
+        finish_unwatched(a, &(outcome_t){OUTCOME_REFUSED, .problem = PROBLEM_UNAVAILABLE});
     else if (a->refused)
-        purchase_stale(finish_unwatched(a));
+        finish_unwatched(a, &(outcome_t){OUTCOME_STALE});
     else
         decide(a);
 }
@@ -314,17 +335,17 @@ static void on_look_reply(void *context, const redisReply *reply)
 /* Nothing was asked for but reads: its buyer need not wait until the connection is given up. */
 static void on_slow_look(loop_timer_t *timer)
 {
-    attempt_t *a = H2O_STRUCT_FROM_MEMBER(attempt_t, timer, timer);
+    watch_t *a = H2O_STRUCT_FROM_MEMBER(watch_t, timer, timer);
     if (redis_link_is_up(a->link))
-        loop_timer_start(a->purchase->engine->loop, &a->timer, LOOK_SLOW_MS, on_slow_look);
+        loop_timer_start(loop_of(a)->loop, &a->timer, LOOK_SLOW_MS, on_slow_look);
     else
         redis_link_drop(a->link); /* which ends the attempt */
 }
 
-static void look(attempt_t *a)
+static void look(watch_t *a)
 {
-    purchase_t *p = a->purchase;
-    redis_args_t *args = &p->engine->args;
+    const attempt_t *p = a->attempt;
+    redis_args_t *args = &loop_of(a)->args;
     static const char *const fields[] = {
         "epoch",     "built_under", "closed",   "frozen_until", "per_buyer_limit",
         "starts_at", "ends_at",     "capacity", "reserved",     "unreserved",
@@ -334,7 +355,7 @@ static void look(attempt_t *a)
     a->lost = a->away = a->refused = false;
     a->replies_due = 0;
     begin(args, "WATCH", p->item, GATE_KEY_GATE);
-    gate_add_key(args, GATE_KEY_BUYERS, p->item->slot, loop_item_sku(p->item), 0);
+    gate_add_key(args, GATE_KEY_BUYERS, p->item->slot, strategy_item_sku(p->item), 0);
     send_command(a, args, on_look_reply);
     begin(args, "HMGET", p->item, GATE_KEY_GATE);
     for (unsigned i = 0; i < sizeof(fields) / sizeof(fields[0]); ++i)
@@ -354,24 +375,25 @@ static void look(attempt_t *a)
     begin(args, "HLEN", p->item, GATE_KEY_BUYERS);
     send_command(a, args, on_look_reply);
     if (a->replies_due == 0)
-        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
+        finish_away(a);
     else
-        loop_timer_start(p->engine->loop, &a->timer, LOOK_SLOW_MS, on_slow_look);
+        loop_timer_start(loop_of(a)->loop, &a->timer, LOOK_SLOW_MS, on_slow_look);
 }
 
-static void on_leased(purchase_t *purchase, redis_link_t *link)
+static void on_leased(attempt_t *attempt, redis_link_t *link)
 {
-    attempt_t *a = purchase->strategy_data;
+    watch_t *a = attempt->data;
+    assert(a->link == NULL && a->replies_due == 0);
     a->link = link;
     if (link == NULL)
-        purchase_refused(finish(a), PROBLEM_UNAVAILABLE, false);
+        finish_away(a);
     else
         look(a);
 }
 
-static void lease(attempt_t *a)
+static void lease(watch_t *a)
 {
-    watch_pool_lease(a->purchase->engine->watchers, a->purchase, on_leased);
+    watch_pool_lease(loop_of(a)->watch, a->attempt, on_leased);
 }
 
 const strategy_t strategy_watch = {start};

@@ -1,13 +1,12 @@
 /*
- * Replies to the strategies lua and watch: whatever Redis says, every purchase of a call ends in
- * exactly one outcome, and the words of gate.h keep their bounds.
+ * Replies to the strategies lua and watch: whatever Redis says, every attempt of a call ends in
+ * exactly one outcome that makes sense, and the words of gate.h keep their bounds.
  *
- * Linked with --wrap for what stands around a strategy: the connection, the pool of connections,
- * the outcomes. They are recorded here instead.
+ * Linked with --wrap for the connection and the pool of connections. Outcomes are recorded here.
  */
 #include "base/log.h"
-#include "engine/purchase.h"
 #include "fuzz/fuzz.h"
+#include "strategies/strategy.h"
 #include "strategies/watch_pool.h"
 
 #define BUYERS_MAX 6
@@ -23,14 +22,14 @@ typedef struct {
 static struct {
     loop_t loop;
     config_t config;
-    node_t node;
-    engine_loop_t engine;
-    loop_item_t items[ITEMS];
-    purchase_t purchases[BUYERS_MAX];
+    strategy_loop_t strategies;
+    strategy_item_t items[ITEMS];
+    attempt_t attempts[BUYERS_MAX];
     unsigned count, outcomes[BUYERS_MAX];
+    bool sent[BUYERS_MAX];
     waiting_t waiting[CALLS_MAX]; /* oldest first */
     unsigned waiting_count;
-    purchase_t *lessees[BUYERS_MAX];
+    attempt_t *lessees[BUYERS_MAX];
     watch_leased_cb leased;
     unsigned lessees_count, leases;
     shard_t shard; /* its writer is ours */
@@ -45,19 +44,11 @@ bool __wrap_redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_
 void __wrap_redis_link_drop(redis_link_t *link);
 void __wrap_redis_link_flush(redis_link_t *link);
 str_t __wrap_redis_link_identity(const redis_link_t *link);
-void __wrap_watch_pool_lease(watch_pool_t *pool, purchase_t *purchase, watch_leased_cb leased);
+void __wrap_watch_pool_lease(watch_pool_t *pool, attempt_t *attempt, watch_leased_cb leased);
 void __wrap_watch_pool_return(watch_pool_t *pool, redis_link_t *link);
 uint32_t __wrap_random_backoff(uint32_t base, uint32_t cap, unsigned attempt);
-void __wrap_engine_item_sold_out(loop_item_t *item, unsigned units_back);
 bool __wrap_writer_is_behind(writer_t *writer, uint16_t slot);
 void __wrap_writer_expect(writer_t *writer, uint16_t slot, int more);
-void __wrap_purchase_admitted(purchase_t *purchase, bool seen);
-void __wrap_purchase_seen_before(purchase_t *purchase);
-void __wrap_purchase_refused(purchase_t *purchase, problem_t why, bool seen);
-void __wrap_purchase_is_repeat(purchase_t *purchase, const order_id_t *first);
-void __wrap_purchase_stale(purchase_t *purchase);
-void __wrap_purchase_delayed(purchase_t *purchase);
-void __wrap_purchase_unknown(purchase_t *purchase);
 
 bool __wrap_redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb,
                             void *context)
@@ -86,12 +77,12 @@ str_t __wrap_redis_link_identity(const redis_link_t *link)
     return STR("run");
 }
 
-void __wrap_watch_pool_lease(watch_pool_t *pool, purchase_t *purchase, watch_leased_cb leased)
+void __wrap_watch_pool_lease(watch_pool_t *pool, attempt_t *attempt, watch_leased_cb leased)
 {
     (void)pool;
     EXPECT(world.lessees_count < BUYERS_MAX);
     world.leased = leased;
-    world.lessees[world.lessees_count++] = purchase;
+    world.lessees[world.lessees_count++] = attempt;
 }
 
 void __wrap_watch_pool_return(watch_pool_t *pool, redis_link_t *link)
@@ -107,11 +98,6 @@ uint32_t __wrap_random_backoff(uint32_t base, uint32_t cap, unsigned attempt)
     return 0; /* at once: a target does not wait */
 }
 
-void __wrap_engine_item_sold_out(loop_item_t *item, unsigned units_back)
-{
-    EXPECT(item >= world.items && item < world.items + ITEMS && units_back == item->units_back);
-}
-
 bool __wrap_writer_is_behind(writer_t *writer, uint16_t slot)
 {
     EXPECT(writer == NULL && slot == 0);
@@ -125,49 +111,47 @@ void __wrap_writer_expect(writer_t *writer, uint16_t slot, int more)
     EXPECT(world.expected >= 0);
 }
 
-static void outcome(purchase_t *purchase)
+/* --- what the strategies report --- */
+
+static void on_sent(attempt_t *attempt)
 {
-    ++world.outcomes[purchase - world.purchases];
+    size_t i = (size_t)(attempt - world.attempts);
+    EXPECT(i < world.count && world.outcomes[i] == 0);
+    world.sent[i] = true;
 }
 
-void __wrap_purchase_admitted(purchase_t *purchase, bool seen)
+static void on_done(attempt_t *attempt, const outcome_t *outcome)
 {
-    (void)seen;
-    outcome(purchase);
+    size_t i = (size_t)(attempt - world.attempts);
+    EXPECT(i < world.count && !h2o_linklist_is_linked(&attempt->link) && outcome->row == NULL);
+    ++world.outcomes[i];
+    switch (outcome->kind) {
+    case OUTCOME_REFUSED:
+        EXPECT(outcome->problem > PROBLEM_NONE && outcome->problem < PROBLEM_COUNT);
+        break;
+    case OUTCOME_KEY_UNCHECKED:
+        EXPECT(attempt->key_length != 0 && !attempt->key_is_free);
+        break;
+    case OUTCOME_REPEAT:
+        EXPECT(attempt->key_length != 0 && !order_id_eq(&outcome->first, &attempt->order.id));
+        break;
+    default:
+        EXPECT(outcome->kind != OUTCOME_DECIDED);
+    }
+    EXPECT(outcome->kind == OUTCOME_REFUSED || world.sent[i]);
 }
 
-void __wrap_purchase_seen_before(purchase_t *purchase)
+static void on_sold_out(strategy_item_t *item, unsigned units_back)
 {
-    outcome(purchase);
+    EXPECT(item >= world.items && item < world.items + ITEMS && units_back == item->units_back);
 }
 
-void __wrap_purchase_refused(purchase_t *purchase, problem_t why, bool seen)
+/* As the engine: the second time in a row. */
+static bool on_gate_missed(strategy_item_t *item, uint64_t epoch)
 {
-    (void)seen;
-    EXPECT(why > PROBLEM_NONE && why < PROBLEM_COUNT);
-    outcome(purchase);
-}
-
-void __wrap_purchase_is_repeat(purchase_t *purchase, const order_id_t *first)
-{
-    char text[ORDER_ID_TEXT + 1];
-    order_id_format(text, first);
-    outcome(purchase);
-}
-
-void __wrap_purchase_stale(purchase_t *purchase)
-{
-    outcome(purchase);
-}
-
-void __wrap_purchase_delayed(purchase_t *purchase)
-{
-    outcome(purchase);
-}
-
-void __wrap_purchase_unknown(purchase_t *purchase)
-{
-    outcome(purchase);
+    static unsigned calls;
+    EXPECT(item >= world.items && item < world.items + ITEMS && epoch == 0);
+    return ++calls % 2 == 0;
 }
 
 /* --- one run --- */
@@ -182,35 +166,33 @@ static void prepare_world(void)
     world.reader = redisReaderCreate();
     world.config.redis.batch_max = 4;
     world.config.orders.retries_max = 2;
-    world.node.config = &world.config;
-    world.engine.loop = &world.loop;
-    world.engine.node = &world.node;
-    for (unsigned i = 0; i < ITEMS; ++i) {
-        world.items[i] = (loop_item_t){
-            .engine = &world.engine, .shard = &world.shard, .sku_bytes = "sku", .sku_length = 3};
-        h2o_linklist_init_anchor(&world.items[i].joining);
-    }
     world.expected = 0;
-    h2o_linklist_init_anchor(&world.engine.due);
     world.waiting_count = world.lessees_count = world.leases = 0;
+    static const strategy_host_t host = {on_sent, on_done, on_sold_out, on_gate_missed};
+    world.strategies = (strategy_loop_t){
+        .loop = &world.loop, .config = &world.config, .host = &host, .owner = STR("owner")};
+    strategy_loop_open(&world.strategies);
+    for (unsigned i = 0; i < ITEMS; ++i)
+        world.items[i] = (strategy_item_t){
+            .loop = &world.strategies, .shard = &world.shard, .sku_bytes = "sku", .sku_length = 3};
 }
 
 static void start_buyers(const strategy_t *strategy, unsigned count)
 {
     world.count = count;
     for (unsigned i = 0; i < count; ++i) {
-        purchase_t *p = &world.purchases[i];
-        *p = (purchase_t){.engine = &world.engine,
-                          .item = &world.items[i % ITEMS],
-                          .state = PURCHASE_ADMITTING,
-                          .order = {.quantity = 1},
-                          .commit_deadline_ms = 1000,
-                          .key_bytes = "k",
-                          .key_length = i % 2};
-        order_set_sku(&p->order, STR("sku"));
-        order_set_buyer(&p->order, STR("buyer"));
+        attempt_t *a = &world.attempts[i];
+        *a = (attempt_t){.item = &world.items[i % ITEMS],
+                         .order = {.id = {{(uint8_t)(i + 1)}}, .quantity = 1},
+                         .commit_deadline_ms = 1000,
+                         .key_bytes = "k",
+                         .key_length = i % 2};
+        order_set_sku(&a->order, STR("sku"));
+        order_set_buyer(&a->order, STR("buyer"));
         world.outcomes[i] = 0;
-        strategy->start(p);
+        world.sent[i] = false;
+        strategy->start(a);
+        EXPECT(world.outcomes[i] == 0);
     }
 }
 
@@ -253,7 +235,7 @@ static void answer_oldest(void)
 
 static void lease_one(void)
 {
-    purchase_t *lessee = world.lessees[0];
+    attempt_t *lessee = world.lessees[0];
     --world.lessees_count;
     memmove(world.lessees, world.lessees + 1, world.lessees_count * sizeof(lessee));
     ++world.leases;
@@ -287,7 +269,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             h2o_evloop_run(world.loop.h2o, 0);
     }
     EXPECT(all_ended() && world.leases == 0 && world.expected == 0);
+    /* Each asserts that nothing is left in it. */
     for (unsigned i = 0; i < ITEMS; ++i)
-        EXPECT(!world.items[i].reserving);
+        strategy_item_close(&world.items[i]);
+    strategy_loop_close(&world.strategies);
     return 0;
 }
