@@ -62,8 +62,7 @@ static void begin(loop_item_t *item)
     h2o_linklist_init_anchor(&check->purchases);
     h2o_linklist_insert_list(&check->purchases, &item->unchecked);
     job_set_slot(&check->job, item->base.slot);
-    unsigned shard = item->engine->node->map.shard_of_slot[item->base.slot];
-    if (engine_submit(item->engine, shard, &check->job, run, done)) {
+    if (engine_submit(item->engine, item->base.shard->index, &check->job, run, done)) {
         METRIC_INC(epoch_checks_total);
         item->checking = true;
         return;

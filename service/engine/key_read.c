@@ -63,14 +63,13 @@ static void done(job_t *job)
 static bool start(purchase_t *purchase, void (*run)(job_t *, worker_t *), key_read_cb cb)
 {
     const loop_item_t *item = purchase->item;
-    unsigned shard = purchase->engine->node->map.shard_of_slot[item->base.slot];
     key_read_t *read = calloc(1, sizeof(*read));
     if (read == NULL)
         abort();
     read->purchase = purchase;
     read->done = cb;
     job_set_slot(&read->job, item->base.slot);
-    if (engine_submit(purchase->engine, shard, &read->job, run, done))
+    if (engine_submit(purchase->engine, item->base.shard->index, &read->job, run, done))
         return true;
     METRIC_INC(queue_full_total);
     free(read);

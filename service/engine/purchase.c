@@ -161,7 +161,7 @@ static void route(purchase_t *p)
     item->used_ms = clock_mono_ms();
     if (item->state == ITEM_READY && item_uses_gate(&item->item) &&
         item_may_lose_gate(&item->item) && engine_gate_is_given_up(p->engine))
-        engine_item_doubt(item);
+        loop_item_invalidate(item);
     if (item->state != ITEM_READY) {
         advance_by(p, EVENT_ITEM_UNKNOWN, NULL);
         return;
@@ -397,7 +397,7 @@ static void enter_state(purchase_t *p, const purchase_effects_t *effects)
         enter_routing(p, effects);
         break;
     case PURCHASE_PARKED:
-        engine_item_park(p->item, p);
+        loop_item_park(p->item, p);
         break;
     case PURCHASE_ADMITTING:
         enter_admitting(p);
@@ -427,11 +427,11 @@ static void advance(purchase_t *p, const purchase_event_t *event, const order_t 
     const purchase_effects_t effects = purchase_step(&p->machine, event);
     /* Else it was read again meanwhile. */
     if (effects.invalidate && p->attempt.epoch == p->item->item.epoch)
-        engine_item_doubt(p->item);
+        loop_item_invalidate(p->item);
     if (effects.withdraw)
         strategy_withdraw(&p->attempt);
     if (effects.tell_gate != TELL_NOTHING)
-        engine_tell_gate(p, effects.tell_gate == TELL_REJECTED);
+        outbox_add(p->item, &p->attempt, effects.tell_gate == TELL_REJECTED);
     if (effects.rebuild)
         repair_queue_rebuild(&p->item->base.shard->repairs, loop_item_sku(p->item),
                              p->attempt.epoch);
@@ -471,7 +471,7 @@ static purchase_t *new_purchase(engine_loop_t *engine, const purchase_request_t 
         abort();
     attempt_t *a = &p->attempt;
     p->engine = engine;
-    p->item = engine_item(engine, request->sku);
+    p->item = loop_item_get(engine, request->sku);
     a->item = &p->item->base;
     order_set_sku(&a->order, request->sku);
     order_set_buyer(&a->order, request->buyer);

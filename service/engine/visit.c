@@ -9,7 +9,7 @@ struct visit {
     engine_loop_t *origin, *home;
     purchase_answer_cb answer;
     void *waiter;               /* NULL: gone; the origin's */
-    unsigned news;              /* that the origin had heard when this set out */
+    unsigned changes;           /* of items that the origin had heard of when this set out */
     purchase_request_t request; /* of text in `bytes` */
     answer_t said;
     order_t order; /* that `said` is about */
@@ -18,10 +18,9 @@ struct visit {
 
 problem_t visit_refuse_early(engine_loop_t *engine, const purchase_request_t *request)
 {
-    loop_item_t *item;
     if (request->key.n != 0)
         return PROBLEM_NONE;
-    HASH_FIND(hh, engine->items, request->sku.p, request->sku.n, item);
+    const loop_item_t *item = loop_item_find(engine, request->sku);
     if (item == NULL || !loop_item_is_known(item) || item->sold_out_until_ms <= clock_mono_ms())
         return PROBLEM_NONE;
     METRIC_INC(gate_local_refusals_total);
@@ -43,9 +42,9 @@ static void end(visit_t *visit, const answer_t *answer)
 static void remember_sold_out(const visit_t *visit)
 {
     const answer_t *said = &visit->said;
-    if (said->sold_out_until_ms == 0 || visit->origin->news != visit->news)
+    if (said->sold_out_until_ms == 0 || visit->origin->changes != visit->changes)
         return;
-    loop_item_t *item = engine_item(visit->origin, visit->request.sku);
+    loop_item_t *item = loop_item_get(visit->origin, visit->request.sku);
     item->sold_out_until_ms = said->sold_out_until_ms;
     item->item.terms.strategy = said->strategy;
 }
@@ -100,7 +99,7 @@ visit_t *visit_start(engine_loop_t *engine, const purchase_request_t *request,
     visit->home = engine_home(engine->node, slot_of_sku(request->sku));
     visit->answer = answer;
     visit->waiter = waiter;
-    visit->news = engine->news;
+    visit->changes = engine->changes;
     ++engine->visits;
     if (visit->home == engine) {
         purchase_start(engine, request, on_answer_near, visit);

@@ -1,0 +1,115 @@
+#include "engine/loop_item.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "engine/engine.h"
+
+/* An item that no purchase has asked for in so long is forgotten. */
+#define IDLE_MS 600000
+
+loop_item_t *loop_item_find(const engine_loop_t *engine, str_t sku)
+{
+    loop_item_t *item;
+    HASH_FIND(hh, engine->items, sku.p, sku.n, item);
+    return item;
+}
+
+static loop_item_t *new_item(engine_loop_t *engine, str_t sku)
+{
+    uint16_t slot = slot_of_sku(sku);
+    loop_item_t *item = calloc(1, sizeof(*item));
+    if (item == NULL)
+        abort();
+    item->engine = engine;
+    item->base = (strategy_item_t){.loop = &engine->strategies,
+                                   .shard = node_shard_of_slot(engine->node, slot),
+                                   .sku_length = (uint8_t)sku.n,
+                                   .slot = slot};
+    memcpy(item->base.sku_bytes, sku.p, sku.n);
+    item->owned = engine_home(engine->node, slot) == engine;
+    h2o_linklist_init_anchor(&item->parked);
+    h2o_linklist_init_anchor(&item->unchecked);
+    HASH_ADD_KEYPTR(hh, engine->items, item->base.sku_bytes, item->base.sku_length, item);
+    return item;
+}
+
+loop_item_t *loop_item_get(engine_loop_t *engine, str_t sku)
+{
+    loop_item_t *item = loop_item_find(engine, sku);
+    if (item == NULL)
+        item = new_item(engine, sku);
+    item->used_ms = clock_mono_ms();
+    return item;
+}
+
+bool loop_item_is_idle(const loop_item_t *item)
+{
+    return item->purchases == 0 && item->state != ITEM_READING && !item->outbox.calling &&
+           outbox_is_quiet(&item->outbox);
+}
+
+void loop_item_forget(loop_item_t *item)
+{
+    assert(loop_item_is_idle(item));
+    assert(h2o_linklist_is_empty(&item->parked) && h2o_linklist_is_empty(&item->unchecked));
+    assert(!item->checking && !h2o_timeout_is_linked(&item->check_timer.entry));
+    strategy_item_close(&item->base);
+    outbox_forget(&item->outbox);
+    HASH_DEL(item->engine->items, item);
+    free(item);
+}
+
+void loop_items_forget_idle(engine_loop_t *engine)
+{
+    uint64_t now = clock_mono_ms();
+    loop_item_t *item, *next;
+    HASH_ITER(hh, engine->items, item, next)
+    {
+        if (loop_item_is_idle(item) && now - item->used_ms > IDLE_MS)
+            loop_item_forget(item);
+    }
+}
+
+void loop_item_changed(engine_loop_t *engine, str_t sku, uint64_t epoch)
+{
+    loop_item_t *item = loop_item_find(engine, sku);
+    ++engine->changes;
+    if (item != NULL) {
+        item->sold_out_until_ms = 0;
+        ++item->base.units_back;
+    }
+    if (item != NULL && item->owned && (item->state != ITEM_READY || item->item.epoch < epoch))
+        loop_item_invalidate(item);
+}
+
+bool loop_item_gate_is_elsewhere(loop_item_t *item, uint64_t epoch)
+{
+    bool was_read = item->missed_epoch == epoch && item->missed_read != item->reads;
+    item->missed_epoch = epoch;
+    item->missed_read = item->reads;
+    return was_read && item->state == ITEM_READY && item->item.epoch == epoch;
+}
+
+/* For so long the window alone would not refuse, by the clock that the item's strategy goes by; 0:
+   it does. That of a sale comes before its units. */
+static uint64_t open_for_ms(const loop_item_t *item)
+{
+    const item_terms_t *terms = &item->item.terms;
+    const remote_clock_t *clock =
+        item_uses_gate(&item->item) ? &item->engine->node->gate_clock : &item->base.shard->clock;
+    uint64_t now_ms = remote_clock_now_ms(clock);
+    if (now_ms < terms->starts_at_ms)
+        return 0;
+    if (terms->ends_at_ms == 0)
+        return UINT64_MAX;
+    return now_ms < terms->ends_at_ms ? terms->ends_at_ms - now_ms : 0;
+}
+
+void loop_item_sold_out(loop_item_t *item, unsigned units_back)
+{
+    uint64_t for_ms = open_for_ms(item),
+             max_ms = item->engine->node->config->orders.sold_out_cache_ms;
+    if (item->base.units_back == units_back)
+        item->sold_out_until_ms = clock_mono_ms() + (for_ms < max_ms ? for_ms : max_ms);
+}
