@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
+#include "sale/admission.h"
 #include "store/expiry.h"
 #include "store/items.h"
 #include "store/orders.h"
@@ -80,36 +81,30 @@ static db_result_t units_of_buyer(const order_t *order, worker_t *worker, int64_
     return result;
 }
 
-/* The limit comes last, so that an item that is sold out costs no sum over the buyer's orders. */
-static db_result_t check_limit(sql_attempt_t *a, worker_t *worker, uint32_t limit)
-{
-    const order_t *order = &a->attempt->order;
-    int64_t units;
-    db_result_t result = units_of_buyer(order, worker, &units);
-    a->why.owned = units;
-    a->why.owned_is_known = result == DB_OK;
-    if (result == DB_OK && units + order->quantity > limit)
-        a->problem = PROBLEM_BUYER_LIMIT_EXCEEDED;
-    return result;
-}
-
-/* The checks of the gate, in the order that strategy.h has, against the row and the orders of this
-   snapshot. */
+/* The checks of the gate against the row and the orders of this snapshot. The limit comes last: so
+   an item that is sold out costs no sum over the buyer's orders. */
 static db_result_t check(sql_attempt_t *a, worker_t *worker, const item_t *item, uint64_t now_ms)
 {
+    const order_t *order = &a->attempt->order;
     const item_terms_t *terms = &item->terms;
-    a->problem = PROBLEM_NONE;
-    a->none_left = item_allocated(item) >= terms->total;
+    admission_case_t asked = {.quantity = order->quantity,
+                              .now_ms = now_ms,
+                              .deadline_ms = UINT64_MAX,
+                              .starts_at_ms = terms->starts_at_ms,
+                              .ends_at_ms = terms->ends_at_ms,
+                              .left = terms->total - item_allocated(item)};
+    a->none_left = asked.left <= 0;
     a->why = (refusal_t){.starts_at_ms = terms->starts_at_ms, .limit = terms->per_buyer_limit};
-    if (terms->starts_at_ms != 0 && now_ms < terms->starts_at_ms)
-        a->problem = PROBLEM_SALE_NOT_STARTED;
-    else if (terms->ends_at_ms != 0 && now_ms >= terms->ends_at_ms)
-        a->problem = PROBLEM_SALE_ENDED;
-    else if (item_allocated(item) + a->attempt->order.quantity > terms->total)
-        a->problem = PROBLEM_SOLD_OUT;
-    else if (terms->per_buyer_limit != 0)
-        return check_limit(a, worker, terms->per_buyer_limit);
-    return DB_OK;
+    a->problem = admission_problem(admission_decide(&asked));
+    if (a->problem != PROBLEM_NONE || terms->per_buyer_limit == 0)
+        return DB_OK;
+    db_result_t result = units_of_buyer(order, worker, &asked.owned);
+    a->why.owned = asked.owned;
+    a->why.owned_is_known = result == DB_OK;
+    asked.limit = terms->per_buyer_limit;
+    if (result == DB_OK)
+        a->problem = admission_problem(admission_decide(&asked));
+    return result;
 }
 
 static void insert_statement(sql_attempt_t *a, sql_t *sql, const item_t *item, uint64_t now_ms)

@@ -6,9 +6,9 @@
  *      │                                    ▼
  *      └── nil: somebody else was first ── EXEC: MULTI, writes, EXEC ──▶ done
  *
- * The same keys, checks and counters as holdfast_reserve in lua/holdfast.lua, which says why each
- * check stands where it stands. The value is checked between WATCH and MULTI. Retries are bounded
- * and jittered.
+ * The same keys, checks (sale/admission.h) and counters as holdfast_reserve in lua/holdfast.lua,
+ * which says why each check stands where it stands. The value is checked between WATCH and MULTI.
+ * Retries are bounded and jittered.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -16,6 +16,7 @@
 #include "base/failpoint.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
+#include "sale/admission.h"
 #include "strategies/gate_order.h"
 #include "strategies/watch_pool.h"
 
@@ -221,37 +222,66 @@ static void past_limit(watch_t *a)
                                      .why = {.owned_is_known = true, .owned = a->look.units}});
 }
 
-/* The checks of the Lua function, in its order. */
-static void decide(watch_t *a)
+static int64_t units_left(const watch_t *a)
+{
+    return a->look.capacity - a->look.reserved + a->look.unreserved + a->look.released;
+}
+
+static admission_t admission_of(const watch_t *a)
 {
     const attempt_t *p = a->attempt;
-    a->seen = a->look.has_units;
-    int64_t left = a->look.capacity - a->look.reserved + a->look.unreserved + a->look.released;
-    if (is_stale(a)) {
-        stale(a);
-    } else if (a->look.frozen_until > a->look.now) {
-        finish_unwatched(a, &(outcome_t){OUTCOME_DELAYED});
-    } else if (a->look.known_id) {
+    bool has_first = a->look.has_first && !order_id_eq(&a->look.first, &p->order.id);
+    return admission_decide(
+        &(admission_case_t){.quantity = p->order.quantity,
+                            .is_known = a->look.known_id,
+                            .has_first = has_first,
+                            .key_is_unchecked = a->seen && p->key_length != 0 && !p->key_is_free,
+                            .now_ms = a->look.now,
+                            .deadline_ms = p->commit_deadline_ms,
+                            .starts_at_ms = a->look.starts_at,
+                            .ends_at_ms = a->look.ends_at,
+                            .left = units_left(a),
+                            .limit = a->look.limit,
+                            .owned = a->look.units});
+}
+
+/* What was found is of this epoch, and the gate is open. */
+static void decide(watch_t *a)
+{
+    admission_t admission = admission_of(a);
+    switch (admission) {
+    case ADMISSION_KNOWN:
         finish_unwatched(a, &(outcome_t){OUTCOME_ADMITTED});
-    } else if (a->look.has_first && !order_id_eq(&a->look.first, &p->order.id)) {
+        break;
+    case ADMISSION_REPEAT:
         finish_unwatched(a, &(outcome_t){OUTCOME_REPEAT, .first = a->look.first});
-    } else if (a->look.now > p->commit_deadline_ms) {
-        finish_refused(a, PROBLEM_UNAVAILABLE);
-    } else if (a->look.starts_at != 0 && a->look.now < a->look.starts_at) {
-        finish_refused(a, PROBLEM_SALE_NOT_STARTED);
-    } else if (a->look.ends_at != 0 && a->look.now >= a->look.ends_at) {
-        finish_refused(a, PROBLEM_SALE_ENDED);
-    } else if ((int64_t)p->order.quantity > left) {
-        if (left <= 0)
-            loop_of(a)->host->sold_out(p->item, a->units_back);
-        finish_refused(a, PROBLEM_SOLD_OUT);
-    } else if (a->look.limit != 0 && a->look.units + p->order.quantity > a->look.limit) {
-        past_limit(a);
-    } else if (a->seen && p->key_length != 0 && !p->key_is_free) {
+        break;
+    case ADMISSION_LOOK:
         finish_unwatched(a, &(outcome_t){OUTCOME_KEY_UNCHECKED});
-    } else {
+        break;
+    case ADMISSION_GRANTED:
         execute(a);
+        break;
+    case ADMISSION_BUYER_LIMIT:
+        past_limit(a);
+        break;
+    default:
+        if (admission == ADMISSION_SOLD_OUT && units_left(a) <= 0)
+            loop_of(a)->host->sold_out(a->attempt->item, a->units_back);
+        finish_refused(a, admission_problem(admission));
     }
+}
+
+/* The checks on the item come first, as in the Lua function. */
+static void on_looked(watch_t *a)
+{
+    a->seen = a->look.has_units;
+    if (is_stale(a))
+        stale(a);
+    else if (a->look.frozen_until > a->look.now)
+        finish_unwatched(a, &(outcome_t){OUTCOME_DELAYED});
+    else
+        decide(a);
 }
 
 static void read_gate(watch_t *a, const redisReply *reply)
@@ -329,7 +359,7 @@ static void on_look_reply(void *context, const redisReply *reply)
     else if (a->refused)
         finish_unwatched(a, &(outcome_t){OUTCOME_STALE});
     else
-        decide(a);
+        on_looked(a);
 }
 
 /* Nothing was asked for but reads: its buyer need not wait until the connection is given up. */
