@@ -170,9 +170,14 @@ static void route(purchase_t *p)
     advance_by(p, take_permit(p) ? EVENT_PERMIT : EVENT_NO_PERMIT, NULL);
 }
 
+/* ROUTING has come to its time, or AWAITING_FIRST. */
 static void on_due(loop_timer_t *timer)
 {
-    advance_by(H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer), EVENT_DUE, NULL);
+    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer);
+    if (p->machine.state == PURCHASE_ROUTING)
+        route(p);
+    else
+        advance_by(p, EVENT_DUE, NULL);
 }
 
 static void wait_ms(purchase_t *p, uint32_t ms)
@@ -224,7 +229,9 @@ static purchase_t *purchase_of(attempt_t *attempt)
 
 void purchase_attempt_sent(attempt_t *attempt)
 {
-    advance_by(purchase_of(attempt), EVENT_SENT, NULL);
+    const purchase_event_t event = {EVENT_SENT};
+    purchase_effects_t effects = purchase_step(&purchase_of(attempt)->machine, &event);
+    assert(!effects.enter && effects.say == SAY_NOTHING);
 }
 
 /* The gate admits no id past its commit deadline; a SQL strategy has no such bound. */

@@ -15,7 +15,7 @@
 
 /* clang-format off */
 static const unsigned allowed[PURCHASE_STATES] = {
-    [PURCHASE_ROUTING]        = TO(ROUTING) | TO(PARKED) | TO(ADMITTING) | TO(ENDED),
+    [PURCHASE_ROUTING]        = TO(PARKED) | TO(ADMITTING) | TO(ENDED),
     [PURCHASE_PARKED]         = TO(ROUTING) | TO(COMMITTING) | TO(ENDED),
     [PURCHASE_ADMITTING]      = TO(ROUTING) | TO(CHECKING_KEY) | TO(CHECKING_EPOCH) |
                                 TO(FINDING_FIRST) | TO(COMMITTING) | TO(ENDED),
@@ -154,9 +154,6 @@ static void learn(purchase_machine_t *m, purchase_known_t known)
 static void routing(purchase_machine_t *m, const purchase_event_t *event, purchase_effects_t *out)
 {
     switch (event->kind) {
-    case EVENT_DUE:
-        route(m, out);
-        break;
     case EVENT_ITEM_UNKNOWN:
         enter(m, out, PURCHASE_PARKED);
         break;

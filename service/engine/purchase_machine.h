@@ -19,9 +19,7 @@
  *   every move:
  *
  *   state            event                                                to
- *   ROUTING          due                                                  ROUTING, at once: the item
- *                                                                         is looked at
- *                    its row has to be read                               PARKED
+ *   ROUTING          the item was looked at: its row has to be read       PARKED
  *                    there is a permit                                    ADMITTING
  *                    there is none                                        ENDED
  *   PARKED           the item is ready                                    ROUTING, at once
@@ -72,7 +70,7 @@
 #include "strategies/strategy.h"
 
 typedef enum {
-    PURCHASE_ROUTING,        /* its timer: then the item is looked at */
+    PURCHASE_ROUTING,        /* its timer, or nothing: then the item is looked at */
     PURCHASE_PARKED,         /* the item's row is being read */
     PURCHASE_ADMITTING,      /* a strategy has its attempt */
     PURCHASE_CHECKING_KEY,   /* a read: has its key an order? If not it is admitted */
@@ -127,7 +125,6 @@ typedef struct {
 } purchase_machine_t;
 
 typedef enum {
-    EVENT_DUE,      /* ROUTING, AWAITING_FIRST: the timer has expired */
     EVENT_DEADLINE, /* the buyer has waited long enough */
 
     /* ROUTING: the item was looked at */
@@ -156,6 +153,8 @@ typedef enum {
     EVENT_FIRST_LOST_KEY, /* what was found lost its key to another, which is named now */
     EVENT_NOT_FOUND,      /* MySQL says so */
     EVENT_READ_FAILED,
+
+    EVENT_DUE, /* AWAITING_FIRST: look again */
 
     /* COMMITTING */
     EVENT_WRITTEN,    /* `rejected`, `drift`, `has_first` */

@@ -70,8 +70,7 @@ static void routes_at_once(void)
 static void attempted(bool has_key)
 {
     m = purchase_machine_new(has_key);
-    ON(EVENT_DUE);
-    routes_at_once();
+    is_in(PURCHASE_ROUTING);
     ON(EVENT_PERMIT);
     is_in(PURCHASE_ADMITTING);
 }
@@ -85,7 +84,6 @@ static void sent(bool has_key)
 
 static void sent_again(void)
 {
-    ON(EVENT_DUE);
     ON(EVENT_PERMIT);
     ON(EVENT_SENT);
 }
@@ -239,7 +237,6 @@ static void test_no_permit_is_503(void **state)
 {
     (void)state;
     m = purchase_machine_new(false);
-    ON(EVENT_DUE);
     ON(EVENT_NO_PERMIT);
     ends_saying(SAY_REFUSED, PROBLEM_UNAVAILABLE);
 }
@@ -451,16 +448,13 @@ static void test_an_item_that_cannot_be_read(void **state)
 {
     (void)state;
     m = purchase_machine_new(false);
-    ON(EVENT_DUE);
     ON(EVENT_ITEM_UNKNOWN);
     ON(EVENT_ITEM_BUSY);
     retries(16, 0);
-    ON(EVENT_DUE);
     ON(EVENT_ITEM_UNKNOWN);
     ON(EVENT_ITEM_AWAY);
     ends_saying(SAY_REFUSED, PROBLEM_UNAVAILABLE);
     m = purchase_machine_new(false);
-    ON(EVENT_DUE);
     ON(EVENT_ITEM_UNKNOWN);
     ON(EVENT_ITEM_GONE);
     ends_saying(SAY_REFUSED, PROBLEM_UNKNOWN_ITEM);
@@ -474,7 +468,6 @@ static void test_an_item_that_is_deleted_under_an_order(void **state)
     ON(EVENT_ITEM_UNKNOWN);
     ON(EVENT_ITEM_AWAY);
     retries(16, 1);
-    ON(EVENT_DUE);
     ON(EVENT_ITEM_UNKNOWN);
     ON(EVENT_ITEM_GONE, .permit = true);
     writes(PROBLEM_UNKNOWN_ITEM);
@@ -543,7 +536,6 @@ static void test_an_adopted_order_ends_in_a_row(void **state)
 {
     (void)state;
     m = purchase_machine_adopted(false);
-    ON(EVENT_DUE);
     ON(EVENT_PERMIT);
     OUTCOME(REFUSED, .problem = PROBLEM_SALE_ENDED);
     writes(PROBLEM_SALE_ENDED);
@@ -556,7 +548,6 @@ static void test_an_adopted_order_without_a_permit_is_left_as_it_is(void **state
 {
     (void)state;
     m = purchase_machine_adopted(true);
-    ON(EVENT_DUE);
     ON(EVENT_NO_PERMIT);
     is_in(PURCHASE_ENDED);
     assert_int_equal(out.tell_gate, TELL_NOTHING);
@@ -566,11 +557,9 @@ static void test_an_adopted_order_of_a_deleted_item_waits_for_a_permit(void **st
 {
     (void)state;
     m = purchase_machine_adopted(false);
-    ON(EVENT_DUE);
     ON(EVENT_ITEM_UNKNOWN);
     ON(EVENT_ITEM_GONE);
     retries(16, 0);
-    ON(EVENT_DUE);
     ON(EVENT_ITEM_UNKNOWN);
     ON(EVENT_ITEM_GONE, .permit = true);
     writes(PROBLEM_UNKNOWN_ITEM);
@@ -677,7 +666,7 @@ static const int may_come[PURCHASE_STATES][8] = {
                                 EVENT_NOT_FOUND, EVENT_READ_FAILED, -1},
     [PURCHASE_AWAITING_FIRST] = {EVENT_DUE, -1},
     [PURCHASE_COMMITTING] = {EVENT_WRITTEN, -1},
-    [PURCHASE_ROUTING] = {EVENT_DUE, EVENT_ITEM_UNKNOWN, EVENT_PERMIT, -1},
+    [PURCHASE_ROUTING] = {EVENT_ITEM_UNKNOWN, EVENT_PERMIT, -1},
     [PURCHASE_ADMITTING] = {-1},
 };
 
@@ -704,7 +693,7 @@ static void try_each(const purchase_machine_t *from)
 static void test_every_state_and_event(void **state)
 {
     (void)state;
-    static const unsigned moves[PURCHASE_STATES] = {4, 3, 6, 3, 2, 3, 2, 3, 0};
+    static const unsigned moves[PURCHASE_STATES] = {3, 3, 6, 3, 2, 3, 2, 3, 0};
     reach(purchase_machine_new(false));
     reach(purchase_machine_new(true));
     reach(purchase_machine_adopted(false));
