@@ -1,5 +1,6 @@
 #include "engine/epoch_check.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "engine/purchase.h"
@@ -35,6 +36,7 @@ static void tell_all(const epoch_check_t *check, h2o_linklist_t *purchases)
     while (!h2o_linklist_is_empty(purchases)) {
         purchase_t *purchase = H2O_STRUCT_FROM_MEMBER(purchase_t, link, purchases->next);
         h2o_linklist_unlink(&purchase->link);
+        assert(purchase->item == check->item);
         purchase_epoch_checked(purchase, verdict_of(check, purchase));
     }
 }
@@ -45,6 +47,7 @@ static void done(job_t *job)
 {
     epoch_check_t *check = H2O_STRUCT_FROM_MEMBER(epoch_check_t, job, job);
     loop_item_t *item = check->item;
+    assert(item->checking && item->engine->jobs != 0);
     --item->engine->jobs;
     item->checking = false;
     schedule(item);
@@ -54,6 +57,7 @@ static void done(job_t *job)
 
 static void begin(loop_item_t *item)
 {
+    assert(!item->checking);
     epoch_check_t *check = calloc(1, sizeof(*check));
     if (check == NULL)
         abort();

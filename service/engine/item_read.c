@@ -47,7 +47,7 @@ static void done(job_t *job)
     item_read_t *read = H2O_STRUCT_FROM_MEMBER(item_read_t, job, job);
     loop_item_t *item = read->item;
     sync_result_t result = read->result;
-    assert(item->owned && item->state == ITEM_READING);
+    assert(item->owned && item->state == ITEM_READING && item->engine->jobs != 0);
     --item->engine->jobs;
     item->state = result == SYNC_READY ? ITEM_READY : ITEM_UNKNOWN;
     if (result == SYNC_READY)

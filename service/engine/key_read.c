@@ -1,5 +1,6 @@
 #include "engine/key_read.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "metrics/metrics.h"
@@ -55,6 +56,7 @@ static void done(job_t *job)
 {
     key_read_t *read = H2O_STRUCT_FROM_MEMBER(key_read_t, job, job);
     bool known = read->result == DB_OK;
+    assert(read->purchase->engine->jobs != 0);
     --read->purchase->engine->jobs;
     read->done(read->purchase, known, known && read->found ? &read->row : NULL);
     free(read);
@@ -63,6 +65,7 @@ static void done(job_t *job)
 static bool start(purchase_t *purchase, void (*run)(job_t *, worker_t *), key_read_cb cb)
 {
     const loop_item_t *item = purchase->item;
+    assert(purchase->attempt.key_length != 0);
     key_read_t *read = calloc(1, sizeof(*read));
     if (read == NULL)
         abort();

@@ -1,5 +1,6 @@
 #include "engine/visit.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "metrics/metrics.h"
@@ -30,6 +31,7 @@ problem_t visit_refuse_early(engine_loop_t *engine, const purchase_request_t *re
 
 static void end(visit_t *visit, const answer_t *answer)
 {
+    assert(visit->origin->visits != 0);
     --visit->origin->visits;
     if (visit->waiter != NULL)
         visit->answer(visit->waiter, answer);
@@ -56,9 +58,12 @@ static void on_return(loop_message_t *message)
     end(visit, &visit->said);
 }
 
+static void on_arrival(loop_message_t *message);
+
 static void on_answer_far(void *waiter, const answer_t *answer)
 {
     visit_t *visit = waiter;
+    assert(visit->message.run == on_arrival); /* it is not on its way back yet */
     visit->said = *answer;
     if (answer->order != NULL) {
         visit->order = *answer->order;

@@ -108,6 +108,7 @@ static void aborted(watch_t *a)
 static void on_exec_reply(void *context, const redisReply *reply)
 {
     watch_t *a = context;
+    assert(a->replies_due != 0 && a->link != NULL);
     if (reply == NULL)
         a->lost = true;
     if (--a->replies_due != 0) {
@@ -341,6 +342,7 @@ static void read_reply(watch_t *a, unsigned index, const redisReply *reply)
 static void on_look_reply(void *context, const redisReply *reply)
 {
     watch_t *a = context;
+    assert(a->replies_due != 0 && a->link != NULL);
     if (reply == NULL)
         a->lost = true;
     else if (gate_reply_is_refusal(reply))

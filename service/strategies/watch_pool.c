@@ -122,9 +122,11 @@ void watch_pool_lease(watch_pool_t *pool, attempt_t *attempt, watch_leased_cb le
 
 void watch_pool_return(watch_pool_t *pool, redis_link_t *link)
 {
-    for (unsigned i = 0; i < pool->count; ++i)
-        if (pool->connections[i].link == link)
-            pool->connections[i].leased = false;
+    unsigned i = 0;
+    while (i < pool->count && pool->connections[i].link != link)
+        ++i;
+    assert(i < pool->count && pool->connections[i].leased);
+    pool->connections[i].leased = false;
     if (!h2o_linklist_is_empty(&pool->waiting))
         loop_timer_start(pool->loop->loop, &pool->timer, 0, on_timer);
 }
