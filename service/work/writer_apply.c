@@ -1,5 +1,6 @@
 /*
- * A batch until every order of it has a result: what an error means, and what is tried next.
+ * A batch until every order of it has a result: what is tried next. What an error means is decided
+ * by writer_next() (work/writer_decide.h):
  *
  *   failure of an attempt        next
  *   conflict                     the same again; often in a row: as a lock wait
@@ -23,19 +24,12 @@
 #include "store/orders.h"
 #include "work/writer_batch.h"
 
-/* After so many in a row, what keeps failing is not taken for bad luck any more. */
-#define CONFLICTS_MAX 48
-#define LOSSES_MAX 4
-/* After so many lock waits without a COMMIT between, it may be the whole shard that is locked. */
-#define LOCKED_MAX 3
 /* So many orders of an item met an error alone, and none was committed between: the item is sick.
    It is sick no more when it has met none for so long. Each of its orders tried apart costs the
    others of the shard some milliseconds. */
 #define SICK_ORDERS 3
 /* The canary's word holds for so long: a batch that is halved asks it once. */
 #define CANARY_AGE_MAX_MS 500
-
-typedef enum { NEXT_SAME, NEXT_AWAY, NEXT_ITEMS, NEXT_HALVES, NEXT_REJECT, NEXT_ASIDE } next_t;
 
 /* --- is it the shard? --- */
 
@@ -112,47 +106,53 @@ static bool is_one_item(writer_order_t *const *orders, unsigned count)
     return true;
 }
 
-static next_t after_wait(writer_core_t *core, writer_order_t *const *orders, unsigned count)
-{
-    if (!core->is_side && ++core->locked >= LOCKED_MAX && !shard_takes_orders(core))
-        return NEXT_AWAY;
-    return is_one_item(orders, count) ? NEXT_ASIDE : NEXT_ITEMS;
-}
-
-/* A verdict, a canary that passes, the verdict again, and the canary once more: only then is it the
-   order's. Faults of the whole shard that end before the first canary, or begin after it, look like
-   one. */
-static next_t after_error(writer_core_t *core, db_result_t failure, const writer_order_t *order,
-                          unsigned count, unsigned tries)
-{
-    if (failure == DB_INVALID && count == 1)
-        core->canary_ms = 0;
-    if (!shard_takes_orders(core))
-        return NEXT_AWAY;
-    METRIC_INC(writer_errors_total);
-    if (count > 1)
-        return NEXT_HALVES;
-    if (failure != DB_INVALID || order->aside.with_item)
-        return NEXT_ASIDE;
-    return tries == 0 ? NEXT_SAME : NEXT_REJECT;
-}
-
-static next_t after_failure(writer_core_t *core, db_result_t failure, writer_order_t *const *orders,
-                            unsigned count, unsigned tries)
+static writer_failure_kind_t kind_of(db_result_t failure)
 {
     switch (failure) {
     case DB_CONFLICT:
-        METRIC_INC(writer_conflicts_total);
-        return tries < CONFLICTS_MAX ? NEXT_SAME : after_wait(core, orders, count);
+        return FAILURE_CONFLICT;
     case DB_LOCKED:
-        METRIC_INC(writer_conflicts_total);
-        return after_wait(core, orders, count);
+        return FAILURE_LOCK;
     case DB_LOST:
-        METRIC_INC(writer_lost_total);
-        return tries < LOSSES_MAX ? NEXT_SAME : after_error(core, failure, orders[0], count, tries);
+        return FAILURE_LOST;
     default:
-        return after_error(core, failure, orders[0], count, tries);
+        return failure == DB_INVALID ? FAILURE_OF_VALUES : FAILURE_OTHER;
     }
+}
+
+static void count_failure(writer_failure_kind_t kind)
+{
+    if (kind == FAILURE_CONFLICT || kind == FAILURE_LOCK)
+        METRIC_INC(writer_conflicts_total);
+    else if (kind == FAILURE_LOST)
+        METRIC_INC(writer_lost_total);
+}
+
+/* The canary's word on a single order must be of after its failure. */
+static writer_next_t ask_canary(writer_core_t *core, writer_failure_t *failure)
+{
+    if (failure->kind == FAILURE_OF_VALUES && failure->orders == 1)
+        core->canary_ms = 0;
+    failure->canary = shard_takes_orders(core) ? CANARY_PASSED : CANARY_FAILED;
+    if (failure->canary == CANARY_PASSED && !writer_failure_is_wait(failure))
+        METRIC_INC(writer_errors_total);
+    return writer_next(failure);
+}
+
+static writer_next_t after_failure(writer_core_t *core, db_result_t result,
+                                   writer_order_t *const *orders, unsigned count, unsigned repeats)
+{
+    writer_failure_t failure = {.kind = kind_of(result),
+                                .orders = count,
+                                .repeats = repeats,
+                                .is_one_item = is_one_item(orders, count),
+                                .is_aside = orders[0]->aside.with_item,
+                                .is_side = core->is_side};
+    count_failure(failure.kind);
+    if (!core->is_side && writer_failure_is_wait(&failure))
+        failure.lock_waits = ++core->locked;
+    writer_next_t next = writer_next(&failure);
+    return next == NEXT_CANARY ? ask_canary(core, &failure) : next;
 }
 
 /* --- what is done then --- */
@@ -326,7 +326,7 @@ static void reject(writer_core_t *core, writer_order_t *order)
 }
 
 /* False: the batch is not tried as it is any more. */
-static bool go_on(writer_core_t *core, next_t next, writer_order_t **orders, unsigned count,
+static bool go_on(writer_core_t *core, writer_next_t next, writer_order_t **orders, unsigned count,
                   unsigned tries, db_result_t failure)
 {
     switch (next) {
@@ -386,9 +386,9 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
             failure = DB_CONFLICT;
         tries = failure == before ? tries + 1 : 0;
         before = failure;
-        next_t next = outcome == ATTEMPT_SPLIT && count > 1
-                          ? NEXT_HALVES
-                          : after_failure(core, failure, orders, count, tries);
+        writer_next_t next = outcome == ATTEMPT_SPLIT && count > 1
+                                 ? NEXT_HALVES
+                                 : after_failure(core, failure, orders, count, tries);
         if (next == NEXT_AWAY && failure == DB_INVALID)
             before = DB_OK; /* the canary did not pass */
         more = go_on(core, next, orders, count, tries, failure);

@@ -119,55 +119,6 @@ static unsigned make_groups(writer_order_t **orders, unsigned count, group_t *gr
     return groups_count;
 }
 
-void writer_mark(writer_order_t *order, writer_result_t result, bool inserted)
-{
-    order->result = result;
-    order->inserted = inserted;
-    order->arrival = UINT_MAX; /* done: leaves the batch */
-}
-
-unsigned writer_drop_marked(writer_order_t **orders, unsigned count)
-{
-    unsigned kept = 0;
-    for (unsigned i = 0; i < count; ++i)
-        if (orders[i]->arrival != UINT_MAX)
-            orders[kept++] = orders[i];
-    return kept;
-}
-
-static void wish_rejected(writer_order_t *order, problem_t why)
-{
-    order->order.state = ORDER_REJECTED;
-    order->order.reject_code = why;
-}
-
-/* Compares a group with its row as just read, NULL: there is none. True: the batch changed, begin
- * it again. */
-static bool check_group(group_t *group, const item_t *item)
-{
-    if (item == NULL || item->epoch != group->orders[0]->epoch) {
-        for (unsigned i = 0; i < group->count; ++i)
-            if (writer_order_is_live(group->orders[i]))
-                writer_mark(group->orders[i], WRITER_STALE, false);
-        return true;
-    }
-    bool changed = false;
-    int64_t left = item->terms.total - item_allocated(item);
-    for (unsigned i = 0; i < group->count; ++i) {
-        writer_order_t *order = group->orders[i];
-        if (!writer_order_is_live(order))
-            continue;
-        if ((int64_t)order->order.quantity <= left) {
-            left -= order->order.quantity;
-            continue;
-        }
-        wish_rejected(order, PROBLEM_SOLD_OUT);
-        order->drift = true;
-        changed = true;
-    }
-    return changed;
-}
-
 /* What a read of rows needs to know of the batch that it is for. */
 typedef struct {
     writer_core_t *core;
@@ -189,7 +140,7 @@ static void on_row(void *context, const item_t *item)
         group_t *group = &reading->groups[i];
         if (!is_of_sku(group, item_sku(item)))
             continue;
-        if (check_group(group, item))
+        if (writer_check_group(group, item))
             reading->changed = true;
         group->row = remember_row(reading->core, item);
         group->version = item->version;
@@ -210,7 +161,7 @@ static db_result_t read_rows(reading_t *reading, str_t *skus, bool lock)
                                         lock ? ITEM_LOCK_WAIT : ITEM_LOCK_NONE, on_row, reading);
     for (unsigned i = 0; i < reading->count && result == DB_OK; ++i) {
         group_t *group = &reading->groups[i];
-        if (group->units != 0 && group->row == NULL && check_group(group, NULL))
+        if (group->units != 0 && group->row == NULL && writer_check_group(group, NULL))
             reading->changed = true;
     }
     return result;
@@ -239,21 +190,6 @@ static db_result_t find_versions(writer_core_t *core, group_t *groups, unsigned 
 
 /* --- duplicates --- */
 
-static void take_row(writer_order_t *order, const order_t *row)
-{
-    /* A row decided before its owner wrote it has no sku: keep what the owner knows. */
-    order_t known = order->order;
-    order->order = *row;
-    if (row->sku_length == 0) {
-        order_set_sku(&order->order, order_sku(&known));
-        order_set_buyer(&order->order, order_buyer(&known));
-        order->order.quantity = known.quantity;
-        order->nameless = true;
-    }
-    order->drift = false; /* its units are counted in the row already */
-    writer_mark(order, WRITER_ROW, false);
-}
-
 db_result_t writer_reject(writer_core_t *core, writer_order_t *order)
 {
     order_t row;
@@ -264,7 +200,7 @@ db_result_t writer_reject(writer_core_t *core, writer_order_t *order)
         return result;
     }
     METRIC_INC(orders_rejected_total);
-    take_row(order, &row);
+    writer_take_row(order, &row);
     return DB_OK;
 }
 
@@ -282,7 +218,7 @@ static db_result_t find_by_id(writer_core_t *core, writer_order_t **orders, unsi
         order_of_row(core->db, &row);
         for (unsigned i = 0; i < count; ++i)
             if (order_id_eq(&orders[i]->order.id, &row.id)) {
-                take_row(orders[i], &row);
+                writer_take_row(orders[i], &row);
                 ++*hits;
             }
     }
@@ -297,11 +233,7 @@ static db_result_t find_by_key(writer_core_t *core, writer_order_t *order, unsig
         order_read_by_key(core->db, &core->sql, order_sku(&order->order),
                           order_buyer(&order->order), order->key, true, &first, &found);
     if (result == DB_OK && found && !order_id_eq(&first.id, &order->order.id)) {
-        order->first = first;
-        order->has_first = true;
-        order->order.original_id = first.id;
-        order->key = STR_NONE;
-        wish_rejected(order, PROBLEM_DUPLICATE_REQUEST);
+        writer_lose_key(order, &first);
         ++*hits;
     }
     return result;
@@ -335,19 +267,6 @@ static db_result_t resolve_duplicates(writer_core_t *core, writer_order_t **orde
             result = fill_in_names(core, orders[i]);
     }
     return result;
-}
-
-/* The units of orders that are in MySQL already were counted once more when the others found no
-   room: they are decided anew. */
-static void forget_refusals(writer_order_t **orders, unsigned count)
-{
-    for (unsigned i = 0; i < count; ++i) {
-        if (!orders[i]->drift || orders[i]->has_first)
-            continue;
-        orders[i]->order.state = ORDER_CONFIRMED;
-        orders[i]->order.reject_code = PROBLEM_NONE;
-        orders[i]->drift = false;
-    }
 }
 
 /* --- one attempt --- */
@@ -455,7 +374,7 @@ attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned 
     if (rows.inserted != count) {
         db_rollback(core->db);
         result = resolve_duplicates(core, orders, count, &hits);
-        forget_refusals(orders, count);
+        writer_forget_refusals(orders, count);
         if (result != DB_OK)
             return fail(core, result, failure);
         return hits != 0 ? ATTEMPT_AGAIN : ATTEMPT_SPLIT; /* twins within the batch */

@@ -3,7 +3,7 @@
  * so that tests can run it without one. Blocking; the caller's thread owns all of it.
  *
  * writer_batch.c makes one attempt: a transaction. writer_apply.c goes on until every order has a
- * result, and decides what an error means.
+ * result. What is decided meanwhile is decided by writer_decide.c.
  */
 #ifndef HOLDFAST_WORK_WRITER_BATCH_H
 #define HOLDFAST_WORK_WRITER_BATCH_H
@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "store/db.h"
 #include "work/writer.h"
-#include "work/writer_text.h"
+#include "work/writer_decide.h"
 
 #define WRITER_SICK_MS 10000
 
@@ -62,9 +62,4 @@ attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned 
                          writer_group_t *groups, db_result_t *failure);
 /* Decides: the order's row says rejected, or what it said before. */
 db_result_t writer_reject(writer_core_t *core, writer_order_t *order);
-/* The order leaves the batch. */
-void writer_mark(writer_order_t *order, writer_result_t result, bool inserted);
-/* Moves those that have no result yet to the front; returns their number. */
-unsigned writer_drop_marked(writer_order_t **orders, unsigned count);
-
 #endif
