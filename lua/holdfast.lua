@@ -15,7 +15,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 
-local VERSION = 17
+local VERSION = 18
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -380,22 +380,35 @@ local function reserve(keys, args)
   return reply
 end
 
+-- Takes out those of the ids args[from..to] whose record is of this epoch. Returns how many.
+local function hdel_of_epoch(unsettled_key, args, from, to, epoch)
+  local gone = 0
+  for i = from, to do
+    local record = redis.pcall('HGET', unsettled_key, args[i])
+    if type(record) == 'string' and read_record(record).epoch == epoch then
+      gone = gone + hdel(unsettled_key, args, i, i)
+    end
+  end
+  return gone
+end
+
 -- An item's part of settle: the words behind args[base]. Returns how many orders were there, and the last of
 -- its words.
 local function settle_of_item(gate_key, unsettled_key, keys_key, args, base)
   local gate = redis.pcall('HMGET', gate_key, 'epoch', 'closed')
   local groups, keyed, count, units = tonumber(args[base + 2]), tonumber(args[base + 3]), 0, 0
-  local from = base + 4 + 2 * groups
+  local from, of_gate = base + 4 + 2 * groups, gate[1] == args[base + 1]
   for i = base + 4, base + 2 + 2 * groups, 2 do
     local to = from + tonumber(args[i + 1]) - 1
-    local gone = hdel(unsettled_key, args, from, to)
+    local gone = of_gate and hdel(unsettled_key, args, from, to) or
+      hdel_of_epoch(unsettled_key, args, from, to, args[base + 1])
     count = count + gone
     units = units + gone * tonumber(args[i])
     from = to + 1
   end
   local last = from + keyed - 1
   hdel(keys_key, args, from, last)
-  if units > 0 and gate[1] == args[base + 1] and gate[2] == '0' then
+  if units > 0 and of_gate and gate[2] == '0' then
     redis.call('HINCRBY', gate_key, 'settled', units)
   end
   return count, last
@@ -407,7 +420,8 @@ end
 -- group; then the fields of those with a key in the index of keys.
 -- All of an item were committed under that epoch. An open gate has no record of another epoch than its own:
 -- reserve writes its own, and rebuild carries or drops all others. So it is enough to count what
--- goes, unread; a gate of another epoch never counted these, or has them no more.
+-- goes, unread. A gate of another epoch never counted these, or has them no more: unless one was admitted
+-- anew under it meanwhile, by another owner. That one stays, with its units, until its owner settles it.
 -- A field goes with its order, whatever the index says: whoever has the key by now looks in MySQL.
 -- Returns for each item how many orders were there.
 local function settle(keys, args)

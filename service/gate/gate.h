@@ -16,7 +16,7 @@
 #include "sale/problem.h"
 
 /* Must be the VERSION of lua/holdfast.lua. */
-#define GATE_LIBRARY_VERSION 17
+#define GATE_LIBRARY_VERSION 18
 /* Separates the fields of a record in `unsettled`. */
 #define GATE_FIELD_SEPARATOR '\x1f'
 

@@ -127,6 +127,24 @@ static void the_gate_knows_an_unsettled_key_and_id(void **state)
     EXPECT_NUMBER(redis_run(STACK, "HGET " LIB_KEY("buyers") " alice"), 2);
 }
 
+/* The order is in MySQL under 1000 and its gate was rebuilt; another owner, who knows nothing of
+   that, has it admitted anew. Then the first one is heard at last. */
+static void a_settle_of_an_older_epoch_leaves_what_was_admitted_anew(void **state)
+{
+    (void)state;
+#define SETTLE_ONE " 1 0 2 1 1000000000000001"
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 2, "k", LIB_FAR), 0);
+    lib_rebuild(1001, 8, 0, "1000000000000001");
+    EXPECT_NUMBER(lib_counter("reserved"), 0);
+    EXPECT_NUMBER(lib_reserve(3, 1001, "1000000000000001", 2, "k", LIB_FAR), 0);
+    EXPECT_NUMBER(redis_run_at(STACK, 0, SETTLE " 1000" SETTLE_ONE), 0);
+    EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:unsettled"), 1);
+    EXPECT_NUMBER(lib_counter("settled"), 0);
+    EXPECT_NUMBER(redis_run_at(STACK, 0, SETTLE " 1001" SETTLE_ONE), 1);
+    EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:unsettled"), 0);
+    EXPECT_NUMBER(lib_counter("settled"), 2);
+}
+
 static void the_gate_counts_what_is_released_under_its_epoch(void **state)
 {
     (void)state;
@@ -404,6 +422,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LIBRARY(the_gate_admits_nobody_past_the_commit_deadline),
         LIBRARY(the_gate_knows_an_unsettled_key_and_id),
+        LIBRARY(a_settle_of_an_older_epoch_leaves_what_was_admitted_anew),
         LIBRARY(the_gate_counts_what_is_released_under_its_epoch),
         LIBRARY(the_gate_admits_only_under_its_epoch_and_while_open),
         LIBRARY(a_rebuild_carries_what_is_unsettled_and_never_goes_back),
