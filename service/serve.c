@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
+#include "base/fatal.h"
 #include "base/log.h"
 #include "engine/node.h"
 #include "http/rate_limit.h"
@@ -29,7 +31,7 @@ static void name_incarnation(node_t *node)
 {
     unsigned char bytes[16];
     if (RAND_bytes(bytes, sizeof(bytes)) != 1)
-        abort();
+        FATAL("random bytes for the name of this process", 0);
     for (size_t i = 0; i < sizeof(bytes); ++i)
         snprintf(node->incarnation + 2 * i, 3, "%02x", bytes[i]);
 }
@@ -56,11 +58,9 @@ static void node_init(node_t *node, const config_t *config)
     node->durability = durability_new(config);
     remote_clock_init(&node->gate_clock);
     gate_health_init(&node->gate_health);
-    node->shards = calloc(config->shards_count, sizeof(*node->shards));
-    node->keepers = calloc(config->shards_count, sizeof(*node->keepers));
-    node->reconcilers = calloc(config->shards_count, sizeof(*node->reconcilers));
-    if (node->shards == NULL || node->keepers == NULL || node->reconcilers == NULL)
-        abort();
+    node->shards = alloc_zero(config->shards_count, sizeof(*node->shards));
+    node->keepers = alloc_zero(config->shards_count, sizeof(*node->keepers));
+    node->reconcilers = alloc_zero(config->shards_count, sizeof(*node->reconcilers));
     for (unsigned i = 0; i < config->shards_count; ++i)
         shard_init(node, i);
     atomic_store(&node->default_strategy, (int)config->orders.default_strategy);

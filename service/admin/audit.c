@@ -3,6 +3,7 @@
  * and then the answer is what the last run found, with its age.
  */
 #include "admin/handlers.h"
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "http/call.h"
 #include "reconcile/audit_runner.h"
@@ -47,7 +48,7 @@ void handle_audit(exchange_t *exchange, const route_match_t *match)
         reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
         return;
     }
-    audit_wait_t *wait = call_new(sizeof(*wait));
+    audit_wait_t *wait = alloc_zero(1, sizeof(*wait));
     *wait = (audit_wait_t){.exchange = exchange,
                            .runner = runner,
                            .number = audit_runner_ask(runner),

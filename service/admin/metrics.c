@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "admin/handlers.h"
+#include "base/alloc.h"
 #include "http/call.h"
 #include "http/readiness.h"
 #include "reconcile/audit_runner.h"
@@ -94,7 +95,7 @@ void handle_metrics(exchange_t *exchange, const route_match_t *match)
     node_t *node = exchange->engine->node;
     unsigned shards = node->map.shards_count, count = 0;
     uint64_t findings[FINDING_COUNT] = {0};
-    metric_sample_t *samples = call_new((5 * shards + FINDING_COUNT + 5) * sizeof(*samples));
+    metric_sample_t *samples = alloc_zero(1, (5 * shards + FINDING_COUNT + 5) * sizeof(*samples));
     for (unsigned i = 0; i < shards; ++i)
         samples[count++] = (metric_sample_t){
             "gauge", "writer_queue_orders",        "Places taken in the writer's queue",

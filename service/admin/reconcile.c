@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "admin/handlers.h"
+#include "base/alloc.h"
 #include "http/body.h"
 #include "http/call.h"
 #include "reconcile/pass.h"
@@ -65,7 +66,7 @@ void handle_reconcile(exchange_t *exchange, const route_match_t *match)
         reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
         return;
     }
-    pass_call_t *c = call_new(sizeof(*c));
+    pass_call_t *c = alloc_zero(1, sizeof(*c));
     c->call.run = run_pass;
     c->call.reply = reply_pass;
     memcpy(c->sku, match->param.p, match->param.n);

@@ -1,4 +1,5 @@
 #include "admin/handlers.h"
+#include "base/alloc.h"
 #include "base/log.h"
 #include "http/body.h"
 #include "http/call.h"
@@ -55,7 +56,7 @@ void handle_item_delete(exchange_t *exchange, const route_match_t *match)
         reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
         return;
     }
-    delete_call_t *c = call_new(sizeof(*c));
+    delete_call_t *c = alloc_zero(1, sizeof(*c));
     c->call.run = run_delete;
     c->call.reply = reply_delete;
     memcpy(c->sku, match->param.p, match->param.n);

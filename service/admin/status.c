@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "admin/handlers.h"
+#include "base/alloc.h"
 #include "http/call.h"
 #include "http/fan.h"
 #include "http/items.h"
@@ -276,7 +277,7 @@ void handle_status(exchange_t *exchange, const route_match_t *match)
 {
     (void)match;
     status_call_t *c =
-        call_new(sizeof(*c) + exchange->engine->node->map.shards_count * sizeof(c->views[0]));
+        alloc_zero(1, sizeof(*c) + exchange->engine->node->map.shards_count * sizeof(c->views[0]));
     c->fan.run = run_status;
     c->fan.reply = reply_status;
     c->fan.dispose = dispose_status;

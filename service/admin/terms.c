@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "admin/handlers.h"
+#include "base/alloc.h"
 #include "base/log.h"
 #include "http/body.h"
 #include "http/call.h"
@@ -87,7 +88,7 @@ static void change_item(exchange_t *exchange, const route_match_t *match, bool c
         reply_problem(exchange, mistake.problem, mistake.detail);
         return;
     }
-    change_call_t *c = call_new(sizeof(*c));
+    change_call_t *c = alloc_zero(1, sizeof(*c));
     c->call.run = run_change;
     c->call.reply = reply_change;
     memcpy(c->sku, match->param.p, match->param.n);
@@ -130,9 +131,7 @@ static void collect_sku(void *context, const item_t *item)
     sku_list_t *list = context;
     if (list->count == list->capacity) {
         list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-        list->skus = realloc(list->skus, list->capacity * sizeof(*list->skus));
-        if (list->skus == NULL)
-            abort();
+        list->skus = alloc_resize(list->skus, list->capacity, sizeof(*list->skus));
     }
     memcpy(list->skus[list->count], item->sku_bytes, item->sku_length);
     list->skus[list->count++][item->sku_length] = '\0';
@@ -243,7 +242,7 @@ void handle_strategy_put(exchange_t *exchange, const route_match_t *match)
         return;
     }
     unsigned shards = exchange->engine->node->map.shards_count;
-    toggle_call_t *c = call_new(sizeof(*c) + shards * sizeof(c->shards[0]));
+    toggle_call_t *c = alloc_zero(1, sizeof(*c) + shards * sizeof(c->shards[0]));
     c->fan.run = run_toggle;
     c->fan.reply = reply_toggle;
     c->strategy = strategy;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <uthash.h>
 
+#include "base/alloc.h"
+
 typedef struct {
     UT_hash_handle hh;
     unsigned failures;
@@ -20,9 +22,7 @@ struct aside {
 
 aside_t *aside_new(uint32_t base_ms, uint32_t cap_ms)
 {
-    aside_t *aside = calloc(1, sizeof(*aside));
-    if (aside == NULL)
-        abort();
+    aside_t *aside = alloc_zero(1, sizeof(*aside));
     aside->base_ms = base_ms;
     aside->cap_ms = cap_ms;
     return aside;
@@ -60,9 +60,7 @@ static entry_t *find(const aside_t *aside, str_t key)
 static entry_t *add(aside_t *aside, str_t key, const void *note, size_t note_length)
 {
     assert(note_length <= ASIDE_NOTE_MAX);
-    entry_t *entry = calloc(1, sizeof(*entry));
-    if (entry == NULL)
-        abort();
+    entry_t *entry = alloc_zero(1, sizeof(*entry));
     entry->length = (uint8_t)key.n;
     memcpy(entry->key, key.p, key.n);
     if (note != NULL)

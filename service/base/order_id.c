@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/fatal.h"
 #include "base/log.h"
 #include "base/random.h"
 
@@ -28,11 +29,8 @@ static _Thread_local EVP_MAC_CTX *mine; /* a MAC context is not shared by thread
 
 static void require(bool ok, const char *what)
 {
-    if (ok)
-        return;
-    LOG_ERROR("order ids cannot be keyed", LOG_STR("failed", what));
-    log_flush();
-    abort(); /* an id without its check would be refused everywhere */
+    if (!ok)
+        FATAL(what, 0); /* an id without its check would be refused everywhere */
 }
 
 static void free_mac(void *mac)

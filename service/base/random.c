@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fatal.h"
 #include "base/log.h"
 
 /* One RAND_bytes() call costs about as much for 4 KiB as for 16 bytes. */
@@ -37,9 +38,7 @@ static void fill(void *out, size_t n)
     pthread_once(&fork_guard, install_fork_guard);
     if (RAND_bytes(out, (int)n) == 1)
         return;
-    LOG_ERROR("the system's random generator failed");
-    log_flush();
-    abort(); /* ids that can be guessed are worse than no service */
+    FATAL("random bytes", 0); /* ids that can be guessed are worse than no service */
 }
 
 void random_bytes(void *out, size_t n)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "config/check.h"
 #include "config/document.h"
 #include "config/values.h"
@@ -84,9 +85,7 @@ int config_load(const char *path, config_t **out, FILE *complaints_out)
     const place_t file = {.complaints = &complaints};
     char reason[REASON_SIZE];
     str_t text;
-    config_t *config = calloc(1, sizeof(*config));
-    if (config == NULL)
-        abort();
+    config_t *config = alloc_zero(1, sizeof(*config));
     char *content = file_read(path, 0, FILE_BYTES_MAX, &text.n, reason);
     text.p = content;
     if (content == NULL)

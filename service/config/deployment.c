@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
+
 struct deployment {
     pthread_mutex_t mutex; /* of whoever learns the name */
     atomic_bool known;     /* set after `name`, which then stays */
@@ -21,9 +23,7 @@ static void learn(deployment_t *deployment, str_t name)
 
 deployment_t *deployment_new(const char *given)
 {
-    deployment_t *deployment = calloc(1, sizeof(*deployment));
-    if (deployment == NULL)
-        abort();
+    deployment_t *deployment = alloc_zero(1, sizeof(*deployment));
     pthread_mutex_init(&deployment->mutex, NULL);
     if (given != NULL)
         learn(deployment, str_of(given));

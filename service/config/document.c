@@ -1,9 +1,12 @@
 #include "config/document.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <yaml.h>
 
+#include "base/alloc.h"
+#include "base/fatal.h"
 #include "config/values.h"
 
 /* Far beyond what the table has, and far below what hurts. */
@@ -157,9 +160,7 @@ static bool read_document(yaml_document_t *document, place_t *root)
         return false;
     }
     size_t nodes = (size_t)(document->nodes.top - document->nodes.start);
-    walk_t walk = {.document = document, .seen = calloc(nodes, sizeof(*walk.seen))};
-    if (walk.seen == NULL)
-        abort();
+    walk_t walk = {.document = document, .seen = alloc_zero(nodes, sizeof(*walk.seen))};
     walk.seen[0] = true; /* the top, which an alias could name */
     read_mapping(&walk, root, top);
     free(walk.seen);
@@ -171,7 +172,7 @@ static bool read_document(yaml_document_t *document, place_t *root)
 static void start_parser(yaml_parser_t *parser, str_t text)
 {
     if (!yaml_parser_initialize(parser))
-        abort();
+        FATAL("a YAML parser", ENOMEM);
     yaml_parser_set_input_string(parser, (const unsigned char *)text.p, text.n);
 }
 

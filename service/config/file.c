@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
+
 #define PEM_BYTES_MAX (1 << 20)
 #define MODE_OTHERS 0007 /* a key file may belong to a group such as ssl-cert */
 
@@ -53,9 +55,7 @@ static ssize_t read_all(int fd, char *to, size_t room)
 static char *read_open_file(int fd, size_t bytes_max, size_t *n, char reason[REASON_SIZE])
 {
     /* Two bytes more: the NUL, and one that shows that the file has grown since. */
-    char *content = malloc(bytes_max + 2);
-    if (content == NULL)
-        abort();
+    char *content = alloc_bytes(bytes_max + 2);
     ssize_t got = read_all(fd, content, bytes_max + 1);
     if (got > 0 && (size_t)got <= bytes_max) {
         content[got] = '\0';

@@ -1,8 +1,11 @@
 #include "config/place.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
+#include "base/fatal.h"
 #include "config/values.h"
 
 struct complaint {
@@ -13,14 +16,6 @@ struct complaint {
 };
 
 /* ---- the tree ---- */
-
-static void *allocate(size_t count, size_t size)
-{
-    void *memory = calloc(count, size);
-    if (memory == NULL)
-        abort();
-    return memory;
-}
 
 static void *field_at(void *base, size_t offset)
 {
@@ -33,14 +28,14 @@ static void open_setting(place_t *place, void *base)
     const setting_t *setting = place->setting;
     place->data = field_at(base, setting->offset);
     if (setting->fallback != NULL && !value_read(setting, setting->fallback, place->data, reason))
-        abort(); /* the table is wrong: see test_records */
+        FATAL("a default of config/settings.c", EINVAL); /* the table is wrong: see test_records */
 }
 
 void place_open(place_t *place)
 {
     const section_t *section = place->section;
     place->below_count = section->settings_count + section->children_count;
-    place->below = allocate(place->below_count, sizeof(*place->below));
+    place->below = alloc_zero(place->below_count, sizeof(*place->below));
     for (size_t i = 0; i < place->below_count; i++) {
         place_t *below = &place->below[i];
         *below = (place_t){.complaints = place->complaints, .above = place, .data = place->data};
@@ -60,10 +55,10 @@ void place_open_list(place_t *list, size_t count)
     const section_t *section = list->section;
     if (count == 0)
         return;
-    char *elements = allocate(count, section->element_size);
+    char *elements = alloc_zero(count, section->element_size);
     *(void **)field_at(list->data, section->elements_offset) = elements;
     *(unsigned *)field_at(list->data, section->count_offset) = (unsigned)count;
-    list->below = allocate(count, sizeof(*list->below));
+    list->below = alloc_zero(count, sizeof(*list->below));
     list->below_count = count;
     for (size_t i = 0; i < count; i++) {
         list->below[i] = (place_t){.complaints = list->complaints,
@@ -133,15 +128,11 @@ static FILE *start(const place_t *place, unsigned line)
     size_t count = (size_t)complaints->count;
     if ((count & (count - 1)) == 0) { /* doubles the room whenever it is full */
         size_t room = count == 0 ? 1 : 2 * count;
-        complaints->said = reallocarray(complaints->said, room, sizeof(*complaints->said));
-        if (complaints->said == NULL)
-            abort();
+        complaints->said = alloc_resize(complaints->said, room, sizeof(*complaints->said));
     }
     complaint_t *complaint = &complaints->said[complaints->count++];
     *complaint = (complaint_t){.line = line, .number = (int)count};
-    FILE *out = open_memstream(&complaint->text, &complaint->n);
-    if (out == NULL)
-        abort();
+    FILE *out = alloc_check(open_memstream(&complaint->text, &complaint->n));
     fputs(complaints->file, out);
     if (line != 0)
         fprintf(out, ":%u", line);
@@ -156,7 +147,7 @@ static void end(FILE *out)
 {
     fputc('\n', out);
     if (fclose(out) != 0)
-        abort();
+        FATAL("a text in memory", errno);
 }
 
 /* `wanted`: a setting, and what it takes is said too; or NULL. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "config/config.h"
 
 #define MODE_NOT_OWNER 0077 /* a secret is its owner's alone */
@@ -19,14 +20,6 @@ static bool wrong(char reason[REASON_SIZE], const char *what)
 {
     snprintf(reason, REASON_SIZE, "%s", what);
     return false;
-}
-
-static char *copy(const char *text, size_t n)
-{
-    char *result = strndup(text, n);
-    if (result == NULL)
-        abort();
-    return result;
 }
 
 /* ---- numbers ---- */
@@ -181,7 +174,7 @@ static bool read_text(const setting_t *setting, const char *text, void *field, c
         return wrong(reason, "is neither a host name nor an IP address");
     if (setting->type == SETTING_FILE && !file_check_pem(text, setting->private_file, reason))
         return false;
-    *(char **)field = copy(text, strlen(text));
+    *(char **)field = alloc_text(text);
     return true;
 }
 
@@ -202,7 +195,7 @@ static bool read_address(const setting_t *setting, const char *text, void *field
     size_t n = (size_t)(colon - text);
     if (!brackets && memchr(text, ':', n) != NULL)
         return wrong(reason, "has an IPv6 host without brackets");
-    char *host = brackets ? copy(text + 1, n - 2) : copy(text, n);
+    char *host = brackets ? alloc_copy(text + 1, n - 2) : alloc_copy(text, n);
     bool good = is_host(host) && brackets == (strchr(host, ':') != NULL);
     if (good && read_port(&port_bounds, colon + 1, &address->port, reason)) {
         address->host = host;
@@ -237,7 +230,7 @@ static bool read_secret_file(const setting_t *setting, const char *text, void *f
     char why[REASON_SIZE];
     bool good = check_text(setting, content, n, why);
     if (good)
-        *(char **)field = copy(content, n);
+        *(char **)field = alloc_copy(content, n);
     else
         snprintf(reason, REASON_SIZE, "holds a secret that %.100s", why);
     free(content);

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "engine/heartbeat.h"
 #include "engine/purchase.h"
 
@@ -56,9 +57,7 @@ static void open_strategies(engine_loop_t *engine)
 
 engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
 {
-    engine_loop_t *engine = calloc(1, sizeof(*engine));
-    if (engine == NULL)
-        abort();
+    engine_loop_t *engine = alloc_zero(1, sizeof(*engine));
     engine->loop = loop;
     engine->node = node;
     engine->gate =

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "engine/purchase.h"
 #include "metrics/metrics.h"
 
@@ -58,9 +59,7 @@ static void done(job_t *job)
 static void begin(loop_item_t *item)
 {
     assert(!item->checking);
-    epoch_check_t *check = calloc(1, sizeof(*check));
-    if (check == NULL)
-        abort();
+    epoch_check_t *check = alloc_zero(1, sizeof(*check));
     check->item = item;
     item->check_begun_ms = clock_mono_ms();
     h2o_linklist_init_anchor(&check->purchases);

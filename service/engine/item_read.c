@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "engine/engine.h"
 #include "engine/purchase.h"
 #include "metrics/metrics.h"
@@ -69,9 +70,7 @@ static void done(job_t *job)
 
 static void start(loop_item_t *item)
 {
-    item_read_t *read = calloc(1, sizeof(*read));
-    if (read == NULL)
-        abort();
+    item_read_t *read = alloc_zero(1, sizeof(*read));
     read->item = item;
     job_set_slot(&read->job, item->base.slot);
     item->state = ITEM_READING;

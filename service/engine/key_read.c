@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "metrics/metrics.h"
 #include "store/orders.h"
 
@@ -66,9 +67,7 @@ static bool start(purchase_t *purchase, void (*run)(job_t *, worker_t *), key_re
 {
     const loop_item_t *item = purchase->item;
     assert(purchase->attempt.key_length != 0);
-    key_read_t *read = calloc(1, sizeof(*read));
-    if (read == NULL)
-        abort();
+    key_read_t *read = alloc_zero(1, sizeof(*read));
     read->purchase = purchase;
     read->done = cb;
     job_set_slot(&read->job, item->base.slot);

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "engine/engine.h"
 
 /* An item that no purchase has asked for in so long is forgotten. */
@@ -18,9 +19,7 @@ loop_item_t *loop_item_find(const engine_loop_t *engine, str_t sku)
 static loop_item_t *new_item(engine_loop_t *engine, str_t sku)
 {
     uint16_t slot = slot_of_sku(sku);
-    loop_item_t *item = calloc(1, sizeof(*item));
-    if (item == NULL)
-        abort();
+    loop_item_t *item = alloc_zero(1, sizeof(*item));
     item->engine = engine;
     item->base = (strategy_item_t){.loop = &engine->strategies,
                                    .shard = node_shard_of_slot(engine->node, slot),

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/failpoint.h"
 #include "engine/engine.h"
 #include "metrics/metrics.h"
@@ -24,9 +25,7 @@ static void list_add(notices_t *list, const attempt_t *a)
 {
     if (list->count == list->capacity) {
         list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-        list->notices = realloc(list->notices, list->capacity * sizeof(*list->notices));
-        if (list->notices == NULL)
-            abort();
+        list->notices = alloc_resize(list->notices, list->capacity, sizeof(*list->notices));
     }
     notice_t *notice = &list->notices[list->count++];
     *notice = (notice_t){.id = a->order.id, .quantity = a->order.quantity, .epoch = a->epoch};
@@ -245,9 +244,7 @@ static void send_settle(engine_loop_t *engine, settle_t *settle)
 
 static settle_t *settle_new(void)
 {
-    settle_t *settle = malloc(sizeof(*settle));
-    if (settle == NULL)
-        abort();
+    settle_t *settle = alloc_bytes(sizeof(*settle));
     settle->count = 0;
     return settle;
 }

@@ -6,6 +6,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/alloc.h"
 #include "base/random.h"
 #include "engine/epoch_check.h"
 #include "engine/key_read.h"
@@ -473,9 +474,7 @@ uint64_t purchase_digest(str_t sku, str_t buyer, uint32_t quantity)
 
 static purchase_t *new_purchase(engine_loop_t *engine, const purchase_request_t *request)
 {
-    purchase_t *p = calloc(1, sizeof(*p));
-    if (p == NULL)
-        abort();
+    purchase_t *p = alloc_zero(1, sizeof(*p));
     attempt_t *a = &p->attempt;
     p->engine = engine;
     p->item = loop_item_get(engine, request->sku);

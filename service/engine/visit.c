@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "metrics/metrics.h"
 
 struct visit {
@@ -97,9 +98,8 @@ static void copy_request(visit_t *visit, const purchase_request_t *request)
 visit_t *visit_start(engine_loop_t *engine, const purchase_request_t *request,
                      purchase_answer_cb answer, void *waiter)
 {
-    visit_t *visit = malloc(sizeof(*visit) + request->sku.n + request->buyer.n + request->key.n);
-    if (visit == NULL)
-        abort();
+    visit_t *visit =
+        alloc_bytes(sizeof(*visit) + request->sku.n + request->buyer.n + request->key.n);
     visit->origin = engine;
     visit->home = engine_home(engine->node, slot_of_sku(request->sku));
     visit->answer = answer;

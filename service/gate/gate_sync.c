@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/embedded.h"
 #include "base/failpoint.h"
 #include "base/fd.h"
@@ -21,9 +22,7 @@ struct gate_sync {
 
 gate_sync_t *gate_sync_new(const config_t *config)
 {
-    gate_sync_t *gate = calloc(1, sizeof(*gate));
-    if (gate == NULL)
-        abort();
+    gate_sync_t *gate = alloc_zero(1, sizeof(*gate));
     gate->config = config;
     return gate;
 }
@@ -348,9 +347,7 @@ gate_call_t gate_sync_unsettled_ids(gate_sync_t *gate, uint16_t slot, str_t sku,
     gate_call_t result = call(gate, &reply);
     if (result != GATE_CALL_OK)
         return result;
-    *ids = calloc(reply->elements + 1, sizeof(**ids));
-    if (*ids == NULL)
-        abort();
+    *ids = alloc_zero(reply->elements + 1, sizeof(**ids));
     for (size_t i = 0; i < reply->elements; ++i)
         if (reply->element[i]->len == sizeof(order_id_t))
             memcpy((*ids)[(*count)++].bytes, reply->element[i]->str, sizeof(order_id_t));
@@ -372,9 +369,7 @@ gate_call_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gat
         return result;
     if (reply->type == REDIS_REPLY_STRING) {
         size_t n = (size_t)reply->len;
-        if ((*text = malloc(n + 1)) == NULL)
-            abort();
-        memcpy(*text, reply->str, n);
+        *text = alloc_copy(reply->str, n);
         *found = gate_record_parse((str_t){*text, n}, record);
     }
     freeReplyObject(reply);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
+
 /* A letter, a number and the end of a line. */
 #define HEAD_MAX (1 + U64_DIGITS_MAX + 2)
 
@@ -36,8 +38,7 @@ static void grow(redis_args_t *args, size_t more)
     do
         args->capacity = args->capacity == 0 ? 4096 : args->capacity * 2;
     while (args->capacity - args->used < more);
-    if ((args->bytes = realloc(args->bytes, args->capacity)) == NULL)
-        abort();
+    args->bytes = alloc_resize(args->bytes, args->capacity, 1);
 }
 
 static void put_head(char **at, char kind, uint64_t number)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/embedded.h"
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -328,9 +329,7 @@ static void on_reply(redisAsyncContext *redis, void *reply, void *privdata)
 
 static bool send_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb, void *context)
 {
-    call_t *call = malloc(sizeof(*call));
-    if (call == NULL)
-        abort();
+    call_t *call = alloc_bytes(sizeof(*call));
     *call = (call_t){link, cb, context, args->name == NULL ? "" : args->name};
     str_t command = redis_args_command(args);
     if (redisAsyncFormattedCommand(link->redis, on_reply, call, command.p, command.n) != REDIS_OK) {
@@ -497,8 +496,7 @@ static void connect_now(redis_link_t *link)
     redisAsyncContext *redis = config->redis.socket != NULL
                                    ? redisAsyncConnectUnix(config->redis.socket)
                                    : redisAsyncConnect(config->redis.host, config->redis.port);
-    if (redis == NULL)
-        abort();
+    alloc_check(redis);
     redis->data = link;
     if (redis->err != 0) {
         note_why(link, NULL, redis->errstr);
@@ -525,9 +523,7 @@ static void connect_now(redis_link_t *link)
 redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_t *clock,
                              gate_health_t *health, link_kind_t kind)
 {
-    redis_link_t *link = calloc(1, sizeof(*link));
-    if (link == NULL)
-        abort();
+    redis_link_t *link = alloc_zero(1, sizeof(*link));
     link->loop = loop;
     link->config = config;
     link->clock = clock;

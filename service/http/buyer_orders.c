@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "http/body.h"
 #include "http/call.h"
 #include "http/fan.h"
@@ -45,7 +46,7 @@ static void run_list(fan_t *fan, unsigned shard, worker_t *worker)
 /* The orders of all shards, newest first; malloc'ed. */
 static const order_t **merge(const list_call_t *c, unsigned shards, unsigned *count)
 {
-    const order_t **all = call_new((shards * (size_t)(PAGE_MAX + 1) + 1) * sizeof(order_t *));
+    const order_t **all = alloc_zero(1, (shards * (size_t)(PAGE_MAX + 1) + 1) * sizeof(order_t *));
     *count = 0;
     for (unsigned i = 0; i < shards; ++i)
         for (unsigned j = 0; j < c->shards[i].count; ++j)
@@ -130,7 +131,7 @@ void handle_buyer_orders(exchange_t *exchange, const route_match_t *match)
         return;
     }
     const node_t *node = exchange->engine->node;
-    list_call_t *c = call_new(sizeof(*c) + node->map.shards_count * sizeof(c->shards[0]));
+    list_call_t *c = alloc_zero(1, sizeof(*c) + node->map.shards_count * sizeof(c->shards[0]));
     c->fan.run = run_list;
     c->fan.reply = reply_list;
     c->fan.deadline_ms = node->config->orders.answer_deadline_ms;

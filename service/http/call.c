@@ -71,11 +71,3 @@ void call_submit(exchange_t *exchange, unsigned shard, call_t *call)
                          on_deadline);
     }
 }
-
-void *call_new(size_t size)
-{
-    void *call = calloc(1, size);
-    if (call == NULL)
-        abort();
-    return call;
-}

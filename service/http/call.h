@@ -1,7 +1,7 @@
 /*
  * A request that needs blocking work: a pool job that outlives its exchange if the client goes.
  *
- * Embed a call_t first in a struct made with calloc(). `run` is on a pool thread and may not
+ * Embed a call_t first in a struct made with alloc_zero(). `run` is on a pool thread and may not
  * touch the exchange; `reply` is on the loop and is left out when the client has gone; then the
  * struct is freed (`dispose` first, if set).
  *
@@ -29,7 +29,5 @@ typedef struct call {
 /* Takes `call`. A full pool, or a shard that is known to be silent, is answered 503 at once. `run`,
    `reply`, `dispose` and `deadline_ms` are set by the caller. */
 void call_submit(exchange_t *exchange, unsigned shard, call_t *call);
-/* calloc() that does not return NULL. */
-void *call_new(size_t size);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "metrics/metrics.h"
@@ -94,9 +95,7 @@ static void on_closed(void *data)
 
 connection_t *connection_open(connections_t *all, h2o_socket_t *socket)
 {
-    connection_t *connection = calloc(1, sizeof(*connection));
-    if (connection == NULL)
-        abort();
+    connection_t *connection = alloc_zero(1, sizeof(*connection));
     *connection = (connection_t){.all = all, .socket = socket};
     ++all->count;
     METRIC_INC(http_connections);

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -161,10 +162,8 @@ void reply_nothing(exchange_t *exchange)
 
 static void reply_cjson(exchange_t *exchange, int status, const char *content_type, cJSON *json)
 {
-    char *text = cJSON_PrintUnformatted(json);
+    char *text = alloc_check(cJSON_PrintUnformatted(json));
     cJSON_Delete(json);
-    if (text == NULL)
-        abort();
     reply_text(exchange, status, content_type, str_of(text));
     free(text);
 }

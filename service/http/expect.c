@@ -1,11 +1,13 @@
 #include "http/expect.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <h2o/http1.h>
 
+#include "base/fatal.h"
 #include "http/connection.h"
 #include "http/intake.h"
 
@@ -147,7 +149,7 @@ static h2o_socket_cb find_read(loop_t *loop, h2o_accept_ctx_t *accept)
 {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
-        abort();
+        FATAL("a pair of sockets", errno);
     h2o_socket_t *socket = h2o_evloop_socket_create(loop->h2o, ends[0], 0);
     h2o_http1_accept(accept, socket, (struct timeval){0});
     close(ends[1]); /* upon which libh2o closes it */

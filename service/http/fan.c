@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "http/call.h"
 #include "work/prober.h"
 
@@ -77,7 +78,7 @@ void fan_start(exchange_t *exchange, fan_t *fan)
     unsigned shards = exchange->engine->node->map.shards_count;
     fan->exchange = exchange;
     fan->engine = exchange->engine;
-    fan->parts = call_new(shards * sizeof(fan->parts[0]));
+    fan->parts = alloc_zero(1, shards * sizeof(fan->parts[0]));
     for (unsigned i = 0; i < shards; ++i)
         ask(fan, i);
     if (fan->open == 0) {

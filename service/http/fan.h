@@ -2,7 +2,7 @@
  * A request that asks all shards side by side: a pool job for each, and one answer when all have
  * ended or the deadline has passed. A shard that is known to be silent is not asked at all.
  *
- * Embed a fan_t first in a struct made with call_new(). `run` is on a pool thread, once for each
+ * Embed a fan_t first in a struct made with alloc_zero(). `run` is on a pool thread, once for each
  * shard, and may write what belongs to that shard only. `reply` is on the loop, once, and may read
  * only what belongs to shards that have answered; it is left out when the client has gone. The
  * struct is freed (`dispose` first, if set) when the last job has ended, which may be long after

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
+
 #define PREFACE_BYTES 24
 #define HEAD_BYTES 9
 
@@ -24,9 +26,7 @@ struct http2_bodies {
 
 http2_bodies_t *http2_bodies_new(size_t stream_max, size_t all_max)
 {
-    http2_bodies_t *bodies = calloc(1, sizeof(*bodies));
-    if (bodies == NULL)
-        abort();
+    http2_bodies_t *bodies = alloc_zero(1, sizeof(*bodies));
     bodies->stream_max = stream_max;
     bodies->all_max = all_max;
     return bodies;

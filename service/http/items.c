@@ -1,5 +1,6 @@
 #include "http/items.h"
 
+#include "base/alloc.h"
 #include "http/body.h"
 #include "http/call.h"
 
@@ -55,7 +56,7 @@ void handle_item_get(exchange_t *exchange, const route_match_t *match)
         reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
         return;
     }
-    item_call_t *c = call_new(sizeof(*c));
+    item_call_t *c = alloc_zero(1, sizeof(*c));
     c->call.run = run_get;
     c->call.reply = reply_get;
     c->call.deadline_ms = exchange->engine->node->config->orders.answer_deadline_ms;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "http/call.h"
 #include "reconcile/release.h"
@@ -110,7 +111,7 @@ static order_call_t *new_call(exchange_t *exchange, const route_match_t *match)
         reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
         return NULL;
     }
-    order_call_t *c = call_new(sizeof(*c));
+    order_call_t *c = alloc_zero(1, sizeof(*c));
     c->id = id;
     c->call.deadline_ms = exchange->engine->node->config->orders.answer_deadline_ms;
     job_set_slot(&c->call.job, order_id_slot(&id));

@@ -5,6 +5,7 @@
 #include <h2o/http1.h>
 #include <h2o/http2.h>
 
+#include "base/alloc.h"
 #include "http/connection.h"
 #include "http/errors.h"
 
@@ -191,9 +192,7 @@ void protocols_accept(protocols_t *protocols, h2o_socket_t *socket)
         accept_http1(protocols, socket, now);
         return;
     }
-    arrival_t *arrival = malloc(sizeof(*arrival));
-    if (arrival == NULL)
-        abort();
+    arrival_t *arrival = alloc_bytes(sizeof(*arrival));
     *arrival = (arrival_t){protocols, socket, {.cb = on_timeout}, now};
     h2o_timeout_link(context->loop, &context->handshake_timeout, &arrival->timeout);
     socket->data = arrival;

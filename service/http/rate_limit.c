@@ -8,6 +8,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/alloc.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
 
@@ -53,15 +54,10 @@ bool rate_take(const rate_rule_t *rule, uint64_t now_ns, uint64_t *tat_ns)
 
 rate_table_t *rate_table_new(rate_rule_t rule, uint32_t entries_max)
 {
-    rate_table_t *table = calloc(1, sizeof(*table));
-    if (table == NULL)
-        abort();
+    rate_table_t *table = alloc_zero(1, sizeof(*table));
     table->rule = rule;
     table->sets_count = (entries_max + RATE_WAYS - 1) / RATE_WAYS;
-    size_t bytes = table->sets_count * sizeof(rate_set_t);
-    if ((table->sets = aligned_alloc(CACHE_LINE, bytes)) == NULL)
-        abort();
-    memset((void *)table->sets, 0, bytes);
+    table->sets = alloc_aligned(CACHE_LINE, table->sets_count * sizeof(rate_set_t));
     for (unsigned i = 0; i < LOCKS; ++i)
         pthread_mutex_init(&table->locks[i], NULL);
     random_bytes(table->secret, sizeof(table->secret));
@@ -161,9 +157,7 @@ rate_limits_t *rate_limits_new(const config_t *config)
     uint32_t entries_max = config->limits.entries_max;
     if (buyers == 0 && addresses == 0)
         return NULL;
-    rate_limits_t *limits = calloc(1, sizeof(*limits));
-    if (limits == NULL)
-        abort();
+    rate_limits_t *limits = alloc_zero(1, sizeof(*limits));
     if (buyers != 0)
         limits->buyers = rate_table_new(rate_rule(buyers, config->limits.buyer_burst), entries_max);
     if (addresses != 0)

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "base/alloc.h"
 #include "http/call.h"
 
 void handle_healthz(exchange_t *exchange, const route_match_t *match)
@@ -63,7 +64,7 @@ typedef struct {
 
 static look_t *look(const node_t *node)
 {
-    look_t *look = call_new(sizeof(*look) + node->map.shards_count * sizeof(look->shards[0]));
+    look_t *look = alloc_zero(1, sizeof(*look) + node->map.shards_count * sizeof(look->shards[0]));
     look->node = node;
     look->draining = atomic_load(&node->draining);
     look->starting = !prober_has_asked_all(node->prober);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "admin/admin.h"
+#include "base/alloc.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "engine/engine.h"
@@ -182,9 +183,7 @@ void server_renew_tls(server_t *server)
         return;
     }
     for (unsigned i = 0; i < server->loops_count; ++i) {
-        renewal_t *renewal = malloc(sizeof(*renewal));
-        if (renewal == NULL)
-            abort();
+        renewal_t *renewal = alloc_bytes(sizeof(*renewal));
         SSL_CTX_up_ref(tls);
         *renewal =
             (renewal_t){.message = {.run = on_renewal}, .owner = &server->loops[i], .tls = tls};
@@ -355,18 +354,14 @@ static bool load_tls(const config_t *config, SSL_CTX **tls)
 server_t *server_open(node_t *node)
 {
     SSL_CTX *tls;
-    server_t *server = calloc(1, sizeof(*server));
-    if (server == NULL)
-        abort();
+    server_t *server = alloc_zero(1, sizeof(*server));
     expect_take_over();
     server->node = node;
     server->loops_count = count_loops(node->config);
     server->connections_max = count_connections_max(node->config, server->loops_count);
-    server->loops = calloc(server->loops_count, sizeof(*server->loops));
-    int *fds = calloc(server->loops_count, sizeof(*fds)), admin_fd;
-    node->loops = calloc(server->loops_count, sizeof(*node->loops));
-    if (server->loops == NULL || fds == NULL || node->loops == NULL)
-        abort();
+    server->loops = alloc_zero(server->loops_count, sizeof(*server->loops));
+    int *fds = alloc_zero(server->loops_count, sizeof(*fds)), admin_fd;
+    node->loops = alloc_zero(server->loops_count, sizeof(*node->loops));
     node->loops_count = server->loops_count;
     announcements_init(&node->announcements, server->loops_count);
     if (!load_tls(node->config, &tls) || !open_sockets(server, fds, &admin_fd)) {

@@ -1,12 +1,14 @@
 #include "loop/loop.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fatal.h"
 
 static const uint32_t delays_ms[LOOP_DELAYS_COUNT] = LOOP_DELAYS_MS;
 
@@ -42,7 +44,7 @@ static void hang_bell(loop_t *loop)
 {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0)
-        abort();
+        FATAL("an eventfd", errno);
     loop->bell = h2o_evloop_socket_create(loop->h2o, fd, H2O_SOCKET_FLAG_DONT_READ);
     loop->bell->data = loop;
     h2o_socket_read_start(loop->bell, on_bell);
@@ -82,7 +84,7 @@ void loop_watch_start(loop_t *loop, loop_watch_t *watch, int fd, void (*readable
 {
     int duplicate = dup(fd); /* libh2o closes what its sockets have */
     if (duplicate < 0)
-        abort();
+        FATAL("a second descriptor of a connection", errno);
     *watch = (loop_watch_t){.readable = readable, .writable = writable};
     watch->socket = h2o_evloop_socket_create(loop->h2o, duplicate, H2O_SOCKET_FLAG_DONT_READ);
     watch->socket->data = watch;

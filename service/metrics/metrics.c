@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
 
 #define BUCKETS 14
@@ -161,9 +162,7 @@ char *metrics_render(const metric_sample_t *samples, unsigned samples_count)
 {
     char *text = NULL;
     size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (out == NULL)
-        abort();
+    FILE *out = alloc_check(open_memstream(&text, &size));
     render_plain(out);
     render_log(out);
     for (unsigned i = 0; i < samples_count; ++i) {

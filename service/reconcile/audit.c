@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
+#include "base/fatal.h"
 #include "reconcile/audit_parts.h"
 #include "sale/shard_map.h"
 #include "store/patient.h"
@@ -160,9 +162,7 @@ void audit_begin_part(audit_t *audit, const char *part, int64_t of)
 
 static part_t *part_new(const config_t *config, const config_shard_t *shard)
 {
-    part_t *part = calloc(1, sizeof(*part));
-    if (part == NULL)
-        abort();
+    part_t *part = alloc_zero(1, sizeof(*part));
     part->name = shard->name;
     part->server = shard_primary(shard);
     part->config = config_patient(config, STATEMENT_S);
@@ -217,8 +217,9 @@ static void part_start(part_t *part)
 {
     pthread_t thread;
     atomic_fetch_add(&threads_left, 1);
-    if (pthread_create(&thread, NULL, part_thread, part) != 0)
-        abort();
+    int error = pthread_create(&thread, NULL, part_thread, part);
+    if (error != 0)
+        FATAL("a thread of the audit", error);
     pthread_detach(thread);
 }
 
@@ -336,10 +337,8 @@ cJSON *audit_run(const config_t *config, prober_t *prober, audit_watch_cb watch,
                  .watch = watch,
                  .context = context,
                  .count = config->shards_count,
-                 .silent = calloc(config->shards_count, sizeof(run.silent[0])),
-                 .parts = calloc(config->shards_count, sizeof(run.parts[0]))};
-    if (run.silent == NULL || run.parts == NULL)
-        abort();
+                 .silent = alloc_zero(config->shards_count, sizeof(run.silent[0])),
+                 .parts = alloc_zero(config->shards_count, sizeof(run.parts[0]))};
     for (int id = 0; id < AUDIT_INVARIANTS; ++id)
         sum.invariants[id].violations = cJSON_CreateArray();
     for (unsigned i = 0; i < run.count; ++i) {
@@ -384,9 +383,7 @@ int audit_main(const config_t *config, FILE *out)
     progress_t progress = {isatty(STDERR_FILENO) != 0, clock_mono_ms()};
     prober_t *prober = prober_start(config, false);
     cJSON *json = audit_run(config, prober, print_progress, &progress, &verdict);
-    char *text = cJSON_Print(json);
-    if (text == NULL)
-        abort();
+    char *text = alloc_check(cJSON_Print(json));
     if (progress.terminal)
         fputs("\r\033[K", stderr);
     fprintf(out, "%s\n", text);

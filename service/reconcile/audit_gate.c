@@ -1,3 +1,4 @@
+#include "base/alloc.h"
 #include "reconcile/audit_parts.h"
 
 #include <stdlib.h>
@@ -221,10 +222,8 @@ static void judge(audit_t *audit, const suspect_t *suspect)
 void audit_gates(audit_t *audit)
 {
     audit_begin_part(audit, "gates", (int64_t)audit->shard_items_count);
-    suspect_t *suspects = calloc(audit->shard_items_count + 1, sizeof(*suspects));
+    suspect_t *suspects = alloc_zero(audit->shard_items_count + 1, sizeof(*suspects));
     size_t count = 0;
-    if (suspects == NULL)
-        abort();
     if (look_at_all(audit, suspects, &count) && look_until_settled(audit, suspects, count))
         for (size_t i = 0; i < count; ++i)
             judge(audit, &suspects[i]);

@@ -3,7 +3,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
+#include "base/fatal.h"
 #include "base/log.h"
 
 /* A run that takes less is cheap enough to follow another at once. */
@@ -94,15 +96,14 @@ static void *runner_thread(void *arg)
 
 audit_runner_t *audit_runner_start(const config_t *config, struct prober *prober)
 {
-    audit_runner_t *runner = calloc(1, sizeof(*runner));
-    if (runner == NULL)
-        abort();
+    audit_runner_t *runner = alloc_zero(1, sizeof(*runner));
     runner->config = config;
     runner->prober = prober;
     pthread_mutex_init(&runner->mutex, NULL);
     clock_cond_init(&runner->asked);
-    if (pthread_create(&runner->thread, NULL, runner_thread, runner) != 0)
-        abort();
+    int error = pthread_create(&runner->thread, NULL, runner_thread, runner);
+    if (error != 0)
+        FATAL("the thread of audits", error);
     return runner;
 }
 

@@ -1,3 +1,4 @@
+#include "base/alloc.h"
 #include "reconcile/audit_parts.h"
 
 #include <stdlib.h>
@@ -26,9 +27,8 @@ static void keep_item(void *context, const item_t *item)
     audit_t *audit = context;
     if (audit->shard_items_count == audit->shard_items_capacity) {
         size_t capacity = audit->shard_items_capacity * 2 + 64;
-        audit->shard_items = realloc(audit->shard_items, capacity * sizeof(*audit->shard_items));
-        if (audit->shard_items == NULL)
-            abort();
+        audit->shard_items =
+            alloc_resize(audit->shard_items, capacity, sizeof(*audit->shard_items));
         audit->shard_items_capacity = capacity;
     }
     audit->shard_items[audit->shard_items_count++] = (audit_item_t){.item = *item};
@@ -298,11 +298,9 @@ static db_result_t check_candidates(audit_t *audit, const candidate_t *candidate
 
 static db_result_t check_all_candidates(audit_t *audit, uint64_t orders, uint64_t smallest_limit)
 {
-    candidate_t *found = calloc(CANDIDATES, sizeof(*found)), last;
+    candidate_t *found = alloc_zero(CANDIDATES, sizeof(*found)), last;
     size_t count = 0;
     db_result_t result;
-    if (found == NULL)
-        abort();
     result = find_candidates(audit, orders, smallest_limit, NULL, found, &count);
     while (result == DB_OK && count != 0 && !atomic_load(&audit->progress->stop)) {
         last = found[count - 1];

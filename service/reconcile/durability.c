@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
 
 #define INTERVAL_MS 2000
@@ -26,9 +27,7 @@ struct durability {
 durability_watch_t *durability_new(const config_t *config)
 {
     unsigned count = config->shards_count;
-    durability_watch_t *watch = calloc(1, sizeof(*watch) + (count + 1) * sizeof(server_t));
-    if (watch == NULL)
-        abort();
+    durability_watch_t *watch = alloc_zero(1, sizeof(*watch) + (count + 1) * sizeof(server_t));
     pthread_mutex_init(&watch->mutex, NULL);
     watch->shards_count = count;
     for (unsigned i = 0; i <= count; ++i)

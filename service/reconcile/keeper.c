@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
 #include "base/pacer.h"
 #include "metrics/metrics.h"
@@ -114,9 +115,7 @@ static void *keeper_thread(void *arg)
 
 keeper_t *keeper_start(shard_t *shard, atomic_int *default_strategy, durability_watch_t *durability)
 {
-    keeper_t *keeper = calloc(1, sizeof(*keeper));
-    if (keeper == NULL)
-        abort();
+    keeper_t *keeper = alloc_zero(1, sizeof(*keeper));
     keeper->shard = shard;
     keeper->default_strategy = default_strategy;
     keeper->durability = durability;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <uthash.h>
 
+#include "base/alloc.h"
 #include "base/aside.h"
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -53,9 +54,7 @@ struct orphans {
 
 orphans_t *orphans_new(void)
 {
-    orphans_t *orphans = calloc(1, sizeof(*orphans));
-    if (orphans == NULL)
-        abort();
+    orphans_t *orphans = alloc_zero(1, sizeof(*orphans));
     orphans->aside = aside_new(ASIDE_BASE_MS, ASIDE_CAP_MS);
     return orphans;
 }
@@ -86,8 +85,7 @@ static sighting_t *sight(orphans_t *orphans, const order_id_t *id)
     sighting_t *sighting;
     HASH_FIND(hh, orphans->sightings, id->bytes, sizeof(id->bytes), sighting);
     if (sighting == NULL) {
-        if ((sighting = calloc(1, sizeof(*sighting))) == NULL)
-            abort();
+        sighting = alloc_zero(1, sizeof(*sighting));
         sighting->id = *id;
         sighting->since_ms = clock_mono_ms();
         HASH_ADD(hh, orphans->sightings, id.bytes, sizeof(id->bytes), sighting);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -185,8 +186,7 @@ static step_t look_up_unsettled(worker_t *worker, const item_t *item, order_id_t
     if (gate_sync_unsettled_ids(worker->gate, item->slot, item_sku(item), &ids, &count) !=
         GATE_CALL_OK)
         return STEP_GATE_AWAY;
-    if ((*found = calloc(count + 1, sizeof(**found))) == NULL)
-        abort();
+    *found = alloc_zero(count + 1, sizeof(**found));
     db_result_t result = DB_OK;
     for (size_t i = 0; i < count && result == DB_OK; i += LOOK_UP_CHUNK)
         result =
@@ -290,9 +290,7 @@ static size_t fill_chunk(db_t *db, chunk_t *chunk, gate_rebuild_t *gate, uint64_
 static step_t stage_buyers(worker_t *worker, const rebuild_t *rebuild, gate_rebuild_t *gate)
 {
     uint64_t kept_ms = clock_mono_ms(), orders, orders_read = 0;
-    chunk_t *chunk = malloc(sizeof(*chunk));
-    if (chunk == NULL)
-        abort();
+    chunk_t *chunk = alloc_bytes(sizeof(*chunk));
     step_t step = step_of_db(count_orders(worker, &rebuild->item, &orders));
     if (step == STEP_OK)
         step = step_of_db(query_buyers(worker, &rebuild->item));

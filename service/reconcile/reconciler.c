@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/aside.h"
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -210,8 +211,7 @@ static memory_t *memory_of(reconciler_t *reconciler, str_t sku)
     tracked_t *tracked;
     HASH_FIND(hh, reconciler->tracked, sku.p, sku.n, tracked);
     if (tracked == NULL) {
-        if ((tracked = calloc(1, sizeof(*tracked))) == NULL)
-            abort();
+        tracked = alloc_zero(1, sizeof(*tracked));
         tracked->sku_length = (uint8_t)sku.n;
         memcpy(tracked->sku, sku.p, sku.n);
         HASH_ADD(hh, reconciler->tracked, sku, tracked->sku_length, tracked);
@@ -457,9 +457,7 @@ void reconciler_report(reconciler_t *reconciler, reconciler_report_t *out)
 
 reconciler_t *reconciler_new(shard_t *shard)
 {
-    reconciler_t *reconciler = calloc(1, sizeof(*reconciler));
-    if (reconciler == NULL)
-        abort();
+    reconciler_t *reconciler = alloc_zero(1, sizeof(*reconciler));
     reconciler->shard = shard;
     reconciler->lease = (lease_t){.name = RECONCILER_LEASE, .holder = shard->incarnation};
     reconciler->all.which = "strategy IN ('lua', 'watch')";

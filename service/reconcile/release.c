@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "metrics/metrics.h"
@@ -93,9 +94,7 @@ static void give_up(worker_t *worker, const group_t *group)
 bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count)
 {
     bool all = true;
-    group_t *groups = calloc(count + 1, sizeof(*groups));
-    if (groups == NULL)
-        abort();
+    group_t *groups = alloc_zero(count + 1, sizeof(*groups));
     count = make_groups(releases, count, groups);
     for (unsigned i = 0; i < count; ++i)
         if (!strategy_uses_gate(groups[i].releases->strategy))

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/fd.h"
@@ -34,9 +35,7 @@ struct db {
 
 db_t *db_new_unchecked(const config_t *config, const config_server_t *server)
 {
-    db_t *db = calloc(1, sizeof(*db));
-    if (db == NULL)
-        abort();
+    db_t *db = alloc_zero(1, sizeof(*db));
     db->config = config;
     db->server = server;
     return db;
@@ -318,8 +317,7 @@ db_result_t db_connect(db_t *db)
 {
     if (db->mysql != NULL)
         return DB_OK;
-    if ((db->mysql = mysql_init(NULL)) == NULL)
-        abort();
+    db->mysql = alloc_check(mysql_init(NULL));
     unsigned seconds = (db->config->mysql.timeout_ms + 999) / 1000;
     mysql_options(db->mysql, MYSQL_OPT_CONNECT_TIMEOUT, &seconds);
     mysql_options(db->mysql, MYSQL_OPT_READ_TIMEOUT, &seconds);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -43,10 +44,8 @@ void expiry_init(expiry_t *expiry, unsigned max)
     *expiry = (expiry_t){.max = max,
                          .size = max,
                          .aside = aside_new(ASIDE_BASE_MS, ASIDE_CAP_MS),
-                         .releases = calloc(max, sizeof(release_t)),
-                         .reminders = calloc(max, sizeof(reminder_t))};
-    if (expiry->releases == NULL || expiry->reminders == NULL)
-        abort();
+                         .releases = alloc_zero(max, sizeof(release_t)),
+                         .reminders = alloc_zero(max, sizeof(reminder_t))};
 }
 
 void expiry_dispose(expiry_t *expiry)

@@ -6,6 +6,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/alloc.h"
 #include "base/embedded.h"
 #include "base/random.h"
 #include "sale/shard_map.h"
@@ -394,9 +395,7 @@ int migrate_all(const config_t *config, FILE *out)
 {
     const config_t patient = config_patient(config, STATEMENT_S);
     unsigned count = config->shards_count;
-    migration_run_t *runs = calloc(count, sizeof(*runs));
-    if (runs == NULL)
-        abort();
+    migration_run_t *runs = alloc_zero(count, sizeof(*runs));
     int failed = 0;
     for (unsigned i = 0; i < count; ++i) {
         const config_shard_t *shard = &config->shards[i];

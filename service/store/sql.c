@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/order_id.h"
 
@@ -15,9 +16,7 @@ static char *reserve(sql_t *sql, size_t more)
         size_t capacity = sql->capacity == 0 ? 4096 : sql->capacity;
         while (capacity - sql->n < more)
             capacity *= 2;
-        sql->p = realloc(sql->p, capacity);
-        if (sql->p == NULL)
-            abort();
+        sql->p = alloc_resize(sql->p, capacity, 1);
         sql->capacity = capacity;
     }
     return sql->p + sql->n;

@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/failpoint.h"
 #include "metrics/metrics.h"
 #include "strategies/gate_order.h"
@@ -81,9 +82,7 @@ static void schedule(lua_item_t *item)
 
 static lua_item_t *lua_item_new(strategy_item_t *item)
 {
-    lua_item_t *lua = calloc(1, sizeof(*lua));
-    if (lua == NULL)
-        abort();
+    lua_item_t *lua = alloc_zero(1, sizeof(*lua));
     lua->item = item;
     h2o_linklist_init_anchor(&lua->waiting);
     h2o_linklist_insert(&item->loop->lua->items, &lua->link);
@@ -356,9 +355,7 @@ static void take_share(batch_t *batch, lua_item_t *item, unsigned max)
 static batch_t *take_batch(lua_loop_t *lua)
 {
     unsigned max = lua->loop->config->redis.batch_max;
-    batch_t *batch = malloc(sizeof(*batch) + max * sizeof(batch->attempts[0]));
-    if (batch == NULL)
-        abort();
+    batch_t *batch = alloc_bytes(sizeof(*batch) + max * sizeof(batch->attempts[0]));
     batch->lua = lua;
     batch->sent_us = clock_mono_us();
     batch->count = batch->shares_count = 0;
@@ -450,9 +447,7 @@ const strategy_t strategy_lua = {start};
 
 lua_loop_t *lua_loop_new(strategy_loop_t *loop)
 {
-    lua_loop_t *lua = calloc(1, sizeof(*lua));
-    if (lua == NULL)
-        abort();
+    lua_loop_t *lua = alloc_zero(1, sizeof(*lua));
     lua->loop = loop;
     h2o_linklist_init_anchor(&lua->items);
     h2o_linklist_init_anchor(&lua->due);

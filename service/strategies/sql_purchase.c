@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -295,9 +296,7 @@ void sql_purchase_start(attempt_t *attempt, void (*run)(job_t *, worker_t *))
 {
     strategy_item_t *item = attempt->item;
     loop_t *loop = item->loop->loop;
-    sql_attempt_t *a = calloc(1, sizeof(*a));
-    if (a == NULL)
-        abort();
+    sql_attempt_t *a = alloc_zero(1, sizeof(*a));
     a->attempt = attempt;
     job_set_slot(&a->job, item->slot);
     item->loop->host->sent(attempt);

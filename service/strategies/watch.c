@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/failpoint.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
@@ -58,9 +59,7 @@ static strategy_loop_t *loop_of(const watch_t *a)
 
 static void start(attempt_t *attempt)
 {
-    watch_t *a = calloc(1, sizeof(*a));
-    if (a == NULL)
-        abort();
+    watch_t *a = alloc_zero(1, sizeof(*a));
     a->attempt = attempt;
     attempt->data = a;
     attempt->item->loop->host->sent(attempt); /* from here on it is not withdrawn */

@@ -1,14 +1,14 @@
 #include "work/announcements.h"
 
+#include "base/alloc.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
 void announcements_init(announcements_t *announcements, unsigned loops_count)
 {
     announcements->count = loops_count;
-    announcements->listeners = calloc(loops_count, sizeof(*announcements->listeners));
-    if (announcements->listeners == NULL)
-        abort();
+    announcements->listeners = alloc_zero(loops_count, sizeof(*announcements->listeners));
 }
 
 void announcements_dispose(announcements_t *announcements)
@@ -41,9 +41,7 @@ static void on_item_changed(loop_message_t *message)
 void announce_item_changed(announcements_t *announcements, str_t sku, uint64_t epoch)
 {
     for (unsigned i = 0; i < announcements->count; ++i) {
-        item_change_message_t *change = calloc(1, sizeof(*change));
-        if (change == NULL)
-            abort();
+        item_change_message_t *change = alloc_zero(1, sizeof(*change));
         change->message.run = on_item_changed;
         change->listener = &announcements->listeners[i];
         change->epoch = epoch;
@@ -71,9 +69,7 @@ static void on_order_orphaned(loop_message_t *message)
 void announce_order_orphaned(announcements_t *announcements, const order_id_t *id,
                              const gate_record_t *record)
 {
-    orphan_message_t *orphan = calloc(1, sizeof(*orphan));
-    if (orphan == NULL)
-        abort();
+    orphan_message_t *orphan = alloc_zero(1, sizeof(*orphan));
     char *at = orphan->bytes;
     orphan->message.run = on_order_orphaned;
     orphan->listener =

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "metrics/metrics.h"
 
@@ -149,9 +150,7 @@ static void *pool_thread(void *arg)
 
 pool_t *pool_start(shard_t *shard, unsigned threads, unsigned queue_max)
 {
-    pool_t *pool = calloc(1, sizeof(*pool) + threads * sizeof(pthread_t));
-    if (pool == NULL)
-        abort();
+    pool_t *pool = alloc_zero(1, sizeof(*pool) + threads * sizeof(pthread_t));
     pool->shard = shard;
     pool->jobs.tail = &pool->jobs.head;
     pool->slow_jobs.tail = &pool->slow_jobs.head;

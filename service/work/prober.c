@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
+#include "base/fatal.h"
 #include "base/log.h"
 #include "base/pacer.h"
 #include "gate/gate_sync.h"
@@ -363,17 +365,16 @@ static void start_target(prober_t *prober, const char *name, const config_server
     pthread_mutex_init(&target->mutex, NULL);
     pacer_init(&target->pacer);
     target->record.begun_ms = clock_mono_ms();
-    if (pthread_create(&target->thread, NULL, server == NULL ? redis_thread : shard_thread,
-                       target) != 0)
-        abort();
+    int error =
+        pthread_create(&target->thread, NULL, server == NULL ? redis_thread : shard_thread, target);
+    if (error != 0)
+        FATAL("a thread that probes a server", error);
 }
 
 prober_t *prober_start(const config_t *config, bool writes)
 {
     unsigned shards = config->shards_count;
-    prober_t *prober = calloc(1, sizeof(*prober) + (shards + 1) * sizeof(prober->targets[0]));
-    if (prober == NULL)
-        abort();
+    prober_t *prober = alloc_zero(1, sizeof(*prober) + (shards + 1) * sizeof(prober->targets[0]));
     prober->config = config;
     prober->brief = *config; /* borrows all that it owns */
     prober->brief.mysql.timeout_ms = MYSQL_TIMEOUT_MS;

@@ -1,5 +1,7 @@
 #include "work/repair_queue.h"
 
+#include "base/alloc.h"
+
 #include <stdlib.h>
 
 void repair_queue_init(repair_queue_t *queue)
@@ -28,8 +30,7 @@ static void put(repair_queue_t *queue, const repair_t *wanted, bool urgent)
     pthread_mutex_lock(&queue->mutex);
     HASH_FIND(hh, queue->repairs, wanted->sku, wanted->sku_length, repair);
     if (repair == NULL) {
-        if ((repair = malloc(sizeof(*repair))) == NULL)
-            abort();
+        repair = alloc_bytes(sizeof(*repair));
         *repair = *wanted;
         HASH_ADD(hh, queue->repairs, sku, repair->sku_length, repair);
         if (urgent)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
 #include "metrics/metrics.h"
 #include "work/writer_aside.h"
@@ -252,10 +253,8 @@ static void lane_start(lane_t *lane, const config_t *config, unsigned shard, rem
     writer_core_init(&lane->side_core, config, shard, clock, true);
     lane->batch_max = config->mysql.writer_batch_max;
     lane->linger_ms = config->mysql.writer_linger_ms;
-    lane->batch = calloc(lane->batch_max, sizeof(*lane->batch));
-    lane->side_batch = calloc(lane->batch_max, sizeof(*lane->side_batch));
-    if (lane->batch == NULL || lane->side_batch == NULL)
-        abort();
+    lane->batch = alloc_zero(lane->batch_max, sizeof(*lane->batch));
+    lane->side_batch = alloc_zero(lane->batch_max, sizeof(*lane->side_batch));
     lane->tail = &lane->head;
     pthread_mutex_init(&lane->mutex, NULL);
     clock_cond_init(&lane->more);
@@ -285,9 +284,7 @@ static void lane_stop(lane_t *lane)
 writer_t *writer_start(const config_t *config, unsigned shard, remote_clock_t *clock)
 {
     unsigned lanes = config->mysql.writer_threads;
-    writer_t *writer = calloc(1, sizeof(*writer) + lanes * sizeof(writer->lanes[0]));
-    if (writer == NULL)
-        abort();
+    writer_t *writer = alloc_zero(1, sizeof(*writer) + lanes * sizeof(writer->lanes[0]));
     writer->places_max = config->mysql.writer_queue_max;
     writer->lanes_count = lanes;
     for (unsigned i = 0; i < lanes; ++i)

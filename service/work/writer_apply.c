@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
@@ -178,8 +179,7 @@ static void apply_halves(writer_core_t *core, writer_order_t **orders, unsigned 
 static void set_aside(writer_order_t *order, const char *why)
 {
     free(order->aside.why);
-    if ((order->aside.why = strdup(why)) == NULL)
-        abort();
+    order->aside.why = alloc_text(why);
     writer_mark(order, WRITER_ASIDE, false);
 }
 
@@ -240,9 +240,7 @@ static void on_free_row(void *context, const item_t *item)
 
 static db_result_t find_free_rows(writer_core_t *core, free_rows_t *rows)
 {
-    str_t *skus = calloc(rows->count, sizeof(*skus));
-    if (skus == NULL)
-        abort();
+    str_t *skus = alloc_zero(rows->count, sizeof(*skus));
     for (unsigned i = 0; i < rows->count; ++i)
         skus[i] = order_sku(&rows->orders[i]->order);
     db_result_t result = db_run(core->db, "START TRANSACTION");
@@ -267,10 +265,8 @@ static bool set_locked_aside(writer_core_t *core, writer_order_t **orders, unsig
 {
     bool any = false;
     unsigned items = 0;
-    writer_order_t **firsts = calloc(count, sizeof(*firsts));
-    bool *is_free = calloc(count, sizeof(*is_free));
-    if (firsts == NULL || is_free == NULL)
-        abort();
+    writer_order_t **firsts = alloc_zero(count, sizeof(*firsts));
+    bool *is_free = alloc_zero(count, sizeof(*is_free));
     for (unsigned at = 0; at < count; at = end_of_item(orders, at, count))
         firsts[items++] = orders[at];
     free_rows_t rows = {firsts, is_free, items};
@@ -366,9 +362,7 @@ static bool go_on(writer_core_t *core, writer_next_t next, writer_order_t **orde
 
 static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
 {
-    writer_group_t *groups = calloc(count + 1, sizeof(*groups));
-    if (groups == NULL)
-        abort();
+    writer_group_t *groups = alloc_zero(count + 1, sizeof(*groups));
     bool more = true;
     unsigned tries = 0;
     db_result_t before = DB_OK;
@@ -399,9 +393,7 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
 void writer_apply(writer_core_t *core, writer_order_t **orders, unsigned count)
 {
     /* apply() sorts and shrinks its array: the caller's stays as it is. */
-    writer_order_t **work = calloc(count, sizeof(*work));
-    if (work == NULL)
-        abort();
+    writer_order_t **work = alloc_zero(count, sizeof(*work));
     for (unsigned i = 0; i < count; ++i) {
         work[i] = orders[i];
         work[i]->arrival = i;

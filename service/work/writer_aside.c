@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <uthash.h>
 
+#include "base/alloc.h"
 #include "base/random.h"
 
 /* An item whose lock goes away should sell again soon; each try of it may wait for the lock. */
@@ -41,8 +42,7 @@ static writer_aside_item_t *item_of(writer_aside_t *aside, str_t sku, uint64_t n
     writer_aside_item_t *item = find_item(aside, sku);
     if (item != NULL)
         return item;
-    if ((item = calloc(1, sizeof(*item))) == NULL)
-        abort();
+    item = alloc_zero(1, sizeof(*item));
     item->tail = &item->head;
     item->since_ms = item->due_ms = now_ms; /* it has waited once: the side thread tries at once */
     item->sku_length = (uint8_t)sku.n;

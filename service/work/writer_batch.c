@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <uthash.h>
 
+#include "base/alloc.h"
 #include "base/failpoint.h"
 #include "metrics/metrics.h"
 #include "store/orders.h"
@@ -76,8 +77,7 @@ static hot_row_t *remember_row(writer_core_t *core, const item_t *item)
     str_t sku = item_sku(item);
     hot_row_t *row = find_row(core, sku);
     if (row == NULL) {
-        if ((row = calloc(1, sizeof(*row))) == NULL)
-            abort();
+        row = alloc_zero(1, sizeof(*row));
         row->sku_length = (uint8_t)sku.n;
         memcpy(row->sku, sku.p, sku.n);
         HASH_ADD(hh, core->rows, sku, sku.n, row);
@@ -179,9 +179,7 @@ static db_result_t find_versions(writer_core_t *core, group_t *groups, unsigned 
         groups[i].row = known ? row : NULL;
         groups[i].version = known ? row->version : 0;
     }
-    str_t *skus = calloc(count, sizeof(*skus));
-    if (skus == NULL)
-        abort();
+    str_t *skus = alloc_zero(count, sizeof(*skus));
     db_result_t result = read_rows(&reading, skus, lock);
     free(skus);
     *changed = reading.changed;
