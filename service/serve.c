@@ -112,7 +112,7 @@ static void meet_shard(node_t *node, unsigned shard)
     const config_shard_t *config = &node->config->shards[shard];
     uint64_t sent = clock_mono_ms(), now_ms;
     db_t *db = db_new(node->config, shard_primary(config));
-    if (shard_clock_read(db, &now_ms) == DB_OK) {
+    if (shard_clock_read(db, &now_ms) == RESULT_DONE) {
         remote_clock_observe(&node->shards[shard].clock, sent, now_ms);
         read_default_strategy(node, db);
     } else {

@@ -43,9 +43,10 @@ static void run_status(fan_t *fan, unsigned shard, worker_t *worker)
 {
     shard_view_t *view = &((status_call_t *)fan)->views[shard];
     view->items = cJSON_CreateArray();
-    view->read = item_list(worker->db, &worker->sql, STATUS_ITEMS_MAX, add_status_item,
-                           view->items) == DB_OK &&
-                 lease_holder(worker->db, &worker->sql, RECONCILER_LEASE, view->holder) == DB_OK;
+    view->read =
+        item_list(worker->db, &worker->sql, STATUS_ITEMS_MAX, add_status_item, view->items) ==
+            RESULT_DONE &&
+        lease_holder(worker->db, &worker->sql, RECONCILER_LEASE, view->holder) == RESULT_DONE;
 }
 
 /* NULL: not known. */

@@ -141,7 +141,7 @@ static void collect_sku(void *context, const item_t *item)
 static bool shard_answers(worker_t *worker)
 {
     uint64_t now_ms;
-    return shard_clock_read(worker->db, &now_ms) == DB_OK;
+    return shard_clock_read(worker->db, &now_ms) == RESULT_DONE;
 }
 
 static void toggle_item(const toggle_call_t *c, shard_toggle_t *own, worker_t *worker, str_t sku)
@@ -166,8 +166,8 @@ static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
     sku_list_t list = {0};
     size_t locked = 0;
     own->complete =
-        settings_save_default_strategy(worker->db, &worker->sql, c->strategy) == DB_OK &&
-        item_scan(worker->db, &worker->sql, 0, collect_sku, &list) == DB_OK;
+        settings_save_default_strategy(worker->db, &worker->sql, c->strategy) == RESULT_DONE &&
+        item_scan(worker->db, &worker->sql, 0, collect_sku, &list) == RESULT_DONE;
     for (size_t i = 0; own->complete && i < list.count; ++i) {
         str_t sku = str_of(list.skus[i]);
         if (reconcile_row_is_free(worker, sku))

@@ -15,7 +15,7 @@ typedef struct {
     loop_item_t *item;
     h2o_linklist_t purchases; /* that wait for this look */
     uint64_t epoch;           /* that rules */
-    db_result_t result;
+    result_t result;
 } epoch_check_t;
 
 static void run(job_t *job, worker_t *worker)
@@ -27,7 +27,7 @@ static void run(job_t *job, worker_t *worker)
 
 static epoch_verdict_t verdict_of(const epoch_check_t *check, const purchase_t *purchase)
 {
-    if (check->result != DB_OK)
+    if (check->result != RESULT_DONE)
         return EPOCH_UNKNOWN;
     return check->epoch == purchase->attempt.epoch ? EPOCH_RULES : EPOCH_IS_OVER;
 }
@@ -71,7 +71,7 @@ static void begin(loop_item_t *item)
         return;
     }
     METRIC_INC(queue_full_total);
-    check->result = DB_AWAY;
+    check->result = RESULT_AWAY;
     tell_all(check, &check->purchases);
     free(check);
 }

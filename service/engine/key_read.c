@@ -11,7 +11,7 @@ typedef struct {
     job_t job;
     purchase_t *purchase; /* read only while the job runs */
     key_read_cb done;
-    db_result_t result;
+    result_t result;
     bool found;
     order_t row;
 } key_read_t;
@@ -36,7 +36,7 @@ static void look_for_winner(key_read_t *read, worker_t *worker)
 {
     order_t winner;
     read_by_key(read, worker, true, &winner);
-    if (read->result == DB_OK && read->found)
+    if (read->result == RESULT_DONE && read->found)
         read->row = winner;
     read->found = true;
 }
@@ -49,14 +49,14 @@ static void run_first(job_t *job, worker_t *worker)
         read_by_key(read, worker, true, &read->row);
     else
         read->result = order_read(worker->db, &worker->sql, first, true, &read->row, &read->found);
-    if (read->result == DB_OK && read->found && read->row.state == ORDER_REJECTED)
+    if (read->result == RESULT_DONE && read->found && read->row.state == ORDER_REJECTED)
         look_for_winner(read, worker);
 }
 
 static void done(job_t *job)
 {
     key_read_t *read = H2O_STRUCT_FROM_MEMBER(key_read_t, job, job);
-    bool known = read->result == DB_OK;
+    bool known = read->result == RESULT_DONE;
     assert(read->purchase->engine->jobs != 0);
     --read->purchase->engine->jobs;
     read->done(read->purchase, known, known && read->found ? &read->row : NULL);

@@ -32,9 +32,8 @@ static void list_add(notices_t *list, const attempt_t *a)
     if (a->key_length == 0)
         return;
     str_t sku = order_sku(&a->order), buyer = order_buyer(&a->order);
-    char *field = malloc(sku.n + buyer.n + a->key_length + 2), *at = field; /* two separators */
-    if (field == NULL)
-        abort();
+    size_t separators = 2;
+    char *at = alloc_bytes(sku.n + buyer.n + a->key_length + separators);
     notice->field = gate_key_field_put(&at, sku, buyer, attempt_key(a));
 }
 

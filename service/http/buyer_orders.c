@@ -40,7 +40,7 @@ static void run_list(fan_t *fan, unsigned shard, worker_t *worker)
     shard_page_t *page = &c->shards[shard];
     str_t buyer = {c->buyer, c->buyer_length};
     page->read = order_page_of_buyer(worker->db, &worker->sql, buyer, &c->before, c->page + 1,
-                                     page->orders, &page->count) == DB_OK;
+                                     page->orders, &page->count) == RESULT_DONE;
 }
 
 /* The orders of all shards, newest first; malloc'ed. */

@@ -8,7 +8,7 @@ typedef struct {
     call_t call; /* first */
     char sku[SKU_BYTES_MAX];
     uint8_t sku_length;
-    db_result_t result;
+    result_t result;
     bool found;
     item_t item;
 } item_call_t;
@@ -42,7 +42,7 @@ static void run_get(call_t *call, worker_t *worker)
 static void reply_get(call_t *call, exchange_t *exchange)
 {
     item_call_t *c = (item_call_t *)call;
-    if (c->result != DB_OK)
+    if (c->result != RESULT_DONE)
         reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
     else if (!c->found)
         reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);

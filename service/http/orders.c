@@ -56,7 +56,8 @@ static lookup_t decide_if_due(worker_t *worker, const order_id_t *id, order_t *o
     if (!remote_clock_is_heard(shard->gate_clock) ||
         remote_clock_now_ms(shard->gate_clock) <= deadline)
         return NOT_ABLE;
-    return order_decide_rejected(worker->db, &worker->sql, id, PROBLEM_UNAVAILABLE, out) == DB_OK
+    return order_decide_rejected(worker->db, &worker->sql, id, PROBLEM_UNAVAILABLE, out) ==
+                   RESULT_DONE
                ? FOUND
                : NOT_ABLE;
 }
@@ -64,7 +65,7 @@ static lookup_t decide_if_due(worker_t *worker, const order_id_t *id, order_t *o
 static lookup_t look_up(worker_t *worker, const order_id_t *id, order_t *out)
 {
     bool found, redis_answered;
-    if (order_read(worker->db, &worker->sql, id, false, out, &found) != DB_OK)
+    if (order_read(worker->db, &worker->sql, id, false, out, &found) != RESULT_DONE)
         return NOT_ABLE;
     if (found)
         return FOUND;
@@ -75,7 +76,7 @@ static lookup_t look_up(worker_t *worker, const order_id_t *id, order_t *out)
     if (!redis_answered)
         return NOT_ABLE;
     /* It may have been settled between the two looks. */
-    if (order_read(worker->db, &worker->sql, id, true, out, &found) != DB_OK)
+    if (order_read(worker->db, &worker->sql, id, true, out, &found) != RESULT_DONE)
         return NOT_ABLE;
     return found ? FOUND : decide_if_due(worker, id, out);
 }

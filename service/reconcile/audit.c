@@ -62,11 +62,11 @@ cJSON *audit_numbers_of(str_t sku, uint64_t bucket)
     return numbers;
 }
 
-db_result_t audit_snapshot(audit_t *audit)
+result_t audit_snapshot(audit_t *audit)
 {
-    db_result_t result = db_run(audit->db, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
-    return result != DB_OK ? result
-                           : db_run(audit->db, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
+    result_t result = db_run(audit->db, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+    return result != RESULT_DONE ? result
+                                 : db_run(audit->db, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
 }
 
 static bool invariant_ok(const invariant_t *invariant)

@@ -79,11 +79,10 @@ static look_t compare(const suspect_t *suspect)
 }
 
 /* Units of the orders among `ids` that were allocated: there, and not born rejected. */
-static db_result_t sum_allocated(audit_t *audit, const order_id_t *ids, size_t count,
-                                 int64_t *units)
+static result_t sum_allocated(audit_t *audit, const order_id_t *ids, size_t count, int64_t *units)
 {
-    db_result_t result = DB_OK;
-    for (size_t from = 0; result == DB_OK && from < count; from += LOOK_UP_CHUNK) {
+    result_t result = RESULT_DONE;
+    for (size_t from = 0; result == RESULT_DONE && from < count; from += LOOK_UP_CHUNK) {
         sql_reset(&audit->sql);
         sql_add(&audit->sql,
                 "SELECT SUM(quantity + given_back) FROM orders WHERE state <> 'rejected' "
@@ -92,7 +91,7 @@ static db_result_t sum_allocated(audit_t *audit, const order_id_t *ids, size_t c
             sql_add(&audit->sql, i == from ? "%o" : ", %o", &ids[i]);
         sql_add(&audit->sql, ")");
         result = db_query(audit->db, &audit->sql);
-        if (result == DB_OK && db_next(audit->db))
+        if (result == RESULT_DONE && db_next(audit->db))
             *units += db_i64(audit->db, 0);
     }
     return result;
@@ -104,18 +103,18 @@ static bool read_store(audit_t *audit, suspect_t *suspect, const order_id_t *ids
     int64_t settling = 0;
     bool found = false;
     item_t row;
-    db_result_t result = audit_snapshot(audit);
-    if (result == DB_OK)
+    result_t result = audit_snapshot(audit);
+    if (result == RESULT_DONE)
         result = item_read(audit->db, &audit->sql, item_sku(&suspect->row), false, &row, &found);
-    if (result == DB_OK)
+    if (result == RESULT_DONE)
         result = sum_allocated(audit, ids, count, &settling);
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         audit_cannot_look(audit, AUDIT_B, db_error(audit->db));
     db_rollback(audit->db);
-    if (result == DB_OK && found)
+    if (result == RESULT_DONE && found)
         suspect->row = row;
     suspect->pending = suspect->gate.held_units - settling;
-    return result == DB_OK;
+    return result == RESULT_DONE;
 }
 
 static look_t look_closely(audit_t *audit, suspect_t *suspect)

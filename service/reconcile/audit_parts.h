@@ -61,7 +61,7 @@ void audit_add_text(cJSON *object, const char *name, str_t text);
 
 void audit_begin_part(audit_t *audit, const char *part, int64_t of);
 /* What follows on audit->db is of one moment, until db_rollback(). */
-db_result_t audit_snapshot(audit_t *audit);
+result_t audit_snapshot(audit_t *audit);
 
 /* A, C, D and E on audit->db; fills shard_items. False: MySQL did not let it look. */
 bool audit_store(audit_t *audit);

@@ -34,9 +34,9 @@ static void keep_item(void *context, const item_t *item)
     audit->shard_items[audit->shard_items_count++] = (audit_item_t){.item = *item};
 }
 
-static db_result_t read_items(audit_t *audit)
+static result_t read_items(audit_t *audit)
 {
-    db_result_t result = item_scan(audit->db, &audit->sql, 0, keep_item, audit);
+    result_t result = item_scan(audit->db, &audit->sql, 0, keep_item, audit);
     if (audit->shard_items_count != 0)
         qsort(audit->shard_items, audit->shard_items_count, sizeof(*audit->shard_items),
               compare_items);
@@ -62,13 +62,13 @@ static audit_item_t *find_item(audit_t *audit, str_t sku, unsigned bucket)
 }
 
 /* For the progress only: the server's own estimate. */
-static db_result_t count_roughly(audit_t *audit, int64_t *orders)
+static result_t count_roughly(audit_t *audit, int64_t *orders)
 {
     sql_reset(&audit->sql);
     sql_add(&audit->sql, "SELECT TABLE_ROWS FROM information_schema.TABLES "
                          "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders'");
-    db_result_t result = db_query(audit->db, &audit->sql);
-    if (result == DB_OK && db_next(audit->db))
+    result_t result = db_query(audit->db, &audit->sql);
+    if (result == RESULT_DONE && db_next(audit->db))
         *orders = db_i64(audit->db, 0);
     return result;
 }
@@ -113,7 +113,7 @@ static void note_sums(audit_t *audit)
 #define CHUNK_ORDERS 50000
 
 /* The first id of the next chunk; ORDER_ID_NONE: this is the last one. */
-static db_result_t find_chunk_end(audit_t *audit, const order_id_t *from, order_id_t *end)
+static result_t find_chunk_end(audit_t *audit, const order_id_t *from, order_id_t *end)
 {
     *end = ORDER_ID_NONE;
     sql_reset(&audit->sql);
@@ -121,13 +121,13 @@ static db_result_t find_chunk_end(audit_t *audit, const order_id_t *from, order_
     if (!order_id_is_none(from))
         sql_add(&audit->sql, "WHERE order_id >= %o ", from);
     sql_add(&audit->sql, "ORDER BY order_id LIMIT 1 OFFSET %u", (uint64_t)CHUNK_ORDERS);
-    db_result_t result = db_query(audit->db, &audit->sql);
-    if (result == DB_OK && db_next(audit->db))
+    result_t result = db_query(audit->db, &audit->sql);
+    if (result == RESULT_DONE && db_next(audit->db))
         *end = db_order_id(audit->db, 0);
     return result;
 }
 
-static db_result_t sum_chunk(audit_t *audit, const order_id_t *from, const order_id_t *end)
+static result_t sum_chunk(audit_t *audit, const order_id_t *from, const order_id_t *end)
 {
     sql_t *sql = &audit->sql;
     sql_reset(sql);
@@ -141,36 +141,37 @@ static db_result_t sum_chunk(audit_t *audit, const order_id_t *from, const order
     if (!order_id_is_none(end))
         sql_add(sql, " AND order_id < %o", end);
     sql_add(sql, " GROUP BY sku, bucket");
-    db_result_t result = db_query(audit->db, sql);
-    while (result == DB_OK && db_next(audit->db))
+    result_t result = db_query(audit->db, sql);
+    while (result == RESULT_DONE && db_next(audit->db))
         note_sums(audit);
     return result;
 }
 
-static db_result_t sum_orders(audit_t *audit)
+static result_t sum_orders(audit_t *audit)
 {
     order_id_t from = ORDER_ID_NONE, end = ORDER_ID_NONE;
-    db_result_t result;
+    result_t result;
     do {
-        if ((result = find_chunk_end(audit, &from, &end)) == DB_OK)
+        if ((result = find_chunk_end(audit, &from, &end)) == RESULT_DONE)
             result = sum_chunk(audit, &from, &end);
         from = end;
         atomic_store(&audit->progress->done, audit->orders);
-    } while (result == DB_OK && !order_id_is_none(&end) && !atomic_load(&audit->progress->stop));
+    } while (result == RESULT_DONE && !order_id_is_none(&end) &&
+             !atomic_load(&audit->progress->stop));
     audit->invariants[AUDIT_E].checked += audit->held_orders;
     return result;
 }
 
 /* Rare: by then it is known that there are some. */
-static db_result_t look_for_strays(audit_t *audit)
+static result_t look_for_strays(audit_t *audit)
 {
     db_t *db = audit->db;
     sql_reset(&audit->sql);
     sql_add(&audit->sql, "SELECT o.sku, o.bucket, COUNT(*), SUM(o.quantity) FROM orders o "
                          "LEFT JOIN inventory i ON i.sku = o.sku AND i.bucket = o.bucket "
                          "WHERE o.state IN " LIVE " AND i.sku IS NULL GROUP BY o.sku, o.bucket");
-    db_result_t result = db_query(db, &audit->sql);
-    while (result == DB_OK && db_next(db)) {
+    result_t result = db_query(db, &audit->sql);
+    while (result == RESULT_DONE && db_next(db)) {
         cJSON *numbers = audit_numbers_of(db_bytes(db, 0), db_u64(db, 1));
         cJSON_AddNumberToObject(numbers, "live_units", (double)db_i64(db, 3));
         cJSON_AddNumberToObject(numbers, "live_orders", (double)db_i64(db, 2));
@@ -182,12 +183,12 @@ static db_result_t look_for_strays(audit_t *audit)
     return result;
 }
 
-static db_result_t look_at_a(audit_t *audit)
+static result_t look_at_a(audit_t *audit)
 {
-    db_result_t result = sum_orders(audit);
-    if (result == DB_OK && audit->strays)
+    result_t result = sum_orders(audit);
+    if (result == RESULT_DONE && audit->strays)
         result = look_for_strays(audit);
-    for (size_t i = 0; result == DB_OK && i < audit->shard_items_count; ++i) {
+    for (size_t i = 0; result == RESULT_DONE && i < audit->shard_items_count; ++i) {
         const audit_item_t *at = &audit->shard_items[i];
         int64_t allocated = item_allocated(&at->item);
         if (at->live_units != allocated || allocated < 0 || allocated > at->item.terms.total)
@@ -233,8 +234,8 @@ static void candidate_of_row(const db_t *db, candidate_t *out)
 }
 
 /* The next ones behind `last`, which is NULL at first. */
-static db_result_t find_candidates(audit_t *audit, uint64_t orders, uint64_t smallest_limit,
-                                   const candidate_t *last, candidate_t *out, size_t *count)
+static result_t find_candidates(audit_t *audit, uint64_t orders, uint64_t smallest_limit,
+                                const candidate_t *last, candidate_t *out, size_t *count)
 {
     sql_t *sql = &audit->sql;
     *count = 0;
@@ -251,8 +252,8 @@ static db_result_t find_candidates(audit_t *audit, uint64_t orders, uint64_t sma
         sql_add(sql, " AND state IN " LIVE " GROUP BY sku, buyer_id HAVING SUM(quantity) > %u",
                 smallest_limit);
     sql_add(sql, " ORDER BY sku, buyer_id LIMIT %u", (uint64_t)CANDIDATES);
-    db_result_t result = db_query(audit->db, sql);
-    while (result == DB_OK && db_next(audit->db) && *count < CANDIDATES)
+    result_t result = db_query(audit->db, sql);
+    while (result == RESULT_DONE && db_next(audit->db) && *count < CANDIDATES)
         candidate_of_row(audit->db, &out[(*count)++]);
     return result;
 }
@@ -273,7 +274,7 @@ static void note_past_limit(audit_t *audit)
 
 /* An epoch is the shard's clock in ms when it began (or a little above), and so comparable with
    the 48 bits of time that head an order id. */
-static db_result_t check_candidates(audit_t *audit, const candidate_t *candidates, size_t count)
+static result_t check_candidates(audit_t *audit, const candidate_t *candidates, size_t count)
 {
     sql_t *sql = &audit->sql;
     sql_reset(sql);
@@ -290,22 +291,22 @@ static db_result_t check_candidates(audit_t *audit, const candidate_t *candidate
                 sku_of(&candidates[i]), buyer_of(&candidates[i]));
     sql_add(sql, ") GROUP BY o.sku, o.buyer_id, i.per_buyer_limit, i.limit_epoch "
                  "HAVING units > i.per_buyer_limit");
-    db_result_t result = db_query(audit->db, sql);
-    while (result == DB_OK && db_next(audit->db))
+    result_t result = db_query(audit->db, sql);
+    while (result == RESULT_DONE && db_next(audit->db))
         note_past_limit(audit);
     return result;
 }
 
-static db_result_t check_all_candidates(audit_t *audit, uint64_t orders, uint64_t smallest_limit)
+static result_t check_all_candidates(audit_t *audit, uint64_t orders, uint64_t smallest_limit)
 {
     candidate_t *found = alloc_zero(CANDIDATES, sizeof(*found)), last;
     size_t count = 0;
-    db_result_t result;
+    result_t result;
     result = find_candidates(audit, orders, smallest_limit, NULL, found, &count);
-    while (result == DB_OK && count != 0 && !atomic_load(&audit->progress->stop)) {
+    while (result == RESULT_DONE && count != 0 && !atomic_load(&audit->progress->stop)) {
         last = found[count - 1];
         result = check_candidates(audit, found, count);
-        if (result == DB_OK && count == CANDIDATES)
+        if (result == RESULT_DONE && count == CANDIDATES)
             result = find_candidates(audit, orders, smallest_limit, &last, found, &count);
         else
             count = 0;
@@ -335,7 +336,7 @@ static uint64_t orders_within_limits(const audit_t *audit)
     return orders;
 }
 
-static db_result_t look_at_c(audit_t *audit)
+static result_t look_at_c(audit_t *audit)
 {
     uint64_t smallest = UINT64_MAX, orders = orders_within_limits(audit);
     for (size_t i = 0; i < audit->shard_items_count; ++i) {
@@ -345,21 +346,21 @@ static db_result_t look_at_c(audit_t *audit)
             smallest = limit;
     }
     if (smallest == UINT64_MAX || orders == UINT64_MAX)
-        return DB_OK;
+        return RESULT_DONE;
     return check_all_candidates(audit, orders, smallest);
 }
 
 /* --- D --- */
 
-static db_result_t look_for_duplicates(audit_t *audit)
+static result_t look_for_duplicates(audit_t *audit)
 {
     db_t *db = audit->db;
     sql_reset(&audit->sql);
     sql_add(&audit->sql, "SELECT sku, buyer_id, idempotency_key, COUNT(*) FROM orders "
                          "WHERE idempotency_key IS NOT NULL "
                          "GROUP BY sku, buyer_id, idempotency_key HAVING COUNT(*) > 1");
-    db_result_t result = db_query(db, &audit->sql);
-    while (result == DB_OK && db_next(db)) {
+    result_t result = db_query(db, &audit->sql);
+    while (result == RESULT_DONE && db_next(db)) {
         cJSON *numbers = audit_numbers_of(db_bytes(db, 0), 0);
         audit_add_text(numbers, "buyer_id", db_bytes(db, 1));
         audit_add_text(numbers, "idempotency_key", db_bytes(db, 2));
@@ -377,7 +378,7 @@ static void add_order_id(cJSON *object, const char *name, order_id_t id)
 }
 
 /* The winner is of the same sku, so on the same shard. */
-static db_result_t look_for_lost_winners(audit_t *audit)
+static result_t look_for_lost_winners(audit_t *audit)
 {
     db_t *db = audit->db;
     sql_reset(&audit->sql);
@@ -385,8 +386,8 @@ static db_result_t look_for_lost_winners(audit_t *audit)
                          "LEFT JOIN orders w ON w.order_id = l.original_order_id "
                          "WHERE l.state = 'rejected' AND l.original_order_id IS NOT NULL "
                          "AND w.order_id IS NULL");
-    db_result_t result = db_query(db, &audit->sql);
-    while (result == DB_OK && db_next(db)) {
+    result_t result = db_query(db, &audit->sql);
+    while (result == RESULT_DONE && db_next(db)) {
         cJSON *numbers = audit_numbers_of(db_bytes(db, 0), db_u64(db, 1));
         add_order_id(numbers, "order_id", db_order_id(db, 2));
         add_order_id(numbers, "original_order_id", db_order_id(db, 3));
@@ -397,12 +398,12 @@ static db_result_t look_for_lost_winners(audit_t *audit)
 }
 
 /* By the way of A it is known how many orders have a key, and whether any lost one to another. */
-static db_result_t look_at_d(audit_t *audit)
+static result_t look_at_d(audit_t *audit)
 {
-    db_result_t result = DB_OK;
+    result_t result = RESULT_DONE;
     if (audit->invariants[AUDIT_D].checked != 0)
         result = look_for_duplicates(audit);
-    return result == DB_OK && audit->losers != 0 ? look_for_lost_winners(audit) : result;
+    return result == RESULT_DONE && audit->losers != 0 ? look_for_lost_winners(audit) : result;
 }
 
 /* --- E --- */
@@ -420,14 +421,14 @@ static void query_without_reminder(sql_t *sql)
                  "NOT COALESCE(MIN(reminder) <= MAX(deadline), FALSE)");
 }
 
-static db_result_t look_at_e(audit_t *audit)
+static result_t look_at_e(audit_t *audit)
 {
     db_t *db = audit->db;
     if (audit->held_orders == 0)
-        return DB_OK;
+        return RESULT_DONE;
     query_without_reminder(&audit->sql);
-    db_result_t result = db_query(db, &audit->sql);
-    while (result == DB_OK && db_next(db)) {
+    result_t result = db_query(db, &audit->sql);
+    while (result == RESULT_DONE && db_next(db)) {
         cJSON *numbers = audit_numbers_of(db_bytes(db, 0), db_u64(db, 1));
         add_order_id(numbers, "order_id", db_order_id(db, 2));
         audit_violation(audit, AUDIT_E, numbers);
@@ -438,7 +439,7 @@ static db_result_t look_at_e(audit_t *audit)
 /* In order: each leaves behind what the next relies on. All are of one snapshot. */
 static const struct {
     const char *name;
-    db_result_t (*look)(audit_t *audit);
+    result_t (*look)(audit_t *audit);
 } parts[] = {
     {"items", read_items}, {"orders", look_at_a},    {"limits", look_at_c},
     {"keys", look_at_d},   {"reminders", look_at_e},
@@ -448,16 +449,16 @@ bool audit_store(audit_t *audit)
 {
     int64_t orders = 0;
     /* A table that a stranger has locked is not waited for all day. */
-    db_result_t result = db_run(audit->db, "SET SESSION lock_wait_timeout = 5");
-    if (result == DB_OK)
+    result_t result = db_run(audit->db, "SET SESSION lock_wait_timeout = 5");
+    if (result == RESULT_DONE)
         result = count_roughly(audit, &orders);
-    if (result == DB_OK)
+    if (result == RESULT_DONE)
         result = audit_snapshot(audit);
-    for (size_t i = 0; result == DB_OK && i < sizeof(parts) / sizeof(parts[0]); ++i) {
+    for (size_t i = 0; result == RESULT_DONE && i < sizeof(parts) / sizeof(parts[0]); ++i) {
         audit_begin_part(audit, parts[i].name, parts[i].look == look_at_a ? orders : 0);
         result = parts[i].look(audit);
     }
     bool stopped = atomic_load(&audit->progress->stop);
     db_rollback(audit->db);
-    return result == DB_OK && !stopped;
+    return result == RESULT_DONE && !stopped;
 }

@@ -48,7 +48,7 @@ static bool window_is_valid(const item_terms_t *terms)
 /* Totals follow rows from the beginning. Finished orders of the name are those of an item that was
    deleted; live ones are there only if somebody has deleted its row by hand. None can come
    meanwhile, since there is no row to allocate them in. */
-static db_result_t insert_item(worker_t *worker, str_t sku, const item_terms_t *terms)
+static result_t insert_item(worker_t *worker, str_t sku, const item_terms_t *terms)
 {
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
@@ -94,9 +94,9 @@ static step_t check_total(worker_t *worker, rebuild_t *rebuild, bool *too_low)
 {
     bool found;
     item_t now;
-    db_result_t result =
+    result_t result =
         item_read(worker->db, &worker->sql, item_sku(&rebuild->item), false, &now, &found);
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         return step_of_db(result);
     if (!found || now.epoch != rebuild->item.epoch)
         return STEP_LOST_RACE;
@@ -150,11 +150,12 @@ static change_result_t create_item(worker_t *worker, str_t sku, const item_chang
         return CHANGE_UNKNOWN_ITEM;
     if (!window_is_valid(&change->terms))
         return CHANGE_INVALID_WINDOW;
-    db_result_t result = insert_item(worker, sku, &change->terms);
-    *again = result == DB_DUPLICATE || DB_IS_CONTENDED(result) || result == DB_LOST;
-    if (result == DB_INVALID)
+    result_t result = insert_item(worker, sku, &change->terms);
+    *again = result == RESULT_RETRY || result == RESULT_UNKNOWN ||
+             (result == RESULT_REFUSED && db_error_is_duplicate(worker->db));
+    if (result == RESULT_REFUSED && !*again)
         return CHANGE_WRONG_STATE; /* such orders have more units than `total` */
-    return result == DB_OK ? CHANGE_CREATED : CHANGE_AWAY;
+    return result == RESULT_DONE ? CHANGE_CREATED : CHANGE_AWAY;
 }
 
 /* One look and one try. *again: something moved meanwhile, look anew. */

@@ -83,10 +83,10 @@ static step_t delete_in_transaction(deletion_t *deletion)
             "DELETE FROM inventory WHERE sku = %s AND bucket = 0 AND epoch = %u AND "
             "allocated_total = released_total",
             item_sku(item), item->epoch);
-    db_result_t result = db_exec(worker->db, &worker->sql, affected, 1);
-    if (result == DB_OK && affected[0] != 1)
+    result_t result = db_exec(worker->db, &worker->sql, affected, 1);
+    if (result == RESULT_DONE && affected[0] != 1)
         return STEP_LOST_RACE;
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         return step_of_db(result);
     step_t step = rebuild_still_frozen(worker, &deletion->rebuild);
     if (step != STEP_OK)
@@ -108,9 +108,9 @@ static step_t delete_row(deletion_t *deletion)
         db_rollback(worker->db);
         return step;
     }
-    db_result_t result = db_commit(worker->db);
+    result_t result = db_commit(worker->db);
     FAILPOINT("delete_committed");
-    deletion->doubt = deletion->doubt || result == DB_LOST;
+    deletion->doubt = deletion->doubt || result == RESULT_UNKNOWN;
     return step_of_db(result);
 }
 
@@ -124,9 +124,9 @@ static delete_result_t result_of_sync(sync_result_t seen, bool *again)
 static sync_result_t look(worker_t *worker, str_t sku, item_t *item)
 {
     bool found;
-    db_result_t result = item_read(worker->db, &worker->sql, sku, false, item, &found);
-    if (result != DB_OK)
-        return DB_IS_CONTENDED(result) ? SYNC_BUSY : SYNC_STORE_AWAY;
+    result_t result = item_read(worker->db, &worker->sql, sku, false, item, &found);
+    if (result != RESULT_DONE)
+        return result == RESULT_RETRY ? SYNC_BUSY : SYNC_STORE_AWAY;
     if (!found)
         return SYNC_UNKNOWN_ITEM;
     return item_uses_gate(item) && item_allocated(item) == 0 ? item_sync(worker, sku, item)

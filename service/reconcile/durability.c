@@ -140,8 +140,8 @@ static void look_at_mysql(worker_t *worker, const server_t *server, durability_t
     sql_add(&worker->sql, "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit, @@GLOBAL.log_bin, "
                           "@@GLOBAL.sync_binlog, @@SESSION.sql_log_bin, "
                           "@@GLOBAL.innodb_flush_method, @@GLOBAL.innodb_doublewrite");
-    if (db_check_identity(worker->db) != DB_OK || db_query(worker->db, &worker->sql) != DB_OK ||
-        !db_next(worker->db)) {
+    if (db_check_identity(worker->db) != RESULT_DONE ||
+        db_query(worker->db, &worker->sql) != RESULT_DONE || !db_next(worker->db)) {
         unknown(out, db_error(worker->db));
         if (db_error_is_unfit(worker->db))
             log_unfit(server, out);

@@ -30,9 +30,9 @@ struct keeper {
     pacer_t pacer;
 };
 
-static void note_away(keeper_t *keeper, db_result_t result)
+static void note_away(keeper_t *keeper, result_t result)
 {
-    bool away = result == DB_AWAY || result == DB_LOST;
+    bool away = result == RESULT_AWAY || result == RESULT_UNKNOWN;
     if (away && !keeper->away)
         LOG_WARN("background work waits for MySQL", LOG_INT("shard", keeper->shard->index),
                  LOG_STR("error", db_error(keeper->worker.db)));
@@ -63,8 +63,8 @@ static void expire(keeper_t *keeper)
     sql_t *sql = &keeper->worker.sql;
     uint64_t deadline = clock_mono_ms() + EXPIRE_MS;
     do {
-        db_result_t result = expiry_batch(expiry, db, sql);
-        note_away(keeper, expiry->more ? DB_OK : result); /* more: it is of an order */
+        result_t result = expiry_batch(expiry, db, sql);
+        note_away(keeper, expiry->more ? RESULT_DONE : result); /* more: it is of an order */
         hand_on(keeper);
     } while (may_go_on(keeper, deadline) && expiry->more);
     keeper->more = expiry->more;
@@ -86,7 +86,7 @@ static void follow_epochs(keeper_t *keeper)
     if (keeper->epochs_read_ms != 0 &&
         sent - keeper->epochs_read_ms < keeper->shard->config->reconcile.epoch_poll_ms)
         return;
-    if (shard_clock_read(keeper->worker.db, &now_ms) != DB_OK)
+    if (shard_clock_read(keeper->worker.db, &now_ms) != RESULT_DONE)
         return;
     int strategy =
         keeper->shard->index == 0 ? settings_read_default_strategy(keeper->worker.db) : -1;
@@ -94,7 +94,7 @@ static void follow_epochs(keeper_t *keeper)
         atomic_store(keeper->default_strategy, strategy);
     remote_clock_observe(&keeper->shard->clock, sent, now_ms);
     if (item_scan(keeper->worker.db, &keeper->worker.sql, now_ms - EPOCH_OVERLAP_MS, on_epoch,
-                  keeper->shard->announcements) == DB_OK)
+                  keeper->shard->announcements) == RESULT_DONE)
         keeper->epochs_read_ms = sent;
 }
 

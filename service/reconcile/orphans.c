@@ -218,7 +218,7 @@ static unsigned read_slots(worker_t *worker, uint16_t *slots)
 {
     const sql_t sql = {(char *)"SELECT DISTINCT slot FROM inventory", 35, 0};
     unsigned count = 0;
-    if (db_query(worker->db, &sql) != DB_OK)
+    if (db_query(worker->db, &sql) != RESULT_DONE)
         return 0;
     while (db_next(worker->db) && count < SLOT_COUNT)
         slots[count++] = (uint16_t)db_u64(worker->db, 0);

@@ -10,8 +10,8 @@ static sync_result_t look(worker_t *worker, str_t sku, snapshot_t *snapshot)
     uint16_t slot = slot_of_sku(sku);
     if (gate_sync_inspect(worker->gate, slot, sku, &snapshot->before) != GATE_CALL_OK)
         return SYNC_GATE_AWAY;
-    db_result_t result = item_read(worker->db, &worker->sql, sku, false, &snapshot->row, &found);
-    if (result != DB_OK)
+    result_t result = item_read(worker->db, &worker->sql, sku, false, &snapshot->row, &found);
+    if (result != RESULT_DONE)
         return SYNC_STORE_AWAY;
     if (!found)
         return SYNC_UNKNOWN_ITEM;
@@ -32,7 +32,7 @@ bool reconcile_row_is_free(worker_t *worker, str_t sku)
         sql_add(&worker->sql,
                 "SELECT sku FROM inventory WHERE sku = %s AND bucket = 0 FOR UPDATE SKIP LOCKED",
                 sku);
-        if (db_query(worker->db, &worker->sql) != DB_OK || db_next(worker->db))
+        if (db_query(worker->db, &worker->sql) != RESULT_DONE || db_next(worker->db))
             return true; /* or it cannot be said: what follows will */
     }
     return false;

@@ -17,12 +17,12 @@
 #define STAGE_CHUNK 2000
 #define LOOK_UP_CHUNK 500
 
-step_t step_of_db(db_result_t result)
+step_t step_of_db(result_t result)
 {
-    return result == DB_OK           ? STEP_OK
-           : DB_IS_CONTENDED(result) ? STEP_LOST_RACE
-           : result == DB_LOST       ? STEP_LOST_RACE /* unknown: the next look tells */
-                                     : STEP_STORE_AWAY;
+    return result == RESULT_DONE      ? STEP_OK
+           : result == RESULT_RETRY   ? STEP_LOST_RACE
+           : result == RESULT_UNKNOWN ? STEP_LOST_RACE /* unknown: the next look tells */
+                                      : STEP_STORE_AWAY;
 }
 
 /* --- step 1: the row --- */
@@ -80,11 +80,11 @@ static void raise_epoch_statement(sql_t *sql, const rebuild_t *rebuild, uint64_t
 }
 
 /* A second connection sees what was committed before the row was locked, and nothing later. */
-static db_result_t open_snapshot(worker_t *worker)
+static result_t open_snapshot(worker_t *worker)
 {
-    db_result_t result =
+    result_t result =
         db_run(worker->db_snapshot, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
-    return result != DB_OK
+    return result != RESULT_DONE
                ? result
                : db_run(worker->db_snapshot, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
 }
@@ -117,17 +117,17 @@ static step_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *rebuild, u
     uint64_t affected[1] = {0};
     bool found;
     raise_epoch_statement(&worker->sql, rebuild, gate_epoch);
-    db_result_t result = db_exec(worker->db, &worker->sql, affected, 1);
+    result_t result = db_exec(worker->db, &worker->sql, affected, 1);
     *locked_us = clock_mono_us();
-    if (result == DB_OK && affected[0] != 1)
+    if (result == RESULT_DONE && affected[0] != 1)
         return STEP_LOST_RACE;
     str_t sku = item_sku(&rebuild->item);
     item_t now;
-    if (result == DB_OK)
+    if (result == RESULT_DONE)
         result = item_read(worker->db, &worker->sql, sku, false, &now, &found);
-    if (result == DB_OK && item_uses_gate(&now))
+    if (result == RESULT_DONE && item_uses_gate(&now))
         result = open_snapshot(worker);
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         return step_of_db(result);
     step_t step = rebuild_still_frozen(worker, rebuild);
     if (step == STEP_OK)
@@ -139,8 +139,8 @@ static step_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *rebuild, u
 static step_t raise_epoch(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
 {
     uint64_t locked_us = 0;
-    db_result_t result = db_connect(worker->db_snapshot);
-    if (result == DB_OK)
+    result_t result = db_connect(worker->db_snapshot);
+    if (result == RESULT_DONE)
         result = db_run(worker->db, "START TRANSACTION");
     step_t step = step_of_db(result);
     if (step == STEP_OK)
@@ -161,16 +161,16 @@ static step_t raise_epoch(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
 
 /* --- step 2: which unsettled orders does MySQL have? --- */
 
-static db_result_t look_up_chunk(worker_t *worker, const order_id_t *ids, size_t count,
-                                 order_id_t *found, size_t *found_count)
+static result_t look_up_chunk(worker_t *worker, const order_id_t *ids, size_t count,
+                              order_id_t *found, size_t *found_count)
 {
     sql_reset(&worker->sql);
     sql_add(&worker->sql, "SELECT order_id FROM orders WHERE order_id IN (");
     for (size_t i = 0; i < count; ++i)
         sql_add(&worker->sql, i == 0 ? "%o" : ", %o", &ids[i]);
     sql_add(&worker->sql, ")");
-    db_result_t result = db_query(worker->db, &worker->sql);
-    while (result == DB_OK && db_next(worker->db))
+    result_t result = db_query(worker->db, &worker->sql);
+    while (result == RESULT_DONE && db_next(worker->db))
         found[(*found_count)++] = db_order_id(worker->db, 0);
     return result;
 }
@@ -187,8 +187,8 @@ static step_t look_up_unsettled(worker_t *worker, const item_t *item, order_id_t
         GATE_CALL_OK)
         return STEP_GATE_AWAY;
     *found = alloc_zero(count + 1, sizeof(**found));
-    db_result_t result = DB_OK;
-    for (size_t i = 0; i < count && result == DB_OK; i += LOOK_UP_CHUNK)
+    result_t result = RESULT_DONE;
+    for (size_t i = 0; i < count && result == RESULT_DONE; i += LOOK_UP_CHUNK)
         result =
             look_up_chunk(worker, ids + i, count - i < LOOK_UP_CHUNK ? count - i : LOOK_UP_CHUNK,
                           *found, found_count);
@@ -216,8 +216,8 @@ static step_t keep_lease(worker_t *worker, const rebuild_t *rebuild)
             " WHERE sku = %s AND bucket = 0 AND epoch = %u AND rebuild_token = %u",
             lease_us(&rebuild->item), item_sku(&rebuild->item), rebuild->item.epoch,
             rebuild->token);
-    db_result_t result = db_exec(worker->db, &worker->sql, affected, 1);
-    return result == DB_OK && affected[0] != 1 ? STEP_LOST_RACE : step_of_db(result);
+    result_t result = db_exec(worker->db, &worker->sql, affected, 1);
+    return result == RESULT_DONE && affected[0] != 1 ? STEP_LOST_RACE : step_of_db(result);
 }
 
 static step_t stage_chunk(worker_t *worker, const item_t *item, const chunk_t *chunk, size_t count)
@@ -234,21 +234,21 @@ static step_t stage_chunk(worker_t *worker, const item_t *item, const chunk_t *c
 #define ORDERS_OF_ITEM "FROM orders WHERE sku = %s AND bucket = 0 AND state <> 'rejected'"
 
 /* In the snapshot; a server that does not say how many knows none. */
-static db_result_t count_orders(worker_t *worker, const item_t *item, uint64_t *count)
+static result_t count_orders(worker_t *worker, const item_t *item, uint64_t *count)
 {
     db_t *db = worker->db_snapshot;
     sql_reset(&worker->sql);
     sql_add(&worker->sql, "SELECT COUNT(*) " ORDERS_OF_ITEM, item_sku(item));
-    db_result_t result = db_query(db, &worker->sql);
+    result_t result = db_query(db, &worker->sql);
     *count = 0;
-    while (result == DB_OK && db_next(db))
+    while (result == RESULT_DONE && db_next(db))
         *count = db_u64(db, 0);
     return result;
 }
 
 /* Every buyer whom the gate would know by now, also those who own nothing any more: their field
    says "look in MySQL for the key". */
-static db_result_t query_buyers(worker_t *worker, const item_t *item)
+static result_t query_buyers(worker_t *worker, const item_t *item)
 {
     sql_reset(&worker->sql);
     sql_add(

@@ -47,7 +47,7 @@ typedef enum {
     STEP_NOT_FROZEN
 } step_t;
 
-step_t step_of_db(db_result_t result);
+step_t step_of_db(result_t result);
 
 /* Under the lock of the row: is the gate still frozen by this change, and does it hold no more than
    unsettled_max? If so the freeze is prolonged. */

@@ -139,8 +139,7 @@ static bool is_of_the_item(reconciler_t *reconciler, sync_result_t why)
         return gate_sync_connect(worker->gate) == GATE_CALL_OK;
     if (why == SYNC_BUSY)
         return true;
-    db_result_t canary = canary_run(worker->db, &worker->sql);
-    return canary == DB_OK || canary == DB_LOCKED;
+    return canary_passes_or_waits(worker->db, &worker->sql);
 }
 
 /* --- the repair queue --- */
@@ -151,7 +150,7 @@ static bool item_is_there(reconciler_t *reconciler, str_t sku)
     item_t item;
     bool found;
     worker_t *worker = &reconciler->worker;
-    return item_read(worker->db, &worker->sql, sku, false, &item, &found) != DB_OK || found;
+    return item_read(worker->db, &worker->sql, sku, false, &item, &found) != RESULT_DONE || found;
 }
 
 /* False: a server is away for all. */
@@ -240,10 +239,10 @@ static bool take_lease(reconciler_t *reconciler)
     worker_t *worker = &reconciler->worker;
     bool held_before = reconciler->lease.fence != 0;
     reconciler->taken_ms = clock_mono_ms();
-    db_result_t result = lease_take(worker->db, &worker->sql, &reconciler->lease, LEASE_MS);
-    bool holds = result == DB_OK && reconciler->lease.fence != 0;
-    reconciler->lease_locked = result == DB_LOCKED;
-    if (result != DB_OK && held_before)
+    result_t result = lease_take(worker->db, &worker->sql, &reconciler->lease, LEASE_MS);
+    bool holds = result == RESULT_DONE && reconciler->lease.fence != 0;
+    reconciler->lease_locked = result == RESULT_RETRY && db_error_is_lock(worker->db);
+    if (result != RESULT_DONE && held_before)
         LOG_WARN("the lease of this shard cannot be renewed",
                  LOG_INT("shard", reconciler->shard->index),
                  LOG_STR("error", db_error(worker->db)));
@@ -276,7 +275,7 @@ static bool read_page(reconciler_t *reconciler, const walk_t *walk)
             ((str_t){walk->after, walk->after_length}));
     sql_add(&worker->sql, walk->which);
     sql_add(&worker->sql, " ORDER BY sku LIMIT %u", (uint64_t)PAGE);
-    if (db_query(worker->db, &worker->sql) != DB_OK)
+    if (db_query(worker->db, &worker->sql) != RESULT_DONE)
         return false;
     while (db_next(worker->db)) {
         str_t sku = db_bytes(worker->db, 0);

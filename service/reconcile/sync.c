@@ -20,9 +20,9 @@ bool gate_agrees(gate_item_t answer, const item_t *item)
 static sync_result_t read_row(worker_t *worker, str_t sku, item_t *item)
 {
     bool found;
-    db_result_t result = item_read(worker->db, &worker->sql, sku, false, item, &found);
-    if (result != DB_OK)
-        return DB_IS_CONTENDED(result) ? SYNC_BUSY : SYNC_STORE_AWAY;
+    result_t result = item_read(worker->db, &worker->sql, sku, false, item, &found);
+    if (result != RESULT_DONE)
+        return result == RESULT_RETRY ? SYNC_BUSY : SYNC_STORE_AWAY;
     return found ? SYNC_READY : SYNC_UNKNOWN_ITEM;
 }
 
@@ -171,9 +171,9 @@ static sync_result_t hear_clocks(worker_t *worker)
     remote_clock_t *clock = &shard->clock;
     if (!remote_clock_is_heard(clock)) {
         uint64_t sent = clock_mono_ms(), now_ms;
-        db_result_t result = shard_clock_read(worker->db, &now_ms);
-        if (result != DB_OK)
-            return DB_IS_CONTENDED(result) ? SYNC_BUSY : SYNC_STORE_AWAY;
+        result_t result = shard_clock_read(worker->db, &now_ms);
+        if (result != RESULT_DONE)
+            return result == RESULT_RETRY ? SYNC_BUSY : SYNC_STORE_AWAY;
         remote_clock_observe(clock, sent, now_ms);
     }
     remote_clock_guess_by(shard->gate_clock, clock);

@@ -78,7 +78,7 @@ typedef struct {
     uint32_t quantity;
     uint64_t epoch;         /* read under the row lock of the move */
     strategy_id_t strategy; /* likewise: no release is sent under a SQL strategy */
-    bool item_missing;      /* set where release_units() is DB_INVALID for that */
+    bool item_missing;      /* set where release_units() is RESULT_REFUSED for that */
 } release_t;
 
 /* All of it but what release_units() fills in. */

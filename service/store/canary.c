@@ -23,7 +23,7 @@ static canary_t canary_make(char first)
     return canary;
 }
 
-static db_result_t insert_item(const canary_t *canary, db_t *db, sql_t *sql)
+static result_t insert_item(const canary_t *canary, db_t *db, sql_t *sql)
 {
     sql_reset(sql);
     sql_add(sql,
@@ -35,7 +35,7 @@ static db_result_t insert_item(const canary_t *canary, db_t *db, sql_t *sql)
 }
 
 /* As the writer has it; a duplicate would show as a count of rows, not as an error. */
-static db_result_t insert_order(const canary_t *canary, db_t *db, sql_t *sql)
+static result_t insert_order(const canary_t *canary, db_t *db, sql_t *sql)
 {
     uint64_t affected[1] = {0};
     sql_reset(sql);
@@ -48,11 +48,11 @@ static db_result_t insert_order(const canary_t *canary, db_t *db, sql_t *sql)
             "ON DUPLICATE KEY UPDATE order_id = holds.order_id",
             &canary->id, str_of(canary->name), str_of(canary->name), canary->now_ms, canary->now_ms,
             canary->now_ms, str_of(canary->name), canary->now_ms, &canary->id);
-    db_result_t result = db_exec(db, sql, affected, 1);
-    return result == DB_OK && affected[0] != 1 ? DB_CONFLICT : result;
+    result_t result = db_exec(db, sql, affected, 1);
+    return result == RESULT_DONE && affected[0] != 1 ? RESULT_RETRY : result;
 }
 
-static db_result_t update_item(const canary_t *canary, db_t *db, sql_t *sql)
+static result_t update_item(const canary_t *canary, db_t *db, sql_t *sql)
 {
     uint64_t affected[1] = {0};
     sql_reset(sql);
@@ -61,44 +61,50 @@ static db_result_t update_item(const canary_t *canary, db_t *db, sql_t *sql)
             "updated_at = NOW(3) WHERE sku = %s AND bucket = 0 AND version = 1 AND epoch = 1 "
             "AND allocated_total - released_total + 1 <= total",
             str_of(canary->name));
-    db_result_t result = db_exec(db, sql, affected, 1);
-    return result == DB_OK && affected[0] != 1 ? DB_CONFLICT : result;
+    result_t result = db_exec(db, sql, affected, 1);
+    return result == RESULT_DONE && affected[0] != 1 ? RESULT_RETRY : result;
 }
 
-static db_result_t try_rows(char first, db_t *db, sql_t *sql)
+static result_t try_rows(char first, db_t *db, sql_t *sql)
 {
     const canary_t canary = canary_make(first);
-    db_result_t result = db_run(db, "START TRANSACTION");
-    if (result == DB_OK)
+    result_t result = db_run(db, "START TRANSACTION");
+    if (result == RESULT_DONE)
         result = insert_item(&canary, db, sql);
-    if (result == DB_OK)
+    if (result == RESULT_DONE)
         result = insert_order(&canary, db, sql);
-    if (result == DB_OK)
+    if (result == RESULT_DONE)
         result = update_item(&canary, db, sql);
     db_rollback(db);
     return result;
 }
 
 /* A row of its own in a table that every service writes anyway. */
-static db_result_t try_commit(db_t *db, sql_t *sql)
+static result_t try_commit(db_t *db, sql_t *sql)
 {
     sql_reset(sql);
     sql_add(sql, "INSERT INTO leases (name, holder, fence, until) VALUES ('canary', '', 1, NOW(3)) "
                  "ON DUPLICATE KEY UPDATE until = NOW(3), fence = leases.fence + 1");
-    db_result_t result = db_run(db, "START TRANSACTION");
-    if (result == DB_OK)
+    result_t result = db_run(db, "START TRANSACTION");
+    if (result == RESULT_DONE)
         result = db_exec(db, sql, NULL, 0);
-    if (result == DB_OK)
+    if (result == RESULT_DONE)
         return db_commit(db);
     db_rollback(db);
     return result;
 }
 
-db_result_t canary_run(db_t *db, sql_t *sql)
+result_t canary_run(db_t *db, sql_t *sql)
 {
     METRIC_INC(canaries_total);
-    db_result_t result = try_rows('~', db, sql);
-    if (result == DB_LOCKED)
+    result_t result = try_rows('~', db, sql);
+    if (result == RESULT_RETRY && db_error_is_lock(db))
         result = try_rows('!', db, sql);
-    return result == DB_OK ? try_commit(db, sql) : result;
+    return result == RESULT_DONE ? try_commit(db, sql) : result;
+}
+
+bool canary_passes_or_waits(db_t *db, sql_t *sql)
+{
+    result_t result = canary_run(db, sql);
+    return result == RESULT_DONE || (result == RESULT_RETRY && db_error_is_lock(db));
 }

@@ -15,10 +15,12 @@
 #include "store/db.h"
 
 /*
- * DB_OK: the shard takes orders. Any other result: it does not; db_error() has the server's words.
- * DB_LOCKED: its rows met a lock, at both ends of the indexes. That may still be one item's lock on
- * the gaps around it, if the shard has few items.
+ * Done: the shard takes orders. Any other result: it does not; db_error() has the server's words.
+ * Retry, with db_error_is_lock(): its rows met a lock, at both ends of the indexes. That may still
+ * be one item's lock on the gaps around it, if the shard has few items.
  */
-db_result_t canary_run(db_t *db, sql_t *sql);
+result_t canary_run(db_t *db, sql_t *sql);
+/* Does the shard take orders, but for those that such a lock keeps waiting? */
+bool canary_passes_or_waits(db_t *db, sql_t *sql);
 
 #endif

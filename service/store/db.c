@@ -25,8 +25,8 @@ struct db {
     MYSQL_RES *rows;
     MYSQL_ROW row;
     unsigned long *lengths;
-    uint64_t used_ms; /* monotonic: when the last statement was sent */
-    unsigned last_errno;
+    uint64_t used_ms;    /* monotonic: when the last statement was sent */
+    unsigned last_errno; /* of the last statement, or of the connection; 0: it did not fail */
     unsigned lock_waits;
     bool suspect; /* an error in no list: the session may be to blame, and a new one is not */
     bool unfit;   /* the last failure: which database it is, and no error of the server */
@@ -95,6 +95,16 @@ const char *db_error(const db_t *db)
     return db->last_error;
 }
 
+bool db_error_is_lock(const db_t *db)
+{
+    return db_number_is_lock(db->last_errno);
+}
+
+bool db_error_is_duplicate(const db_t *db)
+{
+    return db_number_is_duplicate(db->last_errno);
+}
+
 bool db_error_is_unfit(const db_t *db)
 {
     return db->unfit;
@@ -130,13 +140,13 @@ static str_t statement_of(const sql_t *sql, unsigned nth)
 }
 
 /* What is about rows and their locks is the caller's daily work. */
-static void tell_failure(const db_t *db, db_result_t result, str_t statement)
+static void tell_failure(const db_t *db, result_t result, str_t statement)
 {
-    if (result == DB_LOST) {
+    if (result == RESULT_UNKNOWN) {
         METRIC_INC(mysql_lost_total);
         LOG_WARN("a connection to MySQL is lost", LOG_BYTES("statement", statement),
                  LOG_STR("error", db->last_error));
-    } else if (result == DB_AWAY) {
+    } else if (result == RESULT_AWAY) {
         METRIC_INC(mysql_refusals_total);
         LOG_WARN("MySQL refuses a statement", LOG_BYTES("statement", statement),
                  LOG_STR("error", db->last_error));
@@ -154,26 +164,27 @@ static void tell_no_connection(const db_t *db)
 }
 
 /* Keeps the error text and decides what became of the call. */
-static db_result_t note_failure(db_t *db)
+static result_t note_failure(db_t *db)
 {
     db->last_errno = mysql_errno(db->mysql);
     db->unfit = false;
     snprintf(db->last_error, sizeof(db->last_error), "%s: %u %s", db->server->name, db->last_errno,
              mysql_error(db->mysql));
-    db_result_t result = db_classify(db->last_errno);
-    if (result == DB_OK) /* a call failed and left no code: trust nothing on this connection */
-        result = DB_LOST;
-    if (result == DB_LOST)
+    result_t result = db_classify(db->last_errno);
+    if (result ==
+        RESULT_DONE) /* a call failed and left no code: trust nothing on this connection */
+        result = RESULT_UNKNOWN;
+    if (result == RESULT_UNKNOWN)
         db_disconnect(db);
-    db->lock_waits += result == DB_LOCKED;
-    db->suspect = result == DB_AWAY;
+    db->lock_waits += db_number_is_lock(db->last_errno);
+    db->suspect = result == RESULT_AWAY;
     return result;
 }
 
 /* Of the n-th statement of `sql`. */
-static db_result_t fail(db_t *db, const sql_t *sql, unsigned nth)
+static result_t fail(db_t *db, const sql_t *sql, unsigned nth)
 {
-    db_result_t result = note_failure(db);
+    result_t result = note_failure(db);
     if (db->shard !=
         NULL) /* migrations meet errors that they expect, and say those that they do not */
         tell_failure(db, result, statement_of(sql, nth));
@@ -239,7 +250,7 @@ static void add_session_of_family(sql_t *sql, const config_t *config, const char
 }
 
 /* Runs `sql`; of the last statement that returned a row, that row is in `identity`. */
-static db_result_t run_for_identity(db_t *db, const sql_t *sql, identity_t *identity, bool *found)
+static result_t run_for_identity(db_t *db, const sql_t *sql, identity_t *identity, bool *found)
 {
     *found = false;
     if (mysql_real_query(db->mysql, sql->p, sql->n) != 0)
@@ -262,39 +273,39 @@ static db_result_t run_for_identity(db_t *db, const sql_t *sql, identity_t *iden
         if (more > 0)
             return fail(db, sql, i + 1);
         if (more < 0)
-            return DB_OK;
+            return RESULT_DONE;
     }
 }
 
-static db_result_t refuse(db_t *db, const char *why)
+static result_t refuse(db_t *db, const char *why)
 {
     db->last_errno = 0;
     db->unfit = true;
     snprintf(db->last_error, sizeof(db->last_error), "%.60s: %s", db->server->name, why);
-    return DB_AWAY;
+    return RESULT_AWAY;
 }
 
 /* Runs `sql`, which ends with identity_add_select() if this connection is to be checked. */
-static db_result_t run_and_compare(db_t *db, const sql_t *sql)
+static result_t run_and_compare(db_t *db, const sql_t *sql)
 {
     identity_t identity;
     bool found;
     char why[IDENTITY_WHY_SIZE];
-    db_result_t result = run_for_identity(db, sql, &identity, &found);
+    result_t result = run_for_identity(db, sql, &identity, &found);
     if (db->shard == NULL)
         return result;
-    if (result == DB_OK && found)
+    if (result == RESULT_DONE && found)
         return identity_compare(&identity, db->config, db->shard, why) == IDENTITY_FITS
-                   ? DB_OK
+                   ? RESULT_DONE
                    : refuse(db, why);
-    if (result == DB_OK || db_error_is_no_table(db)) {
+    if (result == RESULT_DONE || db_error_is_no_table(db)) {
         identity_absent(why);
         return refuse(db, why);
     }
     return result;
 }
 
-static db_result_t set_up_session(db_t *db)
+static result_t set_up_session(db_t *db)
 {
     sql_t sql = {NULL, 0, 0};
     add_session(&sql, db->config);
@@ -303,7 +314,7 @@ static db_result_t set_up_session(db_t *db)
         sql_add(&sql, "; ");
         identity_add_select(&sql);
     }
-    db_result_t result = run_and_compare(db, &sql);
+    result_t result = run_and_compare(db, &sql);
     sql_free(&sql);
     return result;
 }
@@ -313,10 +324,10 @@ static unsigned distrusted(const db_t *db)
     return db->config->deployment == NULL ? 0 : deployment_distrusted(db->config->deployment);
 }
 
-db_result_t db_connect(db_t *db)
+result_t db_connect(db_t *db)
 {
     if (db->mysql != NULL)
-        return DB_OK;
+        return RESULT_DONE;
     db->mysql = alloc_check(mysql_init(NULL));
     unsigned seconds = (db->config->mysql.timeout_ms + 999) / 1000;
     mysql_options(db->mysql, MYSQL_OPT_CONNECT_TIMEOUT, &seconds);
@@ -332,13 +343,13 @@ db_result_t db_connect(db_t *db)
         if (db->shard != NULL)
             tell_no_connection(db);
         db_disconnect(db);
-        return DB_AWAY;
+        return RESULT_AWAY;
     }
-    if (set_up_session(db) != DB_OK) {
+    if (set_up_session(db) != RESULT_DONE) {
         db_disconnect(db);
-        return DB_AWAY;
+        return RESULT_AWAY;
     }
-    return DB_OK;
+    return RESULT_DONE;
 }
 
 void db_drop_distrusted(db_t *db)
@@ -347,7 +358,7 @@ void db_drop_distrusted(db_t *db)
         db_disconnect(db);
 }
 
-db_result_t db_check_identity(db_t *db)
+result_t db_check_identity(db_t *db)
 {
     sql_t sql = {NULL, 0, 0};
     if (db->mysql == NULL || db->shard == NULL)
@@ -355,9 +366,9 @@ db_result_t db_check_identity(db_t *db)
     drop_rows(db);
     db->used_ms = clock_mono_ms();
     identity_add_select(&sql);
-    db_result_t result = run_and_compare(db, &sql);
+    result_t result = run_and_compare(db, &sql);
     sql_free(&sql);
-    if (result == DB_AWAY) {
+    if (result == RESULT_AWAY) {
         if (db->config->deployment != NULL)
             deployment_distrust(db->config->deployment);
         db_disconnect(db);
@@ -390,11 +401,12 @@ void db_refresh(db_t *db)
     db->used_ms = clock_mono_ms();
 }
 
-db_result_t db_exec(db_t *db, const sql_t *sql, uint64_t *affected, unsigned count)
+result_t db_exec(db_t *db, const sql_t *sql, uint64_t *affected, unsigned count)
 {
-    if (db_connect(db) != DB_OK)
-        return DB_AWAY;
+    if (db_connect(db) != RESULT_DONE)
+        return RESULT_AWAY;
     db->used_ms = clock_mono_ms();
+    db->last_errno = 0;
     drop_rows(db);
     if (mysql_real_query(db->mysql, sql->p, sql->n) != 0)
         return fail(db, sql, 0);
@@ -410,11 +422,11 @@ db_result_t db_exec(db_t *db, const sql_t *sql, uint64_t *affected, unsigned cou
         if (more > 0)
             return fail(db, sql, i + 1);
         if (more < 0)
-            return DB_OK;
+            return RESULT_DONE;
     }
 }
 
-db_result_t db_run(db_t *db, const char *literal)
+result_t db_run(db_t *db, const char *literal)
 {
     const sql_t sql = {(char *)literal, strlen(literal), 0};
     return db_exec(db, &sql, NULL, 0);
@@ -422,34 +434,34 @@ db_result_t db_run(db_t *db, const char *literal)
 
 /* Tests: the server's answer to COMMIT is this error. It leaves the connection as a server would
    that rolls back when it goes. */
-static db_result_t commit_pretends(db_t *db, unsigned error)
+static result_t commit_pretends(db_t *db, unsigned error)
 {
     db->last_errno = error;
     snprintf(db->last_error, sizeof(db->last_error), "%s: %u pretended", db->server->name, error);
     db_disconnect(db);
-    return db_classify(error) == DB_CONFLICT ? DB_CONFLICT : DB_LOST;
+    return db_classify(error) == RESULT_RETRY ? RESULT_RETRY : RESULT_UNKNOWN;
 }
 
-db_result_t db_commit(db_t *db)
+result_t db_commit(db_t *db)
 {
     unsigned pretended;
     if (db->mysql == NULL)
-        return DB_LOST;
+        return RESULT_UNKNOWN;
     if (FAILPOINT_FAILS("commit_not_sent")) {
         db_disconnect(db);
-        return DB_LOST;
+        return RESULT_UNKNOWN;
     }
     if ((pretended = FAILPOINT_NUMBER("commit_refused")) != 0)
         return commit_pretends(db, pretended);
     if (mysql_commit(db->mysql) == 0 && !FAILPOINT_FAILS("commit_answer_lost")) {
         pretended = FAILPOINT_NUMBER("commit_done_and_refused");
-        return pretended == 0 ? DB_OK : commit_pretends(db, pretended);
+        return pretended == 0 ? RESULT_DONE : commit_pretends(db, pretended);
     }
     /* A COMMIT that the server refused is rolled back only if it says so; else look again. */
-    if (fail(db, &(const sql_t){(char *)"COMMIT", 6, 0}, 0) == DB_CONFLICT)
-        return DB_CONFLICT;
+    if (fail(db, &(const sql_t){(char *)"COMMIT", 6, 0}, 0) == RESULT_RETRY)
+        return RESULT_RETRY;
     db_disconnect(db);
-    return DB_LOST;
+    return RESULT_UNKNOWN;
 }
 
 void db_rollback(db_t *db)
@@ -459,17 +471,18 @@ void db_rollback(db_t *db)
         db_disconnect(db);
 }
 
-db_result_t db_query(db_t *db, const sql_t *sql)
+result_t db_query(db_t *db, const sql_t *sql)
 {
-    if (db_connect(db) != DB_OK)
-        return DB_AWAY;
+    if (db_connect(db) != RESULT_DONE)
+        return RESULT_AWAY;
     db->used_ms = clock_mono_ms();
+    db->last_errno = 0;
     drop_rows(db);
     if (mysql_real_query(db->mysql, sql->p, sql->n) != 0)
         return fail(db, sql, 0);
     if ((db->rows = mysql_store_result(db->mysql)) == NULL)
         return fail(db, sql, 0);
-    return DB_OK;
+    return RESULT_DONE;
 }
 
 bool db_next(db_t *db)

@@ -17,20 +17,18 @@ enum {
     ERROR_CONSTRAINT_FAILED = 4025  /* MariaDB */
 };
 
-db_result_t db_classify(unsigned error)
+result_t db_classify(unsigned number)
 {
-    switch (error) {
+    switch (number) {
     case 0:
-        return DB_OK;
+        return RESULT_DONE;
     case ER_LOCK_DEADLOCK:
     case ERROR_CHECKREAD:
-        return DB_CONFLICT;
     case ER_LOCK_WAIT_TIMEOUT:
     case ERROR_LOCK_NOWAIT:
-        return DB_LOCKED;
+        return RESULT_RETRY;
     case ER_DUP_ENTRY:
     case ER_DUP_ENTRY_WITH_KEY_NAME:
-        return DB_DUPLICATE;
     case ER_BAD_NULL_ERROR:
     case ER_WARN_DATA_OUT_OF_RANGE:
     case WARN_DATA_TRUNCATED:
@@ -40,7 +38,7 @@ db_result_t db_classify(unsigned error)
     case ER_DATA_OUT_OF_RANGE:
     case ERROR_CHECK_VIOLATED:
     case ERROR_CONSTRAINT_FAILED:
-        return DB_INVALID;
+        return RESULT_REFUSED;
     case CR_SERVER_GONE_ERROR:
     case CR_SERVER_LOST:
     case CR_SERVER_LOST_EXTENDED:
@@ -52,15 +50,18 @@ db_result_t db_classify(unsigned error)
     case ERROR_SESSION_KILLED:
     case ERROR_SHUTTING_DOWN:
     case ERROR_DISCONNECTING:
-        return DB_LOST;
+        return RESULT_UNKNOWN;
     default:
-        return DB_AWAY;
+        return RESULT_AWAY;
     }
 }
 
-const char *db_result_name(db_result_t result)
+bool db_number_is_lock(unsigned number)
 {
-    static const char *const names[] = {"ok",      "conflict", "locked", "duplicate",
-                                        "invalid", "lost",     "away"};
-    return names[result];
+    return number == ER_LOCK_WAIT_TIMEOUT || number == ERROR_LOCK_NOWAIT;
+}
+
+bool db_number_is_duplicate(unsigned number)
+{
+    return number == ER_DUP_ENTRY || number == ER_DUP_ENTRY_WITH_KEY_NAME;
 }

@@ -86,10 +86,10 @@ static int by_id(const void *a, const void *b)
 
 /* Runs a SELECT of reminders; they are sorted by id afterwards for those who look them up. *last:
    in the order of the SELECT. */
-static db_result_t pick(expiry_t *expiry, reminder_t *last)
+static result_t pick(expiry_t *expiry, reminder_t *last)
 {
-    db_result_t result = db_query(expiry->db, expiry->sql);
-    while (result == DB_OK && db_next(expiry->db)) {
+    result_t result = db_query(expiry->db, expiry->sql);
+    while (result == RESULT_DONE && db_next(expiry->db)) {
         *last = (reminder_t){.id = db_order_id(expiry->db, 1),
                              .at_ms = db_time_ms(expiry->db, 0),
                              .fate = FATE_STAYS};
@@ -100,7 +100,7 @@ static db_result_t pick(expiry_t *expiry, reminder_t *last)
 }
 
 /* The next due ones of the walk that no other service has in hand. */
-static db_result_t pick_due(expiry_t *expiry, reminder_t *last)
+static result_t pick_due(expiry_t *expiry, reminder_t *last)
 {
     const expiry_walk_t *walk = &expiry->walk;
     sql_reset(expiry->sql);
@@ -113,7 +113,7 @@ static db_result_t pick_due(expiry_t *expiry, reminder_t *last)
     return pick(expiry, last);
 }
 
-static db_result_t pick_one(expiry_t *expiry, reminder_t *one)
+static result_t pick_one(expiry_t *expiry, reminder_t *one)
 {
     sql_reset(expiry->sql);
     sql_add(expiry->sql,
@@ -172,7 +172,7 @@ static void note_order(expiry_t *expiry, reminder_t *reminder, const order_t *or
 
 /* Rows come in the order of the reminders. Of two reminders of one order the second finds nothing
    left to do, and only goes. */
-static db_result_t look_at_orders(expiry_t *expiry)
+static result_t look_at_orders(expiry_t *expiry)
 {
     reminder_t *at = expiry->reminders, *end = at + expiry->picked;
     db_t *db = expiry->db;
@@ -181,8 +181,8 @@ static db_result_t look_at_orders(expiry_t *expiry)
     sql_add(sql, "SELECT " ORDER_COLUMNS ", expires_at <= NOW(3) FROM orders WHERE order_id IN (");
     add_ids(sql, at, expiry->picked);
     sql_add(sql, ") ORDER BY order_id FOR UPDATE SKIP LOCKED");
-    db_result_t result = db_query(db, sql);
-    while (result == DB_OK && db_next(db)) {
+    result_t result = db_query(db, sql);
+    while (result == RESULT_DONE && db_next(db)) {
         order_t order;
         order_of_row(db, &order);
         while (at < end && memcmp(at->id.bytes, order.id.bytes, sizeof(order.id.bytes)) < 0)
@@ -197,7 +197,7 @@ static db_result_t look_at_orders(expiry_t *expiry)
 
 /* What a read that skips locked rows has not shown is locked, or is not there. A plain read tells:
    a reminder and its order are committed together. */
-static db_result_t look_for_gone(expiry_t *expiry)
+static result_t look_for_gone(expiry_t *expiry)
 {
     reminder_t *at = expiry->reminders, *end = at + expiry->picked;
     db_t *db = expiry->db;
@@ -205,10 +205,10 @@ static db_result_t look_for_gone(expiry_t *expiry)
     sql_reset(sql);
     sql_add(sql, "SELECT order_id FROM orders WHERE order_id IN (");
     if (!add_ids(sql, at, expiry->picked))
-        return DB_OK;
+        return RESULT_DONE;
     sql_add(sql, ") ORDER BY order_id");
-    db_result_t result = db_query(db, sql);
-    while (result == DB_OK && at < end) {
+    result_t result = db_query(db, sql);
+    while (result == RESULT_DONE && at < end) {
         bool more = db_next(db);
         order_id_t there = more ? db_order_id(db, 0) : ORDER_ID_NONE;
         for (; at < end && (!more || memcmp(at->id.bytes, there.bytes, sizeof(there.bytes)) < 0);
@@ -283,7 +283,7 @@ static void leave_item(expiry_t *expiry, unsigned from, unsigned to)
 
 /* --- to act --- */
 
-static db_result_t mark_expired(db_t *db, sql_t *sql, const release_t *releases, unsigned count)
+static result_t mark_expired(db_t *db, sql_t *sql, const release_t *releases, unsigned count)
 {
     uint64_t affected[1] = {0};
     sql_reset(sql);
@@ -292,14 +292,14 @@ static db_result_t mark_expired(db_t *db, sql_t *sql, const release_t *releases,
     for (unsigned i = 0; i < count; ++i)
         sql_add(sql, i == 0 ? "%o" : ", %o", &releases[i].id);
     sql_add(sql, ")");
-    db_result_t result = db_exec(db, sql, affected, 1);
+    result_t result = db_exec(db, sql, affected, 1);
     /* The rows are locked by us: fewer changed would mean that totals no longer follow rows. */
-    return result == DB_OK && affected[0] != count ? DB_CONFLICT : result;
+    return result == RESULT_DONE && affected[0] != count ? RESULT_RETRY : result;
 }
 
 /* A statement for each, by its whole key: one for all might scan the table, and wait for reminders
    that others have in hand. */
-static db_result_t settle_reminders(expiry_t *expiry)
+static result_t settle_reminders(expiry_t *expiry)
 {
     unsigned moved = 0, settled = 0;
     sql_t *sql = expiry->sql;
@@ -321,7 +321,7 @@ static db_result_t settle_reminders(expiry_t *expiry)
     }
     if (moved != 0)
         reminder_end(sql);
-    return settled == 0 ? DB_OK : db_exec(expiry->db, sql, NULL, 0);
+    return settled == 0 ? RESULT_DONE : db_exec(expiry->db, sql, NULL, 0);
 }
 
 static int by_sku(const void *a, const void *b)
@@ -342,7 +342,7 @@ static unsigned end_of_item(const expiry_t *expiry, unsigned from)
 
 /* In a careful walk: locks the items' rows that nobody else has locked, and leaves the orders of
    all others for later. Their own rows are locked already: items come last, as everywhere. */
-static db_result_t lock_items(expiry_t *expiry)
+static result_t lock_items(expiry_t *expiry)
 {
     unsigned at = 0;
     sql_reset(expiry->sql);
@@ -350,9 +350,9 @@ static db_result_t lock_items(expiry_t *expiry)
     for (unsigned from = 0; from < expiry->count; from = end_of_item(expiry, from))
         sql_add(expiry->sql, from == 0 ? "%s" : ", %s", key_of_item(&expiry->releases[from]));
     sql_add(expiry->sql, ") ORDER BY sku FOR UPDATE SKIP LOCKED");
-    db_result_t result = db_query(expiry->db, expiry->sql);
-    bool row = result == DB_OK && db_next(expiry->db);
-    while (result == DB_OK && at < expiry->count) {
+    result_t result = db_query(expiry->db, expiry->sql);
+    bool row = result == RESULT_DONE && db_next(expiry->db);
+    while (result == RESULT_DONE && at < expiry->count) {
         unsigned to = end_of_item(expiry, at);
         release_t *first = &expiry->releases[at];
         if (row && str_eq(db_bytes(expiry->db, 0), key_of_item(first))) {
@@ -368,7 +368,7 @@ static db_result_t lock_items(expiry_t *expiry)
 }
 
 /* One UPDATE for each item, in an order all nodes share. */
-static db_result_t release_by_item(expiry_t *expiry)
+static result_t release_by_item(expiry_t *expiry)
 {
     release_t *releases = expiry->releases;
     for (unsigned from = 0, to; from < expiry->count; from = to) {
@@ -376,8 +376,8 @@ static db_result_t release_by_item(expiry_t *expiry)
         to = end_of_item(expiry, from);
         for (unsigned i = from + 1; i < to; ++i)
             sum.quantity += releases[i].quantity;
-        db_result_t result = release_units(expiry->db, expiry->sql, &sum);
-        if (result != DB_OK) {
+        result_t result = release_units(expiry->db, expiry->sql, &sum);
+        if (result != RESULT_DONE) {
             releases[from].item_missing = sum.item_missing;
             expiry->sick = &releases[from];
             return result;
@@ -387,47 +387,46 @@ static db_result_t release_by_item(expiry_t *expiry)
             releases[i].strategy = sum.strategy;
         }
     }
-    return DB_OK;
+    return RESULT_DONE;
 }
 
 /* The hot rows are changed last, as by all who change them. */
-static db_result_t act(expiry_t *expiry)
+static result_t act(expiry_t *expiry)
 {
-    db_result_t result = look_at_orders(expiry);
-    if (result == DB_OK)
+    result_t result = look_at_orders(expiry);
+    if (result == RESULT_DONE)
         result = look_for_gone(expiry);
-    if (result == DB_OK && expiry->count != 0)
+    if (result == RESULT_DONE && expiry->count != 0)
         qsort(expiry->releases, expiry->count, sizeof(release_t), by_sku);
-    if (result == DB_OK && expiry->count != 0 && expiry->walk.careful && !expiry->trial)
+    if (result == RESULT_DONE && expiry->count != 0 && expiry->walk.careful && !expiry->trial)
         result = lock_items(expiry);
-    if (result == DB_OK && expiry->count != 0)
+    if (result == RESULT_DONE && expiry->count != 0)
         result = mark_expired(expiry->db, expiry->sql, expiry->releases, expiry->count);
-    if (result == DB_OK)
+    if (result == RESULT_DONE)
         result = settle_reminders(expiry);
-    return result == DB_OK ? release_by_item(expiry) : result;
+    return result == RESULT_DONE ? release_by_item(expiry) : result;
 }
 
 /* `pick` chooses the reminders. After a failure `count` and `sick` still say what it was about. */
-static db_result_t in_transaction(expiry_t *expiry, db_t *db, sql_t *sql,
-                                  db_result_t (*pick_some)(expiry_t *, reminder_t *),
-                                  reminder_t *last)
+static result_t in_transaction(expiry_t *expiry, db_t *db, sql_t *sql,
+                               result_t (*pick_some)(expiry_t *, reminder_t *), reminder_t *last)
 {
     expiry->db = db;
     expiry->sql = sql;
     expiry->count = expiry->picked = 0;
     expiry->more = false;
     expiry->sick = NULL;
-    db_result_t result = db_run(db, "START TRANSACTION");
-    if (result == DB_OK)
+    result_t result = db_run(db, "START TRANSACTION");
+    if (result == RESULT_DONE)
         result = pick_some(expiry, last);
-    if (result == DB_OK && expiry->picked != 0)
+    if (result == RESULT_DONE && expiry->picked != 0)
         result = act(expiry);
     FAILPOINT("expire_before_commit");
-    if (result == DB_OK)
+    if (result == RESULT_DONE)
         result = db_commit(db);
     else
         db_rollback(db);
-    if (result == DB_OK && expiry->count != 0)
+    if (result == RESULT_DONE && expiry->count != 0)
         FAILPOINT("expire_after_commit");
     return result;
 }
@@ -492,28 +491,28 @@ static bool takes_expiry(expiry_t *expiry)
     sql_reset(expiry->sql);
     sql_add(expiry->sql, "DELETE FROM holds WHERE expires_at = %t AND order_id = %o", UINT64_C(1),
             &nobody);
-    return db_exec(expiry->db, expiry->sql, NULL, 0) == DB_OK;
+    return db_exec(expiry->db, expiry->sql, NULL, 0) == RESULT_DONE;
 }
 
 /* Does the failure say something of what the transaction was about? */
-static bool is_of_the_orders(expiry_t *expiry, db_result_t result)
+static bool is_of_the_orders(expiry_t *expiry, result_t result)
 {
     if (expiry->picked == 0)
         return false;
-    if (result == DB_LOST && ++expiry->lost < LOST_MAX)
+    if (result == RESULT_UNKNOWN && ++expiry->lost < LOST_MAX)
         return false;
-    if (result != DB_LOST && result != DB_AWAY)
+    if (result != RESULT_UNKNOWN && result != RESULT_AWAY)
         return true;
     /* Nothing can be said of the orders unless the server takes others. */
-    db_result_t canary = canary_run(expiry->db, expiry->sql);
-    return (canary == DB_OK || canary == DB_LOCKED) && takes_expiry(expiry);
+    return canary_passes_or_waits(expiry->db, expiry->sql) && takes_expiry(expiry);
 }
 
 /* The walk goes on with what has failed left out, or with a part of the batch to find it. */
-static void find_sick(expiry_t *expiry, db_result_t result, const reminder_t *last)
+static void find_sick(expiry_t *expiry, result_t result, const reminder_t *last)
 {
     char why[256];
-    if (result == DB_CONFLICT && ++expiry->conflicts < CONFLICTS_MAX) {
+    bool locked = result == RESULT_RETRY && db_error_is_lock(expiry->db);
+    if (result == RESULT_RETRY && !locked && ++expiry->conflicts < CONFLICTS_MAX) {
         expiry->more = true;
         return;
     }
@@ -525,7 +524,7 @@ static void find_sick(expiry_t *expiry, db_result_t result, const reminder_t *la
     expiry->more = true;
     expiry->lost = expiry->conflicts = 0;
     if (expiry->sick != NULL) {
-        expiry->walk.careful = expiry->walk.careful || result == DB_LOCKED;
+        expiry->walk.careful = expiry->walk.careful || locked;
         put_aside(expiry, key_of_item(expiry->sick), reminder_of(expiry, &expiry->sick->id), why);
     } else if (expiry->picked > 1) {
         expiry->size = expiry->picked / 2;
@@ -536,12 +535,12 @@ static void find_sick(expiry_t *expiry, db_result_t result, const reminder_t *la
     }
 }
 
-db_result_t expiry_batch(expiry_t *expiry, db_t *db, sql_t *sql)
+result_t expiry_batch(expiry_t *expiry, db_t *db, sql_t *sql)
 {
     reminder_t last = {.at_ms = 0};
     begin_walk(expiry);
-    db_result_t result = in_transaction(expiry, db, sql, pick_due, &last);
-    if (result == DB_OK) {
+    result_t result = in_transaction(expiry, db, sql, pick_due, &last);
+    if (result == RESULT_DONE) {
         walk_on(expiry, &last);
     } else {
         find_sick(expiry, result, &last);
@@ -558,7 +557,7 @@ static bool is_there(expiry_t *expiry, const reminder_t *one)
     sql_reset(expiry->sql);
     sql_add(expiry->sql, "SELECT order_id FROM holds WHERE expires_at = %t AND order_id = %o",
             one->at_ms, &one->id);
-    return db_query(expiry->db, expiry->sql) != DB_OK || db_next(expiry->db);
+    return db_query(expiry->db, expiry->sql) != RESULT_DONE || db_next(expiry->db);
 }
 
 static void well_again(expiry_t *expiry, const aside_note_t *note, str_t key)
@@ -571,7 +570,7 @@ static void well_again(expiry_t *expiry, const aside_note_t *note, str_t key)
 }
 
 /* False: MySQL is away, which says nothing of what was tried. */
-static bool still_sick(expiry_t *expiry, db_result_t result, const aside_note_t *note, str_t key,
+static bool still_sick(expiry_t *expiry, result_t result, const aside_note_t *note, str_t key,
                        const reminder_t *one)
 {
     char why[256];
@@ -600,9 +599,9 @@ bool expiry_retry(expiry_t *expiry, db_t *db, sql_t *sql)
     reminder_t one = {.id = note.id, .at_ms = note.at_ms};
     str_t key = {key_bytes, length};
     expiry->trial = true;
-    db_result_t result = in_transaction(expiry, db, sql, pick_one, &one);
+    result_t result = in_transaction(expiry, db, sql, pick_one, &one);
     expiry->trial = false;
-    if (result != DB_OK) {
+    if (result != RESULT_DONE) {
         bool known = still_sick(expiry, result, &note, key, &one);
         expiry->count = 0;
         return known;

@@ -68,10 +68,10 @@ void expiry_dispose(expiry_t *expiry);
 
 /*
  * The next batch of the walk, or the first of a new one: looks at reminders of this shard that are
- * due by its own clock, in one transaction. Blocks. Unless it is DB_OK, nothing was expired, or
- * (DB_LOST) nobody knows; `more` says whether the walk can go on all the same.
+ * due by its own clock, in one transaction. Blocks. Unless it is RESULT_DONE, nothing was expired,
+ * or (RESULT_UNKNOWN) nobody knows; `more` says whether the walk can go on all the same.
  */
-db_result_t expiry_batch(expiry_t *expiry, db_t *db, sql_t *sql);
+result_t expiry_batch(expiry_t *expiry, db_t *db, sql_t *sql);
 
 /* Tries again what has been set aside for long enough: one item or order. Blocks. False: there is
    none, or MySQL is away. */

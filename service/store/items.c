@@ -43,45 +43,44 @@ void item_add_terms(sql_t *sql, const item_terms_t *terms)
             acknowledge_name(terms->acknowledge));
 }
 
-db_result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, bool *found)
+result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, bool *found)
 {
     *found = false;
     sql_reset(sql);
     sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE sku = %s AND bucket = 0", sku);
     if (lock)
         sql_add(sql, " FOR UPDATE");
-    db_result_t result = db_query(db, sql);
-    if (result == DB_OK && (*found = db_next(db)))
+    result_t result = db_query(db, sql);
+    if (result == RESULT_DONE && (*found = db_next(db)))
         item_of_row(db, out);
     return result;
 }
 
-db_result_t item_read_epoch(db_t *db, sql_t *sql, str_t sku, uint64_t *epoch)
+result_t item_read_epoch(db_t *db, sql_t *sql, str_t sku, uint64_t *epoch)
 {
     *epoch = 0;
     sql_reset(sql);
     sql_add(sql, "SELECT epoch FROM inventory WHERE sku = %s AND bucket = 0", sku);
-    db_result_t result = db_query(db, sql);
-    if (result == DB_OK && db_next(db))
+    result_t result = db_query(db, sql);
+    if (result == RESULT_DONE && db_next(db))
         *epoch = db_u64(db, 0);
     return result;
 }
 
-static db_result_t read_each(db_t *db, const sql_t *sql,
-                             void (*each)(void *context, const item_t *item), void *context)
+static result_t read_each(db_t *db, const sql_t *sql,
+                          void (*each)(void *context, const item_t *item), void *context)
 {
     item_t item;
-    db_result_t result = db_query(db, sql);
-    while (result == DB_OK && db_next(db)) {
+    result_t result = db_query(db, sql);
+    while (result == RESULT_DONE && db_next(db)) {
         item_of_row(db, &item);
         each(context, &item);
     }
     return result;
 }
 
-db_result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count,
-                           item_lock_t lock, void (*each)(void *context, const item_t *item),
-                           void *context)
+result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count, item_lock_t lock,
+                        void (*each)(void *context, const item_t *item), void *context)
 {
     static const char *const ends[] = {")", ") FOR UPDATE", ") FOR UPDATE SKIP LOCKED"};
     sql_reset(sql);
@@ -92,16 +91,16 @@ db_result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned cou
     return read_each(db, sql, each, context);
 }
 
-db_result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
-                      void (*each)(void *context, const item_t *item), void *context)
+result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
+                   void (*each)(void *context, const item_t *item), void *context)
 {
     sql_reset(sql);
     sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE epoch >= %u", epoch_from);
     return read_each(db, sql, each, context);
 }
 
-db_result_t item_list(db_t *db, sql_t *sql, unsigned max,
-                      void (*each)(void *context, const item_t *item), void *context)
+result_t item_list(db_t *db, sql_t *sql, unsigned max,
+                   void (*each)(void *context, const item_t *item), void *context)
 {
     sql_reset(sql);
     sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory ORDER BY sku, bucket LIMIT %u",
@@ -109,11 +108,11 @@ db_result_t item_list(db_t *db, sql_t *sql, unsigned max,
     return read_each(db, sql, each, context);
 }
 
-db_result_t shard_clock_read(db_t *db, uint64_t *now_ms)
+result_t shard_clock_read(db_t *db, uint64_t *now_ms)
 {
     const sql_t sql = {(char *)"SELECT NOW(3)", 13, 0};
-    db_result_t result = db_query(db, &sql);
-    if (result == DB_OK && db_next(db))
+    result_t result = db_query(db, &sql);
+    if (result == RESULT_DONE && db_next(db))
         *now_ms = db_time_ms(db, 0);
     return result;
 }

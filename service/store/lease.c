@@ -3,14 +3,14 @@
 #include "base/clock.h"
 
 /* The lease as its row says, if it is `holder`'s and its time is not up. */
-static db_result_t read_fence(db_t *db, sql_t *sql, const lease_t *lease, uint64_t *fence)
+static result_t read_fence(db_t *db, sql_t *sql, const lease_t *lease, uint64_t *fence)
 {
     *fence = 0;
     sql_reset(sql);
     sql_add(sql, "SELECT fence FROM leases WHERE name = %w AND holder = %w AND until > NOW(3)",
             lease->name, lease->holder);
-    db_result_t result = db_query(db, sql);
-    if (result == DB_OK && db_next(db))
+    result_t result = db_query(db, sql);
+    if (result == RESULT_DONE && db_next(db))
         *fence = db_u64(db, 0);
     return result;
 }
@@ -29,13 +29,13 @@ static void take_statements(sql_t *sql, const lease_t *lease, uint32_t ms)
             lease->holder);
 }
 
-db_result_t lease_take(db_t *db, sql_t *sql, lease_t *lease, uint32_t ms)
+result_t lease_take(db_t *db, sql_t *sql, lease_t *lease, uint32_t ms)
 {
     uint64_t asked_ms = clock_mono_ms();
     lease->fence = 0;
     take_statements(sql, lease, ms);
-    db_result_t result = db_exec(db, sql, NULL, 0);
-    if (result == DB_OK)
+    result_t result = db_exec(db, sql, NULL, 0);
+    if (result == RESULT_DONE)
         result = read_fence(db, sql, lease, &lease->fence);
     lease->until_ms = asked_ms + ms;
     return result;
@@ -46,13 +46,13 @@ bool lease_is_held(const lease_t *lease)
     return lease->fence != 0 && clock_mono_ms() < lease->until_ms;
 }
 
-db_result_t lease_holder(db_t *db, sql_t *sql, const char *name, char *out)
+result_t lease_holder(db_t *db, sql_t *sql, const char *name, char *out)
 {
     out[0] = '\0';
     sql_reset(sql);
     sql_add(sql, "SELECT holder FROM leases WHERE name = %w AND until > NOW(3)", name);
-    db_result_t result = db_query(db, sql);
-    if (result == DB_OK && db_next(db)) {
+    result_t result = db_query(db, sql);
+    if (result == RESULT_DONE && db_next(db)) {
         str_t holder = db_bytes(db, 0);
         size_t n = holder.n < 64 ? holder.n : 64;
         memcpy(out, holder.p, n);

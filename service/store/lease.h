@@ -19,12 +19,12 @@ typedef struct {
     uint64_t until_ms;  /* monotonic: not relied upon after it; before the server's own end */
 } lease_t;
 
-/* Takes the lease, or renews it, for `ms`. DB_OK and lease->fence 0: another holds it. */
-db_result_t lease_take(db_t *db, sql_t *sql, lease_t *lease, uint32_t ms);
+/* Takes the lease, or renews it, for `ms`. RESULT_DONE and lease->fence 0: another holds it. */
+result_t lease_take(db_t *db, sql_t *sql, lease_t *lease, uint32_t ms);
 /* By this node's monotonic clock. */
 bool lease_is_held(const lease_t *lease);
 /* Who holds it, by the server: "" if nobody does. `out` has 65 bytes. */
-db_result_t lease_holder(db_t *db, sql_t *sql, const char *name, char *out);
+result_t lease_holder(db_t *db, sql_t *sql, const char *name, char *out);
 /* Appends " AND EXISTS (...)": true while the server too says that it is still held. */
 void lease_condition(sql_t *sql, const lease_t *lease);
 

@@ -67,11 +67,11 @@ static int index_of(uint64_t version)
 #define READ_IDENTITY "SELECT 1 FROM shard_identity LIMIT 0"
 
 /* By a read of it: information_schema hides a table for which the account has no privilege. */
-static db_result_t table_exists(db_t *db, const char *read, bool *exists)
+static result_t table_exists(db_t *db, const char *read, bool *exists)
 {
-    db_result_t result = db_run(db, read);
-    *exists = result == DB_OK;
-    return !*exists && db_error_is_no_table(db) ? DB_OK : result;
+    result_t result = db_run(db, read);
+    *exists = result == RESULT_DONE;
+    return !*exists && db_error_is_no_table(db) ? RESULT_DONE : result;
 }
 
 /* Of the first row that is wrong; MIGRATE_AHEAD is worth less than that. */
@@ -96,7 +96,7 @@ static migrate_status_t read_migrations(db_t *db, sql_t *sql, record_t *record)
     *record = (record_t){.wrong_version = 0};
     sql_reset(sql);
     sql_add(sql, "SELECT version, checksum FROM schema_migrations ORDER BY version");
-    if (db_query(db, sql) != DB_OK)
+    if (db_query(db, sql) != RESULT_DONE)
         return MIGRATE_FAILED;
     while (db_next(db))
         status = note_row(record, status, db_u64(db, 0), db_u64(db, 1));
@@ -104,16 +104,16 @@ static migrate_status_t read_migrations(db_t *db, sql_t *sql, record_t *record)
 }
 
 /* A database that has no such table yet fits every binary. */
-static db_result_t read_min_binary(db_t *db, sql_t *sql, record_t *record)
+static result_t read_min_binary(db_t *db, sql_t *sql, record_t *record)
 {
     bool exists;
-    db_result_t result = table_exists(db, READ_IDENTITY, &exists);
-    if (result != DB_OK || !exists)
+    result_t result = table_exists(db, READ_IDENTITY, &exists);
+    if (result != RESULT_DONE || !exists)
         return result;
     sql_reset(sql);
     sql_add(sql, "SELECT min_binary FROM shard_identity");
     result = db_query(db, sql);
-    if (result == DB_OK && db_next(db))
+    if (result == RESULT_DONE && db_next(db))
         record->min_binary = (unsigned)db_u64(db, 0);
     return result;
 }
@@ -128,7 +128,7 @@ static migrate_status_t read_record(db_t *db, sql_t *sql, record_t *record)
     migrate_status_t status = read_migrations(db, sql, record);
     if (status == MIGRATE_FAILED || status == MIGRATE_CHANGED)
         return status;
-    if (read_min_binary(db, sql, record) != DB_OK)
+    if (read_min_binary(db, sql, record) != RESULT_DONE)
         return MIGRATE_FAILED;
     if (record->min_binary > newest_known()) {
         record->wrong_version = record->min_binary;
@@ -144,7 +144,7 @@ int migrate_check(db_t *db, sql_t *sql)
 {
     record_t record;
     bool exists;
-    if (table_exists(db, READ_MIGRATIONS, &exists) != DB_OK)
+    if (table_exists(db, READ_MIGRATIONS, &exists) != RESULT_DONE)
         return MIGRATE_FAILED;
     return exists ? read_record(db, sql, &record) : MIGRATE_BEHIND;
 }
@@ -171,7 +171,7 @@ static int lock(migration_run_t *run)
 {
     sql_reset(&run->sql);
     sql_add(&run->sql, "SELECT GET_LOCK(" LOCK_NAME ", %u)", (uint64_t)LOCK_WAIT_S);
-    if (db_query(run->db, &run->sql) != DB_OK)
+    if (db_query(run->db, &run->sql) != RESULT_DONE)
         return say_db_error(run, "cannot take the lock");
     bool taken = db_next(run->db) && db_u64(run->db, 0) == 1;
     if (!taken)
@@ -182,13 +182,13 @@ static int lock(migration_run_t *run)
 
 static int create_table(migration_run_t *run)
 {
-    db_result_t result =
+    result_t result =
         db_run(run->db, "CREATE TABLE IF NOT EXISTS schema_migrations ("
                         "version INT UNSIGNED NOT NULL PRIMARY KEY, "
                         "name VARCHAR(128) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, "
                         "checksum BIGINT UNSIGNED NOT NULL COMMENT 'XXH3-64 of the text', "
                         "applied_at DATETIME(3) NOT NULL) ENGINE=InnoDB");
-    return result == DB_OK ? 0 : say_db_error(run, "cannot create schema_migrations");
+    return result == RESULT_DONE ? 0 : say_db_error(run, "cannot create schema_migrations");
 }
 
 /* A run that died before it could record a migration has applied it: what cannot be said twice is
@@ -196,7 +196,7 @@ static int create_table(migration_run_t *run)
 static int apply(migration_run_t *run, const embedded_migration_t *migration)
 {
     const sql_t text = {(char *)migration->text.p, migration->text.n, 0};
-    if (db_exec(run->db, &text, NULL, 0) != DB_OK && !db_error_is_done(run->db)) {
+    if (db_exec(run->db, &text, NULL, 0) != RESULT_DONE && !db_error_is_done(run->db)) {
         fprintf(run->out, "%s: error: %s: %s\n", run->shard->name, migration->name,
                 db_error(run->db));
         return 1;
@@ -204,7 +204,7 @@ static int apply(migration_run_t *run, const embedded_migration_t *migration)
     sql_reset(&run->sql);
     sql_add(&run->sql, "INSERT INTO schema_migrations VALUES (%u, %s, %u, NOW(3))",
             (uint64_t)migration->number, str_of(migration->name), checksum(migration));
-    if (db_exec(run->db, &run->sql, NULL, 0) != DB_OK)
+    if (db_exec(run->db, &run->sql, NULL, 0) != RESULT_DONE)
         return say_db_error(run, "cannot record a migration");
     fprintf(run->out, "%s: %s: applied\n", run->shard->name, migration->name);
     return 0;
@@ -245,17 +245,17 @@ static int apply_missing(migration_run_t *run)
 /* --- which shard it is --- */
 
 /* *identity of a database without a stamp, or without the table for it, is empty. */
-static db_result_t read_identity(migration_run_t *run, identity_t *identity)
+static result_t read_identity(migration_run_t *run, identity_t *identity)
 {
     bool exists;
     *identity = (identity_t){.deployment = ""};
-    db_result_t result = table_exists(run->db, READ_IDENTITY, &exists);
-    if (result != DB_OK || !exists)
+    result_t result = table_exists(run->db, READ_IDENTITY, &exists);
+    if (result != RESULT_DONE || !exists)
         return result;
     sql_reset(&run->sql);
     sql_add(&run->sql, "SELECT deployment, shard, slot_first, slot_last FROM shard_identity");
     result = db_query(run->db, &run->sql);
-    if (result == DB_OK && db_next(run->db)) {
+    if (result == RESULT_DONE && db_next(run->db)) {
         const str_t columns[IDENTITY_COLUMNS] = {db_bytes(run->db, 0), db_bytes(run->db, 1),
                                                  db_bytes(run->db, 2), db_bytes(run->db, 3)};
         identity_read(identity, columns);
@@ -268,7 +268,7 @@ static int check_stamp(migration_run_t *run)
 {
     identity_t identity;
     char why[IDENTITY_WHY_SIZE];
-    if (read_identity(run, &identity) != DB_OK)
+    if (read_identity(run, &identity) != RESULT_DONE)
         return say_db_error(run, "cannot read shard_identity");
     run->stamped = identity.deployment[0] != '\0';
     if (!run->stamped || identity_is_ours(&identity, run->config, run->shard, why))
@@ -279,14 +279,14 @@ static int check_stamp(migration_run_t *run)
 }
 
 /* How many rows lie in a slot that is not this shard's, and one such slot. */
-static db_result_t count_foreign(migration_run_t *run, const char *format, uint64_t *count,
-                                 uint64_t *slot)
+static result_t count_foreign(migration_run_t *run, const char *format, uint64_t *count,
+                              uint64_t *slot)
 {
     sql_reset(&run->sql);
     sql_add(&run->sql, format, (uint64_t)run->shard->slot_first, (uint64_t)run->shard->slot_last);
-    db_result_t result = db_query(run->db, &run->sql);
+    result_t result = db_query(run->db, &run->sql);
     *count = 0;
-    if (result == DB_OK && db_next(run->db)) {
+    if (result == RESULT_DONE && db_next(run->db)) {
         *count = db_u64(run->db, 0);
         *slot = db_u64(run->db, 1);
     }
@@ -302,11 +302,11 @@ static int refuse_foreign_rows(migration_run_t *run)
     const config_shard_t *shard = run->shard;
     if (count_foreign(run,
                       "SELECT COUNT(*), MIN(slot) FROM inventory WHERE slot NOT BETWEEN %u AND %u",
-                      &items, &slot) != DB_OK ||
+                      &items, &slot) != RESULT_DONE ||
         count_foreign(run,
                       "SELECT COUNT(*), MIN(" ORDER_SLOT ") FROM orders WHERE " ORDER_SLOT
                       " NOT BETWEEN %u AND %u",
-                      &orders, &slot) != DB_OK)
+                      &orders, &slot) != RESULT_DONE)
         return say_db_error(run, "cannot look at the slots of its rows");
     if (items == 0 && orders == 0)
         return 0;
@@ -347,7 +347,7 @@ static int stamp(migration_run_t *run)
             "slot_last = %u, stamped_at = NOW(3) WHERE deployment = ''",
             (uint64_t)newest_known(), deployment, str_of(shard->name), (uint64_t)shard->slot_first,
             (uint64_t)shard->slot_last);
-    if (db_exec(run->db, &run->sql, NULL, 0) != DB_OK)
+    if (db_exec(run->db, &run->sql, NULL, 0) != RESULT_DONE)
         return say_db_error(run, "cannot stamp it");
     fprintf(run->out, "%s: stamped: slots %u-%u of deployment %.*s\n", shard->name,
             shard->slot_first, shard->slot_last, STR_ARG(deployment));
@@ -360,7 +360,7 @@ static int migrate_locked(migration_run_t *run)
 {
     sql_reset(&run->sql);
     sql_add(&run->sql, "SET SESSION lock_wait_timeout = %u", (uint64_t)METADATA_WAIT_S);
-    if (db_exec(run->db, &run->sql, NULL, 0) != DB_OK)
+    if (db_exec(run->db, &run->sql, NULL, 0) != RESULT_DONE)
         return say_db_error(run, "cannot set up the session");
     if (check_stamp(run) != 0 || create_table(run) != 0 || apply_missing(run) != 0)
         return 1;
@@ -369,13 +369,13 @@ static int migrate_locked(migration_run_t *run)
 
 static int migrate_shard(migration_run_t *run)
 {
-    if (db_connect(run->db) != DB_OK)
+    if (db_connect(run->db) != RESULT_DONE)
         return say_db_error(run, "no connection");
     if (lock(run) != 0)
         return 1;
     int failed = migrate_locked(run);
     /* With the connection goes the lock; a broken one is not worth a last word. */
-    if (failed != 0 || db_run(run->db, "DO RELEASE_LOCK(" LOCK_NAME ")") != DB_OK)
+    if (failed != 0 || db_run(run->db, "DO RELEASE_LOCK(" LOCK_NAME ")") != RESULT_DONE)
         db_disconnect(run->db);
     return failed;
 }
@@ -386,8 +386,8 @@ static void learn_deployment(const config_t *config, migration_run_t *run)
 {
     identity_t identity;
     char why[IDENTITY_WHY_SIZE];
-    if (deployment_name(config->deployment) == NULL && db_connect(run->db) == DB_OK &&
-        read_identity(run, &identity) == DB_OK)
+    if (deployment_name(config->deployment) == NULL && db_connect(run->db) == RESULT_DONE &&
+        read_identity(run, &identity) == RESULT_DONE)
         (void)identity_is_ours(&identity, config, run->shard, why);
 }
 

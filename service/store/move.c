@@ -23,16 +23,16 @@ typedef struct {
     moved_t *out;
 } move_t;
 
-static order_move_result_t check(move_t *m, db_result_t result, order_move_result_t outcome)
+static order_move_result_t check(move_t *m, result_t result, order_move_result_t outcome)
 {
     m->out->failure = result;
-    return result == DB_OK ? outcome : ORDER_MOVE_FAILED;
+    return result == RESULT_DONE ? outcome : ORDER_MOVE_FAILED;
 }
 
 static order_move_result_t read_order(move_t *m, bool lock)
 {
     bool found;
-    db_result_t result = order_read(m->db, m->sql, &m->wish->id, lock, &m->out->order, &found);
+    result_t result = order_read(m->db, m->sql, &m->wish->id, lock, &m->out->order, &found);
     return check(m, result, found ? ORDER_MOVED : ORDER_MOVE_NOT_FOUND);
 }
 
@@ -93,8 +93,8 @@ static order_move_result_t find_by_key(move_t *m, bool *found)
     sql_add(m->sql,
             "SELECT quantity FROM cancellations WHERE order_id = %o AND idempotency_key = %s",
             &m->wish->id, m->wish->key);
-    db_result_t result = db_query(m->db, m->sql);
-    *found = result == DB_OK && db_next(m->db);
+    result_t result = db_query(m->db, m->sql);
+    *found = result == RESULT_DONE && db_next(m->db);
     bool same = *found && db_u64(m->db, 0) == m->wish->units;
     m->out->replayed = same;
     return check(m, result, *found && !same ? ORDER_MOVE_KEY_REUSED : ORDER_MOVED);
@@ -127,12 +127,12 @@ static order_move_result_t take_off(move_t *m, uint32_t units)
                 (uint64_t)units, (uint64_t)units);
     sql_add(m->sql, " WHERE order_id = %o AND state IN ('held', 'confirmed') AND quantity = %u",
             &order->id, (uint64_t)order->quantity);
-    db_result_t result = db_exec(m->db, m->sql, affected, 1);
+    result_t result = db_exec(m->db, m->sql, affected, 1);
     if (all)
         order->state = ORDER_CANCELLED;
     else
         order->quantity -= units;
-    return check(m, result == DB_OK && affected[0] != 1 ? DB_CONFLICT : result, ORDER_MOVED);
+    return check(m, result == RESULT_DONE && affected[0] != 1 ? RESULT_RETRY : result, ORDER_MOVED);
 }
 
 static order_move_result_t cancel_by_key(move_t *m)
@@ -172,9 +172,9 @@ static order_move_result_t move_deadline(move_t *m, uint64_t deadline_ms)
             "UPDATE orders SET expires_at = %t, updated_at = NOW(3) WHERE order_id = %o AND "
             "state = 'held' AND expires_at < %t",
             deadline_ms, &m->wish->id, deadline_ms);
-    db_result_t result = db_exec(m->db, m->sql, affected, 1);
+    result_t result = db_exec(m->db, m->sql, affected, 1);
     m->out->order.expires_at_ms = deadline_ms;
-    return check(m, result == DB_OK && affected[0] != 1 ? DB_CONFLICT : result, ORDER_MOVED);
+    return check(m, result == RESULT_DONE && affected[0] != 1 ? RESULT_RETRY : result, ORDER_MOVED);
 }
 
 static order_move_result_t extend(move_t *m)
@@ -187,10 +187,10 @@ static order_move_result_t extend(move_t *m)
         return outcome;
     if (m->out->order.state != ORDER_HELD)
         return ORDER_MOVE_WRONG_STATE;
-    db_result_t result = item_read(m->db, m->sql, order_sku(&m->out->order), false, &item, &found);
-    if (result == DB_OK)
+    result_t result = item_read(m->db, m->sql, order_sku(&m->out->order), false, &item, &found);
+    if (result == RESULT_DONE)
         result = shard_clock_read(m->db, &now_ms);
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         return check(m, result, ORDER_MOVE_FAILED);
     m->out->extend = extend_decide(&m->out->order, found ? &item.terms : NULL,
                                    m->wish->hold_max_seconds, now_ms);
@@ -214,16 +214,16 @@ static order_move_result_t move_in_transaction(move_t *m)
         [ORDER_MOVE_CONFIRM] = confirm, [ORDER_MOVE_CANCEL] = cancel, [ORDER_MOVE_EXTEND] = extend};
     m->out->released = m->out->replayed = m->out->release.item_missing = false;
     m->out->failure = db_run(m->db, "START TRANSACTION");
-    return m->out->failure == DB_OK ? moves[m->wish->move](m) : ORDER_MOVE_FAILED;
+    return m->out->failure == RESULT_DONE ? moves[m->wish->move](m) : ORDER_MOVE_FAILED;
 }
 
 /* What is about no row is told by the connection. */
 static void note_failed_move(const move_t *m)
 {
     char text[ORDER_ID_TEXT + 1];
-    db_result_t failure = m->out->failure;
+    result_t failure = m->out->failure;
     METRIC_INC(order_moves_failed_total);
-    if (failure == DB_AWAY || failure == DB_LOST)
+    if (failure == RESULT_AWAY || failure == RESULT_UNKNOWN)
         return;
     order_id_format(text, &m->wish->id);
     LOG_WARN("an order cannot be moved", LOG_STR("order_id", text),
@@ -237,8 +237,8 @@ void order_move(db_t *db, sql_t *sql, const move_wish_t *wish, moved_t *out)
     order_move_result_t outcome = ORDER_MOVE_FAILED;
     uint64_t deadline = clock_mono_ms() + MOVE_PATIENCE_MS;
     unsigned waits = db_lock_waits(db);
-    out->failure = DB_CONFLICT;
-    for (unsigned tries = 0; DB_IS_CONTENDED(out->failure) && clock_mono_ms() < deadline &&
+    out->failure = RESULT_RETRY;
+    for (unsigned tries = 0; out->failure == RESULT_RETRY && clock_mono_ms() < deadline &&
                              db_lock_waits(db) - waits < MOVE_LOCK_WAITS_MAX;
          ++tries) {
         if (tries != 0)
@@ -252,7 +252,7 @@ void order_move(db_t *db, sql_t *sql, const move_wish_t *wish, moved_t *out)
         out->failure = db_commit(db);
         FAILPOINT("move_after_commit");
     }
-    out->result = out->failure == DB_OK ? outcome : ORDER_MOVE_FAILED;
-    if (out->failure != DB_OK)
+    out->result = out->failure == RESULT_DONE ? outcome : ORDER_MOVE_FAILED;
+    if (out->failure != RESULT_DONE)
         note_failed_move(&move);
 }

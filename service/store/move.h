@@ -42,7 +42,7 @@ typedef struct {
     extend_t extend; /* of ORDER_MOVE_AT_BOUND */
     bool released;   /* this call moved units out of a live state: see release_to_gate() */
     release_t release;
-    db_result_t failure;
+    result_t failure;
 } moved_t;
 
 void order_move(db_t *db, sql_t *sql, const move_wish_t *wish, moved_t *out);

@@ -14,27 +14,27 @@ void order_of_row(const db_t *db, order_t *out)
     out->expires_at_ms = db_time_ms(db, 9);
 }
 
-static db_result_t read_one(db_t *db, sql_t *sql, bool lock, order_t *out, bool *found)
+static result_t read_one(db_t *db, sql_t *sql, bool lock, order_t *out, bool *found)
 {
     *found = false;
     if (lock)
         sql_add(sql, " FOR UPDATE");
-    db_result_t result = db_query(db, sql);
-    if (result == DB_OK && (*found = db_next(db)))
+    result_t result = db_query(db, sql);
+    if (result == RESULT_DONE && (*found = db_next(db)))
         order_of_row(db, out);
     return result;
 }
 
-db_result_t order_read(db_t *db, sql_t *sql, const order_id_t *id, bool lock, order_t *out,
-                       bool *found)
+result_t order_read(db_t *db, sql_t *sql, const order_id_t *id, bool lock, order_t *out,
+                    bool *found)
 {
     sql_reset(sql);
     sql_add(sql, "SELECT " ORDER_COLUMNS " FROM orders WHERE order_id = %o", id);
     return read_one(db, sql, lock, out, found);
 }
 
-db_result_t order_read_by_key(db_t *db, sql_t *sql, str_t sku, str_t buyer, str_t key, bool lock,
-                              order_t *out, bool *found)
+result_t order_read_by_key(db_t *db, sql_t *sql, str_t sku, str_t buyer, str_t key, bool lock,
+                           order_t *out, bool *found)
 {
     sql_reset(sql);
     sql_add(sql,
@@ -44,8 +44,8 @@ db_result_t order_read_by_key(db_t *db, sql_t *sql, str_t sku, str_t buyer, str_
     return read_one(db, sql, lock, out, found);
 }
 
-db_result_t order_decide_rejected(db_t *db, sql_t *sql, const order_id_t *id, problem_t why,
-                                  order_t *out)
+result_t order_decide_rejected(db_t *db, sql_t *sql, const order_id_t *id, problem_t why,
+                               order_t *out)
 {
     bool found;
     sql_reset(sql);
@@ -54,14 +54,14 @@ db_result_t order_decide_rejected(db_t *db, sql_t *sql, const order_id_t *id, pr
             "VALUES (%o, 'rejected', %w, 0, NOW(3), NOW(3)) "
             "ON DUPLICATE KEY UPDATE order_id = order_id",
             id, problem_code(why));
-    db_result_t result = db_exec(db, sql, NULL, 0);
-    if (result != DB_OK)
+    result_t result = db_exec(db, sql, NULL, 0);
+    if (result != RESULT_DONE)
         return result;
     result = order_read(db, sql, id, true, out, &found);
-    return result == DB_OK && !found ? DB_CONFLICT : result;
+    return result == RESULT_DONE && !found ? RESULT_RETRY : result;
 }
 
-db_result_t release_units(db_t *db, sql_t *sql, release_t *release)
+result_t release_units(db_t *db, sql_t *sql, release_t *release)
 {
     uint64_t affected[1] = {0};
     str_t sku = {release->sku_bytes, release->sku_length};
@@ -70,24 +70,24 @@ db_result_t release_units(db_t *db, sql_t *sql, release_t *release)
             "UPDATE inventory SET released_total = released_total + %u, version = version + 1, "
             "updated_at = NOW(3) WHERE sku = %s AND bucket = 0",
             (uint64_t)release->quantity, sku);
-    db_result_t result = db_exec(db, sql, affected, 1);
-    if (result != DB_OK)
+    result_t result = db_exec(db, sql, affected, 1);
+    if (result != RESULT_DONE)
         return result;
     release->item_missing = affected[0] != 1;
     if (release->item_missing)
-        return DB_INVALID;
+        return RESULT_REFUSED;
     item_t item;
     bool found;
     result = item_read(db, sql, sku, false, &item, &found);
-    if (result == DB_OK) {
+    if (result == RESULT_DONE) {
         release->epoch = item.epoch;
         release->strategy = item_strategy(&item);
     }
     return result;
 }
 
-db_result_t order_page_of_buyer(db_t *db, sql_t *sql, str_t buyer, const order_id_t *before,
-                                unsigned max, order_t *out, unsigned *count)
+result_t order_page_of_buyer(db_t *db, sql_t *sql, str_t buyer, const order_id_t *before,
+                             unsigned max, order_t *out, unsigned *count)
 {
     *count = 0;
     sql_reset(sql);
@@ -95,8 +95,8 @@ db_result_t order_page_of_buyer(db_t *db, sql_t *sql, str_t buyer, const order_i
     if (!order_id_is_none(before))
         sql_add(sql, " AND order_id < %o", before);
     sql_add(sql, " ORDER BY order_id DESC LIMIT %u", (uint64_t)max);
-    db_result_t result = db_query(db, sql);
-    while (result == DB_OK && db_next(db))
+    result_t result = db_query(db, sql);
+    while (result == RESULT_DONE && db_next(db))
         order_of_row(db, &out[(*count)++]);
     return result;
 }

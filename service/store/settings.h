@@ -9,6 +9,6 @@
 
 /* The strategy of items created without one, or -1: never set here, or nobody answers. */
 int settings_read_default_strategy(db_t *db);
-db_result_t settings_save_default_strategy(db_t *db, sql_t *sql, strategy_id_t strategy);
+result_t settings_save_default_strategy(db_t *db, sql_t *sql, strategy_id_t strategy);
 
 #endif

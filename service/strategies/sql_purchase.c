@@ -46,23 +46,22 @@ static ended_t refuse(sql_attempt_t *a, problem_t why)
     return ENDED_REFUSED;
 }
 
-static ended_t failed(sql_attempt_t *a, worker_t *worker, db_result_t result)
+static ended_t failed(sql_attempt_t *a, worker_t *worker, result_t result)
 {
+    if (result == RESULT_REFUSED && db_error_is_duplicate(worker->db)) {
+        a->duplicate = true; /* the next transaction reads who has it */
+        return ENDED_CONFLICT;
+    }
     switch (result) {
-    case DB_LOCKED:
-        return ENDED_LOCKED;
-    case DB_DUPLICATE: /* the next attempt reads who has it */
-        a->duplicate = true;
-        return ENDED_CONFLICT;
-    case DB_CONFLICT:
-        return ENDED_CONFLICT;
-    case DB_LOST:
+    case RESULT_RETRY: /* the version moved, or another has the lock still */
+        return db_error_is_lock(worker->db) ? ENDED_LOCKED : ENDED_CONFLICT;
+    case RESULT_UNKNOWN:
         a->lost_commit = true;
         return ENDED_CONFLICT;
     default: /* away, or refused: nothing of this transaction is left, or of an earlier one nobody
                 knows yet */
         METRIC_INC(sql_purchase_errors_total);
-        if (result == DB_INVALID) /* others are told by the connection */
+        if (result == RESULT_REFUSED) /* others are told by the connection */
             LOG_WARN("MySQL refuses the values of a purchase",
                      LOG_BYTES("sku", order_sku(&a->attempt->order)),
                      LOG_STR("error", db_error(worker->db)));
@@ -70,21 +69,21 @@ static ended_t failed(sql_attempt_t *a, worker_t *worker, db_result_t result)
     }
 }
 
-static db_result_t units_of_buyer(const order_t *order, worker_t *worker, int64_t *units)
+static result_t units_of_buyer(const order_t *order, worker_t *worker, int64_t *units)
 {
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
             "SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE sku = %s AND buyer_id = %s AND "
             "state IN ('held', 'confirmed')",
             order_sku(order), order_buyer(order));
-    db_result_t result = db_query(worker->db, &worker->sql);
-    *units = result == DB_OK && db_next(worker->db) ? db_i64(worker->db, 0) : 0;
+    result_t result = db_query(worker->db, &worker->sql);
+    *units = result == RESULT_DONE && db_next(worker->db) ? db_i64(worker->db, 0) : 0;
     return result;
 }
 
 /* The checks of the gate against the row and the orders of this snapshot. The limit comes last: so
    an item that is sold out costs no sum over the buyer's orders. */
-static db_result_t check(sql_attempt_t *a, worker_t *worker, const item_t *item, uint64_t now_ms)
+static result_t check(sql_attempt_t *a, worker_t *worker, const item_t *item, uint64_t now_ms)
 {
     const order_t *order = &a->attempt->order;
     const item_terms_t *terms = &item->terms;
@@ -98,12 +97,12 @@ static db_result_t check(sql_attempt_t *a, worker_t *worker, const item_t *item,
     a->why = (refusal_t){.starts_at_ms = terms->starts_at_ms, .limit = terms->per_buyer_limit};
     a->problem = admission_problem(admission_decide(&asked));
     if (a->problem != PROBLEM_NONE || terms->per_buyer_limit == 0)
-        return DB_OK;
-    db_result_t result = units_of_buyer(order, worker, &asked.owned);
+        return RESULT_DONE;
+    result_t result = units_of_buyer(order, worker, &asked.owned);
     a->why.owned = asked.owned;
-    a->why.owned_is_known = result == DB_OK;
+    a->why.owned_is_known = result == RESULT_DONE;
     asked.limit = terms->per_buyer_limit;
-    if (result == DB_OK)
+    if (result == RESULT_DONE)
         a->problem = admission_problem(admission_decide(&asked));
     return result;
 }
@@ -144,40 +143,40 @@ static void update_statement(uint64_t units, const sql_strategy_t *strategy, sql
         sql_add(sql, " AND version = %u", item->version);
 }
 
-static db_result_t write_order(sql_attempt_t *a, const sql_strategy_t *strategy, worker_t *worker,
-                               const item_t *item, uint64_t now_ms)
+static result_t write_order(sql_attempt_t *a, const sql_strategy_t *strategy, worker_t *worker,
+                            const item_t *item, uint64_t now_ms)
 {
     uint64_t affected[1] = {0};
     insert_statement(a, &worker->sql, item, now_ms);
-    db_result_t result = db_exec(worker->db, &worker->sql, NULL, 0);
-    if (result != DB_OK)
+    result_t result = db_exec(worker->db, &worker->sql, NULL, 0);
+    if (result != RESULT_DONE)
         return result;
     update_statement(a->attempt->order.quantity, strategy, &worker->sql, item);
     result = db_exec(worker->db, &worker->sql, affected, 1);
-    if (result == DB_OK && affected[0] != 1)
-        return DB_CONFLICT; /* the version moved, or the epoch, or the last unit went */
+    if (result == RESULT_DONE && affected[0] != 1)
+        return RESULT_RETRY; /* the version moved, or the epoch, or the last unit went */
     FAILPOINT("sql_before_commit");
-    return result == DB_OK ? db_commit(worker->db) : result;
+    return result == RESULT_DONE ? db_commit(worker->db) : result;
 }
 
 /* Has an earlier attempt, or somebody who decided for it, written this id or this key? The id is
    looked up only if that may be: ids grow, so that under SERIALIZABLE the look would lock the end
    of the index, and with it the next orders of all items. */
-static db_result_t find_written(sql_attempt_t *a, worker_t *worker, ended_t *ended)
+static result_t find_written(sql_attempt_t *a, worker_t *worker, ended_t *ended)
 {
     const attempt_t *attempt = a->attempt;
     const order_t *order = &attempt->order;
     bool found = false;
-    db_result_t result = DB_OK;
+    result_t result = RESULT_DONE;
     if (attempt->may_be_written || a->lost_commit || a->duplicate)
         result = order_read(worker->db, &worker->sql, &order->id, false, &a->row, &found);
-    if (result == DB_OK && found)
+    if (result == RESULT_DONE && found)
         *ended = ENDED_DECIDED;
-    if (result != DB_OK || found || attempt->key_length == 0)
+    if (result != RESULT_DONE || found || attempt->key_length == 0)
         return result;
     result = order_read_by_key(worker->db, &worker->sql, order_sku(order), order_buyer(order),
                                attempt_key(attempt), false, &a->row, &found);
-    if (result == DB_OK && found)
+    if (result == RESULT_DONE && found)
         *ended = ENDED_REPEAT;
     return result;
 }
@@ -188,26 +187,27 @@ static ended_t in_transaction(sql_attempt_t *a, const sql_strategy_t *strategy, 
     bool found;
     ended_t ended = ENDED_CONFLICT;
     str_t sku = order_sku(&a->attempt->order);
-    db_result_t result = db_run(worker->db, strategy->begin);
-    if (result == DB_OK) /* the version first: it is what the whole snapshot is checked against */
+    result_t result = db_run(worker->db, strategy->begin);
+    if (result ==
+        RESULT_DONE) /* the version first: it is what the whole snapshot is checked against */
         result = item_read(worker->db, &worker->sql, sku, false, &item, &found);
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         return failed(a, worker, result);
     if (!found || item_strategy(&item) != strategy->id)
         return ENDED_STALE;
     result = find_written(a, worker, &ended);
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         return failed(a, worker, result);
     if (ended != ENDED_CONFLICT)
         return ended;
     uint64_t now_ms = remote_clock_now_ms(&worker->shard->clock);
     result = check(a, worker, &item, now_ms);
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         return failed(a, worker, result);
     if (a->problem != PROBLEM_NONE)
         return ENDED_REFUSED;
     result = write_order(a, strategy, worker, &item, now_ms);
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         return failed(a, worker, result);
     FAILPOINT("sql_after_commit");
     a->inserted = true;

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
+
 typedef struct {
     redis_link_t *link;
     bool leased;
@@ -27,9 +29,7 @@ static void on_timer(loop_timer_t *timer)
 watch_pool_t *watch_pool_new(strategy_loop_t *loop)
 {
     watch_pool_t *pool =
-        calloc(1, sizeof(*pool) + loop->config->redis.watch_connections * sizeof(connection_t));
-    if (pool == NULL)
-        abort();
+        alloc_zero(1, sizeof(*pool) + loop->config->redis.watch_connections * sizeof(connection_t));
     pool->loop = loop;
     h2o_linklist_init_anchor(&pool->waiting);
     return pool;

@@ -252,7 +252,7 @@ static void count_items(target_t *target, db_t *db)
     uint64_t begun = clock_mono_ms();
     if (begun < target->count_at_ms)
         return;
-    if (db_query(db, &sql) == DB_OK && db_next(db))
+    if (db_query(db, &sql) == RESULT_DONE && db_next(db))
         note_items(target, db_u64(db, 0), db_u64(db, 1));
     uint64_t now = clock_mono_ms();
     target->count_at_ms = now + (now - begun) * COUNT_SHARE;
@@ -260,7 +260,7 @@ static void count_items(target_t *target, db_t *db)
 
 /* Under FLUSH TABLES WITH READ LOCK a statement would wait for a day; like this the server says so
    in a second. */
-static db_result_t ask_shard(db_t *db)
+static result_t ask_shard(db_t *db)
 {
     return db_run(db, "SET SESSION lock_wait_timeout = 1");
 }
@@ -268,12 +268,12 @@ static db_result_t ask_shard(db_t *db)
 /* Two canaries of two services may meet. One that meets a lock met a stranger's, on rows or gaps
    that some items need (those are set aside, see work/writer.h) or on a whole table: statements
    that touch no row meet only the latter. */
-static db_result_t try_canary(db_t *db, sql_t *sql)
+static result_t try_canary(db_t *db, sql_t *sql)
 {
-    db_result_t result = canary_run(db, sql);
-    if (result == DB_CONFLICT)
+    result_t result = canary_run(db, sql);
+    if (result == RESULT_RETRY && !db_error_is_lock(db))
         result = canary_run(db, sql);
-    if (result == DB_LOCKED)
+    if (result == RESULT_RETRY && db_error_is_lock(db))
         result = db_run(db, "UPDATE inventory SET total = total WHERE FALSE; "
                             "UPDATE orders SET quantity = quantity WHERE FALSE; "
                             "UPDATE holds SET order_id = order_id WHERE FALSE");
@@ -284,19 +284,19 @@ static void probe_shard(target_t *target, db_t *db, sql_t *sql)
 {
     note_begin(target);
     db_refresh(db);
-    db_result_t result = ask_shard(db);
-    bool answered = result == DB_OK;
+    result_t result = ask_shard(db);
+    bool answered = result == RESULT_DONE;
     if (answered) {
         note_answer(target);
         if (target->prober->writes)
             result = try_canary(db, sql);
     }
-    if (result == DB_OK && target->prober->writes)
+    if (result == RESULT_DONE && target->prober->writes)
         count_items(target, db);
     char reason[sizeof(target->record.reason)];
-    snprintf(reason, sizeof(reason), "%s", result == DB_OK ? "" : db_error(db));
-    note_end(target, result == DB_OK ? HEALTH_OK : HEALTH_AWAY, reason,
-             answered && result != DB_LOST);
+    snprintf(reason, sizeof(reason), "%s", result == RESULT_DONE ? "" : db_error(db));
+    note_end(target, result == RESULT_DONE ? HEALTH_OK : HEALTH_AWAY, reason,
+             answered && result != RESULT_UNKNOWN);
 }
 
 static void *shard_thread(void *arg)

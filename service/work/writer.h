@@ -8,12 +8,12 @@
  *                              └──┘  ▼ │
  *             conflict, lost, away  set aside
  *
- * An error says something about an order only if it is about the values of its row (DB_INVALID),
- * and only if the shard takes other rows (store/canary.h): then the order is rejected. After any
- * other error the shard is away, if the canary fails too; or else the batch is tried by halves, and
- * an order that meets the error alone is set aside (work/writer_aside.h) and tried again by a
- * thread of its own. Whose item waits for a lock is set aside with its item. Neither stops any
- * other order.
+ * An error says something about an order only if it is about the values of its row
+ * (RESULT_REFUSED), and only if the shard takes other rows (store/canary.h): then the order is
+ * rejected. After any other error the shard is away, if the canary fails too; or else the batch is
+ * tried by halves, and an order that meets the error alone is set aside (work/writer_aside.h) and
+ * tried again by a thread of its own. Whose item waits for a lock is set aside with its item.
+ * Neither stops any other order.
  *
  * It is decide(id, wish) for many at once: each order ends as it was wished, or as the row that
  * has its id already says. The row of the item is changed last, under its version, its epoch and

@@ -57,7 +57,7 @@ static bool shard_takes_orders(writer_core_t *core)
     uint64_t now_ms = clock_mono_ms();
     if (core->canary_ms != 0 && now_ms - core->canary_ms < CANARY_AGE_MAX_MS)
         return true;
-    if (canary_run(core->db, &core->sql) != DB_OK)
+    if (canary_run(core->db, &core->sql) != RESULT_DONE)
         return false;
     core->canary_ms = clock_mono_ms();
     came_back(core);
@@ -107,20 +107,6 @@ static bool is_one_item(writer_order_t *const *orders, unsigned count)
     return true;
 }
 
-static writer_failure_kind_t kind_of(db_result_t failure)
-{
-    switch (failure) {
-    case DB_CONFLICT:
-        return FAILURE_CONFLICT;
-    case DB_LOCKED:
-        return FAILURE_LOCK;
-    case DB_LOST:
-        return FAILURE_LOST;
-    default:
-        return failure == DB_INVALID ? FAILURE_OF_VALUES : FAILURE_OTHER;
-    }
-}
-
 static void count_failure(writer_failure_kind_t kind)
 {
     if (kind == FAILURE_CONFLICT || kind == FAILURE_LOCK)
@@ -140,10 +126,10 @@ static writer_next_t ask_canary(writer_core_t *core, writer_failure_t *failure)
     return writer_next(failure);
 }
 
-static writer_next_t after_failure(writer_core_t *core, db_result_t result,
+static writer_next_t after_failure(writer_core_t *core, writer_failure_kind_t kind,
                                    writer_order_t *const *orders, unsigned count, unsigned repeats)
 {
-    writer_failure_t failure = {.kind = kind_of(result),
+    writer_failure_t failure = {.kind = kind,
                                 .orders = count,
                                 .repeats = repeats,
                                 .is_one_item = is_one_item(orders, count),
@@ -238,13 +224,13 @@ static void on_free_row(void *context, const item_t *item)
             rows->is_free[i] = true;
 }
 
-static db_result_t find_free_rows(writer_core_t *core, free_rows_t *rows)
+static result_t find_free_rows(writer_core_t *core, free_rows_t *rows)
 {
     str_t *skus = alloc_zero(rows->count, sizeof(*skus));
     for (unsigned i = 0; i < rows->count; ++i)
         skus[i] = order_sku(&rows->orders[i]->order);
-    db_result_t result = db_run(core->db, "START TRANSACTION");
-    if (result == DB_OK)
+    result_t result = db_run(core->db, "START TRANSACTION");
+    if (result == RESULT_DONE)
         result = item_read_many(core->db, &core->sql, skus, rows->count, ITEM_LOCK_SKIP,
                                 on_free_row, rows);
     db_rollback(core->db);
@@ -270,7 +256,7 @@ static bool set_locked_aside(writer_core_t *core, writer_order_t **orders, unsig
     for (unsigned at = 0; at < count; at = end_of_item(orders, at, count))
         firsts[items++] = orders[at];
     free_rows_t rows = {firsts, is_free, items};
-    bool known = find_free_rows(core, &rows) == DB_OK;
+    bool known = find_free_rows(core, &rows) == RESULT_DONE;
     for (unsigned i = 0, at = 0; known && i < items; ++i) {
         unsigned to = end_of_item(orders, at, count);
         if (!is_free[i])
@@ -313,7 +299,7 @@ static void reject(writer_core_t *core, writer_order_t *order)
     char id[ORDER_ID_TEXT + 1], error[256];
     snprintf(error, sizeof(error), "%s", db_error(core->db));
     order_id_format(id, &order->order.id);
-    if (writer_reject(core, order) != DB_OK) {
+    if (writer_reject(core, order) != RESULT_DONE) {
         set_all_aside(core, &order, 1, false, error);
         return;
     }
@@ -323,12 +309,12 @@ static void reject(writer_core_t *core, writer_order_t *order)
 
 /* False: the batch is not tried as it is any more. */
 static bool go_on(writer_core_t *core, writer_next_t next, writer_order_t **orders, unsigned count,
-                  unsigned tries, db_result_t failure)
+                  unsigned tries, writer_failure_kind_t failure)
 {
     switch (next) {
     case NEXT_SAME:
-        usleep(failure == DB_LOST ? random_backoff(10000, 250000, tries)
-                                  : random_backoff(500, 20000, tries));
+        usleep(failure == FAILURE_LOST ? random_backoff(10000, 250000, tries)
+                                       : random_backoff(500, 20000, tries));
         return true;
     case NEXT_AWAY:
         wait_for_shard(core, orders, count, tries);
@@ -349,7 +335,7 @@ static bool go_on(writer_core_t *core, writer_next_t next, writer_order_t **orde
             reject(core, orders[0]);
         return true;
     default:
-        if (DB_IS_CONTENDED(failure)) {
+        if (failure == FAILURE_CONFLICT || failure == FAILURE_LOCK) {
             set_all_aside(core, orders, count, true, db_error(core->db));
             return true;
         }
@@ -365,9 +351,9 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
     writer_group_t *groups = alloc_zero(count + 1, sizeof(*groups));
     bool more = true;
     unsigned tries = 0;
-    db_result_t before = DB_OK;
+    writer_failure_kind_t before = FAILURE_NONE;
     while (more && (count = writer_drop_marked(orders, count)) != 0) {
-        db_result_t failure = DB_OK;
+        writer_failure_kind_t failure = FAILURE_NONE;
         attempt_t outcome = writer_attempt(core, orders, count, groups, &failure);
         if (outcome == ATTEMPT_COMMITTED || outcome == ATTEMPT_AGAIN) {
             if (outcome == ATTEMPT_COMMITTED) {
@@ -377,14 +363,14 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
             continue;
         }
         if (outcome == ATTEMPT_SPLIT)
-            failure = DB_CONFLICT;
+            failure = FAILURE_CONFLICT;
         tries = failure == before ? tries + 1 : 0;
         before = failure;
         writer_next_t next = outcome == ATTEMPT_SPLIT && count > 1
                                  ? NEXT_HALVES
                                  : after_failure(core, failure, orders, count, tries);
-        if (next == NEXT_AWAY && failure == DB_INVALID)
-            before = DB_OK; /* the canary did not pass */
+        if (next == NEXT_AWAY && failure == FAILURE_OF_VALUES)
+            before = FAILURE_NONE; /* the canary did not pass */
         more = go_on(core, next, orders, count, tries, failure);
     }
     free(groups);

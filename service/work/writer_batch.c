@@ -148,7 +148,7 @@ static void on_row(void *context, const item_t *item)
 }
 
 /* Reads the rows of all groups that have none. */
-static db_result_t read_rows(reading_t *reading, str_t *skus, bool lock)
+static result_t read_rows(reading_t *reading, str_t *skus, bool lock)
 {
     writer_core_t *core = reading->core;
     unsigned count = 0;
@@ -156,10 +156,10 @@ static db_result_t read_rows(reading_t *reading, str_t *skus, bool lock)
         if (reading->groups[i].units != 0 && reading->groups[i].row == NULL)
             skus[count++] = order_sku(&reading->groups[i].orders[0]->order);
     if (count == 0)
-        return DB_OK;
-    db_result_t result = item_read_many(core->db, &core->sql, skus, count,
-                                        lock ? ITEM_LOCK_WAIT : ITEM_LOCK_NONE, on_row, reading);
-    for (unsigned i = 0; i < reading->count && result == DB_OK; ++i) {
+        return RESULT_DONE;
+    result_t result = item_read_many(core->db, &core->sql, skus, count,
+                                     lock ? ITEM_LOCK_WAIT : ITEM_LOCK_NONE, on_row, reading);
+    for (unsigned i = 0; i < reading->count && result == RESULT_DONE; ++i) {
         group_t *group = &reading->groups[i];
         if (group->units != 0 && group->row == NULL && writer_check_group(group, NULL))
             reading->changed = true;
@@ -168,8 +168,8 @@ static db_result_t read_rows(reading_t *reading, str_t *skus, bool lock)
 }
 
 /* Finds the version of each hot row: remembered, or read (all of them locked after misses). */
-static db_result_t find_versions(writer_core_t *core, group_t *groups, unsigned count, bool lock,
-                                 bool *changed)
+static result_t find_versions(writer_core_t *core, group_t *groups, unsigned count, bool lock,
+                              bool *changed)
 {
     reading_t reading = {core, groups, count, false};
     for (unsigned i = 0; i < count; ++i) {
@@ -180,7 +180,7 @@ static db_result_t find_versions(writer_core_t *core, group_t *groups, unsigned 
         groups[i].version = known ? row->version : 0;
     }
     str_t *skus = alloc_zero(count, sizeof(*skus));
-    db_result_t result = read_rows(&reading, skus, lock);
+    result_t result = read_rows(&reading, skus, lock);
     free(skus);
     *changed = reading.changed;
     return result;
@@ -188,30 +188,30 @@ static db_result_t find_versions(writer_core_t *core, group_t *groups, unsigned 
 
 /* --- duplicates --- */
 
-db_result_t writer_reject(writer_core_t *core, writer_order_t *order)
+result_t writer_reject(writer_core_t *core, writer_order_t *order)
 {
     order_t row;
-    db_result_t result =
+    result_t result =
         order_decide_rejected(core->db, &core->sql, &order->order.id, PROBLEM_UNAVAILABLE, &row);
-    if (result != DB_OK) {
+    if (result != RESULT_DONE) {
         db_rollback(core->db);
         return result;
     }
     METRIC_INC(orders_rejected_total);
     writer_take_row(order, &row);
-    return DB_OK;
+    return RESULT_DONE;
 }
 
-static db_result_t find_by_id(writer_core_t *core, writer_order_t **orders, unsigned count,
-                              unsigned *hits)
+static result_t find_by_id(writer_core_t *core, writer_order_t **orders, unsigned count,
+                           unsigned *hits)
 {
     sql_reset(&core->sql);
     sql_add(&core->sql, "SELECT " ORDER_COLUMNS " FROM orders WHERE order_id IN (");
     for (unsigned i = 0; i < count; ++i)
         sql_add(&core->sql, i == 0 ? "%o" : ", %o", &orders[i]->order.id);
     sql_add(&core->sql, ") FOR UPDATE");
-    db_result_t result = db_query(core->db, &core->sql);
-    while (result == DB_OK && db_next(core->db)) {
+    result_t result = db_query(core->db, &core->sql);
+    while (result == RESULT_DONE && db_next(core->db)) {
         order_t row;
         order_of_row(core->db, &row);
         for (unsigned i = 0; i < count; ++i)
@@ -223,14 +223,14 @@ static db_result_t find_by_id(writer_core_t *core, writer_order_t **orders, unsi
     return result;
 }
 
-static db_result_t find_by_key(writer_core_t *core, writer_order_t *order, unsigned *hits)
+static result_t find_by_key(writer_core_t *core, writer_order_t *order, unsigned *hits)
 {
     bool found;
     order_t first;
-    db_result_t result =
+    result_t result =
         order_read_by_key(core->db, &core->sql, order_sku(&order->order),
                           order_buyer(&order->order), order->key, true, &first, &found);
-    if (result == DB_OK && found && !order_id_eq(&first.id, &order->order.id)) {
+    if (result == RESULT_DONE && found && !order_id_eq(&first.id, &order->order.id)) {
         writer_lose_key(order, &first);
         ++*hits;
     }
@@ -238,7 +238,7 @@ static db_result_t find_by_key(writer_core_t *core, writer_order_t *order, unsig
 }
 
 /* A row that was decided without its owner gets the names that only its owner knows. */
-static db_result_t fill_in_names(writer_core_t *core, writer_order_t *order)
+static result_t fill_in_names(writer_core_t *core, writer_order_t *order)
 {
     const order_t *row = &order->order;
     sql_reset(&core->sql);
@@ -246,19 +246,19 @@ static db_result_t fill_in_names(writer_core_t *core, writer_order_t *order)
             "UPDATE orders SET sku = %s, buyer_id = %s, quantity = %u, epoch = %u, "
             "updated_at = NOW(3) WHERE order_id = %o AND sku IS NULL AND state = 'rejected'",
             order_sku(row), order_buyer(row), (uint64_t)row->quantity, order->epoch, &row->id);
-    db_result_t result = db_exec(core->db, &core->sql, NULL, 0);
-    if (result == DB_OK)
+    result_t result = db_exec(core->db, &core->sql, NULL, 0);
+    if (result == RESULT_DONE)
         order->nameless = false;
     return result;
 }
 
 /* Some row was there already. By id: that row is the outcome. By key: the order has lost. */
-static db_result_t resolve_duplicates(writer_core_t *core, writer_order_t **orders, unsigned count,
-                                      unsigned *hits)
+static result_t resolve_duplicates(writer_core_t *core, writer_order_t **orders, unsigned count,
+                                   unsigned *hits)
 {
     *hits = 0;
-    db_result_t result = find_by_id(core, orders, count, hits);
-    for (unsigned i = 0; i < count && result == DB_OK; ++i) {
+    result_t result = find_by_id(core, orders, count, hits);
+    for (unsigned i = 0; i < count && result == RESULT_DONE; ++i) {
         if (orders[i]->arrival != UINT_MAX && orders[i]->key.p != NULL)
             result = find_by_key(core, orders[i], hits);
         else if (orders[i]->nameless)
@@ -269,13 +269,13 @@ static db_result_t resolve_duplicates(writer_core_t *core, writer_order_t **orde
 
 /* --- one attempt --- */
 
-static db_result_t read_clock_if_old(writer_core_t *core)
+static result_t read_clock_if_old(writer_core_t *core)
 {
     uint64_t sent = clock_mono_ms(), now_ms = 0;
     if (core->clock_read_ms != 0 && sent - core->clock_read_ms < CLOCK_AGE_MAX_MS)
-        return DB_OK;
-    db_result_t result = shard_clock_read(core->db, &now_ms);
-    if (result == DB_OK) {
+        return RESULT_DONE;
+    result_t result = shard_clock_read(core->db, &now_ms);
+    if (result == RESULT_DONE) {
         remote_clock_observe(core->clock, sent, now_ms);
         core->clock_read_ms = sent;
     }
@@ -292,9 +292,24 @@ static void forget_rows_of(writer_core_t *core, group_t *groups, unsigned count)
     }
 }
 
-static attempt_t fail(writer_core_t *core, db_result_t result, db_result_t *out)
+/* What it has met, while the connection still knows it. */
+static writer_failure_kind_t kind_of(const db_t *db, result_t result)
 {
-    *out = result;
+    switch (result) {
+    case RESULT_RETRY:
+        return db_error_is_lock(db) ? FAILURE_LOCK : FAILURE_CONFLICT;
+    case RESULT_UNKNOWN:
+        return FAILURE_LOST;
+    case RESULT_REFUSED:
+        return db_error_is_duplicate(db) ? FAILURE_OTHER : FAILURE_OF_VALUES;
+    default:
+        return FAILURE_OTHER;
+    }
+}
+
+static attempt_t fail(writer_core_t *core, result_t result, writer_failure_kind_t *out)
+{
+    *out = kind_of(core->db, result);
     db_rollback(core->db);
     return ATTEMPT_FAILED;
 }
@@ -330,9 +345,9 @@ typedef struct {
 
 /* One text: begin, INSERT of the orders, one of reminders if any are held, UPDATE. Where the rows
    are locked already the transaction is open, and a START would commit it. */
-static db_result_t run_statements(writer_core_t *core, writer_order_t **orders, unsigned count,
-                                  group_t *groups, unsigned groups_count, bool open,
-                                  changed_rows_t *out)
+static result_t run_statements(writer_core_t *core, writer_order_t **orders, unsigned count,
+                               group_t *groups, unsigned groups_count, bool open,
+                               changed_rows_t *out)
 {
     uint64_t affected[4] = {0, 0, 0, 0};
     sql_reset(&core->sql);
@@ -340,13 +355,13 @@ static db_result_t run_statements(writer_core_t *core, writer_order_t **orders, 
     writer_add_insert(&core->sql, orders, count, remote_clock_now_ms(core->clock));
     bool reminders = writer_add_reminders(&core->sql, orders, count);
     writer_add_update(&core->sql, groups, groups_count);
-    db_result_t result = db_exec(core->db, &core->sql, affected, 4);
+    result_t result = db_exec(core->db, &core->sql, affected, 4);
     *out = (changed_rows_t){affected[1], affected[reminders ? 3 : 2]};
     return result;
 }
 
 attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
-                         group_t *groups, db_result_t *failure)
+                         group_t *groups, writer_failure_kind_t *failure)
 {
     changed_rows_t rows;
     bool lock = core->misses >= MISSES_BEFORE_LOCK, changed;
@@ -354,26 +369,26 @@ attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned 
         forget_rows(core);
     unsigned groups_count = make_groups(orders, count, groups), hits;
     db_drop_distrusted(core->db);
-    db_result_t result = db_connect(core->db);
-    if (result == DB_OK)
+    result_t result = db_connect(core->db);
+    if (result == RESULT_DONE)
         result = read_clock_if_old(core);
-    if (result == DB_OK && lock)
+    if (result == RESULT_DONE && lock)
         result = db_run(core->db, "START TRANSACTION");
-    if (result == DB_OK)
+    if (result == RESULT_DONE)
         result = find_versions(core, groups, groups_count, lock, &changed);
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         return fail(core, result, failure);
     if (changed)
         return again(core);
     FAILPOINT("writer_versions_found");
     result = run_statements(core, orders, count, groups, groups_count, lock, &rows);
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         return fail(core, result, failure);
     if (rows.inserted != count) {
         db_rollback(core->db);
         result = resolve_duplicates(core, orders, count, &hits);
         writer_forget_refusals(orders, count);
-        if (result != DB_OK)
+        if (result != RESULT_DONE)
             return fail(core, result, failure);
         return hits != 0 ? ATTEMPT_AGAIN : ATTEMPT_SPLIT; /* twins within the batch */
     }
@@ -386,7 +401,7 @@ attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned 
     core->locked = 0;
     FAILPOINT("writer_before_commit");
     result = db_commit(core->db);
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         return fail(core, result, failure);
     FAILPOINT("writer_after_commit");
     committed(groups, groups_count, orders, count);

@@ -59,7 +59,7 @@ typedef enum {
 
 /* One transaction with all of `orders`. Sorts them by item. `groups` has room for one an order. */
 attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
-                         writer_group_t *groups, db_result_t *failure);
+                         writer_group_t *groups, writer_failure_kind_t *failure);
 /* Decides: the order's row says rejected, or what it said before. */
-db_result_t writer_reject(writer_core_t *core, writer_order_t *order);
+result_t writer_reject(writer_core_t *core, writer_order_t *order);
 #endif

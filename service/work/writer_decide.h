@@ -30,6 +30,7 @@ void writer_forget_refusals(writer_order_t **orders, unsigned count);
 /* --- a batch, after a failure --- */
 
 typedef enum {
+    FAILURE_NONE,
     FAILURE_CONFLICT,  /* another transaction was in the way */
     FAILURE_LOCK,      /* waited for a lock in vain */
     FAILURE_LOST,      /* the connection; the COMMIT may have happened */

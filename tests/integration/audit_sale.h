@@ -45,8 +45,8 @@ static struct {
 static inline void run_sql(sql_t *sql)
 {
     db_t *db = open_shard(here.config, sale.shard);
-    db_result_t result = db_exec(db, sql, NULL, 0);
-    EXPECT(result == DB_OK, "%.*s: %s", (int)sql->n, sql->p, db_error(db));
+    result_t result = db_exec(db, sql, NULL, 0);
+    EXPECT(result == RESULT_DONE, "%.*s: %s", (int)sql->n, sql->p, db_error(db));
     db_free(db);
     sql_free(sql);
 }

@@ -94,8 +94,8 @@ static db_t *open_shard(const config_t *config, unsigned shard)
 static void run_text(const config_t *config, unsigned shard, const char *text)
 {
     db_t *db = open_shard(config, shard);
-    db_result_t result = db_run(db, text);
-    EXPECT(result == DB_OK, "%s: %s", text, db_error(db));
+    result_t result = db_run(db, text);
+    EXPECT(result == RESULT_DONE, "%s: %s", text, db_error(db));
     db_free(db);
 }
 
@@ -121,7 +121,7 @@ static const char *deployment_of_stack(void)
     EXPECT(config_load(test_environment("HOLDFAST_CONFIG"), &config, stderr) == 0, "no stack");
     db_t *db = db_new(config, shard_primary(&config->shards[0]));
     const sql_t sql = {(char *)text, sizeof(text) - 1, 0};
-    EXPECT(db_query(db, &sql) == DB_OK && db_next(db), "%s", db_error(db));
+    EXPECT(db_query(db, &sql) == RESULT_DONE && db_next(db), "%s", db_error(db));
     const char *name = test_text("%.*s", STR_ARG(db_bytes(db, 0)));
     db_free(db);
     config_free(config);

@@ -17,7 +17,7 @@ static db_t *connected(void)
 {
     db_t *db = open_shard(here.config, 0);
     test_keep(db, (void (*)(void *))db_free);
-    EXPECT_NUMBER(db_connect(db), DB_OK);
+    EXPECT_NUMBER(db_connect(db), RESULT_DONE);
     return db;
 }
 
@@ -25,7 +25,7 @@ static const char *variable(db_t *db, const char *name)
 {
     const char *text = test_text("SELECT @@SESSION.%s", name);
     const sql_t sql = {(char *)text, strlen(text), 0};
-    EXPECT(db_query(db, &sql) == DB_OK && db_next(db), "%s: %s", name, db_error(db));
+    EXPECT(db_query(db, &sql) == RESULT_DONE && db_next(db), "%s: %s", name, db_error(db));
     const char *value = test_text("%.*s", STR_ARG(db_bytes(db, 0)));
     EXPECT(!db_next(db), "two rows");
     return value;
@@ -69,15 +69,16 @@ static void a_transaction_that_stands_still_is_ended(void **state)
 {
     (void)state;
     db_t *db = connected();
-    EXPECT_NUMBER(db_run(db, "START TRANSACTION; INSERT INTO holds VALUES (NOW(3), x'01')"), DB_OK);
+    EXPECT_NUMBER(db_run(db, "START TRANSACTION; INSERT INTO holds VALUES (NOW(3), x'01')"),
+                  RESULT_DONE);
     long long begun = test_clock_ms();
     db_t *other = connected();
-    db_result_t result;
+    result_t result;
     do
         result = db_run(other, "INSERT INTO holds VALUES (NOW(3), x'02'); DELETE FROM holds");
-    while (result != DB_OK && test_clock_ms() - begun < 60000);
-    EXPECT_NUMBER(result, DB_OK);
-    EXPECT(db_commit(db) != DB_OK, "it was committed");
+    while (result != RESULT_DONE && test_clock_ms() - begun < 60000);
+    EXPECT_NUMBER(result, RESULT_DONE);
+    EXPECT(db_commit(db) != RESULT_DONE, "it was committed");
 }
 
 int main(void)

@@ -55,13 +55,13 @@ static int tear_down_item(void **state)
 
 static void run(const char *text)
 {
-    EXPECT(db_run(db, text) == DB_OK, "%s: %s", text, db_error(db));
+    EXPECT(db_run(db, text) == RESULT_DONE, "%s: %s", text, db_error(db));
 }
 
 static long long count(const char *text)
 {
     const sql_t all = {(char *)test_text("SELECT %s", text), strlen(text) + 7, 0};
-    EXPECT(db_query(db, &all) == DB_OK && db_next(db), "%s: %s", text, db_error(db));
+    EXPECT(db_query(db, &all) == RESULT_DONE && db_next(db), "%s: %s", text, db_error(db));
     return db_i64(db, 0);
 }
 
@@ -97,8 +97,8 @@ static const char *item_like(const char *sku)
 
 static void look(void)
 {
-    db_result_t result = expiry_batch(&expiry, db, &sql);
-    EXPECT(result == DB_OK, "%s", db_error(db));
+    result_t result = expiry_batch(&expiry, db, &sql);
+    EXPECT(result == RESULT_DONE, "%s", db_error(db));
 }
 
 /* Looks once, and expects so many orders to be expired by it and reminders to be left. */
@@ -193,10 +193,10 @@ static void an_order_that_is_locked_is_looked_at_again(void **state)
     hold(1, 2, -1);
     EXPECT_NUMBER(db_run(other, "START TRANSACTION; UPDATE orders SET state = 'confirmed' "
                                 "WHERE order_id = UNHEX(LPAD('1', 32, '0'))"),
-                  DB_OK);
+                  RESULT_DONE);
     expect_look(1, 1);
     expect_look(0, 1);
-    EXPECT_NUMBER(db_run(other, end), DB_OK);
+    EXPECT_NUMBER(db_run(other, end), RESULT_DONE);
     db_free(other);
     expect_look(commits ? 0 : 1, 0);
     expect_released(commits ? 1 : 2);
@@ -218,7 +218,8 @@ static void a_batch_says_whether_there_is_more(void **state)
     EXPECT(expiry.count == 1 && !expiry.more, "%u expired of the last", expiry.count);
     hold(6, 2, -1);
     db_t *other = open_shard(here.config, 0);
-    EXPECT_NUMBER(db_run(other, "START TRANSACTION; UPDATE orders SET state = 'confirmed'"), DB_OK);
+    EXPECT_NUMBER(db_run(other, "START TRANSACTION; UPDATE orders SET state = 'confirmed'"),
+                  RESULT_DONE);
     expect_look(0, 2);
     expect_look(0, 2);
     EXPECT(!expiry.more, "a batch of which all are locked would be looked at without end");
@@ -263,8 +264,8 @@ static db_t *lock(const char *what)
     const sql_t select = {(char *)test_text("SELECT %s FOR UPDATE", what), strlen(what) + 18, 0};
     EXPECT_NUMBER(db_run(other, "SET SESSION idle_transaction_timeout = 0, "
                                 "idle_readonly_transaction_timeout = 0; START TRANSACTION"),
-                  DB_OK);
-    EXPECT_NUMBER(db_query(other, &select), DB_OK);
+                  RESULT_DONE);
+    EXPECT_NUMBER(db_query(other, &select), RESULT_DONE);
     return other;
 }
 
@@ -308,7 +309,8 @@ static void locked_items_stop_only_their_own_holds(void **state)
     hold(100, 5, -1);
     db_t *other = lock("sku FROM inventory WHERE sku LIKE 'locked-%'");
     do {
-        locked += expiry_batch(&expiry, db, &sql) == DB_LOCKED;
+        result_t result = expiry_batch(&expiry, db, &sql);
+        locked += result == RESULT_RETRY && db_error_is_lock(db);
         expired += expiry.count;
     } while (expiry.more);
     EXPECT_NUMBER(locked, 1);
@@ -398,7 +400,7 @@ static void a_server_that_refuses_all_sets_nothing_aside(void **state)
     refuse("UPDATE", "orders", "TRUE");
     refuse("INSERT", "inventory", "TRUE");
     for (unsigned i = 0; i < 3; i++) {
-        EXPECT_NUMBER(expiry_batch(&expiry, db, &sql), DB_AWAY);
+        EXPECT_NUMBER(expiry_batch(&expiry, db, &sql), RESULT_AWAY);
         EXPECT(!expiry.more, "it goes on without MySQL");
     }
     EXPECT_NUMBER(set_aside(), 0);
@@ -422,12 +424,12 @@ static void *look_until_none_is_left(void *unused)
     expiry_t own_expiry;
     expiry_init(&own_expiry, 16);
     for (bool left = true; left;) {
-        db_result_t result = expiry_batch(&own_expiry, own, &own_sql);
+        result_t result = expiry_batch(&own_expiry, own, &own_sql);
         atomic_fetch_add(&expired_in_all, own_expiry.count);
-        atomic_fetch_add(&conflicts, result != DB_OK);
+        atomic_fetch_add(&conflicts, result != RESULT_DONE);
         sql_reset(&own_sql);
         sql_add(&own_sql, "SELECT COUNT(*) FROM holds WHERE expires_at <= NOW(3)");
-        left = db_query(own, &own_sql) != DB_OK || !db_next(own) || db_u64(own, 0) != 0;
+        left = db_query(own, &own_sql) != RESULT_DONE || !db_next(own) || db_u64(own, 0) != 0;
     }
     expiry_dispose(&own_expiry);
     sql_free(&own_sql);

@@ -37,29 +37,29 @@ static int tear_down(void **state)
 
 static uint64_t take(lease_t *lease, uint32_t ms)
 {
-    db_result_t result = lease_take(at.db, &at.sql, lease, ms);
-    EXPECT(result == DB_OK, "%s", db_error(at.db));
+    result_t result = lease_take(at.db, &at.sql, lease, ms);
+    EXPECT(result == RESULT_DONE, "%s", db_error(at.db));
     return lease->fence;
 }
 
 static void expect_holder(const char *name, const char *holder)
 {
     char out[65];
-    EXPECT_NUMBER(lease_holder(at.db, &at.sql, name, out), DB_OK);
+    EXPECT_NUMBER(lease_holder(at.db, &at.sql, name, out), RESULT_DONE);
     assert_string_equal(out, holder);
 }
 
 static bool is_over(const char *name)
 {
     char out[65];
-    return lease_holder(at.db, &at.sql, name, out) == DB_OK && out[0] == '\0';
+    return lease_holder(at.db, &at.sql, name, out) == RESULT_DONE && out[0] == '\0';
 }
 
 static uint64_t fence_there(const char *name)
 {
     sql_reset(&at.sql);
     sql_add(&at.sql, "SELECT fence FROM leases WHERE name = %w", name);
-    EXPECT(db_query(at.db, &at.sql) == DB_OK && db_next(at.db), "%s", db_error(at.db));
+    EXPECT(db_query(at.db, &at.sql) == RESULT_DONE && db_next(at.db), "%s", db_error(at.db));
     uint64_t fence = db_u64(at.db, 0);
     EXPECT(!db_next(at.db), "two leases of a name");
     return fence;
@@ -79,8 +79,8 @@ static bool acts(const lease_t *lease)
     sql_reset(&at.sql);
     sql_add(&at.sql, "SELECT 1 FROM DUAL WHERE TRUE");
     lease_condition(&at.sql, lease);
-    db_result_t result = db_query(at.db, &at.sql);
-    EXPECT(result == DB_OK, "%s", db_error(at.db));
+    result_t result = db_query(at.db, &at.sql);
+    EXPECT(result == RESULT_DONE, "%s", db_error(at.db));
     bool found = false;
     while (db_next(at.db))
         found = true;

@@ -19,8 +19,8 @@ static long long read_number(unsigned shard, const char *text)
 {
     db_t *db = open_shard(here.config, shard);
     const sql_t sql = {(char *)text, strlen(text), 0};
-    db_result_t result = db_query(db, &sql);
-    EXPECT(result == DB_OK && db_next(db), "%s: %s", text, db_error(db));
+    result_t result = db_query(db, &sql);
+    EXPECT(result == RESULT_DONE && db_next(db), "%s: %s", text, db_error(db));
     long long number = db_i64(db, 0);
     db_free(db);
     return number;
@@ -101,7 +101,8 @@ static void test_migrate_waits(void **state)
     (void)state;
     char *said;
     db_t *db = open_shard(here.config, 0);
-    EXPECT(db_run(db, "DO GET_LOCK(CONCAT('holdfast.migrate.', SHA1(DATABASE())), 0)") == DB_OK,
+    EXPECT(db_run(db, "DO GET_LOCK(CONCAT('holdfast.migrate.', SHA1(DATABASE())), 0)") ==
+               RESULT_DONE,
            "%s", db_error(db));
     FILE *process = start("migrate", here.path);
     usleep(1000 * 1000);
@@ -127,9 +128,9 @@ static void expect_refused(const char *name, const char *why)
 static const char *why_unfit(unsigned shard)
 {
     db_t *db = db_new(here.config, shard_primary(&here.config->shards[shard]));
-    db_result_t result = db_connect(db);
-    const char *why = result == DB_OK ? NULL : test_text("%s", db_error(db));
-    EXPECT(result == DB_OK || result == DB_AWAY, "%s", db_result_name(result));
+    result_t result = db_connect(db);
+    const char *why = result == RESULT_DONE ? NULL : test_text("%s", db_error(db));
+    EXPECT(result == RESULT_DONE || result == RESULT_AWAY, "%s", result_name(result));
     db_free(db);
     return why;
 }
@@ -221,7 +222,7 @@ static void look(expiry_t *expiry)
 {
     sql_t sql = {NULL, 0, 0};
     db_t *db = open_shard(here.config, 0);
-    EXPECT(expiry_batch(expiry, db, &sql) == DB_OK, "%s", db_error(db));
+    EXPECT(expiry_batch(expiry, db, &sql) == RESULT_DONE, "%s", db_error(db));
     db_free(db);
     sql_free(&sql);
 }
@@ -283,7 +284,7 @@ static const char *deployment_on(unsigned shard)
 {
     db_t *db = open_shard(here.config, shard);
     const sql_t sql = {(char *)"SELECT deployment FROM shard_identity", 37, 0};
-    EXPECT(db_query(db, &sql) == DB_OK && db_next(db), "%s", db_error(db));
+    EXPECT(db_query(db, &sql) == RESULT_DONE && db_next(db), "%s", db_error(db));
     const char *name = test_text("%.*s", STR_ARG(db_bytes(db, 0)));
     db_free(db);
     return name;

@@ -20,8 +20,9 @@ struct db {
     session_t *session; /* NULL: not connected */
     result_set_t result;
     unsigned lock_waits;
-    bool suspect; /* as in the real one */
-    unsigned row; /* number of the present one, from 1 */
+    unsigned error; /* number of the last statement's error, where one is known; 0: none */
+    bool suspect;   /* as in the real one */
+    unsigned row;   /* number of the present one, from 1 */
 };
 
 db_t *db_new(const config_t *config, const config_server_t *server)
@@ -69,26 +70,36 @@ const char *db_error(const db_t *db)
     return "as the history has it";
 }
 
+bool db_error_is_lock(const db_t *db)
+{
+    return db_number_is_lock(db->error);
+}
+
+bool db_error_is_duplicate(const db_t *db)
+{
+    return db_number_is_duplicate(db->error);
+}
+
 /* What the real db_connect() asks and sets: which database this is, and what a session may not have
    from the server's global settings. */
-static db_result_t set_up_session(db_t *db)
+static result_t set_up_session(db_t *db)
 {
     if (db->session->elsewhere) {
         TRACE("mysql: this database is another shard's");
         forget_session(db);
-        return DB_AWAY;
+        return RESULT_AWAY;
     }
     db->session->select_limit = UINT64_MAX;
-    return DB_OK;
+    return RESULT_DONE;
 }
 
-db_result_t db_connect(db_t *db)
+result_t db_connect(db_t *db)
 {
     if (db->session != NULL)
-        return DB_OK;
+        return RESULT_DONE;
     world_sleep_us(fault_latency_us());
     if (!mysql_is_up())
-        return DB_AWAY;
+        return RESULT_AWAY;
     db->session = mysql_connect((uint64_t)db->config->mysql.idle_transaction_timeout_s * 1000000,
                                 (uint64_t)db->config->mysql.lock_wait_timeout_s * 1000000);
     return set_up_session(db);
@@ -117,11 +128,11 @@ void db_drop_distrusted(db_t *db)
     (void)db;
 }
 
-static db_result_t lost(db_t *db, const char *when)
+static result_t lost(db_t *db, const char *when)
 {
     TRACE("mysql: the connection is lost %s", when);
     forget_session(db);
-    return DB_LOST;
+    return RESULT_UNKNOWN;
 }
 
 static void stand_still(void)
@@ -133,31 +144,31 @@ static void stand_still(void)
     world_sleep_us(us);
 }
 
-static void show(const sql_text_t *text, db_result_t result, uint64_t affected,
+static void show(const sql_text_t *text, result_t result, uint64_t affected,
                  const result_set_t *rows)
 {
-    world_trace("mysql %s, %llu changed, %u rows: %.*s", db_result_name(result),
+    world_trace("mysql %s, %llu changed, %u rows: %.*s", result_name(result),
                 (unsigned long long)affected, rows == NULL ? 0 : rows->rows_count,
                 (int)(text->n < 700 ? text->n : 700), text->text);
 }
 
-static db_result_t run_all(db_t *db, const sql_text_t *text, uint64_t *affected, unsigned count,
-                           result_set_t *rows)
+static result_t run_all(db_t *db, const sql_text_t *text, uint64_t *affected, unsigned count,
+                        result_set_t *rows)
 {
     unsigned at = 0;
     for (unsigned i = 0;; ++i) {
         uint64_t changed = 0;
-        db_result_t result = chance(faults.db_error)
-                                 ? sick_meet(db->session, sick_draw_error(false))
-                                 : mysql_run(db->session, text, &at, &changed, rows);
+        result_t result = chance(faults.db_error)
+                              ? sick_meet(db->session, sick_draw_error(false))
+                              : mysql_run(db->session, text, &at, &changed, rows);
         if (world_tracing)
             show(text, result, changed, rows);
-        if (result != DB_OK)
+        if (result != RESULT_DONE)
             return result;
         if (i < count)
             affected[i] = changed;
         if (text->tokens[at].kind == TOKEN_END)
-            return DB_OK;
+            return RESULT_DONE;
         ++at; /* the semicolon */
         if (chance(16)) {
             db->session->executing = true;
@@ -165,16 +176,18 @@ static db_result_t run_all(db_t *db, const sql_text_t *text, uint64_t *affected,
             db->session->executing = false;
         }
         if (db->session->killed)
-            return DB_LOST;
+            return RESULT_UNKNOWN;
     }
 }
 
-static db_result_t call(db_t *db, const sql_t *sql, uint64_t *affected, unsigned count,
-                        result_set_t *rows)
+static result_t call(db_t *db, const sql_t *sql, uint64_t *affected, unsigned count,
+                     result_set_t *rows)
 {
     stand_still();
-    if (db_connect(db) != DB_OK)
-        return DB_AWAY;
+    db->error = 0;
+    if (db_connect(db) != RESULT_DONE)
+        return RESULT_AWAY;
+    db->session->error = 0;
     db->row = 0;
     db->result = (result_set_t){0};
     world_sleep_us(fault_latency_us());
@@ -185,15 +198,16 @@ static db_result_t call(db_t *db, const sql_t *sql, uint64_t *affected, unsigned
     if (chance(faults.db_conflict)) {
         TRACE("mysql: deadlock with a stranger");
         mysql_rollback(db->session);
-        return DB_CONFLICT;
+        return RESULT_RETRY;
     }
     sql_text_t text = sql_read_again(sql->p, sql->n);
     db->session->said_us = world_now_us();
-    db_result_t result = run_all(db, &text, affected, count, rows);
-    db->lock_waits += result == DB_LOCKED;
-    db->suspect = result == DB_AWAY;
+    result_t result = run_all(db, &text, affected, count, rows);
+    db->error = result == RESULT_DONE ? 0 : db->session->error;
+    db->lock_waits += db_number_is_lock(db->error);
+    db->suspect = result == RESULT_AWAY;
     db->session->said_us = world_now_us();
-    if (result == DB_LOST)
+    if (result == RESULT_UNKNOWN)
         return lost(db, "in a statement");
     world_sleep_us(fault_latency_us());
     if (db->session->killed || chance(faults.db_lost))
@@ -202,18 +216,18 @@ static db_result_t call(db_t *db, const sql_t *sql, uint64_t *affected, unsigned
     return result;
 }
 
-db_result_t db_exec(db_t *db, const sql_t *sql, uint64_t *affected, unsigned count)
+result_t db_exec(db_t *db, const sql_t *sql, uint64_t *affected, unsigned count)
 {
     return call(db, sql, affected, count, NULL);
 }
 
-db_result_t db_run(db_t *db, const char *literal)
+result_t db_run(db_t *db, const char *literal)
 {
     const sql_t sql = {(char *)literal, strlen(literal), 0};
     return db_exec(db, &sql, NULL, 0);
 }
 
-static db_result_t lose_commit(db_t *db)
+static result_t lose_commit(db_t *db)
 {
     session_t *session = db->session;
     db->session = NULL;
@@ -231,32 +245,32 @@ static db_result_t lose_commit(db_t *db)
         TRACE("mysql: a COMMIT is lost and will be done later");
         mysql_commit_later(session);
     }
-    return DB_LOST;
+    return RESULT_UNKNOWN;
 }
 
 /* As the real db_commit() has it: whatever the server says of a COMMIT but that it was rolled back,
    the outcome is looked up. */
-static db_result_t refuse_commit(db_t *db)
+static result_t refuse_commit(db_t *db)
 {
     unsigned number = sick_draw_error(true);
-    bool is_done = db_classify(number) != DB_CONFLICT && chance(2);
+    bool is_done = db_classify(number) != RESULT_RETRY && chance(2);
     TRACE("mysql: a COMMIT is answered with error %u, and %s", number,
           is_done ? "done" : "not done");
     if (is_done)
         mysql_commit(db->session);
     else
         mysql_rollback(db->session);
-    if (db_classify(number) == DB_CONFLICT)
-        return DB_CONFLICT;
+    if (db_classify(number) == RESULT_RETRY)
+        return RESULT_RETRY;
     forget_session(db);
-    return DB_LOST;
+    return RESULT_UNKNOWN;
 }
 
-db_result_t db_commit(db_t *db)
+result_t db_commit(db_t *db)
 {
     stand_still();
     if (db->session == NULL)
-        return DB_LOST;
+        return RESULT_UNKNOWN;
     world_sleep_us(fault_latency_us());
     if (mysql_session_is_dead(db->session))
         return lost(db, "before COMMIT");
@@ -270,7 +284,7 @@ db_result_t db_commit(db_t *db)
     if (db->session->killed)
         return lost(db, "after COMMIT");
     stand_still();
-    return DB_OK;
+    return RESULT_DONE;
 }
 
 void db_rollback(db_t *db)
@@ -289,7 +303,7 @@ void db_rollback(db_t *db)
         mysql_rollback(db->session);
 }
 
-db_result_t db_query(db_t *db, const sql_t *sql)
+result_t db_query(db_t *db, const sql_t *sql)
 {
     return call(db, sql, NULL, 0, &db->result);
 }

@@ -230,7 +230,7 @@ static bool waits_in_a_ring(const session_t *session, const session_t *owner)
     return false;
 }
 
-db_result_t mysql_wait_for(session_t *session, row_t *row)
+result_t mysql_wait_for(session_t *session, row_t *row)
 {
     uint64_t limit = world_now_us() + session->lock_limit_us;
     while (row->owner != NULL && row->owner != session) {
@@ -240,11 +240,12 @@ db_result_t mysql_wait_for(session_t *session, row_t *row)
         if (waits_in_a_ring(session, owner)) {
             TRACE("mysql: deadlock");
             mysql_rollback(session);
-            return DB_CONFLICT;
+            return RESULT_RETRY;
         }
         if (world_now_us() >= limit) {
             TRACE("mysql: lock wait timeout");
-            return DB_LOCKED;
+            session->error = ERROR_LOCK_WAIT;
+            return RESULT_RETRY;
         }
         uint64_t wait = limit - world_now_us();
         uint64_t idle = owner->said_us + owner->idle_limit_us + 1;
@@ -256,9 +257,9 @@ db_result_t mysql_wait_for(session_t *session, row_t *row)
         world_wait(wait + 1);
         session->waits_for = NULL;
         if (session->killed)
-            return DB_LOST;
+            return RESULT_UNKNOWN;
     }
-    return DB_OK;
+    return RESULT_DONE;
 }
 
 void mysql_remember(session_t *session, row_t *row, bool locks_only)

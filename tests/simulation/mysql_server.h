@@ -28,13 +28,16 @@ uint64_t mysql_now_ms(void);
 void mysql_copy_elsewhere(const char *table);
 /* New sessions of this node are with the second database. */
 void mysql_lead_elsewhere(unsigned node, bool wrong);
+/* Of the servers' list; of others only what db_classify() says of them matters. */
+enum { ERROR_DUPLICATE = 1062, ERROR_LOCK_WAIT = 1205 };
+
 /* SET GLOBAL sql_select_limit: for new sessions. */
 void mysql_set_select_limit(uint64_t rows);
 
 session_t *mysql_connect(uint64_t idle_limit_us, uint64_t lock_limit_us);
 /* Runs the statement that begins at token *at and leaves *at behind it. */
-db_result_t mysql_run(session_t *session, const sql_text_t *text, unsigned *at, uint64_t *affected,
-                      result_set_t *out);
+result_t mysql_run(session_t *session, const sql_text_t *text, unsigned *at, uint64_t *affected,
+                   result_set_t *out);
 void mysql_commit(session_t *session);
 void mysql_rollback(session_t *session);
 /* The client is gone: whatever is open is undone, now or when the server notices. */

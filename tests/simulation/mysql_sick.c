@@ -100,11 +100,12 @@ unsigned sick_draw_error(bool verdicts)
     }
 }
 
-db_result_t sick_meet(session_t *session, unsigned number)
+result_t sick_meet(session_t *session, unsigned number)
 {
-    db_result_t result = db_classify(number);
-    TRACE("mysql: error %u, %s", number, db_result_name(result));
-    if (result == DB_CONFLICT)
+    result_t result = db_classify(number);
+    TRACE("mysql: error %u, %s", number, result_name(result));
+    session->error = number;
+    if (result == RESULT_RETRY && !db_number_is_lock(number))
         mysql_rollback(session);
     return result;
 }
@@ -123,9 +124,9 @@ void sick_throw(sick_place_t place, unsigned number, const char *buyer, uint64_t
     keep(thrown.buyer, buyer);
     if (buyer != NULL && is_about_values(number))
         keep(refused_buyer, buyer);
-    TRACE("mysql throws %u (%s) at %s of %s for %llu us", number,
-          db_result_name(db_classify(number)), place == SICK_AT_INSERT ? "INSERTs" : "UPDATEs",
-          buyer == NULL ? "all" : buyer, (unsigned long long)us);
+    TRACE("mysql throws %u (%s) at %s of %s for %llu us", number, result_name(db_classify(number)),
+          place == SICK_AT_INSERT ? "INSERTs" : "UPDATEs", buyer == NULL ? "all" : buyer,
+          (unsigned long long)us);
     world_after(us, (owner_t){0, 0}, on_throw_ends, NULL, 0);
 }
 

@@ -19,7 +19,7 @@ void sick_end(void);
    no fault of the server where it is only one order that meets them. */
 unsigned sick_draw_error(bool verdicts);
 /* What the session makes of it: a deadlock undoes its transaction, a lost connection ends it. */
-db_result_t sick_meet(session_t *session, unsigned number);
+result_t sick_meet(session_t *session, unsigned number);
 
 typedef enum { SICK_AT_INSERT, SICK_AT_UPDATE } sick_place_t;
 /* For so long INSERTs of orders or UPDATEs of items end in this error: all of them, or (`buyer` not

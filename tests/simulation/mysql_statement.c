@@ -57,31 +57,31 @@ static const value_t *newest(const row_t *row)
 }
 
 /* Locks the row if it matches. *matched false: somebody else's business, or skipped. */
-static db_result_t lock_if_matches(statement_t *s, row_t *row, bool skip_locked, bool *matched)
+static result_t lock_if_matches(statement_t *s, row_t *row, bool skip_locked, bool *matched)
 {
     *matched = false;
     while (row->owner != NULL && row->owner != s->session) {
         if (mysql_session_is_dead(row->owner))
             continue;
         if (!matches(s, version_values(row->committed)) && !matches(s, newest(row)))
-            return DB_OK;
+            return RESULT_DONE;
         if (skip_locked)
-            return DB_OK;
-        db_result_t result = mysql_wait_for(s->session, row);
-        if (result != DB_OK)
+            return RESULT_DONE;
+        result_t result = mysql_wait_for(s->session, row);
+        if (result != RESULT_DONE)
             return result;
     }
     if (!matches(s, newest(row)))
-        return DB_OK;
+        return RESULT_DONE;
     if (row->pending == NULL && mysql_is_too_new(s->session, row)) {
         TRACE("mysql: record has changed since last read");
         mysql_rollback(s->session);
-        return DB_CONFLICT;
+        return RESULT_RETRY;
     }
     *matched = true;
     if (row->owner == NULL)
         mysql_remember(s->session, row, true);
-    return DB_OK;
+    return RESULT_DONE;
 }
 
 /* --- keys and constraints --- */
@@ -105,8 +105,8 @@ static bool has_key(const unique_t *key, const row_t *row, const value_t *values
 }
 
 /* Another row with one of these keys, after waiting for whoever owns it; NULL: none. */
-static db_result_t find_twin(session_t *session, table_t *table, const value_t *values,
-                             const row_t *self, row_t **twin)
+static result_t find_twin(session_t *session, table_t *table, const value_t *values,
+                          const row_t *self, row_t **twin)
 {
     *twin = NULL;
     for (unsigned k = 0; k < table->keys_count; ++k)
@@ -114,16 +114,16 @@ static db_result_t find_twin(session_t *session, table_t *table, const value_t *
             row_t *row = table->rows[i];
             if (row == self || !has_key(&table->keys[k], row, values))
                 continue;
-            db_result_t result = mysql_wait_for(session, row);
-            if (result != DB_OK)
+            result_t result = mysql_wait_for(session, row);
+            if (result != RESULT_DONE)
                 return result;
             const value_t *now = newest(row);
             if (now == NULL || !same_key(&table->keys[k], values, now))
                 continue;
             *twin = row;
-            return DB_OK;
+            return RESULT_DONE;
         }
-    return DB_OK;
+    return RESULT_DONE;
 }
 
 static bool is_allowed(const statement_t *s, const value_t *values)
@@ -192,8 +192,8 @@ static void assign(statement_t *s, unsigned at, value_t *values, const value_t *
 }
 
 /* The row is ours. *changed: it is not as it was. */
-static db_result_t change(statement_t *s, row_t *row, unsigned assignments, const value_t *incoming,
-                          bool *changed)
+static result_t change(statement_t *s, row_t *row, unsigned assignments, const value_t *incoming,
+                       bool *changed)
 {
     value_t values[COLUMNS_MAX];
     const value_t *old = newest(row);
@@ -208,18 +208,18 @@ static db_result_t change(statement_t *s, row_t *row, unsigned assignments, cons
     for (unsigned i = 0; i < count; ++i)
         *changed = *changed || !value_eq(&values[i], &old[i]);
     if (!*changed)
-        return DB_OK;
+        return RESULT_DONE;
     if (!is_allowed(s, values)) {
         TRACE("mysql: a CHECK constraint refuses");
-        return DB_INVALID;
+        return RESULT_REFUSED;
     }
-    db_result_t result = find_twin(s->session, s->table, values, row, &twin);
-    if (result != DB_OK)
+    result_t result = find_twin(s->session, s->table, values, row, &twin);
+    if (result != RESULT_DONE)
         return result;
     if (twin != NULL)
-        return DB_DUPLICATE;
+        return sick_meet(s->session, ERROR_DUPLICATE);
     put(s, row, values);
-    return DB_OK;
+    return RESULT_DONE;
 }
 
 /* Leaves *at behind the statement; returns where its assignments begin. */
@@ -236,18 +236,18 @@ static unsigned read_update(statement_t *s, unsigned *at)
     return assignments;
 }
 
-static db_result_t update_rows(statement_t *s, unsigned assignments)
+static result_t update_rows(statement_t *s, unsigned assignments)
 {
     for (unsigned i = 0; i < s->table->rows_count; ++i) {
         bool matched, changed;
-        db_result_t result = lock_if_matches(s, s->table->rows[i], false, &matched);
-        if (result == DB_OK && matched)
+        result_t result = lock_if_matches(s, s->table->rows[i], false, &matched);
+        if (result == RESULT_DONE && matched)
             result = change(s, s->table->rows[i], assignments, NULL, &changed);
-        if (result != DB_OK)
+        if (result != RESULT_DONE)
             return result;
         s->affected += matched && changed;
     }
-    return DB_OK;
+    return RESULT_DONE;
 }
 
 /* The rows of (SELECT value AS name, ... UNION ALL SELECT value, ...) AS name: a table for this one
@@ -280,7 +280,7 @@ static table_t *read_derived(statement_t *s, unsigned *at)
 }
 
 /* UPDATE (SELECT ...) AS name STRAIGHT_JOIN table SET ... WHERE ... */
-static db_result_t run_update_joined(statement_t *s, unsigned *at)
+static result_t run_update_joined(statement_t *s, unsigned *at)
 {
     ++*at;
     table_t *derived = read_derived(s, at);
@@ -293,15 +293,15 @@ static db_result_t run_update_joined(statement_t *s, unsigned *at)
         scope_t beside = {
             .text = s->text, .table = derived, .row = derived->rows[i]->committed->values};
         s->joined = &beside;
-        db_result_t result = update_rows(s, assignments);
+        result_t result = update_rows(s, assignments);
         s->joined = NULL;
-        if (result != DB_OK)
+        if (result != RESULT_DONE)
             return result;
     }
-    return DB_OK;
+    return RESULT_DONE;
 }
 
-static db_result_t run_update(statement_t *s, unsigned *at)
+static result_t run_update(statement_t *s, unsigned *at)
 {
     if (sql_sign(s->text, *at + 1, '('))
         return run_update_joined(s, at);
@@ -312,7 +312,7 @@ static db_result_t run_update(statement_t *s, unsigned *at)
 
 /* --- DELETE --- */
 
-static db_result_t run_delete(statement_t *s, unsigned *at)
+static result_t run_delete(statement_t *s, unsigned *at)
 {
     s->table = table_of(s, s->text->tokens[*at + 2].word);
     if (s->table == NULL || !sql_word(s->text, *at + 3, WORD_WHERE))
@@ -322,8 +322,8 @@ static db_result_t run_delete(statement_t *s, unsigned *at)
     for (unsigned i = 0; i < s->table->rows_count; ++i) {
         row_t *row = s->table->rows[i];
         bool matched;
-        db_result_t result = lock_if_matches(s, row, false, &matched);
-        if (result != DB_OK)
+        result_t result = lock_if_matches(s, row, false, &matched);
+        if (result != RESULT_DONE)
             return result;
         if (!matched)
             continue;
@@ -331,43 +331,43 @@ static db_result_t run_delete(statement_t *s, unsigned *at)
         row->pending->deleted = true;
         ++s->affected;
     }
-    return DB_OK;
+    return RESULT_DONE;
 }
 
 /* --- INSERT --- */
 
 /* What an order may meet before its row is looked for: triggers run first, as the server has it. */
-static db_result_t before_order(statement_t *s, const value_t *values)
+static result_t before_order(statement_t *s, const value_t *values)
 {
     if (!sick_is_orders(s->table))
-        return DB_OK;
+        return RESULT_DONE;
     unsigned error = sick_at_insert(values);
     if (error != 0)
         return sick_meet(s->session, error);
     row_t *gap = sick_gap(values);
-    return gap == NULL ? DB_OK : mysql_wait_for(s->session, gap);
+    return gap == NULL ? RESULT_DONE : mysql_wait_for(s->session, gap);
 }
 
-static db_result_t insert_row(statement_t *s, const value_t *values, unsigned on_duplicate)
+static result_t insert_row(statement_t *s, const value_t *values, unsigned on_duplicate)
 {
     row_t *twin;
     bool changed;
     if (!is_allowed(s, values)) {
         TRACE("mysql: a CHECK constraint refuses");
-        return DB_INVALID;
+        return RESULT_REFUSED;
     }
-    db_result_t result = before_order(s, values);
-    if (result == DB_OK)
+    result_t result = before_order(s, values);
+    if (result == RESULT_DONE)
         result = find_twin(s->session, s->table, values, NULL, &twin);
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         return result;
     if (twin == NULL) {
         put(s, mysql_row_add(s->table), values);
         ++s->affected;
-        return DB_OK;
+        return RESULT_DONE;
     }
     if (on_duplicate == NOWHERE)
-        return DB_DUPLICATE;
+        return sick_meet(s->session, ERROR_DUPLICATE);
     if (twin->owner == NULL)
         mysql_remember(s->session, twin, true);
     result = change(s, twin, on_duplicate, values, &changed);
@@ -390,7 +390,7 @@ static void fill_defaults(const table_t *table, value_t *values)
 }
 
 /* INSERT INTO table SET column = value, ... */
-static db_result_t insert_set(statement_t *s, unsigned *at, unsigned on_duplicate)
+static result_t insert_set(statement_t *s, unsigned *at, unsigned on_duplicate)
 {
     value_t values[COLUMNS_MAX];
     fill_defaults(s->table, values);
@@ -400,7 +400,7 @@ static db_result_t insert_set(statement_t *s, unsigned *at, unsigned on_duplicat
     return insert_row(s, values, on_duplicate);
 }
 
-static db_result_t insert_values(statement_t *s, unsigned *at, unsigned on_duplicate)
+static result_t insert_values(statement_t *s, unsigned *at, unsigned on_duplicate)
 {
     unsigned columns[COLUMNS_MAX], count = 0;
     value_t values[COLUMNS_MAX];
@@ -418,22 +418,22 @@ static db_result_t insert_values(statement_t *s, unsigned *at, unsigned on_dupli
             values[columns[i]] = for_column(s, columns[i], sql_value(&scope, at));
         }
         ++*at;
-        db_result_t result = insert_row(s, values, on_duplicate);
-        if (result != DB_OK)
+        result_t result = insert_row(s, values, on_duplicate);
+        if (result != RESULT_DONE)
             return result;
     } while (sql_sign(s->text, *at, ','));
-    return DB_OK;
+    return RESULT_DONE;
 }
 
-static db_result_t run_insert(statement_t *s, unsigned *at)
+static result_t run_insert(statement_t *s, unsigned *at)
 {
     s->table = table_of(s, s->text->tokens[*at + 2].word);
     unsigned on_duplicate = find_on_duplicate(s->text, *at);
     if (s->table == NULL)
         sql_unknown(s->text, *at, "no such table");
     *at += 3;
-    db_result_t result = sql_word(s->text, *at, WORD_SET) ? insert_set(s, at, on_duplicate)
-                                                          : insert_values(s, at, on_duplicate);
+    result_t result = sql_word(s->text, *at, WORD_SET) ? insert_set(s, at, on_duplicate)
+                                                       : insert_values(s, at, on_duplicate);
     while (s->text->tokens[*at].kind != TOKEN_END && !sql_sign(s->text, *at, ';'))
         ++*at;
     return result;
@@ -534,8 +534,8 @@ static void sort(candidate_t *rows, unsigned count, unsigned column, bool descen
 }
 
 /* The rows that the statement speaks of, in order, locked if it locks. */
-static db_result_t find_rows(statement_t *s, const select_t *select, const value_t ***found,
-                             unsigned *count)
+static result_t find_rows(statement_t *s, const select_t *select, const value_t ***found,
+                          unsigned *count)
 {
     unsigned candidates = 0;
     table_t *table = s->table;
@@ -556,15 +556,15 @@ static db_result_t find_rows(statement_t *s, const select_t *select, const value
     *count = 0;
     for (unsigned i = 0; i < candidates && *count < select->limit; ++i) {
         bool matched = true;
-        db_result_t result = DB_OK;
+        result_t result = RESULT_DONE;
         if (select->locks)
             result = lock_if_matches(s, rows[i].row, select->skip_locked, &matched);
-        if (result != DB_OK)
+        if (result != RESULT_DONE)
             return result;
         if (matched)
             (*found)[(*count)++] = select->locks ? newest(rows[i].row) : rows[i].values;
     }
-    return DB_OK;
+    return RESULT_DONE;
 }
 
 static void add_result(statement_t *s, const select_t *select, const scope_t *scope)
@@ -614,7 +614,7 @@ static void add_groups(statement_t *s, const select_t *select, const value_t **r
     }
 }
 
-static db_result_t run_select(statement_t *s, unsigned *at)
+static result_t run_select(statement_t *s, unsigned *at)
 {
     select_t select = {
         .group_by = NOWHERE, .order_by = NOWHERE, .then_by = NOWHERE, .limit = UINT64_MAX};
@@ -624,20 +624,20 @@ static db_result_t run_select(statement_t *s, unsigned *at)
     if (s->table == NULL) {
         scope_t scope = scope_of(s, NULL);
         add_result(s, &select, &scope);
-        return DB_OK;
+        return RESULT_DONE;
     }
-    db_result_t result = find_rows(s, &select, &rows, &count);
-    if (result != DB_OK)
+    result_t result = find_rows(s, &select, &rows, &count);
+    if (result != RESULT_DONE)
         return result;
     if (select.aggregated || select.group_by != NOWHERE) {
         add_groups(s, &select, rows, count);
-        return DB_OK;
+        return RESULT_DONE;
     }
     for (unsigned i = 0; i < count; ++i) {
         scope_t scope = scope_of(s, rows[i]);
         add_result(s, &select, &scope);
     }
-    return DB_OK;
+    return RESULT_DONE;
 }
 
 /* (SELECT column FROM table WHERE ...) that speaks of the outer row too. */
@@ -686,7 +686,7 @@ static void run_start(session_t *session, const sql_text_t *text, unsigned *at)
     }
 }
 
-static db_result_t run_set(session_t *session, const sql_text_t *text, unsigned *at)
+static result_t run_set(session_t *session, const sql_text_t *text, unsigned *at)
 {
     /* SET TRANSACTION ISOLATION LEVEL REPEATABLE READ */
     if (!sql_word(text, *at + 1, WORD_TRANSACTION) || !sql_word(text, *at + 4, WORD_REPEATABLE))
@@ -694,13 +694,13 @@ static db_result_t run_set(session_t *session, const sql_text_t *text, unsigned 
     *at += 6;
     if (session->open) {
         TRACE("mysql: 1568, a transaction is in progress");
-        return DB_INVALID;
+        return RESULT_REFUSED;
     }
     session->repeatable = true;
-    return DB_OK;
+    return RESULT_DONE;
 }
 
-static db_result_t dispatch(statement_t *s, unsigned *at)
+static result_t dispatch(statement_t *s, unsigned *at)
 {
     switch (s->text->tokens[*at].kind == TOKEN_WORD ? s->text->tokens[*at].word : WORD_NONE) {
     case WORD_SELECT:
@@ -713,21 +713,21 @@ static db_result_t dispatch(statement_t *s, unsigned *at)
         return run_delete(s, at);
     case WORD_DO:
         *at += 2;
-        return DB_OK;
+        return RESULT_DONE;
     default:
         sql_unknown(s->text, *at, "this statement is not known");
     }
 }
 
-db_result_t mysql_run(session_t *session, const sql_text_t *text, unsigned *at, uint64_t *affected,
-                      result_set_t *out)
+result_t mysql_run(session_t *session, const sql_text_t *text, unsigned *at, uint64_t *affected,
+                   result_set_t *out)
 {
     result_set_t ignored = {0};
     statement_t s = {session, text, NULL, NOWHERE, out != NULL ? out : &ignored, 0, NULL, false};
     *affected = 0;
     if (sql_word(text, *at, WORD_START)) {
         run_start(session, text, at);
-        return DB_OK;
+        return RESULT_DONE;
     }
     if (sql_word(text, *at, WORD_SET)) {
         return run_set(session, text, at);
@@ -736,19 +736,19 @@ db_result_t mysql_run(session_t *session, const sql_text_t *text, unsigned *at, 
     unsigned mark = session->undo_count;
     session->open = true;
     session->executing = true;
-    db_result_t result = dispatch(&s, at);
+    result_t result = dispatch(&s, at);
     if (out != NULL && !s.limited && out->rows_count > session->select_limit)
         out->rows_count = (unsigned)session->select_limit;
     session->executing = false;
-    if (result == DB_LOST)
+    if (result == RESULT_UNKNOWN)
         return result;
-    if (result != DB_OK)
+    if (result != RESULT_DONE)
         mysql_undo_to(session, mark);
-    if (alone && result == DB_OK)
+    if (alone && result == RESULT_DONE)
         mysql_commit(session);
     else if (alone)
         mysql_rollback(session);
-    if (result == DB_OK && text->tokens[*at].kind != TOKEN_END && !sql_sign(text, *at, ';'))
+    if (result == RESULT_DONE && text->tokens[*at].kind != TOKEN_END && !sql_sign(text, *at, ';'))
         sql_unknown(text, *at, "the statement goes on in a way that is not known");
     *affected = s.affected;
     return result;

@@ -6,7 +6,7 @@
 
 uint64_t mysql_commits(void);
 /* Until nobody else owns the row's lock. */
-db_result_t mysql_wait_for(session_t *session, row_t *row);
+result_t mysql_wait_for(session_t *session, row_t *row);
 /* Before a row is changed, or only locked: the session owns it from now on. */
 void mysql_remember(session_t *session, row_t *row, bool locks_only);
 void mysql_undo_to(session_t *session, unsigned mark);

@@ -86,6 +86,7 @@ typedef struct session {
     bool client_gone;
     bool elsewhere;        /* it is the second database that it speaks to */
     uint64_t select_limit; /* sql_select_limit */
+    unsigned error;        /* number of the present statement's error, where one is known */
     uint64_t snapshot;     /* 0: none yet */
     uint64_t said_us;      /* when it last said something */
     uint64_t idle_limit_us, lock_limit_us;

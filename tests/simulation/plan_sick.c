@@ -51,7 +51,7 @@ static unsigned draw_error(void)
     unsigned number;
     do
         number = sick_draw_error(verdicts);
-    while (db_classify(number) == DB_LOST);
+    while (db_classify(number) == RESULT_UNKNOWN);
     return number;
 }
 

@@ -1,6 +1,6 @@
 /*
  * What each number of the servers' and the clients' lists says of a statement: only what is in a
- * list here is anything but DB_AWAY.
+ * list here is anything but RESULT_AWAY.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,49 +19,49 @@
 
 typedef struct {
     unsigned number;
-    db_result_t result;
+    result_t result;
 } known_t;
 
 /* By number, not by name: a header that gives a name another number does not change the answer. */
 static const known_t known[] = {
-    {0, DB_OK},
+    {0, RESULT_DONE},
     /* another transaction stood in the way */
-    {1020, DB_CONFLICT},
-    {1213, DB_CONFLICT},
-    {1205, DB_LOCKED},
-    {3572, DB_LOCKED},
-    {1062, DB_DUPLICATE},
-    {1586, DB_DUPLICATE},
-    /* the values of the row */
-    {1048, DB_INVALID},
-    {1264, DB_INVALID},
-    {1265, DB_INVALID},
-    {1292, DB_INVALID},
-    {1366, DB_INVALID},
-    {1406, DB_INVALID},
-    {1690, DB_INVALID},
-    {3819, DB_INVALID},
-    {4025, DB_INVALID},
+    {1020, RESULT_RETRY},
+    {1213, RESULT_RETRY},
+    {1205, RESULT_RETRY},
+    {3572, RESULT_RETRY},
+    /* the values of the row, or a UNIQUE key */
+    {1062, RESULT_REFUSED},
+    {1586, RESULT_REFUSED},
+    {1048, RESULT_REFUSED},
+    {1264, RESULT_REFUSED},
+    {1265, RESULT_REFUSED},
+    {1292, RESULT_REFUSED},
+    {1366, RESULT_REFUSED},
+    {1406, RESULT_REFUSED},
+    {1690, RESULT_REFUSED},
+    {3819, RESULT_REFUSED},
+    {4025, RESULT_REFUSED},
     /* the connection is gone, or about to go */
-    {1053, DB_LOST},
-    {1077, DB_LOST},
-    {1927, DB_LOST},
-    {2006, DB_LOST},
-    {2013, DB_LOST},
-    {2014, DB_LOST},
-    {2027, DB_LOST},
-    {2055, DB_LOST},
-    {3168, DB_LOST},
-    {3169, DB_LOST},
-    {4031, DB_LOST},
+    {1053, RESULT_UNKNOWN},
+    {1077, RESULT_UNKNOWN},
+    {1927, RESULT_UNKNOWN},
+    {2006, RESULT_UNKNOWN},
+    {2013, RESULT_UNKNOWN},
+    {2014, RESULT_UNKNOWN},
+    {2027, RESULT_UNKNOWN},
+    {2055, RESULT_UNKNOWN},
+    {3168, RESULT_UNKNOWN},
+    {3169, RESULT_UNKNOWN},
+    {4031, RESULT_UNKNOWN},
 };
 
-static db_result_t expected(unsigned number)
+static result_t expected(unsigned number)
 {
     for (size_t i = 0; i < COUNT(known); ++i)
         if (known[i].number == number)
             return known[i].result;
-    return DB_AWAY;
+    return RESULT_AWAY;
 }
 
 static void every_number_is_away_unless_it_is_listed(void **state)
@@ -69,9 +69,9 @@ static void every_number_is_away_unless_it_is_listed(void **state)
     (void)state;
     for (unsigned number = 0; number <= NUMBER_MAX; ++number)
         if (db_classify(number) != expected(number))
-            fail_msg("%u is %s, expected %s", number, db_result_name(db_classify(number)),
-                     db_result_name(expected(number)));
-    assert_int_equal(db_classify(~0U), DB_AWAY);
+            fail_msg("%u is %s, expected %s", number, result_name(db_classify(number)),
+                     result_name(expected(number)));
+    assert_int_equal(db_classify(~0U), RESULT_AWAY);
 }
 
 /* Those that were seen to reject orders that were live or acknowledged. */
@@ -95,18 +95,29 @@ static void what_an_outage_says_is_no_verdict(void **state)
     };
     (void)state;
     for (size_t i = 0; i < COUNT(outages); ++i)
-        assert_int_equal(db_classify(outages[i]), DB_AWAY);
+        assert_int_equal(db_classify(outages[i]), RESULT_AWAY);
 }
 
 static void every_result_has_a_name(void **state)
 {
     (void)state;
-    for (int result = DB_OK; result <= DB_AWAY; ++result)
-        assert_non_null(db_result_name((db_result_t)result));
-    assert_string_equal(db_result_name(DB_AWAY), "away");
-    assert_string_equal(db_result_name(DB_INVALID), "invalid");
-    assert_true(DB_IS_CONTENDED(DB_LOCKED) && DB_IS_CONTENDED(DB_CONFLICT));
-    assert_false(DB_IS_CONTENDED(DB_AWAY));
+    static const char *const names[] = {"done", "retry", "away", "refused", "unknown"};
+    for (int result = RESULT_DONE; result <= RESULT_UNKNOWN; ++result)
+        assert_string_equal(result_name((result_t)result), names[result]);
+}
+
+/* The named outcomes are parts of their kinds. */
+static void locks_and_duplicates_are_told_apart(void **state)
+{
+    (void)state;
+    for (unsigned number = 0; number <= NUMBER_MAX; ++number) {
+        assert_int_equal(db_number_is_lock(number), number == 1205 || number == 3572);
+        assert_int_equal(db_number_is_duplicate(number), number == 1062 || number == 1586);
+        if (db_number_is_lock(number))
+            assert_int_equal(db_classify(number), RESULT_RETRY);
+        if (db_number_is_duplicate(number))
+            assert_int_equal(db_classify(number), RESULT_REFUSED);
+    }
 }
 
 int main(void)
@@ -115,6 +126,7 @@ int main(void)
         cmocka_unit_test(every_number_is_away_unless_it_is_listed),
         cmocka_unit_test(what_an_outage_says_is_no_verdict),
         cmocka_unit_test(every_result_has_a_name),
+        cmocka_unit_test(locks_and_duplicates_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
