@@ -163,10 +163,10 @@ int64_t gate_reply_i64(const redisReply *reply, size_t element)
     return element < reply->elements ? gate_reply_number(reply->element[element]) : 0;
 }
 
-gate_error_t gate_reply_error(const redisReply *reply)
+result_t gate_reply_error(const redisReply *reply)
 {
     if (reply == NULL || reply->type != REDIS_REPLY_ERROR)
-        return GATE_ERROR_UNKNOWN;
+        return RESULT_UNKNOWN;
     return gate_classify((str_t){reply->str, (size_t)reply->len});
 }
 

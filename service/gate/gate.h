@@ -123,12 +123,13 @@ str_t gate_key_field_put(char **at, str_t sku, str_t buyer, str_t key);
 int64_t gate_reply_number(const redisReply *reply);
 /* Likewise, of an element. */
 int64_t gate_reply_i64(const redisReply *reply, size_t element);
-/* What an error says; a reply that is none, or no reply, is GATE_ERROR_UNKNOWN. */
-gate_error_t gate_reply_error(const redisReply *reply);
+/* What an error says of its call: see gate_classify(). No reply, or one that is no error, proves
+   nothing: RESULT_UNKNOWN. */
+result_t gate_reply_error(const redisReply *reply);
 /* An error that proves that the call changed nothing. */
 static inline bool gate_reply_is_refusal(const redisReply *reply)
 {
-    return gate_reply_error(reply) != GATE_ERROR_UNKNOWN;
+    return gate_reply_error(reply) != RESULT_UNKNOWN;
 }
 bool gate_reply_is_array(const redisReply *reply, size_t elements_min);
 /* A reply of reserve has a part for each item: gate_item_t, epoch, available, the answers, and an

@@ -4,29 +4,29 @@
    scriptPrepareForRun() in script.c and fcallCommandGeneric() in functions.c. */
 static const struct {
     const char *start;
-    gate_error_t means;
+    result_t means;
 } errors[] = {
-    {"OOM ", GATE_ERROR_REFUSED},
-    {"NOREPLICAS ", GATE_ERROR_REFUSED},
-    {"READONLY ", GATE_ERROR_REFUSED},
-    {"MISCONF ", GATE_ERROR_REFUSED},
-    {"BUSY ", GATE_ERROR_REFUSED},
-    {"LOADING ", GATE_ERROR_REFUSED},
-    {"MASTERDOWN ", GATE_ERROR_REFUSED},
-    {"NOAUTH ", GATE_ERROR_REFUSED},
-    {"WRONGPASS ", GATE_ERROR_REFUSED},
-    {"DENIED ", GATE_ERROR_REFUSED}, /* protected mode: the connection is closed */
-    {"ERR max number of clients", GATE_ERROR_REFUSED}, /* likewise */
-    {"CLUSTERDOWN ", GATE_ERROR_REFUSED},
-    {"MOVED ", GATE_ERROR_REFUSED},
-    {"ASK ", GATE_ERROR_REFUSED},
-    {"TRYAGAIN ", GATE_ERROR_REFUSED},
-    {"CROSSSLOT ", GATE_ERROR_REFUSED},
-    {"NOPERM ", GATE_ERROR_FORBIDDEN},
-    {"ERR unknown command", GATE_ERROR_FORBIDDEN},
-    {"ERR Function not found", GATE_ERROR_FORBIDDEN},
-    {"ERR Can not run script on cluster", GATE_ERROR_FORBIDDEN},
-    {"EXECABORT ", GATE_ERROR_FORBIDDEN}, /* nothing of a transaction ran */
+    {"OOM ", RESULT_AWAY},
+    {"NOREPLICAS ", RESULT_AWAY},
+    {"READONLY ", RESULT_AWAY},
+    {"MISCONF ", RESULT_AWAY},
+    {"BUSY ", RESULT_AWAY},
+    {"LOADING ", RESULT_AWAY},
+    {"MASTERDOWN ", RESULT_AWAY},
+    {"NOAUTH ", RESULT_AWAY},
+    {"WRONGPASS ", RESULT_AWAY},
+    {"DENIED ", RESULT_AWAY},                   /* protected mode: the connection is closed */
+    {"ERR max number of clients", RESULT_AWAY}, /* likewise */
+    {"CLUSTERDOWN ", RESULT_AWAY},
+    {"MOVED ", RESULT_AWAY},
+    {"ASK ", RESULT_AWAY},
+    {"TRYAGAIN ", RESULT_AWAY},
+    {"CROSSSLOT ", RESULT_AWAY},
+    {"NOPERM ", RESULT_REFUSED},
+    {"ERR unknown command", RESULT_REFUSED},
+    {"ERR Function not found", RESULT_REFUSED},
+    {"ERR Can not run script on cluster", RESULT_REFUSED},
+    {"EXECABORT ", RESULT_REFUSED}, /* nothing of a transaction ran */
 };
 
 static bool has(str_t text, str_t part)
@@ -41,14 +41,14 @@ static bool is_from_inside(str_t text)
     return has(text, STR(" script: ")) && has(text, STR(", on @"));
 }
 
-gate_error_t gate_classify(str_t text)
+result_t gate_classify(str_t text)
 {
     if (is_from_inside(text))
-        return GATE_ERROR_UNKNOWN;
+        return RESULT_UNKNOWN;
     for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); ++i) {
         str_t start = str_of(errors[i].start);
         if (text.n >= start.n && memcmp(text.p, start.p, start.n) == 0)
             return errors[i].means;
     }
-    return GATE_ERROR_UNKNOWN;
+    return RESULT_UNKNOWN;
 }

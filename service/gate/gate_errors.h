@@ -9,15 +9,18 @@
 #ifndef HOLDFAST_GATE_GATE_ERRORS_H
 #define HOLDFAST_GATE_GATE_ERRORS_H
 
+#include "base/result.h"
 #include "base/str.h"
 
-typedef enum {
-    GATE_ERROR_UNKNOWN,  /* the call may have changed something */
-    GATE_ERROR_REFUSED,  /* the call did not run; the server refuses other calls too */
-    GATE_ERROR_FORBIDDEN /* the call did not run; this says nothing about other commands */
-} gate_error_t;
-
-/* `text` is the error without the '-' in front, as hiredis hands it over. */
-gate_error_t gate_classify(str_t text);
+/*
+ * Of the call that this error answers; `text` is without the '-' in front, as hiredis hands it
+ * over.
+ *
+ *   away     the call did not run; the server refuses other calls too
+ *   refused  the call did not run, and will not until somebody permits it or adds what it lacks;
+ * this says nothing about other commands unknown  any other error: the call may have changed
+ * something
+ */
+result_t gate_classify(str_t text);
 
 #endif

@@ -40,9 +40,9 @@ bool gate_sync_error_is_reply(const gate_sync_t *gate)
 /* What Redis said, or what became of the connection. */
 static void keep_error(gate_sync_t *gate, const redisReply *reply)
 {
-    const char *why = reply == NULL ? "no answer" : "odd reply";
-    gate->error_is_reply = reply != NULL && reply->type == REDIS_REPLY_ERROR;
-    if (gate->error_is_reply)
+    const char *why = reply == NULL ? "no answer" : "an odd reply";
+    gate->error_is_reply = reply != NULL;
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
         why = reply->str;
     else if (gate->redis != NULL && gate->redis->err != 0)
         why = gate->redis->errstr;
@@ -192,33 +192,49 @@ static bool connect_redis(gate_sync_t *gate)
     return true;
 }
 
-gate_call_t gate_sync_connect(gate_sync_t *gate)
+result_t gate_sync_connect(gate_sync_t *gate)
 {
-    return connect_redis(gate) ? GATE_CALL_OK : GATE_CALL_AWAY;
+    return connect_redis(gate) ? RESULT_DONE : RESULT_AWAY;
 }
 
-/* What an error reply comes to. The connection goes: it may lead to a server that has lost the
-   library, or is another one now. */
-static gate_call_t end_by_error(gate_sync_t *gate, redisReply *reply)
+/* What an answer comes to that is an error, or not of the expected kind. The connection goes: it
+   may lead to a server that has lost the library, or is another one now. */
+static result_t end_by_error(gate_sync_t *gate, redisReply *reply)
 {
-    bool refused = gate_reply_is_refusal(reply);
+    result_t result = gate_reply_error(reply);
     note_refusal(gate, reply, gate->args.name);
     freeReplyObject(reply);
     disconnect(gate);
-    return refused ? GATE_CALL_AWAY : GATE_CALL_FAILED;
+    return result;
 }
 
-/* Sends gate->args; *reply is the caller's when the call is OK. */
-static gate_call_t call(gate_sync_t *gate, redisReply **reply)
+/* What a call is answered with. */
+typedef enum { REPLY_ARRAY, REPLY_TEXT_OR_NIL, REPLY_NUMBER } reply_kind_t;
+
+static bool is_of_kind(const redisReply *reply, reply_kind_t kind, size_t elements_min)
+{
+    switch (kind) {
+    case REPLY_ARRAY:
+        return gate_reply_is_array(reply, elements_min);
+    case REPLY_TEXT_OR_NIL:
+        return reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_NIL;
+    default:
+        return reply->type == REDIS_REPLY_INTEGER;
+    }
+}
+
+/* Sends gate->args; *reply is the caller's when the call is done, else NULL. An answer that makes
+   no sense says nothing: read as an empty list, it would hide orders. */
+static result_t call(gate_sync_t *gate, reply_kind_t kind, size_t elements_min, redisReply **reply)
 {
     *reply = NULL;
     if (gate->health != NULL && gate_health_is_hopeless(gate->health)) {
         gate->error_is_reply = false;
         gate_health_reason(gate->health, gate->error);
-        return GATE_CALL_AWAY;
+        return RESULT_AWAY;
     }
     if (!connect_redis(gate))
-        return GATE_CALL_AWAY;
+        return RESULT_AWAY;
     redisReply *answer = ask(gate, &gate->args);
     if (answer != NULL && FAILPOINT_FAILS("gate_sync_answer_lost")) {
         freeReplyObject(answer);
@@ -226,12 +242,12 @@ static gate_call_t call(gate_sync_t *gate, redisReply **reply)
     }
     if (answer == NULL) {
         disconnect(gate);
-        return GATE_CALL_UNKNOWN;
+        return RESULT_UNKNOWN;
     }
-    if (answer->type == REDIS_REPLY_ERROR)
+    if (!is_of_kind(answer, kind, elements_min))
         return end_by_error(gate, answer);
     *reply = answer;
-    return GATE_CALL_OK;
+    return RESULT_DONE;
 }
 
 static void begin(gate_sync_t *gate, const char *function, unsigned keys)
@@ -265,39 +281,39 @@ static void copy_setting(const redisReply *reply, const char *name, char out[GAT
             snprintf(out, GATE_SETTING_SIZE, "%s", reply->element[i + 1]->str);
 }
 
-gate_call_t gate_sync_settings(gate_sync_t *gate, gate_settings_t *out)
+result_t gate_sync_settings(gate_sync_t *gate, gate_settings_t *out)
 {
     redisReply *reply;
     begin_plain(gate, "CONFIG");
     redis_args_add(&gate->args, STR("GET"));
     redis_args_add(&gate->args, STR("*append*"));
     redis_args_add(&gate->args, STR("maxmemory-policy"));
-    gate_call_t result = call(gate, &reply);
-    if (result != GATE_CALL_OK)
+    result_t result = call(gate, REPLY_ARRAY, 0, &reply);
+    if (result != RESULT_DONE)
         return result;
     copy_setting(reply, "appendonly", out->appendonly);
     copy_setting(reply, "appendfsync", out->appendfsync);
     copy_setting(reply, "no-appendfsync-on-rewrite", out->no_appendfsync_on_rewrite);
     copy_setting(reply, "maxmemory-policy", out->maxmemory_policy);
     freeReplyObject(reply);
-    return GATE_CALL_OK;
+    return RESULT_DONE;
 }
 
-gate_call_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
-                           gate_item_t *answer, uint64_t *gate_epoch)
+result_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
+                        gate_item_t *answer, uint64_t *gate_epoch)
 {
     redisReply *reply;
     gate_look(&gate->args, slot, sku, epoch);
-    gate_call_t result = call(gate, &reply);
-    if (result != GATE_CALL_OK)
+    result_t result = call(gate, REPLY_ARRAY, 2, &reply);
+    if (result != RESULT_DONE)
         return result;
     *answer = (gate_item_t)gate_reply_i64(reply, 0);
     *gate_epoch = (uint64_t)gate_reply_i64(reply, 1);
     freeReplyObject(reply);
-    return GATE_CALL_OK;
+    return RESULT_DONE;
 }
 
-gate_call_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_state_t *out)
+result_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_state_t *out)
 {
     redisReply *reply;
     begin(gate, "holdfast_inspect", 3);
@@ -306,13 +322,9 @@ gate_call_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_
     add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
     redis_args_add(&gate->args, sku);
     redis_args_add_u64(&gate->args, 0);
-    gate_call_t result = call(gate, &reply);
-    if (result == GATE_CALL_OK && !gate_reply_is_array(reply, 17))
-        result = GATE_CALL_FAILED;
-    if (result != GATE_CALL_OK) {
-        freeReplyObject(reply);
+    result_t result = call(gate, REPLY_ARRAY, 17, &reply);
+    if (result != RESULT_DONE)
         return result;
-    }
     *out = (gate_state_t){.answer = (gate_item_t)gate_reply_i64(reply, 0),
                           .epoch = (uint64_t)gate_reply_i64(reply, 1),
                           .closed = gate_reply_i64(reply, 2) != 0,
@@ -331,11 +343,11 @@ gate_call_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_
                           .known_buyers = gate_reply_i64(reply, 15),
                           .buyers = gate_reply_i64(reply, 16)};
     freeReplyObject(reply);
-    return GATE_CALL_OK;
+    return RESULT_DONE;
 }
 
-gate_call_t gate_sync_unsettled_ids(gate_sync_t *gate, uint16_t slot, str_t sku, order_id_t **ids,
-                                    size_t *count)
+result_t gate_sync_unsettled_ids(gate_sync_t *gate, uint16_t slot, str_t sku, order_id_t **ids,
+                                 size_t *count)
 {
     redisReply *reply;
     *ids = NULL;
@@ -344,19 +356,19 @@ gate_call_t gate_sync_unsettled_ids(gate_sync_t *gate, uint16_t slot, str_t sku,
     add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
     redis_args_add(&gate->args, sku);
     redis_args_add_u64(&gate->args, 0);
-    gate_call_t result = call(gate, &reply);
-    if (result != GATE_CALL_OK)
+    result_t result = call(gate, REPLY_ARRAY, 0, &reply);
+    if (result != RESULT_DONE)
         return result;
     *ids = alloc_zero(reply->elements + 1, sizeof(**ids));
     for (size_t i = 0; i < reply->elements; ++i)
         if (reply->element[i]->len == sizeof(order_id_t))
             memcpy((*ids)[(*count)++].bytes, reply->element[i]->str, sizeof(order_id_t));
     freeReplyObject(reply);
-    return GATE_CALL_OK;
+    return RESULT_DONE;
 }
 
-gate_call_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gate_record_t *record,
-                                    char **text, bool *found)
+result_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gate_record_t *record,
+                                 char **text, bool *found)
 {
     redisReply *reply;
     *text = NULL;
@@ -364,8 +376,8 @@ gate_call_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gat
     begin_plain(gate, "HGET");
     gate_add_key(&gate->args, GATE_KEY_UNSETTLED, order_id_slot(id), STR_NONE, 0);
     add_ids(gate, id, 1);
-    gate_call_t result = call(gate, &reply);
-    if (result != GATE_CALL_OK)
+    result_t result = call(gate, REPLY_TEXT_OR_NIL, 0, &reply);
+    if (result != RESULT_DONE)
         return result;
     if (reply->type == REDIS_REPLY_STRING) {
         size_t n = (size_t)reply->len;
@@ -373,18 +385,18 @@ gate_call_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gat
         *found = gate_record_parse((str_t){*text, n}, record);
     }
     freeReplyObject(reply);
-    return GATE_CALL_OK;
+    return RESULT_DONE;
 }
 
-gate_call_t gate_sync_owners(gate_sync_t *gate, uint16_t slot, gate_owner_t *owners, unsigned max,
-                             unsigned *count)
+result_t gate_sync_owners(gate_sync_t *gate, uint16_t slot, gate_owner_t *owners, unsigned max,
+                          unsigned *count)
 {
     redisReply *reply;
     *count = 0;
     begin(gate, "holdfast_owners", 1);
     add_key(gate, GATE_KEY_UNSETTLED, slot, STR_NONE);
-    gate_call_t result = call(gate, &reply);
-    if (result != GATE_CALL_OK)
+    result_t result = call(gate, REPLY_ARRAY, 0, &reply);
+    if (result != RESULT_DONE)
         return result;
     for (size_t i = 0; i < reply->elements && *count < max; ++i) {
         const redisReply *name = reply->element[i];
@@ -395,17 +407,17 @@ gate_call_t gate_sync_owners(gate_sync_t *gate, uint16_t slot, gate_owner_t *own
         owner->length = (uint8_t)name->len;
     }
     freeReplyObject(reply);
-    return GATE_CALL_OK;
+    return RESULT_DONE;
 }
 
-gate_call_t gate_sync_is_alive(gate_sync_t *gate, const gate_owner_t *owner, bool *alive)
+result_t gate_sync_is_alive(gate_sync_t *gate, const gate_owner_t *owner, bool *alive)
 {
     redisReply *reply;
     char key[GATE_OWNER_KEY_SIZE];
     begin_plain(gate, "EXISTS");
     redis_args_add(&gate->args, gate_owner_key(key, (str_t){owner->bytes, owner->length}));
-    gate_call_t result = call(gate, &reply);
-    if (result == GATE_CALL_OK)
+    result_t result = call(gate, REPLY_NUMBER, 0, &reply);
+    if (result == RESULT_DONE)
         *alive = reply->integer != 0;
     freeReplyObject(reply);
     return result;
@@ -430,7 +442,7 @@ static void each_record(const redisReply *reply,
     }
 }
 
-gate_call_t gate_sync_orphans(
+result_t gate_sync_orphans(
     gate_sync_t *gate, uint16_t slot, const gate_owner_t *gone, unsigned gone_count, unsigned max,
     void (*each)(void *context, const order_id_t *id, const gate_record_t *record), void *context)
 {
@@ -440,15 +452,15 @@ gate_call_t gate_sync_orphans(
     redis_args_add_u64(&gate->args, max);
     for (unsigned i = 0; i < gone_count; ++i)
         redis_args_add(&gate->args, (str_t){gone[i].bytes, gone[i].length});
-    gate_call_t result = call(gate, &reply);
-    if (result == GATE_CALL_OK)
+    result_t result = call(gate, REPLY_ARRAY, 0, &reply);
+    if (result == RESULT_DONE)
         each_record(reply, each, context);
     freeReplyObject(reply);
     return result;
 }
 
-gate_call_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigned count,
-                              gate_release_t *out)
+result_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigned count,
+                           gate_release_t *out)
 {
     redisReply *reply;
     str_t sku = {releases[0].sku_bytes, releases[0].sku_length};
@@ -461,36 +473,36 @@ gate_call_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsi
         redis_args_add(&gate->args, (str_t){releases[i].buyer_bytes, releases[i].buyer_length});
         redis_args_add_u64(&gate->args, releases[i].quantity);
     }
-    gate_call_t result = call(gate, &reply);
-    if (result != GATE_CALL_OK)
+    result_t result = call(gate, REPLY_TEXT_OR_NIL, 0, &reply);
+    if (result != RESULT_DONE)
         return result;
     str_t word = {reply->str, (size_t)reply->len};
     *out = str_eq(word, STR("done"))    ? GATE_RELEASE_DONE
            : str_eq(word, STR("newer")) ? GATE_RELEASE_NEWER
                                         : GATE_RELEASE_LATER;
     freeReplyObject(reply);
-    return GATE_CALL_OK;
+    return RESULT_DONE;
 }
 
-gate_call_t gate_sync_freeze(gate_sync_t *gate, uint16_t slot, str_t sku, uint32_t ms,
-                             int64_t *unsettled, uint64_t *epoch, uint64_t *until_ms)
+result_t gate_sync_freeze(gate_sync_t *gate, uint16_t slot, str_t sku, uint32_t ms,
+                          int64_t *unsettled, uint64_t *epoch, uint64_t *until_ms)
 {
     redisReply *reply;
     begin(gate, "holdfast_freeze", 1);
     add_key(gate, GATE_KEY_GATE, slot, sku);
     redis_args_add_u64(&gate->args, ms);
-    gate_call_t result = call(gate, &reply);
-    if (result != GATE_CALL_OK)
+    result_t result = call(gate, REPLY_ARRAY, 3, &reply);
+    if (result != RESULT_DONE)
         return result;
     *unsettled = gate_reply_i64(reply, 0);
     *epoch = (uint64_t)gate_reply_i64(reply, 1);
     *until_ms = (uint64_t)gate_reply_i64(reply, 2);
     freeReplyObject(reply);
-    return GATE_CALL_OK;
+    return RESULT_DONE;
 }
 
-gate_call_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
-                             uint32_t ms, uint64_t *until_ms, bool *frozen, int64_t *unsettled)
+result_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch, uint32_t ms,
+                          uint64_t *until_ms, bool *frozen, int64_t *unsettled)
 {
     redisReply *reply;
     begin(gate, "holdfast_frozen", 1);
@@ -498,23 +510,23 @@ gate_call_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64
     redis_args_add_u64(&gate->args, epoch);
     redis_args_add_u64(&gate->args, *until_ms);
     redis_args_add_u64(&gate->args, ms);
-    gate_call_t result = call(gate, &reply);
-    if (result != GATE_CALL_OK)
+    result_t result = call(gate, REPLY_ARRAY, 3, &reply);
+    if (result != RESULT_DONE)
         return result;
     *frozen = gate_reply_i64(reply, 0) != 0;
     *unsettled = gate_reply_i64(reply, 1);
     *until_ms = (uint64_t)gate_reply_i64(reply, 2);
     freeReplyObject(reply);
-    return GATE_CALL_OK;
+    return RESULT_DONE;
 }
 
-gate_call_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t until_ms)
+result_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t until_ms)
 {
     redisReply *reply;
     begin(gate, "holdfast_thaw", 1);
     add_key(gate, GATE_KEY_GATE, slot, sku);
     redis_args_add_u64(&gate->args, until_ms);
-    gate_call_t result = call(gate, &reply);
+    result_t result = call(gate, REPLY_NUMBER, 0, &reply);
     freeReplyObject(reply);
     return result;
 }
@@ -529,8 +541,8 @@ static void add_staging_key(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_
     redis_args_add(&gate->args, (str_t){text, buyers.n + (size_t)more});
 }
 
-gate_call_t gate_sync_stage(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
-                            const str_t *buyers, const int64_t *units, size_t count)
+result_t gate_sync_stage(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
+                         const str_t *buyers, const int64_t *units, size_t count)
 {
     redisReply *reply;
     begin(gate, "holdfast_stage", 1);
@@ -539,13 +551,13 @@ gate_call_t gate_sync_stage(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_
         redis_args_add(&gate->args, buyers[i]);
         redis_args_add_i64(&gate->args, units[i]);
     }
-    gate_call_t result = call(gate, &reply);
+    result_t result = call(gate, REPLY_NUMBER, 0, &reply);
     freeReplyObject(reply);
     return result;
 }
 
-gate_call_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
-                              const gate_rebuild_t *rebuild, gate_rebuilt_t *out)
+result_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
+                           const gate_rebuild_t *rebuild, gate_rebuilt_t *out)
 {
     redisReply *reply;
     const item_terms_t *terms = rebuild->terms;
@@ -567,26 +579,24 @@ gate_call_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
     redis_args_add_i64(&gate->args, rebuild->staged_units);
     redis_args_add_u64(&gate->args, rebuild->previous_epoch);
     add_ids(gate, rebuild->in_mysql, rebuild->in_mysql_count);
-    gate_call_t result = call(gate, &reply);
-    if (result != GATE_CALL_OK)
+    result_t result = call(gate, REPLY_ARRAY, 1, &reply);
+    if (result != RESULT_DONE)
         return result;
-    str_t word = gate_reply_is_array(reply, 1)
-                     ? (str_t){reply->element[0]->str, (size_t)reply->element[0]->len}
-                     : STR_NONE;
+    str_t word = {reply->element[0]->str, (size_t)reply->element[0]->len};
     *out = str_eq(word, STR("done"))  ? GATE_REBUILT
            : str_eq(word, STR("old")) ? GATE_REBUILD_OLD
                                       : GATE_REBUILD_STAGING;
     freeReplyObject(reply);
-    return GATE_CALL_OK;
+    return RESULT_DONE;
 }
 
-gate_call_t gate_sync_forget(gate_sync_t *gate, uint16_t slot, str_t sku)
+result_t gate_sync_forget(gate_sync_t *gate, uint16_t slot, str_t sku)
 {
     redisReply *reply;
     begin_plain(gate, "DEL");
     add_key(gate, GATE_KEY_GATE, slot, sku);
     add_key(gate, GATE_KEY_BUYERS, slot, sku);
-    gate_call_t result = call(gate, &reply);
+    result_t result = call(gate, REPLY_NUMBER, 0, &reply);
     freeReplyObject(reply);
     return result;
 }

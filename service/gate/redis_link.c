@@ -264,10 +264,10 @@ static void on_watchdog(loop_timer_t *timer)
    of its commands: without MULTI the rest of a transaction would run by itself. */
 static bool refuses_gate(const call_t *call, const redisReply *reply)
 {
-    gate_error_t error = gate_reply_error(reply);
-    if (error == GATE_ERROR_FORBIDDEN)
+    result_t error = gate_reply_error(reply);
+    if (error == RESULT_REFUSED)
         return call->link->kind == LINK_FOLLOWS || strncmp(call->name, "holdfast_", 9) == 0;
-    return error == GATE_ERROR_REFUSED;
+    return error == RESULT_AWAY;
 }
 
 /* One that says nothing of the connection; what does is told by it. */

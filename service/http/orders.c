@@ -38,7 +38,7 @@ static bool find_unsettled(worker_t *worker, const order_id_t *id, order_t *out,
     gate_record_t record;
     char *text;
     bool found;
-    *known = gate_sync_unsettled_get(worker->gate, id, &record, &text, &found) == GATE_CALL_OK;
+    *known = gate_sync_unsettled_get(worker->gate, id, &record, &text, &found) == RESULT_DONE;
     if (*known && found)
         order_of_record(id, &record, out);
     free(text);

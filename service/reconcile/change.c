@@ -70,8 +70,7 @@ step_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
     uint64_t epoch, deadline = clock_mono_ms() + DRAIN_PATIENCE_MS;
     bool frozen = true;
     if (gate_sync_freeze(worker->gate, item->slot, item_sku(item), FREEZE_MS,
-                         &rebuild->unsettled_max, &epoch,
-                         &rebuild->frozen_until_ms) != GATE_CALL_OK)
+                         &rebuild->unsettled_max, &epoch, &rebuild->frozen_until_ms) != RESULT_DONE)
         return STEP_GATE_AWAY;
     if (epoch != item->epoch)
         return STEP_LOST_RACE;
@@ -81,7 +80,7 @@ step_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
         usleep(5000);
         if (gate_sync_frozen(worker->gate, item->slot, item_sku(item), epoch, 0,
                              &rebuild->frozen_until_ms, &frozen,
-                             &rebuild->unsettled_max) != GATE_CALL_OK)
+                             &rebuild->unsettled_max) != RESULT_DONE)
             return STEP_GATE_AWAY;
         if (!frozen)
             return STEP_NOT_FROZEN;

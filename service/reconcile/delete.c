@@ -35,15 +35,15 @@ static bool redis_is_down(worker_t *worker)
 
 /* Of an item that no gate admits for: orders of an earlier strategy may still be on their way.
  *left: how many. */
-static gate_call_t drain_closed(worker_t *worker, const item_t *item, size_t *left)
+static result_t drain_closed(worker_t *worker, const item_t *item, size_t *left)
 {
     uint64_t deadline = clock_mono_ms() + DRAIN_PATIENCE_MS;
     for (;;) {
         order_id_t *ids = NULL;
-        gate_call_t call =
+        result_t call =
             gate_sync_unsettled_ids(worker->gate, item->slot, item_sku(item), &ids, left);
         free(ids);
-        if (call != GATE_CALL_OK || *left == 0 || clock_mono_ms() >= deadline)
+        if (call != RESULT_DONE || *left == 0 || clock_mono_ms() >= deadline)
             return call;
         usleep(DRAIN_PAUSE_US);
     }
@@ -63,14 +63,14 @@ static step_t quiesce(deletion_t *deletion)
     }
     if (!needs_redis(item) && redis_is_down(worker))
         return STEP_OK;
-    deletion->redis_answers = drain_closed(worker, item, &left) == GATE_CALL_OK;
+    deletion->redis_answers = drain_closed(worker, item, &left) == RESULT_DONE;
     deletion->unsettled = deletion->redis_answers && left != 0;
     return needs_redis(item) && !deletion->redis_answers ? STEP_GATE_AWAY : STEP_OK;
 }
 
 static bool remove_gate(worker_t *worker, const item_t *item)
 {
-    return gate_sync_forget(worker->gate, item->slot, item_sku(item)) == GATE_CALL_OK;
+    return gate_sync_forget(worker->gate, item->slot, item_sku(item)) == RESULT_DONE;
 }
 
 static step_t delete_in_transaction(deletion_t *deletion)

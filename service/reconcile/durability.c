@@ -169,7 +169,7 @@ static bool look_at_redis(worker_t *worker, durability_t *out)
 {
     gate_settings_t settings;
     *out = (durability_t){DURABLE_YES, ""};
-    if (gate_sync_settings(worker->gate, &settings) == GATE_CALL_OK) {
+    if (gate_sync_settings(worker->gate, &settings) == RESULT_DONE) {
         judge_redis(&settings, out);
         return true;
     }

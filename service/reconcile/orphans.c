@@ -113,7 +113,7 @@ static void ask_for(orphans_t *orphans, const gate_owner_t *owner)
         is_among(orphans->gone, orphans->gone_count, name) ||
         is_among(orphans->living, orphans->living_count, name))
         return;
-    if (gate_sync_is_alive(orphans->worker->gate, owner, &alive) != GATE_CALL_OK)
+    if (gate_sync_is_alive(orphans->worker->gate, owner, &alive) != RESULT_DONE)
         return;
     if (alive && orphans->living_count < OWNERS_MAX)
         orphans->living[orphans->living_count++] = *owner;
@@ -151,28 +151,28 @@ static void look_at(void *context, const order_id_t *id, const gate_record_t *re
 
 /* Those that were taken over before and have not ended yet, and records that are none, may take all
    the room of a call: then it asks for more. */
-static gate_call_t look_at_records(orphans_t *orphans, uint16_t slot)
+static result_t look_at_records(orphans_t *orphans, uint16_t slot)
 {
-    gate_call_t call;
+    result_t call;
     unsigned max = SLOT_MAX;
     bool full;
     do {
         orphans->met = orphans->fresh = 0;
         call = gate_sync_orphans(orphans->worker->gate, slot, orphans->gone, orphans->gone_count,
                                  max, look_at, orphans);
-        full = call == GATE_CALL_OK && orphans->met == max && orphans->fresh == 0;
+        full = call == RESULT_DONE && orphans->met == max && orphans->fresh == 0;
         max *= 4;
     } while (full && max <= SLOT_MORE_MAX);
     return call;
 }
 
-static gate_call_t look_at_slot(orphans_t *orphans, uint16_t slot)
+static result_t look_at_slot(orphans_t *orphans, uint16_t slot)
 {
     gate_sync_t *gate = orphans->worker->gate;
     gate_owner_t owners[OWNERS_MAX];
     unsigned count;
-    gate_call_t call = gate_sync_owners(gate, slot, owners, OWNERS_MAX, &count);
-    if (call != GATE_CALL_OK || count == 0)
+    result_t call = gate_sync_owners(gate, slot, owners, OWNERS_MAX, &count);
+    if (call != RESULT_DONE || count == 0)
         return call;
     for (unsigned i = 0; i < count; ++i)
         ask_for(orphans, &owners[i]);
@@ -202,12 +202,12 @@ static bool pass_over_slot(orphans_t *orphans, uint16_t slot)
     str_t key = key_of_slot(&slot);
     if (aside_waits(orphans->aside, key, clock_mono_ms()))
         return true;
-    if (!FAILPOINT_FAILS("orphans_slot") && look_at_slot(orphans, slot) == GATE_CALL_OK) {
+    if (!FAILPOINT_FAILS("orphans_slot") && look_at_slot(orphans, slot) == RESULT_DONE) {
         if (aside_drop(orphans->aside, key))
             METRIC_ADD(orphans_set_aside, -1);
         return true;
     }
-    if (gate_sync_connect(orphans->worker->gate) != GATE_CALL_OK)
+    if (gate_sync_connect(orphans->worker->gate) != RESULT_DONE)
         return false;
     put_aside(orphans, slot);
     return true;

@@ -8,14 +8,14 @@ static sync_result_t look(worker_t *worker, str_t sku, snapshot_t *snapshot)
 {
     bool found;
     uint16_t slot = slot_of_sku(sku);
-    if (gate_sync_inspect(worker->gate, slot, sku, &snapshot->before) != GATE_CALL_OK)
+    if (gate_sync_inspect(worker->gate, slot, sku, &snapshot->before) != RESULT_DONE)
         return SYNC_GATE_AWAY;
     result_t result = item_read(worker->db, &worker->sql, sku, false, &snapshot->row, &found);
     if (result != RESULT_DONE)
         return SYNC_STORE_AWAY;
     if (!found)
         return SYNC_UNKNOWN_ITEM;
-    if (gate_sync_inspect(worker->gate, slot, sku, &snapshot->after) != GATE_CALL_OK)
+    if (gate_sync_inspect(worker->gate, slot, sku, &snapshot->after) != RESULT_DONE)
         return SYNC_GATE_AWAY;
     snapshot->now_ms = clock_mono_ms();
     return SYNC_READY;

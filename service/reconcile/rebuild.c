@@ -97,7 +97,7 @@ step_t rebuild_still_frozen(worker_t *worker, rebuild_t *rebuild)
     if (!rebuild->needs_freeze)
         return STEP_OK;
     if (gate_sync_frozen(worker->gate, item->slot, item_sku(item), item->epoch, FREEZE_TO_SWAP_MS,
-                         &rebuild->frozen_until_ms, &frozen, &unsettled) != GATE_CALL_OK)
+                         &rebuild->frozen_until_ms, &frozen, &unsettled) != RESULT_DONE)
         return STEP_GATE_AWAY;
     return frozen && unsettled <= rebuild->unsettled_max ? STEP_OK : STEP_NOT_FROZEN;
 }
@@ -184,7 +184,7 @@ static step_t look_up_unsettled(worker_t *worker, const item_t *item, order_id_t
     *found_count = 0;
     *found = NULL;
     if (gate_sync_unsettled_ids(worker->gate, item->slot, item_sku(item), &ids, &count) !=
-        GATE_CALL_OK)
+        RESULT_DONE)
         return STEP_GATE_AWAY;
     *found = alloc_zero(count + 1, sizeof(**found));
     result_t result = RESULT_DONE;
@@ -225,9 +225,9 @@ static step_t stage_chunk(worker_t *worker, const item_t *item, const chunk_t *c
     if (count == 0)
         return STEP_OK;
     FAILPOINT("rebuild_staging");
-    gate_call_t call = gate_sync_stage(worker->gate, item->slot, item_sku(item), item->epoch,
-                                       chunk->buyers, chunk->units, count);
-    return call == GATE_CALL_OK ? STEP_OK : STEP_GATE_AWAY;
+    result_t call = gate_sync_stage(worker->gate, item->slot, item_sku(item), item->epoch,
+                                    chunk->buyers, chunk->units, count);
+    return call == RESULT_DONE ? STEP_OK : STEP_GATE_AWAY;
 }
 
 /* Of which the buyers' units are made up. */
@@ -310,11 +310,10 @@ static step_t stage_buyers(worker_t *worker, const rebuild_t *rebuild, gate_rebu
 static step_t swap_gate(worker_t *worker, const item_t *item, gate_rebuild_t *rebuild)
 {
     gate_rebuilt_t outcome;
-    gate_call_t call =
-        gate_sync_rebuild(worker->gate, item->slot, item_sku(item), rebuild, &outcome);
-    if (call == GATE_CALL_UNKNOWN)
+    result_t call = gate_sync_rebuild(worker->gate, item->slot, item_sku(item), rebuild, &outcome);
+    if (call == RESULT_UNKNOWN && !gate_sync_error_is_reply(worker->gate))
         return STEP_LOST_RACE; /* never resent: the next look finds it done, or begins anew */
-    if (call != GATE_CALL_OK)
+    if (call != RESULT_DONE)
         return STEP_GATE_AWAY;
     return outcome == GATE_REBUILT ? STEP_OK : STEP_LOST_RACE;
 }

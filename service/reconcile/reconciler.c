@@ -136,7 +136,7 @@ static bool is_of_the_item(reconciler_t *reconciler, sync_result_t why)
              : why == SYNC_STORE_AWAY ? db_error(worker->db)
                                       : "its row is locked, or keeps changing");
     if (why == SYNC_GATE_AWAY)
-        return gate_sync_connect(worker->gate) == GATE_CALL_OK;
+        return gate_sync_connect(worker->gate) == RESULT_DONE;
     if (why == SYNC_BUSY)
         return true;
     return canary_passes_or_waits(worker->db, &worker->sql);

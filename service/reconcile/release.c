@@ -54,9 +54,9 @@ static void tell(worker_t *worker, group_t *group)
     if (clock_mono_ms() < worker->gate_silent_until_ms)
         return;
     uint64_t sent = clock_mono_ms();
-    gate_call_t call = gate_sync_release(worker->gate, group->releases, group->count, &answer);
+    result_t call = gate_sync_release(worker->gate, group->releases, group->count, &answer);
     uint64_t now = clock_mono_ms();
-    if (call == GATE_CALL_OK)
+    if (call == RESULT_DONE)
         group->state = answer == GATE_RELEASE_LATER ? LATER : TOLD;
     else if (now - sent >= worker->shard->config->redis.timeout_ms / 2)
         worker->gate_silent_until_ms = now + SILENT_MS;

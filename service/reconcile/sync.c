@@ -31,9 +31,9 @@ static sync_result_t look_at_gate(worker_t *worker, const item_t *item, gate_ite
 {
     *gate_epoch = 0;
     *answer = GATE_ITEM_MISSING;
-    gate_call_t call =
+    result_t call =
         gate_sync_peek(worker->gate, item->slot, item_sku(item), item->epoch, answer, gate_epoch);
-    return call == GATE_CALL_OK ? SYNC_READY : SYNC_GATE_AWAY;
+    return call == RESULT_DONE ? SYNC_READY : SYNC_GATE_AWAY;
 }
 
 sync_result_t item_look(worker_t *worker, str_t sku, item_t *item, gate_item_t *answer,

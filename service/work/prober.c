@@ -317,12 +317,12 @@ static void *shard_thread(void *arg)
 
 /* A reserve call of no orders, for an item that nobody can have: it changes nothing, and Redis
    refuses it whenever it would refuse that of a buyer (no memory, no replicas, read-only...). */
-static gate_call_t ask_redis(prober_t *prober, gate_sync_t *gate)
+static result_t ask_redis(prober_t *prober, gate_sync_t *gate)
 {
     gate_item_t answer;
     uint64_t epoch;
-    gate_call_t result = gate_sync_connect(gate);
-    if (result == GATE_CALL_OK && prober->writes)
+    result_t result = gate_sync_connect(gate);
+    if (result == RESULT_DONE && prober->writes)
         result = gate_sync_peek(gate, 0, STR(PROBE_SKU), 1, &answer, &epoch);
     return result;
 }
@@ -330,7 +330,7 @@ static gate_call_t ask_redis(prober_t *prober, gate_sync_t *gate)
 static void probe_redis(target_t *target, gate_sync_t *gate)
 {
     note_begin(target);
-    bool ok = ask_redis(target->prober, gate) == GATE_CALL_OK;
+    bool ok = ask_redis(target->prober, gate) == RESULT_DONE;
     note_end(target, ok ? HEALTH_OK : HEALTH_AWAY, ok ? "" : gate_sync_error(gate),
              ok || gate_sync_error_is_reply(gate));
 }

@@ -59,14 +59,14 @@ static void look_for_orphans(gate_sync_t *gate)
     gate_owner_t owners[4];
     unsigned count = 0, orphans = 0;
     bool alive = false;
-    gate_call_t result = gate_sync_owners(gate, 7, owners, 4, &count);
-    EXPECT(count <= 4 && (result == GATE_CALL_OK || count == 0));
+    result_t result = gate_sync_owners(gate, 7, owners, 4, &count);
+    EXPECT(count <= 4 && (result == RESULT_DONE || count == 0));
     for (unsigned i = 0; i < count; ++i) {
         EXPECT(owners[i].length <= GATE_OWNER_MAX);
         gate_sync_is_alive(gate, &owners[i], &alive);
     }
     result = gate_sync_orphans(gate, 7, owners, count, 64, on_orphan, &orphans);
-    EXPECT(result == GATE_CALL_OK || orphans == 0);
+    EXPECT(result == RESULT_DONE || orphans == 0);
 }
 
 static void get_unsettled(gate_sync_t *gate)
@@ -75,8 +75,8 @@ static void get_unsettled(gate_sync_t *gate)
     gate_record_t record;
     char *text = NULL;
     bool found;
-    gate_call_t result = gate_sync_unsettled_get(gate, &id, &record, &text, &found);
-    EXPECT(!found || result == GATE_CALL_OK);
+    result_t result = gate_sync_unsettled_get(gate, &id, &record, &text, &found);
+    EXPECT(!found || result == RESULT_DONE);
     if (found)
         check_record(&record);
     free(text);
@@ -86,8 +86,8 @@ static void get_ids(gate_sync_t *gate)
 {
     order_id_t *ids = NULL;
     size_t count = 0;
-    gate_call_t result = gate_sync_unsettled_ids(gate, 7, STR("sku"), &ids, &count);
-    EXPECT(result == GATE_CALL_OK ? ids != NULL : count == 0);
+    result_t result = gate_sync_unsettled_ids(gate, 7, STR("sku"), &ids, &count);
+    EXPECT(result == RESULT_DONE ? ids != NULL : count == 0);
     free(ids);
 }
 

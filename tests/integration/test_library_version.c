@@ -68,9 +68,9 @@ static void connect_a_thread(void)
     gate_sync_t *gate = gate_sync_new(config_of_stack());
     uint64_t epoch;
     gate_item_t answer;
-    gate_call_t call = gate_sync_peek(gate, 0, STR("no-such-item"), 1, &answer, &epoch);
+    result_t call = gate_sync_peek(gate, 0, STR("no-such-item"), 1, &answer, &epoch);
     gate_sync_free(gate);
-    EXPECT_NUMBER(call, GATE_CALL_OK);
+    EXPECT_NUMBER(call, RESULT_DONE);
 }
 
 /* As a loop has it. */

@@ -10,80 +10,79 @@
 
 typedef struct {
     const char *text;
-    gate_error_t means;
+    result_t means;
 } error_t_;
 
 /* As Redis 7.0.15 words them. */
 static const error_t_ errors[] = {
-    {"OOM command not allowed when used memory > 'maxmemory'.", GATE_ERROR_REFUSED},
+    {"OOM command not allowed when used memory > 'maxmemory'.", RESULT_AWAY},
     {"OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
-     GATE_ERROR_REFUSED},
-    {"NOREPLICAS Not enough good replicas to write.", GATE_ERROR_REFUSED},
-    {"READONLY You can't write against a read only replica.", GATE_ERROR_REFUSED},
-    {"READONLY You can not run script with write flag on readonly replica.", GATE_ERROR_REFUSED},
+     RESULT_AWAY},
+    {"NOREPLICAS Not enough good replicas to write.", RESULT_AWAY},
+    {"READONLY You can't write against a read only replica.", RESULT_AWAY},
+    {"READONLY You can not run script with write flag on readonly replica.", RESULT_AWAY},
     {"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to "
      "disk. Commands that may modify the data set are disabled, because this instance is "
      "configured to report errors during writes if RDB snapshotting fails "
      "(stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB "
      "error.",
-     GATE_ERROR_REFUSED},
+     RESULT_AWAY},
     {"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to "
      "disk. Writable scripts are blocked. Use 'no-writes' flag for read only scripts.",
-     GATE_ERROR_REFUSED},
-    {"MISCONF Errors writing to the AOF file: No space left on device", GATE_ERROR_REFUSED},
+     RESULT_AWAY},
+    {"MISCONF Errors writing to the AOF file: No space left on device", RESULT_AWAY},
     {"BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
-     GATE_ERROR_REFUSED},
-    {"LOADING Redis is loading the dataset in memory", GATE_ERROR_REFUSED},
+     RESULT_AWAY},
+    {"LOADING Redis is loading the dataset in memory", RESULT_AWAY},
     {"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-     GATE_ERROR_REFUSED},
-    {"NOAUTH Authentication required.", GATE_ERROR_REFUSED},
-    {"WRONGPASS invalid username-password pair or user is disabled.", GATE_ERROR_REFUSED},
-    {"DENIED Redis is running in protected mode because protected mode is enabled",
-     GATE_ERROR_REFUSED},
-    {"ERR max number of clients reached", GATE_ERROR_REFUSED},
-    {"CLUSTERDOWN The cluster is down", GATE_ERROR_REFUSED},
-    {"MOVED 3999 127.0.0.1:6381", GATE_ERROR_REFUSED},
-    {"ASK 3999 127.0.0.1:6381", GATE_ERROR_REFUSED},
-    {"TRYAGAIN Multiple keys request during rehashing of slot", GATE_ERROR_REFUSED},
-    {"CROSSSLOT Keys in request don't hash to the same slot", GATE_ERROR_REFUSED},
-    {"NOPERM this user has no permissions to run the 'fcall' command", GATE_ERROR_FORBIDDEN},
+     RESULT_AWAY},
+    {"NOAUTH Authentication required.", RESULT_AWAY},
+    {"WRONGPASS invalid username-password pair or user is disabled.", RESULT_AWAY},
+    {"DENIED Redis is running in protected mode because protected mode is enabled", RESULT_AWAY},
+    {"ERR max number of clients reached", RESULT_AWAY},
+    {"CLUSTERDOWN The cluster is down", RESULT_AWAY},
+    {"MOVED 3999 127.0.0.1:6381", RESULT_AWAY},
+    {"ASK 3999 127.0.0.1:6381", RESULT_AWAY},
+    {"TRYAGAIN Multiple keys request during rehashing of slot", RESULT_AWAY},
+    {"CROSSSLOT Keys in request don't hash to the same slot", RESULT_AWAY},
+    {"NOPERM this user has no permissions to run the 'fcall' command", RESULT_REFUSED},
     {"ERR unknown command 'FCALL', with args beginning with: 'holdfast_hello' '0' ",
-     GATE_ERROR_FORBIDDEN},
-    {"ERR Function not found", GATE_ERROR_FORBIDDEN},
-    {"EXECABORT Transaction discarded because of previous errors.", GATE_ERROR_FORBIDDEN},
-    {"EXECABORT Transaction discarded because of: -OOM command not allowed", GATE_ERROR_FORBIDDEN},
+     RESULT_REFUSED},
+    {"ERR Function not found", RESULT_REFUSED},
+    {"EXECABORT Transaction discarded because of previous errors.", RESULT_REFUSED},
+    {"EXECABORT Transaction discarded because of: -OOM command not allowed", RESULT_REFUSED},
     /* The function ran, and may have written before it failed. */
     {"OOM command not allowed when used memory > 'maxmemory'. script: holdfast_reserve, on "
      "@user_function:361.",
-     GATE_ERROR_UNKNOWN},
+     RESULT_UNKNOWN},
     {"READONLY You can't write against a read only replica. script: holdfast_settle, on "
      "@user_function:300.",
-     GATE_ERROR_UNKNOWN},
+     RESULT_UNKNOWN},
     {"NOREPLICAS Not enough good replicas to write. script: holdfast_reserve, on "
      "@user_function:361.",
-     GATE_ERROR_UNKNOWN},
+     RESULT_UNKNOWN},
     {"MISCONF Errors writing to the AOF file: No space left on device script: holdfast_reserve, on "
      "@user_function:361.",
-     GATE_ERROR_UNKNOWN},
+     RESULT_UNKNOWN},
     {"ERR user_function:12: attempt to index a nil value script: holdfast_reserve, on "
      "@user_function:12.",
-     GATE_ERROR_UNKNOWN},
-    {"ERR Error running script holdfast_reserve, execution failure", GATE_ERROR_UNKNOWN},
+     RESULT_UNKNOWN},
+    {"ERR Error running script holdfast_reserve, execution failure", RESULT_UNKNOWN},
     {"ERR Script killed by user with FUNCTION KILL. script: holdfast_reserve, on "
      "@user_function:361.",
-     GATE_ERROR_UNKNOWN},
-    {"ERR holdfast: malformed orders", GATE_ERROR_UNKNOWN},
-    {"ERR EXEC without MULTI", GATE_ERROR_UNKNOWN},
-    {"WRONGTYPE Operation against a key holding the wrong kind of value", GATE_ERROR_UNKNOWN},
-    {"ERR Protocol error: invalid bulk length", GATE_ERROR_UNKNOWN},
-    {"ERR", GATE_ERROR_UNKNOWN},
-    {"OOM", GATE_ERROR_UNKNOWN}, /* a word alone is none that Redis says */
-    {"OOMPH", GATE_ERROR_UNKNOWN},
-    {"BUSYKEY Target key name already exists.", GATE_ERROR_UNKNOWN},
-    {"BUSYGROUP Consumer Group name already exists", GATE_ERROR_UNKNOWN},
-    {"UNBLOCKED force unblock", GATE_ERROR_UNKNOWN},
-    {"anything that is not listed", GATE_ERROR_UNKNOWN},
-    {"", GATE_ERROR_UNKNOWN},
+     RESULT_UNKNOWN},
+    {"ERR holdfast: malformed orders", RESULT_UNKNOWN},
+    {"ERR EXEC without MULTI", RESULT_UNKNOWN},
+    {"WRONGTYPE Operation against a key holding the wrong kind of value", RESULT_UNKNOWN},
+    {"ERR Protocol error: invalid bulk length", RESULT_UNKNOWN},
+    {"ERR", RESULT_UNKNOWN},
+    {"OOM", RESULT_UNKNOWN}, /* a word alone is none that Redis says */
+    {"OOMPH", RESULT_UNKNOWN},
+    {"BUSYKEY Target key name already exists.", RESULT_UNKNOWN},
+    {"BUSYGROUP Consumer Group name already exists", RESULT_UNKNOWN},
+    {"UNBLOCKED force unblock", RESULT_UNKNOWN},
+    {"anything that is not listed", RESULT_UNKNOWN},
+    {"", RESULT_UNKNOWN},
 };
 
 static void test_errors(void **state)
