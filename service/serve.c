@@ -93,11 +93,15 @@ static bool tables_fit(const node_t *node, const config_shard_t *shard)
 {
     sql_t sql = {NULL, 0, 0};
     db_t *db = db_new_unchecked(node->config, shard_primary(shard));
-    migrate_status_t status = migrate_check(db, &sql);
-    bool fits = status == MIGRATE_CURRENT || status == MIGRATE_AHEAD || status == MIGRATE_FAILED;
+    migrate_status_t status;
+    bool known = migrate_check(db, &sql, &status) == RESULT_DONE;
+    bool fits = !known || status == MIGRATE_CURRENT || status == MIGRATE_AHEAD;
+    if (!known)
+        LOG_WARN("a shard does not say whether its tables fit", LOG_STR("shard", shard->name),
+                 LOG_STR("error", db_error(db)));
     if (!fits)
         fprintf(stderr, "holdfast: %s: %s\n", shard->name, migrate_status_text(status));
-    if (status == MIGRATE_AHEAD)
+    if (known && status == MIGRATE_AHEAD)
         LOG_INFO("a shard has newer tables, beside which this binary may run",
                  LOG_STR("shard", shard->name));
     sql_free(&sql);

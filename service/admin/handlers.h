@@ -3,6 +3,7 @@
 #define HOLDFAST_ADMIN_HANDLERS_H
 
 #include "http/route.h"
+#include "reconcile/outcome.h"
 
 /* admin/terms.c: what changes items */
 void handle_item_put(exchange_t *exchange, const route_match_t *match);
@@ -17,5 +18,7 @@ void handle_status(exchange_t *exchange, const route_match_t *match);
 void handle_audit(exchange_t *exchange, const route_match_t *match);
 void handle_reconcile(exchange_t *exchange, const route_match_t *match);
 void handle_metrics(exchange_t *exchange, const route_match_t *match);
+/* The answer when nothing came of it: `result` is not SYNC_READY. */
+void reply_not_synced(exchange_t *exchange, sync_result_t result);
 
 #endif

@@ -42,15 +42,8 @@ static void add_pass_numbers(cJSON *json, const pass_t *pass)
 static void reply_pass(call_t *call, exchange_t *exchange)
 {
     pass_call_t *c = (pass_call_t *)call;
-    if (c->pass.result == SYNC_UNKNOWN_ITEM) {
-        reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
-        return;
-    }
     if (c->pass.result != SYNC_READY) {
-        reply_problem(exchange, PROBLEM_UNAVAILABLE,
-                      c->pass.result == SYNC_GATE_AWAY    ? "Redis is away; the log says why"
-                      : c->pass.result == SYNC_STORE_AWAY ? "MySQL is away; the log says why"
-                                                          : "The item kept changing");
+        reply_not_synced(exchange, c->pass.result);
         return;
     }
     cJSON *json = cJSON_CreateObject();
@@ -58,6 +51,15 @@ static void reply_pass(call_t *call, exchange_t *exchange)
     cJSON_AddStringToObject(json, "did", pass_deed(&c->pass));
     add_pass_numbers(json, &c->pass);
     reply_json(exchange, 200, json);
+}
+
+void reply_not_synced(exchange_t *exchange, sync_result_t result)
+{
+    reply_problem(exchange,
+                  result == SYNC_UNKNOWN_ITEM ? PROBLEM_UNKNOWN_ITEM
+                  : result == SYNC_REFUSED    ? PROBLEM_WRONG_STATE
+                                              : PROBLEM_UNAVAILABLE,
+                  result == SYNC_UNKNOWN_ITEM ? NULL : sync_result_text(result));
 }
 
 void handle_reconcile(exchange_t *exchange, const route_match_t *match)

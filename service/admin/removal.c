@@ -9,7 +9,8 @@ typedef struct {
     call_t call; /* first */
     char sku[SKU_BYTES_MAX];
     uint8_t sku_length;
-    delete_result_t result;
+    sync_result_t result;
+    delete_outcome_t outcome; /* of SYNC_READY */
 } delete_call_t;
 
 static void run_delete(call_t *call, worker_t *worker)
@@ -17,22 +18,23 @@ static void run_delete(call_t *call, worker_t *worker)
     delete_call_t *c = (delete_call_t *)call;
     str_t sku = {c->sku, c->sku_length};
     uint64_t epoch;
-    c->result = item_delete(worker, sku, &epoch);
+    c->result = item_delete(worker, sku, &epoch, &c->outcome);
     if (epoch != 0) /* also if it is not known whether the row is gone */
         announce_item_changed(worker->shard->announcements, sku, epoch);
-    if (c->result == DELETE_DONE)
+    if (c->result == SYNC_READY && c->outcome == DELETE_DONE)
         LOG_INFO("item deleted", LOG_BYTES("sku", sku), LOG_INT("epoch", epoch - 1));
 }
 
 static void reply_delete(call_t *call, exchange_t *exchange)
 {
     delete_call_t *c = (delete_call_t *)call;
-    switch (c->result) {
+    if (c->result != SYNC_READY) {
+        reply_not_synced(exchange, c->result);
+        return;
+    }
+    switch (c->outcome) {
     case DELETE_DONE:
         reply_nothing(exchange);
-        break;
-    case DELETE_UNKNOWN_ITEM:
-        reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
         break;
     case DELETE_LIVE:
         reply_problem(exchange, PROBLEM_WRONG_STATE,
@@ -41,11 +43,6 @@ static void reply_delete(call_t *call, exchange_t *exchange)
     case DELETE_UNSETTLED:
         reply_problem(exchange, PROBLEM_WRONG_STATE,
                       "Orders of the item are on their way to MySQL; try again");
-        break;
-    case DELETE_AWAY:
-        reply_problem(
-            exchange, PROBLEM_UNAVAILABLE,
-            "MySQL or Redis is away, or the item kept changing; the log and /readyz say which");
         break;
     }
 }

@@ -18,7 +18,8 @@ typedef struct {
     char sku[SKU_BYTES_MAX];
     uint8_t sku_length;
     item_change_t change;
-    change_result_t result;
+    sync_result_t result;
+    change_outcome_t outcome; /* of SYNC_READY */
     item_t item;
 } change_call_t;
 
@@ -26,10 +27,10 @@ static void run_change(call_t *call, worker_t *worker)
 {
     change_call_t *c = (change_call_t *)call;
     str_t sku = {c->sku, c->sku_length};
-    c->result = item_change(worker, sku, &c->change, &c->item);
-    if (!CHANGE_IS_MADE(c->result))
+    c->result = item_change(worker, sku, &c->change, &c->item, &c->outcome);
+    if (c->result != SYNC_READY || !CHANGE_IS_MADE(c->outcome))
         return;
-    if (c->result != CHANGE_NONE)
+    if (c->outcome != CHANGE_NONE)
         LOG_ALWAYS(LOG_LEVEL_INFO, "item changed", LOG_BYTES("sku", sku),
                    LOG_INT("total", c->item.terms.total),
                    LOG_STR("strategy", strategy_name(c->item.terms.strategy)),
@@ -40,7 +41,11 @@ static void run_change(call_t *call, worker_t *worker)
 static void reply_change(call_t *call, exchange_t *exchange)
 {
     change_call_t *c = (change_call_t *)call;
-    switch (c->result) {
+    if (c->result != SYNC_READY) {
+        reply_not_synced(exchange, c->result);
+        return;
+    }
+    switch (c->outcome) {
     case CHANGE_CREATED:
         reply_json(exchange, 201, item_to_json(&c->item));
         break;
@@ -58,11 +63,6 @@ static void reply_change(call_t *call, exchange_t *exchange)
     case CHANGE_INVALID_WINDOW:
         reply_problem(exchange, PROBLEM_INVALID_REQUEST,
                       "ends_at: the sale would end before it starts");
-        break;
-    case CHANGE_AWAY:
-        reply_problem(exchange, PROBLEM_UNAVAILABLE,
-                      "MySQL or Redis is away, or the item kept changing; the log and /readyz say "
-                      "which");
         break;
     }
 }
@@ -148,9 +148,10 @@ static void toggle_item(const toggle_call_t *c, shard_toggle_t *own, worker_t *w
 {
     item_change_t change = {.has_strategy = true, .terms = {.strategy = c->strategy}};
     item_t item;
-    change_result_t result = item_change(worker, sku, &change, &item);
-    if (CHANGE_IS_MADE(result)) {
-        ++*(result == CHANGE_NONE ? &own->same : &own->changed);
+    change_outcome_t outcome;
+    sync_result_t result = item_change(worker, sku, &change, &item, &outcome);
+    if (result == SYNC_READY && CHANGE_IS_MADE(outcome)) {
+        ++*(outcome == CHANGE_NONE ? &own->same : &own->changed);
         announce_item_changed(worker->shard->announcements, sku, item.epoch);
     } else {
         ++own->failed;

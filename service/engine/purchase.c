@@ -202,7 +202,7 @@ void purchase_unparked(purchase_t *p, sync_result_t why)
     static const purchase_event_kind_t events[] = {
         [SYNC_READY] = EVENT_ITEM_READY,    [SYNC_UNKNOWN_ITEM] = EVENT_ITEM_GONE,
         [SYNC_GATE_AWAY] = EVENT_ITEM_AWAY, [SYNC_STORE_AWAY] = EVENT_ITEM_AWAY,
-        [SYNC_BUSY] = EVENT_ITEM_BUSY,
+        [SYNC_REFUSED] = EVENT_ITEM_AWAY,   [SYNC_BUSY] = EVENT_ITEM_BUSY,
     };
     purchase_event_t event = {events[why]};
     if (why == SYNC_UNKNOWN_ITEM && purchase_must_end_in_row(&p->machine))

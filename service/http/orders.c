@@ -10,15 +10,15 @@
 
 /* --- one order, wherever it is --- */
 
-typedef enum { FOUND, NOT_HERE, NOT_ABLE } lookup_t;
-
 typedef struct {
     call_t call; /* first */
     order_id_t id;
-    lookup_t lookup;
+    result_t looked; /* of the look; done: `found` says whether it is anywhere */
+    bool found;
     order_t order;
     move_wish_t wish;
     char key_bytes[KEY_BYTES_MAX]; /* of `wish` */
+    result_t result;               /* of the move */
     moved_t moved;
 } order_call_t;
 
@@ -32,75 +32,67 @@ static void order_of_record(const order_id_t *id, const gate_record_t *record, o
     order_set_buyer(out, record->buyer);
 }
 
-/* Redis holds what is on its way. *known false: Redis did not answer. */
-static bool find_unsettled(worker_t *worker, const order_id_t *id, order_t *out, bool *known)
+/* Redis holds what is on its way. */
+static result_t find_unsettled(worker_t *worker, const order_id_t *id, order_t *out, bool *found)
 {
     gate_record_t record;
     char *text;
-    bool found;
-    *known = gate_sync_unsettled_get(worker->gate, id, &record, &text, &found) == RESULT_DONE;
-    if (*known && found)
+    result_t result = gate_sync_unsettled_get(worker->gate, id, &record, &text, found);
+    if (*found)
         order_of_record(id, &record, out);
     free(text);
-    return *known && found;
+    return result;
 }
 
-/* An id that was issued here and is nowhere, past its commit deadline: it ends now, as rejected. */
-static lookup_t decide_if_due(worker_t *worker, const order_id_t *id, order_t *out)
+/* An id that was issued here and is nowhere, past its commit deadline: it ends now, as rejected.
+   Before that it may still be written: retry. */
+static result_t decide_if_due(worker_t *worker, const order_id_t *id, order_t *out, bool *found)
 {
     const shard_t *shard = worker->shard;
     uint64_t deadline = order_id_time_ms(id) + shard->config->orders.commit_deadline_ms;
-    if (!order_id_issued_here(id))
-        return NOT_HERE;
     /* A node that has just started knows the clock of Redis only by its own. */
     if (!remote_clock_is_heard(shard->gate_clock) ||
         remote_clock_now_ms(shard->gate_clock) <= deadline)
-        return NOT_ABLE;
-    return order_decide_rejected(worker->db, &worker->sql, id, PROBLEM_UNAVAILABLE, out) ==
-                   RESULT_DONE
-               ? FOUND
-               : NOT_ABLE;
+        return RESULT_RETRY;
+    result_t result = order_decide_rejected(worker->db, &worker->sql, id, PROBLEM_UNAVAILABLE, out);
+    *found = result == RESULT_DONE;
+    return result;
 }
 
-static lookup_t look_up(worker_t *worker, const order_id_t *id, order_t *out)
+/* Only a look at both servers shows that there is no such order. */
+static result_t look_up(worker_t *worker, const order_id_t *id, order_t *out, bool *found)
 {
-    bool found, redis_answered;
-    if (order_read(worker->db, &worker->sql, id, false, out, &found) != RESULT_DONE)
-        return NOT_ABLE;
-    if (found)
-        return FOUND;
-    if (!order_id_issued_here(id))
-        return NOT_HERE;
-    if (find_unsettled(worker, id, out, &redis_answered))
-        return FOUND;
-    if (!redis_answered)
-        return NOT_ABLE;
+    result_t result = order_read(worker->db, &worker->sql, id, false, out, found);
+    if (result != RESULT_DONE || *found || !order_id_issued_here(id))
+        return result;
+    result = find_unsettled(worker, id, out, found);
+    if (result != RESULT_DONE || *found)
+        return result;
     /* It may have been settled between the two looks. */
-    if (order_read(worker->db, &worker->sql, id, true, out, &found) != RESULT_DONE)
-        return NOT_ABLE;
-    return found ? FOUND : decide_if_due(worker, id, out);
+    result = order_read(worker->db, &worker->sql, id, true, out, found);
+    return result != RESULT_DONE || *found ? result : decide_if_due(worker, id, out, found);
 }
 
 static void run_get(call_t *call, worker_t *worker)
 {
     order_call_t *c = (order_call_t *)call;
-    c->lookup = look_up(worker, &c->id, &c->order);
+    c->looked = look_up(worker, &c->id, &c->order, &c->found);
 }
 
 /* False: answered, because there is no such order or nobody can tell. */
-static bool lookup_is_found(exchange_t *exchange, lookup_t lookup)
+static bool is_found(exchange_t *exchange, const order_call_t *c)
 {
-    if (lookup == NOT_HERE)
-        reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
-    else if (lookup == NOT_ABLE)
+    if (c->looked != RESULT_DONE)
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "Nobody can tell yet; ask again");
-    return lookup == FOUND;
+    else if (!c->found)
+        reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
+    return c->looked == RESULT_DONE && c->found;
 }
 
 static void reply_get(call_t *call, exchange_t *exchange)
 {
     order_call_t *c = (order_call_t *)call;
-    if (lookup_is_found(exchange, c->lookup))
+    if (is_found(exchange, c))
         reply_order(exchange, 200, &c->order, false);
 }
 
@@ -141,11 +133,13 @@ static void run_move(call_t *call, worker_t *worker)
 {
     order_call_t *c = (order_call_t *)call;
     moved_t *moved = &c->moved;
-    order_move(worker->db, &worker->sql, &c->wish, moved);
-    if (moved->result == ORDER_MOVED && moved->released)
+    c->result = order_move(worker->db, &worker->sql, &c->wish, moved);
+    if (c->result != RESULT_DONE)
+        return;
+    if (moved->outcome == ORDER_MOVED && moved->released)
         release_to_gate(worker, &moved->release, 1);
-    if (moved->result == ORDER_MOVE_NOT_FOUND)
-        c->lookup = look_up(worker, &c->id, &moved->order);
+    if (moved->outcome == ORDER_MOVE_NOT_FOUND)
+        c->looked = look_up(worker, &c->id, &moved->order, &c->found);
 }
 
 static void reply_wrong_state(exchange_t *exchange, const order_t *order)
@@ -179,7 +173,11 @@ static void reply_move(call_t *call, exchange_t *exchange)
 {
     order_call_t *c = (order_call_t *)call;
     const moved_t *moved = &c->moved;
-    switch (moved->result) {
+    if (c->result != RESULT_DONE) {
+        reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
+        return;
+    }
+    switch (moved->outcome) {
     case ORDER_MOVED:
         reply_order(exchange, 200, &moved->order, moved->replayed);
         break;
@@ -197,11 +195,8 @@ static void reply_move(call_t *call, exchange_t *exchange)
         reply_at_bound(exchange, &moved->extend);
         break;
     case ORDER_MOVE_NOT_FOUND: /* in MySQL: on its way there it is reserved */
-        if (lookup_is_found(exchange, c->lookup))
+        if (is_found(exchange, c))
             reply_wrong_state(exchange, &moved->order);
-        break;
-    case ORDER_MOVE_FAILED:
-        reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
         break;
     }
 }

@@ -64,16 +64,16 @@ static result_t insert_item(worker_t *worker, str_t sku, const item_terms_t *ter
     return db_exec(worker->db, &worker->sql, NULL, 0);
 }
 
-step_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
+sync_result_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
 {
     const item_t *item = &rebuild->item;
     uint64_t epoch, deadline = clock_mono_ms() + DRAIN_PATIENCE_MS;
     bool frozen = true;
     if (gate_sync_freeze(worker->gate, item->slot, item_sku(item), FREEZE_MS,
                          &rebuild->unsettled_max, &epoch, &rebuild->frozen_until_ms) != RESULT_DONE)
-        return STEP_GATE_AWAY;
+        return SYNC_GATE_AWAY;
     if (epoch != item->epoch)
-        return STEP_LOST_RACE;
+        return SYNC_BUSY;
     rebuild->needs_freeze = true;
     FAILPOINT("rebuild_frozen");
     while (rebuild->unsettled_max != 0 && clock_mono_ms() < deadline) {
@@ -81,26 +81,26 @@ step_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
         if (gate_sync_frozen(worker->gate, item->slot, item_sku(item), epoch, 0,
                              &rebuild->frozen_until_ms, &frozen,
                              &rebuild->unsettled_max) != RESULT_DONE)
-            return STEP_GATE_AWAY;
+            return SYNC_GATE_AWAY;
         if (!frozen)
-            return STEP_NOT_FROZEN;
+            return SYNC_BUSY;
     }
-    return STEP_OK;
+    return SYNC_READY;
 }
 
 /* Is `total` below what is sold or about to be? Reads the row anew: draining sold some. */
-static step_t check_total(worker_t *worker, rebuild_t *rebuild, bool *too_low)
+static sync_result_t check_total(worker_t *worker, rebuild_t *rebuild, bool *too_low)
 {
     bool found;
     item_t now;
     result_t result =
         item_read(worker->db, &worker->sql, item_sku(&rebuild->item), false, &now, &found);
     if (result != RESULT_DONE)
-        return step_of_db(result);
+        return sync_of_store(result);
     if (!found || now.epoch != rebuild->item.epoch)
-        return STEP_LOST_RACE;
+        return SYNC_BUSY;
     *too_low = item_allocated(&now) + rebuild->unsettled_max > rebuild->terms->total;
-    return STEP_OK;
+    return SYNC_READY;
 }
 
 /* Buyers of an `accepted` item heard 202 as soon as the gate had admitted them. A SQL strategy
@@ -113,103 +113,113 @@ static bool leaves_accepted(const item_t *before, const item_terms_t *after)
 
 /* What has to be known of the gate before the row is changed. One that is away says nothing of the
    orders that it has admitted: who leaves it leaves them to Redis. */
-static step_t prepare_gate(worker_t *worker, rebuild_t *rebuild, bool *too_low)
+static sync_result_t prepare_gate(worker_t *worker, rebuild_t *rebuild, bool *too_low)
 {
     const item_t *item = &rebuild->item;
     bool lowers = rebuild->terms->total < item->terms.total;
     bool drains = leaves_accepted(item, rebuild->terms);
-    step_t step = STEP_OK;
+    sync_result_t step = SYNC_READY;
     if (lowers && item->gate_down)
-        return STEP_GATE_AWAY; /* nobody can tell what it has admitted */
+        return SYNC_GATE_AWAY; /* nobody can tell what it has admitted */
     if (item_uses_gate(item) && (lowers || drains))
         step = freeze_and_drain(worker, rebuild);
-    if (step == STEP_GATE_AWAY && !lowers) {
+    if (step == SYNC_GATE_AWAY && !lowers) {
         rebuild->needs_freeze = false;
-        return STEP_OK;
+        return SYNC_READY;
     }
-    if (step == STEP_OK && drains && rebuild->unsettled_max != 0)
-        return STEP_NOT_FROZEN;
-    return step == STEP_OK && lowers ? check_total(worker, rebuild, too_low) : step;
+    if (step == SYNC_READY && drains && rebuild->unsettled_max != 0)
+        return SYNC_BUSY;
+    return step == SYNC_READY && lowers ? check_total(worker, rebuild, too_low) : step;
 }
 
-static step_t change_once(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch, bool *too_low)
+static sync_result_t change_once(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch,
+                                 bool *too_low)
 {
     *too_low = false;
-    step_t step = prepare_gate(worker, rebuild, too_low);
-    if (step == STEP_OK && !*too_low)
+    sync_result_t step = prepare_gate(worker, rebuild, too_low);
+    if (step == SYNC_READY && !*too_low)
         return rebuild_run(worker, rebuild, gate_epoch);
     rebuild_thaw(worker, rebuild);
     return step;
 }
 
-static change_result_t create_item(worker_t *worker, str_t sku, const item_change_t *change,
-                                   bool *again)
+static sync_result_t create_item(worker_t *worker, str_t sku, const item_change_t *change,
+                                 change_outcome_t *outcome)
 {
-    if (!change->create)
-        return CHANGE_UNKNOWN_ITEM;
-    if (!window_is_valid(&change->terms))
-        return CHANGE_INVALID_WINDOW;
+    *outcome = !change->create                    ? CHANGE_UNKNOWN_ITEM
+               : !window_is_valid(&change->terms) ? CHANGE_INVALID_WINDOW
+                                                  : CHANGE_CREATED;
+    if (*outcome != CHANGE_CREATED)
+        return SYNC_READY;
     result_t result = insert_item(worker, sku, &change->terms);
-    *again = result == RESULT_RETRY || result == RESULT_UNKNOWN ||
-             (result == RESULT_REFUSED && db_error_is_duplicate(worker->db));
-    if (result == RESULT_REFUSED && !*again)
-        return CHANGE_WRONG_STATE; /* such orders have more units than `total` */
-    return result == RESULT_DONE ? CHANGE_CREATED : CHANGE_AWAY;
+    if (result != RESULT_REFUSED)
+        return sync_of_store(result);
+    if (db_error_is_duplicate(worker->db))
+        return SYNC_BUSY;          /* another has made it meanwhile */
+    *outcome = CHANGE_WRONG_STATE; /* orders of an item of that name have more units than `total` */
+    return SYNC_READY;
+}
+
+/* Of a row that is there and whose terms differ. */
+static sync_result_t change_terms(worker_t *worker, const item_terms_t *terms, uint64_t gate_epoch,
+                                  item_t *out, change_outcome_t *outcome)
+{
+    bool too_low;
+    rebuild_t rebuild = {.item = *out, .terms = terms};
+    sync_result_t result = change_once(worker, &rebuild, gate_epoch, &too_low);
+    *out = rebuild.item;
+    *outcome = too_low ? CHANGE_WRONG_STATE : CHANGE_DONE;
+    if (too_low)
+        return SYNC_READY;
+    /* Redis away after the row was changed: the change is made, the gate follows when it is back.
+     */
+    return result == SYNC_GATE_AWAY && terms_equal(terms, &out->terms) ? SYNC_READY : result;
 }
 
 /* One look and one try. *again: something moved meanwhile, look anew. */
-static change_result_t try_change(worker_t *worker, str_t sku, const item_change_t *change,
-                                  item_t *out, bool *again)
+static sync_result_t try_change(worker_t *worker, str_t sku, const item_change_t *change,
+                                item_t *out, change_outcome_t *outcome, bool *again)
 {
     uint64_t gate_epoch;
     gate_item_t answer;
-    bool too_low;
-    *again = false;
-    sync_result_t seen = item_look(worker, sku, out, &answer, &gate_epoch);
-    if (seen == SYNC_UNKNOWN_ITEM)
-        return create_item(worker, sku, change, again);
-    if (seen == SYNC_STORE_AWAY || seen == SYNC_BUSY) {
-        *again = seen == SYNC_BUSY;
-        return CHANGE_AWAY;
+    sync_result_t result = item_look(worker, sku, out, &answer, &gate_epoch);
+    bool looked = result == SYNC_READY;
+    *again = result == SYNC_BUSY;
+    if (result == SYNC_UNKNOWN_ITEM) {
+        result = create_item(worker, sku, change, outcome);
+        *again = result == SYNC_BUSY;
+        return result;
     }
+    if (!looked && result != SYNC_GATE_AWAY)
+        return result;
     item_terms_t terms = merge(&out->terms, change);
-    if (!window_is_valid(&terms))
-        return CHANGE_INVALID_WINDOW;
-    if (terms_equal(&terms, &out->terms))
-        return CHANGE_NONE;
+    *outcome = !window_is_valid(&terms) ? CHANGE_INVALID_WINDOW : CHANGE_NONE;
+    if (*outcome == CHANGE_INVALID_WINDOW || terms_equal(&terms, &out->terms))
+        return SYNC_READY;
     /* A gate that does not agree with the row cannot say what is unsettled: first mend it. */
-    if (seen == SYNC_READY && !gate_agrees(answer, out) &&
-        item_agree(worker, sku, out) != SYNC_READY)
-        return CHANGE_AWAY;
-    rebuild_t rebuild = {.item = *out, .terms = &terms};
-    step_t step = change_once(worker, &rebuild, gate_epoch, &too_low);
-    *out = rebuild.item;
-    if (too_low)
-        return CHANGE_WRONG_STATE;
-    *again = step == STEP_LOST_RACE || step == STEP_NOT_FROZEN;
-    /* Redis away after the row was changed: the change is made, the gate follows when it is back.
-     */
-    if (step == STEP_GATE_AWAY && terms_equal(&terms, &out->terms))
-        return CHANGE_DONE;
-    return step == STEP_OK ? CHANGE_DONE : CHANGE_AWAY;
+    if (looked && !gate_agrees(answer, out) &&
+        (result = item_agree(worker, sku, out)) != SYNC_READY)
+        return result;
+    result = change_terms(worker, &terms, gate_epoch, out, outcome);
+    *again = result == SYNC_BUSY;
+    return result;
 }
 
-change_result_t item_change(worker_t *worker, str_t sku, const item_change_t *change, item_t *out)
+sync_result_t item_change(worker_t *worker, str_t sku, const item_change_t *change, item_t *out,
+                          change_outcome_t *outcome)
 {
     uint64_t deadline = clock_mono_ms() + CHANGE_PATIENCE_MS;
-    change_result_t result = CHANGE_AWAY;
+    sync_result_t result = SYNC_BUSY;
     bool again = true;
     for (unsigned tries = 0; again && clock_mono_ms() < deadline; ++tries) {
         if (tries != 0)
             usleep(random_backoff(2000, 20000, tries));
-        result = try_change(worker, sku, change, out, &again);
-        if (result == CHANGE_NONE && tries != 0)
-            result = CHANGE_DONE; /* a try before may have changed it, and lost the answer */
+        result = try_change(worker, sku, change, out, outcome, &again);
+        if (result == SYNC_READY && *outcome == CHANGE_NONE && tries != 0)
+            *outcome = CHANGE_DONE; /* a try before may have changed it, and lost the answer */
     }
-    if (again)
-        return CHANGE_AWAY;
     /* Builds the gate of a new item, and finishes what a lost race left. */
-    if (CHANGE_IS_MADE(result))
+    if (result == SYNC_READY && CHANGE_IS_MADE(*outcome))
         item_agree(worker, sku, out);
     return result;
 }

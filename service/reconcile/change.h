@@ -5,6 +5,7 @@
 #ifndef HOLDFAST_RECONCILE_CHANGE_H
 #define HOLDFAST_RECONCILE_CHANGE_H
 
+#include "reconcile/outcome.h"
 #include "store/items.h"
 #include "work/pool.h"
 
@@ -20,16 +21,17 @@ typedef enum {
     CHANGE_NONE, /* the terms were so already */
     CHANGE_CREATED,
     CHANGE_UNKNOWN_ITEM,
-    CHANGE_WRONG_STATE,    /* total below what is allocated or unsettled */
-    CHANGE_INVALID_WINDOW, /* together with what stays, the sale would end before it starts */
-    CHANGE_AWAY            /* MySQL, or Redis where it is needed, is away */
-} change_result_t;
+    CHANGE_WRONG_STATE,   /* total below what is allocated or unsettled */
+    CHANGE_INVALID_WINDOW /* together with what stays, the sale would end before it starts */
+} change_outcome_t;
 
 /* The item is as it was asked for. */
-#define CHANGE_IS_MADE(result_)                                                                    \
-    ((result_) == CHANGE_DONE || (result_) == CHANGE_NONE || (result_) == CHANGE_CREATED)
+#define CHANGE_IS_MADE(outcome_)                                                                   \
+    ((outcome_) == CHANGE_DONE || (outcome_) == CHANGE_NONE || (outcome_) == CHANGE_CREATED)
 
-/* Changes terms under a new epoch. Under traffic: nobody gets a wrong answer. */
-change_result_t item_change(worker_t *worker, str_t sku, const item_change_t *change, item_t *out);
+/* Changes terms under a new epoch. Under traffic: nobody gets a wrong answer. SYNC_READY: *outcome
+   says what came of it; any other result: the item is as it was, or (SYNC_BUSY) nobody knows. */
+sync_result_t item_change(worker_t *worker, str_t sku, const item_change_t *change, item_t *out,
+                          change_outcome_t *outcome);
 
 #endif

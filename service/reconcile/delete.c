@@ -50,22 +50,22 @@ static result_t drain_closed(worker_t *worker, const item_t *item, size_t *left)
 }
 
 /* Nothing of the item is on its way to MySQL any more, and its gate admits nobody. */
-static step_t quiesce(deletion_t *deletion)
+static sync_result_t quiesce(deletion_t *deletion)
 {
     worker_t *worker = deletion->worker;
     rebuild_t *rebuild = &deletion->rebuild;
     const item_t *item = &rebuild->item;
     size_t left = 0;
     if (item_uses_gate(item)) {
-        step_t step = freeze_and_drain(worker, rebuild);
-        deletion->unsettled = step == STEP_OK && rebuild->unsettled_max != 0;
+        sync_result_t step = freeze_and_drain(worker, rebuild);
+        deletion->unsettled = step == SYNC_READY && rebuild->unsettled_max != 0;
         return step;
     }
     if (!needs_redis(item) && redis_is_down(worker))
-        return STEP_OK;
+        return SYNC_READY;
     deletion->redis_answers = drain_closed(worker, item, &left) == RESULT_DONE;
     deletion->unsettled = deletion->redis_answers && left != 0;
-    return needs_redis(item) && !deletion->redis_answers ? STEP_GATE_AWAY : STEP_OK;
+    return needs_redis(item) && !deletion->redis_answers ? SYNC_GATE_AWAY : SYNC_READY;
 }
 
 static bool remove_gate(worker_t *worker, const item_t *item)
@@ -73,7 +73,7 @@ static bool remove_gate(worker_t *worker, const item_t *item)
     return gate_sync_forget(worker->gate, item->slot, item_sku(item)) == RESULT_DONE;
 }
 
-static step_t delete_in_transaction(deletion_t *deletion)
+static sync_result_t delete_in_transaction(deletion_t *deletion)
 {
     uint64_t affected[1] = {0};
     worker_t *worker = deletion->worker;
@@ -85,39 +85,33 @@ static step_t delete_in_transaction(deletion_t *deletion)
             item_sku(item), item->epoch);
     result_t result = db_exec(worker->db, &worker->sql, affected, 1);
     if (result == RESULT_DONE && affected[0] != 1)
-        return STEP_LOST_RACE;
+        return SYNC_BUSY;
     if (result != RESULT_DONE)
-        return step_of_db(result);
-    step_t step = rebuild_still_frozen(worker, &deletion->rebuild);
-    if (step != STEP_OK)
+        return sync_of_store(result);
+    sync_result_t step = rebuild_still_frozen(worker, &deletion->rebuild);
+    if (step != SYNC_READY)
         return step;
     FAILPOINT("delete_row_locked");
     if (needs_redis(item) && !remove_gate(worker, item))
-        return STEP_GATE_AWAY;
+        return SYNC_GATE_AWAY;
     FAILPOINT("delete_gate_gone");
-    return STEP_OK;
+    return SYNC_READY;
 }
 
-static step_t delete_row(deletion_t *deletion)
+static sync_result_t delete_row(deletion_t *deletion)
 {
     worker_t *worker = deletion->worker;
-    step_t step = step_of_db(db_run(worker->db, "START TRANSACTION"));
-    if (step == STEP_OK)
+    sync_result_t step = sync_of_store(db_run(worker->db, "START TRANSACTION"));
+    if (step == SYNC_READY)
         step = delete_in_transaction(deletion);
-    if (step != STEP_OK) {
+    if (step != SYNC_READY) {
         db_rollback(worker->db);
         return step;
     }
     result_t result = db_commit(worker->db);
     FAILPOINT("delete_committed");
     deletion->doubt = deletion->doubt || result == RESULT_UNKNOWN;
-    return step_of_db(result);
-}
-
-static delete_result_t result_of_sync(sync_result_t seen, bool *again)
-{
-    *again = seen == SYNC_BUSY;
-    return seen == SYNC_UNKNOWN_ITEM ? DELETE_UNKNOWN_ITEM : DELETE_AWAY;
+    return sync_of_store(result);
 }
 
 /* Reads the row, and sees to it that the gate is of its epoch, if it has one. */
@@ -126,54 +120,55 @@ static sync_result_t look(worker_t *worker, str_t sku, item_t *item)
     bool found;
     result_t result = item_read(worker->db, &worker->sql, sku, false, item, &found);
     if (result != RESULT_DONE)
-        return result == RESULT_RETRY ? SYNC_BUSY : SYNC_STORE_AWAY;
+        return sync_of_store(result);
     if (!found)
         return SYNC_UNKNOWN_ITEM;
     return item_uses_gate(item) && item_allocated(item) == 0 ? item_sync(worker, sku, item)
                                                              : SYNC_READY;
 }
 
-/* One look and one try. *again: something moved meanwhile, look anew. */
-static delete_result_t try_delete(deletion_t *deletion, str_t sku, uint64_t *epoch, bool *again)
+/* One look and one try. SYNC_BUSY: something moved meanwhile, look anew. */
+static sync_result_t try_delete(deletion_t *deletion, str_t sku, uint64_t *epoch,
+                                delete_outcome_t *outcome)
 {
     const item_t *item = &deletion->rebuild.item;
     deletion->rebuild = (rebuild_t){.terms = NULL};
     deletion->unsettled = deletion->redis_answers = false;
-    sync_result_t seen = look(deletion->worker, sku, &deletion->rebuild.item);
-    if (seen != SYNC_READY)
-        return result_of_sync(seen, again);
-    *again = false;
+    sync_result_t result = look(deletion->worker, sku, &deletion->rebuild.item);
+    if (result != SYNC_READY)
+        return result;
     *epoch = item->epoch + 1;
-    if (item_allocated(item) != 0)
-        return DELETE_LIVE;
-    step_t step = quiesce(deletion);
-    if (step == STEP_OK && !deletion->unsettled)
-        step = delete_row(deletion);
-    if (step == STEP_OK && !deletion->unsettled) {
-        if (deletion->redis_answers)
-            remove_gate(deletion->worker, item);
-        return DELETE_DONE;
-    }
-    rebuild_thaw(deletion->worker, &deletion->rebuild);
-    *again = step == STEP_LOST_RACE || step == STEP_NOT_FROZEN;
-    return deletion->unsettled ? DELETE_UNSETTLED : DELETE_AWAY;
+    *outcome = item_allocated(item) != 0 ? DELETE_LIVE : DELETE_DONE;
+    if (*outcome == DELETE_LIVE)
+        return SYNC_READY;
+    result = quiesce(deletion);
+    if (result == SYNC_READY && deletion->unsettled)
+        *outcome = DELETE_UNSETTLED;
+    else if (result == SYNC_READY)
+        result = delete_row(deletion);
+    if (result != SYNC_READY || deletion->unsettled)
+        rebuild_thaw(deletion->worker, &deletion->rebuild);
+    else if (deletion->redis_answers)
+        remove_gate(deletion->worker, item);
+    return result;
 }
 
-delete_result_t item_delete(worker_t *worker, str_t sku, uint64_t *epoch)
+sync_result_t item_delete(worker_t *worker, str_t sku, uint64_t *epoch, delete_outcome_t *outcome)
 {
     uint64_t deadline = clock_mono_ms() + DELETE_PATIENCE_MS;
-    delete_result_t result = DELETE_AWAY;
+    sync_result_t result = SYNC_BUSY;
     deletion_t deletion = {.worker = worker};
-    bool again = true;
     *epoch = 0;
-    for (unsigned tries = 0; again && clock_mono_ms() < deadline; ++tries) {
+    for (unsigned tries = 0; result == SYNC_BUSY && clock_mono_ms() < deadline; ++tries) {
         if (tries != 0)
             usleep(random_backoff(2000, 20000, tries));
-        result = try_delete(&deletion, sku, epoch, &again);
+        result = try_delete(&deletion, sku, epoch, outcome);
     }
-    if (result == DELETE_UNKNOWN_ITEM && deletion.doubt)
-        return DELETE_DONE; /* by the COMMIT whose answer was lost */
-    if (result == DELETE_UNKNOWN_ITEM && !redis_is_down(worker))
+    if (result == SYNC_UNKNOWN_ITEM && deletion.doubt) {
+        *outcome = DELETE_DONE; /* by the COMMIT whose answer was lost */
+        return SYNC_READY;
+    }
+    if (result == SYNC_UNKNOWN_ITEM && !redis_is_down(worker))
         gate_sync_forget(worker->gate, slot_of_sku(sku), sku); /* if a stalled rebuild left one */
-    return again ? DELETE_AWAY : result;
+    return result;
 }

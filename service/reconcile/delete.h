@@ -18,19 +18,19 @@
 #ifndef HOLDFAST_RECONCILE_DELETE_H
 #define HOLDFAST_RECONCILE_DELETE_H
 
+#include "reconcile/outcome.h"
 #include "store/items.h"
 #include "work/pool.h"
 
 typedef enum {
     DELETE_DONE,
-    DELETE_UNKNOWN_ITEM,
-    DELETE_LIVE,      /* an order is held or confirmed */
-    DELETE_UNSETTLED, /* orders are on their way to MySQL: the same call again, later */
-    DELETE_AWAY       /* MySQL, or Redis where it is needed, is away. Nothing is deleted, or
-                         (a lost COMMIT) the same call again tells */
-} delete_result_t;
+    DELETE_LIVE,     /* an order is held or confirmed */
+    DELETE_UNSETTLED /* orders are on their way to MySQL: the same call again, later */
+} delete_outcome_t;
 
-/* *epoch: above that of the row that was deleted, for announce_item_changed(). */
-delete_result_t item_delete(worker_t *worker, str_t sku, uint64_t *epoch);
+/* SYNC_READY: *outcome says what came of it; any other result: nothing is deleted, or (SYNC_BUSY
+   after a lost COMMIT) the same call again tells. *epoch: above that of the row that was deleted,
+   for announce_item_changed(). */
+sync_result_t item_delete(worker_t *worker, str_t sku, uint64_t *epoch, delete_outcome_t *outcome);
 
 #endif

@@ -12,6 +12,6 @@
 
 /* Freezes the gate of rebuild->item's epoch and waits for its unsettled orders to reach MySQL.
    rebuild->unsettled_max is what is left of them. rebuild_thaw() undoes it. */
-step_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild);
+sync_result_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild);
 
 #endif

@@ -12,7 +12,7 @@ static sync_result_t look(worker_t *worker, str_t sku, snapshot_t *snapshot)
         return SYNC_GATE_AWAY;
     result_t result = item_read(worker->db, &worker->sql, sku, false, &snapshot->row, &found);
     if (result != RESULT_DONE)
-        return SYNC_STORE_AWAY;
+        return sync_of_store(result);
     if (!found)
         return SYNC_UNKNOWN_ITEM;
     if (gate_sync_inspect(worker->gate, slot, sku, &snapshot->after) != RESULT_DONE)

@@ -17,14 +17,6 @@
 #define STAGE_CHUNK 2000
 #define LOOK_UP_CHUNK 500
 
-step_t step_of_db(result_t result)
-{
-    return result == RESULT_DONE      ? STEP_OK
-           : result == RESULT_RETRY   ? STEP_LOST_RACE
-           : result == RESULT_UNKNOWN ? STEP_LOST_RACE /* unknown: the next look tells */
-                                      : STEP_STORE_AWAY;
-}
-
 /* --- step 1: the row --- */
 
 /* Assignments run from left to right: `epoch` is the new one, the limit still the old. */
@@ -89,17 +81,17 @@ static result_t open_snapshot(worker_t *worker)
                : db_run(worker->db_snapshot, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
 }
 
-step_t rebuild_still_frozen(worker_t *worker, rebuild_t *rebuild)
+sync_result_t rebuild_still_frozen(worker_t *worker, rebuild_t *rebuild)
 {
     bool frozen;
     int64_t unsettled;
     const item_t *item = &rebuild->item;
     if (!rebuild->needs_freeze)
-        return STEP_OK;
+        return SYNC_READY;
     if (gate_sync_frozen(worker->gate, item->slot, item_sku(item), item->epoch, FREEZE_TO_SWAP_MS,
                          &rebuild->frozen_until_ms, &frozen, &unsettled) != RESULT_DONE)
-        return STEP_GATE_AWAY;
-    return frozen && unsettled <= rebuild->unsettled_max ? STEP_OK : STEP_NOT_FROZEN;
+        return SYNC_GATE_AWAY;
+    return frozen && unsettled <= rebuild->unsettled_max ? SYNC_READY : SYNC_BUSY;
 }
 
 void rebuild_thaw(worker_t *worker, const rebuild_t *rebuild)
@@ -111,8 +103,8 @@ void rebuild_thaw(worker_t *worker, const rebuild_t *rebuild)
 
 /* `rebuild->item` is the row as it was, and then, if all went well, as it is. *locked_us: since
    when it is locked. */
-static step_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch,
-                                         uint64_t *locked_us)
+static sync_result_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *rebuild,
+                                                uint64_t gate_epoch, uint64_t *locked_us)
 {
     uint64_t affected[1] = {0};
     bool found;
@@ -120,7 +112,7 @@ static step_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *rebuild, u
     result_t result = db_exec(worker->db, &worker->sql, affected, 1);
     *locked_us = clock_mono_us();
     if (result == RESULT_DONE && affected[0] != 1)
-        return STEP_LOST_RACE;
+        return SYNC_BUSY;
     str_t sku = item_sku(&rebuild->item);
     item_t now;
     if (result == RESULT_DONE)
@@ -128,32 +120,32 @@ static step_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *rebuild, u
     if (result == RESULT_DONE && item_uses_gate(&now))
         result = open_snapshot(worker);
     if (result != RESULT_DONE)
-        return step_of_db(result);
-    step_t step = rebuild_still_frozen(worker, rebuild);
-    if (step == STEP_OK)
+        return sync_of_store(result);
+    sync_result_t step = rebuild_still_frozen(worker, rebuild);
+    if (step == SYNC_READY)
         rebuild->item = now;
     return step;
 }
 
 /* The second connection is made before the row is locked: every buyer waits for that lock. */
-static step_t raise_epoch(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
+static sync_result_t raise_epoch(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
 {
     uint64_t locked_us = 0;
     result_t result = db_connect(worker->db_snapshot);
     if (result == RESULT_DONE)
         result = db_run(worker->db, "START TRANSACTION");
-    step_t step = step_of_db(result);
-    if (step == STEP_OK)
+    sync_result_t step = sync_of_store(result);
+    if (step == SYNC_READY)
         step = raise_epoch_in_transaction(worker, rebuild, gate_epoch, &locked_us);
-    if (step != STEP_OK) {
+    if (step != SYNC_READY) {
         db_rollback(worker->db);
         db_rollback(worker->db_snapshot);
         rebuild_thaw(worker, rebuild);
         return step;
     }
     FAILPOINT("rebuild_row_locked");
-    step = step_of_db(db_commit(worker->db));
-    if (step != STEP_OK)
+    step = sync_of_store(db_commit(worker->db));
+    if (step != SYNC_READY)
         db_rollback(worker->db_snapshot); /* the next rebuild could not open its own */
     metric_observe(HISTOGRAM_rebuild_lock_seconds, clock_mono_us() - locked_us);
     return step;
@@ -176,8 +168,8 @@ static result_t look_up_chunk(worker_t *worker, const order_id_t *ids, size_t co
 }
 
 /* *found is malloc'ed. */
-static step_t look_up_unsettled(worker_t *worker, const item_t *item, order_id_t **found,
-                                size_t *found_count)
+static sync_result_t look_up_unsettled(worker_t *worker, const item_t *item, order_id_t **found,
+                                       size_t *found_count)
 {
     order_id_t *ids;
     size_t count;
@@ -185,7 +177,7 @@ static step_t look_up_unsettled(worker_t *worker, const item_t *item, order_id_t
     *found = NULL;
     if (gate_sync_unsettled_ids(worker->gate, item->slot, item_sku(item), &ids, &count) !=
         RESULT_DONE)
-        return STEP_GATE_AWAY;
+        return SYNC_GATE_AWAY;
     *found = alloc_zero(count + 1, sizeof(**found));
     result_t result = RESULT_DONE;
     for (size_t i = 0; i < count && result == RESULT_DONE; i += LOOK_UP_CHUNK)
@@ -193,7 +185,7 @@ static step_t look_up_unsettled(worker_t *worker, const item_t *item, order_id_t
             look_up_chunk(worker, ids + i, count - i < LOOK_UP_CHUNK ? count - i : LOOK_UP_CHUNK,
                           *found, found_count);
     free(ids);
-    return step_of_db(result);
+    return sync_of_store(result);
 }
 
 /* --- step 3: the gate --- */
@@ -206,7 +198,7 @@ typedef struct {
 
 /* Many buyers take their time: others go on waiting while it goes on. The row is counted, so it has
    to change although a clock that was set back may give the same deadline again. */
-static step_t keep_lease(worker_t *worker, const rebuild_t *rebuild)
+static sync_result_t keep_lease(worker_t *worker, const rebuild_t *rebuild)
 {
     uint64_t affected[1] = {0};
     sql_reset(&worker->sql);
@@ -217,17 +209,18 @@ static step_t keep_lease(worker_t *worker, const rebuild_t *rebuild)
             lease_us(&rebuild->item), item_sku(&rebuild->item), rebuild->item.epoch,
             rebuild->token);
     result_t result = db_exec(worker->db, &worker->sql, affected, 1);
-    return result == RESULT_DONE && affected[0] != 1 ? STEP_LOST_RACE : step_of_db(result);
+    return result == RESULT_DONE && affected[0] != 1 ? SYNC_BUSY : sync_of_store(result);
 }
 
-static step_t stage_chunk(worker_t *worker, const item_t *item, const chunk_t *chunk, size_t count)
+static sync_result_t stage_chunk(worker_t *worker, const item_t *item, const chunk_t *chunk,
+                                 size_t count)
 {
     if (count == 0)
-        return STEP_OK;
+        return SYNC_READY;
     FAILPOINT("rebuild_staging");
     result_t call = gate_sync_stage(worker->gate, item->slot, item_sku(item), item->epoch,
                                     chunk->buyers, chunk->units, count);
-    return call == RESULT_DONE ? STEP_OK : STEP_GATE_AWAY;
+    return call == RESULT_DONE ? SYNC_READY : SYNC_GATE_AWAY;
 }
 
 /* Of which the buyers' units are made up. */
@@ -261,13 +254,13 @@ static result_t query_buyers(worker_t *worker, const item_t *item)
 
 /* A gate that lacks buyers would sell them more than their limit: whatever it is that keeps the
    server from saying all of them, the rebuild fails. */
-static step_t all_were_read(const item_t *item, uint64_t orders, uint64_t orders_read)
+static sync_result_t all_were_read(const item_t *item, uint64_t orders, uint64_t orders_read)
 {
     if (orders == orders_read)
-        return STEP_OK;
+        return SYNC_READY;
     LOG_ERROR("a rebuild was given fewer orders than there are", LOG_BYTES("sku", item_sku(item)),
               LOG_INT("orders", orders), LOG_INT("orders_read", orders_read));
-    return STEP_STORE_AWAY;
+    return SYNC_STORE_AWAY;
 }
 
 static size_t fill_chunk(db_t *db, chunk_t *chunk, gate_rebuild_t *gate, uint64_t *orders_read)
@@ -287,38 +280,38 @@ static size_t fill_chunk(db_t *db, chunk_t *chunk, gate_rebuild_t *gate, uint64_
     return count;
 }
 
-static step_t stage_buyers(worker_t *worker, const rebuild_t *rebuild, gate_rebuild_t *gate)
+static sync_result_t stage_buyers(worker_t *worker, const rebuild_t *rebuild, gate_rebuild_t *gate)
 {
     uint64_t kept_ms = clock_mono_ms(), orders, orders_read = 0;
     chunk_t *chunk = alloc_bytes(sizeof(*chunk));
-    step_t step = step_of_db(count_orders(worker, &rebuild->item, &orders));
-    if (step == STEP_OK)
-        step = step_of_db(query_buyers(worker, &rebuild->item));
-    for (size_t count = STAGE_CHUNK; step == STEP_OK && count == STAGE_CHUNK;) {
+    sync_result_t step = sync_of_store(count_orders(worker, &rebuild->item, &orders));
+    if (step == SYNC_READY)
+        step = sync_of_store(query_buyers(worker, &rebuild->item));
+    for (size_t count = STAGE_CHUNK; step == SYNC_READY && count == STAGE_CHUNK;) {
         count = fill_chunk(worker->db_snapshot, chunk, gate, &orders_read);
         step = stage_chunk(worker, &rebuild->item, chunk, count);
-        if (step == STEP_OK && clock_mono_ms() - kept_ms > REBUILD_LEASE_MS / 4) {
+        if (step == SYNC_READY && clock_mono_ms() - kept_ms > REBUILD_LEASE_MS / 4) {
             kept_ms = clock_mono_ms();
             step = keep_lease(worker, rebuild);
         }
     }
     free(chunk);
     db_rollback(worker->db_snapshot); /* the snapshot has served */
-    return step == STEP_OK ? all_were_read(&rebuild->item, orders, orders_read) : step;
+    return step == SYNC_READY ? all_were_read(&rebuild->item, orders, orders_read) : step;
 }
 
-static step_t swap_gate(worker_t *worker, const item_t *item, gate_rebuild_t *rebuild)
+static sync_result_t swap_gate(worker_t *worker, const item_t *item, gate_rebuild_t *rebuild)
 {
     gate_rebuilt_t outcome;
     result_t call = gate_sync_rebuild(worker->gate, item->slot, item_sku(item), rebuild, &outcome);
     if (call == RESULT_UNKNOWN && !gate_sync_error_is_reply(worker->gate))
-        return STEP_LOST_RACE; /* never resent: the next look finds it done, or begins anew */
+        return SYNC_BUSY; /* never resent: the next look finds it done, or begins anew */
     if (call != RESULT_DONE)
-        return STEP_GATE_AWAY;
-    return outcome == GATE_REBUILT ? STEP_OK : STEP_LOST_RACE;
+        return SYNC_GATE_AWAY;
+    return outcome == GATE_REBUILT ? SYNC_READY : SYNC_BUSY;
 }
 
-static step_t build_gate(worker_t *worker, const rebuild_t *rebuild)
+static sync_result_t build_gate(worker_t *worker, const rebuild_t *rebuild)
 {
     const item_t *item = &rebuild->item;
     order_id_t *in_mysql;
@@ -328,15 +321,15 @@ static step_t build_gate(worker_t *worker, const rebuild_t *rebuild)
                            .terms = &item->terms,
                            .closed = !item_uses_gate(item)};
     FAILPOINT("rebuild_row_raised");
-    step_t step = look_up_unsettled(worker, item, &in_mysql, &gate.in_mysql_count);
+    sync_result_t step = look_up_unsettled(worker, item, &in_mysql, &gate.in_mysql_count);
     gate.in_mysql = in_mysql;
     FAILPOINT("rebuild_looked_up");
-    if (step == STEP_OK && !gate.closed && gate.in_mysql_count > LOOK_UP_CHUNK)
+    if (step == SYNC_READY && !gate.closed && gate.in_mysql_count > LOOK_UP_CHUNK)
         step = keep_lease(worker, rebuild);
-    if (step == STEP_OK && !gate.closed)
+    if (step == SYNC_READY && !gate.closed)
         step = stage_buyers(worker, rebuild, &gate);
     FAILPOINT("rebuild_staged");
-    if (step == STEP_OK)
+    if (step == SYNC_READY)
         step = swap_gate(worker, item, &gate);
     FAILPOINT("rebuild_swapped");
     free(in_mysql);
@@ -362,17 +355,17 @@ static void note_rebuilt(const item_t *item, uint64_t micros)
              LOG_STR("strategy", strategy_name(item_strategy(item))), LOG_INT("micros", micros));
 }
 
-step_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
+sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
 {
     uint64_t begun = clock_mono_us();
     rebuild->token = random_u64() >> 1;
     rebuild->previous_epoch = rebuild->item.epoch;
-    step_t step = raise_epoch(worker, rebuild, gate_epoch);
-    if (step != STEP_OK)
+    sync_result_t step = raise_epoch(worker, rebuild, gate_epoch);
+    if (step != SYNC_READY)
         return step;
     if (!rebuild->stand_in)
         step = build_gate(worker, rebuild);
-    if (step != STEP_OK) {
+    if (step != SYNC_READY) {
         db_rollback(worker->db_snapshot); /* it may have ended before the snapshot had served */
         end_lease(worker, rebuild);
         METRIC_INC(gate_rebuild_failures_total);
@@ -381,5 +374,5 @@ step_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
     end_lease(worker, rebuild);
     if (!rebuild->stand_in)
         note_rebuilt(&rebuild->item, clock_mono_us() - begun);
-    return STEP_OK;
+    return SYNC_READY;
 }

@@ -16,6 +16,7 @@
 #ifndef HOLDFAST_RECONCILE_REBUILD_H
 #define HOLDFAST_RECONCILE_REBUILD_H
 
+#include "reconcile/outcome.h"
 #include "store/items.h"
 #include "store/lease.h"
 #include "work/pool.h"
@@ -39,24 +40,15 @@ typedef struct {
     uint64_t previous_epoch;   /* private: of the row as it was */
 } rebuild_t;
 
-typedef enum {
-    STEP_OK,
-    STEP_LOST_RACE, /* the row or the gate moved meanwhile, or the lease is gone: look anew */
-    STEP_STORE_AWAY,
-    STEP_GATE_AWAY, /* the row may have been changed; the gate was not */
-    STEP_NOT_FROZEN
-} step_t;
-
-step_t step_of_db(result_t result);
-
 /* Under the lock of the row: is the gate still frozen by this change, and does it hold no more than
-   unsettled_max? If so the freeze is prolonged. */
-step_t rebuild_still_frozen(worker_t *worker, rebuild_t *rebuild);
+   unsettled_max? If so the freeze is prolonged; else SYNC_BUSY. */
+sync_result_t rebuild_still_frozen(worker_t *worker, rebuild_t *rebuild);
 /* Nothing came of a change: the gate that it froze admits again. */
 void rebuild_thaw(worker_t *worker, const rebuild_t *rebuild);
 
 /* All three steps. If it ends before the row is changed it thaws. The new epoch is above the row's,
- * `gate_epoch` and the shard's clock in ms. */
-step_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch);
+ * `gate_epoch` and the shard's clock in ms. SYNC_BUSY: the row or the gate moved meanwhile, or the
+ * lease is gone. SYNC_GATE_AWAY: the row may have been changed; the gate was not. */
+sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch);
 
 #endif

@@ -132,9 +132,9 @@ static bool is_of_the_item(reconciler_t *reconciler, sync_result_t why)
 {
     worker_t *worker = &reconciler->worker;
     snprintf(reconciler->why, sizeof(reconciler->why), "%s",
-             why == SYNC_GATE_AWAY    ? gate_sync_error(worker->gate)
-             : why == SYNC_STORE_AWAY ? db_error(worker->db)
-                                      : "its row is locked, or keeps changing");
+             why == SYNC_GATE_AWAY ? gate_sync_error(worker->gate)
+             : why == SYNC_BUSY    ? "its row is locked, or keeps changing"
+                                   : db_error(worker->db));
     if (why == SYNC_GATE_AWAY)
         return gate_sync_connect(worker->gate) == RESULT_DONE;
     if (why == SYNC_BUSY)

@@ -22,7 +22,7 @@ static sync_result_t read_row(worker_t *worker, str_t sku, item_t *item)
     bool found;
     result_t result = item_read(worker->db, &worker->sql, sku, false, item, &found);
     if (result != RESULT_DONE)
-        return result == RESULT_RETRY ? SYNC_BUSY : SYNC_STORE_AWAY;
+        return sync_of_store(result);
     return found ? SYNC_READY : SYNC_UNKNOWN_ITEM;
 }
 
@@ -70,16 +70,12 @@ static bool leave_gate_out(worker_t *worker, wish_t *wish)
 
 static bool try_rebuild(worker_t *worker, wish_t *wish, rebuild_t *rebuild, uint64_t gate_epoch)
 {
-    step_t step = rebuild_run(worker, rebuild, gate_epoch);
+    sync_result_t step = rebuild_run(worker, rebuild, gate_epoch);
     *wish->item = rebuild->item;
-    if (step == STEP_OK)
-        return done(wish, SYNC_READY);
-    if (step == STEP_STORE_AWAY)
-        return done(wish, SYNC_STORE_AWAY);
-    if (step == STEP_GATE_AWAY && !item_uses_gate(wish->item))
+    if (step == SYNC_GATE_AWAY && !item_uses_gate(wish->item))
         return leave_gate_out(worker, wish);
-    if (step == STEP_GATE_AWAY)
-        return done(wish, SYNC_GATE_AWAY);
+    if (step != SYNC_BUSY)
+        return done(wish, step);
     if (rebuild->lease != NULL && !lease_is_held(rebuild->lease))
         return done(wish, SYNC_BUSY); /* somebody else's work by now */
     return false;

@@ -1,20 +1,16 @@
 /*
  * Row and gate of an item, made to agree. Blocking; for pool threads and the background.
+ *
+ * SYNC_READY: the gate is that of the row's epoch, or none is needed. SYNC_GATE_AWAY: the row is
+ * read.
  */
 #ifndef HOLDFAST_RECONCILE_SYNC_H
 #define HOLDFAST_RECONCILE_SYNC_H
 
+#include "reconcile/outcome.h"
 #include "store/items.h"
 #include "store/lease.h"
 #include "work/pool.h"
-
-typedef enum {
-    SYNC_READY,        /* the gate is that of the row's epoch (or none is needed) */
-    SYNC_UNKNOWN_ITEM, /* there is no such row */
-    SYNC_GATE_AWAY,    /* the row is read; Redis does not answer, or refuses */
-    SYNC_STORE_AWAY,   /* MySQL does not answer, or refuses */
-    SYNC_BUSY          /* somebody else is rebuilding, or it kept changing: ask again */
-} sync_result_t;
 
 /* What a purchase needs: reads the row and, if that uses its gate, makes the gate agree with it. A
    row that does not use its gate is READY without Redis: an open gate of an older epoch admits

@@ -42,7 +42,6 @@ const char *migrate_status_text(migrate_status_t status)
         return "the database was migrated with another text of a migration than this binary has";
     case MIGRATE_CURRENT:
     case MIGRATE_AHEAD:
-    case MIGRATE_FAILED:
         break;
     }
     return "";
@@ -89,18 +88,17 @@ static migrate_status_t note_row(record_t *record, migrate_status_t so_far, uint
     return i < 0 ? MIGRATE_AHEAD : MIGRATE_CHANGED;
 }
 
-static migrate_status_t read_migrations(db_t *db, sql_t *sql, record_t *record)
+static result_t read_migrations(db_t *db, sql_t *sql, record_t *record, migrate_status_t *status)
 {
-    migrate_status_t status = MIGRATE_CURRENT;
+    *status = MIGRATE_CURRENT;
     assert(embedded_migrations_count <= MIGRATIONS_MAX);
     *record = (record_t){.wrong_version = 0};
     sql_reset(sql);
     sql_add(sql, "SELECT version, checksum FROM schema_migrations ORDER BY version");
-    if (db_query(db, sql) != RESULT_DONE)
-        return MIGRATE_FAILED;
-    while (db_next(db))
-        status = note_row(record, status, db_u64(db, 0), db_u64(db, 1));
-    return status;
+    result_t result = db_query(db, sql);
+    while (result == RESULT_DONE && db_next(db))
+        *status = note_row(record, *status, db_u64(db, 0), db_u64(db, 1));
+    return result;
 }
 
 /* A database that has no such table yet fits every binary. */
@@ -123,13 +121,11 @@ static unsigned newest_known(void)
     return embedded_migrations[embedded_migrations_count - 1].number;
 }
 
-static migrate_status_t read_record(db_t *db, sql_t *sql, record_t *record)
+/* Of the tables whose record is read. */
+static migrate_status_t judge(record_t *record, migrate_status_t so_far)
 {
-    migrate_status_t status = read_migrations(db, sql, record);
-    if (status == MIGRATE_FAILED || status == MIGRATE_CHANGED)
-        return status;
-    if (read_min_binary(db, sql, record) != RESULT_DONE)
-        return MIGRATE_FAILED;
+    if (so_far == MIGRATE_CHANGED)
+        return so_far;
     if (record->min_binary > newest_known()) {
         record->wrong_version = record->min_binary;
         return MIGRATE_TOO_NEW;
@@ -137,16 +133,25 @@ static migrate_status_t read_record(db_t *db, sql_t *sql, record_t *record)
     for (unsigned i = 0; i < embedded_migrations_count; ++i)
         if (!record->applied[i])
             return MIGRATE_BEHIND;
-    return status;
+    return so_far;
 }
 
-int migrate_check(db_t *db, sql_t *sql)
+static result_t read_record(db_t *db, sql_t *sql, record_t *record, migrate_status_t *status)
+{
+    result_t result = read_migrations(db, sql, record, status);
+    if (result == RESULT_DONE && *status != MIGRATE_CHANGED)
+        result = read_min_binary(db, sql, record);
+    *status = judge(record, *status);
+    return result;
+}
+
+result_t migrate_check(db_t *db, sql_t *sql, migrate_status_t *status)
 {
     record_t record;
     bool exists;
-    if (table_exists(db, READ_MIGRATIONS, &exists) != RESULT_DONE)
-        return MIGRATE_FAILED;
-    return exists ? read_record(db, sql, &record) : MIGRATE_BEHIND;
+    *status = MIGRATE_BEHIND;
+    result_t result = table_exists(db, READ_MIGRATIONS, &exists);
+    return result == RESULT_DONE && exists ? read_record(db, sql, &record, status) : result;
 }
 
 /* --- to apply --- */
@@ -224,8 +229,8 @@ static int say_wrong_version(migration_run_t *run, migrate_status_t status, unsi
 static int apply_missing(migration_run_t *run)
 {
     record_t record;
-    migrate_status_t status = read_record(run->db, &run->sql, &record);
-    if (status == MIGRATE_FAILED)
+    migrate_status_t status;
+    if (read_record(run->db, &run->sql, &record, &status) != RESULT_DONE)
         return say_db_error(run, "cannot read schema_migrations");
     if (status == MIGRATE_TOO_NEW || status == MIGRATE_CHANGED)
         return say_wrong_version(run, status, record.wrong_version);

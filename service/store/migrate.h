@@ -35,12 +35,10 @@ typedef enum {
     MIGRATE_AHEAD,       /* it has a migration that this binary does not know, and fits all the
                             same: see min_binary in sql/0008 */
     MIGRATE_TOO_NEW,     /* it does not fit any more */
-    MIGRATE_CHANGED,     /* one was applied with another text than this binary has */
-    MIGRATE_FAILED       /* MySQL did not answer, or refused: see db_error() */
+    MIGRATE_CHANGED      /* one was applied with another text than this binary has */
 } migrate_status_t;
 
-/* What is wrong and what to do, for people; "" for MIGRATE_CURRENT, MIGRATE_AHEAD and
-   MIGRATE_FAILED. */
+/* What is wrong and what to do, for people; "" for MIGRATE_CURRENT and MIGRATE_AHEAD. */
 const char *migrate_status_text(migrate_status_t status);
 
 /*
@@ -49,8 +47,8 @@ const char *migrate_status_text(migrate_status_t status);
  */
 int migrate_all(const config_t *config, FILE *out);
 
-/* Looks at one shard and changes nothing. `db` is unchecked (db_new_unchecked()). A
-   migrate_status_t. */
-int migrate_check(db_t *db, sql_t *sql);
+/* Looks at one shard and changes nothing. `db` is unchecked (db_new_unchecked()), so that the
+   caller logs what db_error() says unless it is done. */
+result_t migrate_check(db_t *db, sql_t *sql, migrate_status_t *status);
 
 #endif

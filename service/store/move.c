@@ -15,7 +15,8 @@
    thread. */
 #define MOVE_LOCK_WAITS_MAX 2
 
-/* What the steps of the transaction share. One that fails says so in out->failure. */
+/* What the steps of the transaction share. Each returns what became of its statement, and leaves in
+   out->outcome what the move comes to so far; one that is not ORDER_MOVED ends it. */
 typedef struct {
     db_t *db;
     sql_t *sql;
@@ -23,36 +24,37 @@ typedef struct {
     moved_t *out;
 } move_t;
 
-static order_move_result_t check(move_t *m, result_t result, order_move_result_t outcome)
+static bool goes_on(const move_t *m, result_t result)
 {
-    m->out->failure = result;
-    return result == RESULT_DONE ? outcome : ORDER_MOVE_FAILED;
+    return result == RESULT_DONE && m->out->outcome == ORDER_MOVED;
 }
 
-static order_move_result_t read_order(move_t *m, bool lock)
+static result_t read_order(move_t *m, bool lock)
 {
-    bool found;
+    bool found = false;
     result_t result = order_read(m->db, m->sql, &m->wish->id, lock, &m->out->order, &found);
-    return check(m, result, found ? ORDER_MOVED : ORDER_MOVE_NOT_FOUND);
+    if (!found)
+        m->out->outcome = ORDER_MOVE_NOT_FOUND;
+    return result;
 }
 
 /* The statement that is built changes one row, or none if its guard refuses: then the order has the
    state already, or one that forbids it. */
-static order_move_result_t change_state(move_t *m, order_state_t state, bool *changed)
+static result_t change_state(move_t *m, order_state_t state, bool *changed)
 {
     uint64_t affected[1] = {0};
-    order_move_result_t outcome = check(m, db_exec(m->db, m->sql, affected, 1), ORDER_MOVED);
-    if (outcome == ORDER_MOVED)
-        outcome = read_order(m, false);
-    *changed = outcome == ORDER_MOVED && affected[0] != 0;
-    if (outcome == ORDER_MOVED && !*changed && m->out->order.state != state)
-        outcome = ORDER_MOVE_WRONG_STATE;
-    return outcome;
+    result_t result = db_exec(m->db, m->sql, affected, 1);
+    if (result == RESULT_DONE)
+        result = read_order(m, false);
+    *changed = goes_on(m, result) && affected[0] != 0;
+    if (goes_on(m, result) && !*changed && m->out->order.state != state)
+        m->out->outcome = ORDER_MOVE_WRONG_STATE;
+    return result;
 }
 
 /* A hold that ran out can be cancelled (its units return once, this way or by expiry), but neither
    confirmed nor extended. */
-static order_move_result_t confirm(move_t *m)
+static result_t confirm(move_t *m)
 {
     bool changed;
     sql_reset(m->sql);
@@ -64,17 +66,16 @@ static order_move_result_t confirm(move_t *m)
 }
 
 /* The last step: the hot row is changed last, as by all who change it. */
-static order_move_result_t release(move_t *m, uint32_t units)
+static result_t release(move_t *m, uint32_t units)
 {
     release_of_order(&m->out->order, &m->out->release);
     m->out->release.quantity = units;
-    order_move_result_t outcome =
-        check(m, release_units(m->db, m->sql, &m->out->release), ORDER_MOVED);
-    m->out->released = outcome == ORDER_MOVED;
-    return outcome;
+    result_t result = release_units(m->db, m->sql, &m->out->release);
+    m->out->released = result == RESULT_DONE;
+    return result;
 }
 
-static order_move_result_t cancel_all(move_t *m)
+static result_t cancel_all(move_t *m)
 {
     bool changed;
     sql_reset(m->sql);
@@ -82,12 +83,12 @@ static order_move_result_t cancel_all(move_t *m)
             "UPDATE orders SET state = 'cancelled', updated_at = NOW(3) WHERE order_id = %o "
             "AND state IN ('held', 'confirmed')",
             &m->wish->id);
-    order_move_result_t outcome = change_state(m, ORDER_CANCELLED, &changed);
-    return changed ? release(m, m->out->order.quantity) : outcome;
+    result_t result = change_state(m, ORDER_CANCELLED, &changed);
+    return changed ? release(m, m->out->order.quantity) : result;
 }
 
 /* The order's row is locked: whoever inserts a cancel of it has that lock too. */
-static order_move_result_t find_by_key(move_t *m, bool *found)
+static result_t find_by_key(move_t *m, bool *found)
 {
     sql_reset(m->sql);
     sql_add(m->sql,
@@ -95,24 +96,25 @@ static order_move_result_t find_by_key(move_t *m, bool *found)
             &m->wish->id, m->wish->key);
     result_t result = db_query(m->db, m->sql);
     *found = result == RESULT_DONE && db_next(m->db);
-    bool same = *found && db_u64(m->db, 0) == m->wish->units;
-    m->out->replayed = same;
-    return check(m, result, *found && !same ? ORDER_MOVE_KEY_REUSED : ORDER_MOVED);
+    m->out->replayed = *found && db_u64(m->db, 0) == m->wish->units;
+    if (*found && !m->out->replayed)
+        m->out->outcome = ORDER_MOVE_KEY_REUSED;
+    return result;
 }
 
-static order_move_result_t remember_key(move_t *m)
+static result_t remember_key(move_t *m)
 {
     sql_reset(m->sql);
     sql_add(m->sql,
             "INSERT INTO cancellations (order_id, idempotency_key, quantity, created_at) "
             "VALUES (%o, %s, %u, NOW(3))",
             &m->wish->id, m->wish->key, (uint64_t)m->wish->units);
-    return check(m, db_exec(m->db, m->sql, NULL, 0), ORDER_MOVED);
+    return db_exec(m->db, m->sql, NULL, 0);
 }
 
 /* The row is locked, and live. What a cancelled order had stays in `quantity`, so that it is never
    0. */
-static order_move_result_t take_off(move_t *m, uint32_t units)
+static result_t take_off(move_t *m, uint32_t units)
 {
     uint64_t affected[1] = {0};
     order_t *order = &m->out->order;
@@ -132,31 +134,40 @@ static order_move_result_t take_off(move_t *m, uint32_t units)
         order->state = ORDER_CANCELLED;
     else
         order->quantity -= units;
-    return check(m, result == RESULT_DONE && affected[0] != 1 ? RESULT_RETRY : result, ORDER_MOVED);
+    return result == RESULT_DONE && affected[0] != 1 ? RESULT_RETRY : result;
 }
 
-static order_move_result_t cancel_by_key(move_t *m)
+/* May the order that was read give back these units? Says what it comes to if not. */
+static bool may_give_back(move_t *m, uint32_t *units)
 {
-    bool found;
     const order_t *order = &m->out->order;
-    order_move_result_t outcome = read_order(m, true);
-    if (outcome == ORDER_MOVED)
-        outcome = find_by_key(m, &found);
-    if (outcome != ORDER_MOVED || found)
-        return outcome;
-    if (!order_is_live(order))
-        return m->wish->units == 0 && order->state == ORDER_CANCELLED ? ORDER_MOVED
-                                                                      : ORDER_MOVE_WRONG_STATE;
-    if (m->wish->units > order->quantity)
-        return ORDER_MOVE_TOO_MANY;
-    uint32_t units = m->wish->units != 0 ? m->wish->units : order->quantity;
-    outcome = take_off(m, units);
-    if (outcome == ORDER_MOVED)
-        outcome = remember_key(m);
-    return outcome == ORDER_MOVED ? release(m, units) : outcome;
+    *units = m->wish->units != 0 ? m->wish->units : order->quantity;
+    if (!order_is_live(order)) {
+        if (m->wish->units != 0 || order->state != ORDER_CANCELLED)
+            m->out->outcome = ORDER_MOVE_WRONG_STATE;
+        return false;
+    }
+    if (*units > order->quantity)
+        m->out->outcome = ORDER_MOVE_TOO_MANY;
+    return *units <= order->quantity;
 }
 
-static order_move_result_t cancel(move_t *m)
+static result_t cancel_by_key(move_t *m)
+{
+    bool found = false;
+    uint32_t units;
+    result_t result = read_order(m, true);
+    if (goes_on(m, result))
+        result = find_by_key(m, &found);
+    if (!goes_on(m, result) || found || !may_give_back(m, &units))
+        return result;
+    result = take_off(m, units);
+    if (result == RESULT_DONE)
+        result = remember_key(m);
+    return result == RESULT_DONE ? release(m, units) : result;
+}
+
+static result_t cancel(move_t *m)
 {
     assert(m->wish->units == 0 || m->wish->key.n != 0);
     return m->wish->key.n != 0 ? cancel_by_key(m) : cancel_all(m);
@@ -164,7 +175,7 @@ static order_move_result_t cancel(move_t *m)
 
 /* The row is locked. A deadline never moves to an earlier time: its reminder would come too late.
    The row is counted, and changes, since its deadline does. */
-static order_move_result_t move_deadline(move_t *m, uint64_t deadline_ms)
+static result_t move_deadline(move_t *m, uint64_t deadline_ms)
 {
     uint64_t affected[1] = {0};
     sql_reset(m->sql);
@@ -174,56 +185,72 @@ static order_move_result_t move_deadline(move_t *m, uint64_t deadline_ms)
             deadline_ms, &m->wish->id, deadline_ms);
     result_t result = db_exec(m->db, m->sql, affected, 1);
     m->out->order.expires_at_ms = deadline_ms;
-    return check(m, result == RESULT_DONE && affected[0] != 1 ? RESULT_RETRY : result, ORDER_MOVED);
+    return result == RESULT_DONE && affected[0] != 1 ? RESULT_RETRY : result;
 }
 
-static order_move_result_t extend(move_t *m)
+static result_t extend_held(move_t *m, const item_terms_t *terms, uint64_t now_ms)
 {
-    uint64_t now_ms = 0;
-    item_t item;
-    bool found;
-    order_move_result_t outcome = read_order(m, true);
-    if (outcome != ORDER_MOVED)
-        return outcome;
-    if (m->out->order.state != ORDER_HELD)
-        return ORDER_MOVE_WRONG_STATE;
-    result_t result = item_read(m->db, m->sql, order_sku(&m->out->order), false, &item, &found);
-    if (result == RESULT_DONE)
-        result = shard_clock_read(m->db, &now_ms);
-    if (result != RESULT_DONE)
-        return check(m, result, ORDER_MOVE_FAILED);
-    m->out->extend = extend_decide(&m->out->order, found ? &item.terms : NULL,
-                                   m->wish->hold_max_seconds, now_ms);
+    m->out->extend = extend_decide(&m->out->order, terms, m->wish->hold_max_seconds, now_ms);
     switch (m->out->extend.result) {
     case EXTEND_MOVES:
         return move_deadline(m, m->out->extend.deadline_ms);
     case EXTEND_HAPPENED:
-        return ORDER_MOVED;
+        break;
     case EXTEND_AT_BOUND:
-        return ORDER_MOVE_AT_BOUND;
+        m->out->outcome = ORDER_MOVE_AT_BOUND;
+        break;
     case EXTEND_LATE:
+        m->out->outcome = ORDER_MOVE_WRONG_STATE;
         break;
     }
-    return ORDER_MOVE_WRONG_STATE;
+    return RESULT_DONE;
 }
 
-/* One transaction; the outcome before COMMIT, or ORDER_MOVE_FAILED. */
-static order_move_result_t move_in_transaction(move_t *m)
+static result_t extend(move_t *m)
 {
-    static order_move_result_t (*const moves[])(move_t *) = {
-        [ORDER_MOVE_CONFIRM] = confirm, [ORDER_MOVE_CANCEL] = cancel, [ORDER_MOVE_EXTEND] = extend};
-    m->out->released = m->out->replayed = m->out->release.item_missing = false;
-    m->out->failure = db_run(m->db, "START TRANSACTION");
-    return m->out->failure == RESULT_DONE ? moves[m->wish->move](m) : ORDER_MOVE_FAILED;
+    uint64_t now_ms = 0;
+    item_t item;
+    bool found;
+    result_t result = read_order(m, true);
+    if (!goes_on(m, result))
+        return result;
+    if (m->out->order.state != ORDER_HELD) {
+        m->out->outcome = ORDER_MOVE_WRONG_STATE;
+        return RESULT_DONE;
+    }
+    result = item_read(m->db, m->sql, order_sku(&m->out->order), false, &item, &found);
+    if (result == RESULT_DONE)
+        result = shard_clock_read(m->db, &now_ms);
+    return result == RESULT_DONE ? extend_held(m, found ? &item.terms : NULL, now_ms) : result;
 }
 
-/* What is about no row is told by the connection. */
-static void note_failed_move(const move_t *m)
+/* One transaction, up to its COMMIT. */
+static result_t move_in_transaction(move_t *m)
+{
+    static result_t (*const moves[])(move_t *) = {
+        [ORDER_MOVE_CONFIRM] = confirm, [ORDER_MOVE_CANCEL] = cancel, [ORDER_MOVE_EXTEND] = extend};
+    m->out->outcome = ORDER_MOVED;
+    m->out->released = m->out->replayed = m->out->release.item_missing = false;
+    result_t result = db_run(m->db, "START TRANSACTION");
+    if (result == RESULT_DONE)
+        result = moves[m->wish->move](m);
+    if (result != RESULT_DONE) {
+        db_rollback(m->db);
+        return result;
+    }
+    FAILPOINT("move_before_commit");
+    result = db_commit(m->db);
+    FAILPOINT("move_after_commit");
+    return result;
+}
+
+/* The connection has told what MySQL said; only this knows of which order, and what is no error of
+   MySQL. */
+static void note_failed_move(const move_t *m, result_t result)
 {
     char text[ORDER_ID_TEXT + 1];
-    result_t failure = m->out->failure;
     METRIC_INC(order_moves_failed_total);
-    if (failure == RESULT_AWAY || failure == RESULT_UNKNOWN)
+    if (result == RESULT_AWAY || result == RESULT_UNKNOWN)
         return;
     order_id_format(text, &m->wish->id);
     LOG_WARN("an order cannot be moved", LOG_STR("order_id", text),
@@ -231,28 +258,20 @@ static void note_failed_move(const move_t *m)
                                                            : db_error(m->db)));
 }
 
-void order_move(db_t *db, sql_t *sql, const move_wish_t *wish, moved_t *out)
+result_t order_move(db_t *db, sql_t *sql, const move_wish_t *wish, moved_t *out)
 {
     move_t move = {db, sql, wish, out};
-    order_move_result_t outcome = ORDER_MOVE_FAILED;
+    result_t result = RESULT_RETRY;
     uint64_t deadline = clock_mono_ms() + MOVE_PATIENCE_MS;
     unsigned waits = db_lock_waits(db);
-    out->failure = RESULT_RETRY;
-    for (unsigned tries = 0; out->failure == RESULT_RETRY && clock_mono_ms() < deadline &&
+    for (unsigned tries = 0; result == RESULT_RETRY && clock_mono_ms() < deadline &&
                              db_lock_waits(db) - waits < MOVE_LOCK_WAITS_MAX;
          ++tries) {
         if (tries != 0)
             usleep(random_backoff(1000, 20000, tries));
-        outcome = move_in_transaction(&move);
-        if (outcome == ORDER_MOVE_FAILED) {
-            db_rollback(db);
-            continue;
-        }
-        FAILPOINT("move_before_commit");
-        out->failure = db_commit(db);
-        FAILPOINT("move_after_commit");
+        result = move_in_transaction(&move);
     }
-    out->result = out->failure == RESULT_DONE ? outcome : ORDER_MOVE_FAILED;
-    if (out->failure != RESULT_DONE)
-        note_failed_move(&move);
+    if (result != RESULT_DONE)
+        note_failed_move(&move, result);
+    return result;
 }

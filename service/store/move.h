@@ -25,26 +25,28 @@ typedef struct {
     uint32_t hold_max_seconds; /* of an extend: orders.hold_max_seconds */
 } move_wish_t;
 
+/* What came of a move that MySQL has answered. */
 typedef enum {
     ORDER_MOVED,           /* or it had happened before */
     ORDER_MOVE_TOO_MANY,   /* units of a cancel: more than the order has */
     ORDER_MOVE_KEY_REUSED, /* the key is that of another cancel of this order */
     ORDER_MOVE_WRONG_STATE,
     ORDER_MOVE_AT_BOUND, /* see `extend` */
-    ORDER_MOVE_NOT_FOUND,
-    ORDER_MOVE_FAILED /* see `failure` */
-} order_move_result_t;
+    ORDER_MOVE_NOT_FOUND
+} move_outcome_t;
 
 typedef struct {
-    order_move_result_t result;
-    order_t order;   /* as it is now, where it was found */
-    bool replayed;   /* of ORDER_MOVED: it was known by its key */
-    extend_t extend; /* of ORDER_MOVE_AT_BOUND */
-    bool released;   /* this call moved units out of a live state: see release_to_gate() */
+    move_outcome_t outcome; /* of RESULT_DONE */
+    order_t order;          /* as it is now, where it was found */
+    bool replayed;          /* of ORDER_MOVED: it was known by its key */
+    extend_t extend;        /* of ORDER_MOVE_AT_BOUND */
+    bool released;          /* this call moved units out of a live state: see release_to_gate() */
     release_t release;
-    result_t failure;
 } moved_t;
 
-void order_move(db_t *db, sql_t *sql, const move_wish_t *wish, moved_t *out);
+/* Done: MySQL has said what became of it, see out->outcome. Retry: others kept its locks for too
+   long. Unknown: the COMMIT was lost, and the same move again tells. Counted, and logged, unless
+   done. */
+result_t order_move(db_t *db, sql_t *sql, const move_wish_t *wish, moved_t *out);
 
 #endif

@@ -469,8 +469,10 @@ static void several_at_once_lose_none_and_expire_each_once(void **state)
 static order_t extend(const order_id_t *id, const char *what)
 {
     moved_t moved;
-    order_move(db, &sql, &(move_wish_t){.move = ORDER_MOVE_EXTEND, .id = *id}, &moved);
-    EXPECT(moved.result == ORDER_MOVED, "%s: %d, %s", what, (int)moved.result, db_error(db));
+    result_t result =
+        order_move(db, &sql, &(move_wish_t){.move = ORDER_MOVE_EXTEND, .id = *id}, &moved);
+    EXPECT(result == RESULT_DONE && moved.outcome == ORDER_MOVED, "%s: %s, %d, %s", what,
+           result_name(result), (int)moved.outcome, db_error(db));
     EXPECT_NUMBER(moved.order.state, ORDER_HELD);
     return moved.order;
 }

@@ -26,11 +26,12 @@ static long long read_number(unsigned shard, const char *text)
     return number;
 }
 
-static int check_status(unsigned shard)
+static migrate_status_t check_status(unsigned shard)
 {
     sql_t sql = {NULL, 0, 0};
     db_t *db = open_shard(here.config, shard);
-    int status = migrate_check(db, &sql);
+    migrate_status_t status;
+    EXPECT_NUMBER(migrate_check(db, &sql, &status), RESULT_DONE);
     db_free(db);
     sql_free(&sql);
     return status;

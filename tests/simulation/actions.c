@@ -197,9 +197,11 @@ static void run_change(job_t *job, worker_t *worker)
     static const char *const names[] = {"done",        "none",           "created", "unknown item",
                                         "wrong state", "invalid window", "away"};
     item_t item;
-    change_result_t result = item_change(worker, str_of(action->sku), &action->change, &item);
+    change_outcome_t outcome;
+    sync_result_t result =
+        item_change(worker, str_of(action->sku), &action->change, &item, &outcome);
     TRACE("the change of %s: %s", action->sku, names[result]);
-    if (CHANGE_IS_MADE(result))
+    if (result == SYNC_READY && CHANGE_IS_MADE(outcome))
         announce_item_changed(worker->shard->announcements, str_of(action->sku), item.epoch);
 }
 
