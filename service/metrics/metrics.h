@@ -21,6 +21,7 @@
     X(counter, rate_limited_by_address_total, "Purchases refused by that of a client address")     \
     X(counter, rate_limit_forgotten_total, "Buyers and addresses forgotten before recovery")       \
     X(counter, mysql_refusals_total, "Statements and connections that MySQL refused")              \
+    X(counter, mysql_conflicts_total, "Statements that met another's lock, change or key")         \
     X(counter, mysql_lost_total, "Connections to MySQL that were lost or could not be made")       \
     X(counter, redis_refusals_total, "Calls that Redis answered with an error")                    \
     X(counter, redis_lost_total, "Calls without an answer of Redis, connections not made")         \

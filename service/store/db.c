@@ -139,18 +139,22 @@ static str_t statement_of(const sql_t *sql, unsigned nth)
     return (str_t){from, (size_t)(at - from)};
 }
 
-/* What is about rows and their locks is the caller's daily work. */
+/* A deadlock, a row that moved and a key that is there are daily work: they are only counted. */
 static void tell_failure(const db_t *db, result_t result, str_t statement)
 {
-    if (result == RESULT_UNKNOWN) {
+    if (result == RESULT_UNKNOWN)
         METRIC_INC(mysql_lost_total);
-        LOG_WARN("a connection to MySQL is lost", LOG_BYTES("statement", statement),
-                 LOG_STR("error", db->last_error));
-    } else if (result == RESULT_AWAY) {
+    else if (result == RESULT_RETRY || db_error_is_duplicate(db))
+        METRIC_INC(mysql_conflicts_total);
+    else
         METRIC_INC(mysql_refusals_total);
-        LOG_WARN("MySQL refuses a statement", LOG_BYTES("statement", statement),
-                 LOG_STR("error", db->last_error));
-    }
+    if ((result == RESULT_RETRY && !db_error_is_lock(db)) || db_error_is_duplicate(db))
+        return;
+    const char *what = result == RESULT_UNKNOWN   ? "a connection to MySQL is lost"
+                       : result == RESULT_RETRY   ? "a statement waited for a lock in vain"
+                       : result == RESULT_REFUSED ? "MySQL refuses the values of a row"
+                                                  : "MySQL refuses a statement";
+    LOG_WARN(what, LOG_BYTES("statement", statement), LOG_STR("error", db->last_error));
 }
 
 static void tell_no_connection(const db_t *db)
@@ -282,6 +286,8 @@ static result_t refuse(db_t *db, const char *why)
     db->last_errno = 0;
     db->unfit = true;
     snprintf(db->last_error, sizeof(db->last_error), "%.60s: %s", db->server->name, why);
+    METRIC_INC(mysql_refusals_total);
+    LOG_WARN("a database is not used", LOG_STR("error", db->last_error));
     return RESULT_AWAY;
 }
 
@@ -298,7 +304,7 @@ static result_t run_and_compare(db_t *db, const sql_t *sql)
         return identity_compare(&identity, db->config, db->shard, why) == IDENTITY_FITS
                    ? RESULT_DONE
                    : refuse(db, why);
-    if (result == RESULT_DONE || db_error_is_no_table(db)) {
+    if (result == RESULT_DONE || (result == RESULT_AWAY && db_error_is_no_table(db))) {
         identity_absent(why);
         return refuse(db, why);
     }

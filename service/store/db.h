@@ -11,8 +11,10 @@
  *
  * db_exec() and db_query() run one text; see store/sql.h for how it is made.
  *
- * An error that is about no row (RESULT_AWAY, RESULT_UNKNOWN) is logged and counted here, once,
- * with the statement and the server's own words; callers say what came of it.
+ * Every failure is counted here, once, and logged with the statement and the server's own words, at
+ * a limited rate; but a deadlock, a row that moved and a key that is there are daily work, and only
+ * counted. Callers say what came of it. A connection for migrations tells of nothing: they meet
+ * errors that they expect.
  */
 #ifndef HOLDFAST_STORE_DB_H
 #define HOLDFAST_STORE_DB_H

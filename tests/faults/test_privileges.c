@@ -81,6 +81,8 @@ static const privilege_t of_mysql[] = {
     OF_TABLE("INSERT", "holds", SHARDS_AWAY),
     OF_TABLE("UPDATE", "holds", SHARDS_AWAY),
     OF_TABLE("DELETE", "holds", SALES_GO_ON),
+    OF_TABLE("SELECT", "cancellations", SALES_GO_ON),
+    OF_TABLE("INSERT", "cancellations", SALES_GO_ON),
     OF_TABLE("SELECT", "leases", SHARDS_AWAY),
     OF_TABLE("INSERT", "leases", SHARDS_AWAY),
     OF_TABLE("UPDATE", "leases", SHARDS_AWAY),
@@ -177,8 +179,9 @@ static void set_user(const char *rule)
 
 /* --- the stack --- */
 
-static const char *const tables[] = {
-    "inventory", "orders", "holds", "leases", "shard_identity", "schema_migrations", "settings"};
+static const char *const tables[] = {"inventory",         "orders",  "holds",
+                                     "cancellations",     "leases",  "shard_identity",
+                                     "schema_migrations", "settings"};
 
 /* Table by table, as an administrator may do it. */
 static void grant_all(void)
@@ -347,6 +350,10 @@ static void ask_around(void)
     ADMIN(node, .method = "PUT", .path = test_text("/v1/items/%s", short_lived),
           .body = "{\"total\":1}");
     ADMIN(node, .method = "DELETE", .path = test_text("/v1/items/%s", short_lived));
+    web_answer_t order = sale_buy(node, sku, test_text("gives-back-%u", nth), 1, NULL);
+    if (order.status == 201)
+        WEB(.method = "POST", .base = node->url, .key = "k",
+            .path = test_text("/v1/orders/%s/cancel", sale_id(&order)));
 }
 
 /* Every item to the strategy of the first, which is not asked for while all is well. */

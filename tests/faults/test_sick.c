@@ -332,6 +332,34 @@ static void an_orphan_without_an_item_ends_rejected(void **state)
     stack_node_again(other);
 }
 
+/* --- values that MySQL refuses --- */
+
+static bool is_in_log(const char *words)
+{
+    return system(test_text("grep -qF -- '%s' '%s/log/holdfast.log'", words, stack->dir)) == 0;
+}
+
+/* An admin's, by a constraint of somebody's own: told as that, and not as a server that is away. */
+static void a_change_that_mysql_refuses_is_told_as_that(void **state)
+{
+    (void)state;
+    const char *sku = item_here("refused", "\"total\":10");
+    double refused = fault_metric(stack, "mysql_refusals_total");
+    mysqld_run(stack, SHARD,
+               "ALTER TABLE holdfast.inventory ADD CONSTRAINT no_77 CHECK (total <> 77)");
+    web_answer_t change = ADMIN(stack, .method = "PATCH", .path = test_text("/v1/items/%s", sku),
+                                .body = "{\"total\":77}");
+    EXPECT_STATUS(change, 409);
+    EXPECT(strstr(change.body, "MySQL refuses these values") != NULL, "%s", change.body);
+    EXPECT(fault_metric(stack, "mysql_refusals_total") > refused, "nothing counted");
+    WAIT_UNTIL(is_in_log("no_77"), BACK_MS);
+    mysqld_run(stack, SHARD, "ALTER TABLE holdfast.inventory DROP CONSTRAINT no_77");
+    change = ADMIN(stack, .method = "PATCH", .path = test_text("/v1/items/%s", sku),
+                   .body = "{\"total\":77}");
+    EXPECT_STATUS(change, 200);
+    buy_some(sku, 1);
+}
+
 #define CASE(name_) cmocka_unit_test_teardown(name_, well)
 
 int main(void)
@@ -344,6 +372,7 @@ int main(void)
         CASE(a_slot_that_fails_hides_no_other),
         CASE(a_locked_lease_hides_no_orphan),
         CASE(an_orphan_without_an_item_ends_rejected),
+        CASE(a_change_that_mysql_refuses_is_told_as_that),
     };
     return chance_run("sick", tests, TEST_COUNT(tests), start, stop);
 }

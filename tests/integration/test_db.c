@@ -1,6 +1,7 @@
 /* Sessions as the service has them: what a server is set to for all changes nothing of these. */
 #include "integration/own_database.h"
 
+#include "metrics/metrics.h"
 #include "store/migrate.h"
 
 static int set_up(void **state)
@@ -81,11 +82,95 @@ static void a_transaction_that_stands_still_is_ended(void **state)
     EXPECT(db_commit(db) != RESULT_DONE, "it was committed");
 }
 
+/* What the service counts of its statements, and how much of each. */
+typedef struct {
+    int64_t refusals, conflicts, lost;
+} counts_t;
+
+static counts_t counts(void)
+{
+    return (counts_t){METRIC_GET(mysql_refusals_total), METRIC_GET(mysql_conflicts_total),
+                      METRIC_GET(mysql_lost_total)};
+}
+
+static void expect_counted(counts_t before, int64_t refusals, int64_t conflicts, int64_t lost)
+{
+    counts_t now = counts();
+    EXPECT_NUMBER(now.refusals - before.refusals, refusals);
+    EXPECT_NUMBER(now.conflicts - before.conflicts, conflicts);
+    EXPECT_NUMBER(now.lost - before.lost, lost);
+}
+
+/* As the service has it: one that is checked, and that tells of its failures. */
+static db_t *checked(void)
+{
+    db_t *db = db_new(here.config, shard_primary(&here.config->shards[0]));
+    test_keep(db, (void (*)(void *))db_free);
+    return db;
+}
+
+/* Whatever becomes of a statement: once, where it is met. */
+static void each_failure_is_counted_where_it_is_met(void **state)
+{
+    (void)state;
+    db_t *db = checked(), *other = connected();
+    counts_t before = counts();
+    EXPECT_NUMBER(db_run(db, "INSERT INTO holds VALUES (NOW(3), NULL)"), RESULT_REFUSED);
+    EXPECT(!db_error_is_duplicate(db), "%s", db_error(db));
+    expect_counted(before, 1, 0, 0);
+    EXPECT_NUMBER(db_run(db, "INSERT INTO settings VALUES ('twice', '', NOW(3))"), RESULT_DONE);
+    EXPECT_NUMBER(db_run(db, "INSERT INTO settings VALUES ('twice', '', NOW(3))"), RESULT_REFUSED);
+    EXPECT(db_error_is_duplicate(db), "%s", db_error(db));
+    expect_counted(before, 1, 1, 0);
+    EXPECT_NUMBER(db_run(other, "SET SESSION idle_transaction_timeout = 0, "
+                                "idle_write_transaction_timeout = 0; "
+                                "START TRANSACTION; DELETE FROM settings WHERE name = 'twice'"),
+                  RESULT_DONE);
+    EXPECT_NUMBER(db_run(db, "DELETE FROM settings WHERE name = 'twice'"), RESULT_RETRY);
+    EXPECT(db_error_is_lock(db), "%s", db_error(db));
+    db_rollback(db);
+    EXPECT(db_error_is_lock(db), "%s", db_error(db));
+    expect_counted(before, 1, 2, 0);
+    EXPECT_NUMBER(db_run(db, "DO 0"), RESULT_DONE);
+    EXPECT(!db_error_is_lock(db), "a statement that did not fail");
+    EXPECT_NUMBER(db_run(db, "SELECT 1 FROM nowhere"), RESULT_AWAY);
+    expect_counted(before, 2, 2, 0);
+    EXPECT_NUMBER(db_run(other, "COMMIT"), RESULT_DONE);
+}
+
+/* A connection that is not made, too: somebody keeps the table that says which database it is. */
+static void a_session_that_waits_for_a_lock_is_counted(void **state)
+{
+    (void)state;
+    db_t *other = connected(), *db = checked();
+    EXPECT_NUMBER(db_run(other, "LOCK TABLES shard_identity WRITE"), RESULT_DONE);
+    counts_t before = counts();
+    EXPECT_NUMBER(db_connect(db), RESULT_AWAY);
+    EXPECT_NUMBER(db_run(other, "UNLOCK TABLES"), RESULT_DONE);
+    expect_counted(before, 0, 1, 0);
+    EXPECT_NUMBER(db_connect(db), RESULT_DONE);
+}
+
+/* And one to a database that is another one. */
+static void a_database_that_is_not_used_is_counted(void **state)
+{
+    (void)state;
+    db_t *other = connected(), *db = checked();
+    EXPECT_NUMBER(db_run(other, "UPDATE shard_identity SET shard = 'else'"), RESULT_DONE);
+    counts_t before = counts();
+    EXPECT_NUMBER(db_connect(db), RESULT_AWAY);
+    EXPECT(db_error_is_unfit(db), "%s", db_error(db));
+    expect_counted(before, 1, 0, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_session_has_its_own_settings, test_teardown),
         cmocka_unit_test_teardown(a_transaction_that_stands_still_is_ended, test_teardown),
+        cmocka_unit_test_teardown(each_failure_is_counted_where_it_is_met, test_teardown),
+        cmocka_unit_test_teardown(a_session_that_waits_for_a_lock_is_counted, test_teardown),
+        cmocka_unit_test_teardown(a_database_that_is_not_used_is_counted, test_teardown),
     };
     return test_run("db", tests, TEST_COUNT(tests), set_up, tear_down_group);
 }
