@@ -1,5 +1,6 @@
 #include "gate/gate_sync.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -73,6 +74,7 @@ void gate_sync_follow(gate_sync_t *gate, gate_health_t *health)
 /* Sends a command and waits. NULL: no answer, which was logged. */
 static redisReply *ask(gate_sync_t *gate, redis_args_t *args)
 {
+    assert(gate->redis != NULL);
     redisReply *reply = sync_wire_ask(gate->redis, args, gate->config, gate->health);
     if (reply == NULL) {
         keep_error(gate, NULL);
@@ -470,6 +472,9 @@ result_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigne
     add_key(gate, GATE_KEY_BUYERS, slot, sku);
     redis_args_add_u64(&gate->args, releases[0].epoch);
     for (unsigned i = 0; i < count; ++i) {
+        /* One epoch is sent for all: a release of another one would free units of this one's. */
+        assert(releases[i].epoch == releases[0].epoch);
+        assert(str_eq(sku, (str_t){releases[i].sku_bytes, releases[i].sku_length}));
         redis_args_add(&gate->args, (str_t){releases[i].buyer_bytes, releases[i].buyer_length});
         redis_args_add_u64(&gate->args, releases[i].quantity);
     }
@@ -561,6 +566,8 @@ result_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
 {
     redisReply *reply;
     const item_terms_t *terms = rebuild->terms;
+    assert(!rebuild->closed || rebuild->staged_buyers == 0); /* a closed gate admits nobody */
+    assert(rebuild->in_mysql_count == 0 || rebuild->in_mysql != NULL);
     begin(gate, "holdfast_rebuild", 5);
     add_key(gate, GATE_KEY_GATE, slot, sku);
     add_key(gate, GATE_KEY_BUYERS, slot, sku);

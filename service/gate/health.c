@@ -1,5 +1,6 @@
 #include "gate/health.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -38,6 +39,7 @@ void gate_health_remove(gate_health_t *health, gate_condition_t condition, const
 {
     pthread_mutex_lock(&health->mutex);
     set_reason(health, condition, reason);
+    assert(atomic_load(&health->up) != 0); /* a connection counts once, and no more once */
     if (atomic_load(&health->up) == 1)
         atomic_store(&health->down_since_ms, clock_mono_ms());
     atomic_fetch_sub(&health->up, 1);

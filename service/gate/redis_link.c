@@ -304,6 +304,7 @@ static void on_reply(redisAsyncContext *redis, void *reply, void *privdata)
     call_t call = *(call_t *)privdata;
     redis_link_t *link = call.link;
     free(privdata);
+    assert(link->waiting != 0); /* each call ends in one callback */
     --link->waiting;
     link->progress_ms = clock_mono_ms();
     if (link->redis != redis) { /* it is being dropped */
@@ -374,6 +375,7 @@ static void load_library(redis_link_t *link)
 
 static void probe_passed(redis_link_t *link)
 {
+    assert(link->state == LINK_PROBING || link->state == LINK_UP);
     if (link->state == LINK_UP) {
         link->attempts = 0; /* up for good: the backoff begins anew */
         return;
@@ -457,6 +459,7 @@ static void on_hello(void *context, const redisReply *reply)
     char why[GATE_WHY_SIZE];
     if (reply == NULL)
         return;
+    assert(link->state == LINK_HELLO); /* no call goes before the server is known */
     switch (gate_greeting_read(reply, link->config->deployment, why)) {
     case GATE_GREETING_LOAD:
         load_library(link);
@@ -493,6 +496,9 @@ static void on_auth(void *context, const redisReply *reply)
 static void connect_now(redis_link_t *link)
 {
     const config_t *config = link->config;
+    /* The connection before has answered all its calls: what still waited would be counted to this
+       one, and never be missed. */
+    assert(link->redis == NULL && link->state == LINK_DOWN && link->waiting == 0);
     redisAsyncContext *redis = config->redis.socket != NULL
                                    ? redisAsyncConnectUnix(config->redis.socket)
                                    : redisAsyncConnect(config->redis.host, config->redis.port);
@@ -508,7 +514,6 @@ static void connect_now(redis_link_t *link)
     attach(link);
     redisAsyncSetConnectCallback(redis, on_connect);
     redisAsyncSetDisconnectCallback(redis, on_disconnect);
-    link->waiting = 0;
     loop_timer_start(link->loop, &link->watchdog, WATCHDOG_MS, on_watchdog);
     if (config->redis.password != NULL) {
         redis_args_t args = {0};
@@ -541,6 +546,7 @@ void redis_link_free(redis_link_t *link)
     redis_link_drop(link);
     loop_timer_stop(&link->retry);
     loop_timer_stop(&link->watchdog);
+    assert(link->waiting == 0 && !link->counted); /* a callback would find no link */
     free(link);
 }
 

@@ -1,5 +1,6 @@
 #include "reconcile/change.h"
 
+#include <assert.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -69,6 +70,7 @@ sync_result_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
     const item_t *item = &rebuild->item;
     uint64_t epoch, deadline = clock_mono_ms() + DRAIN_PATIENCE_MS;
     bool frozen = true;
+    assert(!rebuild->needs_freeze); /* a second freeze would leave the first to run out by itself */
     if (gate_sync_freeze(worker->gate, item->slot, item_sku(item), FREEZE_MS,
                          &rebuild->unsettled_max, &epoch, &rebuild->frozen_until_ms) != RESULT_DONE)
         return SYNC_GATE_AWAY;

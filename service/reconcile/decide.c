@@ -1,5 +1,7 @@
 #include "reconcile/decide.h"
 
+#include <assert.h>
+
 /* No freeze that this program asks for lasts longer than this. */
 #define FREEZE_MAX_MS 5000
 /* A release that has not reached the gate after so long will not. */
@@ -145,6 +147,9 @@ static action_t act_on(memory_t *memory, const snapshot_t *s, finding_t finding)
 decision_t reconcile_decide(memory_t *memory, const snapshot_t *s)
 {
     decision_t decision = {FINDING_AGREE, ACTION_NONE};
+    /* What is kept was seen before this look, and drift was acted upon when it was seen. */
+    assert(memory->released_at_ms <= s->now_ms && memory->short_since_ms <= s->now_ms &&
+           memory->gate_back_ms <= s->now_ms && memory->misses < MISSES_MAX);
     begin_epoch(memory, &s->row);
     decision.finding = compare(memory, s);
     decision.action = act_on(memory, s, decision.finding);
@@ -154,5 +159,9 @@ decision_t reconcile_decide(memory_t *memory, const snapshot_t *s)
         memory->short_since_ms = 0;
     else if (memory->short_since_ms == 0)
         memory->short_since_ms = s->now_ms;
+    /* What differs is looked at again or acted upon: only a gate that is back may have to wait. */
+    assert((decision.action == ACTION_NONE) ==
+           (decision.finding == FINDING_AGREE ||
+            (decision.finding == FINDING_GATE_BACK && decision.action != ACTION_RESTORE)));
     return decision;
 }

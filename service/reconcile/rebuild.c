@@ -1,5 +1,6 @@
 #include "reconcile/rebuild.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -320,6 +321,7 @@ static sync_result_t build_gate(worker_t *worker, const rebuild_t *rebuild)
                            .capacity = item->terms.total - item_allocated(item),
                            .terms = &item->terms,
                            .closed = !item_uses_gate(item)};
+    assert(!rebuild->stand_in);
     FAILPOINT("rebuild_row_raised");
     sync_result_t step = look_up_unsettled(worker, item, &in_mysql, &gate.in_mysql_count);
     gate.in_mysql = in_mysql;
@@ -358,6 +360,10 @@ static void note_rebuilt(const item_t *item, uint64_t micros)
 sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
 {
     uint64_t begun = clock_mono_us();
+    assert(!rebuild->stand_in || !rebuild->restore);
+    assert(rebuild->terms == NULL || (!rebuild->stand_in && !rebuild->restore));
+    /* Only a change of terms ends another's rebuild; two that did so would go on for ever. */
+    assert(rebuild->terms != NULL || !rebuild->item.rebuilding);
     rebuild->token = random_u64() >> 1;
     rebuild->previous_epoch = rebuild->item.epoch;
     sync_result_t step = raise_epoch(worker, rebuild, gate_epoch);

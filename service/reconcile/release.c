@@ -1,5 +1,6 @@
 #include "reconcile/release.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -44,6 +45,7 @@ static unsigned make_groups(const release_t *releases, unsigned count, group_t *
         }
         ++group->count;
     }
+    assert(groups_count <= count); /* the room that there is */
     return groups_count;
 }
 

@@ -103,6 +103,7 @@ static result_t pick(expiry_t *expiry, reminder_t *last)
 static result_t pick_due(expiry_t *expiry, reminder_t *last)
 {
     const expiry_walk_t *walk = &expiry->walk;
+    assert(walk->under_way && expiry->size >= 1 && expiry->size <= expiry->max);
     sql_reset(expiry->sql);
     sql_add(expiry->sql, "SELECT expires_at, order_id FROM holds WHERE expires_at <= NOW(3)");
     if (walk->at_ms != 0)
@@ -274,6 +275,7 @@ static void drop_aside(expiry_t *expiry, str_t key)
 /* Takes the orders of one item, which `releases` has in a row, out of the present transaction. */
 static void leave_item(expiry_t *expiry, unsigned from, unsigned to)
 {
+    assert(from < to && to <= expiry->count);
     for (unsigned i = from; i < to; ++i)
         reminder_of(expiry, &expiry->releases[i].id)->fate = FATE_STAYS;
     memmove(&expiry->releases[from], &expiry->releases[to],
@@ -390,6 +392,16 @@ static result_t release_by_item(expiry_t *expiry)
     return RESULT_DONE;
 }
 
+/* Each order that is released has its reminder among those that were picked, and that one goes:
+   else it would be released again. */
+static bool releases_are_picked(const expiry_t *expiry)
+{
+    for (unsigned i = 0; i < expiry->count; ++i)
+        if (reminder_of(expiry, &expiry->releases[i].id)->fate != FATE_GOES)
+            return false;
+    return expiry->count <= expiry->picked;
+}
+
 /* The hot rows are changed last, as by all who change them. */
 static result_t act(expiry_t *expiry)
 {
@@ -400,6 +412,7 @@ static result_t act(expiry_t *expiry)
         qsort(expiry->releases, expiry->count, sizeof(release_t), by_sku);
     if (result == RESULT_DONE && expiry->count != 0 && expiry->walk.careful && !expiry->trial)
         result = lock_items(expiry);
+    assert(result != RESULT_DONE || releases_are_picked(expiry));
     if (result == RESULT_DONE && expiry->count != 0)
         result = mark_expired(expiry->db, expiry->sql, expiry->releases, expiry->count);
     if (result == RESULT_DONE)

@@ -119,6 +119,7 @@ static result_t take_off(move_t *m, uint32_t units)
     uint64_t affected[1] = {0};
     order_t *order = &m->out->order;
     bool all = units == order->quantity;
+    assert(units <= order->quantity); /* no more is given back than was allocated for it */
     sql_reset(m->sql);
     if (all)
         sql_add(m->sql, "UPDATE orders SET state = 'cancelled', updated_at = NOW(3)");
@@ -178,6 +179,7 @@ static result_t cancel(move_t *m)
 static result_t move_deadline(move_t *m, uint64_t deadline_ms)
 {
     uint64_t affected[1] = {0};
+    assert(deadline_ms > m->out->order.expires_at_ms);
     sql_reset(m->sql);
     sql_add(m->sql,
             "UPDATE orders SET expires_at = %t, updated_at = NOW(3) WHERE order_id = %o AND "
@@ -271,6 +273,7 @@ result_t order_move(db_t *db, sql_t *sql, const move_wish_t *wish, moved_t *out)
             usleep(random_backoff(1000, 20000, tries));
         result = move_in_transaction(&move);
     }
+    assert(result != RESULT_DONE || !out->released || out->outcome == ORDER_MOVED);
     if (result != RESULT_DONE)
         note_failed_move(&move, result);
     return result;

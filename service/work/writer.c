@@ -111,6 +111,8 @@ static unsigned take_batch(lane_t *lane)
     lane->queued -= count;
     if (lane->head == NULL)
         lane->tail = &lane->head;
+    assert(lane->head != NULL || (lane->queued == 0 && lane->awaited == 0));
+    assert(lane->awaited <= lane->queued);
     pthread_mutex_unlock(&lane->mutex);
     return count;
 }
@@ -330,6 +332,7 @@ static void wake(lane_t *lane, bool first)
 void writer_submit(writer_t *writer, writer_order_t *order)
 {
     lane_t *lane = lane_of(writer, order_id_slot(&order->order.id));
+    assert(order->aside.why == NULL && order->aside.tries == 0 && !order->aside.with_item);
     order->next = NULL;
     pthread_mutex_lock(&lane->mutex);
     if (writer_aside_has_item(&lane->aside, order_sku(&order->order))) {
@@ -348,6 +351,7 @@ void writer_expect(writer_t *writer, uint16_t slot, int more)
 {
     lane_t *lane = lane_of(writer, slot);
     pthread_mutex_lock(&lane->mutex);
+    assert(more >= 0 || lane->coming >= (unsigned)-more); /* else it would gather for ever */
     lane->coming += (unsigned)more;
     if (more < 0)
         wake(lane, false);

@@ -12,6 +12,8 @@
  *                                canary after each: reject it. Not in that list: set it aside.
  *                                Some orders of an item in a row: the item is sick, set it aside
  */
+#include <assert.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -364,6 +366,9 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
         }
         if (outcome == ATTEMPT_SPLIT)
             failure = FAILURE_CONFLICT;
+        /* What it has found in MySQL before it failed is decided. */
+        if ((count = writer_drop_marked(orders, count)) == 0)
+            break;
         tries = failure == before ? tries + 1 : 0;
         before = failure;
         writer_next_t next = outcome == ATTEMPT_SPLIT && count > 1
@@ -385,5 +390,7 @@ void writer_apply(writer_core_t *core, writer_order_t **orders, unsigned count)
         work[i]->arrival = i;
     }
     apply(core, work, count);
+    for (unsigned i = 0; i < count; ++i)
+        assert(orders[i]->arrival == UINT_MAX); /* each has a result: none is forgotten */
     free(work);
 }

@@ -1,5 +1,6 @@
 #include "work/writer_batch.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <uthash.h>
@@ -327,6 +328,7 @@ static void committed(group_t *groups, unsigned groups_count, writer_order_t **o
         if (groups[i].units != 0)
             ++groups[i].row->version;
     for (unsigned i = 0; i < count; ++i) {
+        assert(!orders[i]->drift || !writer_order_is_live(orders[i])); /* it found no room */
         if (writer_order_is_live(orders[i]))
             METRIC_INC(orders_committed_total);
         else
@@ -336,6 +338,17 @@ static void committed(group_t *groups, unsigned groups_count, writer_order_t **o
         writer_mark(orders[i], WRITER_ROW, true);
     }
     METRIC_INC(writer_commits_total);
+}
+
+/* The row's total grows by the units of the orders that this transaction inserts live, and by no
+   others; and only under a version that was read. */
+static bool is_whole(const group_t *group)
+{
+    uint64_t units = 0;
+    for (unsigned i = 0; i < group->count; ++i)
+        if (writer_order_is_live(group->orders[i]))
+            units += group->orders[i]->order.quantity;
+    return group->units == units && (units == 0 || group->row != NULL);
 }
 
 /* How many rows the two statements that matter have changed. */
@@ -350,6 +363,8 @@ static result_t run_statements(writer_core_t *core, writer_order_t **orders, uns
                                changed_rows_t *out)
 {
     uint64_t affected[4] = {0, 0, 0, 0};
+    for (unsigned i = 0; i < groups_count; ++i)
+        assert(is_whole(&groups[i]));
     sql_reset(&core->sql);
     sql_add(&core->sql, open ? "DO 0; " : "START TRANSACTION; ");
     writer_add_insert(&core->sql, orders, count, remote_clock_now_ms(core->clock));

@@ -13,6 +13,7 @@
 
 void writer_mark(writer_order_t *order, writer_result_t result, bool inserted)
 {
+    assert(order->arrival != UINT_MAX); /* an order has one result */
     order->result = result;
     order->inserted = inserted;
     order->arrival = UINT_MAX; /* done: leaves the batch */
