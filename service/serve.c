@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin/admin.h"
 #include "base/alloc.h"
 #include "base/fatal.h"
 #include "base/log.h"
@@ -265,7 +266,7 @@ int serve(const config_t *config)
         node_dispose(&node);
         return 1;
     }
-    if ((server = server_open(&node)) == NULL)
+    if ((server = server_open(&node, &admin_routes)) == NULL)
         return 1;
     node.rate_limits = rate_limits_new(config);
     start_stores(&node);

@@ -31,7 +31,7 @@ static bool is_authorized(const h2o_req_t *req, const config_t *config)
            CRYPTO_memcmp(given.p + n, token.p, token.n) == 0;
 }
 
-void admin_dispatch(exchange_t *exchange)
+static void dispatch(exchange_t *exchange)
 {
     if (is_authorized(exchange->req, exchange->engine->node->config))
         route_dispatch(table, exchange);
@@ -39,7 +39,9 @@ void admin_dispatch(exchange_t *exchange)
         reply_problem(exchange, PROBLEM_UNAUTHORIZED, NULL);
 }
 
-bool admin_refuses(const h2o_req_t *head, const config_t *config)
+static bool refuses(const h2o_req_t *head, const config_t *config)
 {
     return !is_authorized(head, config) || route_refuses(table, head);
 }
+
+const routes_t admin_routes = {dispatch, refuses};

@@ -5,11 +5,9 @@
 #ifndef HOLDFAST_ADMIN_ADMIN_H
 #define HOLDFAST_ADMIN_ADMIN_H
 
-#include "http/exchange.h"
+#include "http/route.h"
 
-/* Answers one request of the admin listener. */
-void admin_dispatch(exchange_t *exchange);
-/* As route_refuses(), and also where the token is missing. */
-bool admin_refuses(const h2o_req_t *head, const config_t *config);
+/* For server_open(). It also refuses a head without the token. */
+extern const routes_t admin_routes;
 
 #endif

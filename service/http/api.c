@@ -21,13 +21,15 @@ static const route_entry_t table[] = {
     {NULL, NULL, ROUTE_other, BODY_IGNORED, NULL, NULL},
 };
 
-void api_dispatch(exchange_t *exchange)
+static void dispatch(exchange_t *exchange)
 {
     route_dispatch(table, exchange);
 }
 
-bool api_refuses(const h2o_req_t *head, const config_t *config)
+static bool refuses(const h2o_req_t *head, const config_t *config)
 {
     (void)config;
     return route_refuses(table, head);
 }
+
+const routes_t api_routes = {dispatch, refuses};

@@ -2,10 +2,8 @@
 #ifndef HOLDFAST_HTTP_API_H
 #define HOLDFAST_HTTP_API_H
 
-#include "http/exchange.h"
+#include "http/route.h"
 
-void api_dispatch(exchange_t *exchange);
-/* As route_refuses(). */
-bool api_refuses(const h2o_req_t *head, const config_t *config);
+extern const routes_t api_routes;
 
 #endif

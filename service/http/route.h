@@ -6,6 +6,13 @@
 
 #include "http/exchange.h"
 
+/* What a listener serves. */
+typedef struct {
+    void (*dispatch)(exchange_t *exchange); /* answers one request; on the thread of its loop */
+    /* As route_refuses(); it may refuse more. */
+    bool (*refuses)(const h2o_req_t *head, const config_t *config);
+} routes_t;
+
 #define PARAM_BYTES_MAX 512
 
 /* What the one `*` of a pattern matched, percent-decoded; and the raw query. */

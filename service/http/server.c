@@ -4,7 +4,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "admin/admin.h"
 #include "base/alloc.h"
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -22,22 +21,13 @@
 
 struct server_loop;
 
-/* What a listener serves. */
-typedef struct {
-    void (*dispatch)(exchange_t *exchange);
-    bool (*refuses)(const h2o_req_t *head, const config_t *config);
-} table_t;
-
-static const table_t public_table = {api_dispatch, api_refuses};
-static const table_t admin_table = {admin_dispatch, admin_refuses};
-
 /* One listener of one loop: public, or admin on the first. */
 typedef struct {
     struct server_loop *owner;
     int fd;
     h2o_socket_t *socket;
     protocols_t protocols;
-    const table_t *table;
+    const routes_t *routes;
     bool open;
 } listener_t;
 
@@ -60,6 +50,7 @@ typedef struct server_loop {
 
 struct server {
     node_t *node;
+    const routes_t *admin_routes;
     unsigned connections_max;
     unsigned loops_count;
     server_loop_t *loops;
@@ -72,7 +63,7 @@ struct server {
 static bool refuses(const h2o_req_t *head, void *context)
 {
     const listener_t *listener = context;
-    return listener->table->refuses(head, listener->owner->server->node->config);
+    return listener->routes->refuses(head, listener->owner->server->node->config);
 }
 
 static void serve(h2o_req_t *req, void *context)
@@ -87,7 +78,7 @@ static void serve(h2o_req_t *req, void *context)
     else if (connection->ended) /* what libh2o had read of it before its end */
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "The connection is ending");
     else if (intake_admits(exchange))
-        listener->table->dispatch(exchange);
+        listener->routes->dispatch(exchange);
 }
 
 /* --- connections --- */
@@ -122,12 +113,12 @@ static void on_accept(h2o_socket_t *socket, const char *err)
 /* --- listeners --- */
 
 /* `tls` NULL: none; else the loop's, which lasts until another takes its place. */
-static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls, const table_t *table)
+static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls, const routes_t *routes)
 {
     listener_t *listener = &owner->listeners[owner->listeners_count++];
     listener->owner = owner;
     listener->fd = fd;
-    listener->table = table;
+    listener->routes = routes;
     protocols_init(&listener->protocols, &owner->loop, owner->server->node->config,
                    &(protocols_use_t){serve, refuses, listener});
     listener->protocols.tls = tls;
@@ -277,9 +268,9 @@ static void *loop_thread(void *arg)
     owner->server->node->loops[owner->index] = owner->engine;
     /* What the first request does may tell the others of it. */
     pthread_barrier_wait(&owner->server->engines);
-    open_listener(owner, owner->public_fd, owner->tls, &public_table);
+    open_listener(owner, owner->public_fd, owner->tls, &api_routes);
     if (owner->admin_fd >= 0)
-        open_listener(owner, owner->admin_fd, NULL, &admin_table);
+        open_listener(owner, owner->admin_fd, NULL, owner->server->admin_routes);
     h2o_sem_post(&owner->server->signal);
     loop_run(&owner->loop);
     connections_dispose(&owner->connections);
@@ -351,12 +342,13 @@ static bool load_tls(const config_t *config, SSL_CTX **tls)
     return *tls != NULL;
 }
 
-server_t *server_open(node_t *node)
+server_t *server_open(node_t *node, const routes_t *admin_routes)
 {
     SSL_CTX *tls;
     server_t *server = alloc_zero(1, sizeof(*server));
     expect_take_over();
     server->node = node;
+    server->admin_routes = admin_routes;
     server->loops_count = count_loops(node->config);
     server->connections_max = count_connections_max(node->config, server->loops_count);
     server->loops = alloc_zero(server->loops_count, sizeof(*server->loops));

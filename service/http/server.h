@@ -11,12 +11,13 @@
 #ifndef HOLDFAST_HTTP_SERVER_H
 #define HOLDFAST_HTTP_SERVER_H
 
-#include "engine/node.h"
+#include "http/route.h"
 
 typedef struct server server_t;
 
-/* Opens the sockets; complains on stderr and returns NULL if one cannot be had. */
-server_t *server_open(node_t *node);
+/* Opens the sockets; complains on stderr and returns NULL if one cannot be had. `admin_routes` is
+   what the admin listener serves; it outlives the server. */
+server_t *server_open(node_t *node, const routes_t *admin_routes);
 /* Starts the threads; node->loops is filled when it returns. */
 void server_start(server_t *server);
 /* New connections get the certificate and the key that are in the configuration's files now; those

@@ -30,8 +30,7 @@
 
 typedef struct {
     protocols_t protocols;
-    void (*dispatch)(exchange_t *exchange);
-    bool (*refuses)(const h2o_req_t *head, const config_t *config);
+    const routes_t *routes;
 } listener_t;
 
 /* A purchase that waits for its answer. */
@@ -197,7 +196,7 @@ static void end_jobs(void)
 
 static bool refuses(const h2o_req_t *head, void *context)
 {
-    return ((listener_t *)context)->refuses(head, &world.config);
+    return ((listener_t *)context)->routes->refuses(head, &world.config);
 }
 
 /* Whose body was not waited for, by its head, is refused by its request too. */
@@ -209,8 +208,8 @@ static void serve(h2o_req_t *req, void *context)
     if (!intake_admits(exchange))
         return;
     EXPECT(req->entity.len <= world.config.http.body_bytes_max);
-    EXPECT(!was_cut || listener->refuses(req, &world.config));
-    listener->dispatch(exchange);
+    EXPECT(!was_cut || listener->routes->refuses(req, &world.config));
+    listener->routes->dispatch(exchange);
 }
 
 static void open_listener(listener_t *listener)
@@ -246,8 +245,8 @@ static void prepare_world(void)
     world.engine.loop = &world.loop;
     world.engine.node = &world.node;
     expect_take_over();
-    world.listeners[0] = (listener_t){.dispatch = api_dispatch, .refuses = api_refuses};
-    world.listeners[1] = (listener_t){.dispatch = admin_dispatch, .refuses = admin_refuses};
+    world.listeners[0] = (listener_t){.routes = &api_routes};
+    world.listeners[1] = (listener_t){.routes = &admin_routes};
     open_listener(&world.listeners[0]);
     open_listener(&world.listeners[1]);
 }
