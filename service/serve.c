@@ -28,6 +28,19 @@
 #include "work/prober.h"
 #include "work/writer.h"
 
+/* This process. It is made before any thread that uses it, and there until the last has ended. */
+typedef struct {
+    const config_t *config;
+    node_t node; /* what the loops share */
+    http_context_t http;
+    admin_t admin;
+    routes_t admin_routes;
+    atomic_int default_strategy;    /* of items created without one */
+    keeper_t **keepers;             /* one a shard: expiry, epochs */
+    reconciler_t **reconcilers;     /* one a shard: orphans, drift */
+    durability_watch_t *durability; /* whether the servers keep what they acknowledge */
+} service_t;
+
 static void name_incarnation(node_t *node)
 {
     unsigned char bytes[16];
@@ -56,44 +69,68 @@ static void node_init(node_t *node, const config_t *config)
     *node = (node_t){.config = config};
     shard_map_init(&node->map, config);
     name_incarnation(node);
-    node->durability = durability_new(config);
     remote_clock_init(&node->gate_clock);
     gate_health_init(&node->gate_health);
     node->shards = alloc_zero(config->shards_count, sizeof(*node->shards));
-    node->keepers = alloc_zero(config->shards_count, sizeof(*node->keepers));
-    node->reconcilers = alloc_zero(config->shards_count, sizeof(*node->reconcilers));
     for (unsigned i = 0; i < config->shards_count; ++i)
         shard_init(node, i);
-    atomic_store(&node->default_strategy, (int)config->orders.default_strategy);
 }
 
-/* When all threads have ended, or before one has begun. */
 static void node_dispose(node_t *node)
 {
     for (unsigned i = 0; i < node->map.shards_count; ++i)
         repair_queue_dispose(&node->shards[i].repairs);
     announcements_dispose(&node->announcements);
-    durability_free(node->durability);
     free(node->shards);
-    free(node->keepers);
-    free(node->reconcilers);
     free(node->loops);
 }
 
+/* Before any thread is started that uses it. */
+static void service_init(service_t *service, const config_t *config)
+{
+    *service = (service_t){.config = config};
+    node_t *node = &service->node;
+    node_init(node, config);
+    service->durability = durability_new(config);
+    service->keepers = alloc_zero(config->shards_count, sizeof(service->keepers[0]));
+    service->reconcilers = alloc_zero(config->shards_count, sizeof(service->reconcilers[0]));
+    atomic_store(&service->default_strategy, (int)config->orders.default_strategy);
+    service->http = (http_context_t){.config = config,
+                                     .map = &node->map,
+                                     .shards = node->shards,
+                                     .gate_clock = &node->gate_clock,
+                                     .gate_health = &node->gate_health};
+    service->admin = (admin_t){.incarnation = node->incarnation,
+                               .reconcilers = service->reconcilers,
+                               .durability = service->durability,
+                               .default_strategy = &service->default_strategy};
+    service->admin_routes = admin_routes(&service->admin);
+}
+
+/* When all threads have ended, or before one has begun. */
+static void service_dispose(service_t *service)
+{
+    rate_limits_free(service->http.rate_limits);
+    durability_free(service->durability);
+    free(service->keepers);
+    free(service->reconcilers);
+    node_dispose(&service->node);
+}
+
 /* The toggle's default outlives a restart. */
-static void read_default_strategy(node_t *node, db_t *db)
+static void read_default_strategy(service_t *service, db_t *db)
 {
     int strategy = settings_read_default_strategy(db);
     if (strategy >= 0)
-        atomic_store(&node->default_strategy, strategy);
+        atomic_store(&service->default_strategy, strategy);
 }
 
 /* What is wrong with the tables will not mend itself while we wait: said at start, it ends the
    start. A shard that does not answer may come later. */
-static bool tables_fit(const node_t *node, const config_shard_t *shard)
+static bool tables_fit(const config_t *config, const config_shard_t *shard)
 {
     sql_t sql = {NULL, 0, 0};
-    db_t *db = db_new_unchecked(node->config, shard_primary(shard));
+    db_t *db = db_new_unchecked(config, shard_primary(shard));
     migrate_status_t status;
     bool known = migrate_check(db, &sql, &status) == RESULT_DONE;
     bool fits = !known || status == MIGRATE_CURRENT || status == MIGRATE_AHEAD;
@@ -112,14 +149,14 @@ static bool tables_fit(const node_t *node, const config_shard_t *shard)
 
 /* A shard that is away now, or another one than the configuration has there, stops no other: it is
    away until it is the right one. */
-static void meet_shard(node_t *node, unsigned shard)
+static void meet_shard(service_t *service, unsigned shard)
 {
-    const config_shard_t *config = &node->config->shards[shard];
+    const config_shard_t *config = &service->config->shards[shard];
     uint64_t sent = clock_mono_ms(), now_ms;
-    db_t *db = db_new(node->config, shard_primary(config));
+    db_t *db = db_new(service->config, shard_primary(config));
     if (shard_clock_read(db, &now_ms) == RESULT_DONE) {
-        remote_clock_observe(&node->shards[shard].clock, sent, now_ms);
-        read_default_strategy(node, db);
+        remote_clock_observe(&service->node.shards[shard].clock, sent, now_ms);
+        read_default_strategy(service, db);
     } else {
         LOG_ERROR("a shard is away; its items are unavailable until it is back",
                   LOG_STR("shard", config->name), LOG_STR("error", db_error(db)));
@@ -128,62 +165,62 @@ static void meet_shard(node_t *node, unsigned shard)
 }
 
 /* Redis comes last: the shards say which deployment this is. */
-static bool check_stores(node_t *node)
+static bool check_stores(service_t *service)
 {
-    for (unsigned i = 0; i < node->map.shards_count; ++i)
-        if (!tables_fit(node, &node->config->shards[i]))
+    for (unsigned i = 0; i < service->config->shards_count; ++i)
+        if (!tables_fit(service->config, &service->config->shards[i]))
             return false;
-    for (unsigned i = 0; i < node->map.shards_count; ++i)
-        meet_shard(node, i);
-    gate_sync_t *gate = gate_sync_new(node->config);
-    if (gate_sync_connect(gate) != RESULT_DONE)
+    for (unsigned i = 0; i < service->config->shards_count; ++i)
+        meet_shard(service, i);
+    gate_sync_t *gate = gate_sync_new(service->config);
+    if (gate_sync_connect(gate) != GATE_CALL_OK)
         LOG_WARN("Redis is away; lua and watch items are unavailable until it is back",
                  LOG_STR("error", gate_sync_error(gate)));
     gate_sync_free(gate);
     return true;
 }
 
-static void start_stores(node_t *node)
+static void start_stores(service_t *service)
 {
-    const config_t *config = node->config;
-    node->prober = prober_start(config, true);
-    node->audits = audit_runner_start(config, node->prober);
-    for (unsigned i = 0; i < node->map.shards_count; ++i) {
-        shard_t *shard = &node->shards[i];
-        node->reconcilers[i] = reconciler_new(shard);
+    const config_t *config = service->config;
+    service->http.prober = prober_start(config, true);
+    service->admin.audits = audit_runner_start(config, service->http.prober);
+    for (unsigned i = 0; i < service->config->shards_count; ++i) {
+        shard_t *shard = &service->node.shards[i];
+        service->reconcilers[i] = reconciler_new(shard);
         shard->writer = writer_start(config, i, &shard->clock);
         shard->pool = pool_start(shard, config->mysql.pool_threads, config->mysql.pool_queue_max);
     }
 }
 
 /* The loops are there: now these may post to them. */
-static void start_background(node_t *node)
+static void start_background(service_t *service)
 {
-    for (unsigned i = 0; i < node->map.shards_count; ++i) {
-        node->keepers[i] =
-            keeper_start(&node->shards[i], &node->default_strategy, node->durability);
-        reconciler_start(node->reconcilers[i]);
+    for (unsigned i = 0; i < service->config->shards_count; ++i) {
+        service->keepers[i] =
+            keeper_start(&service->node.shards[i], &service->default_strategy, service->durability);
+        reconciler_start(service->reconcilers[i]);
     }
 }
 
-static void stop_background(node_t *node)
+static void stop_background(service_t *service)
 {
-    for (unsigned i = 0; i < node->map.shards_count; ++i) {
-        keeper_stop(node->keepers[i]);
-        reconciler_stop(node->reconcilers[i]);
+    for (unsigned i = 0; i < service->config->shards_count; ++i) {
+        keeper_stop(service->keepers[i]);
+        reconciler_stop(service->reconcilers[i]);
     }
 }
 
 /* The loops have drained: nobody submits any more. */
-static void stop_stores(node_t *node)
+static void stop_stores(service_t *service)
 {
-    for (unsigned i = 0; i < node->map.shards_count; ++i) {
-        pool_stop(node->shards[i].pool);
-        writer_stop(node->shards[i].writer);
-        reconciler_free(node->reconcilers[i]);
+    for (unsigned i = 0; i < service->config->shards_count; ++i) {
+        pool_stop(service->node.shards[i].pool);
+        writer_stop(service->node.shards[i].writer);
+        reconciler_free(service->reconcilers[i]);
     }
-    audit_runner_stop(node->audits);
-    prober_stop(node->prober);
+    audit_runner_stop(service->admin.audits);
+    prober_stop(service->http.prober);
 }
 
 /* --- the end --- */
@@ -227,16 +264,16 @@ static void wait_for_the_end(const config_t *config, server_t *server)
              LOG_INT("signal", signal_number));
 }
 
-static void drain(node_t *node, server_t *server)
+static void drain(service_t *service, server_t *server)
 {
     pthread_t clock;
-    atomic_store(&node->draining, true);
+    atomic_store(&service->http.draining, true);
     if (pthread_create(&clock, NULL, watch_the_clock,
-                       (void *)(uintptr_t)node->config->shutdown.deadline_ms) == 0)
+                       (void *)(uintptr_t)service->config->shutdown.deadline_ms) == 0)
         pthread_detach(clock);
-    usleep(node->config->shutdown.readiness_delay_ms * 1000);
-    prober_end(node->prober); /* it may wait for a silent server meanwhile */
-    stop_background(node);    /* it would go on giving the loops work */
+    usleep(service->config->shutdown.readiness_delay_ms * 1000);
+    prober_end(service->http.prober); /* it may wait for a silent server meanwhile */
+    stop_background(service);         /* it would go on giving the loops work */
     server_drain(server);
 }
 
@@ -257,30 +294,30 @@ int serve(const config_t *config)
 {
     /* Static: what h2o made for its contexts is never freed, and stays reachable from here. */
     static server_t *server;
-    node_t node;
+    service_t service;
     if (!open_log(config))
         return 1;
     order_id_set_key(str_of(config->orders.id_key));
-    node_init(&node, config);
-    if (!check_stores(&node)) {
-        node_dispose(&node);
+    service_init(&service, config);
+    if (!check_stores(&service)) {
+        service_dispose(&service);
         return 1;
     }
-    if ((server = server_open(&node, &admin_routes)) == NULL)
+    if ((server = server_open(&service.node, &service.http, &service.admin_routes)) == NULL)
         return 1;
-    node.rate_limits = rate_limits_new(config);
-    start_stores(&node);
+    service.admin.loops_count = service.node.loops_count;
+    service.http.rate_limits = rate_limits_new(config);
+    start_stores(&service);
     server_start(server);
-    start_background(&node);
+    start_background(&service);
     LOG_INFO("serving", LOG_STR("host", config->http.listen.host),
-             LOG_INT("port", config->http.listen.port), LOG_INT("loops", node.loops_count),
-             LOG_STR("incarnation", node.incarnation));
+             LOG_INT("port", config->http.listen.port), LOG_INT("loops", service.node.loops_count),
+             LOG_STR("incarnation", service.node.incarnation));
     wait_for_the_end(config, server);
-    drain(&node, server);
-    stop_stores(&node);
+    drain(&service, server);
+    stop_stores(&service);
     server_end(server);
-    rate_limits_free(node.rate_limits);
-    node_dispose(&node);
+    service_dispose(&service);
     LOG_INFO("ended");
     if (audit_threads_left() != 0) /* one waits for a silent server, and uses the configuration */
         _exit(0);

@@ -33,7 +33,7 @@ static bool is_authorized(const h2o_req_t *req, const config_t *config)
 
 static void dispatch(exchange_t *exchange)
 {
-    if (is_authorized(exchange->req, exchange->engine->node->config))
+    if (is_authorized(exchange->req, exchange->http->config))
         route_dispatch(table, exchange);
     else
         reply_problem(exchange, PROBLEM_UNAUTHORIZED, NULL);
@@ -44,4 +44,7 @@ static bool refuses(const h2o_req_t *head, const config_t *config)
     return !is_authorized(head, config) || route_refuses(table, head);
 }
 
-const routes_t admin_routes = {dispatch, refuses};
+routes_t admin_routes(admin_t *admin)
+{
+    return (routes_t){dispatch, refuses, admin};
+}

@@ -6,7 +6,6 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "http/call.h"
-#include "reconcile/audit_runner.h"
 
 #define WAIT_MS 800
 #define LOOK_MS 16
@@ -43,7 +42,7 @@ static void look(loop_timer_t *timer)
 void handle_audit(exchange_t *exchange, const route_match_t *match)
 {
     (void)match;
-    audit_runner_t *runner = exchange->engine->node->audits;
+    audit_runner_t *runner = admin_of(exchange)->audits;
     if (runner == NULL) {
         reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
         return;

@@ -2,8 +2,14 @@
 #ifndef HOLDFAST_ADMIN_HANDLERS_H
 #define HOLDFAST_ADMIN_HANDLERS_H
 
-#include "http/route.h"
+#include "admin/admin.h"
 #include "reconcile/outcome.h"
+
+/* Of a request to the admin listener. */
+static inline admin_t *admin_of(const exchange_t *exchange)
+{
+    return exchange->routes->data;
+}
 
 /* admin/terms.c: what changes items */
 void handle_item_put(exchange_t *exchange, const route_match_t *match);

@@ -4,16 +4,13 @@
 #include "base/alloc.h"
 #include "http/call.h"
 #include "http/readiness.h"
-#include "reconcile/audit_runner.h"
-#include "reconcile/durability.h"
-#include "reconcile/reconciler.h"
 
 /* Findings of all shards, by kind. */
-static void count_findings(const node_t *node, uint64_t findings[FINDING_COUNT])
+static void count_findings(const exchange_t *exchange, uint64_t findings[FINDING_COUNT])
 {
     reconciler_report_t report;
-    for (unsigned i = 0; i < node->map.shards_count; ++i) {
-        reconciler_report(node->reconcilers[i], &report);
+    for (unsigned i = 0; i < exchange->http->map->shards_count; ++i) {
+        reconciler_report(admin_of(exchange)->reconcilers[i], &report);
         for (unsigned f = 0; f < FINDING_COUNT; ++f)
             findings[f] += report.findings[f];
     }
@@ -26,28 +23,28 @@ static metric_sample_t sample(const char *name, const char *help, const char *la
 }
 
 /* The n-th server: the shards, then Redis. */
-static const char *server_health(const node_t *node, unsigned n, health_t *out)
+static const char *server_health(const http_context_t *http, unsigned n, health_t *out)
 {
-    if (n == node->map.shards_count) {
-        readiness_of_redis(node, out);
+    if (n == http->map->shards_count) {
+        readiness_of_redis(http, out);
         return "redis";
     }
-    readiness_of_shard(node, n, out);
-    return node->config->shards[n].name;
+    readiness_of_shard(http, n, out);
+    return http->config->shards[n].name;
 }
 
 /* What never answered has no age. */
-static unsigned add_servers(const node_t *node, metric_sample_t *samples)
+static unsigned add_servers(const http_context_t *http, metric_sample_t *samples)
 {
     health_t health;
-    unsigned servers = node->map.shards_count + 1, count = 0;
+    unsigned servers = http->map->shards_count + 1, count = 0;
     for (unsigned i = 0; i < servers; ++i) {
-        const char *name = server_health(node, i, &health);
+        const char *name = server_health(http, i, &health);
         samples[count++] = sample("server_ok", "1: the server answers and takes orders", "server",
                                   name, health.state == HEALTH_OK);
     }
     for (unsigned i = 0; i < servers; ++i) {
-        const char *name = server_health(node, i, &health);
+        const char *name = server_health(http, i, &health);
         if (health.has_answered)
             samples[count++] =
                 sample("server_answer_age_seconds", "Time since the server last answered a probe",
@@ -57,29 +54,31 @@ static unsigned add_servers(const node_t *node, metric_sample_t *samples)
 }
 
 /* A server of which nobody knows has no sample. */
-static unsigned add_durability(const node_t *node, metric_sample_t *samples)
+static unsigned add_durability(const exchange_t *exchange, metric_sample_t *samples)
 {
-    unsigned count = 0, shards = node->map.shards_count;
+    unsigned count = 0, shards = exchange->http->map->shards_count;
+    durability_watch_t *watch = admin_of(exchange)->durability;
     durability_t seen;
     for (unsigned i = 0; i <= shards; ++i) {
         if (i < shards)
-            durability_of_shard(node->durability, i, &seen);
+            durability_of_shard(watch, i, &seen);
         else
-            durability_of_redis(node->durability, &seen);
+            durability_of_redis(watch, &seen);
         if (seen.durable != DURABLE_UNKNOWN)
-            samples[count++] = sample("durable", "1: the server keeps all that it has acknowledged",
-                                      "server", i < shards ? node->config->shards[i].name : "redis",
-                                      seen.durable == DURABLE_YES);
+            samples[count++] =
+                sample("durable", "1: the server keeps all that it has acknowledged", "server",
+                       i < shards ? exchange->http->config->shards[i].name : "redis",
+                       seen.durable == DURABLE_YES);
     }
     return count;
 }
 
 /* None before the first audit has ended. */
-static unsigned add_audit(const node_t *node, metric_sample_t *samples)
+static unsigned add_audit(const admin_t *admin, metric_sample_t *samples)
 {
     audit_age_t age = {.ended = false};
-    if (node->audits != NULL)
-        audit_runner_age(node->audits, &age);
+    if (admin->audits != NULL)
+        audit_runner_age(admin->audits, &age);
     if (!age.ended)
         return 0;
     samples[0] = sample("audit_verdict", "Of the last audit: 0 kept, 1 broken, 2 could not look",
@@ -92,25 +91,25 @@ static unsigned add_audit(const node_t *node, metric_sample_t *samples)
 void handle_metrics(exchange_t *exchange, const route_match_t *match)
 {
     (void)match;
-    node_t *node = exchange->engine->node;
-    unsigned shards = node->map.shards_count, count = 0;
+    const http_context_t *http = exchange->http;
+    unsigned shards = http->map->shards_count, count = 0;
     uint64_t findings[FINDING_COUNT] = {0};
     metric_sample_t *samples = alloc_zero(1, (5 * shards + FINDING_COUNT + 5) * sizeof(*samples));
     for (unsigned i = 0; i < shards; ++i)
         samples[count++] = (metric_sample_t){
             "gauge", "writer_queue_orders",        "Places taken in the writer's queue",
-            "shard", node->config->shards[i].name, writer_depth(node->shards[i].writer)};
+            "shard", http->config->shards[i].name, writer_depth(http->shards[i].writer)};
     for (unsigned i = 0; i < shards; ++i)
         samples[count++] = (metric_sample_t){"gauge",
                                              "pool_queue_jobs",
                                              "Jobs waiting for a pool thread",
                                              "shard",
-                                             node->config->shards[i].name,
-                                             pool_depth(node->shards[i].pool)};
-    count += add_servers(node, samples + count);
-    count += add_durability(node, samples + count);
-    count += add_audit(node, samples + count);
-    count_findings(node, findings);
+                                             http->config->shards[i].name,
+                                             pool_depth(http->shards[i].pool)};
+    count += add_servers(http, samples + count);
+    count += add_durability(exchange, samples + count);
+    count += add_audit(admin_of(exchange), samples + count);
+    count_findings(exchange, findings);
     for (unsigned f = FINDING_AGREE + 1; f < FINDING_COUNT; ++f)
         samples[count++] = (metric_sample_t){
             "counter", "reconciler_findings_total", "Gates found to disagree with MySQL",

@@ -59,6 +59,5 @@ void handle_item_delete(exchange_t *exchange, const route_match_t *match)
     memcpy(c->sku, match->param.p, match->param.n);
     c->sku_length = (uint8_t)match->param.n;
     job_set_slot(&c->call.job, slot_of_sku(match->param));
-    call_submit(exchange, exchange->engine->node->map.shard_of_slot[slot_of_sku(match->param)],
-                &c->call);
+    call_submit(exchange, exchange->http->map->shard_of_slot[slot_of_sku(match->param)], &c->call);
 }

@@ -7,8 +7,6 @@
 #include "http/fan.h"
 #include "http/items.h"
 #include "http/readiness.h"
-#include "reconcile/durability.h"
-#include "reconcile/reconciler.h"
 #include "store/lease.h"
 
 /* What only the shard's MySQL can tell. */
@@ -20,6 +18,7 @@ typedef struct {
 
 typedef struct {
     fan_t fan; /* first */
+    unsigned shards;
     shard_view_t views[];
 } status_call_t;
 
@@ -158,14 +157,16 @@ static void add_durability(cJSON *json, const durability_t *seen)
         cJSON_AddStringToObject(json, "durable_reason", seen->why);
 }
 
-static void add_shard(cJSON *shards, const node_t *node, unsigned i, const shard_view_t *view)
+static void add_shard(cJSON *shards, const exchange_t *exchange, unsigned i,
+                      const shard_view_t *view)
 {
     char slots[16];
-    const config_shard_t *config = &node->config->shards[i];
+    const http_context_t *http = exchange->http;
+    const config_shard_t *config = &http->config->shards[i];
     health_t health;
     durability_t durability;
-    readiness_of_shard(node, i, &health);
-    durability_of_shard(node->durability, i, &durability);
+    readiness_of_shard(http, i, &health);
+    durability_of_shard(admin_of(exchange)->durability, i, &durability);
     snprintf(slots, sizeof(slots), "%u-%u", config->slot_first, config->slot_last);
     cJSON *shard = cJSON_CreateObject();
     cJSON_AddStringToObject(shard, "name", config->name);
@@ -176,30 +177,30 @@ static void add_shard(cJSON *shards, const node_t *node, unsigned i, const shard
         cJSON_AddNullToObject(shard, "answers");
     readiness_add_health(shard, &health);
     add_durability(shard, &durability);
-    cJSON_AddNumberToObject(shard, "writer_queue", writer_depth(node->shards[i].writer));
-    cJSON_AddNumberToObject(shard, "pool_queue", pool_depth(node->shards[i].pool));
-    writer_each_aside(node->shards[i].writer, add_aside,
+    cJSON_AddNumberToObject(shard, "writer_queue", writer_depth(http->shards[i].writer));
+    cJSON_AddNumberToObject(shard, "pool_queue", pool_depth(http->shards[i].pool));
+    writer_each_aside(http->shards[i].writer, add_aside,
                       cJSON_AddArrayToObject(shard, "set_aside"));
-    add_reconciler(shard, node->reconcilers[i], view);
+    add_reconciler(shard, admin_of(exchange)->reconcilers[i], view);
     cJSON_AddItemToArray(shards, shard);
 }
 
-static void add_shards(cJSON *json, const node_t *node, status_call_t *c)
+static void add_shards(cJSON *json, const exchange_t *exchange, status_call_t *c)
 {
     cJSON *shards = cJSON_AddArrayToObject(json, "shards");
-    for (unsigned i = 0; i < node->map.shards_count; ++i)
-        add_shard(shards, node, i, view_of(c, i));
+    for (unsigned i = 0; i < exchange->http->map->shards_count; ++i)
+        add_shard(shards, exchange, i, view_of(c, i));
 }
 
 /* Those of the shards that answered; null if none did. */
-static void add_items(cJSON *json, const node_t *node, status_call_t *c)
+static void add_items(cJSON *json, const http_context_t *http, status_call_t *c)
 {
     cJSON *items = NULL, *unknown = cJSON_CreateArray(), *item;
     bool all = true;
-    for (unsigned i = 0; i < node->map.shards_count; ++i) {
+    for (unsigned i = 0; i < http->map->shards_count; ++i) {
         shard_view_t *view = view_of(c, i);
         if (view == NULL) {
-            cJSON_AddItemToArray(unknown, cJSON_CreateString(node->config->shards[i].name));
+            cJSON_AddItemToArray(unknown, cJSON_CreateString(http->config->shards[i].name));
             continue;
         }
         if (items == NULL)
@@ -215,14 +216,14 @@ static void add_items(cJSON *json, const node_t *node, status_call_t *c)
 }
 
 /* Connections that a silent Redis has are none that anybody could use. */
-static void add_redis(cJSON *json, cJSON *connections, const node_t *node)
+static void add_redis(cJSON *json, cJSON *connections, const exchange_t *exchange)
 {
     health_t health;
     durability_t durability;
     cJSON *redis = cJSON_AddObjectToObject(json, "redis");
-    readiness_of_redis(node, &health);
+    readiness_of_redis(exchange->http, &health);
     readiness_add_health(redis, &health);
-    durability_of_redis(node->durability, &durability);
+    durability_of_redis(admin_of(exchange)->durability, &durability);
     add_durability(redis, &durability);
     if (health.state == HEALTH_UNKNOWN)
         cJSON_AddNullToObject(connections, "redis");
@@ -230,23 +231,24 @@ static void add_redis(cJSON *json, cJSON *connections, const node_t *node)
         cJSON_AddNumberToObject(connections, "redis", (double)METRIC_GET(redis_connections));
 }
 
-static void add_process(cJSON *json, const node_t *node)
+static void add_process(cJSON *json, const exchange_t *exchange)
 {
-    cJSON_AddStringToObject(json, "node",
-                            node->config->node.name != NULL ? node->config->node.name : "");
-    cJSON_AddStringToObject(json, "incarnation", node->incarnation);
-    const char *deployment = deployment_name(node->config->deployment);
+    const admin_t *admin = admin_of(exchange);
+    const config_t *config = exchange->http->config;
+    cJSON_AddStringToObject(json, "node", config->node.name != NULL ? config->node.name : "");
+    cJSON_AddStringToObject(json, "incarnation", admin->incarnation);
+    const char *deployment = deployment_name(config->deployment);
     if (deployment != NULL)
         cJSON_AddStringToObject(json, "deployment", deployment);
     else
         cJSON_AddNullToObject(json, "deployment");
-    cJSON_AddNumberToObject(json, "loops", node->loops_count);
+    cJSON_AddNumberToObject(json, "loops", admin->loops_count);
     cJSON_AddStringToObject(json, "default_strategy",
-                            strategy_name((strategy_id_t)atomic_load(&node->default_strategy)));
-    cJSON_AddBoolToObject(json, "draining", atomic_load(&node->draining));
+                            strategy_name((strategy_id_t)atomic_load(admin->default_strategy)));
+    cJSON_AddBoolToObject(json, "draining", atomic_load(&exchange->http->draining));
     cJSON *connections = cJSON_AddObjectToObject(json, "connections");
     cJSON_AddNumberToObject(connections, "http", (double)METRIC_GET(http_connections));
-    add_redis(json, connections, node);
+    add_redis(json, connections, exchange);
     cJSON *drift = cJSON_AddObjectToObject(json, "drift");
     cJSON_AddNumberToObject(drift, "orders_refused_by_the_row",
                             (double)METRIC_GET(gate_drift_total));
@@ -258,27 +260,27 @@ static void add_process(cJSON *json, const node_t *node)
 static void reply_status(fan_t *fan, exchange_t *exchange)
 {
     status_call_t *c = (status_call_t *)fan;
-    node_t *node = exchange->engine->node;
     cJSON *json = cJSON_CreateObject();
-    add_process(json, node);
-    add_shards(json, node, c);
-    add_groups(json, node->config);
-    add_items(json, node, c);
+    add_process(json, exchange);
+    add_shards(json, exchange, c);
+    add_groups(json, exchange->http->config);
+    add_items(json, exchange->http, c);
     reply_json(exchange, 200, json);
 }
 
 static void dispose_status(fan_t *fan)
 {
     status_call_t *c = (status_call_t *)fan;
-    for (unsigned i = 0; i < fan->engine->node->map.shards_count; ++i)
+    for (unsigned i = 0; i < c->shards; ++i)
         cJSON_Delete(c->views[i].items);
 }
 
 void handle_status(exchange_t *exchange, const route_match_t *match)
 {
     (void)match;
-    status_call_t *c =
-        alloc_zero(1, sizeof(*c) + exchange->engine->node->map.shards_count * sizeof(c->views[0]));
+    unsigned shards = exchange->http->map->shards_count;
+    status_call_t *c = alloc_zero(1, sizeof(*c) + shards * sizeof(c->views[0]));
+    c->shards = shards;
     c->fan.run = run_status;
     c->fan.reply = reply_status;
     c->fan.dispose = dispose_status;

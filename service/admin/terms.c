@@ -71,7 +71,7 @@ static void change_item(exchange_t *exchange, const route_match_t *match, bool c
 {
     mistake_t mistake = {PROBLEM_NONE, ""};
     item_change_t change = {.create = create};
-    node_t *node = exchange->engine->node;
+    atomic_int *default_strategy = admin_of(exchange)->default_strategy;
     if (!is_sku(match->param)) {
         reply_problem(exchange, create ? PROBLEM_INVALID_REQUEST : PROBLEM_UNKNOWN_ITEM,
                       "sku: give 1 to 64 letters, digits or . _ : ~ - beginning with a letter or "
@@ -80,9 +80,8 @@ static void change_item(exchange_t *exchange, const route_match_t *match, bool c
     }
     cJSON *json =
         body_parse((str_t){exchange->req->entity.base, exchange->req->entity.len}, &mistake);
-    bool ok =
-        json != NULL && body_read_change(json, (strategy_id_t)atomic_load(&node->default_strategy),
-                                         &change, &mistake);
+    bool ok = json != NULL && body_read_change(json, (strategy_id_t)atomic_load(default_strategy),
+                                               &change, &mistake);
     cJSON_Delete(json);
     if (!ok) {
         reply_problem(exchange, mistake.problem, mistake.detail);
@@ -95,7 +94,7 @@ static void change_item(exchange_t *exchange, const route_match_t *match, bool c
     c->sku_length = (uint8_t)match->param.n;
     c->change = change;
     job_set_slot(&c->call.job, slot_of_sku(match->param));
-    call_submit(exchange, node->map.shard_of_slot[slot_of_sku(match->param)], &c->call);
+    call_submit(exchange, exchange->http->map->shard_of_slot[slot_of_sku(match->param)], &c->call);
 }
 
 void handle_item_put(exchange_t *exchange, const route_match_t *match)
@@ -182,20 +181,20 @@ static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
 }
 
 /* What failed, by shard; "": nothing did. */
-static void sum_up(const toggle_call_t *c, const node_t *node, unsigned *changed, unsigned *same,
-                   char *failed, size_t size)
+static void sum_up(const toggle_call_t *c, const http_context_t *http, unsigned *changed,
+                   unsigned *same, char *failed, size_t size)
 {
     size_t n = 0;
     *changed = *same = 0;
     failed[0] = '\0';
-    for (unsigned i = 0; i < node->map.shards_count; ++i) {
+    for (unsigned i = 0; i < http->map->shards_count; ++i) {
         bool answered = fan_has_answer(&c->fan, i);
         const shard_toggle_t *own = &c->shards[i];
         *changed += answered ? own->changed : 0;
         *same += answered ? own->same : 0;
         if ((answered && own->complete && own->failed == 0) || n >= size)
             continue;
-        const char *name = node->config->shards[i].name;
+        const char *name = http->config->shards[i].name;
         const char *comma = n == 0 ? "" : ", ";
         if (answered && own->complete)
             n += (size_t)snprintf(failed + n, size - n, "%s%s: %u items", comma, name, own->failed);
@@ -208,10 +207,10 @@ static void sum_up(const toggle_call_t *c, const node_t *node, unsigned *changed
 static void reply_toggle(fan_t *fan, exchange_t *exchange)
 {
     toggle_call_t *c = (toggle_call_t *)fan;
-    node_t *node = exchange->engine->node;
+    atomic_int *default_strategy = admin_of(exchange)->default_strategy;
     char failed[256], detail[400];
     unsigned changed, same;
-    sum_up(c, node, &changed, &same, failed, sizeof(failed));
+    sum_up(c, exchange->http, &changed, &same, failed, sizeof(failed));
     if (failed[0] != '\0') {
         snprintf(detail, sizeof(detail),
                  "Changed: %u items. Not changed: %s. The same call again changes the rest",
@@ -219,7 +218,7 @@ static void reply_toggle(fan_t *fan, exchange_t *exchange)
         reply_problem(exchange, PROBLEM_UNAVAILABLE, detail);
         return;
     }
-    bool other = atomic_exchange(&node->default_strategy, (int)c->strategy) != (int)c->strategy;
+    bool other = atomic_exchange(default_strategy, (int)c->strategy) != (int)c->strategy;
     if (other || changed != 0)
         LOG_ALWAYS(LOG_LEVEL_INFO, "strategy changed",
                    LOG_STR("strategy", strategy_name(c->strategy)), LOG_INT("items", changed));
@@ -242,7 +241,7 @@ void handle_strategy_put(exchange_t *exchange, const route_match_t *match)
         reply_problem(exchange, mistake.problem, mistake.detail);
         return;
     }
-    unsigned shards = exchange->engine->node->map.shards_count;
+    unsigned shards = exchange->http->map->shards_count;
     toggle_call_t *c = alloc_zero(1, sizeof(*c) + shards * sizeof(c->shards[0]));
     c->fan.run = run_toggle;
     c->fan.reply = reply_toggle;

@@ -79,17 +79,17 @@ static cJSON *page_to_json(const list_call_t *c, unsigned shards)
 static void reply_list(fan_t *fan, exchange_t *exchange)
 {
     list_call_t *c = (list_call_t *)fan;
-    const node_t *node = exchange->engine->node;
+    const http_context_t *http = exchange->http;
     char detail[160];
-    for (unsigned i = 0; i < node->map.shards_count; ++i) {
+    for (unsigned i = 0; i < http->map->shards_count; ++i) {
         if (fan_has_answer(fan, i) && c->shards[i].read)
             continue;
-        snprintf(detail, sizeof(detail), "%.100s %s", node->config->shards[i].name,
+        snprintf(detail, sizeof(detail), "%.100s %s", http->config->shards[i].name,
                  fan_has_answer(fan, i) ? "is away" : "does not answer");
         reply_problem(exchange, PROBLEM_UNAVAILABLE, detail);
         return;
     }
-    reply_json(exchange, 200, page_to_json(c, node->map.shards_count));
+    reply_json(exchange, 200, page_to_json(c, http->map->shards_count));
 }
 
 /* False: it is there and wrong. */
@@ -130,11 +130,11 @@ void handle_buyer_orders(exchange_t *exchange, const route_match_t *match)
                       "cursor: give the next_cursor of a page, once");
         return;
     }
-    const node_t *node = exchange->engine->node;
-    list_call_t *c = alloc_zero(1, sizeof(*c) + node->map.shards_count * sizeof(c->shards[0]));
+    const http_context_t *http = exchange->http;
+    list_call_t *c = alloc_zero(1, sizeof(*c) + http->map->shards_count * sizeof(c->shards[0]));
     c->fan.run = run_list;
     c->fan.reply = reply_list;
-    c->fan.deadline_ms = node->config->orders.answer_deadline_ms;
+    c->fan.deadline_ms = http->config->orders.answer_deadline_ms;
     memcpy(c->buyer, match->param.p, match->param.n);
     c->buyer_length = (uint8_t)match->param.n;
     c->before = before;

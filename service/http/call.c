@@ -51,7 +51,7 @@ void call_submit(exchange_t *exchange, unsigned shard, call_t *call)
 {
     call->exchange = exchange;
     call->engine = exchange->engine;
-    prober_t *prober = call->engine->node->prober;
+    prober_t *prober = exchange->http->prober;
     if (prober != NULL && prober_shard_is_silent(prober, shard)) {
         call->exchange = NULL;
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "The shard does not answer");

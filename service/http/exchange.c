@@ -54,12 +54,15 @@ static void set_request_id(exchange_t *exchange)
         exchange->request_id[i] = digits[number & 15]; /* the rest is zero */
 }
 
-exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine)
+exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine, const http_context_t *http,
+                         const struct routes *routes)
 {
     exchange_t *exchange = h2o_mem_alloc_shared(&req->pool, sizeof(*exchange), on_dispose);
     memset(exchange, 0, sizeof(*exchange));
     exchange->req = req;
     exchange->engine = engine;
+    exchange->http = http;
+    exchange->routes = routes;
     exchange->route = ROUTE_other;
     exchange->started_us = clock_mono_us();
     set_request_id(exchange);
@@ -81,8 +84,7 @@ exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine)
 static void log_access(exchange_t *exchange, int status, uint64_t micros)
 {
     const h2o_req_t *req = exchange->req;
-    log_level_t level =
-        exchange->engine->node->config->log.access ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+    log_level_t level = exchange->http->config->log.access ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
     if (status >= 500 && !log_enabled(level))
         LOG_INFO("request", REQUEST_FIELDS);
     else
@@ -265,7 +267,7 @@ void reply_order(exchange_t *exchange, int status, const order_t *order, bool re
 static void add_retry_at(exchange_t *exchange, uint64_t at_ms)
 {
     char text[U64_DIGITS_MAX + 1], *at = text;
-    uint64_t now_ms = remote_clock_now_ms(&exchange->engine->node->gate_clock);
+    uint64_t now_ms = remote_clock_now_ms(exchange->http->gate_clock);
     str_put_u64(&at, at_ms > now_ms ? (at_ms - now_ms + 999) / 1000 : 1);
     *at = '\0';
     add_header(exchange, "retry-after", text);

@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "engine/purchase.h"
 #include "http/connection.h"
+#include "http/context.h"
 #include "metrics/metrics.h"
 #include "sale/order.h"
 #include "sale/problem.h"
@@ -22,6 +23,8 @@
 typedef struct exchange {
     h2o_req_t *req;
     engine_loop_t *engine;
+    const http_context_t *http;
+    const struct routes *routes; /* of its listener: route.h */
     route_t route;
     uint64_t started_us;
     char request_id[REQUEST_ID_MAX + 1];
@@ -31,8 +34,9 @@ typedef struct exchange {
     void *waiting;
 } exchange_t;
 
-/* `engine` is the loop's. Never fails. */
-exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine);
+/* `engine` is the loop's, `routes` are the listener's. Never fails. */
+exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine, const http_context_t *http,
+                         const struct routes *routes);
 
 /* --- answers; each exactly once --- */
 

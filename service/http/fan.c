@@ -65,7 +65,7 @@ static void ask(fan_t *fan, unsigned shard)
 {
     fan_part_t *part = &fan->parts[shard];
     *part = (fan_part_t){.fan = fan, .shard = shard};
-    if (prober_shard_is_silent(fan->engine->node->prober, shard))
+    if (prober_shard_is_silent(fan->exchange->http->prober, shard))
         return;
     if (engine_submit(fan->engine, shard, &part->job, run, done))
         ++fan->open;
@@ -75,7 +75,7 @@ static void ask(fan_t *fan, unsigned shard)
 
 void fan_start(exchange_t *exchange, fan_t *fan)
 {
-    unsigned shards = exchange->engine->node->map.shards_count;
+    unsigned shards = exchange->http->map->shards_count;
     fan->exchange = exchange;
     fan->engine = exchange->engine;
     fan->parts = alloc_zero(1, shards * sizeof(fan->parts[0]));

@@ -55,7 +55,7 @@ bool intake_admits(exchange_t *exchange)
     const h2o_req_t *req = exchange->req;
     if (req->version < 0x200 && !head_is_plain(exchange))
         return false;
-    if (req->entity.len <= exchange->engine->node->config->http.body_bytes_max)
+    if (req->entity.len <= exchange->http->config->http.body_bytes_max)
         return true;
     if (req->version >= 0x200) /* in HTTP/1 it is one byte too long */
         connection_keeps(&exchange->taking, req->entity.len);

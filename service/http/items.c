@@ -59,9 +59,8 @@ void handle_item_get(exchange_t *exchange, const route_match_t *match)
     item_call_t *c = alloc_zero(1, sizeof(*c));
     c->call.run = run_get;
     c->call.reply = reply_get;
-    c->call.deadline_ms = exchange->engine->node->config->orders.answer_deadline_ms;
+    c->call.deadline_ms = exchange->http->config->orders.answer_deadline_ms;
     memcpy(c->sku, match->param.p, match->param.n);
     c->sku_length = (uint8_t)match->param.n;
-    call_submit(exchange, exchange->engine->node->map.shard_of_slot[slot_of_sku(match->param)],
-                &c->call);
+    call_submit(exchange, exchange->http->map->shard_of_slot[slot_of_sku(match->param)], &c->call);
 }

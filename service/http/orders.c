@@ -106,7 +106,7 @@ static order_call_t *new_call(exchange_t *exchange, const route_match_t *match)
     }
     order_call_t *c = alloc_zero(1, sizeof(*c));
     c->id = id;
-    c->call.deadline_ms = exchange->engine->node->config->orders.answer_deadline_ms;
+    c->call.deadline_ms = exchange->http->config->orders.answer_deadline_ms;
     job_set_slot(&c->call.job, order_id_slot(&id));
     return c;
 }
@@ -114,7 +114,7 @@ static order_call_t *new_call(exchange_t *exchange, const route_match_t *match)
 static void submit(exchange_t *exchange, order_call_t *c)
 {
     unsigned slot = order_id_slot(&c->id);
-    call_submit(exchange, exchange->engine->node->map.shard_of_slot[slot], &c->call);
+    call_submit(exchange, exchange->http->map->shard_of_slot[slot], &c->call);
 }
 
 void handle_order_get(exchange_t *exchange, const route_match_t *match)
@@ -210,7 +210,7 @@ void order_move_start(exchange_t *exchange, const route_match_t *match, const mo
     c->call.reply = reply_move;
     c->wish = *wish;
     c->wish.id = c->id;
-    c->wish.hold_max_seconds = exchange->engine->node->config->orders.hold_max_seconds;
+    c->wish.hold_max_seconds = exchange->http->config->orders.hold_max_seconds;
     if (wish->key.n != 0) {
         memcpy(c->key_bytes, wish->key.p, wish->key.n);
         c->wish.key.p = c->key_bytes;

@@ -30,7 +30,7 @@ static void on_answer(void *waiter, const answer_t *answer)
 /* False: answered. Asked before anything of the request is parsed. */
 static bool may_ask_from_here(exchange_t *exchange)
 {
-    rate_limits_t *limits = exchange->engine->node->rate_limits;
+    rate_limits_t *limits = exchange->http->rate_limits;
     if (limits == NULL || limits->addresses == NULL)
         return true;
     struct sockaddr_storage peer = {.ss_family = AF_UNSPEC}; /* stays so if it is gone already */
@@ -47,7 +47,7 @@ static bool may_ask_from_here(exchange_t *exchange)
 static bool read_order(exchange_t *exchange, cJSON **json, order_body_t *order, mistake_t *mistake)
 {
     str_t body = {exchange->req->entity.base, exchange->req->entity.len};
-    uint32_t quantity_max = exchange->engine->node->config->orders.quantity_max;
+    uint32_t quantity_max = exchange->http->config->orders.quantity_max;
     *json = NULL;
     return plain_order_read(body, quantity_max, order) ||
            ((*json = body_parse(body, mistake)) != NULL &&
@@ -56,7 +56,7 @@ static bool read_order(exchange_t *exchange, cJSON **json, order_body_t *order, 
 
 static problem_t refuse_early(exchange_t *exchange, const purchase_request_t *request)
 {
-    rate_limits_t *limits = exchange->engine->node->rate_limits;
+    rate_limits_t *limits = exchange->http->rate_limits;
     if (limits != NULL &&
         !rate_limits_take_buyer(limits, request->buyer, exchange->started_us * 1000))
         return PROBLEM_RATE_LIMITED;

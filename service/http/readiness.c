@@ -12,10 +12,10 @@ void handle_healthz(exchange_t *exchange, const route_match_t *match)
 }
 
 /* The loops' own connections tell as much as the prober's: it is they that sell. */
-void readiness_of_redis(const node_t *node, health_t *out)
+void readiness_of_redis(const http_context_t *http, health_t *out)
 {
-    prober_redis(node->prober, out);
-    gate_health_t *health = (gate_health_t *)&node->gate_health; /* its reason has a mutex */
+    prober_redis(http->prober, out);
+    gate_health_t *health = http->gate_health;
     gate_condition_t condition = gate_health_condition(health);
     if (out->state != HEALTH_OK || condition == GATE_OK)
         return;
@@ -27,12 +27,12 @@ void readiness_of_redis(const node_t *node, health_t *out)
 }
 
 /* A lock that a stranger has on all rows, say, is met by orders only: the prober writes none. */
-void readiness_of_shard(const node_t *node, unsigned shard, health_t *out)
+void readiness_of_shard(const http_context_t *http, unsigned shard, health_t *out)
 {
     uint64_t away_ms;
     char why[WRITER_WHY_SIZE];
-    prober_shard(node->prober, shard, out);
-    if (out->state != HEALTH_OK || !writer_away_for(node->shards[shard].writer, &away_ms, why))
+    prober_shard(http->prober, shard, out);
+    if (out->state != HEALTH_OK || !writer_away_for(http->shards[shard].writer, &away_ms, why))
         return;
     out->state = HEALTH_AWAY;
     out->since_ms = away_ms;
@@ -56,21 +56,21 @@ void readiness_add_health(cJSON *json, const health_t *health)
 
 /* What is looked at; `shards` has one for each. */
 typedef struct {
-    const node_t *node;
+    const http_context_t *http;
     bool starting, draining;
     health_t redis;
     health_t shards[];
 } look_t;
 
-static look_t *look(const node_t *node)
+static look_t *look(const http_context_t *http)
 {
-    look_t *look = alloc_zero(1, sizeof(*look) + node->map.shards_count * sizeof(look->shards[0]));
-    look->node = node;
-    look->draining = atomic_load(&node->draining);
-    look->starting = !prober_has_asked_all(node->prober);
-    readiness_of_redis(node, &look->redis);
-    for (unsigned i = 0; i < node->map.shards_count; ++i)
-        readiness_of_shard(node, i, &look->shards[i]);
+    look_t *look = alloc_zero(1, sizeof(*look) + http->map->shards_count * sizeof(look->shards[0]));
+    look->http = http;
+    look->draining = atomic_load(&http->draining);
+    look->starting = !prober_has_asked_all(http->prober);
+    readiness_of_redis(http, &look->redis);
+    for (unsigned i = 0; i < http->map->shards_count; ++i)
+        readiness_of_shard(http, i, &look->shards[i]);
     return look;
 }
 
@@ -78,8 +78,8 @@ static look_t *look(const node_t *node)
    the optimistic strategy stands in or one of the shard's items has a strategy without Redis. */
 static bool can_sell(const look_t *look)
 {
-    bool without_redis = look->node->config->redis.on_gate_down == GATE_DOWN_OPTIMISTIC;
-    for (unsigned i = 0; i < look->node->map.shards_count; ++i) {
+    bool without_redis = look->http->config->redis.on_gate_down == GATE_DOWN_OPTIMISTIC;
+    for (unsigned i = 0; i < look->http->map->shards_count; ++i) {
         const health_t *shard = &look->shards[i];
         bool sells = look->redis.state == HEALTH_OK || without_redis || shard->sql_items != 0;
         if (shard->state == HEALTH_OK && sells)
@@ -96,14 +96,14 @@ static void add_missing(cJSON *missing, const char *name)
 static void list_missing(cJSON *json, const look_t *look)
 {
     cJSON *missing = cJSON_AddArrayToObject(json, "missing");
-    const config_t *config = look->node->config;
+    const config_t *config = look->http->config;
     if (look->starting)
         add_missing(missing, "still starting");
     if (look->draining)
         add_missing(missing, "shutting down");
     if (look->redis.state != HEALTH_OK && config->redis.on_gate_down == GATE_DOWN_REFUSE)
         add_missing(missing, "redis");
-    for (unsigned i = 0; i < look->node->map.shards_count; ++i)
+    for (unsigned i = 0; i < look->http->map->shards_count; ++i)
         if (look->shards[i].state != HEALTH_OK)
             add_missing(missing, config->shards[i].name);
 }
@@ -112,9 +112,9 @@ static void list_servers(cJSON *json, const look_t *look)
 {
     readiness_add_health(cJSON_AddObjectToObject(json, "redis"), &look->redis);
     cJSON *shards = cJSON_AddArrayToObject(json, "shards");
-    for (unsigned i = 0; i < look->node->map.shards_count; ++i) {
+    for (unsigned i = 0; i < look->http->map->shards_count; ++i) {
         cJSON *shard = cJSON_CreateObject();
-        cJSON_AddStringToObject(shard, "name", look->node->config->shards[i].name);
+        cJSON_AddStringToObject(shard, "name", look->http->config->shards[i].name);
         readiness_add_health(shard, &look->shards[i]);
         cJSON_AddItemToArray(shards, shard);
     }
@@ -123,7 +123,7 @@ static void list_servers(cJSON *json, const look_t *look)
 void handle_readyz(exchange_t *exchange, const route_match_t *match)
 {
     (void)match;
-    look_t *at = look(exchange->engine->node);
+    look_t *at = look(exchange->http);
     bool ready = !at->starting && !at->draining && can_sell(at);
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "status", ready ? "ready" : "not ready");

@@ -12,9 +12,9 @@ void handle_healthz(exchange_t *exchange, const route_match_t *match);
 void handle_readyz(exchange_t *exchange, const route_match_t *match);
 
 /* Redis as this node has it: asked by the prober, and connected to each loop. */
-void readiness_of_redis(const node_t *node, health_t *out);
+void readiness_of_redis(const http_context_t *http, health_t *out);
 /* A shard: asked by the prober, and written to by this node. */
-void readiness_of_shard(const node_t *node, unsigned shard, health_t *out);
+void readiness_of_shard(const http_context_t *http, unsigned shard, health_t *out);
 /* Adds "state", "reason" (null when ok), "since_ms" and "age_ms" (of the last answer; null: none).
  */
 void readiness_add_health(cJSON *json, const health_t *health);

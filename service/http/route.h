@@ -7,10 +7,11 @@
 #include "http/exchange.h"
 
 /* What a listener serves. */
-typedef struct {
+typedef struct routes {
     void (*dispatch)(exchange_t *exchange); /* answers one request; on the thread of its loop */
     /* As route_refuses(); it may refuse more. */
     bool (*refuses)(const h2o_req_t *head, const config_t *config);
+    void *data; /* for its handlers; NULL: they need none */
 } routes_t;
 
 #define PARAM_BYTES_MAX 512

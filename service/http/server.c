@@ -50,6 +50,7 @@ typedef struct server_loop {
 
 struct server {
     node_t *node;
+    const http_context_t *http;
     const routes_t *admin_routes;
     unsigned connections_max;
     unsigned loops_count;
@@ -63,14 +64,14 @@ struct server {
 static bool refuses(const h2o_req_t *head, void *context)
 {
     const listener_t *listener = context;
-    return listener->routes->refuses(head, listener->owner->server->node->config);
+    return listener->routes->refuses(head, listener->owner->server->http->config);
 }
 
 static void serve(h2o_req_t *req, void *context)
 {
     listener_t *listener = context;
     server_loop_t *owner = listener->owner;
-    exchange_t *exchange = exchange_new(req, owner->engine);
+    exchange_t *exchange = exchange_new(req, owner->engine, owner->server->http, listener->routes);
     const connection_t *connection = exchange->taking.connection;
     owner->active_ms = clock_mono_ms();
     if (owner->drained) /* the stores are being stopped */
@@ -119,7 +120,7 @@ static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls, const rout
     listener->owner = owner;
     listener->fd = fd;
     listener->routes = routes;
-    protocols_init(&listener->protocols, &owner->loop, owner->server->node->config,
+    protocols_init(&listener->protocols, &owner->loop, owner->server->http->config,
                    &(protocols_use_t){serve, refuses, listener});
     listener->protocols.tls = tls;
     listener->socket = h2o_evloop_socket_create(owner->loop.h2o, fd, H2O_SOCKET_FLAG_DONT_READ);
@@ -163,7 +164,7 @@ static void on_renewal(loop_message_t *message)
 void server_renew_tls(server_t *server)
 {
     char reason[LISTEN_REASON_SIZE];
-    const config_t *config = server->node->config;
+    const config_t *config = server->http->config;
     if (config->http.tls_certificate_file == NULL)
         return;
     SSL_CTX *tls = listen_tls(config, reason);
@@ -262,7 +263,7 @@ static void *loop_thread(void *arg)
 {
     server_loop_t *owner = arg;
     loop_init(&owner->loop, owner->index);
-    connections_init(&owner->connections, &owner->loop, owner->server->node->config);
+    connections_init(&owner->connections, &owner->loop, owner->server->http->config);
     FAILPOINT("loop_starting");
     owner->engine = engine_loop_new(&owner->loop, owner->server->node);
     owner->server->node->loops[owner->index] = owner->engine;
@@ -282,7 +283,7 @@ static void *loop_thread(void *arg)
 
 static bool open_sockets(server_t *server, int *public_fds, int *admin_fd)
 {
-    const config_t *config = server->node->config;
+    const config_t *config = server->http->config;
     if (!listen_check_free(&config->http.listen) || !listen_check_free(&config->admin.listen))
         return false;
     for (unsigned i = 0; i < server->loops_count; ++i)
@@ -342,21 +343,22 @@ static bool load_tls(const config_t *config, SSL_CTX **tls)
     return *tls != NULL;
 }
 
-server_t *server_open(node_t *node, const routes_t *admin_routes)
+server_t *server_open(node_t *node, const http_context_t *http, const routes_t *admin_routes)
 {
     SSL_CTX *tls;
     server_t *server = alloc_zero(1, sizeof(*server));
     expect_take_over();
     server->node = node;
+    server->http = http;
     server->admin_routes = admin_routes;
-    server->loops_count = count_loops(node->config);
-    server->connections_max = count_connections_max(node->config, server->loops_count);
+    server->loops_count = count_loops(http->config);
+    server->connections_max = count_connections_max(http->config, server->loops_count);
     server->loops = alloc_zero(server->loops_count, sizeof(*server->loops));
     int *fds = alloc_zero(server->loops_count, sizeof(*fds)), admin_fd;
     node->loops = alloc_zero(server->loops_count, sizeof(*node->loops));
     node->loops_count = server->loops_count;
     announcements_init(&node->announcements, server->loops_count);
-    if (!load_tls(node->config, &tls) || !open_sockets(server, fds, &admin_fd)) {
+    if (!load_tls(http->config, &tls) || !open_sockets(server, fds, &admin_fd)) {
         free(fds);
         return NULL; /* the process ends */
     }

@@ -15,9 +15,9 @@
 
 typedef struct server server_t;
 
-/* Opens the sockets; complains on stderr and returns NULL if one cannot be had. `admin_routes` is
-   what the admin listener serves; it outlives the server. */
-server_t *server_open(node_t *node, const routes_t *admin_routes);
+/* Opens the sockets and makes node->announcements; complains on stderr and returns NULL if a socket
+   cannot be had. `admin_routes` is what the admin listener serves. All three outlive the server. */
+server_t *server_open(node_t *node, const http_context_t *http, const routes_t *admin_routes);
 /* Starts the threads; node->loops is filled when it returns. */
 void server_start(server_t *server);
 /* New connections get the certificate and the key that are in the configuration's files now; those

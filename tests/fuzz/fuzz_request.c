@@ -21,7 +21,6 @@
 #include "http/connection.h"
 #include "http/intake.h"
 #include "http/protocols.h"
-#include "reconcile/durability.h"
 #include "reconcile/reconciler.h"
 
 #define TOKEN "0123456789abcdef"
@@ -47,6 +46,10 @@ static struct {
     config_shard_t shard;
     node_t node;
     shard_t node_shard;
+    http_context_t http;
+    admin_t admin;
+    routes_t admin_routes;
+    atomic_int default_strategy;
     reconciler_t *reconciler; /* its report is ours */
     engine_loop_t engine;
     listener_t listeners[2];
@@ -203,7 +206,7 @@ static bool refuses(const h2o_req_t *head, void *context)
 static void serve(h2o_req_t *req, void *context)
 {
     listener_t *listener = context;
-    exchange_t *exchange = exchange_new(req, &world.engine);
+    exchange_t *exchange = exchange_new(req, &world.engine, &world.http, listener->routes);
     bool was_cut = exchange->taking.connection->expectation.was_cut;
     if (!intake_admits(exchange))
         return;
@@ -235,18 +238,27 @@ static void prepare_world(void)
     world.config.admin.token = TOKEN;
     world.config.deployment = deployment_new(NULL);
     world.node.config = &world.config;
-    world.node.durability = durability_new(&world.config);
     world.node.shards = &world.node_shard;
-    world.node.reconcilers = &world.reconciler;
     world.node.loops_count = 1;
     shard_map_init(&world.node.map, &world.config);
+    world.http = (http_context_t){.config = &world.config,
+                                  .map = &world.node.map,
+                                  .shards = &world.node_shard,
+                                  .gate_clock = &world.node.gate_clock,
+                                  .gate_health = &world.node.gate_health};
+    world.admin = (admin_t){.incarnation = world.node.incarnation,
+                            .loops_count = 1,
+                            .reconcilers = &world.reconciler,
+                            .durability = durability_new(&world.config),
+                            .default_strategy = &world.default_strategy};
+    world.admin_routes = admin_routes(&world.admin);
     loop_init(&world.loop, 0);
     connections_init(&world.connections, &world.loop, &world.config);
     world.engine.loop = &world.loop;
     world.engine.node = &world.node;
     expect_take_over();
     world.listeners[0] = (listener_t){.routes = &api_routes};
-    world.listeners[1] = (listener_t){.routes = &admin_routes};
+    world.listeners[1] = (listener_t){.routes = &world.admin_routes};
     open_listener(&world.listeners[0]);
     open_listener(&world.listeners[1]);
 }

@@ -133,6 +133,7 @@ static void start_order_action(void *context, uint64_t node)
 {
     order_action_t *action = context;
     action->exchange.engine = node_loop((unsigned)node);
+    action->exchange.http = sim_nodes[node].http;
     if (action->moves)
         order_move_start(&action->exchange, &action->match, &action->wish);
     else

@@ -25,7 +25,9 @@ void node_begin(const config_t *config, unsigned loops)
 static void start_threads(node_t *node)
 {
     shard_t *shard = &node->shards[0];
-    node->reconcilers[0] = reconciler_new(shard);
+    atomic_int *default_strategy = world_alloc_zero(sizeof(*default_strategy));
+    reconciler_t *reconciler = reconciler_new(shard);
+    atomic_store(default_strategy, (int)STRATEGY_LUA);
     shard->writer = writer_start(config_now, 0, &shard->clock);
     shard->pool =
         pool_start(shard, config_now->mysql.pool_threads, config_now->mysql.pool_queue_max);
@@ -34,8 +36,8 @@ static void start_threads(node_t *node)
     node->loops = world_alloc_zero(loops_count * sizeof(struct engine_loop *));
     for (unsigned i = 0; i < loops_count; ++i)
         node->loops[i] = engine_loop_new(loop_make(i), node);
-    node->keepers[0] = keeper_start(shard, &node->default_strategy, node->durability);
-    reconciler_start(node->reconcilers[0]);
+    keeper_start(shard, default_strategy, NULL);
+    reconciler_start(reconciler);
 }
 
 void node_launch(unsigned number)
@@ -51,8 +53,6 @@ void node_launch(unsigned number)
     remote_clock_init(&node->gate_clock);
     gate_health_init(&node->gate_health);
     node->shards = world_alloc_zero(sizeof(*node->shards));
-    node->keepers = world_alloc_zero(sizeof(*node->keepers));
-    node->reconcilers = world_alloc_zero(sizeof(*node->reconcilers));
     node->shards[0] = (shard_t){.config = config_now,
                                 .map = &node->map,
                                 .incarnation = node->incarnation,
@@ -63,8 +63,9 @@ void node_launch(unsigned number)
     repair_queue_init(&node->shards[0].repairs);
     /* It asked each shard's clock before it began to serve. */
     remote_clock_observe(&node->shards[0].clock, clock_mono_ms(), mysql_now_ms());
-    atomic_store(&node->default_strategy, (int)STRATEGY_LUA);
-    sim_nodes[number] = (sim_node_t){node, owner};
+    http_context_t *http = world_alloc_zero(sizeof(*http));
+    *http = (http_context_t){.config = config_now, .map = &node->map, .shards = node->shards};
+    sim_nodes[number] = (sim_node_t){node, http, owner};
     start_threads(node);
     TRACE("starts as %.8s", node->incarnation);
     world_set_owner((owner_t){0, 0});

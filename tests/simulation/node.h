@@ -1,6 +1,6 @@
 /*
  * A simulated process of the service: the real engine, strategies, writer, pool, keeper and
- * reconciler of one node_t, started as service/serve.c starts them. HTTP is left out: purchases
+ * reconciler, started as service/serve.c starts them. HTTP is left out: purchases
  * enter at engine/purchase.h, moves and reads of orders at the handlers of http/orders.c.
  *
  * A killed node is gone with all that it had in memory; what it had sent may still arrive. Not
@@ -10,12 +10,14 @@
 #define HOLDFAST_SIMULATION_NODE_H
 
 #include "engine/engine.h"
+#include "http/context.h"
 #include "world.h"
 
 #define NODES_MAX 4
 
 typedef struct {
     node_t *node; /* NULL: it does not run */
+    http_context_t *http;
     owner_t owner;
 } sim_node_t;
 
