@@ -9,15 +9,14 @@
 
 typedef struct {
     call_t call; /* first */
-    char sku[SKU_BYTES_MAX];
-    uint8_t sku_length;
+    item_ref_t item;
     pass_t pass;
 } pass_call_t;
 
 static void run_pass(call_t *call, worker_t *worker)
 {
     pass_call_t *c = (pass_call_t *)call;
-    str_t sku = {c->sku, c->sku_length};
+    str_t sku = sku_str(&c->item.sku);
     c->pass = reconcile_pass(worker, sku);
     if (c->pass.done != ACTION_NONE)
         announce_item_changed(worker->shard->announcements, sku, c->pass.item.epoch);
@@ -71,8 +70,6 @@ void handle_reconcile(exchange_t *exchange, const route_match_t *match)
     pass_call_t *c = alloc_zero(1, sizeof(*c));
     c->call.run = run_pass;
     c->call.reply = reply_pass;
-    memcpy(c->sku, match->param.p, match->param.n);
-    c->sku_length = (uint8_t)match->param.n;
-    job_set_slot(&c->call.job, slot_of_sku(match->param));
-    call_submit(exchange, exchange->http->map->shard_of_slot[slot_of_sku(match->param)], &c->call);
+    c->item = item_ref_of(match->param);
+    call_submit_for_item(exchange, &c->item, &c->call);
 }

@@ -7,8 +7,7 @@
 
 typedef struct {
     call_t call; /* first */
-    char sku[SKU_BYTES_MAX];
-    uint8_t sku_length;
+    item_ref_t item;
     sync_result_t result;
     delete_outcome_t outcome; /* of SYNC_READY */
 } delete_call_t;
@@ -16,7 +15,7 @@ typedef struct {
 static void run_delete(call_t *call, worker_t *worker)
 {
     delete_call_t *c = (delete_call_t *)call;
-    str_t sku = {c->sku, c->sku_length};
+    str_t sku = sku_str(&c->item.sku);
     uint64_t epoch;
     c->result = item_delete(worker, sku, &epoch, &c->outcome);
     if (epoch != 0) /* also if it is not known whether the row is gone */
@@ -56,8 +55,6 @@ void handle_item_delete(exchange_t *exchange, const route_match_t *match)
     delete_call_t *c = alloc_zero(1, sizeof(*c));
     c->call.run = run_delete;
     c->call.reply = reply_delete;
-    memcpy(c->sku, match->param.p, match->param.n);
-    c->sku_length = (uint8_t)match->param.n;
-    job_set_slot(&c->call.job, slot_of_sku(match->param));
-    call_submit(exchange, exchange->http->map->shard_of_slot[slot_of_sku(match->param)], &c->call);
+    c->item = item_ref_of(match->param);
+    call_submit_for_item(exchange, &c->item, &c->call);
 }

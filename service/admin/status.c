@@ -32,7 +32,7 @@ static void add_status_item(void *context, const item_t *item)
     cJSON *json = item_to_json(item);
     cJSON_AddNumberToObject(json, "epoch", (double)item->epoch);
     cJSON_AddNumberToObject(json, "version", (double)item->version);
-    cJSON_AddNumberToObject(json, "slot", item->slot);
+    cJSON_AddNumberToObject(json, "slot", item->ref.slot);
     cJSON_AddBoolToObject(json, "rebuilding", item->rebuilding);
     cJSON_AddBoolToObject(json, "gate_down", item->gate_down);
     cJSON_AddItemToArray(context, json);

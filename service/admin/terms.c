@@ -15,8 +15,7 @@
 
 typedef struct {
     call_t call; /* first */
-    char sku[SKU_BYTES_MAX];
-    uint8_t sku_length;
+    item_ref_t ref;
     item_change_t change;
     sync_result_t result;
     change_outcome_t outcome; /* of SYNC_READY */
@@ -26,7 +25,7 @@ typedef struct {
 static void run_change(call_t *call, worker_t *worker)
 {
     change_call_t *c = (change_call_t *)call;
-    str_t sku = {c->sku, c->sku_length};
+    str_t sku = sku_str(&c->ref.sku);
     c->result = item_change(worker, sku, &c->change, &c->item, &c->outcome);
     if (c->result != SYNC_READY || !CHANGE_IS_MADE(c->outcome))
         return;
@@ -90,11 +89,9 @@ static void change_item(exchange_t *exchange, const route_match_t *match, bool c
     change_call_t *c = alloc_zero(1, sizeof(*c));
     c->call.run = run_change;
     c->call.reply = reply_change;
-    memcpy(c->sku, match->param.p, match->param.n);
-    c->sku_length = (uint8_t)match->param.n;
+    c->ref = item_ref_of(match->param);
     c->change = change;
-    job_set_slot(&c->call.job, slot_of_sku(match->param));
-    call_submit(exchange, exchange->http->map->shard_of_slot[slot_of_sku(match->param)], &c->call);
+    call_submit_for_item(exchange, &c->ref, &c->call);
 }
 
 void handle_item_put(exchange_t *exchange, const route_match_t *match)
@@ -110,7 +107,7 @@ void handle_item_patch(exchange_t *exchange, const route_match_t *match)
 /* --- the toggle: every item of every shard, and the default for new ones --- */
 
 typedef struct {
-    char (*skus)[SKU_BYTES_MAX + 1];
+    sku_t *skus;
     size_t count, capacity;
 } sku_list_t;
 
@@ -132,8 +129,7 @@ static void collect_sku(void *context, const item_t *item)
         list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
         list->skus = alloc_resize(list->skus, list->capacity, sizeof(*list->skus));
     }
-    memcpy(list->skus[list->count], item->sku_bytes, item->sku_length);
-    list->skus[list->count++][item->sku_length] = '\0';
+    list->skus[list->count++] = item->ref.sku;
 }
 
 /* A shard that fell silent meanwhile would let each of its items wait. */
@@ -169,14 +165,14 @@ static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
         settings_save_default_strategy(worker->db, &worker->sql, c->strategy) == RESULT_DONE &&
         item_scan(worker->db, &worker->sql, 0, collect_sku, &list) == RESULT_DONE;
     for (size_t i = 0; own->complete && i < list.count; ++i) {
-        str_t sku = str_of(list.skus[i]);
+        str_t sku = sku_str(&list.skus[i]);
         if (reconcile_row_is_free(worker, sku))
             toggle_item(c, own, worker, sku);
         else
-            memmove(list.skus[locked++], list.skus[i], sizeof(list.skus[0]));
+            list.skus[locked++] = list.skus[i];
     }
     for (size_t i = 0; own->complete && i < locked; ++i)
-        toggle_item(c, own, worker, str_of(list.skus[i]));
+        toggle_item(c, own, worker, sku_str(&list.skus[i]));
     free(list.skus);
 }
 

@@ -32,6 +32,14 @@ static inline bool str_eq(str_t a, str_t b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
+/* Below, above or equal to 0: in the order of their bytes, the shorter one first. */
+static inline int str_compare(str_t a, str_t b)
+{
+    size_t n = a.n < b.n ? a.n : b.n;
+    int order = n == 0 ? 0 : memcmp(a.p, b.p, n);
+    return order != 0 ? order : (a.n > b.n) - (a.n < b.n);
+}
+
 /* Appends `s` at `*at` (which has room) and returns the copy; moves `*at` past it. */
 static inline str_t str_put(char **at, str_t s)
 {

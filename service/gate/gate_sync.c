@@ -465,7 +465,7 @@ result_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigne
                            gate_release_t *out)
 {
     redisReply *reply;
-    str_t sku = {releases[0].sku_bytes, releases[0].sku_length};
+    str_t sku = sku_str(&releases[0].sku);
     uint16_t slot = slot_of_sku(sku);
     begin(gate, "holdfast_release", 2);
     add_key(gate, GATE_KEY_GATE, slot, sku);
@@ -474,8 +474,8 @@ result_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigne
     for (unsigned i = 0; i < count; ++i) {
         /* One epoch is sent for all: a release of another one would free units of this one's. */
         assert(releases[i].epoch == releases[0].epoch);
-        assert(str_eq(sku, (str_t){releases[i].sku_bytes, releases[i].sku_length}));
-        redis_args_add(&gate->args, (str_t){releases[i].buyer_bytes, releases[i].buyer_length});
+        assert(str_eq(sku, sku_str(&releases[i].sku)));
+        redis_args_add(&gate->args, buyer_str(&releases[i].buyer));
         redis_args_add_u64(&gate->args, releases[i].quantity);
     }
     result_t result = call(gate, REPLY_TEXT_OR_NIL, 0, &reply);

@@ -21,8 +21,7 @@ typedef struct {
 
 typedef struct {
     fan_t fan; /* first */
-    char buyer[BUYER_BYTES_MAX];
-    uint8_t buyer_length;
+    buyer_t buyer;
     order_id_t before;
     unsigned page;
     shard_page_t shards[];
@@ -38,8 +37,7 @@ static void run_list(fan_t *fan, unsigned shard, worker_t *worker)
 {
     list_call_t *c = (list_call_t *)fan;
     shard_page_t *page = &c->shards[shard];
-    str_t buyer = {c->buyer, c->buyer_length};
-    page->read = order_page_of_buyer(worker->db, &worker->sql, buyer, &c->before, c->page + 1,
+    page->read = order_page_of_buyer(worker->db, &worker->sql, buyer_str(&c->buyer), &c->before, c->page + 1,
                                      page->orders, &page->count) == RESULT_DONE;
 }
 
@@ -135,8 +133,7 @@ void handle_buyer_orders(exchange_t *exchange, const route_match_t *match)
     c->fan.run = run_list;
     c->fan.reply = reply_list;
     c->fan.deadline_ms = http->config->orders.answer_deadline_ms;
-    memcpy(c->buyer, match->param.p, match->param.n);
-    c->buyer_length = (uint8_t)match->param.n;
+    buyer_set(&c->buyer, match->param);
     c->before = before;
     c->page = page;
     fan_start(exchange, &c->fan);

@@ -71,3 +71,9 @@ void call_submit(exchange_t *exchange, unsigned shard, call_t *call)
                          on_deadline);
     }
 }
+
+void call_submit_for_item(exchange_t *exchange, const item_ref_t *item, call_t *call)
+{
+    job_set_slot(&call->job, item->slot);
+    call_submit(exchange, exchange->http->map->shard_of_slot[item->slot], call);
+}

@@ -29,5 +29,6 @@ typedef struct call {
 /* Takes `call`. A full pool, or a shard that is known to be silent, is answered 503 at once. `run`,
    `reply`, `dispose` and `deadline_ms` are set by the caller. */
 void call_submit(exchange_t *exchange, unsigned shard, call_t *call);
-
+/* Likewise, for what is about one item: in its slot of the pool of its shard. */
+void call_submit_for_item(exchange_t *exchange, const item_ref_t *item, call_t *call);
 #endif

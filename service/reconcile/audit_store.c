@@ -10,16 +10,14 @@
 
 static int compare_key(str_t a_sku, unsigned a_bucket, str_t b_sku, unsigned b_bucket)
 {
-    int order = memcmp(a_sku.p, b_sku.p, a_sku.n < b_sku.n ? a_sku.n : b_sku.n);
-    if (order == 0)
-        order = (a_sku.n > b_sku.n) - (a_sku.n < b_sku.n);
+    int order = str_compare(a_sku, b_sku);
     return order != 0 ? order : (a_bucket > b_bucket) - (a_bucket < b_bucket);
 }
 
 static int compare_items(const void *a, const void *b)
 {
     const item_t *x = &((const audit_item_t *)a)->item, *y = &((const audit_item_t *)b)->item;
-    return compare_key(item_sku(x), x->bucket, item_sku(y), y->bucket);
+    return compare_key(item_sku(x), x->ref.bucket, item_sku(y), y->ref.bucket);
 }
 
 static void keep_item(void *context, const item_t *item)
@@ -50,7 +48,7 @@ static audit_item_t *find_item(audit_t *audit, str_t sku, unsigned bucket)
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         audit_item_t *at = &audit->shard_items[middle];
-        int order = compare_key(sku, bucket, item_sku(&at->item), at->item.bucket);
+        int order = compare_key(sku, bucket, item_sku(&at->item), at->item.ref.bucket);
         if (order == 0)
             return at;
         if (order < 0)
@@ -78,7 +76,7 @@ static result_t count_roughly(audit_t *audit, int64_t *orders)
 static void violate_a(audit_t *audit, const audit_item_t *at)
 {
     const item_t *item = &at->item;
-    cJSON *numbers = audit_numbers_of(item_sku(item), item->bucket);
+    cJSON *numbers = audit_numbers_of(item_sku(item), item->ref.bucket);
     cJSON_AddNumberToObject(numbers, "total", (double)item->terms.total);
     cJSON_AddNumberToObject(numbers, "allocated", (double)item_allocated(item));
     cJSON_AddNumberToObject(numbers, "live_units", (double)at->live_units);
@@ -210,27 +208,14 @@ static result_t look_at_a(audit_t *audit)
 #define CANDIDATES 1000
 
 typedef struct {
-    char sku_bytes[SKU_BYTES_MAX], buyer_bytes[BUYER_BYTES_MAX];
-    uint8_t sku_length, buyer_length;
+    sku_t sku;
+    buyer_t buyer;
 } candidate_t;
-
-static str_t sku_of(const candidate_t *candidate)
-{
-    return (str_t){candidate->sku_bytes, candidate->sku_length};
-}
-
-static str_t buyer_of(const candidate_t *candidate)
-{
-    return (str_t){candidate->buyer_bytes, candidate->buyer_length};
-}
 
 static void candidate_of_row(const db_t *db, candidate_t *out)
 {
-    str_t sku = db_bytes(db, 0), buyer = db_bytes(db, 1);
-    out->sku_length = (uint8_t)(sku.n < SKU_BYTES_MAX ? sku.n : SKU_BYTES_MAX);
-    out->buyer_length = (uint8_t)(buyer.n < BUYER_BYTES_MAX ? buyer.n : BUYER_BYTES_MAX);
-    memcpy(out->sku_bytes, sku.p, out->sku_length);
-    memcpy(out->buyer_bytes, buyer.p, out->buyer_length);
+    sku_set(&out->sku, db_bytes(db, 0));
+    buyer_set(&out->buyer, db_bytes(db, 1));
 }
 
 /* The next ones behind `last`, which is NULL at first. */
@@ -244,8 +229,8 @@ static result_t find_candidates(audit_t *audit, uint64_t orders, uint64_t smalle
     if (last == NULL)
         sql_add(sql, "sku IS NOT NULL");
     else
-        sql_add(sql, "(sku > %s OR (sku = %s AND buyer_id > %s))", sku_of(last), sku_of(last),
-                buyer_of(last));
+        sql_add(sql, "(sku > %s OR (sku = %s AND buyer_id > %s))", sku_str(&last->sku),
+                sku_str(&last->sku), buyer_str(&last->buyer));
     if (orders != 0)
         sql_add(sql, " GROUP BY sku, buyer_id HAVING COUNT(*) > %u", orders);
     else
@@ -288,7 +273,7 @@ static result_t check_candidates(audit_t *audit, const candidate_t *candidates, 
         sql_add(sql,
                 i == 0 ? "(o.sku = %s AND o.buyer_id = %s)"
                        : " OR (o.sku = %s AND o.buyer_id = %s)",
-                sku_of(&candidates[i]), buyer_of(&candidates[i]));
+                sku_str(&candidates[i].sku), buyer_str(&candidates[i].buyer));
     sql_add(sql, ") GROUP BY o.sku, o.buyer_id, i.per_buyer_limit, i.limit_epoch "
                  "HAVING units > i.per_buyer_limit");
     result_t result = db_query(audit->db, sql);
@@ -328,7 +313,7 @@ static uint64_t orders_within_limits(const audit_t *audit)
     for (size_t i = 0; i < audit->shard_items_count; ++i) {
         const audit_item_t *at = &audit->shard_items[i];
         uint32_t limit = at->item.terms.per_buyer_limit;
-        if (at->item.bucket != 0)
+        if (at->item.ref.bucket != 0)
             return 0;
         if (limit != 0 && at->quantity_max > 0 && limit / (uint64_t)at->quantity_max < orders)
             orders = limit / (uint64_t)at->quantity_max;

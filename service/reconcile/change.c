@@ -71,7 +71,7 @@ sync_result_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
     uint64_t epoch, deadline = clock_mono_ms() + DRAIN_PATIENCE_MS;
     bool frozen = true;
     assert(!rebuild->needs_freeze); /* a second freeze would leave the first to run out by itself */
-    if (gate_sync_freeze(worker->gate, item->slot, item_sku(item), FREEZE_MS,
+    if (gate_sync_freeze(worker->gate, item->ref.slot, item_sku(item), FREEZE_MS,
                          &rebuild->unsettled_max, &epoch, &rebuild->frozen_until_ms) != RESULT_DONE)
         return SYNC_GATE_AWAY;
     if (epoch != item->epoch)
@@ -80,7 +80,7 @@ sync_result_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
     FAILPOINT("rebuild_frozen");
     while (rebuild->unsettled_max != 0 && clock_mono_ms() < deadline) {
         usleep(5000);
-        if (gate_sync_frozen(worker->gate, item->slot, item_sku(item), epoch, 0,
+        if (gate_sync_frozen(worker->gate, item->ref.slot, item_sku(item), epoch, 0,
                              &rebuild->frozen_until_ms, &frozen,
                              &rebuild->unsettled_max) != RESULT_DONE)
             return SYNC_GATE_AWAY;

@@ -41,7 +41,7 @@ static result_t drain_closed(worker_t *worker, const item_t *item, size_t *left)
     for (;;) {
         order_id_t *ids = NULL;
         result_t call =
-            gate_sync_unsettled_ids(worker->gate, item->slot, item_sku(item), &ids, left);
+            gate_sync_unsettled_ids(worker->gate, item->ref.slot, item_sku(item), &ids, left);
         free(ids);
         if (call != RESULT_DONE || *left == 0 || clock_mono_ms() >= deadline)
             return call;
@@ -70,7 +70,7 @@ static sync_result_t quiesce(deletion_t *deletion)
 
 static bool remove_gate(worker_t *worker, const item_t *item)
 {
-    return gate_sync_forget(worker->gate, item->slot, item_sku(item)) == RESULT_DONE;
+    return gate_sync_forget(worker->gate, item->ref.slot, item_sku(item)) == RESULT_DONE;
 }
 
 static sync_result_t delete_in_transaction(deletion_t *deletion)

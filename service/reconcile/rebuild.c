@@ -89,7 +89,7 @@ sync_result_t rebuild_still_frozen(worker_t *worker, rebuild_t *rebuild)
     const item_t *item = &rebuild->item;
     if (!rebuild->needs_freeze)
         return SYNC_READY;
-    if (gate_sync_frozen(worker->gate, item->slot, item_sku(item), item->epoch, FREEZE_TO_SWAP_MS,
+    if (gate_sync_frozen(worker->gate, item->ref.slot, item_sku(item), item->epoch, FREEZE_TO_SWAP_MS,
                          &rebuild->frozen_until_ms, &frozen, &unsettled) != RESULT_DONE)
         return SYNC_GATE_AWAY;
     return frozen && unsettled <= rebuild->unsettled_max ? SYNC_READY : SYNC_BUSY;
@@ -99,7 +99,7 @@ void rebuild_thaw(worker_t *worker, const rebuild_t *rebuild)
 {
     const item_t *item = &rebuild->item;
     if (rebuild->needs_freeze)
-        gate_sync_thaw(worker->gate, item->slot, item_sku(item), rebuild->frozen_until_ms);
+        gate_sync_thaw(worker->gate, item->ref.slot, item_sku(item), rebuild->frozen_until_ms);
 }
 
 /* `rebuild->item` is the row as it was, and then, if all went well, as it is. *locked_us: since
@@ -176,7 +176,7 @@ static sync_result_t look_up_unsettled(worker_t *worker, const item_t *item, ord
     size_t count;
     *found_count = 0;
     *found = NULL;
-    if (gate_sync_unsettled_ids(worker->gate, item->slot, item_sku(item), &ids, &count) !=
+    if (gate_sync_unsettled_ids(worker->gate, item->ref.slot, item_sku(item), &ids, &count) !=
         RESULT_DONE)
         return SYNC_GATE_AWAY;
     *found = alloc_zero(count + 1, sizeof(**found));
@@ -219,7 +219,7 @@ static sync_result_t stage_chunk(worker_t *worker, const item_t *item, const chu
     if (count == 0)
         return SYNC_READY;
     FAILPOINT("rebuild_staging");
-    result_t call = gate_sync_stage(worker->gate, item->slot, item_sku(item), item->epoch,
+    result_t call = gate_sync_stage(worker->gate, item->ref.slot, item_sku(item), item->epoch,
                                     chunk->buyers, chunk->units, count);
     return call == RESULT_DONE ? SYNC_READY : SYNC_GATE_AWAY;
 }
@@ -304,7 +304,7 @@ static sync_result_t stage_buyers(worker_t *worker, const rebuild_t *rebuild, ga
 static sync_result_t swap_gate(worker_t *worker, const item_t *item, gate_rebuild_t *rebuild)
 {
     gate_rebuilt_t outcome;
-    result_t call = gate_sync_rebuild(worker->gate, item->slot, item_sku(item), rebuild, &outcome);
+    result_t call = gate_sync_rebuild(worker->gate, item->ref.slot, item_sku(item), rebuild, &outcome);
     if (call == RESULT_UNKNOWN && !gate_sync_error_is_reply(worker->gate))
         return SYNC_BUSY; /* never resent: the next look finds it done, or begins anew */
     if (call != RESULT_DONE)

@@ -37,22 +37,19 @@ typedef struct {
     UT_hash_handle hh;
     memory_t memory;
     unsigned round; /* last compared in */
-    uint8_t sku_length;
-    char sku[SKU_BYTES_MAX];
+    sku_t sku;
 } tracked_t;
 
 typedef struct {
-    char skus[PAGE][SKU_BYTES_MAX];
-    uint8_t lengths[PAGE];
+    sku_t skus[PAGE];
     bool look_again[PAGE];
     unsigned count;
 } page_t;
 
 /* Some of the shard's items, in the order of their skus, and how far they were compared. */
 typedef struct {
-    const char *which;         /* SQL */
-    char after[SKU_BYTES_MAX]; /* the last sku that was compared */
-    uint8_t after_length;      /* 0: none yet */
+    const char *which; /* SQL */
+    sku_t after;       /* the last sku that was compared; none: none yet */
 } walk_t;
 
 typedef enum {
@@ -158,7 +155,7 @@ static bool mend_gate(reconciler_t *reconciler, const repair_t *repair, bool wai
 {
     item_t item;
     sync_result_t result = SYNC_BUSY;
-    str_t sku = {repair->sku, repair->sku_length};
+    str_t sku = sku_str(&repair->sku);
     worker_t *worker = &reconciler->worker;
     if (wait || reconcile_row_is_free(worker, sku))
         result = repair->epoch != 0 ? item_rebuild(worker, sku, repair->epoch, NULL, &item)
@@ -188,7 +185,7 @@ static void mend_gates(reconciler_t *reconciler)
         deadline = waits ? clock_mono_ms() + WAITS_MS : UINT64_MAX;
         HASH_ITER(hh, all, repair, next)
         {
-            str_t sku = {repair->sku, repair->sku_length};
+            str_t sku = sku_str(&repair->sku);
             unsigned failures = aside_failures(reconciler->repairs_aside, sku);
             if (waits == 0 && failures >= LOOKS_BEFORE_WAIT)
                 continue;
@@ -211,9 +208,8 @@ static memory_t *memory_of(reconciler_t *reconciler, str_t sku)
     HASH_FIND(hh, reconciler->tracked, sku.p, sku.n, tracked);
     if (tracked == NULL) {
         tracked = alloc_zero(1, sizeof(*tracked));
-        tracked->sku_length = (uint8_t)sku.n;
-        memcpy(tracked->sku, sku.p, sku.n);
-        HASH_ADD(hh, reconciler->tracked, sku, tracked->sku_length, tracked);
+        sku_set(&tracked->sku, sku);
+        HASH_ADD(hh, reconciler->tracked, sku.bytes, tracked->sku.length, tracked);
     }
     tracked->round = reconciler->round;
     return &tracked->memory;
@@ -272,16 +268,13 @@ static bool read_page(reconciler_t *reconciler, const walk_t *walk)
     page->count = 0;
     sql_reset(&worker->sql);
     sql_add(&worker->sql, "SELECT sku FROM inventory WHERE bucket = 0 AND sku > %s AND ",
-            ((str_t){walk->after, walk->after_length}));
+            sku_str(&walk->after));
     sql_add(&worker->sql, walk->which);
     sql_add(&worker->sql, " ORDER BY sku LIMIT %u", (uint64_t)PAGE);
     if (db_query(worker->db, &worker->sql) != RESULT_DONE)
         return false;
-    while (db_next(worker->db)) {
-        str_t sku = db_bytes(worker->db, 0);
-        memcpy(page->skus[page->count], sku.p, sku.n);
-        page->lengths[page->count++] = (uint8_t)sku.n;
-    }
+    while (db_next(worker->db))
+        sku_set(&page->skus[page->count++], db_bytes(worker->db, 0));
     return true;
 }
 
@@ -347,11 +340,10 @@ static bool compare_first(reconciler_t *reconciler, walk_t *walk, uint64_t deadl
             page->count = i;
             return false;
         }
-        str_t sku = {page->skus[i], page->lengths[i]};
+        str_t sku = sku_str(&page->skus[i]);
         if (!aside_waits(reconciler->compared_aside, sku, clock_mono_ms()))
             page->look_again[i] = compare_one(reconciler, sku);
-        memcpy(walk->after, page->skus[i], page->lengths[i]);
-        walk->after_length = page->lengths[i];
+        walk->after = page->skus[i];
     }
     return true;
 }
@@ -372,7 +364,7 @@ static bool compare_again(reconciler_t *reconciler, uint64_t deadline)
         waited = true;
         if (!may_go_on(reconciler, deadline))
             return false;
-        compare_one(reconciler, (str_t){page->skus[i], page->lengths[i]});
+        compare_one(reconciler, sku_str(&page->skus[i]));
     }
     return true;
 }
@@ -387,7 +379,7 @@ static progress_t compare_page(reconciler_t *reconciler, walk_t *walk, uint64_t 
         return WALK_PAUSED;
     if (!last)
         return WALK_ON;
-    walk->after_length = 0;
+    walk->after.length = 0;
     return WALK_ENDED;
 }
 

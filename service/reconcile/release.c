@@ -25,13 +25,12 @@ typedef struct {
 
 static bool same_gate(const release_t *a, const release_t *b)
 {
-    return a->epoch == b->epoch && a->sku_length == b->sku_length &&
-           memcmp(a->sku_bytes, b->sku_bytes, a->sku_length) == 0;
+    return a->epoch == b->epoch && str_eq(sku_str(&a->sku), sku_str(&b->sku));
 }
 
-static str_t sku_of(const group_t *group)
+static str_t group_sku(const group_t *group)
 {
-    return (str_t){group->releases->sku_bytes, group->releases->sku_length};
+    return sku_str(&group->releases->sku);
 }
 
 static unsigned make_groups(const release_t *releases, unsigned count, group_t *groups)
@@ -85,7 +84,7 @@ static void tell_all(worker_t *worker, group_t *groups, unsigned count)
 
 static void give_up(worker_t *worker, const group_t *group)
 {
-    str_t sku = sku_of(group);
+    str_t sku = group_sku(group);
     METRIC_ADD(releases_given_up_total, group->count);
     LOG_WARN("a release did not reach the gate; it will be rebuilt", LOG_BYTES("sku", sku),
              LOG_STR("because",
@@ -107,7 +106,8 @@ bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count
     for (unsigned i = 0; i < count; ++i) {
         const group_t *group = &groups[i];
         /* Units are there again. */
-        announce_item_changed(worker->shard->announcements, sku_of(group), group->releases->epoch);
+        announce_item_changed(worker->shard->announcements, group_sku(group),
+                              group->releases->epoch);
         if (group->state != TOLD) {
             give_up(worker, group);
             all = false;

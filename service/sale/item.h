@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "config/config.h"
-#include "sale/shard_map.h"
+#include "sale/item_ref.h"
 
 typedef enum { ACKNOWLEDGE_COMMITTED, ACKNOWLEDGE_ACCEPTED } acknowledge_t;
 
@@ -27,10 +27,7 @@ typedef struct {
 } item_terms_t;
 
 typedef struct {
-    char sku_bytes[SKU_BYTES_MAX];
-    uint8_t sku_length;
-    uint16_t bucket;
-    uint16_t slot;
+    item_ref_t ref;
     item_terms_t terms;
     int64_t allocated_total, released_total;
     int64_t epoch_allocated_total, epoch_released_total; /* when this epoch began */
@@ -41,7 +38,7 @@ typedef struct {
 
 static inline str_t item_sku(const item_t *item)
 {
-    return (str_t){item->sku_bytes, item->sku_length};
+    return sku_str(&item->ref.sku);
 }
 
 /* Units in live orders. */

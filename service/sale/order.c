@@ -1,7 +1,5 @@
 #include "sale/order.h"
 
-#include <assert.h>
-
 static const char *const state_names[] = {"reserved",  "held",    "confirmed",
                                           "cancelled", "expired", "rejected"};
 
@@ -18,28 +16,8 @@ order_state_t order_state_of_name(str_t name)
     return ORDER_REJECTED; /* somebody's own: it is not one of those that are live */
 }
 
-void order_set_sku(order_t *order, str_t sku)
-{
-    assert(sku.n <= sizeof(order->sku_bytes));
-    if (sku.n != 0)
-        memcpy(order->sku_bytes, sku.p, sku.n);
-    order->sku_length = (uint8_t)sku.n;
-}
-
-void order_set_buyer(order_t *order, str_t buyer)
-{
-    assert(buyer.n <= sizeof(order->buyer_bytes));
-    if (buyer.n != 0)
-        memcpy(order->buyer_bytes, buyer.p, buyer.n);
-    order->buyer_length = (uint8_t)buyer.n;
-}
-
 void release_of_order(const order_t *order, release_t *release)
 {
-    *release = (release_t){.id = order->id,
-                           .sku_length = order->sku_length,
-                           .buyer_length = order->buyer_length,
-                           .quantity = order->quantity};
-    memcpy(release->sku_bytes, order->sku_bytes, order->sku_length);
-    memcpy(release->buyer_bytes, order->buyer_bytes, order->buyer_length);
+    *release = (release_t){
+        .id = order->id, .sku = order->sku, .buyer = order->buyer, .quantity = order->quantity};
 }

@@ -38,10 +38,8 @@ order_state_t order_state_of_name(str_t name);
 
 typedef struct {
     order_id_t id;
-    char sku_bytes[SKU_BYTES_MAX];
-    uint8_t sku_length; /* 0: not known yet: decided before its owner wrote it */
-    char buyer_bytes[BUYER_BYTES_MAX];
-    uint8_t buyer_length;
+    sku_t sku; /* none: not known yet, since it was decided before its owner wrote it */
+    buyer_t buyer;
     uint32_t quantity; /* that it has left: a cancel may have given some back */
     order_state_t state;
     problem_t reject_code;
@@ -52,12 +50,12 @@ typedef struct {
 
 static inline str_t order_sku(const order_t *order)
 {
-    return (str_t){order->sku_bytes, order->sku_length};
+    return sku_str(&order->sku);
 }
 
 static inline str_t order_buyer(const order_t *order)
 {
-    return (str_t){order->buyer_bytes, order->buyer_length};
+    return buyer_str(&order->buyer);
 }
 
 static inline bool order_is_live(const order_t *order)
@@ -65,16 +63,21 @@ static inline bool order_is_live(const order_t *order)
     return order->state == ORDER_HELD || order->state == ORDER_CONFIRMED;
 }
 
-void order_set_sku(order_t *order, str_t sku);
-void order_set_buyer(order_t *order, str_t buyer);
+static inline void order_set_sku(order_t *order, str_t sku)
+{
+    sku_set(&order->sku, sku);
+}
+
+static inline void order_set_buyer(order_t *order, str_t buyer)
+{
+    buyer_set(&order->buyer, buyer);
+}
 
 /* Units that a move took out of a live state, for the gate to be told once. */
 typedef struct {
     order_id_t id;
-    char sku_bytes[SKU_BYTES_MAX];
-    uint8_t sku_length;
-    char buyer_bytes[BUYER_BYTES_MAX];
-    uint8_t buyer_length;
+    sku_t sku;
+    buyer_t buyer;
     uint32_t quantity;
     uint64_t epoch;         /* read under the row lock of the move */
     strategy_id_t strategy; /* likewise: no release is sent under a SQL strategy */

@@ -11,11 +11,9 @@
 
 #include "base/str.h"
 #include "config/config.h"
+#include "sale/names.h"
 
 #define SLOT_COUNT 1024
-#define SKU_BYTES_MAX 64
-#define BUYER_BYTES_MAX 128
-#define KEY_BYTES_MAX 255 /* orders.idempotency_key */
 
 typedef struct {
     uint16_t shard_of_slot[SLOT_COUNT];

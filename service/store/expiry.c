@@ -144,7 +144,7 @@ static str_t key_of_id(const order_id_t *id)
 
 static str_t key_of_item(const release_t *release)
 {
-    return (str_t){release->sku_bytes, release->sku_length};
+    return sku_str(&release->sku);
 }
 
 /* A trial passes nothing over: its order and the item of that order may both be set aside, and each
@@ -329,9 +329,7 @@ static result_t settle_reminders(expiry_t *expiry)
 static int by_sku(const void *a, const void *b)
 {
     const release_t *x = a, *y = b;
-    size_t n = x->sku_length < y->sku_length ? x->sku_length : y->sku_length;
-    int order = memcmp(x->sku_bytes, y->sku_bytes, n);
-    return order != 0 ? order : (int)x->sku_length - (int)y->sku_length;
+    return str_compare(sku_str(&x->sku), sku_str(&y->sku));
 }
 
 static unsigned end_of_item(const expiry_t *expiry, unsigned from)

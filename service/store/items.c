@@ -1,7 +1,5 @@
 #include "store/items.h"
 
-#include <assert.h>
-
 #define ITEM_COLUMNS                                                                               \
     "sku, bucket, slot, total, allocated_total, released_total, version, epoch, per_buyer_limit, " \
     "hold_seconds, starts_at, ends_at, strategy, acknowledge, "                                    \
@@ -10,12 +8,10 @@
 
 static void item_of_row(const db_t *db, item_t *item)
 {
-    str_t sku = db_bytes(db, 0), strategy = db_bytes(db, 12);
-    assert(sku.n <= SKU_BYTES_MAX);
-    memcpy(item->sku_bytes, sku.p, sku.n);
-    item->sku_length = (uint8_t)sku.n;
-    item->bucket = (uint16_t)db_u64(db, 1);
-    item->slot = (uint16_t)db_u64(db, 2);
+    str_t strategy = db_bytes(db, 12);
+    sku_set(&item->ref.sku, db_bytes(db, 0));
+    item->ref.bucket = (uint16_t)db_u64(db, 1);
+    item->ref.slot = (uint16_t)db_u64(db, 2);
     item->terms.total = db_i64(db, 3);
     item->allocated_total = db_i64(db, 4);
     item->released_total = db_i64(db, 5);

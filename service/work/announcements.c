@@ -26,15 +26,13 @@ typedef struct {
     loop_message_t message;
     const announcement_listener_t *listener;
     uint64_t epoch;
-    uint8_t sku_length;
-    char sku[SKU_BYTES_MAX];
+    sku_t sku;
 } item_change_message_t;
 
 static void on_item_changed(loop_message_t *message)
 {
     item_change_message_t *change = H2O_STRUCT_FROM_MEMBER(item_change_message_t, message, message);
-    change->listener->item_changed(change->listener->context,
-                                   (str_t){change->sku, change->sku_length}, change->epoch);
+    change->listener->item_changed(change->listener->context, sku_str(&change->sku), change->epoch);
     free(change);
 }
 
@@ -45,8 +43,7 @@ void announce_item_changed(announcements_t *announcements, str_t sku, uint64_t e
         change->message.run = on_item_changed;
         change->listener = &announcements->listeners[i];
         change->epoch = epoch;
-        change->sku_length = (uint8_t)sku.n;
-        memcpy(change->sku, sku.p, sku.n);
+        sku_set(&change->sku, sku);
         loop_post(change->listener->loop, &change->message);
     }
 }

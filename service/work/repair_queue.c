@@ -28,11 +28,11 @@ static void put(repair_queue_t *queue, const repair_t *wanted, bool urgent)
 {
     repair_t *repair;
     pthread_mutex_lock(&queue->mutex);
-    HASH_FIND(hh, queue->repairs, wanted->sku, wanted->sku_length, repair);
+    HASH_FIND(hh, queue->repairs, wanted->sku.bytes, wanted->sku.length, repair);
     if (repair == NULL) {
         repair = alloc_bytes(sizeof(*repair));
         *repair = *wanted;
-        HASH_ADD(hh, queue->repairs, sku, repair->sku_length, repair);
+        HASH_ADD(hh, queue->repairs, sku.bytes, repair->sku.length, repair);
         if (urgent)
             pacer_wake(&queue->pacer);
     }
@@ -43,24 +43,15 @@ static void put(repair_queue_t *queue, const repair_t *wanted, bool urgent)
     pthread_mutex_unlock(&queue->mutex);
 }
 
-static repair_t repair_of(str_t sku)
-{
-    repair_t repair = {.sku_length = (uint8_t)sku.n};
-    memcpy(repair.sku, sku.p, sku.n);
-    return repair;
-}
-
 void repair_queue_rebuild(repair_queue_t *queue, str_t sku, uint64_t epoch)
 {
-    repair_t repair = repair_of(sku);
-    repair.epoch = epoch;
+    repair_t repair = {.sku = sku_of(sku), .epoch = epoch};
     put(queue, &repair, true);
 }
 
 void repair_queue_close(repair_queue_t *queue, str_t sku, uint64_t epoch)
 {
-    repair_t repair = repair_of(sku);
-    repair.sql_epoch = epoch;
+    repair_t repair = {.sku = sku_of(sku), .sql_epoch = epoch};
     put(queue, &repair, false);
 }
 

@@ -17,8 +17,7 @@ typedef struct {
     UT_hash_handle hh;
     uint64_t epoch;     /* the gate was wrong under it: rebuild; 0: nobody said so */
     uint64_t sql_epoch; /* the row does not use its gate under it: close; 0: not asked for */
-    uint8_t sku_length;
-    char sku[SKU_BYTES_MAX];
+    sku_t sku;
 } repair_t;
 
 typedef struct {

@@ -26,8 +26,7 @@ struct writer_aside_item {
     unsigned tries;
     uint64_t due_ms, since_ms;
     char *why;
-    uint8_t sku_length;
-    char sku[SKU_BYTES_MAX];
+    sku_t sku;
 };
 
 static writer_aside_item_t *find_item(const writer_aside_t *aside, str_t sku)
@@ -45,9 +44,8 @@ static writer_aside_item_t *item_of(writer_aside_t *aside, str_t sku, uint64_t n
     item = alloc_zero(1, sizeof(*item));
     item->tail = &item->head;
     item->since_ms = item->due_ms = now_ms; /* it has waited once: the side thread tries at once */
-    item->sku_length = (uint8_t)sku.n;
-    memcpy(item->sku, sku.p, sku.n);
-    HASH_ADD(hh, aside->items, sku, sku.n, item);
+    sku_set(&item->sku, sku);
+    HASH_ADD(hh, aside->items, sku.bytes, item->sku.length, item);
     ++aside->items_count;
     return item;
 }
@@ -216,7 +214,7 @@ void writer_aside_each(const writer_aside_t *aside, uint64_t now_ms, writer_asid
     writer_aside_item_t *item, *next;
     HASH_ITER(hh, aside->items, item, next)
     {
-        each(context, &(writer_aside_view_t){.sku = {item->sku, item->sku_length},
+        each(context, &(writer_aside_view_t){.sku = sku_str(&item->sku),
                                              .orders = item->count + item->trying,
                                              .why = item->why,
                                              .age_ms = now_ms - item->since_ms});

@@ -20,8 +20,7 @@
 struct hot_row {
     UT_hash_handle hh;
     uint64_t version, epoch;
-    uint8_t sku_length;
-    char sku[SKU_BYTES_MAX];
+    sku_t sku;
 };
 
 typedef writer_group_t group_t;
@@ -79,9 +78,8 @@ static hot_row_t *remember_row(writer_core_t *core, const item_t *item)
     hot_row_t *row = find_row(core, sku);
     if (row == NULL) {
         row = alloc_zero(1, sizeof(*row));
-        row->sku_length = (uint8_t)sku.n;
-        memcpy(row->sku, sku.p, sku.n);
-        HASH_ADD(hh, core->rows, sku, sku.n, row);
+        row->sku = item->ref.sku;
+        HASH_ADD(hh, core->rows, sku.bytes, row->sku.length, row);
     }
     row->version = item->version;
     row->epoch = item->epoch;
@@ -93,10 +91,7 @@ static hot_row_t *remember_row(writer_core_t *core, const item_t *item)
 static int by_item_epoch_arrival(const void *a, const void *b)
 {
     const writer_order_t *x = *(writer_order_t *const *)a, *y = *(writer_order_t *const *)b;
-    str_t s = order_sku(&x->order), t = order_sku(&y->order);
-    int order = memcmp(s.p, t.p, s.n < t.n ? s.n : t.n);
-    if (order == 0)
-        order = (int)s.n - (int)t.n;
+    int order = str_compare(order_sku(&x->order), order_sku(&y->order));
     if (order == 0)
         order = (x->epoch > y->epoch) - (x->epoch < y->epoch);
     return order != 0 ? order : (x->arrival > y->arrival) - (x->arrival < y->arrival);

@@ -64,9 +64,9 @@ void writer_take_row(writer_order_t *order, const order_t *row)
     order_t known = order->order;
     assert(order_id_eq(&row->id, &known.id));
     order->order = *row;
-    if (row->sku_length == 0) {
-        order_set_sku(&order->order, order_sku(&known));
-        order_set_buyer(&order->order, order_buyer(&known));
+    if (row->sku.length == 0) {
+        order->order.sku = known.sku;
+        order->order.buyer = known.buyer;
         order->order.quantity = known.quantity;
         order->nameless = true;
     }

@@ -113,7 +113,7 @@ static void look(gate_sync_t *gate, unsigned which)
 
 static void change(gate_sync_t *gate, unsigned which)
 {
-    release_t release = {.sku_bytes = "sku", .sku_length = 3, .buyer_bytes = "b", .quantity = 1};
+    release_t release = {.sku = {3, "sku"}, .buyer = {1, "b"}, .quantity = 1};
     const item_terms_t terms = {.total = 5};
     const gate_rebuild_t rebuild = {.epoch = 9, .capacity = 5, .terms = &terms};
     gate_release_t released = GATE_RELEASE_LATER;

@@ -259,10 +259,8 @@ static void *live_through(void *unused)
     gate_sync_t *gate = gate_sync_new(here.config);
     sql_t sql = {NULL, 0, 0};
     str_t sku = str_of(sale.sku);
-    release_t release = {.quantity = 1, .epoch = sale.epoch, .buyer_length = 2};
-    memcpy(release.sku_bytes, sku.p, sku.n);
-    release.sku_length = (uint8_t)sku.n;
-    memcpy(release.buyer_bytes, "cy", 2);
+    release_t release = {.sku = sku_of(sku), .quantity = 1, .epoch = sale.epoch};
+    buyer_set(&release.buyer, STR("cy"));
     unsigned lives = 0;
     for (gate_release_t told; atomic_load(&selling); ++lives) {
         order_id_t id = reserve("cy", 1);

@@ -16,7 +16,7 @@ static repair_t *take_one(repair_queue_t *queue, const char *sku)
 {
     repair_t *all = repair_queue_take(queue);
     assert_int_equal(HASH_COUNT(all), 1);
-    assert_true(str_eq((str_t){all->sku, all->sku_length}, str_of(sku)));
+    assert_true(str_eq(sku_str(&all->sku), str_of(sku)));
     repair_t *repair = all;
     HASH_DEL(all, repair);
     return repair;

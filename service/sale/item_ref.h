@@ -1,0 +1,26 @@
+/*
+ * Which item: its name, and where its row and its gate are. Made once, where the name comes in;
+ * from there on it travels as a whole, so that nobody hashes the name again. Pure.
+ */
+#ifndef HOLDFAST_SALE_ITEM_REF_H
+#define HOLDFAST_SALE_ITEM_REF_H
+
+#include "sale/names.h"
+#include "sale/shard_map.h"
+
+/* The one part of an item: no item is split into several yet. It is the column `bucket`, and the
+   end of the keys of a gate. */
+#define BUCKET_ONLY 0
+
+typedef struct {
+    uint16_t slot; /* slot_of_sku() */
+    uint16_t bucket;
+    sku_t sku;
+} item_ref_t;
+
+static inline item_ref_t item_ref_of(str_t sku)
+{
+    return (item_ref_t){.slot = slot_of_sku(sku), .bucket = BUCKET_ONLY, .sku = sku_of(sku)};
+}
+
+#endif
