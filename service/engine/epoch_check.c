@@ -64,7 +64,7 @@ static void begin(loop_item_t *item)
     item->check_begun_ms = clock_mono_ms();
     h2o_linklist_init_anchor(&check->purchases);
     h2o_linklist_insert_list(&check->purchases, &item->unchecked);
-    job_set_slot(&check->job, item->base.slot);
+    job_set_slot(&check->job, item->base.ref.slot);
     if (engine_submit(item->engine, item->base.shard->index, &check->job, run, done)) {
         METRIC_INC(epoch_checks_total);
         item->checking = true;

@@ -72,7 +72,7 @@ static void start(loop_item_t *item)
 {
     item_read_t *read = alloc_zero(1, sizeof(*read));
     read->item = item;
-    job_set_slot(&read->job, item->base.slot);
+    job_set_slot(&read->job, item->base.ref.slot);
     item->state = ITEM_READING;
     if (!engine_submit(item->engine, item->base.shard->index, &read->job, run, done)) {
         free(read);

@@ -70,7 +70,7 @@ static bool start(purchase_t *purchase, void (*run)(job_t *, worker_t *), key_re
     key_read_t *read = alloc_zero(1, sizeof(*read));
     read->purchase = purchase;
     read->done = cb;
-    job_set_slot(&read->job, item->base.slot);
+    job_set_slot(&read->job, item->base.ref.slot);
     if (engine_submit(purchase->engine, item->base.shard->index, &read->job, run, done))
         return true;
     METRIC_INC(queue_full_total);

@@ -18,18 +18,16 @@ loop_item_t *loop_item_find(const engine_loop_t *engine, str_t sku)
 
 static loop_item_t *new_item(engine_loop_t *engine, str_t sku)
 {
-    uint16_t slot = slot_of_sku(sku);
+    const item_ref_t ref = item_ref_of(sku);
     loop_item_t *item = alloc_zero(1, sizeof(*item));
     item->engine = engine;
     item->base = (strategy_item_t){.loop = &engine->strategies,
-                                   .shard = node_shard_of_slot(engine->node, slot),
-                                   .sku_length = (uint8_t)sku.n,
-                                   .slot = slot};
-    memcpy(item->base.sku_bytes, sku.p, sku.n);
-    item->owned = engine_home(engine->node, slot) == engine;
+                                   .shard = node_shard_of_slot(engine->node, ref.slot),
+                                   .ref = ref};
+    item->owned = engine_home(engine->node, ref.slot) == engine;
     h2o_linklist_init_anchor(&item->parked);
     h2o_linklist_init_anchor(&item->unchecked);
-    HASH_ADD_KEYPTR(hh, engine->items, item->base.sku_bytes, item->base.sku_length, item);
+    HASH_ADD_KEYPTR(hh, engine->items, item->base.ref.sku.bytes, item->base.ref.sku.length, item);
     return item;
 }
 

@@ -142,13 +142,12 @@ static void on_unreserved(void *context, const redisReply *reply)
 
 static void add_keys(redis_args_t *args, const loop_item_t *item, bool buyers)
 {
-    str_t sku = loop_item_sku(item);
-    uint16_t slot = item->base.slot;
-    gate_add_key(args, GATE_KEY_GATE, slot, sku, 0);
+    const item_ref_t *ref = &item->base.ref;
+    gate_add_key(args, GATE_KEY_GATE, ref);
     if (buyers)
-        gate_add_key(args, GATE_KEY_BUYERS, slot, sku, 0);
-    gate_add_key(args, GATE_KEY_UNSETTLED, slot, sku, 0);
-    gate_add_key(args, GATE_KEY_KEYS, slot, sku, 0);
+        gate_add_key(args, GATE_KEY_BUYERS, ref);
+    gate_add_key(args, GATE_KEY_UNSETTLED, ref);
+    gate_add_key(args, GATE_KEY_KEYS, ref);
 }
 
 static void unreserve(loop_item_t *item)

@@ -129,7 +129,7 @@ static void say(purchase_t *p, const purchase_effects_t *effects, const order_t 
  */
 static bool is_unwritable_now(const purchase_t *p, writer_t *writer, bool accepted)
 {
-    writer_item_t item = writer_item(writer, p->item->base.slot, loop_item_sku(p->item));
+    writer_item_t item = writer_item(writer, p->item->base.ref.slot, loop_item_sku(p->item));
     if (accepted && item == WRITER_ITEM_FULL)
         METRIC_INC(queue_full_total);
     if (accepted)
@@ -150,7 +150,7 @@ static bool take_permit(purchase_t *p)
     if (!order_id_is_none(&a->order.id))
         return true; /* adopted */
     uint64_t now_ms = remote_clock_now_ms(&p->engine->node->gate_clock);
-    a->order.id = order_id_issue(p->item->base.slot, now_ms);
+    a->order.id = order_id_issue(p->item->base.ref.slot, now_ms);
     a->commit_deadline_ms = now_ms + p->engine->node->config->orders.commit_deadline_ms;
     return true;
 }

@@ -27,39 +27,40 @@ void gate_call(redis_args_t *args, const char *function, unsigned keys)
     redis_args_add_u64(args, keys);
 }
 
-str_t gate_key(char *out, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket)
+str_t gate_key(char *out, gate_key_t key, const item_ref_t *item)
 {
     int n = 0;
     switch (key) {
     case GATE_KEY_GATE:
     case GATE_KEY_BUYERS:
-        n = snprintf(out, GATE_KEY_SIZE, "hf:{%u}:%s:%.*s:%u", slot,
-                     key == GATE_KEY_GATE ? "gate" : "buyers", STR_ARG(sku), bucket);
+        n = snprintf(out, GATE_KEY_SIZE, "hf:{%u}:%s:%.*s:%u", item->slot,
+                     key == GATE_KEY_GATE ? "gate" : "buyers", STR_ARG(sku_str(&item->sku)),
+                     item->bucket);
         break;
     case GATE_KEY_UNSETTLED:
-        n = snprintf(out, GATE_KEY_SIZE, "hf:{%u}:unsettled", slot);
+        n = snprintf(out, GATE_KEY_SIZE, "hf:{%u}:unsettled", item->slot);
         break;
     case GATE_KEY_KEYS:
-        n = snprintf(out, GATE_KEY_SIZE, "hf:{%u}:keys", slot);
+        n = snprintf(out, GATE_KEY_SIZE, "hf:{%u}:keys", item->slot);
         break;
     }
     return (str_t){out, (size_t)n};
 }
 
-void gate_add_key(redis_args_t *args, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket)
+void gate_add_key(redis_args_t *args, gate_key_t key, const item_ref_t *item)
 {
     char text[GATE_KEY_SIZE];
-    redis_args_add(args, gate_key(text, key, slot, sku, bucket));
+    redis_args_add(args, gate_key(text, key, item));
 }
 
-void gate_look(redis_args_t *args, uint16_t slot, str_t sku, uint64_t epoch)
+void gate_look(redis_args_t *args, const item_ref_t *item, uint64_t epoch)
 {
     static const char *const none[] = {"0", "0", "1", ""}; /* count, deadline, quantity, marks */
     gate_call(args, "holdfast_reserve", 4);
-    gate_add_key(args, GATE_KEY_GATE, slot, sku, 0);
-    gate_add_key(args, GATE_KEY_BUYERS, slot, sku, 0);
-    gate_add_key(args, GATE_KEY_UNSETTLED, slot, sku, 0);
-    gate_add_key(args, GATE_KEY_KEYS, slot, sku, 0);
+    gate_add_key(args, GATE_KEY_GATE, item);
+    gate_add_key(args, GATE_KEY_BUYERS, item);
+    gate_add_key(args, GATE_KEY_UNSETTLED, item);
+    gate_add_key(args, GATE_KEY_KEYS, item);
     redis_args_add_u64(args, epoch);
     for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); ++i)
         redis_args_add(args, str_of(none[i]));

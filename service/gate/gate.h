@@ -59,10 +59,11 @@ typedef enum { GATE_KEY_GATE, GATE_KEY_BUYERS, GATE_KEY_UNSETTLED, GATE_KEY_KEYS
 void gate_call(redis_args_t *args, const char *function, unsigned keys);
 /* A whole call: reserve of no orders. It answers with the gate_item_t that a caller of `epoch`
    would hear and changes nothing, but Redis refuses it whenever it would refuse to admit. */
-void gate_look(redis_args_t *args, uint16_t slot, str_t sku, uint64_t epoch);
-void gate_add_key(redis_args_t *args, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket);
+void gate_look(redis_args_t *args, const item_ref_t *item, uint64_t epoch);
+/* Of GATE_KEY_UNSETTLED and GATE_KEY_KEYS only the item's slot counts. */
+void gate_add_key(redis_args_t *args, gate_key_t key, const item_ref_t *item);
 /* Writes the key into `out` (GATE_KEY_SIZE) and returns it. */
-str_t gate_key(char *out, gate_key_t key, uint16_t slot, str_t sku, uint16_t bucket);
+str_t gate_key(char *out, gate_key_t key, const item_ref_t *item);
 
 /*
  * What to do about the answer to hello. A Redis carries the name of its deployment; one without it

@@ -262,9 +262,15 @@ static void begin_plain(gate_sync_t *gate, const char *command)
     redis_args_begin(&gate->args, command);
 }
 
+static item_ref_t ref_of(uint16_t slot, str_t sku)
+{
+    return (item_ref_t){.slot = slot, .bucket = BUCKET_ONLY, .sku = sku_of(sku)};
+}
+
 static void add_key(gate_sync_t *gate, gate_key_t key, uint16_t slot, str_t sku)
 {
-    gate_add_key(&gate->args, key, slot, sku, 0);
+    const item_ref_t item = ref_of(slot, sku);
+    gate_add_key(&gate->args, key, &item);
 }
 
 static void add_ids(gate_sync_t *gate, const order_id_t *ids, size_t count)
@@ -305,7 +311,8 @@ result_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t ep
                         gate_item_t *answer, uint64_t *gate_epoch)
 {
     redisReply *reply;
-    gate_look(&gate->args, slot, sku, epoch);
+    const item_ref_t item = ref_of(slot, sku);
+    gate_look(&gate->args, &item, epoch);
     result_t result = call(gate, REPLY_ARRAY, 2, &reply);
     if (result != RESULT_DONE)
         return result;
@@ -376,7 +383,7 @@ result_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gate_r
     *text = NULL;
     *found = false;
     begin_plain(gate, "HGET");
-    gate_add_key(&gate->args, GATE_KEY_UNSETTLED, order_id_slot(id), STR_NONE, 0);
+    add_key(gate, GATE_KEY_UNSETTLED, order_id_slot(id), STR_NONE);
     add_ids(gate, id, 1);
     result_t result = call(gate, REPLY_TEXT_OR_NIL, 0, &reply);
     if (result != RESULT_DONE)
@@ -540,7 +547,8 @@ result_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t un
 static void add_staging_key(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch)
 {
     char text[GATE_KEY_SIZE + 32];
-    str_t buyers = gate_key(text, GATE_KEY_BUYERS, slot, sku, 0);
+    const item_ref_t item = ref_of(slot, sku);
+    str_t buyers = gate_key(text, GATE_KEY_BUYERS, &item);
     int more =
         snprintf(text + buyers.n, sizeof(text) - buyers.n, ":%llu", (unsigned long long)epoch);
     redis_args_add(&gate->args, (str_t){text, buyers.n + (size_t)more});

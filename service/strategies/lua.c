@@ -65,7 +65,7 @@ static void on_round(loop_timer_t *timer);
 static uint32_t call_delay_ms(const strategy_item_t *item)
 {
     return item->acknowledge == ACKNOWLEDGE_COMMITTED &&
-                   writer_is_behind(item->shard->writer, item->slot)
+                   writer_is_behind(item->shard->writer, item->ref.slot)
                ? 1
                : 0;
 }
@@ -257,7 +257,7 @@ static void on_reply(void *context, const redisReply *reply)
         const share_t *share = &batch->shares[i];
         lua_item_t *item = share->item;
         answer_share(batch, share, reply, part);
-        writer_expect(item->item->shard->writer, item->item->slot, -(int)share->count);
+        writer_expect(item->item->shard->writer, item->item->ref.slot, -(int)share->count);
         if (!h2o_timeout_is_linked(&item->timer.entry))
             schedule(item);
         if (has_part(reply, part))
@@ -375,7 +375,7 @@ static void note_sent(batch_t *batch, const share_t *share)
     strategy_item_t *item = share->item->item;
     assert(!share->item->reserving && share->count != 0);
     share->item->reserving = true;
-    writer_expect(item->shard->writer, item->slot, (int)share->count);
+    writer_expect(item->shard->writer, item->ref.slot, (int)share->count);
     for (unsigned i = 0; i < share->count; ++i)
         item->loop->host->sent(batch->attempts[share->first + i]);
 }
@@ -385,7 +385,7 @@ static void add_keys(redis_args_t *args, const strategy_item_t *item)
     static const gate_key_t keys[] = {GATE_KEY_GATE, GATE_KEY_BUYERS, GATE_KEY_UNSETTLED,
                                       GATE_KEY_KEYS};
     for (unsigned i = 0; i < sizeof(keys) / sizeof(keys[0]); ++i)
-        gate_add_key(args, keys[i], item->slot, strategy_item_sku(item), 0);
+        gate_add_key(args, keys[i], &item->ref);
 }
 
 static void send_batch(lua_loop_t *lua, batch_t *batch)

@@ -298,7 +298,7 @@ void sql_purchase_start(attempt_t *attempt, void (*run)(job_t *, worker_t *))
     loop_t *loop = item->loop->loop;
     sql_attempt_t *a = alloc_zero(1, sizeof(*a));
     a->attempt = attempt;
-    job_set_slot(&a->job, item->slot);
+    job_set_slot(&a->job, item->ref.slot);
     item->loop->host->sent(attempt);
     if (!pool_submit(item->shard->pool, loop, &a->job, run, done)) {
         METRIC_INC(queue_full_total);

@@ -121,9 +121,7 @@ typedef struct strategy_loop {
 typedef struct strategy_item {
     strategy_loop_t *loop;
     shard_t *shard;
-    char sku_bytes[SKU_BYTES_MAX];
-    uint8_t sku_length;
-    uint16_t slot;
+    item_ref_t ref;
     acknowledge_t acknowledge; /* as last read */
     unsigned units_back;       /* counts the times that units came back */
     struct lua_item *lua;      /* private to lua.c; NULL: no attempt yet */
@@ -131,7 +129,7 @@ typedef struct strategy_item {
 
 static inline str_t strategy_item_sku(const strategy_item_t *item)
 {
-    return (str_t){item->sku_bytes, item->sku_length};
+    return sku_str(&item->ref.sku);
 }
 
 /* One attempt to get an order admitted. The owner fills it in and keeps it as it is from start()

@@ -139,7 +139,7 @@ static void begin(redis_args_t *args, const char *command, const strategy_item_t
                   gate_key_t key)
 {
     redis_args_begin(args, command);
-    gate_add_key(args, key, item->slot, strategy_item_sku(item), 0);
+    gate_add_key(args, key, &item->ref);
 }
 
 static void execute(watch_t *a)
@@ -386,7 +386,7 @@ static void look(watch_t *a)
     a->lost = a->away = a->refused = false;
     a->replies_due = 0;
     begin(args, "WATCH", p->item, GATE_KEY_GATE);
-    gate_add_key(args, GATE_KEY_BUYERS, p->item->slot, strategy_item_sku(p->item), 0);
+    gate_add_key(args, GATE_KEY_BUYERS, &p->item->ref);
     send_command(a, args, on_look_reply);
     begin(args, "HMGET", p->item, GATE_KEY_GATE);
     for (unsigned i = 0; i < sizeof(fields) / sizeof(fields[0]); ++i)

@@ -174,7 +174,7 @@ static void prepare_world(void)
     strategy_loop_open(&world.strategies);
     for (unsigned i = 0; i < ITEMS; ++i)
         world.items[i] = (strategy_item_t){
-            .loop = &world.strategies, .shard = &world.shard, .sku_bytes = "sku", .sku_length = 3};
+            .loop = &world.strategies, .shard = &world.shard, .ref = {.sku = {3, "sku"}}};
 }
 
 static void start_buyers(const strategy_t *strategy, unsigned count)

@@ -74,6 +74,13 @@ static inline order_id_t insert_order(order_id_t id, const char *buyer, uint64_t
     return id;
 }
 
+static inline const item_ref_t *sale_ref(void)
+{
+    static item_ref_t item;
+    item = item_ref_of(str_of(sale.sku));
+    return &item;
+}
+
 static inline order_id_t new_id(void)
 {
     return order_id_issue(sale.slot, clock_wall_ms());
@@ -155,7 +162,7 @@ static inline void spoil(const char *command, gate_key_t key, str_t a, str_t b)
 {
     redis_args_t args = {0};
     redis_args_add(&args, str_of(command));
-    gate_add_key(&args, key, sale.slot, str_of(sale.sku), 0);
+    gate_add_key(&args, key, sale_ref());
     if (a.p != NULL)
         redis_args_add(&args, a);
     if (b.p != NULL)
@@ -183,7 +190,7 @@ static inline order_id_t reserve(const char *buyer, uint64_t quantity)
                                   .owner = STR("test")};
     gate_call(&args, "holdfast_reserve", 4);
     for (int key = GATE_KEY_GATE; key <= GATE_KEY_KEYS; ++key)
-        gate_add_key(&args, (gate_key_t)key, sale.slot, str_of(sale.sku), 0);
+        gate_add_key(&args, (gate_key_t)key, sale_ref());
     redis_args_add_u64(&args, sale.epoch);
     redis_args_add(&args, STR("1"));
     redis_args_add_u64(&args, record.deadline_ms);

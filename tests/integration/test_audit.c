@@ -148,11 +148,11 @@ static void tell_gate(const char *function, const order_id_t *id, uint64_t quant
     str_t sku = str_of(sale.sku);
     redis_args_t args = {0};
     gate_call(&args, function, rejected ? 4 : 3);
-    gate_add_key(&args, GATE_KEY_GATE, sale.slot, sku, 0);
+    gate_add_key(&args, GATE_KEY_GATE, sale_ref());
     if (rejected)
-        gate_add_key(&args, GATE_KEY_BUYERS, sale.slot, sku, 0);
-    gate_add_key(&args, GATE_KEY_UNSETTLED, sale.slot, sku, 0);
-    gate_add_key(&args, GATE_KEY_KEYS, sale.slot, sku, 0);
+        gate_add_key(&args, GATE_KEY_BUYERS, sale_ref());
+    gate_add_key(&args, GATE_KEY_UNSETTLED, sale_ref());
+    gate_add_key(&args, GATE_KEY_KEYS, sale_ref());
     if (rejected) {
         redis_args_add(&args, sku);
         redis_args_add_u64(&args, 0);
@@ -318,7 +318,7 @@ static void *move(void *unused)
         redis_args_add(&args, STR("redis.call('HINCRBY', KEYS[1], 'reserved', 1) "
                                   "return redis.call('HINCRBY', KEYS[1], 'unreserved', 1)"));
         redis_args_add(&args, STR("1"));
-        gate_add_key(&args, GATE_KEY_GATE, sale.slot, str_of(sale.sku), 0);
+        gate_add_key(&args, GATE_KEY_GATE, sale_ref());
         freeReplyObject(redis(&args));
         redis_args_free(&args);
     }

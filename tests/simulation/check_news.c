@@ -41,7 +41,8 @@ void news_released(str_t gate)
     char text[GATE_KEY_SIZE];
     for (unsigned i = 0; i < history.sales_count; ++i) {
         str_t sku = str_of(history.sales[i].sku);
-        if (str_eq(gate, gate_key(text, GATE_KEY_GATE, slot_of_sku(sku), sku, 0)))
+        const item_ref_t item = item_ref_of(sku);
+        if (str_eq(gate, gate_key(text, GATE_KEY_GATE, &item)))
             note_freed(i);
     }
 }

@@ -607,7 +607,8 @@ static redis_key_t *gate_key_of(const char *sku, gate_key_t which)
 {
     char text[GATE_KEY_SIZE];
     str_t name = str_of(sku);
-    return redis_key_find(redis_store(0), gate_key(text, which, slot_of_sku(name), name, 0));
+    const item_ref_t item = item_ref_of(name);
+    return redis_key_find(redis_store(0), gate_key(text, which, &item));
 }
 
 static const char *check_buyers(const char *sku)

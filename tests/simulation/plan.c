@@ -239,7 +239,8 @@ static void on_redis_loss(void *context, uint64_t number)
     }
     char text[GATE_KEY_SIZE];
     str_t sku = str_of(history.sales[0].sku);
-    str_t gate = gate_key(text, GATE_KEY_GATE, slot_of_sku(sku), sku, 0);
+    const item_ref_t item = item_ref_of(sku);
+    str_t gate = gate_key(text, GATE_KEY_GATE, &item);
     if (chance(2)) {
         TRACE("redis loses a gate");
         redis_key_delete(redis_store(0), gate);

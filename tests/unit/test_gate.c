@@ -22,15 +22,24 @@ static void expect_str(str_t found, const char *expected)
 
 /* --- keys --- */
 
+/* Until the next call. */
+static const item_ref_t *ref(uint16_t slot, str_t sku, uint16_t bucket)
+{
+    static item_ref_t item;
+    item = (item_ref_t){.slot = slot, .bucket = bucket, .sku = sku_of(sku)};
+    return &item;
+}
+
 /* What is in Redis was written under these names: they may not change. */
 static void test_keys(void **state)
 {
     (void)state;
     char out[GATE_KEY_SIZE];
-    expect_str(gate_key(out, GATE_KEY_GATE, 7, STR("sku-1"), 0), "hf:{7}:gate:sku-1:0");
-    expect_str(gate_key(out, GATE_KEY_BUYERS, 1023, STR("sku-1"), 3), "hf:{1023}:buyers:sku-1:3");
-    expect_str(gate_key(out, GATE_KEY_UNSETTLED, 0, STR("sku-1"), 3), "hf:{0}:unsettled");
-    expect_str(gate_key(out, GATE_KEY_KEYS, 12, STR_NONE, 0), "hf:{12}:keys");
+    expect_str(gate_key(out, GATE_KEY_GATE, ref(7, STR("sku-1"), 0)), "hf:{7}:gate:sku-1:0");
+    expect_str(gate_key(out, GATE_KEY_BUYERS, ref(1023, STR("sku-1"), 3)),
+               "hf:{1023}:buyers:sku-1:3");
+    expect_str(gate_key(out, GATE_KEY_UNSETTLED, ref(0, STR("sku-1"), 3)), "hf:{0}:unsettled");
+    expect_str(gate_key(out, GATE_KEY_KEYS, ref(12, STR_NONE, 0)), "hf:{12}:keys");
 }
 
 /* A sku is not cut at a colon or a brace: no two items share a key. */
@@ -38,10 +47,10 @@ static void test_keys_of_odd_skus(void **state)
 {
     (void)state;
     char a[GATE_KEY_SIZE], b[GATE_KEY_SIZE];
-    expect_str(gate_key(a, GATE_KEY_GATE, 7, STR("a:1"), 0), "hf:{7}:gate:a:1:0");
-    expect_str(gate_key(a, GATE_KEY_GATE, 7, STR("{8}%s"), 0), "hf:{7}:gate:{8}%s:0");
-    str_t first = gate_key(a, GATE_KEY_GATE, 7, STR("a:1"), 0);
-    assert_false(str_eq(first, gate_key(b, GATE_KEY_GATE, 7, STR("a"), 1)));
+    expect_str(gate_key(a, GATE_KEY_GATE, ref(7, STR("a:1"), 0)), "hf:{7}:gate:a:1:0");
+    expect_str(gate_key(a, GATE_KEY_GATE, ref(7, STR("{8}%s"), 0)), "hf:{7}:gate:{8}%s:0");
+    str_t first = gate_key(a, GATE_KEY_GATE, ref(7, STR("a:1"), 0));
+    assert_false(str_eq(first, gate_key(b, GATE_KEY_GATE, ref(7, STR("a"), 1))));
 }
 
 static void test_key_of_the_longest_sku(void **state)
@@ -49,7 +58,7 @@ static void test_key_of_the_longest_sku(void **state)
     (void)state;
     char sku[SKU_BYTES_MAX], out[GATE_KEY_SIZE];
     memset(sku, 'x', sizeof(sku));
-    str_t key = gate_key(out, GATE_KEY_BUYERS, 65535, (str_t){sku, sizeof(sku)}, 65535);
+    str_t key = gate_key(out, GATE_KEY_BUYERS, ref(65535, (str_t){sku, sizeof(sku)}, 65535));
     assert_int_equal(key.n, strlen("hf:{65535}:buyers:") + SKU_BYTES_MAX + strlen(":65535"));
     assert_true(key.n < GATE_KEY_SIZE);
     assert_memory_equal(key.p + key.n - 8, "xx:65535", 8);
@@ -61,8 +70,8 @@ static void test_call(void **state)
     redis_args_t args = {0};
     for (int again = 0; again < 2; ++again) {
         gate_call(&args, "holdfast_settle", 2);
-        gate_add_key(&args, GATE_KEY_GATE, 5, STR("s"), 0);
-        gate_add_key(&args, GATE_KEY_UNSETTLED, 5, STR("s"), 0);
+        gate_add_key(&args, GATE_KEY_GATE, ref(5, STR("s"), 0));
+        gate_add_key(&args, GATE_KEY_UNSETTLED, ref(5, STR("s"), 0));
         redis_args_add(&args, STR("\0id"));
         redis_args_add(&args, STR(""));
         redis_args_add_u64(&args, UINT64_MAX);
