@@ -173,7 +173,7 @@ static bool check_stores(service_t *service)
     for (unsigned i = 0; i < service->config->shards_count; ++i)
         meet_shard(service, i);
     gate_sync_t *gate = gate_sync_new(service->config);
-    if (gate_sync_connect(gate) != GATE_CALL_OK)
+    if (gate_sync_connect(gate) != RESULT_DONE)
         LOG_WARN("Redis is away; lua and watch items are unavailable until it is back",
                  LOG_STR("error", gate_sync_error(gate)));
     gate_sync_free(gate);

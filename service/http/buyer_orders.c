@@ -37,8 +37,8 @@ static void run_list(fan_t *fan, unsigned shard, worker_t *worker)
 {
     list_call_t *c = (list_call_t *)fan;
     shard_page_t *page = &c->shards[shard];
-    page->read = order_page_of_buyer(worker->db, &worker->sql, buyer_str(&c->buyer), &c->before, c->page + 1,
-                                     page->orders, &page->count) == RESULT_DONE;
+    page->read = order_page_of_buyer(worker->db, &worker->sql, buyer_str(&c->buyer), &c->before,
+                                     c->page + 1, page->orders, &page->count) == RESULT_DONE;
 }
 
 /* The orders of all shards, newest first; malloc'ed. */

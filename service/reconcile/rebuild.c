@@ -89,8 +89,9 @@ sync_result_t rebuild_still_frozen(worker_t *worker, rebuild_t *rebuild)
     const item_t *item = &rebuild->item;
     if (!rebuild->needs_freeze)
         return SYNC_READY;
-    if (gate_sync_frozen(worker->gate, item->ref.slot, item_sku(item), item->epoch, FREEZE_TO_SWAP_MS,
-                         &rebuild->frozen_until_ms, &frozen, &unsettled) != RESULT_DONE)
+    if (gate_sync_frozen(worker->gate, item->ref.slot, item_sku(item), item->epoch,
+                         FREEZE_TO_SWAP_MS, &rebuild->frozen_until_ms, &frozen,
+                         &unsettled) != RESULT_DONE)
         return SYNC_GATE_AWAY;
     return frozen && unsettled <= rebuild->unsettled_max ? SYNC_READY : SYNC_BUSY;
 }
@@ -304,7 +305,8 @@ static sync_result_t stage_buyers(worker_t *worker, const rebuild_t *rebuild, ga
 static sync_result_t swap_gate(worker_t *worker, const item_t *item, gate_rebuild_t *rebuild)
 {
     gate_rebuilt_t outcome;
-    result_t call = gate_sync_rebuild(worker->gate, item->ref.slot, item_sku(item), rebuild, &outcome);
+    result_t call =
+        gate_sync_rebuild(worker->gate, item->ref.slot, item_sku(item), rebuild, &outcome);
     if (call == RESULT_UNKNOWN && !gate_sync_error_is_reply(worker->gate))
         return SYNC_BUSY; /* never resent: the next look finds it done, or begins anew */
     if (call != RESULT_DONE)

@@ -31,8 +31,8 @@ static sync_result_t look_at_gate(worker_t *worker, const item_t *item, gate_ite
 {
     *gate_epoch = 0;
     *answer = GATE_ITEM_MISSING;
-    result_t call =
-        gate_sync_peek(worker->gate, item->ref.slot, item_sku(item), item->epoch, answer, gate_epoch);
+    result_t call = gate_sync_peek(worker->gate, item->ref.slot, item_sku(item), item->epoch,
+                                   answer, gate_epoch);
     return call == RESULT_DONE ? SYNC_READY : SYNC_GATE_AWAY;
 }
 
