@@ -8,13 +8,13 @@
 
 #include "harness/fault.h"
 #include "harness/promises.h"
+#include "harness/suite.h"
 
 #define NODES 3
 #define HOUR_MS 3600000LL
 /* What a slow machine may add to a moment; far below an hour. */
 #define SLACK_MS 120000LL
 
-static test_stack_t *stack;
 static const char *const offsets[NODES] = {"+1h", "-1h", "0"};
 /* The last is the stack's own, whose clock is right. */
 static test_stack_t *nodes[NODES];
@@ -44,49 +44,41 @@ static void put_clock_right(void)
     unsetenv("FAKETIME_DONT_FAKE_MONOTONIC");
 }
 
-static int start(void **state)
+static void start_nodes(void)
 {
-    (void)state;
-    stack =
-        STACK_START("clocks", "orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=4000");
     for (unsigned n = 0; n < NODES - 1; n++) {
         set_clock(offsets[n]);
         nodes[n] = stack_node_start(stack, 2 + n, NULL, 0);
         put_clock_right();
     }
     nodes[NODES - 1] = stack;
-    return 0;
 }
 
-static void kill_node(const test_stack_t *node)
+static void kill_node(const test_stack_t *service)
 {
-    process_signal(node->pid, SIGKILL);
-    WAIT_UNTIL(process_is_gone(node->pid), 5000);
+    process_signal(service->pid, SIGKILL);
+    WAIT_UNTIL(process_is_gone(service->pid));
     /* What libfaketime would take away itself. */
-    unlink(test_text("/dev/shm/faketime_shm_%d", (int)node->pid));
-    unlink(test_text("/dev/shm/sem.faketime_sem_%d", (int)node->pid));
+    unlink(test_text("/dev/shm/faketime_shm_%d", (int)service->pid));
+    unlink(test_text("/dev/shm/sem.faketime_sem_%d", (int)service->pid));
 }
 
 /* Not by SIGTERM: libfaketime itself aborts a process whose threads are about to end. */
-static int stop(void **state)
+static void kill_nodes(void)
 {
-    (void)state;
     for (unsigned n = 0; n < NODES - 1; n++) {
         kill_node(nodes[n]);
         stack_node_stop(nodes[n]);
     }
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 /* False: its log has no line yet, a thread writes it. */
-static bool read_latest(const test_stack_t *node, char latest[64])
+static bool read_latest(const test_stack_t *service, char latest[64])
 {
     char line[4096];
     latest[0] = '\0';
-    FILE *in = fopen(test_text("%s/log/holdfast-%u.log", node->dir, node->number), "re");
-    EXPECT(in != NULL, "no log of node %u", node->number);
+    FILE *in = fopen(test_text("%s/log/holdfast-%u.log", service->dir, service->number), "re");
+    EXPECT(in != NULL, "no log of service %u", service->number);
     while (fgets(line, sizeof(line), in) != NULL)
         sscanf(line, "{\"ts\":\"%63[^\"]", latest);
     fclose(in);
@@ -94,10 +86,10 @@ static bool read_latest(const test_stack_t *node, char latest[64])
 }
 
 /* By its own words: the latest time in its log, before or after ours. */
-static long long clock_of(const test_stack_t *node)
+static long long clock_of(const test_stack_t *service)
 {
     char latest[64];
-    WAIT_UNTIL(read_latest(node, latest), 10000);
+    WAIT_UNTIL(read_latest(service, latest));
     return sale_parse_time(latest) - sale_now_ms();
 }
 
@@ -114,7 +106,7 @@ static void the_clocks_are_wrong(void **state)
 
 static const char *const strategies[] = {"lua", "watch", "optimistic", "serializable"};
 
-/* Each node, each strategy. False: it took until after `end` (0: never), and says nothing. */
+/* Each service, each strategy. False: it took until after `end` (0: never), and says nothing. */
 static bool hear_everywhere(const char *const *skus, const char *when, time_t end, long status,
                             const char *code)
 {
@@ -124,7 +116,7 @@ static bool hear_everywhere(const char *const *skus, const char *when, time_t en
             if (end != 0 && sale_now_ms() >= end * 1000LL)
                 return false;
             EXPECT(order.status == status && (code == NULL || web_has_code(&order, code)),
-                   "%s, node %s, %s: %s", when, offsets[n], strategies[i], web_show(&order));
+                   "%s, service %s, %s: %s", when, offsets[n], strategies[i], web_show(&order));
         }
     return true;
 }
@@ -223,14 +215,13 @@ static void a_crowd_buys_at_all_of_them(void **state)
     usleep(3500000); /* until the first holds have run out */
     crowd_await(crowd, CROWD_CREATED, 60);
     WAIT_UNTIL(rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'expired'",
-                        sku) > 0,
-               20000);
+                        sku) > 0);
     crowd_stop(crowd);
     expect_right_times(sku);
     /* Not one service's purchases; some may be refused where others died. */
     EXPECT(crowd_told(crowd, CROWD_UNAVAILABLE) * 10 < crowd_told(crowd, CROWD_CREATED), "%s",
            crowd_show(crowd));
-    WAIT_UNTIL(sale_patch(stack, sku, "\"hold_seconds\":60").status == 200, 20000);
+    WAIT_UNTIL(sale_patch(stack, sku, "\"hold_seconds\":60").status == 200);
     EXPECT_PROMISES(stack, crowd, "%s, clocks %s and %s, both killed", strategy, offsets[0],
                     offsets[1]);
 }
@@ -242,30 +233,30 @@ static void a_service_that_has_not_heard_redis(void **state)
     const char *sku = sale_item(stack, "unheard", "\"total\":10,\"strategy\":\"optimistic\"");
     process_signal(stack->redis_pid, SIGSTOP);
     set_clock("+1h");
-    test_stack_t *node = stack_node_start_changed(stack, NODES + 1, NULL, 0);
+    test_stack_t *late = stack_node_start_changed(stack, NODES + 1, NULL, 0);
     put_clock_right();
     web_answer_t order = {0};
-    WAIT_UNTIL((order = sale_buy(node, sku, "buyer", 1, NULL)).status == 201, 20000);
+    WAIT_UNTIL((order = sale_buy(late, sku, "buyer", 1, NULL)).status == 201);
     process_signal(stack->redis_pid, SIGCONT);
     expect_right_times(sku);
-    kill_node(node);
-    stack_node_stop(node);
+    kill_node(late);
+    stack_node_stop(late);
 }
 
-#define UNDER(strategy_)                                                                           \
-    {                                                                                              \
-        strategy_ ": a crowd buys at all of them", a_crowd_buys_at_all_of_them, NULL,              \
-            test_teardown, (void *)strategy_                                                       \
-    }
+static const suite_t suite = {.name = "clocks",
+                              .settings = {SUITE_SHORT_DEADLINES},
+                              .repeats = true,
+                              .prepare = start_nodes,
+                              .before_stop = kill_nodes};
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(the_clocks_are_wrong, test_teardown),
-        cmocka_unit_test_teardown(a_sale_opens_and_closes_by_the_servers_clocks, test_teardown),
-        cmocka_unit_test_teardown(a_service_that_has_not_heard_redis, awake),
-        UNDER("lua"),
-        UNDER("optimistic"),
+        TEST(the_clocks_are_wrong),
+        TEST(a_sale_opens_and_closes_by_the_servers_clocks),
+        {"a_service_that_has_not_heard_redis", a_service_that_has_not_heard_redis, NULL, awake, NULL},
+        UNDER("lua", a_crowd_buys_at_all_of_them),
+        UNDER("optimistic", a_crowd_buys_at_all_of_them),
     };
-    return chance_run("clocks", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

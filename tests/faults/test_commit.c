@@ -5,17 +5,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "faults/pair.h"
 #include "harness/fault.h"
 #include "harness/mysqld.h"
 #include "harness/promises.h"
-
-static int start(void **state)
-{
-    (void)state;
-    pair_start("commit");
-    return 0;
-}
+#include "harness/suite.h"
 
 static const char *short_holds(const char *strategy)
 {
@@ -43,7 +36,7 @@ static crowd_t *crowd_after(const char *const *sku, const char *strategy)
 static void end_crowd(crowd_t *crowd, const char *sku)
 {
     crowd_stop(crowd);
-    WAIT_UNTIL(sale_patch(stack, sku, "\"hold_seconds\":60").status == 200, 20000);
+    WAIT_UNTIL(sale_patch(stack, sku, "\"hold_seconds\":60").status == 200);
 }
 
 /* --- COMMIT --- */
@@ -193,15 +186,14 @@ static void deadlocks_storm(void **state)
 
 #define LOST(strategy_, point_)                                                                    \
     {                                                                                              \
-        strategy_ ": " point_, commits_are_lost, NULL, test_teardown, &(lost_t)                    \
+        strategy_ ": " point_, commits_are_lost, NULL, NULL, &(lost_t)                             \
         {                                                                                          \
             strategy_, point_                                                                      \
         }                                                                                          \
     }
-#define UNDER(strategy_, function_)                                                                \
-    {                                                                                              \
-        strategy_ ": " #function_, function_, NULL, test_teardown, (void *)strategy_               \
-    }
+
+static const suite_t suite = {
+    .name = "commit", .settings = {SUITE_SHORT_DEADLINES}, .pair = true, .repeats = true};
 
 int main(void)
 {
@@ -221,5 +213,5 @@ int main(void)
         UNDER("serializable", deadlocks_storm),
     };
     size_t from = chance_is_long() ? 0 : 3;
-    return chance_run("commit", tests + from, TEST_COUNT(tests) - from, start, stop);
+    return suite_run(&suite, tests + from, TEST_COUNT(tests) - from);
 }

@@ -4,17 +4,9 @@
  */
 #include <pthread.h>
 
-#include "faults/pair.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
-
-static int start(void **state)
-{
-    (void)state;
-    stack = STACK_START("deadlines", "reconcile.expiry_interval_ms=50");
-    node = stack_node_start(stack, 2, NULL, 0);
-    return 0;
-}
+#include "harness/suite.h"
 
 /* Both stand before COMMIT again and again, for as long as the other one needs to come too. */
 static void pause_expiry(unsigned ms)
@@ -25,8 +17,8 @@ static void pause_expiry(unsigned ms)
 
 static void expect_both_expired(void)
 {
-    EXPECT_FAULT(stack, "expire_before_commit", 5000);
-    EXPECT_FAULT(node, "expire_before_commit", 5000);
+    EXPECT_FAULT(stack, "expire_before_commit");
+    EXPECT_FAULT(node, "expire_before_commit");
     fault_disarm(stack);
     fault_disarm(node);
 }
@@ -165,13 +157,12 @@ static void a_move_against_expiry(void **state)
     pause_expiry(20);
     move_all(&duel);
     expect_both_expired();
-    WAIT_UNTIL(state_count(sku, "held") == 0, 10000);
+    WAIT_UNTIL(state_count(sku, "held") == 0);
     /* A reminder goes when it is due, whatever became of its order. */
     WAIT_UNTIL(rows_sum(stack,
                         "SELECT COUNT(*) FROM holds WHERE order_id IN (SELECT order_id FROM orders "
                         "WHERE sku = '%s')",
-                        sku) == 0,
-               10000);
+                        sku) == 0);
     expect_one_winner(&duel, sku,
                       strcmp(move, "extend") == 0    ? "expired"
                       : strcmp(move, "confirm") == 0 ? "confirmed"
@@ -205,36 +196,36 @@ static void a_hold_ends_however_often_it_is_extended(void **state)
     }
     EXPECT_PROBLEM(extended, 409, "wrong_state");
     EXPECT_NUMBER(last, bound);
-    WAIT_UNTIL(sale_buy(stack, sku, "b", 1, NULL).status == 201, 20000);
+    WAIT_UNTIL(sale_buy(stack, sku, "b", 1, NULL).status == 201);
     EXPECT_SOUND(stack, sku, 0);
     stack_node_stop(third);
 }
 
-#define UNDER(strategy_)                                                                           \
-    {                                                                                              \
-        strategy_ ": two services expire what a crowd moves",                                      \
-            two_services_expire_what_a_crowd_moves, NULL, test_teardown, (void *)strategy_         \
-    }
 #define DUEL(move_)                                                                                \
     {                                                                                              \
-        move_ " against expiry", a_move_against_expiry, NULL, test_teardown, (void *)move_         \
+        move_ " against expiry", a_move_against_expiry, NULL, NULL, (void *)move_                  \
     }
 
 #define ENDS(setting_)                                                                             \
     {                                                                                              \
         "a hold ends however often it is extended: " #setting_,                                    \
-            a_hold_ends_however_often_it_is_extended, NULL, test_teardown, (void *)(setting_)      \
+            a_hold_ends_however_often_it_is_extended, NULL, NULL, (void *)(setting_)               \
     }
+
+static const suite_t suite = {.name = "deadlines",
+                              .settings = {"reconcile.expiry_interval_ms=50"},
+                              .pair = true,
+                              .repeats = true};
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         /* Only with HOLDFAST_LONG=1: */
-        UNDER("watch"),
-        UNDER("serializable"),
+        UNDER("watch", two_services_expire_what_a_crowd_moves),
+        UNDER("serializable", two_services_expire_what_a_crowd_moves),
         /* Always: */
-        UNDER("lua"),
-        UNDER("optimistic"),
+        UNDER("lua", two_services_expire_what_a_crowd_moves),
+        UNDER("optimistic", two_services_expire_what_a_crowd_moves),
         DUEL("confirm"),
         DUEL("cancel"),
         DUEL("extend"),
@@ -242,5 +233,5 @@ int main(void)
         ENDS("orders.hold_max_seconds=3"),
     };
     size_t from = chance_is_long() ? 0 : 2;
-    return chance_run("deadlines", tests + from, TEST_COUNT(tests) - from, start, stop);
+    return suite_run(&suite, tests + from, TEST_COUNT(tests) - from);
 }

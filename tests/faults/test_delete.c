@@ -9,15 +9,7 @@
 #include "harness/chance.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
-
-#include "faults/pair.h"
-
-static int start(void **state)
-{
-    (void)state;
-    pair_start("delete");
-    return 0;
-}
+#include "harness/suite.h"
 
 static int all_up(void **state)
 {
@@ -66,7 +58,7 @@ static void expect_gone(const char *sku)
         EXPECT_PROBLEM(item, 404, "unknown_item");
         web_answer_t order;
         /* A loop that has seen no units refuses by itself for some tens of milliseconds. */
-        WAIT_UNTIL((order = sale_buy(both[i], sku, "late", 1, NULL)).status == 404, 10000);
+        WAIT_UNTIL((order = sale_buy(both[i], sku, "late", 1, NULL)).status == 404);
         EXPECT_PROBLEM(order, 404, "unknown_item");
         web_answer_t again = delete_at(both[i], sku);
         EXPECT_PROBLEM(again, 404, "unknown_item");
@@ -167,7 +159,7 @@ static void an_admitted_order_counts_as_live(void **state)
     const char *sku = sale_item(stack, "admitted", "\"total\":5,\"hold_seconds\":60");
     fault_arm(stack, "writer_versions_found pause=2000 times=1\n");
     EXPECT_NUMBER(pthread_create(&buyer, NULL, buy_slowly, (void *)sku), 0);
-    WAIT_UNTIL(is_admitted(sku), 10000);
+    WAIT_UNTIL(is_admitted(sku));
     web_answer_t refused = delete_at(node, sku);
     EXPECT_PROBLEM(refused, 409, "wrong_state");
     pthread_join(buyer, &answer);
@@ -232,7 +224,7 @@ static void a_crowd_buys_while_it_is_deleted(void **state)
     buyers->sku =
         sale_item(stack, "crowd", "\"total\":2,\"hold_seconds\":1,\"strategy\":\"%s\"", strategy);
     EXPECT_NUMBER(pthread_create(&thread, NULL, buy_in_a_crowd, buyers), 0);
-    WAIT_UNTIL(atomic_load(&buyers->count) >= 2, 20000);
+    WAIT_UNTIL(atomic_load(&buyers->count) >= 2);
     unsigned refused = 0;
     long status = 409;
     long long until = test_clock_ms() + 60000;
@@ -250,8 +242,7 @@ static void a_crowd_buys_while_it_is_deleted(void **state)
     for (unsigned i = 0; i < buyers->count; i++) {
         web_answer_t order;
         WAIT_UNTIL((order = sale_get(stack, buyers->ids[i])).status == 200 &&
-                       strcmp(sale_state(&order), "reserved") != 0,
-                   20000);
+                   strcmp(sale_state(&order), "reserved") != 0);
         EXPECT(strcmp(sale_state(&order), "expired") == 0, "%s", web_show(&order));
     }
     expect_gone(buyers->sku);
@@ -271,17 +262,17 @@ static void it_dies_in_a_deletion(void **state)
     long long epoch = rows_sum(stack, "SELECT epoch FROM inventory WHERE sku = '%s'", sku);
     fault_arm(node, "%s kill times=1\n", place);
     EXPECT_NUMBER(delete_at(node, sku).status, 0);
-    EXPECT_FAULT(node, place, 5000);
+    EXPECT_FAULT(node, place);
     bool deleted = rows_of(sku) == 0;
     EXPECT_NUMBER(deleted, strcmp(place, "delete_committed") == 0);
     if (!deleted) { /* it sells on, with a gate that may have had to be built */
         web_answer_t order;
-        WAIT_UNTIL((order = sale_buy(stack, sku, "next", 1, NULL)).status == 201, 20000);
+        WAIT_UNTIL((order = sale_buy(stack, sku, "next", 1, NULL)).status == 201);
         move(sale_id(&order), "cancel");
         EXPECT_SOUND(stack, sku, 0);
         EXPECT_GATE_AGREES(stack, sku);
         web_answer_t answer;
-        WAIT_UNTIL((answer = delete_at(stack, sku)).status != 503, 20000);
+        WAIT_UNTIL((answer = delete_at(stack, sku)).status != 503);
         EXPECT_STATUS(answer, 204);
     }
     stack_node_again(node);
@@ -308,7 +299,7 @@ static void redis_is_silent(void **state)
     EXPECT_STATUS(deleted, 204);
     EXPECT_NUMBER(rows_of(sql), 0);
     process_signal(stack->redis_pid, SIGCONT);
-    WAIT_UNTIL((deleted = delete_at(stack, gated)).status != 503, 20000);
+    WAIT_UNTIL((deleted = delete_at(stack, gated)).status != 503);
     EXPECT_STATUS(deleted, 204);
     expect_gone(gated);
     web_answer_t again = delete_at(stack, sql); /* takes what was left of it in Redis */
@@ -316,15 +307,17 @@ static void redis_is_silent(void **state)
     expect_gone(sql);
 }
 
-#define CASE(name_) cmocka_unit_test_setup_teardown(name_, all_up, teardown)
-#define UNDER(strategy_, function_)                                                                \
-    {                                                                                              \
-        strategy_ ": " #function_, function_, all_up, teardown, (void *)strategy_                  \
-    }
 #define AT(place_)                                                                                 \
     {                                                                                              \
         "it_dies_in_a_deletion: " place_, it_dies_in_a_deletion, all_up, teardown, (void *)place_  \
     }
+
+static const suite_t suite = {.name = "delete",
+                              .settings = {SUITE_SHORT_DEADLINES},
+                              .pair = true,
+                              .repeats = true,
+                              .setup = all_up,
+                              .teardown = teardown};
 
 int main(void)
 {
@@ -335,7 +328,7 @@ int main(void)
         UNDER("serializable", what_is_deleted_is_gone_and_its_orders_stay),
         UNDER("lua", live_orders_forbid_it),
         UNDER("optimistic", live_orders_forbid_it),
-        CASE(an_admitted_order_counts_as_live),
+        TEST(an_admitted_order_counts_as_live),
         UNDER("lua", a_crowd_buys_while_it_is_deleted),
         UNDER("watch", a_crowd_buys_while_it_is_deleted),
         UNDER("optimistic", a_crowd_buys_while_it_is_deleted),
@@ -343,7 +336,7 @@ int main(void)
         AT("delete_row_locked"),
         AT("delete_gate_gone"),
         AT("delete_committed"),
-        CASE(redis_is_silent),
+        TEST(redis_is_silent),
     };
-    return chance_run("delete", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -9,30 +9,15 @@
 #include "faults/thrown.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
+#include "harness/suite.h"
 #include "harness/told.h"
 
 /* The shard that throws. */
 #define SICK 0
-/* What all that was set aside needs to end, on a slow machine. */
-#define BACK_MS 60000
 
-static test_stack_t *stack;
-
-static int start(void **state)
+static void prepare(void)
 {
-    (void)state;
-    stack = STACK_START("errors", "orders.answer_deadline_ms=5000",
-                        "orders.commit_deadline_ms=8000", "mysql.timeout_ms=2000");
     thrown_prepare(stack, SICK);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 /* A connection that was killed while it was idle is met by the next statement on it, whose request
@@ -73,7 +58,7 @@ static bool buys(const char *sku)
 
 static void expect_nothing_set_aside(void)
 {
-    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") == 0, BACK_MS);
+    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") == 0);
 }
 
 /* All of the service's at this shard. */
@@ -121,9 +106,9 @@ static bool is_named(const told_book_t *book, const char *sku)
 /* A thread writes the log. */
 static void expect_named(const told_book_t *book, const char *sku)
 {
-    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") > 0, BACK_MS);
-    WAIT_UNTIL(log_has(THROWN_WORDS), 5000);
-    WAIT_UNTIL(is_named(book, sku), 10000);
+    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") > 0);
+    WAIT_UNTIL(log_has(THROWN_WORDS));
+    WAIT_UNTIL(is_named(book, sku));
     EXPECT(fault_metric(stack, "writer_errors_total") > 0, "no error was counted");
 }
 
@@ -148,7 +133,7 @@ static void throw_block(const place_t *place, const unsigned *numbers, unsigned 
     print_message("%s, %u to %u: %s\n", place->strategy, numbers[0], numbers[count - 1],
                   told_show(book));
     EXPECT_NUMBER(told_ghosts(book), 0);
-    EXPECT_TOLD_KEPT(book, BACK_MS, may_be_rejected);
+    EXPECT_TOLD_KEPT(book, may_be_rejected);
     EXPECT(told_count(book, near, 201) == (count + 1) / 2, "neighbours: %s", told_show(book));
     expect_nothing_set_aside();
     EXPECT(buys(near), "it does not go on");
@@ -197,7 +182,7 @@ static void one_of_each_class_at_one_order(void **state)
             EXPECT(told->status == 202, "%s: %s", told->buyer, told->body);
     }
     EXPECT_NUMBER(told_ghosts(book), 0);
-    EXPECT_TOLD_KEPT(book, BACK_MS, may_be_rejected);
+    EXPECT_TOLD_KEPT(book, may_be_rejected);
     expect_nothing_set_aside();
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_SOUND(stack, near, 0);
@@ -223,11 +208,11 @@ static void status_names_what_is_set_aside(void **state)
     thrown_set(stack, SICK, THROWN_ONE_INSERT, 0);
     told_plan(book, sku, 1036, THROWN_BUYER, 1036);
     told_ask(book, 1, 0, 0);
-    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") > 0, BACK_MS);
+    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") > 0);
     EXPECT(status_names(sku), "%s", ADMIN(stack, .path = "/v1/status").body);
     thrown_set(stack, SICK, THROWN_NOT, 0);
-    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
-    WAIT_UNTIL(!status_names(sku), BACK_MS);
+    EXPECT_TOLD_KEPT(book, NULL);
+    WAIT_UNTIL(!status_names(sku));
 }
 
 /* --- an item whose every order fails --- */
@@ -240,7 +225,7 @@ static void a_sick_item_starves_nobody(void **state)
     const char *sku = sick_item("sick", "\"strategy\":\"lua\",\"acknowledge\":\"accepted\"");
     const char *near = sick_item("well", "\"strategy\":\"lua\"");
     told_book_t *book = told_new(stack);
-    WAIT_UNTIL(buys(near), 20000);
+    WAIT_UNTIL(buys(near));
     mysqld_run(stack, SICK,
                "CREATE TRIGGER sick_item BEFORE UPDATE ON inventory FOR EACH ROW BEGIN "
                "IF NEW.sku = '%s' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %u, "
@@ -255,7 +240,7 @@ static void a_sick_item_starves_nobody(void **state)
     EXPECT(sold >= 90, "the other item is starved: %u of 100", sold);
     mysqld_run(stack, SICK, "DROP TRIGGER sick_item");
     unsigned rejected = 0;
-    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") == 0, BACK_MS);
+    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") == 0);
     for (unsigned i = 0; i < book->count; i++)
         if (book->all[i].sku == sku && book->all[i].status == 202) {
             web_answer_t order = sale_get(stack, book->all[i].id);
@@ -265,7 +250,7 @@ static void a_sick_item_starves_nobody(void **state)
      */
     EXPECT(rejected < 10, "%u acknowledged orders are rejected", rejected);
     EXPECT_NUMBER(told_ghosts(book), 0);
-    WAIT_UNTIL(sale_buy(stack, sku, "after", 1, NULL).status == 202, BACK_MS);
+    WAIT_UNTIL(sale_buy(stack, sku, "after", 1, NULL).status == 202);
 }
 
 /* --- COMMIT --- */
@@ -297,9 +282,9 @@ static void every_error_at_commit(void **state)
     print_message("%s, %s: %s\n", commit->strategy, commit->point, told_show(book));
     EXPECT_TOLD_PLAIN(book);
     EXPECT_NUMBER(told_ghosts(book), 0);
-    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
+    EXPECT_TOLD_KEPT(book, NULL);
     for (size_t i = 0; i < TEST_COUNT(skus); i++) {
-        WAIT_UNTIL(buys(skus[i]), 20000);
+        WAIT_UNTIL(buys(skus[i]));
         EXPECT_SOUND(stack, skus[i], 0);
         EXPECT_GATE_AGREES(stack, skus[i]);
     }
@@ -348,15 +333,14 @@ static void expect_survived(const shop_t *shop, const char *what)
     pthread_create(&healer, NULL, heal_soon, NULL);
     told_ask(book, BUYERS_EACH * TEST_COUNT(shop->skus), 12, 100);
     pthread_join(healer, NULL);
-    EXPECT_NUMBER(mysqld_number(stack, SICK, "SELECT @@GLOBAL.auto_increment_increment"),
-                  THROWN_NOT);
+    EXPECT_NUMBER(mysqld_number(stack, SICK, "SELECT GLOBAL.auto_increment_increment"), THROWN_NOT);
     print_message("%s: %s\n", what, told_show(book));
     EXPECT_TOLD_PLAIN(book);
     for (size_t i = 0; i < TEST_COUNT(shop->skus); i++) {
         if (strstr(shop->skus[i], "-202") == NULL)
-            WAIT_UNTIL(buys(shop->skus[i]), 20000);
+            WAIT_UNTIL(buys(shop->skus[i]));
     }
-    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
+    EXPECT_TOLD_KEPT(book, NULL);
     EXPECT_NUMBER(told_ghosts(book), 0);
     for (size_t i = 0; i < TEST_COUNT(shop->skus); i++)
         EXPECT_SOUND(stack, shop->skus[i], 0);
@@ -391,7 +375,7 @@ static void errors_at_all_commits(void **state)
     for (size_t i = 0; i < for_all_count(); i += 2) {
         fault_arm(stack, "%s error=%u times=20\n", point, for_all[i]);
         expect_survived(&shop, test_text("%u, %s", for_all[i], point));
-        EXPECT_FAULT(stack, point, 1000);
+        EXPECT_FAULT(stack, point);
     }
     expect_nothing_set_aside();
 }
@@ -430,15 +414,15 @@ static void expect_lost_commit_kept(const after_t *after, const char *sku, unsig
     told_plan(book, sku, number, THROWN_BUYER, number);
     told_ask(book, 1, 0, 0);
     pthread_join(thrower, NULL);
-    EXPECT_FAULT(stack, "commit_answer_lost", 1000);
+    EXPECT_FAULT(stack, "commit_answer_lost");
     thrown_set(stack, SICK, THROWN_NOT, 0);
     fault_disarm(stack);
     print_message("%s, COMMIT lost, then %u: %ld\n", after->strategy, number, book->all[0].status);
     EXPECT_TOLD_PLAIN(book);
     EXPECT_NUMBER(told_ghosts(book), 0);
     EXPECT(book->all[0].id[0] != '\0', "it is live, and its buyer heard %s", book->all[0].body);
-    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
-    WAIT_UNTIL(buys(sku), 20000);
+    EXPECT_TOLD_KEPT(book, NULL);
+    WAIT_UNTIL(buys(sku));
 }
 
 /* Each waits out the deadline of an answer: only with HOLDFAST_LONG=1 all of them in each case. */
@@ -461,20 +445,20 @@ static void a_lost_commit_then_a_read_only_session(void **state)
     const char *sku = sick_item("session", test_text("\"strategy\":\"%s\"", strategy));
     told_book_t *book = told_new(stack);
     for (unsigned i = 0; i < 8; i++) {
-        WAIT_UNTIL(buys(sku), 20000);
+        WAIT_UNTIL(buys(sku));
         mysqld_run(stack, SICK, "SET GLOBAL tx_read_only = 1");
         fault_arm(stack, "commit_answer_lost fail\n");
         told_plan(book, sku, 0, "session-%u", i);
         told_ask(book, 1, 0, 0);
-        EXPECT_FAULT(stack, "commit_answer_lost", 1000);
+        EXPECT_FAULT(stack, "commit_answer_lost");
         fault_disarm(stack);
         mysqld_run(stack, SICK, "SET GLOBAL tx_read_only = 0");
         kill_connections();
     }
     print_message("%s: %s\n", strategy, told_show(book));
     EXPECT_NUMBER(told_ghosts(book), 0);
-    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
-    WAIT_UNTIL(buys(sku), 20000);
+    EXPECT_TOLD_KEPT(book, NULL);
+    WAIT_UNTIL(buys(sku));
 }
 
 /* --- storms --- */
@@ -585,14 +569,14 @@ static void lost_then_refusing_then_well(void **state)
     } else {
         thrown_set(stack, SICK, THROWN_NOT, 0);
     }
-    WAIT_UNTIL(WEB(.base = stack->url, .path = "/readyz").status == 200, 20000);
+    WAIT_UNTIL(WEB(.base = stack->url, .path = "/readyz").status == 200);
     /* Nobody buys meanwhile: what is away must find out by itself. */
     usleep(2000 * 1000);
     print_message("%s: %s\n", refusing->name, told_show(book));
     web_answer_t order = sale_buy(stack, sku, "the first one again", 1, NULL);
     EXPECT_STATUS(order, 201);
     EXPECT_NUMBER(told_ghosts(book), 0);
-    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
+    EXPECT_TOLD_KEPT(book, NULL);
     EXPECT_SOUND(stack, sku, 0);
 }
 
@@ -609,6 +593,14 @@ static void lost_then_refusing_then_well(void **state)
     CASE(strategy_ " " #alone_, a_lost_commit_then_an_error, &(after_t){strategy_, alone_})
 #define REFUSING(name_, mode_, number_, options_)                                                  \
     CASE(name_, lost_then_refusing_then_well, &(refusing_t){name_, mode_, number_, options_})
+
+static const suite_t suite = {.name = "errors",
+                              .settings = {"orders.answer_deadline_ms=5000",
+                                           "orders.commit_deadline_ms=8000",
+                                           "mysql.timeout_ms=2000"},
+                              .repeats = true,
+                              .prepare = prepare,
+                              .teardown = back_to_normal};
 
 int main(void)
 {
@@ -650,5 +642,5 @@ int main(void)
         REFUSING("a verdict at UPDATE", THROWN_ALL_UPDATES, 1264, NULL),
     };
     size_t from = chance_is_long() ? 0 : 5;
-    return chance_run("errors", tests + from, TEST_COUNT(tests) - from, start, stop);
+    return suite_run(&suite, tests + from, TEST_COUNT(tests) - from);
 }

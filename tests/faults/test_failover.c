@@ -10,13 +10,13 @@
 #include "harness/fault.h"
 #include "harness/promises.h"
 #include "harness/redis_server.h"
+#include "harness/suite.h"
 
 #define SENTINELS 3
 /* Sentinels that were kept from running for two seconds do nothing for the next thirty ("tilt", in
    Redis's documentation of Sentinel): on a busy machine that may come before any of their steps. */
 #define FAILOVER_MS 100000
 
-static test_stack_t *stack, *node;
 static redis_server_t *a, *b, *sentinels[SENTINELS];
 static char dir[100]; /* of the servers and the links */
 
@@ -64,7 +64,7 @@ static const char *write_script(void)
 static void replicate(const redis_server_t *replica, const redis_server_t *master)
 {
     redis_server_ask(replica, "REPLICAOF 127.0.0.1 %u", master->port);
-    WAIT_UNTIL(strcmp(redis_server_info(replica, "master_link_status"), "up") == 0, 20000);
+    WAIT_UNTIL(strcmp(redis_server_info(replica, "master_link_status"), "up") == 0);
 }
 
 /* The harness looks at the gate where node 1 does. */
@@ -74,39 +74,34 @@ static void look_through_link(test_stack_t *at)
     at->redis_socket = strdup(link_of(1));
 }
 
-static int start(void **state)
+static test_stack_t *start_with_links(void)
 {
-    (void)state;
-    stack =
-        STACK_START("failover", "orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=4000");
-    int n = snprintf(dir, sizeof(dir), "%s", stack->redis_socket);
-    EXPECT(n < (int)sizeof(dir), "too long: %s", stack->redis_socket);
+    test_stack_t *own = STACK_START("failover", SUITE_SHORT_DEADLINES);
+    int n = snprintf(dir, sizeof(dir), "%s", own->redis_socket);
+    EXPECT(n < (int)sizeof(dir), "too long: %s", own->redis_socket);
     *strrchr(dir, '/') = '\0';
     a = redis_server_start(dir);
     b = redis_server_start(dir);
     point(1, a);
     point(2, a);
-    STACK_AGAIN(stack, test_text("redis.socket=%s", link_of(1)));
+    STACK_AGAIN(own, test_text("redis.socket=%s", link_of(1)));
+    return own;
+}
+
+static void start_second(void)
+{
     node = STACK_NODE_START(stack, 2, test_text("redis.socket=%s", link_of(2)));
     look_through_link(stack);
     look_through_link(node);
-    return 0;
 }
 
-static int stop(void **state)
+static void free_servers(void)
 {
-    (void)state;
     redis_server_t *all[] = {a, b, sentinels[0], sentinels[1], sentinels[2]};
-    if (node != NULL)
-        stack_node_stop(node);
-    bool clean = stack == NULL || stack_stop(stack);
-    stack = node = NULL;
     for (size_t i = 0; i < TEST_COUNT(all); i++)
         if (all[i] != NULL)
             redis_server_free(all[i]);
     a = b = NULL;
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 /* A is master, B follows, nobody else decides. */
@@ -180,7 +175,7 @@ static void start_sentinels(const redis_server_t *master)
     const char *script = write_script();
     for (unsigned i = 0; i < SENTINELS; i++)
         sentinels[i] = redis_sentinel_start(dir, master, script);
-    WAIT_UNTIL(sentinels_know_all(), FAILOVER_MS);
+    WAIT_UNTIL(sentinels_know_all());
 }
 
 static bool follows(const redis_server_t *replica)
@@ -208,7 +203,7 @@ static void fail_back(const sale_t *sale)
     if (a->pid == 0)
         redis_server_again(a);
     process_signal(a->pid, SIGCONT);
-    WAIT_UNTIL(follows(a), FAILOVER_MS);
+    WAIT_UNTIL(follows(a));
     crowd_await(sale->crowd, CROWD_CREATED, 30);
     long long end = test_clock_ms() + FAILOVER_MS;
     while (!points_to(1, a)) {
@@ -217,7 +212,7 @@ static void fail_back(const sale_t *sale)
         redis_server_ask(sentinels[0], "SENTINEL FAILOVER gate"); /* refused while one is on */
         usleep(500000);
     }
-    WAIT_UNTIL(follows(b), FAILOVER_MS);
+    WAIT_UNTIL(follows(b));
 }
 
 static void sentinels_promote_a_stale_replica(const char *strategy, int signal)
@@ -230,7 +225,7 @@ static void sentinels_promote_a_stale_replica(const char *strategy, int signal)
         redis_server_kill(a);
     else
         process_signal(a->pid, signal);
-    WAIT_UNTIL(points_to(1, b) && points_to(2, b), FAILOVER_MS);
+    WAIT_UNTIL(points_to(1, b) && points_to(2, b));
     crowd_await(sale.crowd, CROWD_CREATED, 50);
     EXPECT(row_epoch(sale.sku) > before, "sold by the gate of a stale replica");
     fail_back(&sale);
@@ -283,10 +278,12 @@ static void services_are_sent_to_and_fro(void **state)
                     (const char *)*state, swings, apart);
 }
 
-#define UNDER(strategy_, function_)                                                                \
-    {                                                                                              \
-        strategy_ ": " #function_, function_, a_is_master, test_teardown, (void *)strategy_        \
-    }
+static const suite_t suite = {.name = "failover",
+                              .start = start_with_links,
+                              .prepare = start_second,
+                              .after_stop = free_servers,
+                              .setup = a_is_master,
+                              .repeats = true};
 
 int main(void)
 {
@@ -296,5 +293,5 @@ int main(void)
         UNDER("lua", services_are_sent_to_and_fro),
         UNDER("watch", services_are_sent_to_and_fro),
     };
-    return chance_run("failover", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -5,31 +5,12 @@
 #include "harness/fault.h"
 #include "harness/mysqld.h"
 #include "harness/promises.h"
-
-static test_stack_t *stack;
-
-/* As configured, or longer for a slow machine. */
-#define STAND_IN_MS 20000
-
-static int start(void **state)
-{
-    (void)state;
-    stack = STACK_START("gate-down", "redis.on_gate_down=refuse", "redis.timeout_ms=500");
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
-}
+#include "harness/suite.h"
 
 static void kill_redis(void)
 {
     process_signal(stack->redis_pid, SIGKILL);
-    WAIT_UNTIL(process_is_gone(stack->redis_pid), 5000);
+    WAIT_UNTIL(process_is_gone(stack->redis_pid));
 }
 
 /* Starts what is not running; the service stays as it is, with the settings that it had. */
@@ -60,9 +41,9 @@ static void refused_until_it_is_back_and_other_strategies_do_not_notice(void **s
     EXPECT(buys(lua, "first") && buys(watch, "first") && buys(sql, "first"), "no sale at all");
     kill_redis();
     /* What was sent before the loss is noticed is in doubt: a 202. Not what comes after. */
-    WAIT_UNTIL(lacks_redis(), 5000);
+    WAIT_UNTIL(lacks_redis());
     /* Optimistic sells. */
-    WAIT_UNTIL(WEB(.base = stack->url, .path = "/readyz").status == 200, 10000);
+    WAIT_UNTIL(WEB(.base = stack->url, .path = "/readyz").status == 200);
     web_answer_t gone = sale_buy(stack, lua, "a", 1, NULL);
     EXPECT_PROBLEM(gone, 503, "unavailable");
     EXPECT(gone.retry_after[0] != '\0', "no Retry-After: %s", web_show(&gone));
@@ -75,7 +56,7 @@ static void refused_until_it_is_back_and_other_strategies_do_not_notice(void **s
     EXPECT_PROBLEM(gone, 503, "unavailable");
     EXPECT_NUMBER(fault_metric(stack, "stand_ins_total"), 0);
     bring_redis_back("refuse");
-    WAIT_UNTIL(buys(lua, "late") && buys(watch, "late"), 15000);
+    WAIT_UNTIL(buys(lua, "late") && buys(watch, "late"));
     EXPECT_SOUND(stack, lua, 0);
     EXPECT_SOUND(stack, watch, 0);
     EXPECT_GATE_AGREES(stack, lua);
@@ -106,7 +87,7 @@ static void optimistic_stands_in_and_the_gate_comes_back(void **state)
     crowd_await(crowd, CROWD_CREATED, 100);
     kill_redis();
     for (int i = 0; i < 3; i++)
-        WAIT_UNTIL(stands_in(skus[i]), STAND_IN_MS);
+        WAIT_UNTIL(stands_in(skus[i]));
     EXPECT(process_is_gone(stack->redis_pid), "Redis came back by itself");
     crowd_await(crowd, CROWD_CREATED, 100);
     EXPECT(fault_metric(stack, "stand_ins_total") >= 3, "no stand-in was counted");
@@ -116,8 +97,8 @@ static void optimistic_stands_in_and_the_gate_comes_back(void **state)
     EXPECT_PROBLEM(lowered, 503, "unavailable"); /* nobody knows what Redis had admitted */
     bring_redis_back("optimistic");
     for (int i = 0; i < 3; i++)
-        WAIT_UNTIL(!stands_in(skus[i]), STAND_IN_MS);
-    WAIT_UNTIL(fault_metric(stack, "restores_total") >= 3, STAND_IN_MS);
+        WAIT_UNTIL(!stands_in(skus[i]));
+    WAIT_UNTIL(fault_metric(stack, "restores_total") >= 3);
     crowd_await(crowd, CROWD_CREATED, 100);
     EXPECT_PROMISES(stack, crowd, "Redis killed, stood in for, restored");
 }
@@ -134,7 +115,7 @@ static void nothing_stands_in_for_accepted_orders(void **state)
     web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
     EXPECT_STATUS(first, 202);
     EXPECT(buys(other, "a"), "no sale at all");
-    WAIT_UNTIL(sale_live_orders(stack, sku) == 1, 20000);
+    WAIT_UNTIL(sale_live_orders(stack, sku) == 1);
     MYSQL *stranger = mysqld_open(stack, rows_shard_of(stack, sku));
     EXPECT(stranger != NULL && mysqld_say(stranger, "START TRANSACTION") == 0, "no connection");
     EXPECT_NUMBER(mysqld_say(stranger, test_text("UPDATE inventory SET updated_at = updated_at "
@@ -146,7 +127,7 @@ static void nothing_stands_in_for_accepted_orders(void **state)
         EXPECT_STATUS(order, 202);
     }
     kill_redis();
-    WAIT_UNTIL(buys(other, "b") && stands_in(other), STAND_IN_MS);
+    WAIT_UNTIL(buys(other, "b") && stands_in(other));
     mysql_close(stranger);
     for (int i = 0; i < 10; i++) {
         web_answer_t late = sale_buy(stack, sku, test_text("late-%d", i), 1, NULL);
@@ -154,13 +135,13 @@ static void nothing_stands_in_for_accepted_orders(void **state)
     }
     EXPECT(!stands_in(sku), "the optimistic strategy sells what Redis has admitted");
     bring_redis_back("optimistic");
-    WAIT_UNTIL(sale_live_orders(stack, sku) == 5, STAND_IN_MS);
+    WAIT_UNTIL(sale_live_orders(stack, sku) == 5);
     EXPECT_NUMBER(rows_sum(stack,
                            "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = "
                            "'rejected'",
                            sku),
                   0);
-    WAIT_UNTIL(!stands_in(other), STAND_IN_MS);
+    WAIT_UNTIL(!stands_in(other));
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
 }
@@ -174,9 +155,9 @@ static void who_asks_gets_the_gate_back_at_once(void **state)
     const char *sku = sale_item(stack, "asked", "\"total\":50,\"strategy\":\"lua\"");
     EXPECT(buys(sku, "a"), "no sale at all");
     kill_redis();
-    WAIT_UNTIL(buys(sku, "b") && stands_in(sku), STAND_IN_MS);
+    WAIT_UNTIL(buys(sku, "b") && stands_in(sku));
     bring_redis_back("optimistic");
-    WAIT_UNTIL(fault_metric(stack, "redis_connections") > 0, STAND_IN_MS);
+    WAIT_UNTIL(fault_metric(stack, "redis_connections") > 0);
     web_answer_t asked = ADMIN(stack, .method = "POST",
                                .path = test_text("/v1/items/%s/reconcile", sku), .body = "{}");
     EXPECT_STATUS(asked, 200);
@@ -184,7 +165,7 @@ static void who_asks_gets_the_gate_back_at_once(void **state)
                strstr(asked.body, "\"restored\"") != NULL,
            "%s", asked.body);
     EXPECT(!stands_in(sku), "it is still sold by the stand-in");
-    WAIT_UNTIL(buys(sku, "c"), 15000); /* once all loops have heard of it */
+    WAIT_UNTIL(buys(sku, "c")); /* once all loops have heard of it */
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
 }
@@ -202,20 +183,24 @@ static void items_that_nobody_asks_for_get_their_gates_too(void **state)
     kill_redis();
     fault_arm(stack, "reconcile_waits pause=1\n"); /* to be counted */
     bring_redis_back("refuse");
-    WAIT_UNTIL(fault_metric(stack, "gate_rebuilds_total") >= before + COLD_ITEMS, 120000);
+    WAIT_UNTIL(fault_metric(stack, "gate_rebuilds_total") >= before + COLD_ITEMS);
     unsigned waits = fault_hits(stack, "reconcile_waits");
     fault_disarm(stack);
     EXPECT(waits != 0 && waits < COLD_ITEMS / 4, "%u waits for %d items", waits, COLD_ITEMS);
 }
 
+static const suite_t suite = {.name = "gate_down",
+                              .settings = {"redis.on_gate_down=refuse", "redis.timeout_ms=500"},
+                              .repeats = true};
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refused_until_it_is_back_and_other_strategies_do_not_notice),
-        cmocka_unit_test(optimistic_stands_in_and_the_gate_comes_back),
-        cmocka_unit_test(nothing_stands_in_for_accepted_orders),
-        cmocka_unit_test(who_asks_gets_the_gate_back_at_once),
-        cmocka_unit_test(items_that_nobody_asks_for_get_their_gates_too),
+        TEST(refused_until_it_is_back_and_other_strategies_do_not_notice),
+        TEST(optimistic_stands_in_and_the_gate_comes_back),
+        TEST(nothing_stands_in_for_accepted_orders),
+        TEST(who_asks_gets_the_gate_back_at_once),
+        TEST(items_that_nobody_asks_for_get_their_gates_too),
     };
-    return chance_run("gate_down", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -8,11 +8,8 @@
 #include "harness/chance.h"
 #include "harness/fault.h"
 #include "harness/sale.h"
+#include "harness/suite.h"
 
-static test_stack_t *stack;
-
-#define STAND_IN_MS 20000
-#define BACK_MS 20000
 /* A wait for Redis was redis.timeout_ms. One of a second, until its silence is noticed, is
    what remains, and slow machines need some time of their own. */
 #define SOON_S 8
@@ -20,21 +17,6 @@ static test_stack_t *stack;
 #define SETTINGS                                                                                   \
     "redis.timeout_ms=12000", "mysql.pool_threads=4", "orders.answer_deadline_ms=14000",           \
         "orders.commit_deadline_ms=16000"
-
-static int start(void **state)
-{
-    (void)state;
-    stack = STACK_START("hangs", "redis.on_gate_down=refuse", SETTINGS);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
-}
 
 static int go_on(void **state)
 {
@@ -128,7 +110,7 @@ static void items_without_a_gate_do_not_notice(void **state)
     expect_soon("GET of an item", &item, 200);
     item = WEB(.base = stack->url, .path = test_text("/v1/items/%s", lua));
     expect_soon("GET of a gated item", &item, 200);
-    WAIT_UNTIL(fault_metric(stack, "redis_connections") == 0, 10000);
+    WAIT_UNTIL(fault_metric(stack, "redis_connections") == 0);
     const char *ids[] = {sale_id(&first), sale_id(&gated)};
     for (unsigned i = 0; i < 2; i++) {
         static const char *const moves[] = {"extend", "confirm", "cancel"};
@@ -140,9 +122,9 @@ static void items_without_a_gate_do_not_notice(void **state)
         }
     }
     process_signal(stack->redis_pid, SIGCONT);
-    WAIT_UNTIL(is_sold(lua, "again"), BACK_MS);
+    WAIT_UNTIL(is_sold(lua, "again"));
     for (unsigned i = 0; i < OTHERS; i++)
-        WAIT_UNTIL(is_sold(looks.skus[i], "again"), BACK_MS);
+        WAIT_UNTIL(is_sold(looks.skus[i], "again"));
     EXPECT_SOUND(stack, lua, 0);
     EXPECT_SOUND(stack, sold, 0);
     EXPECT_GATE_AGREES(stack, lua);
@@ -180,10 +162,10 @@ static void an_item_is_taken_off_its_gate(void **state)
     buys(sku, "a");
     process_signal(stack->redis_pid, SIGCONT);
     /* The gates follow, also where nobody buys. */
-    WAIT_UNTIL(has_closed_gate(quiet), BACK_MS);
-    WAIT_UNTIL(has_closed_gate(lua) && has_closed_gate(watch) && has_closed_gate(sku), BACK_MS);
+    WAIT_UNTIL(has_closed_gate(quiet));
+    WAIT_UNTIL(has_closed_gate(lua) && has_closed_gate(watch) && has_closed_gate(sku));
     buys(lua, "c");
-    WAIT_UNTIL(is_sold(lowered, "a"), BACK_MS);
+    WAIT_UNTIL(is_sold(lowered, "a"));
     EXPECT_SOUND(stack, lua, 0);
     EXPECT_SOUND(stack, watch, 0);
 }
@@ -203,7 +185,7 @@ static void all_items_are_taken_off_their_gates(void **state)
         buys(skus[i], "b");
     process_signal(stack->redis_pid, SIGCONT);
     for (unsigned i = 0; i < TEST_COUNT(skus); i++)
-        WAIT_UNTIL(has_closed_gate(skus[i]), BACK_MS);
+        WAIT_UNTIL(has_closed_gate(skus[i]));
     for (unsigned i = 0; i < TEST_COUNT(skus); i++)
         EXPECT_SOUND(stack, skus[i], 0);
 }
@@ -233,10 +215,10 @@ static void holds_expire(void **state)
         EXPECT(is_sold(skus[i], "a"), "no sale at all");
     hang();
     for (unsigned i = 0; i < TEST_COUNT(skus); i++)
-        WAIT_UNTIL(has_expired(skus[i]), 10000);
+        WAIT_UNTIL(has_expired(skus[i]));
     process_signal(stack->redis_pid, SIGCONT);
     for (unsigned i = 0; i < TEST_COUNT(skus); i++)
-        WAIT_UNTIL(is_sold(skus[i], "b"), BACK_MS);
+        WAIT_UNTIL(is_sold(skus[i], "b"));
     for (unsigned i = 0; i < last; i++) {
         EXPECT_SOUND(stack, skus[i], 0);
         EXPECT_GATE_AGREES(stack, skus[i]);
@@ -258,26 +240,30 @@ static void items_that_were_never_sold_are_stood_in_for(void **state)
     EXPECT(is_sold(skus[0], "a") && is_sold(skus[1], "a"), "no sale at all");
     hang();
     for (unsigned i = 0; i < TEST_COUNT(skus); i++)
-        WAIT_UNTIL(is_sold(skus[i], test_text("b%lld", test_clock_ms())) && stands_in(skus[i]),
-                   STAND_IN_MS);
+        WAIT_UNTIL(is_sold(skus[i], test_text("b%lld", test_clock_ms())) && stands_in(skus[i]));
     process_signal(stack->redis_pid, SIGCONT);
     for (unsigned i = 0; i < TEST_COUNT(skus); i++)
-        WAIT_UNTIL(!stands_in(skus[i]), STAND_IN_MS);
+        WAIT_UNTIL(!stands_in(skus[i]));
     for (unsigned i = 0; i < TEST_COUNT(skus); i++) {
-        WAIT_UNTIL(is_sold(skus[i], test_text("c%lld", test_clock_ms())), BACK_MS);
+        WAIT_UNTIL(is_sold(skus[i], test_text("c%lld", test_clock_ms())));
         EXPECT_SOUND(stack, skus[i], 0);
         EXPECT_GATE_AGREES(stack, skus[i]);
     }
 }
 
+static const suite_t suite = {.name = "gate_hangs",
+                              .settings = {"redis.on_gate_down=refuse", SETTINGS},
+                              .repeats = true,
+                              .teardown = go_on};
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(items_without_a_gate_do_not_notice, go_on),
-        cmocka_unit_test_teardown(an_item_is_taken_off_its_gate, go_on),
-        cmocka_unit_test_teardown(holds_expire, go_on),
-        cmocka_unit_test_teardown(items_that_were_never_sold_are_stood_in_for, go_on),
-        cmocka_unit_test_teardown(all_items_are_taken_off_their_gates, go_on),
+        TEST(items_without_a_gate_do_not_notice),
+        TEST(an_item_is_taken_off_its_gate),
+        TEST(holds_expire),
+        TEST(items_that_were_never_sold_are_stood_in_for),
+        TEST(all_items_are_taken_off_their_gates),
     };
-    return chance_run("gate_hangs", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

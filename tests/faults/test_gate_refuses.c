@@ -9,13 +9,9 @@
 #include "harness/chance.h"
 #include "harness/fault.h"
 #include "harness/sale.h"
+#include "harness/suite.h"
 
-static test_stack_t *stack;
 static redisContext *control; /* stays open: it was there before a password was asked for */
-
-/* As configured, or longer for a slow machine. */
-#define STAND_IN_MS 20000
-#define BACK_MS 20000
 
 static void use_policy(const char *policy)
 {
@@ -31,22 +27,9 @@ static void open_control(void)
     EXPECT(control != NULL && control->err == 0, "no connection to Redis");
 }
 
-static int start(void **state)
+static void close_control(void)
 {
-    (void)state;
-    stack = STACK_START("refuses", "redis.on_gate_down=refuse", "redis.timeout_ms=2000",
-                        "orders.answer_deadline_ms=16000", "orders.commit_deadline_ms=20000");
-    open_control();
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
     redisFree(control);
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 /* --- ways to refuse --- */
@@ -121,7 +104,7 @@ static void fail_to_save_now(void)
 {
     fail_to_save();
     ORDER("BGSAVE");
-    WAIT_UNTIL(info_has("persistence", "rdb_last_bgsave_status:err"), 10000);
+    WAIT_UNTIL(info_has("persistence", "rdb_last_bgsave_status:err"));
 }
 
 static void save_again(void)
@@ -160,7 +143,7 @@ static void hang_in_a_script(void)
     for (int done = 0; done == 0;)
         EXPECT(redisBufferWrite(other, &done) == REDIS_OK, "EVAL");
     test_keep(other, (void (*)(void *))redisFree);
-    WAIT_UNTIL(redis_refuses(stack, "PING"), 10000);
+    WAIT_UNTIL(redis_refuses(stack, "PING"));
 }
 
 static void end_the_script(void)
@@ -224,8 +207,7 @@ static items_t make_items(const char *name)
                   "\"total\":500,\"strategy\":\"lua\",\"acknowledge\":\"accepted\""),
         sale_item(stack, test_text("%s-sql", name), "\"total\":500,\"strategy\":\"optimistic\"")};
     WAIT_UNTIL(buys(items.lua, "first") && buys(items.watch, "first") &&
-                   sale_buy(stack, items.accepted, "first", 1, NULL).status == 202,
-               BACK_MS);
+               sale_buy(stack, items.accepted, "first", 1, NULL).status == 202);
     return items;
 }
 
@@ -283,19 +265,19 @@ static void is_refused_at_once(void **state)
     double unknown = fault_metric(stack, "orders_unknown_total");
     refusal->begin();
     for (unsigned i = 0; refusal->functions_only && i < GATED; i++)
-        WAIT_UNTIL(is_refused(gated(&items, i), "soon"), BACK_MS);
+        WAIT_UNTIL(is_refused(gated(&items, i), "soon"));
     for (unsigned round = 0; round < 3; round++)
         for (unsigned i = 0; i < GATED; i++)
             expect_refused(gated(&items, i), test_text("r%u", round));
     EXPECT(buys(items.sql, "sql"), "an item without a gate needs no Redis");
-    WAIT_UNTIL(fault_metric(stack, "redis_connections") == 0, 10000);
-    WAIT_UNTIL(log_says(refusal->says), 30000);
+    WAIT_UNTIL(fault_metric(stack, "redis_connections") == 0);
+    WAIT_UNTIL(log_says(refusal->says));
     expect_refused(items.lua, "later");
     EXPECT_NUMBER(fault_metric(stack, "stand_ins_total"), 0);
     refusal->end();
     long long ended_ms = test_clock_ms();
     for (unsigned i = 0; i < GATED; i++)
-        WAIT_UNTIL(sale_buy(stack, gated(&items, i), "again", 1, NULL).status < 300, BACK_MS);
+        WAIT_UNTIL(sale_buy(stack, gated(&items, i), "again", 1, NULL).status < 300);
     print_message("%s: all items sell again after %lld ms\n", refusal->name,
                   test_clock_ms() - ended_ms);
     EXPECT_NUMBER(fault_metric(stack, "orders_unknown_total"), unknown);
@@ -326,13 +308,13 @@ static void is_stood_in_for(void **state)
     items_t items = make_items(refusal->name);
     refusal->begin();
     for (unsigned i = 0; i < STOOD_IN_FOR; i++)
-        WAIT_UNTIL(is_sold_without_gate(gated(&items, i), nth++), STAND_IN_MS);
+        WAIT_UNTIL(is_sold_without_gate(gated(&items, i), nth++));
     expect_refused(items.accepted, "meanwhile");
     EXPECT(!stands_in(items.accepted), "its accepted orders may be sold again");
     refusal->end();
     for (unsigned i = 0; i < GATED; i++) {
-        WAIT_UNTIL(!stands_in(gated(&items, i)), STAND_IN_MS);
-        WAIT_UNTIL(sale_buy(stack, gated(&items, i), "again", 1, NULL).status < 300, BACK_MS);
+        WAIT_UNTIL(!stands_in(gated(&items, i)));
+        WAIT_UNTIL(sale_buy(stack, gated(&items, i), "again", 1, NULL).status < 300);
     }
     expect_sound(&items);
 }
@@ -355,6 +337,14 @@ static int take_calls(void **state)
     return test_teardown(state);
 }
 
+static const suite_t suite = {.name = "gate_refuses",
+                              .settings = {"redis.on_gate_down=refuse", "redis.timeout_ms=2000",
+                                           "orders.answer_deadline_ms=16000",
+                                           "orders.commit_deadline_ms=20000"},
+                              .repeats = true,
+                              .prepare = open_control,
+                              .after_stop = close_control};
+
 int main(void)
 {
     static char names[2 * TEST_COUNT(refusals)][48];
@@ -367,5 +357,5 @@ int main(void)
         tests[i] = (struct CMUnitTest){names[i], stood_in ? is_stood_in_for : is_refused_at_once,
                                        NULL, take_calls, (void *)refusal};
     }
-    return chance_run("gate_refuses", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

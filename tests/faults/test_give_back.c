@@ -7,10 +7,10 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-#include "faults/pair.h"
 #include "harness/chance.h"
 #include "harness/fault.h"
 #include "harness/sale.h"
+#include "harness/suite.h"
 
 #define ORDERS 300
 #define QUANTITY 10
@@ -34,24 +34,6 @@ typedef struct {
     unsigned sending[WISHES], sending_count; /* when all are repeated */
     unsigned kills;
 } sale_t;
-
-static int start(void **state)
-{
-    (void)state;
-    pair_start("give-back");
-    return 0;
-}
-
-static int all_up(void **state)
-{
-    (void)state;
-    stack_again(stack, NULL, 0);
-    fault_disarm(stack);
-    fault_disarm(node);
-    if (process_is_gone(node->pid))
-        stack_node_again(node);
-    return 0;
-}
 
 /* --- cancels --- */
 
@@ -132,7 +114,7 @@ static void repeat_all(sale_t *sale)
 static void dies_at(sale_t *sale, const char *place, chance_t *chance)
 {
     fault_arm(node, "%s kill after=%u times=1\n", place, chance_below(chance, 12));
-    WAIT_UNTIL(process_is_gone(node->pid), 30000);
+    WAIT_UNTIL(process_is_gone(node->pid));
     EXPECT_NUMBER(fault_hits(node, place), 1);
     fault_disarm(node);
     stack_node_again(node);
@@ -142,10 +124,10 @@ static void dies_at(sale_t *sale, const char *place, chance_t *chance)
 static void dies_now(sale_t *sale, chance_t *chance)
 {
     unsigned answered = atomic_load(&sale->answered);
-    WAIT_UNTIL(atomic_load(&sale->answered) >= answered + 10, 30000);
+    WAIT_UNTIL(atomic_load(&sale->answered) >= answered + 10);
     usleep(chance_below(chance, 200) * 1000);
     process_signal(node->pid, SIGKILL);
-    WAIT_UNTIL(process_is_gone(node->pid), 5000);
+    WAIT_UNTIL(process_is_gone(node->pid));
     stack_node_again(node);
     sale->kills++;
 }
@@ -207,7 +189,7 @@ static void expect_sold_to_the_last(const sale_t *sale)
                                                       .connections = SALE_FEW,
                                                       .key = NULL});
         EXPECT(tally.odd == NULL, "%s", sale_show(&tally));
-        bought += QUANTITY * (tally.created + sale_settle_pending(stack, &tally, 20000));
+        bought += QUANTITY * (tally.created + sale_settle_pending(stack, &tally));
         sale_patch(stack, sale->sku, "\"per_buyer_limit\":0"); /* the same buyers come again */
     }
     EXPECT_NUMBER(bought, WISHES);
@@ -239,19 +221,19 @@ static void each_gives_back_once_whatever_dies(void **state)
     expect_sold_to_the_last(&sale);
 }
 
-#define UNDER(strategy_)                                                                           \
-    {                                                                                              \
-        strategy_ ": each gives back once, whatever dies", each_gives_back_once_whatever_dies,     \
-            all_up, test_teardown, (void *)strategy_                                               \
-    }
+static const suite_t suite = {.name = "give_back",
+                              .settings = {SUITE_SHORT_DEADLINES},
+                              .pair = true,
+                              .repeats = true,
+                              .setup = suite_pair_up};
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        UNDER("lua"),
-        UNDER("watch"),
-        UNDER("optimistic"),
-        UNDER("serializable"),
+        UNDER("lua", each_gives_back_once_whatever_dies),
+        UNDER("watch", each_gives_back_once_whatever_dies),
+        UNDER("optimistic", each_gives_back_once_whatever_dies),
+        UNDER("serializable", each_gives_back_once_whatever_dies),
     };
-    return chance_run("give_back", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -9,17 +9,15 @@
 #include "harness/fault.h"
 #include "harness/mysqld.h"
 #include "harness/promises.h"
+#include "harness/suite.h"
 
 #define SICK 0
 #define WELL 1
 #define NAME "shard-0"
 
-/* Until a state is published, and until it is well again. */
-#define SEEN_MS 30000
 /* Of an answer that waits for no server, with the slack of a loaded machine. */
 #define AT_ONCE_S 4.0
 
-static test_stack_t *stack;
 static const char *skus[2]; /* on the sick shard, on the other one; both are sold by Redis */
 
 static const char *item_on(unsigned shard, const char *strategy)
@@ -31,25 +29,17 @@ static const char *item_on(unsigned shard, const char *strategy)
     return sku;
 }
 
-static int start(void **state)
+static void put_on_sale(void)
 {
-    (void)state;
-    stack = STACK_START("health", "mysql.timeout_ms=5000", "orders.answer_deadline_ms=3000",
-                        "redis.on_gate_down=refuse");
     skus[SICK] = strdup(item_on(SICK, "lua"));
     skus[WELL] = strdup(item_on(WELL, "lua"));
-    return 0;
 }
 
-static int stop(void **state)
+static void wake(void)
 {
-    (void)state;
     for (unsigned i = 0; i < stack->shards; i++)
         process_signal(stack->mysql_pids[i], SIGCONT);
     process_signal(stack->redis_pid, SIGCONT);
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 /* --- what readyz says --- */
@@ -94,7 +84,7 @@ static bool is_in_state(const char *name, const char *health)
  */
 static web_answer_t await_state(const char *name, const char *health, const char *words)
 {
-    WAIT_UNTIL(is_in_state(name, health), SEEN_MS);
+    WAIT_UNTIL(is_in_state(name, health));
     web_answer_t ready = readyz();
     const char *reason = text_of(server_in(&ready, name), "reason");
     EXPECT(strstr(reason, words) != NULL, "%s, not %s: %s", reason, words, web_show(&ready));
@@ -110,9 +100,9 @@ static bool lacks_nothing(void)
 
 static void expect_well_again(void)
 {
-    WAIT_UNTIL(lacks_nothing(), SEEN_MS);
+    WAIT_UNTIL(lacks_nothing());
     for (unsigned i = 0; i < 2; i++)
-        WAIT_UNTIL(sale_buy(stack, skus[i], "after", 1, NULL).status == 201, SEEN_MS);
+        WAIT_UNTIL(sale_buy(stack, skus[i], "after", 1, NULL).status == 201);
 }
 
 static void expect_the_other_sells(void)
@@ -131,7 +121,7 @@ static void mysql_is_read_only(void **state)
     EXPECT_STATUS(ready, 200);
     expect_the_other_sells();
     mysqld_run(stack, WELL, "SET GLOBAL read_only = 1");
-    WAIT_UNTIL(readyz().status == 503, SEEN_MS);
+    WAIT_UNTIL(readyz().status == 503);
     mysqld_run(stack, WELL, "SET GLOBAL read_only = 0");
     mysqld_run(stack, SICK, "SET GLOBAL read_only = 0");
     expect_well_again();
@@ -159,7 +149,7 @@ static void a_stranger_locks_rows(void **state)
     EXPECT_NUMBER(mysqld_say(stranger, "UPDATE inventory SET updated_at = updated_at"), 0);
     double before = fault_metric(stack, "canaries_total");
     for (int i = 0; i < 5; i++) {
-        WAIT_UNTIL(fault_metric(stack, "canaries_total") >= before + 3 * (i + 1), SEEN_MS);
+        WAIT_UNTIL(fault_metric(stack, "canaries_total") >= before + 3 * (i + 1));
         EXPECT(!is_in_state(NAME, "away"), "%s", readyz().body);
     }
     mysql_close(stranger);
@@ -181,8 +171,7 @@ static void a_stranger_locks_all_orders(void **state)
                          item_on(SICK, "lua")};
     unsigned buyer = 0;
     WAIT_UNTIL((sale_buy(stack, sku[buyer % 4], test_text("locked-%u", buyer), 1, NULL), ++buyer,
-                is_in_state(NAME, "away")),
-               SEEN_MS);
+                is_in_state(NAME, "away")));
     web_answer_t ready = readyz();
     EXPECT_STATUS(ready, 200);
     expect_the_other_sells();
@@ -311,12 +300,12 @@ static void one_shard_is_silent(void **state)
     expect_honest_status();
     expect_bounded_reads(sale_id(&order));
     expect_the_toggle_passes_it_by();
-    WAIT_UNTIL(audit_names_the_sick_shard(), SEEN_MS);
+    WAIT_UNTIL(audit_names_the_sick_shard());
     long long begun = test_clock_ms();
     EXPECT_NUMBER(stack_command(stack, "audit"), 2);
     EXPECT(test_clock_ms() - begun < 40000, "holdfast audit took %lld ms", test_clock_ms() - begun);
     process_signal(stack->mysql_pids[WELL], SIGSTOP);
-    WAIT_UNTIL(readyz().status == 503, SEEN_MS);
+    WAIT_UNTIL(readyz().status == 503);
     at_once("/v1/status");
     process_signal(stack->mysql_pids[WELL], SIGCONT);
     process_signal(stack->mysql_pids[SICK], SIGCONT);
@@ -366,14 +355,19 @@ static void an_item_without_redis_is_enough(void **state)
     item_on(WELL, "optimistic");
     redis_run(stack, "CONFIG SET maxmemory 1");
     await_state("redis", "away", "OOM");
-    WAIT_UNTIL(readyz().status == 200, SEEN_MS);
+    WAIT_UNTIL(readyz().status == 200);
     web_answer_t ready = readyz();
     redis_run(stack, "CONFIG SET maxmemory 0");
     EXPECT(strstr(ready.body, "\"missing\":[\"redis\"]") != NULL, "%s", web_show(&ready));
     expect_well_again();
 }
 
-#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
+static const suite_t suite = {.name = "health",
+                              .settings = {"mysql.timeout_ms=5000",
+                                           "orders.answer_deadline_ms=3000",
+                                           "redis.on_gate_down=refuse"},
+                              .prepare = put_on_sale,
+                              .before_stop = wake};
 
 int main(void)
 {
@@ -389,5 +383,5 @@ int main(void)
         TEST(one_shard_is_silent),
         TEST(an_item_without_redis_is_enough),
     };
-    return test_run("health", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

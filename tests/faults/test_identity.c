@@ -10,28 +10,9 @@
 #include "harness/mysqld.h"
 #include "harness/redis_server.h"
 #include "harness/sale.h"
+#include "harness/suite.h"
 
 #define SECOND 2
-/* For a state that comes by itself. */
-#define SOON_MS 30000
-
-static test_stack_t *stack;
-
-static int start(void **state)
-{
-    (void)state;
-    stack =
-        STACK_START("identity", "orders.answer_deadline_ms=2000", "orders.commit_deadline_ms=3000");
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
-}
 
 static const char *item_on(unsigned shard, const char *name, const char *strategy)
 {
@@ -43,23 +24,23 @@ static const char *item_on(unsigned shard, const char *name, const char *strateg
 }
 
 /* Refused at once: the shard or Redis is away, and nothing was begun. */
-static void expect_refused(const test_stack_t *node, const char *sku, const char *buyer)
+static void expect_refused(const test_stack_t *service, const char *sku, const char *buyer)
 {
-    web_answer_t bought = sale_buy(node, sku, buyer, 1, NULL);
+    web_answer_t bought = sale_buy(service, sku, buyer, 1, NULL);
     EXPECT_PROBLEM(bought, 503, "unavailable");
     EXPECT(bought.location[0] == '\0', "an order was begun: %s", web_show(&bought));
 }
 
-static bool buys(const test_stack_t *node, const char *sku, const char *buyer)
+static bool buys(const test_stack_t *service, const char *sku, const char *buyer)
 {
-    return sale_buy(node, sku, buyer, 1, NULL).status == 201;
+    return sale_buy(service, sku, buyer, 1, NULL).status == 201;
 }
 
-static bool says(const test_stack_t *node, const char *words)
+static bool says(const test_stack_t *service, const char *words)
 {
     char line[4096];
     bool found = false;
-    FILE *in = fopen(test_text("%s/log/holdfast-%u.log", node->dir, node->number), "re");
+    FILE *in = fopen(test_text("%s/log/holdfast-%u.log", service->dir, service->number), "re");
     while (in != NULL && !found && fgets(line, sizeof(line), in) != NULL)
         found = strstr(line, words) != NULL;
     if (in != NULL)
@@ -69,24 +50,24 @@ static bool says(const test_stack_t *node, const char *words)
 
 /* --- wrong maps --- */
 
-/* Everything that a buyer or an operator could do to this item by this node. */
-static void expect_nothing_happens(const test_stack_t *node, const char *sku, const char *order)
+/* Everything that a buyer or an operator could do to this item by this service. */
+static void expect_nothing_happens(const test_stack_t *service, const char *sku, const char *order)
 {
     for (int i = 0; i < 20; i++)
-        expect_refused(node, sku, test_text("wrong-%d", i));
-    web_answer_t answer = ADMIN(node, .method = "PUT", .path = test_text("/v1/items/%s", sku),
+        expect_refused(service, sku, test_text("wrong-%d", i));
+    web_answer_t answer = ADMIN(service, .method = "PUT", .path = test_text("/v1/items/%s", sku),
                                 .body = "{\"total\":10}");
     EXPECT_PROBLEM(answer, 503, "unavailable");
-    answer = sale_move(node, order, "cancel");
+    answer = sale_move(service, order, "cancel");
     EXPECT_PROBLEM(answer, 503, "unavailable");
-    answer = sale_get(node, order);
+    answer = sale_get(service, order);
     EXPECT_PROBLEM(answer, 503, "unavailable");
 }
 
-static void expect_commands_refuse(const test_stack_t *node)
+static void expect_commands_refuse(const test_stack_t *service)
 {
-    EXPECT_NUMBER(stack_command(node, "migrate"), 1);
-    EXPECT_NUMBER(stack_command(node, "audit"), 2);
+    EXPECT_NUMBER(stack_command(service, "migrate"), 1);
+    EXPECT_NUMBER(stack_command(service, "audit"), 2);
 }
 
 #define SHARD_2                                                                                    \
@@ -132,14 +113,14 @@ static void a_wrong_map_sells_nothing(void **state)
     }
     long long rows = rows_sum(stack, "SELECT COUNT(*) FROM orders");
     long long items = rows_sum(stack, "SELECT COUNT(*) FROM inventory");
-    test_stack_t *node = stack_node_start_changed(stack, SECOND, map->changes, map->count);
-    WAIT_UNTIL(says(node, "correct the configuration"), 10000);
+    test_stack_t *service = stack_node_start_changed(stack, SECOND, map->changes, map->count);
+    WAIT_UNTIL(says(service, "correct the configuration"));
     for (unsigned i = 0; i < TEST_COUNT(strategies); i++)
-        expect_nothing_happens(node, skus[i], orders[i]);
-    expect_commands_refuse(node);
+        expect_nothing_happens(service, skus[i], orders[i]);
+    expect_commands_refuse(service);
     EXPECT_NUMBER(rows_sum(stack, "SELECT COUNT(*) FROM orders"), rows);
     EXPECT_NUMBER(rows_sum(stack, "SELECT COUNT(*) FROM inventory"), items);
-    stack_node_stop(node);
+    stack_node_stop(service);
     for (unsigned i = 0; i < TEST_COUNT(strategies); i++) {
         EXPECT(buys(stack, skus[i], "right-8"), "no sale");
         EXPECT_SOUND(stack, skus[i], 0);
@@ -152,11 +133,11 @@ static void one_wrong_shard_stops_no_other(void **state)
     (void)state;
     const char *wrong = item_on(1, "one", "lua"), *right = item_on(0, "one", "lua");
     const char *const changes[][2] = {{"name: shard-1\n", "name: shard-7\n"}};
-    test_stack_t *node = stack_node_start_changed(stack, SECOND, changes, 1);
-    EXPECT(buys(node, right, "a"), "no sale");
-    expect_refused(node, wrong, "a");
-    WAIT_UNTIL(says(node, "this is shard 'shard-1' (slots 512-1023), not 'shard-7'"), 10000);
-    stack_node_stop(node);
+    test_stack_t *service = stack_node_start_changed(stack, SECOND, changes, 1);
+    EXPECT(buys(service, right, "a"), "no sale");
+    expect_refused(service, wrong, "a");
+    WAIT_UNTIL(says(service, "this is shard 'shard-1' (slots 512-1023), not 'shard-7'"));
+    stack_node_stop(service);
 }
 
 /* --- Redis --- */
@@ -173,22 +154,22 @@ static void a_redis_of_another_deployment_is_away(void **state)
     redis_server_ask(redis, "SET holdfast:deployment other");
     const char *sql = item_on(0, "redis", "optimistic");
     const char *const changes[][2] = {{stack->redis_socket, redis->socket}};
-    test_stack_t *node = stack_node_start_changed(stack, SECOND, changes, 1);
+    test_stack_t *service = stack_node_start_changed(stack, SECOND, changes, 1);
     const char *lua[] = {item_on(0, "redis", "lua"), item_on(1, "redis", "watch")};
-    WAIT_UNTIL(says(node, "this Redis is of deployment 'other'"), SOON_MS);
+    WAIT_UNTIL(says(service, "this Redis is of deployment 'other'"));
     for (unsigned i = 0; i < TEST_COUNT(lua); i++)
-        expect_refused(node, lua[i], "a");
-    EXPECT(buys(node, sql, "a"), "optimistic needs no Redis");
+        expect_refused(service, lua[i], "a");
+    EXPECT(buys(service, sql, "a"), "optimistic needs no Redis");
     EXPECT(strcmp(redis_server_ask(redis, "DBSIZE"), "1") == 0, "something was written there");
-    EXPECT_NUMBER(fault_metric(node, "redis_connections"), 0);
+    EXPECT_NUMBER(fault_metric(service, "redis_connections"), 0);
     /* Emptied, it is anybody's. */
     redis_server_ask(redis, "DEL holdfast:deployment");
     for (unsigned i = 0; i < TEST_COUNT(lua); i++)
-        WAIT_UNTIL(buys(node, lua[i], "b"), SOON_MS);
+        WAIT_UNTIL(buys(service, lua[i], "b"));
     const char *name = test_text("%s", stamp_of(redis));
     EXPECT_NUMBER(rows_sum(stack, "SELECT deployment = '%s' FROM shard_identity", name), 2);
     EXPECT(strlen(name) == 32, "%s", name);
-    stack_node_stop(node);
+    stack_node_stop(service);
     redis_server_free(redis);
     for (unsigned i = 0; i < TEST_COUNT(lua); i++)
         EXPECT_SOUND(stack, lua[i], 0);
@@ -201,10 +182,10 @@ static void a_redis_without_a_stamp_is_stamped(void **state)
     const char *sku = item_on(0, "unstamped", "lua");
     EXPECT(buys(stack, sku, "a"), "no sale at all");
     redis_run(stack, "DEL holdfast:deployment");
-    test_stack_t *node = stack_second_start(stack);
+    test_stack_t *service = stack_second_start(stack);
     EXPECT_NUMBER(redis_run(stack, "EXISTS holdfast:deployment"), 1);
-    EXPECT(buys(node, sku, "b"), "no sale");
-    stack_second_stop(node);
+    EXPECT(buys(service, sku, "b"), "no sale");
+    stack_second_stop(service);
 }
 
 /* --- tables --- */
@@ -230,15 +211,15 @@ static void an_unfit_shard_that_comes_late_is_away(void **state)
     for (unsigned i = 0; i < TEST_COUNT(cases); i++) {
         mysqld_run(stack, 1, "%s", cases[i].spoil);
         mysqld_stop(stack, 1);
-        test_stack_t *node = stack_node_start_changed(stack, SECOND, NULL, 0);
-        EXPECT(buys(node, other, test_text("b%u", i)), "the other shard does not sell");
+        test_stack_t *service = stack_node_start_changed(stack, SECOND, NULL, 0);
+        EXPECT(buys(service, other, test_text("b%u", i)), "the other shard does not sell");
         mysqld_start(stack, 1, "", "");
-        WAIT_UNTIL(says(node, cases[i].why), SOON_MS);
+        WAIT_UNTIL(says(service, cases[i].why));
         for (int k = 0; k < 20; k++)
-            expect_refused(node, late, "x");
+            expect_refused(service, late, "x");
         mysqld_run(stack, 1, "%s", cases[i].mend);
-        WAIT_UNTIL(buys(node, late, test_text("late-%u", i)), SOON_MS);
-        stack_node_stop(node);
+        WAIT_UNTIL(buys(service, late, test_text("late-%u", i)));
+        stack_node_stop(service);
         unlink(test_text("%s/log/holdfast-%u.log", stack->dir, SECOND));
     }
     EXPECT_SOUND(stack, late, 0);
@@ -251,26 +232,26 @@ static void an_older_service_goes_on_while_it_may(void **state)
     (void)state;
     const char *skus[] = {item_on(1, "older", "lua"), item_on(1, "older", "optimistic")};
     const char *other = item_on(0, "older", "lua");
-    test_stack_t *node = stack_second_start(stack);
+    test_stack_t *service = stack_second_start(stack);
     mysqld_run(stack, 1, "INSERT INTO schema_migrations VALUES (9998, '9998_newer', 1, NOW(3))");
     mysqld_run(stack, 1, "ALTER TABLE orders ADD COLUMN of_a_newer_release INT NULL");
     mysqld_run(stack, 1, "KILL CONNECTION USER holdfast");
     for (unsigned i = 0; i < TEST_COUNT(skus); i++)
-        WAIT_UNTIL(buys(node, skus[i], "a"), SOON_MS);
-    stack_node_stop(node);
-    node = stack_second_start(stack); /* and starts beside them */
+        WAIT_UNTIL(buys(service, skus[i], "a"));
+    stack_node_stop(service);
+    service = stack_second_start(stack); /* and starts beside them */
     for (unsigned i = 0; i < TEST_COUNT(skus); i++)
-        EXPECT(buys(node, skus[i], "b"), "no sale beside newer tables");
+        EXPECT(buys(service, skus[i], "b"), "no sale beside newer tables");
     mysqld_run(stack, 1, "UPDATE shard_identity SET min_binary = 9998");
     for (unsigned i = 0; i < TEST_COUNT(skus); i++)
-        WAIT_UNTIL(sale_buy(node, skus[i], "c", 1, NULL).status == 503, SOON_MS);
-    EXPECT(buys(node, other, "c"), "the other shard does not sell");
+        WAIT_UNTIL(sale_buy(service, skus[i], "c", 1, NULL).status == 503);
+    EXPECT(buys(service, other, "c"), "the other shard does not sell");
     mysqld_run(stack, 1, "DELETE FROM schema_migrations WHERE version = 9998");
     mysqld_run(stack, 1, "ALTER TABLE orders DROP COLUMN of_a_newer_release");
     mysqld_run(stack, 1, "UPDATE shard_identity SET min_binary = 8");
     for (unsigned i = 0; i < TEST_COUNT(skus); i++)
-        WAIT_UNTIL(buys(node, skus[i], "d"), SOON_MS);
-    stack_node_stop(node);
+        WAIT_UNTIL(buys(service, skus[i], "d"));
+    stack_node_stop(service);
     for (unsigned i = 0; i < TEST_COUNT(skus); i++)
         EXPECT_SOUND(stack, skus[i], 0);
 }
@@ -280,9 +261,12 @@ static void an_older_service_goes_on_while_it_may(void **state)
 #define MAP(at_)                                                                                   \
     {                                                                                              \
         .name = "a_wrong_map_sells_nothing: " #at_, .test_func = a_wrong_map_sells_nothing,        \
-        .teardown_func = test_teardown, .initial_state = (void *)&wrong_maps[at_]                  \
+        .initial_state = (void *)&wrong_maps[at_]                                                  \
     }
-#define CASE(name_) cmocka_unit_test_teardown(name_, test_teardown)
+
+static const suite_t suite = {
+    .name = "identity",
+    .settings = {"orders.answer_deadline_ms=2000", "orders.commit_deadline_ms=3000"}};
 
 int main(void)
 {
@@ -292,11 +276,11 @@ int main(void)
         MAP(2),
         MAP(3),
         MAP(4),
-        CASE(one_wrong_shard_stops_no_other),
-        CASE(a_redis_of_another_deployment_is_away),
-        CASE(a_redis_without_a_stamp_is_stamped),
-        CASE(an_unfit_shard_that_comes_late_is_away),
-        CASE(an_older_service_goes_on_while_it_may),
+        TEST(one_wrong_shard_stops_no_other),
+        TEST(a_redis_of_another_deployment_is_away),
+        TEST(a_redis_without_a_stamp_is_stamped),
+        TEST(an_unfit_shard_that_comes_late_is_away),
+        TEST(an_older_service_goes_on_while_it_may),
     };
-    return test_run("identity", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

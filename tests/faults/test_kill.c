@@ -6,30 +6,11 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-#include "faults/pair.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
+#include "harness/suite.h"
 
 #define KILLS_AT_RANDOM 5
-
-static int start(void **state)
-{
-    (void)state;
-    pair_start("kill");
-    return 0;
-}
-
-/* After a case that failed half way, too. */
-static int all_up(void **state)
-{
-    (void)state;
-    stack_again(stack, NULL, 0);
-    fault_disarm(stack);
-    fault_disarm(node);
-    if (process_is_gone(node->pid))
-        stack_node_again(node);
-    return 0;
-}
 
 /* --- a sale --- */
 
@@ -50,7 +31,7 @@ static sale_t begin(const char *strategy, bool alone)
         sale_item(stack, "few", "\"total\":80,\"hold_seconds\":1,\"strategy\":\"%s\"", strategy);
     if (alone) {
         process_signal(stack->pid, SIGKILL);
-        WAIT_UNTIL(process_is_gone(stack->pid), 5000);
+        WAIT_UNTIL(process_is_gone(stack->pid));
     }
     sale.crowd = crowd_start(&(crowd_plan_t){.nodes = sale.nodes,
                                              .nodes_count = alone ? 1 : 2,
@@ -134,7 +115,7 @@ static void kill_one(unsigned which)
 {
     pid_t pid = which == 0 ? stack->pid : node->pid;
     process_signal(pid, SIGKILL);
-    WAIT_UNTIL(process_is_gone(pid), 5000);
+    WAIT_UNTIL(process_is_gone(pid));
 }
 
 static void dies_at_any_moment(void **state)
@@ -208,7 +189,7 @@ static void is_asked_before_all_its_loops_are_up(void **state)
     stack_node_again(node);
     for (unsigned i = 0; i < EARLY_SENDERS; i++)
         pthread_join(senders[i], NULL);
-    EXPECT_FAULT(node, "loop_starting", 1000);
+    EXPECT_FAULT(node, "loop_starting");
     fault_disarm(node);
     EXPECT(!process_is_gone(node->pid), "it died while it started");
     EXPECT_NUMBER(atomic_load(&early.cancelled), EARLY_ORDERS);
@@ -233,15 +214,17 @@ static void is_asked_before_all_its_loops_are_up(void **state)
     }
 #define ROUTE(name_, ...)                                                                          \
     {                                                                                              \
-        name_, dies_at_named_places, all_up, test_teardown, &(route_t)                             \
+        name_, dies_at_named_places, NULL, NULL, &(route_t)                                        \
         {                                                                                          \
             __VA_ARGS__                                                                            \
         }                                                                                          \
     }
-#define UNDER(strategy_, function_)                                                                \
-    {                                                                                              \
-        strategy_ ": " #function_, function_, all_up, test_teardown, (void *)strategy_             \
-    }
+
+static const suite_t suite = {.name = "kill",
+                              .settings = {SUITE_SHORT_DEADLINES},
+                              .pair = true,
+                              .repeats = true,
+                              .setup = suite_pair_up};
 
 int main(void)
 {
@@ -261,8 +244,7 @@ int main(void)
               REBUILD),
         UNDER("lua", dies_at_any_moment),
         UNDER("watch", dies_at_any_moment),
-        cmocka_unit_test_setup_teardown(is_asked_before_all_its_loops_are_up, all_up,
-                                        test_teardown),
+        TEST(is_asked_before_all_its_loops_are_up),
     };
-    return chance_run("kill", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -3,18 +3,11 @@
  * buyers that is gone. It is repaired while buyers keep coming, and nothing is oversold.
  */
 #include "base/order_id.h" /* to issue ids as the service does, with its key */
-#include "faults/pair.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
+#include "harness/suite.h"
 
 #define REPAIR_MS 10000
-
-static int start(void **state)
-{
-    (void)state;
-    pair_start("lies");
-    return 0;
-}
 
 static const struct {
     const char *field;
@@ -117,7 +110,7 @@ static void values_that_are_none_are_replaced_in_traffic(void **state)
     for (unsigned i = 0; i < NONSENSE; i++)
         redis_run(stack, "HSET %s %s %s", sale.gates[i], nonsense[i].field, nonsense[i].value);
     for (unsigned i = 0; i < NONSENSE; i++) {
-        WAIT_UNTIL(is_made_again(&sale, i), REPAIR_MS);
+        WAIT_UNTIL(is_made_again(&sale, i));
         EXPECT(gate_epoch(sale.skus[i]) < sale.epochs[i] + 1000000000LL,
                "%s %s: the epoch has gone to %lld", nonsense[i].field, nonsense[i].value,
                gate_epoch(sale.skus[i]));
@@ -140,7 +133,7 @@ static void a_hold_that_vanished_is_missed(void **state)
     const char *key = redis_key(stack, "unsettled", sale.skus[0]);
     for (int i = 0; i < 3; i++) {
         note_epochs(&sale, 1);
-        WAIT_UNTIL(redis_run(stack, "EVAL %s 1 %s %s", steal, key, sale.skus[0]) == 1, 20000);
+        WAIT_UNTIL(redis_run(stack, "EVAL %s 1 %s %s", steal, key, sale.skus[0]) == 1);
         await_repair(&sale, 0, "a record of unsettled is gone");
     }
     EXPECT_PROMISES(stack, sale.crowd, "%s, 3 records of unsettled stolen", strategy);
@@ -181,8 +174,7 @@ static void a_hold_that_appeared_ends(void **state)
     await_repair(&sale, 0, "a record of unsettled has appeared");
     /* Whoever is noted there was admitted: the order is written, or there is no room to carry it.
      */
-    WAIT_UNTIL(redis_run(stack, "EVAL %s 1 %s %s", find_phantom, key, sale.skus[0]) == 0,
-               REPAIR_MS);
+    WAIT_UNTIL(redis_run(stack, "EVAL %s 1 %s %s", find_phantom, key, sale.skus[0]) == 0);
     EXPECT_PROMISES(stack, sale.crowd, "%s, a record of unsettled forged", strategy);
 }
 
@@ -209,8 +201,8 @@ static void records_that_are_none_are_dropped(void **state)
     const char *key = redis_key(stack, "unsettled", sale.skus[0]);
     EXPECT_NUMBER(
         redis_run(stack, "EVAL %s 2 %s %s %s", scribble, key, sale.gates[0], sale.skus[0]), 6);
-    WAIT_UNTIL(redis_run(stack, "EVAL %s 1 %s", count_phantoms, key) == 0, REPAIR_MS);
-    WAIT_UNTIL(is_made_again(&sale, 0), REPAIR_MS);
+    WAIT_UNTIL(redis_run(stack, "EVAL %s 1 %s", count_phantoms, key) == 0);
+    WAIT_UNTIL(is_made_again(&sale, 0));
     EXPECT_PROMISES(stack, sale.crowd, "%s, records that are none", strategy);
 }
 
@@ -224,10 +216,8 @@ static void a_table_of_buyers_that_is_gone_is_made_again(void **state)
     EXPECT_PROMISES(stack, sale.crowd, "%s, the table of buyers deleted", strategy);
 }
 
-#define UNDER(strategy_, function_)                                                                \
-    {                                                                                              \
-        strategy_ ": " #function_, function_, NULL, test_teardown, (void *)strategy_               \
-    }
+static const suite_t suite = {
+    .name = "lies", .settings = {SUITE_SHORT_DEADLINES}, .pair = true, .repeats = true};
 
 int main(void)
 {
@@ -243,5 +233,5 @@ int main(void)
         UNDER("lua", a_table_of_buyers_that_is_gone_is_made_again),
         UNDER("watch", a_table_of_buyers_that_is_gone_is_made_again),
     };
-    return chance_run("lies", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -7,6 +7,7 @@
 #include "harness/fault.h"
 #include "harness/mysqld.h"
 #include "harness/promises.h"
+#include "harness/suite.h"
 #include "harness/told.h"
 
 #define SHARD 0
@@ -14,25 +15,6 @@
 /* Two waits for a lock, and what a slow machine needs besides. */
 #define FIRST_MS (2 * LOCK_WAIT_MS + 1500)
 #define LOCKED_MS 6000
-#define BACK_MS 60000
-
-static test_stack_t *stack;
-
-static int start(void **state)
-{
-    (void)state;
-    stack = STACK_START("locks", "orders.answer_deadline_ms=6000", "orders.commit_deadline_ms=8000",
-                        "mysql.timeout_ms=4000", "mysql.lock_wait_timeout_s=1");
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
-}
 
 static MYSQL *stranger;
 
@@ -56,7 +38,7 @@ static const char *item_here(const char *name, const char *strategy)
 
 static void buy(const char *sku, const char *buyer)
 {
-    WAIT_UNTIL(sale_buy(stack, sku, buyer, 1, NULL).status == 201, BACK_MS);
+    WAIT_UNTIL(sale_buy(stack, sku, buyer, 1, NULL).status == 201);
 }
 
 /* Of the item that is locked. Buyers at both ends of the index: a gap that is locked lies between
@@ -154,7 +136,7 @@ static bool is_named(const told_book_t *book, const char *sku)
 static void expect_named(const told_book_t *book, const char *sku)
 {
     EXPECT(fault_metric(stack, "writer_set_aside_orders") > 0, "no order is set aside");
-    WAIT_UNTIL(is_named(book, sku), 10000); /* a thread writes the log */
+    WAIT_UNTIL(is_named(book, sku)); /* a thread writes the log */
 }
 
 /* How many of the neighbour's buyers waited about as long as for a lock, of those who came first
@@ -215,10 +197,10 @@ static void only_the_locked_item_waits(void **state)
         expect_named(book, locked);
     mysql_close(stranger);
     stranger = NULL;
-    WAIT_UNTIL(sale_buy(stack, locked, "a", 1, NULL).status == 201, BACK_MS);
-    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
+    WAIT_UNTIL(sale_buy(stack, locked, "a", 1, NULL).status == 201);
+    EXPECT_TOLD_KEPT(book, NULL);
     expect_no_ghosts(c, book, locked);
-    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") == 0, BACK_MS);
+    WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") == 0);
     EXPECT_SOUND(stack, locked, 0);
     EXPECT_SOUND(stack, near, 0);
     EXPECT_GATE_AGREES(stack, locked);
@@ -248,8 +230,8 @@ static void status_names_the_item(void **state)
     EXPECT(status_names(locked), "%s", ADMIN(stack, .path = "/v1/status").body);
     mysql_close(stranger);
     stranger = NULL;
-    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
-    WAIT_UNTIL(!status_names(locked), 5000);
+    EXPECT_TOLD_KEPT(book, NULL);
+    WAIT_UNTIL(!status_names(locked));
 }
 
 /* Some items locked at once, each of which its first buyers make known: then the rest of the shard
@@ -285,8 +267,8 @@ static void many_locked_items(void **state)
     mysql_close(stranger);
     stranger = NULL;
     EXPECT_NUMBER(told_ghosts(book) + told_ghosts(after), 0);
-    EXPECT_TOLD_KEPT(book, BACK_MS, NULL);
-    EXPECT_TOLD_KEPT(after, BACK_MS, NULL);
+    EXPECT_TOLD_KEPT(book, NULL);
+    EXPECT_TOLD_KEPT(after, NULL);
     for (size_t i = 0; i < TEST_COUNT(locked); i++) {
         buy(locked[i], "after");
         EXPECT_SOUND(stack, locked[i], 0);
@@ -301,6 +283,13 @@ static void many_locked_items(void **state)
             &(lock_), strategy_                                                                    \
         }                                                                                          \
     }
+
+static const suite_t suite = {.name = "locks",
+                              .settings = {"orders.answer_deadline_ms=6000",
+                                           "orders.commit_deadline_ms=8000",
+                                           "mysql.timeout_ms=4000", "mysql.lock_wait_timeout_s=1"},
+                              .repeats = true,
+                              .teardown = unlocked};
 
 int main(void)
 {
@@ -323,5 +312,5 @@ int main(void)
         {"many_locked_items", many_locked_items, NULL, unlocked, NULL},
     };
     size_t from = chance_is_long() ? 0 : 4;
-    return chance_run("locks", tests + from, TEST_COUNT(tests) - from, start, stop);
+    return suite_run(&suite, tests + from, TEST_COUNT(tests) - from);
 }

@@ -12,26 +12,10 @@
 #include "harness/crowd.h"
 #include "harness/fault.h"
 #include "harness/redis_view.h"
+#include "harness/suite.h"
 
 #define FAULT_MS 3000
 #define KINDS_MAX 64
-
-static test_stack_t *stack;
-
-static int start(void **state)
-{
-    (void)state;
-    stack = STACK_START("log-lines", "redis.timeout_ms=500");
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
-}
 
 /* --- the log, by kinds --- */
 
@@ -124,8 +108,7 @@ static kinds_t await_log(long from, double held_back_before)
     kinds_t kinds;
     WAIT_UNTIL((kinds = read_log(from),
                 (double)kinds.held_back ==
-                    fault_metric(stack, "log_lines_held_back_total") - held_back_before),
-               20000);
+                    fault_metric(stack, "log_lines_held_back_total") - held_back_before));
     return kinds;
 }
 
@@ -257,7 +240,7 @@ static void requests_do_not_wait_for_the_log(void **state)
     mute_start("shutdown.readiness_delay_ms=0");
     fill_the_log();
     double dropped = fault_metric(mute.node, "log_lines_dropped_total");
-    WAIT_UNTIL(says_dropped(&rest, &said), 20000);
+    WAIT_UNTIL(says_dropped(&rest, &said));
     EXPECT(said >= dropped, "%.0f said, %.0f counted", said, dropped);
     print_message("a reader stops: %d requests answered, %.0f lines dropped\n", LOOKS, said);
     stack_node_stop(mute.node); /* whose reader has stopped again */
@@ -281,10 +264,10 @@ static void the_deadline_of_shutdown_holds_without_a_reader(void **state)
     for (unsigned i = 0; i < stack->shards; i++)
         process_signal(stack->mysql_pids[i], SIGSTOP);
     EXPECT_NUMBER(pthread_create(&buyer, NULL, buy_in_vain, (void *)sku), 0);
-    WAIT_UNTIL(fault_metric(mute.node, "purchases_in_flight") > 0, 10000);
+    WAIT_UNTIL(fault_metric(mute.node, "purchases_in_flight") > 0);
     process_signal(pid, SIGTERM);
     long long begun = test_clock_ms();
-    WAIT_UNTIL(process_is_gone(pid), 25000);
+    WAIT_UNTIL(process_is_gone(pid));
     print_message("a reader stops: ended %lld ms after SIGTERM\n", test_clock_ms() - begun);
     pthread_join(buyer, NULL);
     for (unsigned i = 0; i < stack->shards; i++)
@@ -294,11 +277,14 @@ static void the_deadline_of_shutdown_holds_without_a_reader(void **state)
 
 #define REFUSES(name_, begin_, end_)                                                               \
     {                                                                                              \
-        name_, the_log_is_bounded, NULL, test_teardown, &(refusal_t)                               \
+        name_, the_log_is_bounded, NULL, NULL, &(refusal_t)                                        \
         {                                                                                          \
             begin_, end_                                                                           \
         }                                                                                          \
     }
+
+static const suite_t suite = {
+    .name = "log_lines", .settings = {"redis.timeout_ms=500"}, .repeats = true};
 
 int main(void)
 {
@@ -310,5 +296,5 @@ int main(void)
         cmocka_unit_test_teardown(requests_do_not_wait_for_the_log, mute_teardown),
         cmocka_unit_test_teardown(the_deadline_of_shutdown_holds_without_a_reader, mute_teardown),
     };
-    return chance_run("log_lines", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -9,33 +9,24 @@
 
 #include "harness/fault.h"
 #include "harness/promises.h"
+#include "harness/suite.h"
 
 #define NODES 3
 
-static test_stack_t *stack;
 /* The last is the stack's own. */
 static test_stack_t *nodes[NODES];
 static const char *const strategies[] = {"lua", "watch", "optimistic", "serializable"};
 
-static int start(void **state)
+static void start_third(void)
 {
-    (void)state;
-    stack =
-        STACK_START("nodes", "orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=4000");
-    nodes[0] = stack_node_start(stack, 2, NULL, 0);
+    nodes[0] = node;
     nodes[1] = stack_node_start(stack, 3, NULL, 0);
     nodes[2] = stack;
-    return 0;
 }
 
-static int stop(void **state)
+static void stop_third(void)
 {
-    (void)state;
-    stack_node_stop(nodes[0]);
     stack_node_stop(nodes[1]);
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 /* --- everything at once --- */
@@ -83,7 +74,7 @@ static void kill_or_start(upheaval_t *upheaval, chance_t *chance)
         }
     unsigned n = chance_below(chance, NODES - 1);
     process_signal(nodes[n]->pid, SIGKILL);
-    WAIT_UNTIL(process_is_gone(nodes[n]->pid), 5000);
+    WAIT_UNTIL(process_is_gone(nodes[n]->pid));
     upheaval->dead[n] = true;
     upheaval->kills++;
 }
@@ -120,7 +111,7 @@ static void everything_at_once(void **state)
         kill_or_start(&upheaval, &chance);
     crowd_stop(crowd);
     EXPECT(upheaval.toggled > 0, "no change of strategy was taken, of %u", upheaval.toggles);
-    WAIT_UNTIL(sale_patch(stack, skus[0], "\"hold_seconds\":60").status == 200, 20000);
+    WAIT_UNTIL(sale_patch(stack, skus[0], "\"hold_seconds\":60").status == 200);
     EXPECT_PROMISES(stack, crowd, "%u of %u changes of strategy, %u passes, %u kills",
                     upheaval.toggled, upheaval.toggles, upheaval.passes, upheaval.kills);
 }
@@ -173,10 +164,9 @@ static void expect_lost_to(const char *id, const char *winner)
 {
     web_answer_t order;
     WAIT_UNTIL(({
-                   order = sale_get(stack, id);
-                   order.status == 200 && strcmp(sale_state(&order), "reserved") != 0;
-               }),
-               20000);
+        order = sale_get(stack, id);
+        order.status == 200 && strcmp(sale_state(&order), "reserved") != 0;
+    }));
     const char *original = web_string(&order, "original_order_id");
     EXPECT(strcmp(sale_state(&order), "rejected") == 0 && original != NULL &&
                strcmp(original, winner) == 0,
@@ -283,7 +273,7 @@ static void a_key_sent_fifty_times_has_one_order(void **state)
         EXPECT(toggler.changes > 0, "the strategy was never changed");
     }
     EXPECT(replayed > 0, "nobody was told of an order that was there");
-    WAIT_UNTIL(sale_live_orders(stack, sku) == rounds, 20000);
+    WAIT_UNTIL(sale_live_orders(stack, sku) == rounds);
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
     print_message("%s: %u keys, %u replays, 503 %u times, %u changes of strategy\n", strategy,
@@ -296,12 +286,18 @@ static void a_key_sent_fifty_times_has_one_order(void **state)
             NULL, key_teardown, (void *)strategy_                                                  \
     }
 
+static const suite_t suite = {.name = "nodes",
+                              .settings = {SUITE_SHORT_DEADLINES},
+                              .pair = true,
+                              .repeats = true,
+                              .prepare = start_third,
+                              .before_stop = stop_third};
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        KEY("lua"),        KEY("watch"),
-        KEY("optimistic"), KEY("serializable"),
-        KEY("toggled"),    cmocka_unit_test_teardown(everything_at_once, test_teardown),
+        KEY("lua"),          KEY("watch"),   KEY("optimistic"),
+        KEY("serializable"), KEY("toggled"), TEST(everything_at_once),
     };
-    return chance_run("nodes", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -5,34 +5,34 @@
 #include "harness/fault.h"
 #include "harness/network.h"
 #include "harness/promises.h"
+#include "harness/suite.h"
 
-static test_stack_t *stack, *node; /* NULL: skipped */
-
-static int start(void **state)
+static test_stack_t *start_behind_a_network(void)
 {
-    (void)state;
     if (!network_is_allowed())
-        return 0;
-    stack =
-        STACK_START("partition", "orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=4000",
-                    "redis.timeout_ms=500", "mysql.timeout_ms=1500");
-    network_start(stack);
-    WAIT_UNTIL(WEB(.base = stack->url, .path = "/readyz").status == 200, 30000);
-    test_stack_t behind = *stack;
-    behind.config = (char *)network_config(stack);
-    node = stack_node_start(&behind, 2, NULL, 0);
-    return 0;
+        return NULL;
+    test_stack_t *behind = STACK_START("partition", SUITE_SHORT_DEADLINES, "redis.timeout_ms=500",
+                                       "mysql.timeout_ms=1500");
+    network_start(behind);
+    return behind;
 }
 
-static int stop(void **state)
+static void start_second(void)
 {
-    (void)state;
+    if (stack == NULL)
+        return;
+    stack_await_ready(stack);
+    test_stack_t behind = *stack;
+    behind.config = (char *)network_config(stack);
+    node = stack_second_start(&behind);
+}
+
+static void stop_network(void)
+{
     if (node != NULL)
         stack_node_stop(node);
+    node = NULL;
     network_end();
-    bool clean = stack == NULL || stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 typedef struct {
@@ -76,7 +76,7 @@ static void answers_are_lost(void **state)
     crowd_await(here, CROWD_CREATED, 30);
     crowd_stop(there);
     crowd_stop(here);
-    WAIT_UNTIL(sale_patch(stack, sku, "\"hold_seconds\":60").status == 200, 20000);
+    WAIT_UNTIL(sale_patch(stack, sku, "\"hold_seconds\":60").status == 200);
     EXPECT_PROMISES(stack, here,
                     "%s, %lld packets of %s lost in %u s, in which the other one sold %u times",
                     loss->strategy, lost, loss->name, loss->seconds, sold);
@@ -87,12 +87,17 @@ static void answers_are_lost(void **state)
 #define MYSQL "MySQL", NETWORK_MYSQL_PORT, NETWORK_MYSQL_PORT + STACK_SHARDS_MAX
 #define LOSS(strategy_, name_, ports_)                                                             \
     {                                                                                              \
-        strategy_ ": answers of " name_ " are lost", answers_are_lost, NULL, test_teardown,        \
-            &(loss_t)                                                                              \
+        strategy_ ": answers of " name_ " are lost", answers_are_lost, NULL, NULL, &(loss_t)       \
         {                                                                                          \
             strategy_, ports_, 4                                                                   \
         }                                                                                          \
     }
+
+static const suite_t suite = {.name = "partition",
+                              .start = start_behind_a_network,
+                              .prepare = start_second,
+                              .before_stop = stop_network,
+                              .repeats = true};
 
 int main(void)
 {
@@ -105,5 +110,5 @@ int main(void)
         LOSS("lua", "MySQL", MYSQL),
     };
     size_t from = chance_is_long() ? 0 : 2;
-    return chance_run("partition", tests + from, TEST_COUNT(tests) - from, start, stop);
+    return suite_run(&suite, tests + from, TEST_COUNT(tests) - from);
 }

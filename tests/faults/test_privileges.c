@@ -18,6 +18,7 @@
 #include "harness/fault.h"
 #include "harness/mysqld.h"
 #include "harness/promises.h"
+#include "harness/suite.h"
 
 #define NODES 2
 #define KINDS 6 /* of items */
@@ -26,12 +27,11 @@
 
 /* Until it is told of, and until all goes on. */
 #define TOLD_MS 40000
-#define BACK_MS 40000
 /* It lasts so long at the least. */
 #define LASTS_MS 1500
 #define SHORT_OF_A_KIND 4
 
-static test_stack_t *stack, *nodes[NODES];
+static test_stack_t *nodes[NODES];
 static const char *skus[ITEMS];
 static redisContext *control; /* as a user of its own */
 static crowd_t *crowd;
@@ -204,27 +204,19 @@ static void open_control(void)
     freeReplyObject(reply);
 }
 
-static int start(void **state)
+static void prepare(void)
 {
-    (void)state;
-    stack = nodes[0] = STACK_START("privileges", "orders.answer_deadline_ms=3000",
-                                   "orders.commit_deadline_ms=20000");
     grant_all();
     end_sessions();
     open_control();
-    nodes[1] = stack_node_start(stack, 2, NULL, 0);
-    return 0;
+    nodes[0] = stack;
+    nodes[1] = node = stack_second_start(stack);
 }
 
-static int stop(void **state)
+static void close_control(void)
 {
-    (void)state;
     set_user("+@all");
     redisFree(control);
-    stack_node_stop(nodes[1]);
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 static bool takes_all(void)
@@ -255,15 +247,15 @@ static void put_on_sale(void)
 
 /* --- what the services say --- */
 
-static const char *log_path(unsigned node)
+static const char *log_path(unsigned service)
 {
-    return test_text(node == 0 ? "%s/log/holdfast.log" : "%s/log/holdfast-2.log", stack->dir);
+    return test_text(service == 0 ? "%s/log/holdfast.log" : "%s/log/holdfast-2.log", stack->dir);
 }
 
-static long log_size(unsigned node)
+static long log_size(unsigned service)
 {
     struct stat about;
-    return stat(log_path(node), &about) == 0 ? (long)about.st_size : 0;
+    return stat(log_path(service), &about) == 0 ? (long)about.st_size : 0;
 }
 
 static bool has_words(const char *text, const privilege_t *privilege)
@@ -272,12 +264,12 @@ static bool has_words(const char *text, const privilege_t *privilege)
     return at != NULL && strstr(at + strlen(privilege->says), privilege->about) != NULL;
 }
 
-/* A line of this node, behind `from`, that has the words: it, or NULL. */
-static const char *find_line(unsigned node, long from, const privilege_t *privilege)
+/* A line of this service, behind `from`, that has the words: it, or NULL. */
+static const char *find_line(unsigned service, long from, const privilege_t *privilege)
 {
     static char line[65536];
     const char *found = NULL;
-    FILE *in = fopen(log_path(node), "re");
+    FILE *in = fopen(log_path(service), "re");
     if (in == NULL)
         return NULL;
     fseek(in, from, SEEK_SET);
@@ -314,11 +306,11 @@ static bool is_away(const cJSON *server, const privilege_t *privilege)
            has_words(reason, privilege);
 }
 
-static bool are_away(unsigned node, const privilege_t *privilege)
+static bool are_away(unsigned service, const privilege_t *privilege)
 {
     const cJSON *each;
     effect_t effect = privilege->effect;
-    web_answer_t ready = WEB(.base = nodes[node]->url, .path = "/readyz");
+    web_answer_t ready = WEB(.base = nodes[service]->url, .path = "/readyz");
     if (effect == REDIS_AWAY)
         return is_away(servers_of(&ready, effect), privilege);
     cJSON_ArrayForEach(each,
@@ -326,9 +318,9 @@ static bool are_away(unsigned node, const privilege_t *privilege)
     return true;
 }
 
-static bool lacks_nothing(unsigned node)
+static bool lacks_nothing(unsigned service)
 {
-    web_answer_t ready = WEB(.base = nodes[node]->url, .path = "/readyz");
+    web_answer_t ready = WEB(.base = nodes[service]->url, .path = "/readyz");
     return ready.status == 200 && strstr(ready.body, "\"missing\":[]") != NULL;
 }
 
@@ -339,20 +331,20 @@ static void ask_around(void)
 {
     static unsigned nth;
     const char *sku = skus[nth % ITEMS];
-    const test_stack_t *node = nodes[nth++ / ITEMS % NODES];
-    ADMIN(node, .method = "POST", .path = test_text("/v1/items/%s/reconcile", sku));
-    ADMIN(node, .method = "PATCH", .path = test_text("/v1/items/%s", sku),
+    const test_stack_t *service = nodes[nth++ / ITEMS % NODES];
+    ADMIN(service, .method = "POST", .path = test_text("/v1/items/%s/reconcile", sku));
+    ADMIN(service, .method = "PATCH", .path = test_text("/v1/items/%s", sku),
           .body = test_text("{\"total\":%u}", stock() + nth % 7));
-    ADMIN(node, .path = "/v1/audit");
-    ADMIN(node, .path = "/v1/status");
-    WEB(.base = node->url, .path = test_text("/v1/buyers/c1-%u/orders", nth % 100));
+    ADMIN(service, .path = "/v1/audit");
+    ADMIN(service, .path = "/v1/status");
+    WEB(.base = service->url, .path = test_text("/v1/buyers/c1-%u/orders", nth % 100));
     const char *short_lived = test_text("short-lived-%u", nth);
-    ADMIN(node, .method = "PUT", .path = test_text("/v1/items/%s", short_lived),
+    ADMIN(service, .method = "PUT", .path = test_text("/v1/items/%s", short_lived),
           .body = "{\"total\":1}");
-    ADMIN(node, .method = "DELETE", .path = test_text("/v1/items/%s", short_lived));
-    web_answer_t order = sale_buy(node, sku, test_text("gives-back-%u", nth), 1, NULL);
+    ADMIN(service, .method = "DELETE", .path = test_text("/v1/items/%s", short_lived));
+    web_answer_t order = sale_buy(service, sku, test_text("gives-back-%u", nth), 1, NULL);
     if (order.status == 201)
-        WEB(.method = "POST", .base = node->url, .key = "k",
+        WEB(.method = "POST", .base = service->url, .key = "k",
             .path = test_text("/v1/orders/%s/cancel", sale_id(&order)));
 }
 
@@ -362,11 +354,11 @@ static void ask_for_strategy(void)
     ADMIN(nodes[0], .method = "PUT", .path = "/v1/strategy", .body = "{\"strategy\":\"lua\"}");
 }
 
-static bool sells(unsigned node, unsigned item)
+static bool sells(unsigned service, unsigned item)
 {
     static unsigned buyers;
     web_answer_t answer =
-        sale_buy(nodes[node], skus[item], test_text("after-%u", ++buyers), 1, NULL);
+        sale_buy(nodes[service], skus[item], test_text("after-%u", ++buyers), 1, NULL);
     return answer.status == 201 || (answer.status == 202 && item % KINDS == 1);
 }
 
@@ -374,9 +366,9 @@ static void await_sales(const char *after)
 {
     long long begun = test_clock_ms();
     for (unsigned n = 0; n < NODES; n++) {
-        WAIT_UNTIL(lacks_nothing(n), BACK_MS);
+        WAIT_UNTIL(lacks_nothing(n));
         for (unsigned i = 0; i < ITEMS; i++)
-            WAIT_UNTIL(sells(n, i), BACK_MS);
+            WAIT_UNTIL(sells(n, i));
     }
     print_message("    %s: all goes on after %lld ms\n", after, test_clock_ms() - begun);
 }
@@ -413,19 +405,20 @@ static const account_t accounts[] = {
 };
 
 /* What needs it is refused, and known to be; nothing else is. */
-static bool only_watch_is_refused(unsigned node)
+static bool only_watch_is_refused(unsigned service)
 {
     static unsigned buyers;
-    web_answer_t answer = sale_buy(nodes[node], skus[2], test_text("watch-%u", ++buyers), 1, NULL);
-    return answer.status == 503 && answer.location[0] == '\0' && sells(node, 0);
+    web_answer_t answer =
+        sale_buy(nodes[service], skus[2], test_text("watch-%u", ++buyers), 1, NULL);
+    return answer.status == 503 && answer.location[0] == '\0' && sells(service, 0);
 }
 
-static bool has_effect(unsigned node, const privilege_t *privilege)
+static bool has_effect(unsigned service, const privilege_t *privilege)
 {
     if (privilege->effect == SALES_GO_ON)
         return true;
-    return privilege->effect == WATCH_REFUSED ? only_watch_is_refused(node)
-                                              : are_away(node, privilege);
+    return privilege->effect == WATCH_REFUSED ? only_watch_is_refused(service)
+                                              : are_away(service, privilege);
 }
 
 static bool is_told(const account_t *account, const privilege_t *privilege, const long from[NODES],
@@ -534,11 +527,10 @@ static void a_start_without_the_tables_of_migrations(void **state)
     test_stack_t *late = stack_node_start_changed(stack, 3, changes, 1);
     web_answer_t ready = WEB(.base = late->url, .path = "/readyz");
     EXPECT_STATUS(ready, 503);
-    WAIT_UNTIL(says_in(test_text("%s/log/holdfast-3.log", stack->dir), "command denied to user"),
-               BACK_MS);
+    WAIT_UNTIL(says_in(test_text("%s/log/holdfast-3.log", stack->dir), "command denied to user"));
     grant_all();
-    WAIT_UNTIL(stack_command(stack, "migrate") == 0, BACK_MS);
-    WAIT_UNTIL(WEB(.base = late->url, .path = "/readyz").status == 200, BACK_MS);
+    WAIT_UNTIL(stack_command(stack, "migrate") == 0);
+    WAIT_UNTIL(WEB(.base = late->url, .path = "/readyz").status == 200);
     stack_node_stop(late);
 }
 
@@ -551,12 +543,20 @@ static int give_all(void **state)
     return test_teardown(state);
 }
 
+static const suite_t suite = {
+    .name = "privileges",
+    .settings = {"orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=20000"},
+    .repeats = true,
+    .prepare = prepare,
+    .before_stop = close_control,
+    .teardown = give_all};
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         {"of_mysql", is_told_and_goes_on, NULL, give_all, (void *)&accounts[0]},
         {"of_redis", is_told_and_goes_on, NULL, give_all, (void *)&accounts[1]},
-        cmocka_unit_test_teardown(a_start_without_the_tables_of_migrations, give_all),
+        TEST(a_start_without_the_tables_of_migrations),
     };
-    return chance_run("privileges", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

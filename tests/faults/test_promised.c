@@ -7,17 +7,10 @@
 #include <signal.h>
 #include <sys/socket.h>
 
-#include "faults/pair.h"
 #include "harness/fault.h"
 #include "harness/mysqld.h"
 #include "harness/promises.h"
-
-static int start(void **state)
-{
-    (void)state;
-    pair_start("promised");
-    return 0;
-}
+#include "harness/suite.h"
 
 /* --- a total that is lowered --- */
 
@@ -55,7 +48,7 @@ static void *lower_the_total(void *context)
 /* Whatever the change was answered, no accepted order is rejected for it. */
 static void expect_all_accepted_live(const char *sku, unsigned accepted)
 {
-    WAIT_UNTIL(sale_live_orders(stack, sku) >= accepted, 30000);
+    WAIT_UNTIL(sale_live_orders(stack, sku) >= accepted);
     EXPECT_NUMBER(sale_live_orders(stack, sku), accepted);
     EXPECT_NUMBER(
         rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'rejected'", sku),
@@ -115,11 +108,11 @@ static void totals_are_lowered_under_a_crowd(void **state)
         change = sale_patch(stack, sku, "\"total\":20000");
         EXPECT(change.status == 200 || change.status == 503, "%s", web_show(&change));
     }
-    EXPECT_FAULT(stack, "writer_before_commit", 1000);
-    EXPECT_FAULT(node, "writer_before_commit", 1000);
+    EXPECT_FAULT(stack, "writer_before_commit");
+    EXPECT_FAULT(node, "writer_before_commit");
     fault_disarm(stack);
     fault_disarm(node);
-    WAIT_UNTIL(sale_patch(stack, sku, "\"total\":20000").status == 200, 20000);
+    WAIT_UNTIL(sale_patch(stack, sku, "\"total\":20000").status == 200);
     crowd_stop(crowd);
     EXPECT_PROMISES(stack, crowd, "%s: lowered %u times, refused %u times", strategy, lowered,
                     refused);
@@ -149,8 +142,8 @@ static void another_way_to_sell_waits_for_accepted_orders(void **state)
         sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 40, .connections = 10});
     EXPECT(more.pending == 40, "%s", sale_show(&more));
     accepted += more.pending;
-    WAIT_UNTIL(sale_patch(node, sku, "%s", way->change).status == 200, 30000);
-    EXPECT_FAULT(stack, "writer_before_commit", 1000);
+    WAIT_UNTIL(sale_patch(node, sku, "%s", way->change).status == 200);
+    EXPECT_FAULT(stack, "writer_before_commit");
     fault_disarm(stack);
     for (unsigned i = 0; i < 20; i++) {
         web_answer_t late = sale_buy(i % 2 == 0 ? stack : node, sku, "late", 1, NULL);
@@ -174,13 +167,12 @@ static void all_but_one_are_sold(const char *sku, int total)
 /* The repeats hear of the order whose answer was lost, at both services; a newcomer is late. */
 static void expect_repeat_is_the_order(const char *sku, int total)
 {
-    WAIT_UNTIL(sale_live_units(stack, sku) == total, 20000);
+    WAIT_UNTIL(sale_live_units(stack, sku) == total);
     const test_stack_t *nodes[] = {stack, node};
     const char *first = NULL;
     for (unsigned n = 0; n < TEST_COUNT(nodes); n++) {
         WAIT_UNTIL(web_has_code(&(web_answer_t[]){sale_buy(nodes[n], sku, "late", 1, NULL)}[0],
-                                "sold_out"),
-                   20000);
+                                "sold_out"));
         web_answer_t repeat = sale_buy(nodes[n], sku, "last", 1, "k");
         EXPECT(repeat.status == 201 && strcmp(repeat.replayed, "true") == 0, "%s",
                web_show(&repeat));
@@ -208,7 +200,7 @@ static void the_last_unit_is_sold_by_one_who_dies(void **state)
     request.sent_once = true;
     web_answer_t answer = web_call(&request);
     EXPECT(answer.status == 0, "it lived to say %s", web_show(&answer));
-    EXPECT_FAULT(node, point, 1000);
+    EXPECT_FAULT(node, point);
     fault_disarm(node);
     stack_node_again(node);
     expect_repeat_is_the_order(sku, 5);
@@ -266,7 +258,7 @@ static void one_of_two_hundred_can_never_be_written(void **state)
     sale_tally_t tally = sale_rush(
         &(sale_rush_t){.stack = stack, .sku = sku, .buyers = BATCH, .connections = BATCH});
     mysqld_run(stack, shard, "DROP TRIGGER poison");
-    EXPECT_FAULT(stack, "writer_before_commit", 1000);
+    EXPECT_FAULT(stack, "writer_before_commit");
     split = fault_metric(stack, "writer_bisections_total") - split;
     EXPECT(tally.created == BATCH - 1 && tally.unavailable == 1 && tally.odd == NULL, "%s",
            sale_show(&tally));
@@ -286,15 +278,14 @@ static void one_of_two_hundred_can_never_be_written(void **state)
 #define LEAVES(strategy_, change_)                                                                 \
     {                                                                                              \
         strategy_ ": another_way_to_sell_waits_for_accepted_orders: " change_,                     \
-            another_way_to_sell_waits_for_accepted_orders, NULL, test_teardown, &(way_t)           \
+            another_way_to_sell_waits_for_accepted_orders, NULL, NULL, &(way_t)                    \
         {                                                                                          \
             strategy_, change_                                                                     \
         }                                                                                          \
     }
-#define UNDER(strategy_, function_)                                                                \
-    {                                                                                              \
-        strategy_ ": " #function_, function_, NULL, test_teardown, (void *)strategy_               \
-    }
+
+static const suite_t suite = {
+    .name = "promised", .settings = {SUITE_SHORT_DEADLINES}, .pair = true, .repeats = true};
 
 int main(void)
 {
@@ -315,5 +306,5 @@ int main(void)
         UNDER("serializable", the_last_buyer_hangs_up),
         UNDER("lua", one_of_two_hundred_can_never_be_written),
     };
-    return chance_run("promised", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

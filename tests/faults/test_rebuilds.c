@@ -5,16 +5,9 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include "faults/pair.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
-
-static int start(void **state)
-{
-    (void)state;
-    pair_start("rebuilds");
-    return 0;
-}
+#include "harness/suite.h"
 
 /* --- what is done beside the main thread --- */
 
@@ -94,13 +87,13 @@ static void a_batch_of_two_epochs_is_written(void **state)
     fault_arm(node, "writer_before_commit pause=800 times=1\n"
                     "writer_versions_found pause=800 after=1 times=1\n");
     begin_errand(0, node, other, 0); /* the writer is busy with it */
-    EXPECT_FAULT(node, "writer_before_commit", 5000);
+    EXPECT_FAULT(node, "writer_before_commit");
     begin_errand(1, node, sku, 0);
     usleep(150000);
     web_answer_t patched = sale_patch(stack, sku, "\"hold_seconds\":60");
     EXPECT_STATUS(patched, 200);
     begin_errand(2, node, sku, 0);
-    EXPECT_FAULT(node, "writer_versions_found", 5000);
+    EXPECT_FAULT(node, "writer_versions_found");
     web_answer_t sold = sale_buy(stack, sku, "elsewhere", 1, NULL);
     EXPECT_STATUS(sold, 201);
     for (size_t i = 0; i < TEST_COUNT(errands); i++) {
@@ -163,13 +156,13 @@ static void a_stalled_rebuild_is_overtaken(void **state)
     see_epochs(&sale);
     fault_arm(node, "%s %s times=1\n", stall->place, stall->stopped ? "stop" : "pause=5000");
     errand_t *change = begin_errand(0, node, sale.sku, 3);
-    EXPECT_FAULT(node, stall->place, 10000);
+    EXPECT_FAULT(node, stall->place);
     long long stalled_epoch =
         rows_sum(stack, "SELECT epoch FROM inventory WHERE sku = '%s'", sale.sku);
     see_epochs(&sale);
     EXPECT(sale.gate_epoch < stalled_epoch, "the rebuild has not stalled");
     /* Another comes, by the traffic or the reconciler of the other service, and ends. */
-    WAIT_UNTIL((see_epochs(&sale), sale.gate_epoch > stalled_epoch), 20000);
+    WAIT_UNTIL((see_epochs(&sale), sale.gate_epoch > stalled_epoch));
     if (stall->stopped)
         process_signal(node->pid, SIGCONT);
     end_errand(change);
@@ -289,7 +282,7 @@ static void an_item_of_many_orders_serves_again(void **state)
                   SOLD + 50, strategy);
     sell_in_bulk(sku);
     web_answer_t order;
-    WAIT_UNTIL((order = sale_buy(stack, sku, "first", 1, "k")).status == 201, 60000);
+    WAIT_UNTIL((order = sale_buy(stack, sku, "first", 1, "k")).status == 201);
     EXPECT_GATE_AGREES(stack, sku);
     double locked = on_both("rebuild_lock_seconds_sum"), rebuilds = on_both("gate_rebuilds_total");
     fault_arm(stack, "rebuild_staging pause=600 times=1\n");
@@ -297,12 +290,11 @@ static void an_item_of_many_orders_serves_again(void **state)
     long long begun = test_clock_ms();
     redis_run(stack, "FLUSHALL");
     WAIT_UNTIL(fault_hits(stack, "rebuild_staging") + fault_hits(node, "rebuild_staging") > 0 ||
-                   (sale_buy(stack, sku, "b", 1, "b"), false),
-               60000);
+               (sale_buy(stack, sku, "b", 1, "b"), false));
     unsigned error =
         rows_change(stack, "UPDATE inventory SET updated_at = NOW(3) WHERE sku = '%s'", sku);
     EXPECT(error == 0, "error %u: the row is locked while buyers are read", error);
-    WAIT_UNTIL(sale_buy(stack, sku, "second", 1, "s").status == 201, 60000);
+    WAIT_UNTIL(sale_buy(stack, sku, "second", 1, "s").status == 201);
     print_message("%s: %d orders: serves again after %lld ms (with a pause of 600); row locked for "
                   "%.1f ms in %.0f rebuilds\n",
                   strategy, SOLD, test_clock_ms() - begun,
@@ -316,11 +308,6 @@ static void an_item_of_many_orders_serves_again(void **state)
     rows_change(stack, "DELETE FROM inventory WHERE sku = '%s'", sku);
 }
 
-#define TEST(function_) cmocka_unit_test_setup_teardown(function_, all_up, teardown)
-#define UNDER(strategy_, function_)                                                                \
-    {                                                                                              \
-        strategy_ ": " #function_, function_, all_up, teardown, (void *)strategy_                  \
-    }
 #define STALL(name_, ...)                                                                          \
     {                                                                                              \
         name_, a_stalled_rebuild_is_overtaken, all_up, teardown, &(stall_t)                        \
@@ -328,6 +315,13 @@ static void an_item_of_many_orders_serves_again(void **state)
             __VA_ARGS__                                                                            \
         }                                                                                          \
     }
+
+static const suite_t suite = {.name = "rebuilds",
+                              .settings = {SUITE_SHORT_DEADLINES},
+                              .pair = true,
+                              .repeats = true,
+                              .setup = all_up,
+                              .teardown = teardown};
 
 int main(void)
 {
@@ -342,5 +336,5 @@ int main(void)
         UNDER("watch", a_restless_reconciler_repairs_nothing_that_is_right),
         UNDER("lua", an_item_of_many_orders_serves_again),
     };
-    return chance_run("rebuilds", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -4,28 +4,10 @@
  */
 #include <signal.h>
 
-#include "faults/pair.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
 #include "harness/redis_files.h"
-
-static int start(void **state)
-{
-    (void)state;
-    pair_start("redis-loss");
-    return 0;
-}
-
-static int all_up(void **state)
-{
-    (void)state;
-    stack_again(stack, NULL, 0);
-    fault_disarm(stack);
-    fault_disarm(node);
-    if (process_is_gone(node->pid))
-        stack_node_again(node);
-    return 0;
-}
+#include "harness/suite.h"
 
 typedef struct {
     const char *sku;
@@ -59,7 +41,7 @@ static void kill_services(void)
 {
     process_signal(stack->pid, SIGKILL);
     process_signal(node->pid, SIGKILL);
-    WAIT_UNTIL(process_is_gone(stack->pid) && process_is_gone(node->pid), 5000);
+    WAIT_UNTIL(process_is_gone(stack->pid) && process_is_gone(node->pid));
 }
 
 /* Whatever of Redis and the services has died. */
@@ -80,7 +62,7 @@ static void redis_is_emptied_in_traffic(void **state)
         if (chance_percent(&sale.chance, 40))
             redis_run(stack, "FUNCTION FLUSH");
         redis_run(stack, "FLUSHALL");
-        WAIT_UNTIL(row_epoch(sale.sku) > before, 20000);
+        WAIT_UNTIL(row_epoch(sale.sku) > before);
         usleep(chance_below(&sale.chance, 700) * 1000);
     }
     crowd_await(sale.crowd, CROWD_CREATED, 40);
@@ -104,8 +86,8 @@ static void redis_is_emptied_in_a_rebuild(void **state)
         fault_arm(stack, "%s pause=1500\n", places[i]);
         fault_arm(node, "%s pause=1500\n", places[i]);
         redis_run(stack, "FLUSHALL");
-        WAIT_UNTIL(is_being_rebuilt(sale.sku, gate, before), 20000);
-        WAIT_UNTIL(fault_hits(stack, places[i]) + fault_hits(node, places[i]) > 0, 20000);
+        WAIT_UNTIL(is_being_rebuilt(sale.sku, gate, before));
+        WAIT_UNTIL(fault_hits(stack, places[i]) + fault_hits(node, places[i]) > 0);
         redis_run(stack, "FLUSHALL");
         fault_disarm(stack);
         fault_disarm(node);
@@ -183,7 +165,7 @@ static unsigned ended_rejected(const crowd_t *crowd)
     unsigned rejected = 0;
     for (unsigned i = 0; i < crowd_orders(crowd); i++) {
         web_answer_t answer;
-        WAIT_UNTIL((answer = sale_get(stack, crowd_order(crowd, i)->id)).status != 503, 3000);
+        WAIT_UNTIL((answer = sale_get(stack, crowd_order(crowd, i)->id)).status != 503);
         EXPECT(answer.status == 200 && strcmp(sale_state(&answer), "reserved") != 0,
                "has not ended: %s", web_show(&answer));
         rejected += strcmp(sale_state(&answer), "rejected") == 0;
@@ -202,7 +184,7 @@ static void lose_accepted(const char *name, unsigned (*lose)(chance_t *chance))
         .nodes = nodes, .nodes_count = 1, .skus = &sku, .skus_count = 1, .keeps_all = true});
     crowd_await(crowd, CROWD_PENDING, 100);
     fault_arm(node, "writer_before_commit pause=60000\n");
-    EXPECT_FAULT(node, "writer_before_commit", 10000);
+    EXPECT_FAULT(node, "writer_before_commit");
     crowd_await(crowd, CROWD_PENDING, 150);
     process_signal(node->pid, SIGKILL);
     unsigned entries = lose(&chance);
@@ -244,11 +226,11 @@ static void accepted_orders_that_redis_half_forgot_end(void **state)
     lose_accepted("half", lose_some);
 }
 
-#define TEST(function_) cmocka_unit_test_setup_teardown(function_, all_up, test_teardown)
-#define UNDER(strategy_, function_)                                                                \
-    {                                                                                              \
-        strategy_ ": " #function_, function_, all_up, test_teardown, (void *)strategy_             \
-    }
+static const suite_t suite = {.name = "redis_loss",
+                              .settings = {SUITE_SHORT_DEADLINES},
+                              .pair = true,
+                              .repeats = true,
+                              .setup = suite_pair_up};
 
 int main(void)
 {
@@ -264,5 +246,5 @@ int main(void)
         TEST(accepted_orders_that_redis_forgot_are_rejected),
         TEST(accepted_orders_that_redis_half_forgot_end),
     };
-    return chance_run("redis loss", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

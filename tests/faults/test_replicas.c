@@ -5,11 +5,7 @@
  */
 #include "harness/deployed.h"
 #include "harness/sale.h"
-
-static test_stack_t *stack;
-
-/* Of a service that starts, or a replica that catches up, on a slow machine. */
-#define SLACK_MS 30000
+#include "harness/suite.h"
 
 enum { ORDERS_MAX = 64 };
 static char sku[80], ids[ORDERS_MAX][SALE_ID_SIZE];
@@ -46,7 +42,7 @@ static void up(void)
 static bool is_read_only(const char *server)
 {
     return deployed_run(stack, server, "",
-                        "[[ $(mysql_client \"$name\" --execute='SELECT @@GLOBAL.read_only') == 1 "
+                        "[[ $(mysql_client \"$name\" --execute='SELECT GLOBAL.read_only') == 1 "
                         "]]") == 0;
 }
 
@@ -89,7 +85,7 @@ static bool buys(void)
 static void buy(unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        WAIT_UNTIL(buys(), SLACK_MS);
+        WAIT_UNTIL(buys());
 }
 
 static bool is_readable(const char *id)
@@ -100,27 +96,15 @@ static bool is_readable(const char *id)
 static void expect_orders(unsigned from, unsigned to)
 {
     for (unsigned i = from; i < to; i++)
-        WAIT_UNTIL(is_readable(ids[i]), SLACK_MS);
+        WAIT_UNTIL(is_readable(ids[i]));
 }
 
-static int start(void **state)
+static void prepare(void)
 {
-    (void)state;
-    stack = STACK_START("replicas", "http.threads=2");
     up(); /* with replicas of servers that had none */
     do {
         snprintf(sku, sizeof(sku), "%s", sale_item(stack, "replicated", "\"total\":1000"));
     } while (rows_shard_of(stack, sku) != 0);
-    test_forget();
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 /* --- positions --- */
@@ -176,14 +160,14 @@ static void up_again_changes_nothing(void **state)
     EXPECT_NUMBER(stack->mysql_pids[0], first);
     expect_roles();
     buy(1);
-    WAIT_UNTIL(replica_has(orders), SLACK_MS);
+    WAIT_UNTIL(replica_has(orders));
 }
 
 static void replicas_in_step_and_behind_are_no_obstacle(void **state)
 {
     (void)state;
     buy(1);
-    WAIT_UNTIL(replica_has(orders), SLACK_MS);
+    WAIT_UNTIL(replica_has(orders));
     EXPECT_NUMBER(deploy("down", ""), 0);
     up();
     expect_roles();
@@ -193,7 +177,7 @@ static void replicas_in_step_and_behind_are_no_obstacle(void **state)
     up();
     expect_roles();
     buy(1);
-    WAIT_UNTIL(replica_has(orders), SLACK_MS);
+    WAIT_UNTIL(replica_has(orders));
     expect_orders(0, orders);
 }
 
@@ -205,7 +189,7 @@ static void a_lost_replica_is_made_again(void **state)
     up();
     expect_roles();
     buy(1);
-    WAIT_UNTIL(replica_has(orders), SLACK_MS);
+    WAIT_UNTIL(replica_has(orders));
 }
 
 static void data_left_over_by_a_larger_number_are_looked_at(void **state)
@@ -217,7 +201,7 @@ static void data_left_over_by_a_larger_number_are_looked_at(void **state)
     buy(2);
     up();
     expect_roles();
-    WAIT_UNTIL(replica_has(orders), SLACK_MS);
+    WAIT_UNTIL(replica_has(orders));
 }
 
 /* --- failovers --- */
@@ -238,7 +222,7 @@ static void after_a_failover_up_refuses_until_one_is_promoted(void **state)
 {
     (void)state;
     buy(2);
-    WAIT_UNTIL(replica_has(orders), SLACK_MS);
+    WAIT_UNTIL(replica_has(orders));
     fail_over();
     buy(3);
     /* While the other one serves, nothing is taken from it. */
@@ -256,7 +240,7 @@ static void after_a_failover_up_refuses_until_one_is_promoted(void **state)
     expect_roles();
     buy(1);
     expect_orders(0, orders);
-    WAIT_UNTIL(replica_has(orders), SLACK_MS);
+    WAIT_UNTIL(replica_has(orders));
     EXPECT_SOUND(stack, sku, 0);
 }
 
@@ -280,22 +264,23 @@ static void of_two_that_differ_one_is_chosen(void **state)
     EXPECT(says("ls -d \"$DIR\"/mysql/set-aside/*/shard-0-b/data"), "what it had is gone");
     orders = common;
     buy(1);
-    WAIT_UNTIL(replica_has(orders), SLACK_MS);
+    WAIT_UNTIL(replica_has(orders));
     EXPECT_SOUND(stack, sku, 0);
 }
 
+static const suite_t suite = {
+    .name = "replicas", .settings = {"http.threads=2"}, .prepare = prepare};
+
 int main(void)
 {
-#define CASE(name_) cmocka_unit_test_teardown(name_, test_teardown)
     const struct CMUnitTest tests[] = {
-        CASE(positions_are_compared),
-        CASE(up_again_changes_nothing),
-        CASE(replicas_in_step_and_behind_are_no_obstacle),
-        CASE(a_lost_replica_is_made_again),
-        CASE(data_left_over_by_a_larger_number_are_looked_at),
-        CASE(after_a_failover_up_refuses_until_one_is_promoted),
-        CASE(of_two_that_differ_one_is_chosen),
+        TEST(positions_are_compared),
+        TEST(up_again_changes_nothing),
+        TEST(replicas_in_step_and_behind_are_no_obstacle),
+        TEST(a_lost_replica_is_made_again),
+        TEST(data_left_over_by_a_larger_number_are_looked_at),
+        TEST(after_a_failover_up_refuses_until_one_is_promoted),
+        TEST(of_two_that_differ_one_is_chosen),
     };
-#undef CASE
-    return test_run("replicas", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -7,12 +7,9 @@
 #include "harness/fault.h"
 #include "harness/mysqld.h"
 #include "harness/sale.h"
+#include "harness/suite.h"
 
-/* For a state that comes by itself. */
-#define SOON_MS 30000
 #define BUYERS 20
-
-static test_stack_t *stack;
 
 static void on_all(const char *sql)
 {
@@ -20,20 +17,10 @@ static void on_all(const char *sql)
         mysqld_run(stack, i, "%s", sql);
 }
 
-static int start(void **state)
+/* Without the init_connect of tests/run: each case sets what it tries. */
+static void be_kind(void)
 {
-    (void)state;
-    stack = STACK_START("session", "orders.answer_deadline_ms=3000");
-    on_all("SET GLOBAL init_connect = ''"); /* the unkind one of tests/run */
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
+    on_all("SET GLOBAL init_connect = ''");
 }
 
 /* --- foreign globals --- */
@@ -103,7 +90,7 @@ static void a_foreign_global_changes_nothing(void **state)
     on_all(test_text("SET GLOBAL %s", setting->set));
     renew_connections();
     lose_the_gates();
-    WAIT_UNTIL(buys(sku, "late"), SOON_MS);
+    WAIT_UNTIL(buys(sku, "late"));
     for (int i = 0; i < BUYERS; i++) {
         web_answer_t again = sale_buy(stack, sku, test_text("buyer-%02d", i), 1, NULL);
         EXPECT_PROBLEM(again, 409, "buyer_limit_exceeded");
@@ -145,8 +132,7 @@ static void a_table_that_is_locked_is_waited_for_shortly(void **state)
     long long begun = test_clock_ms();
     WAIT_UNTIL(mysqld_number(stack, shard,
                              "SELECT COUNT(*) FROM information_schema.processlist WHERE "
-                             "user = 'holdfast' AND state LIKE 'Waiting for table metadata lock'"),
-               SOON_MS);
+                             "user = 'holdfast' AND state LIKE 'Waiting for table metadata lock'"));
     /* None of them has waited for longer than it may, and the client's own time-out is 5 s. */
     while (test_clock_ms() - begun < 8000) {
         EXPECT_NUMBER(mysqld_number(stack, shard,
@@ -157,7 +143,7 @@ static void a_table_that_is_locked_is_waited_for_shortly(void **state)
         usleep(100 * 1000);
     }
     mysql_close(stranger);
-    WAIT_UNTIL(buys(sku, "b"), SOON_MS);
+    WAIT_UNTIL(buys(sku, "b"));
     EXPECT_SOUND(stack, sku, 0);
 }
 
@@ -171,12 +157,12 @@ static void a_rebuild_counts_what_it_reads(void **state)
     fault_arm(stack, "rebuild_row_not_said fail\n");
     lose_the_gates();
     EXPECT(!buys(sku, "buyer-00"), "the limit was passed");
-    EXPECT_FAULT(stack, "rebuild_row_not_said", SOON_MS);
+    EXPECT_FAULT(stack, "rebuild_row_not_said");
     for (int i = 0; i < BUYERS; i++)
         EXPECT(!buys(sku, test_text("buyer-%02d", i)), "the limit was passed");
     EXPECT(!buys(sku, "new"), "there is a gate");
     fault_disarm(stack);
-    WAIT_UNTIL(buys(sku, "new"), SOON_MS);
+    WAIT_UNTIL(buys(sku, "new"));
     for (int i = 0; i < BUYERS; i++)
         EXPECT(!buys(sku, test_text("buyer-%02d", i)), "the limit was passed");
     EXPECT_SOUND(stack, sku, 1);
@@ -221,16 +207,16 @@ static void what_weakens_a_shard_is_seen(void **state)
          "innodb_flush_log_at_trx_commit is 0, sync_binlog is 100"},
         {"sync_binlog=0", "sync_binlog=1", "sync_binlog is 0"},
     };
-    WAIT_UNTIL(ALL_DURABLE(), SOON_MS);
+    WAIT_UNTIL(ALL_DURABLE());
     for (size_t i = 0; i < TEST_COUNT(changes); i++) {
         mysqld_run(stack, 1, "SET GLOBAL %s", changes[i][0]);
-        WAIT_UNTIL(durable_is(1, "false", changes[i][2]), SOON_MS);
+        WAIT_UNTIL(durable_is(1, "false", changes[i][2]));
         EXPECT_NUMBER(fault_metric(stack, "durable"), 2);
         EXPECT(durable_is(0, "true", ""), "the other shard is not durable");
         mysqld_run(stack, 1, "SET GLOBAL %s", changes[i][1]);
-        WAIT_UNTIL(durable_is(1, "true", ""), SOON_MS);
+        WAIT_UNTIL(durable_is(1, "true", ""));
     }
-    WAIT_UNTIL(ALL_DURABLE(), SOON_MS);
+    WAIT_UNTIL(ALL_DURABLE());
 }
 
 static void what_weakens_redis_is_seen(void **state)
@@ -242,13 +228,13 @@ static void what_weakens_redis_is_seen(void **state)
         {"maxmemory-policy", "allkeys-lru", "noeviction"},
         {"no-appendfsync-on-rewrite", "yes", "no"},
     };
-    WAIT_UNTIL(ALL_DURABLE(), SOON_MS);
+    WAIT_UNTIL(ALL_DURABLE());
     for (size_t i = 0; i < TEST_COUNT(changes); i++) {
         const char *why = test_text("%s is %s", changes[i][0], changes[i][1]);
         redis_run(stack, "CONFIG SET %s %s", changes[i][0], changes[i][1]);
-        WAIT_UNTIL(durable_is(-1, "false", why), SOON_MS);
+        WAIT_UNTIL(durable_is(-1, "false", why));
         redis_run(stack, "CONFIG SET %s %s", changes[i][0], changes[i][2]);
-        WAIT_UNTIL(durable_is(-1, "true", ""), SOON_MS);
+        WAIT_UNTIL(durable_is(-1, "true", ""));
     }
 }
 
@@ -257,20 +243,21 @@ static void what_nobody_may_ask_is_unknown(void **state)
 {
     (void)state;
     redis_run(stack, "ACL SETUSER default -config");
-    WAIT_UNTIL(durable_is(-1, "null", "NOPERM"), SOON_MS);
+    WAIT_UNTIL(durable_is(-1, "null", "NOPERM"));
     EXPECT_NUMBER(fault_metric(stack, "durable"), 2);
     const char *sku = sale_item(stack, "unknown", "\"total\":3");
     EXPECT(buys(sku, "a"), "no sale, for a question that the sale does not need");
     mysqld_stop(stack, 1);
-    WAIT_UNTIL(durable_is(1, "null", "shard-1-a"), SOON_MS);
+    WAIT_UNTIL(durable_is(1, "null", "shard-1-a"));
     mysqld_start(stack, 1, "", "");
-    WAIT_UNTIL(durable_is(1, "true", ""), SOON_MS);
+    WAIT_UNTIL(durable_is(1, "true", ""));
     redis_run(stack, "ACL SETUSER default +config");
 }
 
 /* --- */
 
-#define CASE(name_) cmocka_unit_test_teardown(name_, test_teardown)
+static const suite_t suite = {
+    .name = "session", .settings = {"orders.answer_deadline_ms=3000"}, .prepare = be_kind};
 
 int main(void)
 {
@@ -285,12 +272,12 @@ int main(void)
                                            .teardown_func = reset_globals,
                                            .initial_state = (void *)&settings[count]};
     }
-    tests[count++] = (struct CMUnitTest)CASE(a_table_that_is_locked_is_waited_for_shortly);
-    tests[count++] = (struct CMUnitTest)CASE(a_rebuild_counts_what_it_reads);
-    tests[count++] = (struct CMUnitTest)CASE(what_weakens_a_shard_is_seen);
-    tests[count++] = (struct CMUnitTest)CASE(what_weakens_redis_is_seen);
-    tests[count++] = (struct CMUnitTest)CASE(what_nobody_may_ask_is_unknown);
-    int failed = test_run("session", tests, count, start, stop);
+    tests[count++] = (struct CMUnitTest)TEST(a_table_that_is_locked_is_waited_for_shortly);
+    tests[count++] = (struct CMUnitTest)TEST(a_rebuild_counts_what_it_reads);
+    tests[count++] = (struct CMUnitTest)TEST(what_weakens_a_shard_is_seen);
+    tests[count++] = (struct CMUnitTest)TEST(what_weakens_redis_is_seen);
+    tests[count++] = (struct CMUnitTest)TEST(what_nobody_may_ask_is_unknown);
+    int failed = suite_run(&suite, tests, count);
     for (size_t i = 0; i < TEST_COUNT(settings); i++)
         free((void *)tests[i].name);
     return failed;

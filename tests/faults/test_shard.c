@@ -7,6 +7,7 @@
 #include "harness/fault.h"
 #include "harness/mysqld.h"
 #include "harness/promises.h"
+#include "harness/suite.h"
 
 /* The one that falls over, and the one that sells on. */
 #define BROKEN 0
@@ -14,25 +15,10 @@
 /* Small, so that a test can see that it bounds what waits. */
 #define QUEUE_MAX 200
 
-static test_stack_t *stack;
-
-static int start(void **state)
+static void wake(void)
 {
-    (void)state;
-    stack = STACK_START("shard", "orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=4000",
-                        "mysql.writer_queue_max=200", "mysql.pool_queue_max=200",
-                        "mysql.timeout_ms=2000");
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
     if (!process_is_gone(stack->mysql_pids[BROKEN]))
         process_signal(stack->mysql_pids[BROKEN], SIGCONT);
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 static const char *item_on(unsigned shard, const char *name, const char *terms)
@@ -111,7 +97,7 @@ static void make_it_read_only(void)
 
 static void make_it_writable(void)
 {
-    EXPECT_NUMBER(mysqld_number(stack, BROKEN, "SELECT @@GLOBAL.read_only"), 1);
+    EXPECT_NUMBER(mysqld_number(stack, BROKEN, "SELECT GLOBAL.read_only"), 1);
     mysqld_run(stack, BROKEN, "SET GLOBAL read_only = 0");
 }
 
@@ -170,8 +156,8 @@ static web_answer_t buy_one(const char *sku)
 /* The first ones may still be on their way when it falls over: 202 is right for these. */
 static void expect_only_its_items_are_away(const scene_t *scene)
 {
-    WAIT_UNTIL(buy_one(scene->committed).status == 503, 60000);
-    WAIT_UNTIL(buy_one(scene->optimistic).status == 503, 20000);
+    WAIT_UNTIL(buy_one(scene->committed).status == 503);
+    WAIT_UNTIL(buy_one(scene->optimistic).status == 503);
     web_answer_t refused = buy_one(scene->committed);
     EXPECT_PROBLEM(refused, 503, "unavailable");
     EXPECT(atoi(refused.retry_after) > 0, "Retry-After: %s", refused.retry_after);
@@ -211,10 +197,10 @@ static void falls_over(void **state)
     refused = crowd_told(scene.here, CROWD_UNAVAILABLE) - refused;
     outage->end();
     crowd_await(scene.here, CROWD_CREATED, 40);
-    WAIT_UNTIL(buy_one(scene.committed).status == 201, 20000);
-    WAIT_UNTIL(buy_one(scene.optimistic).status == 201, 20000);
+    WAIT_UNTIL(buy_one(scene.committed).status == 201);
+    WAIT_UNTIL(buy_one(scene.optimistic).status == 201);
     EXPECT(refused > 0, "nobody was told that the shard is away");
-    WAIT_UNTIL(use_all_connections(scene.committed) == 0, 20000);
+    WAIT_UNTIL(use_all_connections(scene.committed) == 0);
     crowd_stop(scene.there);
     EXPECT_PROMISES(stack, scene.here,
                     "%s for %u s: meanwhile the other shard sold %u times, this one %u, and said "
@@ -233,17 +219,15 @@ static void disk_is_full(void **state)
     bool small = mysqld_start_on_small_disk(stack, BROKEN, 400);
     if (!small)
         mysqld_start(stack, BROKEN, "", "");
-    WAIT_UNTIL(use_all_connections(sku) == 0, 20000);
+    WAIT_UNTIL(use_all_connections(sku) == 0);
     if (!small)
         skip();
-    WAIT_UNTIL(
-        ({
-            sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 500, .connections = 32});
-            mysqld_number(stack, BROKEN,
-                          "SELECT FILE_SIZE FROM information_schema.INNODB_SYS_TABLESPACES "
-                          "WHERE NAME = 'holdfast/orders'") > 2 << 20;
-        }),
-        60000);
+    WAIT_UNTIL(({
+        sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 500, .connections = 32});
+        mysqld_number(stack, BROKEN,
+                      "SELECT FILE_SIZE FROM information_schema.INNODB_SYS_TABLESPACES "
+                      "WHERE NAME = 'holdfast/orders'") > 2 << 20;
+    }));
     falls_over(state);
 }
 
@@ -263,8 +247,8 @@ static void is_put_back_to_an_old_copy(void **state)
     mysqld_stop(stack, BROKEN);
     mysqld_copy_data(stack, BROKEN);
     mysqld_start(stack, BROKEN, "", "");
-    WAIT_UNTIL(use_all_connections(sku) == 0, 20000);
-    WAIT_UNTIL(buy_one(sku).status == 201, 20000);
+    WAIT_UNTIL(use_all_connections(sku) == 0);
+    WAIT_UNTIL(buy_one(sku).status == 201);
     sale_tally_t lost =
         sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 150, .connections = 16});
     EXPECT(lost.created > 100, "%s", sale_show(&lost));
@@ -280,7 +264,7 @@ static void is_put_back_to_an_old_copy(void **state)
      */
     EXPECT_NUMBER(rows_sum(stack, "SELECT total FROM inventory WHERE sku = '%s'", sku), 400);
     unsigned gone = lost.created - (unsigned)sale_count_live(stack, lost.ids, lost.created);
-    WAIT_UNTIL(use_all_connections(sku) == 0, 20000);
+    WAIT_UNTIL(use_all_connections(sku) == 0);
     /* The sale goes on, to the last unit that the restored row has. */
     crowd_t *crowd = crowd_start(&(crowd_plan_t){.nodes = (const test_stack_t *const[]){stack},
                                                  .nodes_count = 1,
@@ -299,15 +283,17 @@ static void is_put_back_to_an_old_copy(void **state)
 
 #define OUTAGE(name_, begin_, end_, seconds_)                                                      \
     {                                                                                              \
-        "it is " name_, falls_over, NULL, test_teardown, &(outage_t)                               \
+        "it is " name_, falls_over, NULL, NULL, &(outage_t)                                        \
         {                                                                                          \
             name_, begin_, end_, seconds_                                                          \
         }                                                                                          \
     }
-#define UNDER(strategy_, function_)                                                                \
-    {                                                                                              \
-        strategy_ ": " #function_, function_, NULL, test_teardown, (void *)strategy_               \
-    }
+
+static const suite_t suite = {.name = "shard",
+                              .settings = {SUITE_SHORT_DEADLINES, "mysql.writer_queue_max=200",
+                                           "mysql.pool_queue_max=200", "mysql.timeout_ms=2000"},
+                              .repeats = true,
+                              .before_stop = wake};
 
 int main(void)
 {
@@ -321,9 +307,9 @@ int main(void)
         OUTAGE("read-only", make_it_read_only, make_it_writable, 3),
         UNDER("lua", is_put_back_to_an_old_copy),
         /* The last: its disk goes with its server. */
-        {"its disk is full", disk_is_full, NULL, test_teardown,
+        {"its disk is full", disk_is_full, NULL, NULL,
          &(outage_t){"full", fill_its_disk, free_its_disk, 3}},
     };
     size_t from = chance_is_long() ? 0 : 2;
-    return chance_run("shard", tests + from, TEST_COUNT(tests) - from, start, stop);
+    return suite_run(&suite, tests + from, TEST_COUNT(tests) - from);
 }

@@ -9,33 +9,11 @@
 #include "harness/fault.h"
 #include "harness/mysqld.h"
 #include "harness/promises.h"
+#include "harness/suite.h"
 
 #define SHARD 0
-/* The promise is a second or two; a loaded machine gets more. */
-#define SOON_MS 8000
-#define BACK_MS 30000
 
-static test_stack_t *stack, *other;
 static MYSQL *stranger;
-
-static int start(void **state)
-{
-    (void)state;
-    stack = STACK_START("sick", "redis.timeout_ms=500", "mysql.lock_wait_timeout_s=1",
-                        "reconcile.pass_interval_ms=200");
-    other = stack_second_start(stack);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    if (!process_is_gone(other->pid))
-        stack_second_stop(other);
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
-}
 
 static int well(void **state)
 {
@@ -85,7 +63,7 @@ static void unlock_row(void)
 
 static double on_both(const char *metric)
 {
-    return fault_metric(stack, metric) + fault_metric(other, metric);
+    return fault_metric(stack, metric) + fault_metric(node, metric);
 }
 
 static bool log_has(const char *words, const char *sku)
@@ -118,10 +96,10 @@ static void an_item_deleted_by_hand_stops_no_other_expiry(void **state)
     buy_some(gone, 3);
     mysqld_run(stack, SHARD, "DELETE FROM holdfast.inventory WHERE sku = '%s'", gone);
     buy_some(others, 5);
-    WAIT_UNTIL(all_expired(others), 2000 + SOON_MS);
-    WAIT_UNTIL(on_both("expiry_set_aside") >= 1, SOON_MS);
+    WAIT_UNTIL(all_expired(others));
+    WAIT_UNTIL(on_both("expiry_set_aside") >= 1);
     EXPECT_NUMBER(sale_live_orders(stack, gone), 3);
-    WAIT_UNTIL(log_has("holds of an item cannot be expired", gone), SOON_MS);
+    WAIT_UNTIL(log_has("holds of an item cannot be expired", gone));
     EXPECT(strstr(audit_text(), "PUT the item again") != NULL, "the audit does not say what to do");
     /* Too few units for those orders; then enough: they count, and expire. */
     web_answer_t put = ADMIN(stack, .method = "PUT", .path = test_text("/v1/items/%s", gone),
@@ -130,8 +108,8 @@ static void an_item_deleted_by_hand_stops_no_other_expiry(void **state)
     put = ADMIN(stack, .method = "PUT", .path = test_text("/v1/items/%s", gone),
                 .body = "{\"total\":20,\"hold_seconds\":2}");
     EXPECT_STATUS(put, 201);
-    WAIT_UNTIL(all_expired(gone), BACK_MS);
-    WAIT_UNTIL(on_both("expiry_set_aside") == 0, BACK_MS);
+    WAIT_UNTIL(all_expired(gone));
+    WAIT_UNTIL(on_both("expiry_set_aside") == 0);
     EXPECT_SOUND(stack, gone, 0);
     EXPECT_GATE_AGREES(stack, gone);
     EXPECT_NUMBER(stack_command(stack, "audit"), 0);
@@ -144,13 +122,13 @@ static void a_locked_row_stops_no_other_expiry(void **state)
     buy_some(locked, 3);
     buy_some(others, 5);
     lock_rows(test_text("'%s'", locked));
-    WAIT_UNTIL(all_expired(others), 2000 + SOON_MS);
+    WAIT_UNTIL(all_expired(others));
     EXPECT_NUMBER(sale_live_orders(stack, locked), 3);
-    WAIT_UNTIL(on_both("expiry_set_aside") >= 1, SOON_MS);
-    WAIT_UNTIL(log_has("holds of an item cannot be expired", locked), SOON_MS);
+    WAIT_UNTIL(on_both("expiry_set_aside") >= 1);
+    WAIT_UNTIL(log_has("holds of an item cannot be expired", locked));
     unlock_row();
-    WAIT_UNTIL(all_expired(locked), BACK_MS);
-    WAIT_UNTIL(on_both("expiry_set_aside") == 0, BACK_MS);
+    WAIT_UNTIL(all_expired(locked));
+    WAIT_UNTIL(on_both("expiry_set_aside") == 0);
     EXPECT_SOUND(stack, locked, 0);
     EXPECT_GATE_AGREES(stack, locked);
 }
@@ -192,23 +170,23 @@ static void locked_rows_stop_no_other_rebuild(void **state)
     for (unsigned i = 0; i < LOCKED; i++)
         redis_run(stack, "DEL %s", redis_key(stack, "gate", locked[i]));
     redis_run(stack, "DEL %s", redis_key(stack, "gate", free_one));
-    WAIT_UNTIL(gate_is_there(free_one), SOON_MS);
-    WAIT_UNTIL(on_both("reconciler_set_aside") >= LOCKED, SOON_MS);
+    WAIT_UNTIL(gate_is_there(free_one));
+    WAIT_UNTIL(on_both("reconciler_set_aside") >= LOCKED);
     for (unsigned i = 0; i < LOCKED; i++)
         EXPECT(!gate_is_there(locked[i]), "rebuilt although its row is locked");
-    WAIT_UNTIL(log_names_one_of(locked), SOON_MS);
+    WAIT_UNTIL(log_names_one_of(locked));
     /* The pass goes on: it is soon there again for whoever needs it next. */
     for (unsigned i = 0; i < 3; i++) {
         redis_run(stack, "DEL %s", redis_key(stack, "gate", free_one));
-        WAIT_UNTIL(gate_is_there(free_one), SOON_MS);
+        WAIT_UNTIL(gate_is_there(free_one));
     }
     unlock_row();
     for (unsigned i = 0; i < LOCKED; i++) {
-        WAIT_UNTIL(gate_is_there(locked[i]), BACK_MS);
+        WAIT_UNTIL(gate_is_there(locked[i]));
         EXPECT_SOUND(stack, locked[i], 0);
         EXPECT_GATE_AGREES(stack, locked[i]);
     }
-    WAIT_UNTIL(on_both("reconciler_set_aside") == 0, BACK_MS);
+    WAIT_UNTIL(on_both("reconciler_set_aside") == 0);
 }
 
 /* --- orphans --- */
@@ -240,20 +218,20 @@ static void records_that_are_none_hide_no_orphan(void **state)
     const char *sku = sale_item(stack, "poisoned", "\"total\":10");
     web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
     EXPECT_STATUS(first, 201);
-    WAIT_UNTIL(all_is_settled(sku), SOON_MS);
+    WAIT_UNTIL(all_is_settled(sku));
     const char *key = slot_key("unsettled", sku);
     redis_run(stack,
               "EVAL " OF_ALL_POISON("redis.call('HSET',KEYS[1],'poison-'..i,'none')") " 1 %s", key);
-    fault_arm(other, "reserve_answered kill times=1\n");
-    web_answer_t lost = sale_buy(other, sku, "orphan", 2, "k");
+    fault_arm(node, "reserve_answered kill times=1\n");
+    web_answer_t lost = sale_buy(node, sku, "orphan", 2, "k");
     EXPECT_NUMBER(lost.status, 0);
-    EXPECT_FAULT(other, "reserve_answered", 5000);
-    WAIT_UNTIL(all_is_settled(sku), BACK_MS);
+    EXPECT_FAULT(node, "reserve_answered");
+    WAIT_UNTIL(all_is_settled(sku));
     EXPECT_NUMBER(sale_live_units(stack, sku), 3);
     redis_run(stack, "EVAL " OF_ALL_POISON("redis.call('HDEL',KEYS[1],'poison-'..i)") " 1 %s", key);
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
-    stack_node_again(other);
+    stack_node_again(node);
 }
 
 /* Redis answers nothing of use for one slot; an orphan of another slot is taken over. */
@@ -265,20 +243,20 @@ static void a_slot_that_fails_hides_no_other(void **state)
         sale_item(stack, test_text("other-slot-%u", i), "\"total\":10");
     web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
     EXPECT_STATUS(first, 201);
-    WAIT_UNTIL(all_is_settled(sku), SOON_MS);
+    WAIT_UNTIL(all_is_settled(sku));
     /* The first slots of the next passes; they are tried again later. */
     fault_arm(stack, "orphans_slot fail times=3\n");
-    fault_arm(other, "reserve_answered kill times=1\n");
-    web_answer_t lost = sale_buy(other, sku, "orphan", 2, "k");
+    fault_arm(node, "reserve_answered kill times=1\n");
+    web_answer_t lost = sale_buy(node, sku, "orphan", 2, "k");
     EXPECT_NUMBER(lost.status, 0);
-    EXPECT_FAULT(other, "reserve_answered", 5000);
-    WAIT_UNTIL(all_is_settled(sku), BACK_MS);
-    WAIT_UNTIL(fault_hits(stack, "orphans_slot") == 3, BACK_MS);
+    EXPECT_FAULT(node, "reserve_answered");
+    WAIT_UNTIL(all_is_settled(sku));
+    WAIT_UNTIL(fault_hits(stack, "orphans_slot") == 3);
     EXPECT(fault_metric(stack, "orphans_set_aside_total") >= 3, "no slot was set aside");
-    WAIT_UNTIL(fault_metric(stack, "orphans_set_aside") == 0, BACK_MS);
+    WAIT_UNTIL(fault_metric(stack, "orphans_set_aside") == 0);
     EXPECT_NUMBER(sale_live_units(stack, sku), 3);
     EXPECT_SOUND(stack, sku, 0);
-    stack_node_again(other);
+    stack_node_again(node);
 }
 
 /* Somebody keeps the row of the reconciler's lease locked. Who it is for nobody can say; orders
@@ -289,22 +267,22 @@ static void a_locked_lease_hides_no_orphan(void **state)
     const char *sku = item_here("leased", "\"total\":10");
     web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
     EXPECT_STATUS(first, 201);
-    WAIT_UNTIL(all_is_settled(sku), SOON_MS);
+    WAIT_UNTIL(all_is_settled(sku));
     stranger = mysqld_open(stack, SHARD);
     EXPECT(stranger != NULL, "MySQL does not answer");
     EXPECT_NUMBER(mysqld_say(stranger, "BEGIN"), 0);
     EXPECT_NUMBER(mysqld_say(stranger, "UPDATE holdfast.leases SET until = NOW(3) "
                                        "WHERE name = 'reconciler'"),
                   0);
-    fault_arm(other, "reserve_answered kill times=1\n");
-    web_answer_t lost = sale_buy(other, sku, "orphan", 2, "k");
+    fault_arm(node, "reserve_answered kill times=1\n");
+    web_answer_t lost = sale_buy(node, sku, "orphan", 2, "k");
     EXPECT_NUMBER(lost.status, 0);
-    EXPECT_FAULT(other, "reserve_answered", 5000);
-    WAIT_UNTIL(all_is_settled(sku), BACK_MS);
+    EXPECT_FAULT(node, "reserve_answered");
+    WAIT_UNTIL(all_is_settled(sku));
     EXPECT_NUMBER(sale_live_units(stack, sku), 3);
     unlock_row();
     EXPECT_SOUND(stack, sku, 0);
-    stack_node_again(other);
+    stack_node_again(node);
 }
 
 /* --- orders of an item that is not there --- */
@@ -316,20 +294,19 @@ static void an_orphan_without_an_item_ends_rejected(void **state)
     const char *sku = sale_item(stack, "lost", "\"total\":10");
     web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
     EXPECT_STATUS(first, 201);
-    WAIT_UNTIL(all_is_settled(sku), SOON_MS);
-    fault_arm(other, "reserve_answered kill times=1\n");
-    web_answer_t lost = sale_buy(other, sku, "orphan", 2, "k");
+    WAIT_UNTIL(all_is_settled(sku));
+    fault_arm(node, "reserve_answered kill times=1\n");
+    web_answer_t lost = sale_buy(node, sku, "orphan", 2, "k");
     EXPECT_NUMBER(lost.status, 0);
-    EXPECT_FAULT(other, "reserve_answered", 5000);
+    EXPECT_FAULT(node, "reserve_answered");
     rows_change(stack, "DELETE FROM orders WHERE sku = '%s'", sku);
     rows_change(stack, "DELETE FROM inventory WHERE sku = '%s'", sku);
     WAIT_UNTIL(rows_sum(stack,
                         "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'rejected' AND "
                         "reject_code = 'unknown_item'",
-                        sku) == 1,
-               60000);
-    WAIT_UNTIL(redis_run(stack, "HLEN %s", slot_key("unsettled", sku)) == 0, SOON_MS);
-    stack_node_again(other);
+                        sku) == 1);
+    WAIT_UNTIL(redis_run(stack, "HLEN %s", slot_key("unsettled", sku)) == 0);
+    stack_node_again(node);
 }
 
 /* --- values that MySQL refuses --- */
@@ -352,7 +329,7 @@ static void a_change_that_mysql_refuses_is_told_as_that(void **state)
     EXPECT_STATUS(change, 409);
     EXPECT(strstr(change.body, "MySQL refuses these values") != NULL, "%s", change.body);
     EXPECT(fault_metric(stack, "mysql_refusals_total") > refused, "nothing counted");
-    WAIT_UNTIL(is_in_log("no_77"), BACK_MS);
+    WAIT_UNTIL(is_in_log("no_77"));
     mysqld_run(stack, SHARD, "ALTER TABLE holdfast.inventory DROP CONSTRAINT no_77");
     change = ADMIN(stack, .method = "PATCH", .path = test_text("/v1/items/%s", sku),
                    .body = "{\"total\":77}");
@@ -360,19 +337,24 @@ static void a_change_that_mysql_refuses_is_told_as_that(void **state)
     buy_some(sku, 1);
 }
 
-#define CASE(name_) cmocka_unit_test_teardown(name_, well)
+static const suite_t suite = {.name = "sick",
+                              .settings = {"redis.timeout_ms=500", "mysql.lock_wait_timeout_s=1",
+                                           "reconcile.pass_interval_ms=200"},
+                              .pair = true,
+                              .repeats = true,
+                              .teardown = well};
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(an_item_deleted_by_hand_stops_no_other_expiry),
-        CASE(a_locked_row_stops_no_other_expiry),
-        CASE(locked_rows_stop_no_other_rebuild),
-        CASE(records_that_are_none_hide_no_orphan),
-        CASE(a_slot_that_fails_hides_no_other),
-        CASE(a_locked_lease_hides_no_orphan),
-        CASE(an_orphan_without_an_item_ends_rejected),
-        CASE(a_change_that_mysql_refuses_is_told_as_that),
+        TEST(an_item_deleted_by_hand_stops_no_other_expiry),
+        TEST(a_locked_row_stops_no_other_expiry),
+        TEST(locked_rows_stop_no_other_rebuild),
+        TEST(records_that_are_none_hide_no_orphan),
+        TEST(a_slot_that_fails_hides_no_other),
+        TEST(a_locked_lease_hides_no_orphan),
+        TEST(an_orphan_without_an_item_ends_rejected),
+        TEST(a_change_that_mysql_refuses_is_told_as_that),
     };
-    return chance_run("sick", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -4,16 +4,9 @@
  */
 #include <signal.h>
 
-#include "faults/pair.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
-
-static int start(void **state)
-{
-    (void)state;
-    pair_start("stop");
-    return 0;
-}
+#include "harness/suite.h"
 
 /* A case that fails may leave it stopped. */
 static int wake(void **state)
@@ -39,10 +32,6 @@ typedef struct {
     bool taken_over; /* it stays stopped until the other one has adopted its orders */
 } place_t;
 
-/* It owns the row for idle_transaction_timeout_s = 1; what comes on top is a slow machine's. */
-#define GOES_ON_MS 8000
-#define TAKEN_OVER_MS 40000
-
 static void stops_at(void **state)
 {
     const place_t *place = *state;
@@ -65,14 +54,14 @@ static void stops_at(void **state)
     crowd_await(there, CROWD_CREATED, 30);
     double adopted = fault_metric(stack, "orphans_adopted_total");
     fault_arm(node, "%s stop after=%u times=1\n", place->point, chance_below(&chance, 20));
-    EXPECT_FAULT(node, place->point, 20000);
-    WAIT_UNTIL(is_stopped(node->pid), 5000);
+    EXPECT_FAULT(node, place->point);
+    WAIT_UNTIL(is_stopped(node->pid));
     unsigned sold = crowd_told(there, CROWD_CREATED);
     long long stopped = test_clock_ms(), went_on;
-    WAIT_UNTIL(crowd_told(there, CROWD_CREATED) >= sold + 10, GOES_ON_MS);
+    WAIT_UNTIL(crowd_told(there, CROWD_CREATED) >= sold + 10);
     went_on = test_clock_ms() - stopped;
     if (place->taken_over)
-        WAIT_UNTIL(fault_metric(stack, "orphans_adopted_total") > adopted, TAKEN_OVER_MS);
+        WAIT_UNTIL(fault_metric(stack, "orphans_adopted_total") > adopted);
     EXPECT(is_stopped(node->pid), "it did not stay stopped");
     fault_disarm(node);
     process_signal(node->pid, SIGCONT);
@@ -80,7 +69,7 @@ static void stops_at(void **state)
     crowd_stop(there);
     crowd_stop(here);
     /* So that the last units can be bought, and stay bought, while the promises are looked at. */
-    WAIT_UNTIL(sale_patch(stack, sku, "\"hold_seconds\":60").status == 200, 20000);
+    WAIT_UNTIL(sale_patch(stack, sku, "\"hold_seconds\":60").status == 200);
     EXPECT_PROMISES(stack, here, "stopped at %s, the other went on after %lld ms, woken after %lld",
                     place->point, went_on, test_clock_ms() - stopped);
     EXPECT_PROMISES(stack, there, "as seen from the other");
@@ -94,6 +83,12 @@ static void stops_at(void **state)
         }                                                                                          \
     }
 
+static const suite_t suite = {.name = "stop",
+                              .settings = {SUITE_SHORT_DEADLINES},
+                              .pair = true,
+                              .repeats = true,
+                              .teardown = wake};
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -106,5 +101,5 @@ int main(void)
         PLACE("lua", "writer_before_commit", true),
     };
     size_t from = chance_is_long() ? 0 : 1;
-    return chance_run("stop", tests + from, TEST_COUNT(tests) - from, start, stop);
+    return suite_run(&suite, tests + from, TEST_COUNT(tests) - from);
 }

@@ -14,6 +14,7 @@
 #include "harness/fault.h"
 #include "harness/mysqld.h"
 #include "harness/promises.h"
+#include "harness/suite.h"
 
 #define NODES 3
 #define SHARDS 2
@@ -25,7 +26,6 @@
 #define SELLS_AGAIN_MS 5000
 #define SELLS_AGAIN_LOADED_MS 30000
 
-static test_stack_t *stack;
 /* The last is the stack's own. */
 static test_stack_t *nodes[NODES];
 
@@ -42,30 +42,22 @@ static struct {
     const char *stuck;    /* after which faults something did not sell again; "": none */
 } storm;
 
-static int start(void **state)
+static void start_third(void)
 {
-    (void)state;
-    stack = stack_start("storm", NULL, 0);
-    nodes[0] = stack_node_start(stack, 2, NULL, 0);
+    nodes[0] = node;
     nodes[1] = stack_node_start(stack, 3, NULL, 0);
     nodes[2] = stack;
-    return 0;
 }
 
 /* A case that has failed leaves its fault behind. */
-static int stop(void **state)
+static void calm(void)
 {
-    (void)state;
     kill(stack->redis_pid, SIGCONT);
     for (unsigned i = 0; i < stack->shards; i++)
         kill(stack->mysql_pids[i], SIGCONT);
     mysql_close(storm.stranger);
     redisFree(storm.script);
-    stack_node_stop(nodes[0]);
     stack_node_stop(nodes[1]);
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
 }
 
 /* --- faults of MySQL; each is of storm.shard --- */
@@ -232,7 +224,7 @@ static void commits_unheard(void)
 {
     for (unsigned n = 0; n < NODES; n++)
         fault_arm(nodes[n], "commit_answer_lost fail times=8\n");
-    EXPECT_FAULT(nodes[chance_below(&storm.chance, NODES)], "commit_answer_lost", 20000);
+    EXPECT_FAULT(nodes[chance_below(&storm.chance, NODES)], "commit_answer_lost");
     read_only();
 }
 
@@ -362,7 +354,7 @@ static void script_hangs(void)
 
 static void script_ends(void)
 {
-    WAIT_UNTIL(!redis_refuses(stack, "SCRIPT KILL"), 20000);
+    WAIT_UNTIL(!redis_refuses(stack, "SCRIPT KILL"));
     redisFree(storm.script);
     storm.script = NULL;
 }
@@ -669,10 +661,13 @@ static void faults_in_turn(void **state)
     EXPECT(*storm.stuck == '\0', "something did not sell again after: %s", storm.stuck);
 }
 
+static const suite_t suite = {
+    .name = "storm", .pair = true, .repeats = true, .prepare = start_third, .before_stop = calm};
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(faults_in_turn, test_teardown),
+        TEST(faults_in_turn),
     };
-    return chance_run("storm", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

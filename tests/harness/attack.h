@@ -16,8 +16,8 @@ typedef struct {
 } attack_gauge_t;
 attack_gauge_t attack_gauge(pid_t pid);
 /* Waits until the service has at most `slack` descriptors more than `before`. */
-#define EXPECT_DESCRIPTORS_BACK(pid_, before_, slack_, ms_)                                        \
-    WAIT_UNTIL(attack_gauge(pid_).descriptors <= (before_).descriptors + (slack_), ms_)
+#define EXPECT_DESCRIPTORS_BACK(pid_, before_, slack_)                                             \
+    WAIT_UNTIL(attack_gauge(pid_).descriptors <= (before_).descriptors + (slack_))
 /* A number of /metrics, by its whole name without "holdfast_". */
 long long attack_metric(const test_stack_t *stack, const char *name);
 /* This process may open so many; returns how many it may in fact. */

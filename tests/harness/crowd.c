@@ -12,7 +12,6 @@
 #define BURST_MS 20
 /* Moves and repeats look at so many of the latest. */
 #define RECENT 300
-#define AWAIT_MS 60000
 
 /* Percent of all requests. */
 #define MOVES 20
@@ -373,7 +372,7 @@ unsigned crowd_told(const crowd_t *crowd, crowd_kind_t kind)
 void crowd_await(const crowd_t *crowd, crowd_kind_t kind, unsigned more)
 {
     unsigned wanted = crowd_told(crowd, kind) + more;
-    long long end = test_clock_ms() + AWAIT_MS;
+    long long end = test_clock_ms() + TEST_WAIT_MS;
     while (crowd_told(crowd, kind) < wanted) {
         EXPECT(test_clock_ms() < end, "no %u more answers of kind %d: %s", more, (int)kind,
                crowd_show(crowd));

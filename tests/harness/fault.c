@@ -46,9 +46,9 @@ unsigned fault_hits(const test_stack_t *node, const char *name)
     return count;
 }
 
-void fault_expect(const char *file, int line, const test_stack_t *node, const char *name, int ms)
+void fault_expect(const char *file, int line, const test_stack_t *node, const char *name)
 {
-    long long end = test_clock_ms() + ms;
+    long long end = test_clock_ms() + TEST_WAIT_MS;
     while (fault_hits(node, name) == 0) {
         if (test_clock_ms() > end)
             test_fail(file, line, "the fault %s did not happen", name);

@@ -15,9 +15,9 @@ void fault_arm(const test_stack_t *node, const char *lines, ...)
 void fault_disarm(const test_stack_t *node);
 /* How often it has acted since fault_arm(). */
 unsigned fault_hits(const test_stack_t *node, const char *name);
-/* Waits until it has acted; fails if it does not within `ms`. */
-#define EXPECT_FAULT(node_, name_, ms_) fault_expect(__FILE__, __LINE__, node_, name_, ms_)
-void fault_expect(const char *file, int line, const test_stack_t *node, const char *name, int ms);
+/* Waits until it has acted; fails if it does not. */
+#define EXPECT_FAULT(node_, name_) fault_expect(__FILE__, __LINE__, node_, name_)
+void fault_expect(const char *file, int line, const test_stack_t *node, const char *name);
 
 /* --- a service's counters --- */
 /* The value of "holdfast_NAME" without labels, or the sum over all labels. Fails if it is not

@@ -97,7 +97,7 @@ static const char *name_of(unsigned shard)
 static void end(const test_stack_t *stack, unsigned shard, int signal)
 {
     process_signal(stack->mysql_pids[shard], signal);
-    WAIT_UNTIL(process_is_gone(stack->mysql_pids[shard]), 60000);
+    WAIT_UNTIL(process_is_gone(stack->mysql_pids[shard]));
 }
 
 void mysqld_kill(const test_stack_t *stack, unsigned shard)

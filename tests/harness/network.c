@@ -75,7 +75,7 @@ bool network_is_allowed(void)
 static void move_redis(test_stack_t *stack)
 {
     process_signal(stack->redis_pid, SIGTERM);
-    WAIT_UNTIL(process_is_gone(stack->redis_pid), 20000);
+    WAIT_UNTIL(process_is_gone(stack->redis_pid));
     deployed_must(stack, "redis", "",
                   test_text("process_start redis \"$log\" ip netns exec %s redis-server "
                             "\"$DIR/redis/redis.conf\" --port %d --bind %s --protected-mode no\n"

@@ -6,7 +6,7 @@
  *      back, once, if that was answered 200, and none if nobody asked for it
  *   B  units of live orders = allocated, and never above total
  *   C  no buyer is past the limit
- *   D  gate and MySQL agree within PROMISES_QUIET_MS of quiet, and every audit is content
+ *   D  gate and MySQL agree after a while of quiet, and every audit is content
  *   E  no order is live that nobody was told of, nothing that was refused is; every 202 ends, and
  *      what was rejected stays so; one key has one order.
  *      Counted apart: orders that are live although its request heard 503 without a Location
@@ -18,8 +18,6 @@
 #define HOLDFAST_HARNESS_PROMISES_H
 
 #include "harness/crowd.h"
-
-#define PROMISES_QUIET_MS 10000
 
 /* Stops the crowd first. The services that it knows, and that of the stack, must be up. Prints one
    line, with `faults` (a format: what has happened), and then fails if a promise is broken. */

@@ -7,7 +7,7 @@
 void redis_files_kill(const test_stack_t *stack)
 {
     process_signal(stack->redis_pid, SIGKILL);
-    WAIT_UNTIL(process_is_gone(stack->redis_pid), 5000);
+    WAIT_UNTIL(process_is_gone(stack->redis_pid));
 }
 
 /* The file to which it appends, as the manifest names it: "file NAME seq N type i". */

@@ -6,8 +6,6 @@
 
 #include "harness/web.h"
 
-#define READY_MS 20000
-
 static redis_server_t *new_server(const char *dir, const char *kind)
 {
     redis_server_t *server = calloc(1, sizeof(*server));
@@ -41,7 +39,7 @@ void redis_server_again(redis_server_t *server)
     if (server->pid != 0)
         redis_server_kill(server);
     server->pid = process_spawn(arguments, server->log, NULL);
-    WAIT_UNTIL(answers(server), READY_MS);
+    WAIT_UNTIL(answers(server));
 }
 
 redis_server_t *redis_server_start(const char *dir)

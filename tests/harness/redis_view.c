@@ -130,10 +130,9 @@ static const char *disagreement(const test_stack_t *stack, const char *sku)
     return NULL;
 }
 
-void redis_expect_agrees(const char *file, int line, const test_stack_t *stack, const char *sku,
-                         int patience_ms)
+void redis_expect_agrees(const char *file, int line, const test_stack_t *stack, const char *sku)
 {
-    long long end = test_clock_ms() + patience_ms;
+    long long end = test_clock_ms() + TEST_WAIT_MS;
     const char *why;
     while ((why = disagreement(stack, sku)) != NULL) {
         if (test_clock_ms() > end)

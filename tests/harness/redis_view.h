@@ -26,10 +26,7 @@ bool redis_refuses(const test_stack_t *stack, const char *format, ...)
 const char *redis_key(const test_stack_t *stack, const char *which, const char *sku);
 /* Waits until the gate has heard of all that is in MySQL; fails if in the end it disagrees: what
    it has left must be `total` - allocated, or under a SQL strategy it must be closed. */
-#define EXPECT_GATE_AGREES(stack_, sku_)                                                           \
-    redis_expect_agrees(__FILE__, __LINE__, stack_, sku_, REDIS_AGREE_MS)
-#define REDIS_AGREE_MS 8000
-void redis_expect_agrees(const char *file, int line, const test_stack_t *stack, const char *sku,
-                         int patience_ms);
+#define EXPECT_GATE_AGREES(stack_, sku_) redis_expect_agrees(__FILE__, __LINE__, stack_, sku_)
+void redis_expect_agrees(const char *file, int line, const test_stack_t *stack, const char *sku);
 
 #endif

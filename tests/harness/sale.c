@@ -67,8 +67,6 @@ const char *sale_item(const test_stack_t *stack, const char *name, const char *t
     return sku;
 }
 
-#define AUDIT_PATIENCE_MS 60000
-
 static double number_or(const web_answer_t *answer, const char *name, double other)
 {
     const cJSON *found = cJSON_GetObjectItem(answer->json, name);
@@ -77,12 +75,12 @@ static double number_or(const web_answer_t *answer, const char *name, double oth
 
 web_answer_t sale_audit(const test_stack_t *stack)
 {
-    long long end = test_clock_ms() + AUDIT_PATIENCE_MS;
+    long long end = test_clock_ms() + TEST_WAIT_MS;
     web_answer_t audit = ADMIN(stack, .path = "/v1/audit");
     double asked = number_or(&audit, "asked", 0);
     while (audit.status == 200 && number_or(&audit, "run", -1) < asked) {
         if (test_clock_ms() > end)
-            FAIL("no audit began and ended in %d ms: %s", AUDIT_PATIENCE_MS, web_show(&audit));
+            FAIL("no audit began and ended in %d ms: %s", TEST_WAIT_MS, web_show(&audit));
         usleep(50000);
         audit = ADMIN(stack, .path = "/v1/audit");
     }
@@ -315,10 +313,10 @@ long long sale_count_live(const test_stack_t *stack, char (*ids)[SALE_ID_SIZE], 
     return rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE order_id IN (%s) AND " LIVE, list);
 }
 
-unsigned sale_settle_pending(const test_stack_t *stack, const sale_tally_t *tally, int patience_ms)
+unsigned sale_settle_pending(const test_stack_t *stack, const sale_tally_t *tally)
 {
     unsigned live = 0;
-    long long end = test_clock_ms() + patience_ms;
+    long long end = test_clock_ms() + TEST_WAIT_MS;
     for (unsigned i = 0; i < tally->pending; i++) {
         web_answer_t order = sale_get(stack, tally->pending_ids[i]);
         while (order.status == 503 || strcmp(sale_state(&order), "reserved") == 0) {

@@ -94,6 +94,6 @@ void sale_expect_sound(const char *file, int line, const test_stack_t *stack, co
 /* How many of these orders are live in MySQL. */
 long long sale_count_live(const test_stack_t *stack, char (*ids)[SALE_ID_SIZE], unsigned count);
 /* Waits until every order that was answered 202 has ended in MySQL; returns how many are live. */
-unsigned sale_settle_pending(const test_stack_t *stack, const sale_tally_t *tally, int patience_ms);
+unsigned sale_settle_pending(const test_stack_t *stack, const sale_tally_t *tally);
 
 #endif

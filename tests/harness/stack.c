@@ -128,6 +128,7 @@ pid_t process_spawn(const char *const *arguments, const char *log, const char *f
     if (pid != 0)
         return pid;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGPIPE, SIG_DFL); /* test_run() ignores it, which a program would inherit */
     int out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600), in = open("/dev/null", O_RDONLY);
     dup2(in, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
@@ -318,6 +319,11 @@ static bool answers(const char *url, const char *path)
            (strcmp(path, "/readyz") != 0 || strstr(answer.body, "\"missing\":[]") != NULL);
 }
 
+void stack_await_ready(const test_stack_t *stack)
+{
+    WAIT_UNTIL(answers(stack->url, "/readyz"));
+}
+
 static void serve(test_stack_t *node, const char *answers_at)
 {
     const char *program = test_text("%s/holdfast", test_environment("HOLDFAST_TEST_BUILD"));
@@ -330,7 +336,7 @@ static void serve(test_stack_t *node, const char *answers_at)
                               node->failpoints);
     nodes[i].pid = node->pid;
     nodes[i].config = copy(node->config);
-    WAIT_UNTIL(answers(node->url, answers_at), 30000);
+    WAIT_UNTIL(answers(node->url, answers_at));
 }
 
 /* Its configuration as text, with addresses and a name of its own. */
@@ -404,7 +410,7 @@ test_stack_t *stack_node_start_changed(const test_stack_t *stack, unsigned n,
 
 void stack_node_again(test_stack_t *node)
 {
-    WAIT_UNTIL(process_is_gone(node->pid), 25000);
+    WAIT_UNTIL(process_is_gone(node->pid));
     forget_nodes(node->config, true);
     serve(node, "/readyz");
 }
@@ -415,7 +421,7 @@ void stack_node_stop(test_stack_t *node)
     if (!process_is_gone(node->pid)) {
         process_signal(node->pid, SIGTERM);
         process_signal(node->pid, SIGCONT);
-        WAIT_UNTIL(process_is_gone(node->pid), 25000);
+        WAIT_UNTIL(process_is_gone(node->pid));
         waitpid(node->pid, &status, 0);
         forget_nodes(node->config, false);
     }

@@ -1,6 +1,7 @@
 #include "test.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <time.h>
 
 void test_fail(const char *file, int line, const char *format, ...)
@@ -121,5 +122,16 @@ int test_run(const char *group, const struct CMUnitTest *tests, size_t count,
     if (filter != NULL)
         cmocka_set_test_filter(filter);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    return _cmocka_run_group_tests(group, tests, count, setup, teardown);
+    signal(SIGPIPE, SIG_IGN);
+    struct CMUnitTest *all = calloc(count, sizeof(*all));
+    if (all == NULL)
+        abort();
+    for (size_t i = 0; i < count; i++) {
+        all[i] = tests[i];
+        if (all[i].teardown_func == NULL)
+            all[i].teardown_func = test_teardown;
+    }
+    int failed = _cmocka_run_group_tests(group, all, count, setup, teardown);
+    free(all);
+    return failed;
 }

@@ -3,8 +3,9 @@
  * waiting with a deadline, and memory that needs no free().
  *
  * The harness is linked together with all objects of the service but main.c; so its names begin
- * with test_, web_, rows_, redis_, stack_, sale_, told_, chance_, fault_, crowd_ or promises_, and
- * it uses none of the service's code. Asserting is for the main thread only.
+ * with test_, web_, rows_, redis_, stack_, sale_, told_, chance_, fault_, crowd_, promises_ or
+ * suite_ (but for `stack` and `node` of suite.h), and it uses none of the service's code.
+ * Asserting is for the main thread only.
  */
 #ifndef HOLDFAST_HARNESS_TEST_H
 #define HOLDFAST_HARNESS_TEST_H
@@ -42,13 +43,16 @@ void test_expect_number(const char *file, int line, const char *what, long long 
 
 /* Monotonic. */
 long long test_clock_ms(void);
-/* Looks every 10 ms until the condition holds; fails after so long. */
-#define WAIT_UNTIL(condition_, ms_)                                                                \
+/* So long a test waits for a state that comes by itself. It says nothing of how fast the service
+   is: machines are slow or busy, and only a test that fails waits to the end. */
+#define TEST_WAIT_MS 120000
+/* Looks every 10 ms until the condition holds; fails after TEST_WAIT_MS. */
+#define WAIT_UNTIL(condition_)                                                                     \
     do {                                                                                           \
-        long long wait_end_ = test_clock_ms() + (ms_);                                             \
+        long long wait_end_ = test_clock_ms() + TEST_WAIT_MS;                                      \
         while (!(condition_)) {                                                                    \
             if (test_clock_ms() > wait_end_)                                                       \
-                test_fail(__FILE__, __LINE__, "not within %d ms: %s", (int)(ms_), #condition_);    \
+                test_fail(__FILE__, __LINE__, "not within %d ms: %s", TEST_WAIT_MS, #condition_);  \
             usleep(10000);                                                                         \
         }                                                                                          \
     } while (0)
@@ -66,7 +70,23 @@ int test_teardown(void **state);
 /* A variable of the environment; fails, and says what to do, if there is none. */
 const char *test_environment(const char *name);
 
-/* Runs `count` cases as a group, as cmocka_run_group_tests() does, for a table made at run time.
+/* --- cases --- */
+
+/* One, and one that is given a text: a strategy, or something else that its name tells. */
+#define TEST(function_)                                                                            \
+    {                                                                                              \
+#function_, function_                                                                      \
+    }
+#define UNDER(text_, function_)                                                                    \
+    {                                                                                              \
+        text_ ": " #function_, function_, NULL, NULL, (void *)text_                                \
+    }
+#define UNDER_ALL(function_)                                                                       \
+    UNDER("lua", function_), UNDER("watch", function_), UNDER("optimistic", function_),            \
+        UNDER("serializable", function_)
+
+/* Runs `count` cases as a group, as cmocka_run_group_tests() does, for a table made at run time. A
+   case without a teardown has test_teardown(). A connection that is closed is no SIGPIPE.
    HOLDFAST_TEST_FILTER, with * and ?, picks some by name. */
 int test_run(const char *group, const struct CMUnitTest *tests, size_t count,
              CMFixtureFunction setup, CMFixtureFunction teardown);

@@ -160,10 +160,10 @@ static bool is_kept(const told_t *told, const char *state, bool (*may_be_rejecte
 #define LIVE "SELECT COUNT(*) FROM orders WHERE state IN ('held', 'confirmed') AND order_id IN"
 #define SHOWN_MAX 10
 
-void told_expect_kept(const char *file, int line, const told_book_t *book, int ms,
+void told_expect_kept(const char *file, int line, const told_book_t *book,
                       bool (*may_be_rejected)(unsigned tag))
 {
-    long long end = test_clock_ms() + ms, promised = 0;
+    long long end = test_clock_ms() + TEST_WAIT_MS, promised = 0;
     unsigned broken = 0;
     for (unsigned i = 0; i < book->count; i++)
         promised += promised_id(&book->all[i]) != NULL;

@@ -44,9 +44,9 @@ void told_expect_plain(const char *file, int line, const told_book_t *book);
 unsigned told_ghosts(const told_book_t *book);
 /* Waits until each order of a 202 has ended; then each 201 and 202 must be live, but for a 202
    whose tag `may_be_rejected` (NULL: none) allows it. */
-#define EXPECT_TOLD_KEPT(book_, ms_, may_be_rejected_)                                             \
-    told_expect_kept(__FILE__, __LINE__, book_, ms_, may_be_rejected_)
-void told_expect_kept(const char *file, int line, const told_book_t *book, int ms,
+#define EXPECT_TOLD_KEPT(book_, may_be_rejected_)                                                  \
+    told_expect_kept(__FILE__, __LINE__, book_, may_be_rejected_)
+void told_expect_kept(const char *file, int line, const told_book_t *book,
                       bool (*may_be_rejected)(unsigned tag));
 const char *told_show(const told_book_t *book);
 

@@ -24,7 +24,7 @@ static db_t *connected(void)
 
 static const char *variable(db_t *db, const char *name)
 {
-    const char *text = test_text("SELECT @@SESSION.%s", name);
+    const char *text = test_text("SELECT SESSION.%s", name);
     const sql_t sql = {(char *)text, strlen(text), 0};
     EXPECT(db_query(db, &sql) == RESULT_DONE && db_next(db), "%s: %s", name, db_error(db));
     const char *value = test_text("%.*s", STR_ARG(db_bytes(db, 0)));
@@ -166,11 +166,11 @@ static void a_database_that_is_not_used_is_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(a_session_has_its_own_settings, test_teardown),
-        cmocka_unit_test_teardown(a_transaction_that_stands_still_is_ended, test_teardown),
-        cmocka_unit_test_teardown(each_failure_is_counted_where_it_is_met, test_teardown),
-        cmocka_unit_test_teardown(a_session_that_waits_for_a_lock_is_counted, test_teardown),
-        cmocka_unit_test_teardown(a_database_that_is_not_used_is_counted, test_teardown),
+        TEST(a_session_has_its_own_settings),
+        TEST(a_transaction_that_stands_still_is_ended),
+        TEST(each_failure_is_counted_where_it_is_met),
+        TEST(a_session_that_waits_for_a_lock_is_counted),
+        TEST(a_database_that_is_not_used_is_counted),
     };
     return test_run("db", tests, TEST_COUNT(tests), set_up, tear_down_group);
 }

@@ -4,73 +4,8 @@
  * well-behaved buyer from buying. What HTTP/2 offers besides is in test_hostile_h2.c.
  */
 #include <errno.h>
-#include <signal.h>
 
-#include "harness/attack.h"
-
-static test_stack_t *stack;
-static const char *sku;
-static attack_gauge_t before;
-
-#define IDLE_MS 2000
-/* From the end of a time-out until the service, perhaps a slow one, has acted upon it. */
-#define SLACK_MS 30000
-/* Of a process under a sanitizer; what is tried here would take a multiple if it were not bounded.
- */
-#define RSS_GROWTH_KB_MAX (400 * 1024)
-
-static int start(void **state)
-{
-    (void)state;
-    /* Freed memory is kept by AddressSanitizer: little of it, so that growth can be seen. */
-    setenv("ASAN_OPTIONS", "detect_leaks=1:quarantine_size_mb=8", 1);
-    stack = STACK_START("hostile", "http.idle_timeout_ms=2000", "http.connections_max=2000",
-                        "mysql.pool_threads=4");
-    sku = sale_item(stack, "hostile", "\"total\":1000000,\"strategy\":\"lua\"");
-    sku = strdup(sku);
-    for (int i = 0; i < 20; i++) { /* every loop and thread has done something */
-        web_answer_t warm = sale_buy(stack, sku, test_text("warm-%d", i), 1, NULL);
-        EXPECT_STATUS(warm, 201);
-    }
-    usleep(500000);
-    before = attack_gauge(stack->pid);
-    test_forget();
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    free((char *)sku);
-    test_forget();
-    return clean ? 0 : -1;
-}
-
-static void expect_all_as_before(void)
-{
-    /* Threads of the pool connect when they first have to: 2 shards, 4 threads, 3 connections. */
-    EXPECT_DESCRIPTORS_BACK(stack->pid, before, 24 + 8, SLACK_MS);
-    attack_gauge_t now = attack_gauge(stack->pid);
-    print_message("    descriptors %u, then %u; resident %ld MB, then %ld MB\n", before.descriptors,
-                  now.descriptors, before.rss_kb / 1024, now.rss_kb / 1024);
-    EXPECT(now.rss_kb < before.rss_kb + RSS_GROWTH_KB_MAX, "resident: %ld kB, before %ld kB",
-           now.rss_kb, before.rss_kb);
-}
-
-static void close_all(const int *fds, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
-}
-
-static void expect_all_closed(const int *fds, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        EXPECT(fds[i] < 0 || attack_is_closed(fds[i], IDLE_MS + SLACK_MS),
-               "connection %zu is still open", i);
-}
+#include "integration/hostile.h"
 
 /* --- slow ones --- */
 
@@ -88,8 +23,7 @@ static void readers_that_never_read_are_cut_off(void **state)
         EXPECT(attack_send(fds[i], all, strlen(all), 1000) < strlen(all), "all of it was taken");
     }
     /* Nobody reads here either: whether they are cut off is seen in what the service counts. */
-    WAIT_UNTIL(attack_metric(stack, "http_connections_ended_total") >= ended + READERS,
-               IDLE_MS + SLACK_MS);
+    WAIT_UNTIL(attack_metric(stack, "http_connections_ended_total") >= ended + READERS);
     attack_buyer_stop(5);
     expect_all_as_before();
     close_all(fds, READERS);
@@ -108,7 +42,7 @@ static void writers_that_take_their_time_are_cut_off(void **state)
         fds[i] = attack_connect(stack->url);
         EXPECT(fds[i] >= 0, "no connection");
         if (i % 2 == 1) /* this one is slow with its body */
-            EXPECT_NUMBER(attack_send(fds[i], body, strlen(body), 5000), strlen(body));
+            EXPECT_NUMBER(attack_send(fds[i], body, strlen(body), SLACK_MS), strlen(body));
     }
     unsigned open = WRITERS;
     for (int tick = 0; tick < (IDLE_MS + SLACK_MS) / 100 && open != 0; tick++) {
@@ -142,7 +76,7 @@ static void halves_are_cut_off(void **state)
         const char *half = said[i % TEST_COUNT(said)];
         fds[i] = attack_connect(stack->url);
         EXPECT(fds[i] >= 0, "no connection");
-        EXPECT_NUMBER(attack_send(fds[i], half, strlen(half), 5000), strlen(half));
+        EXPECT_NUMBER(attack_send(fds[i], half, strlen(half), SLACK_MS), strlen(half));
         if (i % 3 == 0) {
             attack_reset(fds[i]);
             fds[i] = -1;
@@ -168,13 +102,13 @@ static void resets_in_the_middle_of_purchases_leave_nothing(void **state)
                                         strlen(body), body);
         int fd = attack_connect(stack->url);
         EXPECT(fd >= 0, "no connection");
-        attack_send(fd, request, strlen(request), 5000);
+        attack_send(fd, request, strlen(request), SLACK_MS);
         if (i % 2 == 0)
             usleep(1000);
         attack_reset(fd);
     }
     expect_all_as_before();
-    WAIT_UNTIL(attack_metric(stack, "purchases_in_flight") == 0, SLACK_MS);
+    WAIT_UNTIL(attack_metric(stack, "purchases_in_flight") == 0);
     EXPECT_SOUND(stack, mine, 0);
     EXPECT_GATE_AGREES(stack, mine);
 }
@@ -236,7 +170,7 @@ static void idle_connections(unsigned count, unsigned max)
     int *fds = test_bytes(count * sizeof(*fds));
     unsigned closed = 0;
     attack_buyer_start(stack, sku, true);
-    WAIT_UNTIL(attack_buyer_created() >= 1, SLACK_MS);
+    WAIT_UNTIL(attack_buyer_created() >= 1);
     long long refused = attack_metric(stack, "http_connections_refused_total");
     open_idle(fds, count);
     attack_gauge_t full = attack_gauge(stack->pid);
@@ -244,7 +178,7 @@ static void idle_connections(unsigned count, unsigned max)
                   full.descriptors, full.rss_kb / 1024);
     EXPECT(full.descriptors <= before.descriptors + max + 64, "%u descriptors", full.descriptors);
     unsigned created = attack_buyer_created();
-    WAIT_UNTIL(attack_buyer_created() >= created + 5, SLACK_MS); /* he is served, full or not */
+    WAIT_UNTIL(attack_buyer_created() >= created + 5); /* he is served, full or not */
     for (unsigned i = 0; i < count; i++)
         closed += attack_is_closed(fds[i], 0);
     unsigned over = count + 1 > max ? count + 1 - max : 0; /* the buyer has one */
@@ -271,15 +205,10 @@ static void ten_thousand_idle_connections(void **state)
         print_error("THIS MACHINE ALLOWS %u OPEN FILES: ONLY %u CONNECTIONS ARE TRIED\n", may,
                     count);
     STACK_AGAIN(stack, "http.connections_max=", "http.idle_timeout_ms=60000");
-    for (int i = 0; i < 20; i++) {
-        web_answer_t warm = sale_buy(stack, sku, test_text("warm2-%d", i), 1, NULL);
-        EXPECT_STATUS(warm, 201);
-    }
-    before = attack_gauge(stack->pid);
+    measure("warm-again");
     idle_connections(count, 10000);
 }
 
-/* With attackers still there: what they hold does not keep the process from its end. */
 static void it_ends_cleanly_under_attack(void **state)
 {
     (void)state;
@@ -294,12 +223,13 @@ static void it_ends_cleanly_under_attack(void **state)
         else if (i % 3 == 1)
             attack_send(fds[i], "POST /v1/orders HTTP/1.1\r\nHo", 28, 0);
     }
-    process_signal(stack->pid, SIGTERM);
-    WAIT_UNTIL(process_is_gone(stack->pid), 25000);
-    close_all(fds, TEST_COUNT(fds));
+    expect_a_clean_end(fds, TEST_COUNT(fds));
 }
 
-#define TEST(function_) cmocka_unit_test_teardown(function_, attack_teardown)
+static const suite_t suite = {.name = "hostile",
+                              .settings = {HOSTILE_SETTINGS, "http.connections_max=2000"},
+                              .prepare = put_on_sale,
+                              .teardown = attack_teardown};
 
 int main(void)
 {
@@ -314,7 +244,7 @@ int main(void)
         TEST(ten_thousand_idle_connections),
         TEST(it_ends_cleanly_under_attack),
     };
-    signal(SIGPIPE, SIG_IGN);
     attack_raise_open_files(8192);
-    return test_run("hostile", tests, TEST_COUNT(tests), start, stop);
+    keep_little_freed_memory();
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -2,57 +2,11 @@
  * A hostile network, by HTTP/2: what one connection may keep busy or make grow. Prior knowledge,
  * raw frames. As test_hostile.c: bounded, nothing left behind, and a buyer buys meanwhile.
  */
-#include <signal.h>
+#include "integration/hostile.h"
 
-#include "harness/attack.h"
-
-static test_stack_t *stack;
-static const char *sku;
-static attack_gauge_t before;
-
-#define IDLE_MS 2000
-#define SLACK_MS 30000
-#define RSS_GROWTH_KB_MAX (400 * 1024)
 /* As libh2o says in its SETTINGS; and what service/http/connection.h lets a client take back. */
 #define STREAMS_MAX 100
 #define RESETS_MAX 100
-
-static int start(void **state)
-{
-    (void)state;
-    setenv("ASAN_OPTIONS", "detect_leaks=1:quarantine_size_mb=8", 1);
-    stack = STACK_START("hostile-h2", "http.idle_timeout_ms=2000", "http.http2=true",
-                        "mysql.pool_threads=4");
-    sku = strdup(sale_item(stack, "hostile", "\"total\":1000000,\"strategy\":\"lua\""));
-    for (int i = 0; i < 20; i++) {
-        web_answer_t warm = sale_buy(stack, sku, test_text("warm-%d", i), 1, NULL);
-        EXPECT_STATUS(warm, 201);
-    }
-    usleep(500000);
-    before = attack_gauge(stack->pid);
-    test_forget();
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    free((char *)sku);
-    test_forget();
-    return clean ? 0 : -1;
-}
-
-static void expect_all_as_before(void)
-{
-    /* Threads of the pool connect when they first have to: 2 shards, 4 threads, 3 connections. */
-    EXPECT_DESCRIPTORS_BACK(stack->pid, before, 24 + 8, SLACK_MS);
-    attack_gauge_t now = attack_gauge(stack->pid);
-    print_message("    descriptors %u, then %u; resident %ld MB, then %ld MB\n", before.descriptors,
-                  now.descriptors, before.rss_kb / 1024, now.rss_kb / 1024);
-    EXPECT(now.rss_kb < before.rss_kb + RSS_GROWTH_KB_MAX, "resident: %ld kB, before %ld kB",
-           now.rss_kb, before.rss_kb);
-}
 
 static const char *order_body(const char *buyer)
 {
@@ -80,7 +34,7 @@ static void requests_are_answered(void **state)
     int fd = h2_connect(stack->url);
     for (uint32_t i = 0; i < STREAMS_MAX; i++)
         h2_add_request(&out, 2 * i + 1, "POST", "/v1/orders", order_body(test_text("well-%u", i)));
-    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, SLACK_MS), out.n);
     while (ended < STREAMS_MAX && h2_read_frame(fd, frame, SLACK_MS))
         ended += frame->type == H2_DATA && (frame->flags & H2_END_STREAM) != 0 &&
                  memmem(frame->payload, frame->length, "confirmed", 9) != NULL;
@@ -94,20 +48,22 @@ static void requests_are_answered(void **state)
 static void first_bytes_tell_the_protocol(void **state)
 {
     (void)state;
+    enum { PREFACE = sizeof("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") - 1 };
     static const char upgrade[] =
         "GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
         "h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n";
     static const char almost[] = "PRI * HTTP/1.1\r\nHost: h\r\n\r\n";
     h2_bytes_t out = {NULL, 0, 0};
     h2_frame_t *frame = test_bytes(sizeof(*frame));
-    /* HTTP/2, byte by byte. */
+    /* HTTP/2, the preface byte by byte. */
     int fd = attack_connect(stack->url);
     h2_add_preface(&out);
     h2_add_request(&out, 1, "GET", "/healthz", NULL);
-    for (size_t i = 0; i < out.n; i++) {
-        EXPECT_NUMBER(attack_send(fd, out.bytes + i, 1, 5000), 1);
+    for (size_t i = 0; i < PREFACE; i++) {
+        EXPECT_NUMBER(attack_send(fd, out.bytes + i, 1, SLACK_MS), 1);
         usleep(1000);
     }
+    EXPECT_NUMBER(attack_send(fd, out.bytes + PREFACE, out.n - PREFACE, SLACK_MS), out.n - PREFACE);
     do
         EXPECT(h2_read_frame(fd, frame, SLACK_MS), "closed");
     while (frame->type != H2_DATA);
@@ -131,12 +87,11 @@ static void half_a_preface_is_cut_off(void **state)
     int fds[TEST_COUNT(halves)];
     for (size_t i = 0; i < TEST_COUNT(halves); i++) {
         fds[i] = attack_connect(stack->url);
-        EXPECT_NUMBER(attack_send(fds[i], halves[i], strlen(halves[i]), 5000), strlen(halves[i]));
+        EXPECT_NUMBER(attack_send(fds[i], halves[i], strlen(halves[i]), SLACK_MS),
+                      strlen(halves[i]));
     }
-    for (size_t i = 0; i < TEST_COUNT(halves); i++) {
-        EXPECT(attack_is_closed(fds[i], IDLE_MS + SLACK_MS), "\"%s\": still open", halves[i]);
-        close(fds[i]);
-    }
+    expect_all_closed(fds, TEST_COUNT(halves));
+    close_all(fds, TEST_COUNT(halves));
     expect_all_as_before();
 }
 
@@ -165,7 +120,7 @@ static void a_long_body_is_413(void **state)
         h2_bytes_t out = {NULL, 0, 0};
         const char *code = lengths[i] > 16384 ? "\"body_too_large\"" : "\"malformed_json\"";
         add_body(&out, 2 * i + 1, test_repeat("x", lengths[i]), lengths[i], H2_END_STREAM);
-        EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+        EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, SLACK_MS), out.n);
         do
             EXPECT(h2_read_frame(fd, frame, SLACK_MS), "%zu bytes: closed", lengths[i]);
         while (frame->type != H2_DATA && frame->type != H2_RST_STREAM);
@@ -197,12 +152,12 @@ static void an_expectation_is_answered_with_the_body(void **state)
     memcpy(head + block.n, expect, sizeof(expect) - 1);
     h2_add_frame(&out, H2_HEADERS, H2_END_HEADERS, 1, head, block.n + sizeof(expect) - 1);
     h2_add_frame(&out, H2_PING, 0, 0, "01234567", 8);
-    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, SLACK_MS), out.n);
     do
         EXPECT(h2_read_frame(fd, frame, SLACK_MS), "closed");
     while (frame->type != H2_PING);
     h2_add_frame(&data, H2_DATA, H2_END_STREAM, 1, body, strlen(body));
-    EXPECT_NUMBER(attack_send(fd, data.bytes, data.n, 5000), data.n);
+    EXPECT_NUMBER(attack_send(fd, data.bytes, data.n, SLACK_MS), data.n);
     do
         EXPECT(h2_read_frame(fd, frame, SLACK_MS), "closed");
     while (frame->type != H2_DATA);
@@ -228,14 +183,9 @@ static void long_bodies_on_all_streams(int flags)
         fds[i] = h2_connect(stack->url);
         EXPECT(attack_send(fds[i], out.bytes, out.n, SLACK_MS) < out.n, "all was taken");
     }
-    attack_gauge_t now = attack_gauge(stack->pid);
-    print_message("    resident %ld MB\n", now.rss_kb / 1024);
-    EXPECT(now.rss_kb < before.rss_kb + RSS_GROWTH_KB_MAX, "resident: %ld kB, before %ld kB",
-           now.rss_kb, before.rss_kb);
-    for (size_t i = 0; i < CONNECTIONS; i++) {
-        EXPECT(attack_is_closed(fds[i], SLACK_MS), "connection %zu is still open", i);
-        close(fds[i]);
-    }
+    expect_memory_bounded();
+    expect_all_closed(fds, CONNECTIONS);
+    close_all(fds, CONNECTIONS);
     attack_buyer_stop(2);
     EXPECT(attack_metric(stack, "http_connections_ended_total") >= ended + CONNECTIONS,
            "they were not ended for their bodies");
@@ -293,16 +243,14 @@ static void rapid_resets(const char *method, const char *path, bool with_body)
     attack_buyer_start(stack, sku, false);
     for (size_t i = 0; i < CONNECTIONS; i++) {
         fds[i] = h2_connect(stack->url);
-        attack_send(fds[i], out.bytes, out.n, 5000);
+        attack_send(fds[i], out.bytes, out.n, SLACK_MS);
     }
-    for (size_t i = 0; i < CONNECTIONS; i++) {
-        EXPECT(attack_is_closed(fds[i], SLACK_MS), "connection %zu is still open", i);
-        close(fds[i]);
-    }
+    expect_all_closed(fds, CONNECTIONS);
+    close_all(fds, CONNECTIONS);
     attack_buyer_stop(2);
     EXPECT(attack_metric(stack, "http_connections_ended_total") >= ended + CONNECTIONS,
            "they were not ended for their resets");
-    WAIT_UNTIL(attack_metric(stack, "purchases_in_flight") == 0, SLACK_MS);
+    WAIT_UNTIL(attack_metric(stack, "purchases_in_flight") == 0);
     expect_all_as_before();
 }
 
@@ -346,7 +294,7 @@ static void a_client_may_take_back_what_it_has_asked(void **state)
         }
         for (unsigned i = 0; i < 50; i++, stream += 2)
             h2_add_request(&out, stream, "GET", "/healthz", NULL);
-        EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+        EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, SLACK_MS), out.n);
         while (ended < 50) {
             EXPECT(h2_read_frame(fd, frame, SLACK_MS), "closed in round %d", round);
             ended += frame->type == H2_DATA && (frame->flags & H2_END_STREAM) != 0;
@@ -374,13 +322,9 @@ static void flood(const void *frames, size_t n, unsigned times)
             if (attack_send(fds[i], out.bytes, 1000 * n, 1000) < 1000 * n)
                 break;
     }
-    attack_gauge_t now = attack_gauge(stack->pid);
-    print_message("    in the flood: resident %ld MB\n", now.rss_kb / 1024);
-    EXPECT(now.rss_kb < before.rss_kb + RSS_GROWTH_KB_MAX, "resident: %ld kB, before %ld kB",
-           now.rss_kb, before.rss_kb);
+    expect_memory_bounded();
     attack_buyer_stop(2);
-    for (size_t i = 0; i < CONNECTIONS; i++)
-        close(fds[i]);
+    close_all(fds, CONNECTIONS);
     expect_all_as_before();
 }
 
@@ -415,7 +359,7 @@ static void continuations_without_end_are_cut_off(void **state)
     attack_buyer_start(stack, sku, false);
     for (size_t i = 0; i < CONNECTIONS; i++) {
         fds[i] = h2_connect(stack->url);
-        attack_send(fds[i], start_frame.bytes, start_frame.n, 5000);
+        attack_send(fds[i], start_frame.bytes, start_frame.n, SLACK_MS);
         unsigned sent = 0;
         while (sent < FRAMES && attack_send(fds[i], more.bytes, more.n, SLACK_MS) == more.n)
             sent++;
@@ -434,7 +378,7 @@ static void empty_continuations_are_cut_off(void **state)
     h2_bytes_t block = h2_header_block("GET", "/healthz"), out = {NULL, 0, 0};
     int fd = h2_connect(stack->url);
     h2_add_frame(&out, H2_HEADERS, 0, 1, block.bytes, block.n);
-    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, SLACK_MS), out.n);
     out.n = 0;
     for (int i = 0; i < 100; i++)
         h2_add_frame(&out, H2_CONTINUATION, 0, 1, NULL, 0);
@@ -459,12 +403,10 @@ static void headers_never_ended_are_cut_off(void **state)
     for (size_t i = 0; i < CONNECTIONS; i++) {
         const h2_bytes_t *half = i % 2 == 0 ? &headers : &no_body;
         fds[i] = h2_connect(stack->url);
-        EXPECT_NUMBER(attack_send(fds[i], half->bytes, half->n, 5000), half->n);
+        EXPECT_NUMBER(attack_send(fds[i], half->bytes, half->n, SLACK_MS), half->n);
     }
-    for (size_t i = 0; i < CONNECTIONS; i++) {
-        EXPECT(attack_is_closed(fds[i], IDLE_MS + SLACK_MS), "connection %zu is still open", i);
-        close(fds[i]);
-    }
+    expect_all_closed(fds, CONNECTIONS);
+    close_all(fds, CONNECTIONS);
     attack_buyer_stop(5);
     expect_all_as_before();
 }
@@ -485,12 +427,10 @@ static void streams_without_a_window_are_cut_off(void **state)
     attack_buyer_start(stack, sku, false);
     for (size_t i = 0; i < CONNECTIONS; i++) {
         fds[i] = h2_connect(stack->url);
-        EXPECT_NUMBER(attack_send(fds[i], out.bytes, out.n, 5000), out.n);
+        EXPECT_NUMBER(attack_send(fds[i], out.bytes, out.n, SLACK_MS), out.n);
     }
-    for (size_t i = 0; i < CONNECTIONS; i++) {
-        EXPECT(attack_is_closed(fds[i], IDLE_MS + SLACK_MS), "connection %zu is still open", i);
-        close(fds[i]);
-    }
+    expect_all_closed(fds, CONNECTIONS);
+    close_all(fds, CONNECTIONS);
     attack_buyer_stop(5);
     expect_all_as_before();
 }
@@ -504,7 +444,7 @@ static void streams_above_the_limit_are_refused(void **state)
     int fd = h2_connect(stack->url);
     for (uint32_t i = 0; i < STREAMS_MAX + OVER; i++)
         h2_add_frame(&out, H2_HEADERS, H2_END_HEADERS, 2 * i + 1, block.bytes, block.n);
-    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, 5000), out.n);
+    EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, SLACK_MS), out.n);
     unsigned refused = count_frames(fd, H2_RST_STREAM);
     EXPECT(refused >= OVER, "%u of %d were refused", refused, OVER);
     close(fd);
@@ -526,13 +466,13 @@ static void it_ends_cleanly_under_attack(void **state)
         fds[i] = h2_connect(stack->url);
         attack_send(fds[i], what->bytes, what->n, 1000);
     }
-    process_signal(stack->pid, SIGTERM);
-    WAIT_UNTIL(process_is_gone(stack->pid), 25000);
-    for (size_t i = 0; i < TEST_COUNT(fds); i++)
-        close(fds[i]);
+    expect_a_clean_end(fds, TEST_COUNT(fds));
 }
 
-#define TEST(function_) cmocka_unit_test_teardown(function_, attack_teardown)
+static const suite_t suite = {.name = "hostile_h2",
+                              .settings = {HOSTILE_SETTINGS, "http.http2=true"},
+                              .prepare = put_on_sale,
+                              .teardown = attack_teardown};
 
 int main(void)
 {
@@ -558,6 +498,6 @@ int main(void)
         TEST(streams_above_the_limit_are_refused),
         TEST(it_ends_cleanly_under_attack),
     };
-    signal(SIGPIPE, SIG_IGN);
-    return test_run("hostile http/2", tests, TEST_COUNT(tests), start, stop);
+    keep_little_freed_memory();
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

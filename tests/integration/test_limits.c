@@ -10,30 +10,10 @@
 #include <sys/socket.h>
 
 #include "harness/attack.h"
+#include "harness/suite.h"
 
-static test_stack_t *stack;
-
-/* A token comes back after a second; the rest is for slow machines. */
-#define BACK_MS 30000
 /* Of one that asks again and again until it is refused: more than seconds that this can take. */
 #define TRIES 300
-
-/* Several loops, so that it would show if each had a limit of its own. */
-static int start(void **state)
-{
-    (void)state;
-    stack = STACK_START("limits", "http.threads=4");
-    test_forget();
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
-}
 
 /* The service starts again, with these limits and a second's worth of tokens a second. */
 static void limit(unsigned buyer_burst, unsigned address_burst)
@@ -130,7 +110,7 @@ static void a_buyer_over_his_burst_is_refused_and_leaves_nothing(void **state)
     EXPECT_NUMBER(sale_available(stack, crowd.sku), 1000 - rows);
     EXPECT_SOUND(stack, crowd.sku, 0);
     EXPECT_GATE_AGREES(stack, crowd.sku);
-    WAIT_UNTIL(sale_buy(stack, crowd.sku, "greedy", 1, NULL).status == 201, BACK_MS);
+    WAIT_UNTIL(sale_buy(stack, crowd.sku, "greedy", 1, NULL).status == 201);
 }
 
 static void the_loops_share_one_limit(void **state)
@@ -171,7 +151,7 @@ static void a_repeat_counts_and_its_order_stays(void **state)
     web_answer_t order = sale_get(stack, id);
     EXPECT_STATUS(order, 200);
     EXPECT(strcmp(sale_state(&order), "confirmed") == 0, "%s", web_show(&order));
-    WAIT_UNTIL(sale_buy(stack, sku, "alice", 1, "k").status == 201, BACK_MS);
+    WAIT_UNTIL(sale_buy(stack, sku, "alice", 1, "k").status == 201);
     EXPECT_NUMBER(sale_live_orders(stack, sku), 1);
 }
 
@@ -234,10 +214,11 @@ static void an_address_is_refused_before_its_body_is_parsed(void **state)
     web_answer_t other = buy_from("127.0.0.2", sku);
     EXPECT_STATUS(other, 201);
     EXPECT_NUMBER(sale_available(stack, sku), 9); /* only purchases are limited */
-    WAIT_UNTIL(sale_buy(stack, sku, "b", 1, NULL).status == 201, BACK_MS);
+    WAIT_UNTIL(sale_buy(stack, sku, "b", 1, NULL).status == 201);
 }
 
-#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
+/* Several loops, so that it would show if each had a limit of its own. */
+static const suite_t suite = {.name = "limits", .settings = {"http.threads=4"}};
 
 int main(void)
 {
@@ -249,6 +230,5 @@ int main(void)
         TEST(a_mistake_costs_a_buyer_nothing),
         TEST(an_address_is_refused_before_its_body_is_parsed),
     };
-    signal(SIGPIPE, SIG_IGN);
-    return test_run("limits", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -228,7 +228,7 @@ static void every_strategy_has_its_aborts_and_retries(void **state)
 static void gauges_return_to_rest(void **state)
 {
     (void)state;
-    WAIT_UNTIL(value_of(scrape(), "holdfast_purchases_in_flight") == 0, 8000);
+    WAIT_UNTIL(value_of(scrape(), "holdfast_purchases_in_flight") == 0);
     const char *metrics = scrape();
     EXPECT(value_of(metrics, "holdfast_http_connections") >= 1, "not even this connection");
     for (const char *at = metrics; (at = strstr(at, "\nholdfast_writer_queue_orders{")) != NULL;
@@ -413,32 +413,28 @@ static void readyz_names_what_is_missing(void **state)
     (void)state;
     test_stack_t *own = STACK_START("ready", "node.name=n1");
     process_signal(own->redis_pid, SIGTERM);
-    WAIT_UNTIL(WEB(.base = own->url, .path = "/readyz").status == 503, 8000);
+    WAIT_UNTIL(WEB(.base = own->url, .path = "/readyz").status == 503);
     web_answer_t ready = WEB(.base = own->url, .path = "/readyz");
     web_answer_t health = WEB(.base = own->url, .path = "/healthz");
     stack_again(own, NULL, 0);
-    WAIT_UNTIL(WEB(.base = own->url, .path = "/readyz").status == 200, 10000);
+    WAIT_UNTIL(WEB(.base = own->url, .path = "/readyz").status == 200);
     process_signal(own->mysql_pids[1], SIGSTOP);
     web_answer_t no_mysql;
     WAIT_UNTIL(({
-                   no_mysql = WEB(.base = own->url, .path = "/readyz");
-                   is_missing(&no_mysql, "shard-1");
-               }),
-               20000);
+        no_mysql = WEB(.base = own->url, .path = "/readyz");
+        is_missing(&no_mysql, "shard-1");
+    }));
     process_signal(own->mysql_pids[1], SIGCONT);
     WAIT_UNTIL(({
-                   web_answer_t now = WEB(.base = own->url, .path = "/readyz");
-                   !is_missing(&now, "shard-1");
-               }),
-               20000);
+        web_answer_t now = WEB(.base = own->url, .path = "/readyz");
+        !is_missing(&now, "shard-1");
+    }));
     bool clean = stack_stop(own);
     EXPECT(ready.status == 503 && is_missing(&ready, "redis"), "%s", web_show(&ready));
     EXPECT_STATUS(no_mysql, 200); /* the other shard sells */
     EXPECT_STATUS(health, 200);   /* alive, though not able */
     EXPECT(clean, "see above");
 }
-
-#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
 
 int main(void)
 {

@@ -121,8 +121,7 @@ static void expect_refused(const char *name, const char *why)
     EXPECT_NUMBER(migrate(&said), 1);
     EXPECT(strstr(said, name) != NULL && strstr(said, why) != NULL, "%s", said);
     WAIT_UNTIL(read_number(0, "SELECT IS_FREE_LOCK(CONCAT('holdfast.migrate.', "
-                              "SHA1(DATABASE())))") == 1,
-               1000);
+                              "SHA1(DATABASE())))") == 1);
 }
 
 /* A new connection of the service: does it take the database, and if not, what does it say? */

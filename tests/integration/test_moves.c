@@ -151,19 +151,14 @@ static void an_extend_stops_at_the_end_of_the_sale(void **state)
     EXPECT_SOUND(stack, sku, 0);
 }
 
-#define UNDER(name_, strategy_)                                                                    \
-    {                                                                                              \
-#name_ ": " strategy_, name_, NULL, test_teardown, (void *)strategy_                       \
-    }
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(extended_by_many_at_once, test_teardown),
-        UNDER(an_extend_stops_at_four_times_the_hold, "lua"),
-        UNDER(an_extend_stops_at_four_times_the_hold, "serializable"),
-        UNDER(an_extend_stops_at_the_end_of_the_sale, "watch"),
-        UNDER(an_extend_stops_at_the_end_of_the_sale, "optimistic"),
+        TEST(extended_by_many_at_once),
+        UNDER("lua", an_extend_stops_at_four_times_the_hold),
+        UNDER("serializable", an_extend_stops_at_four_times_the_hold),
+        UNDER("watch", an_extend_stops_at_the_end_of_the_sale),
+        UNDER("optimistic", an_extend_stops_at_the_end_of_the_sale),
     };
     return test_run("moves", tests, TEST_COUNT(tests), start, NULL);
 }

@@ -7,28 +7,7 @@
 
 #include "harness/fault.h"
 #include "harness/sale.h"
-
-static test_stack_t *stack;
-
-/* For a slow machine under sanitizers. */
-#define SLACK_MS 20000
-/* What the service remembers of an item's units, and of its epoch, is not corrected by time. */
-static int start(void **state)
-{
-    (void)state;
-    stack = STACK_START("precedence", "http.threads=2", "orders.sold_out_cache_ms=60000",
-                        "reconcile.epoch_poll_ms=3600000");
-    test_forget();
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
-}
+#include "harness/suite.h"
 
 /* --- the table --- */
 
@@ -188,7 +167,7 @@ static void a_sale_that_is_sold_out_ends(void **state)
         web_answer_t order = sale_buy(stack, sku, "owner", 1, NULL);
         EXPECT_STATUS(order, 201);
         hears(sku, NULL, "sold_out"); /* so that it is remembered */
-        WAIT_UNTIL(hears(sku, NULL, "sale_ended"), SLACK_MS);
+        WAIT_UNTIL(hears(sku, NULL, "sale_ended"));
         EXPECT(hears(sku, "k", "sale_ended"), "with a key it has not ended");
     }
 }
@@ -229,7 +208,7 @@ static void a_repeat_is_known_before_the_gate_knows(void **state)
     EXPECT_STATUS(last, 201);
     fault_arm(other, "rebuild_row_raised pause=6000 times=1\n");
     begin_change(other, sku);
-    EXPECT_FAULT(other, "rebuild_row_raised", SLACK_MS);
+    EXPECT_FAULT(other, "rebuild_row_raised");
     web_answer_t first = sale_buy(other, sku, "late", 1, "k");
     web_answer_t repeat = sale_buy(stack, sku, "late", 1, "k");
     web_answer_t new = sale_buy(stack, sku, "late", 1, "new");
@@ -243,17 +222,22 @@ static void a_repeat_is_known_before_the_gate_knows(void **state)
     EXPECT_SOUND(stack, sku, 0);
 }
 
+/* What the service remembers of an item's units, and of its epoch, is not corrected by time. */
+static const suite_t suite = {.name = "precedence",
+                              .settings = {"http.threads=2", "orders.sold_out_cache_ms=60000",
+                                           "reconcile.epoch_poll_ms=3600000"}};
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(at_once_and_when_it_is_known, test_teardown),
-        cmocka_unit_test_teardown(after_a_start, test_teardown),
-        cmocka_unit_test_teardown(after_a_rebuild_of_the_gates, test_teardown),
-        cmocka_unit_test_teardown(a_sale_that_is_sold_out_ends, test_teardown),
+        TEST(at_once_and_when_it_is_known),
+        TEST(after_a_start),
+        TEST(after_a_rebuild_of_the_gates),
+        TEST(a_sale_that_is_sold_out_ends),
         {"a_repeat_is_known_before_the_gate_knows: lua", a_repeat_is_known_before_the_gate_knows,
-         NULL, test_teardown, "lua"},
+         NULL, NULL, "lua"},
         {"a_repeat_is_known_before_the_gate_knows: watch", a_repeat_is_known_before_the_gate_knows,
-         NULL, test_teardown, "watch"},
+         NULL, NULL, "watch"},
     };
-    return test_run("precedence", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -9,28 +9,11 @@
 #include <stdatomic.h>
 
 #include "harness/sale.h"
-
-static test_stack_t *stack;
+#include "harness/suite.h"
 
 /* The service's own bound, and what a sanitizer build needs after it to look for leaks. */
 #define DEADLINE_MS 15000
 #define EXIT_SLACK_MS 5000
-
-static int start(void **state)
-{
-    (void)state;
-    stack =
-        STACK_START("shutdown", "shutdown.readiness_delay_ms=1000", "mysql.writer_queue_max=512");
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
-}
 
 /* --- SIGTERM --- */
 
@@ -108,7 +91,7 @@ static void sigterm_in_the_middle_of_a_crowd_loses_nothing(void **state)
            watcher.ready, watcher.draining, watcher.odd);
 
     stack_again(stack, NULL, 0);
-    unsigned late = sale_settle_pending(stack, &tally, 20000);
+    unsigned late = sale_settle_pending(stack, &tally);
     EXPECT(sale_live_orders(stack, sku) == tally.created + late, "%lld live, %s",
            sale_live_orders(stack, sku), sale_show(&tally));
     EXPECT_SOUND(stack, sku, 0);
@@ -224,7 +207,7 @@ static void killed_in_the_middle_every_201_is_there(void **state)
                                      .connections = 16,
                                      .burst = 16,
                                      .burst_ms = 20});
-    WAIT_UNTIL(process_is_gone(stack->pid), 5000);
+    WAIT_UNTIL(process_is_gone(stack->pid));
     EXPECT(tally.created > 0, "%s", sale_show(&tally));
     EXPECT_NUMBER(sale_count_live(stack, tally.ids, tally.created), tally.created);
     EXPECT_SOUND(stack, sku, 0);
@@ -244,22 +227,21 @@ static void an_orphan_ends_or_returns_its_unit(void **state)
         stack, "orphan", "\"total\":40,\"acknowledge\":\"accepted\",\"strategy\":\"%s\"", strategy);
     for (int i = 0; i < 30; i++) /* every loop knows the item */
         sale_buy(stack, sku, test_text("warm-%d", i), 1, NULL);
-    WAIT_UNTIL(sale_live_orders(stack, sku) == 30, 5000);
+    WAIT_UNTIL(sale_live_orders(stack, sku) == 30);
     EXPECT_GATE_AGREES(stack, sku);
     pid_t mysql = stack->mysql_pids[rows_shard_of(stack, sku)];
     process_signal(mysql, SIGSTOP);
     web_answer_t orphan = sale_buy(stack, sku, "orphan", 3, NULL);
     process_signal(stack->pid, SIGKILL);
     process_signal(mysql, SIGCONT);
-    WAIT_UNTIL(process_is_gone(stack->pid), 5000);
+    WAIT_UNTIL(process_is_gone(stack->pid));
     EXPECT_STATUS(orphan, 202);
     stack_again(stack, NULL, 0);
     WAIT_UNTIL(strcmp(sale_state(&(web_answer_t){.json = sale_get(stack, sale_id(&orphan)).json}),
-                      "reserved") != 0,
-               25000);
+                      "reserved") != 0);
     web_answer_t rest = sale_buy(stack, sku, "rest", (int)sale_available(stack, sku), NULL);
     EXPECT_STATUS(rest, 202);
-    WAIT_UNTIL(sale_available(stack, sku) == 0, 10000);
+    WAIT_UNTIL(sale_available(stack, sku) == 0);
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
 }
@@ -311,17 +293,14 @@ static void a_full_queue_is_503_at_once(void **state)
     EXPECT(full.wrong == 0 && full.quick >= 20, "503 at once %u, later or admitted %u, other %u",
            full.quick, full.slow, full.wrong);
     WAIT_UNTIL(sale_buy(stack, sku, test_text("after-%lld", test_clock_ms()), 1, NULL).status ==
-                   201,
-               10000);
+               201);
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
 }
 
-#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
-#define UNDER(strategy_, function_)                                                                \
-    {                                                                                              \
-        strategy_ ": " #function_, function_, NULL, test_teardown, (void *)strategy_               \
-    }
+static const suite_t suite = {
+    .name = "shutdown",
+    .settings = {"shutdown.readiness_delay_ms=1000", "mysql.writer_queue_max=512"}};
 
 int main(void)
 {
@@ -340,5 +319,5 @@ int main(void)
         TEST(a_full_queue_is_503_at_once),
         UNDER("lua", an_orphan_ends_or_returns_its_unit),
     };
-    return test_run("shutdown", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -7,26 +7,15 @@
 #include <sys/wait.h>
 
 #include "harness/sale.h"
+#include "harness/suite.h"
 
-static test_stack_t *stack;
 static char *log_path;
 
-static int start(void **state)
+static test_stack_t *start_with_log(void)
 {
-    (void)state;
     log_path = strdup(
         test_text("%s/signals-%d.log", test_environment("HOLDFAST_TEST_TMP"), (int)getpid()));
-    stack = STACK_START("signals", test_text("log.file=%s", log_path), "log.access=true");
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    free(log_path);
-    test_forget();
-    return clean ? 0 : -1;
+    return STACK_START("signals", test_text("log.file=%s", log_path), "log.access=true");
 }
 
 static bool contains(const char *path, const char *words)
@@ -67,14 +56,14 @@ static void hup_reopens_the_log(void **state)
 {
     (void)state;
     const char *moved = test_text("%s.1", log_path);
-    WAIT_UNTIL(contains(log_path, "\"serving\""), 10000);
+    WAIT_UNTIL(contains(log_path, "\"serving\""));
     EXPECT(rename(log_path, moved) == 0, "cannot move %s", log_path);
     WEB(.base = stack->url, .path = "/healthz?before");
-    WAIT_UNTIL(contains(moved, "before"), 10000); /* nothing is lost before the signal */
+    WAIT_UNTIL(contains(moved, "before")); /* nothing is lost before the signal */
     hangup();
-    WAIT_UNTIL(contains(log_path, "SIGHUP"), 10000);
+    WAIT_UNTIL(contains(log_path, "SIGHUP"));
     WEB(.base = stack->url, .path = "/healthz?after");
-    WAIT_UNTIL(contains(log_path, "after"), 10000);
+    WAIT_UNTIL(contains(log_path, "after"));
     EXPECT(!contains(moved, "after"), "written to the old file");
 }
 
@@ -84,13 +73,13 @@ static void a_log_that_cannot_be_opened_is_no_end(void **state)
     const char *moved = test_text("%s.2", log_path);
     EXPECT(rename(log_path, moved) == 0 && mkdir(log_path, 0700) == 0, "no directory");
     hangup();
-    WAIT_UNTIL(contains(moved, "cannot be opened again"), 10000);
+    WAIT_UNTIL(contains(moved, "cannot be opened again"));
     EXPECT(rmdir(log_path) == 0 && mkfifo(log_path, 0600) == 0, "no pipe");
     hangup();
-    WAIT_UNTIL(contains(moved, "no regular file"), 10000);
+    WAIT_UNTIL(contains(moved, "no regular file"));
     EXPECT(unlink(log_path) == 0, "no pipe");
     hangup();
-    WAIT_UNTIL(contains(log_path, "SIGHUP"), 10000);
+    WAIT_UNTIL(contains(log_path, "SIGHUP"));
     web_answer_t healthy = WEB(.base = stack->url, .path = "/healthz");
     EXPECT_STATUS(healthy, 200);
 }
@@ -148,7 +137,7 @@ static void each_command_helps(void **state)
     EXPECT_NUMBER(run(out, "serve", NULL), 2);
 }
 
-#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
+static const suite_t suite = {.name = "signals", .start = start_with_log};
 
 int main(void)
 {
@@ -159,5 +148,5 @@ int main(void)
         TEST(it_says_its_version),
         TEST(each_command_helps),
     };
-    return test_run("signals", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

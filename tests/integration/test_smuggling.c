@@ -278,8 +278,6 @@ static void absolute_targets_are_served(void **state)
     EXPECT_NUMBER(sale_live_orders(STACK, mine), 1);
 }
 
-#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -292,6 +290,5 @@ int main(void)
         TEST(no_input_has_earned_a_500),
         TEST(the_service_still_sells),
     };
-    signal(SIGPIPE, SIG_IGN);
     return test_run("smuggling", tests, TEST_COUNT(tests), start, NULL);
 }

@@ -13,8 +13,8 @@
 #include <sys/wait.h>
 
 #include "harness/attack.h"
+#include "harness/suite.h"
 
-static test_stack_t *stack;
 static char *sku, *certificate, *key;
 
 #define PATIENCE_S 30L
@@ -37,31 +37,21 @@ static void make_certificate(const char *name)
     EXPECT(chmod(key, 0600) == 0, "no key");
 }
 
-static int start(void **state)
+static test_stack_t *start_with_tls(void)
 {
-    (void)state;
     curl_global_init(CURL_GLOBAL_DEFAULT);
     const char *directory = test_environment("HOLDFAST_TEST_TMP");
     key = strdup(test_text("%s/tls-%d-key.pem", directory, getpid()));
     certificate = strdup(test_text("%s/tls-%d-cert.pem", directory, getpid()));
     make_certificate("localhost");
-    stack = STACK_START("tls", "http.http2=true",
-                        test_text("http.tls_certificate_file=%s", certificate),
-                        test_text("http.tls_key_file=%s", key), "mysql.pool_threads=4");
-    sku = strdup(sale_item(stack, "tls", "\"total\":100000,\"strategy\":\"lua\""));
-    test_forget();
-    return 0;
+    return STACK_START("tls", "http.http2=true",
+                       test_text("http.tls_certificate_file=%s", certificate),
+                       test_text("http.tls_key_file=%s", key), "mysql.pool_threads=4");
 }
 
-static int stop(void **state)
+static void put_on_sale(void)
 {
-    (void)state;
-    bool clean = stack_stop(stack);
-    free(sku);
-    free(certificate);
-    free(key);
-    test_forget();
-    return clean ? 0 : -1;
+    sku = strdup(sale_item(stack, "tls", "\"total\":100000,\"strategy\":\"lua\""));
 }
 
 /* --- handshakes --- */
@@ -457,7 +447,7 @@ static void a_renewed_certificate_is_shown_and_no_connection_is_dropped(void **s
     make_certificate("renewed");
     assert_string_equal(shown_now(), "localhost"); /* until it is told */
     hangup();
-    WAIT_UNTIL(all_show("renewed"), 20000);
+    WAIT_UNTIL(all_show("renewed"));
     expect_answer(&served);
     assert_string_equal(client_sees(&silent), "localhost"); /* it came before */
     expect_answer(&silent);
@@ -481,7 +471,7 @@ static void expect_kept(const char *name)
     static const char words[] = "the new certificate cannot be used; the old one stays";
     unsigned before = count_in_log(words);
     hangup();
-    WAIT_UNTIL(count_in_log(words) == before + 1, 20000);
+    WAIT_UNTIL(count_in_log(words) == before + 1);
     EXPECT(all_show(name), "not %s", name);
 }
 
@@ -514,7 +504,7 @@ static void a_bad_certificate_keeps_the_old_one(void **state)
     expect_kept(name);
     make_certificate("localhost");
     hangup();
-    WAIT_UNTIL(all_show("localhost"), 20000);
+    WAIT_UNTIL(all_show("localhost"));
 }
 
 static void many_renewals_in_a_crowd_lose_nobody(void **state)
@@ -546,7 +536,7 @@ static void sigterm_with_open_streams_loses_nothing(void **state)
     (void)state;
     const char *item = sale_item(stack, "term", "\"total\":5000,\"strategy\":\"lua\"");
     tally_t tally = buy_over_one_connection(item, 2000, terminate);
-    WAIT_UNTIL(process_is_gone(stack->pid), 25000);
+    WAIT_UNTIL(process_is_gone(stack->pid));
     print_message("    201 %u, 503 %u, not served %u\n", tally.created, tally.unavailable,
                   tally.gone);
     EXPECT(tally.other == 0 && tally.created >= 1, "%u: %s", tally.other, tally.odd);
@@ -576,7 +566,7 @@ static void idle_streams_do_not_hold_up_the_end(void **state)
             EXPECT_NUMBER(SSL_write(open[i], out.bytes, (int)out.n), out.n);
     }
     terminate();
-    WAIT_UNTIL(process_is_gone(stack->pid), 25000);
+    WAIT_UNTIL(process_is_gone(stack->pid));
     for (size_t i = 0; i < IDLE; i++) {
         SSL_free(open[i]);
         close(fds[i]);
@@ -584,11 +574,7 @@ static void idle_streams_do_not_hold_up_the_end(void **state)
     SSL_CTX_free(context);
 }
 
-#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
-#define UNDER(strategy_, function_)                                                                \
-    {                                                                                              \
-        strategy_ ": " #function_, function_, NULL, test_teardown, (void *)strategy_               \
-    }
+static const suite_t suite = {.name = "tls", .start = start_with_tls, .prepare = put_on_sale};
 
 int main(void)
 {
@@ -609,6 +595,5 @@ int main(void)
         TEST(sigterm_with_open_streams_loses_nothing),
         TEST(idle_streams_do_not_hold_up_the_end),
     };
-    signal(SIGPIPE, SIG_IGN);
-    return test_run("tls", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

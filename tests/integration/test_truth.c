@@ -8,33 +8,16 @@
 
 #include "base/order_id.h" /* to issue ids as the service does, with its key */
 #include "harness/sale.h"
-
-static test_stack_t *stack;
+#include "harness/suite.h"
 
 /* As start() configures it; what a slow machine needs on top. */
 #define ANSWER_DEADLINE_S 3.0
 #define SLACK_S 2.5
 
-static int start(void **state)
-{
-    (void)state;
-    stack =
-        STACK_START("truth", "orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=5000");
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
-}
-
 /* A crowd that ends when all is sold; every answer must be true and all be sold. */
 static void expect_sold(const char *sku, unsigned orders, const sale_tally_t *tally)
 {
-    unsigned late = sale_settle_pending(stack, tally, 20000);
+    unsigned late = sale_settle_pending(stack, tally);
     EXPECT(tally->odd == NULL, "%s", sale_show(tally));
     EXPECT_NUMBER(sale_count_live(stack, tally->ids, tally->created), tally->created);
     EXPECT(sale_live_orders(stack, sku) == tally->created + late, "%lld live orders, %s",
@@ -185,9 +168,9 @@ static void a_spoiled_gate_is_built_again(void **state)
     EXPECT_STATUS(order, 201);
     for (size_t i = 0; i < TEST_COUNT(spoils); i++) {
         redis_run(stack, spoils[i].command, redis_key(stack, spoils[i].key, sku));
-        WAIT_UNTIL(sale_buy(stack, sku, test_text("b%zu", i), 1, "k").status == 201, 10000);
+        WAIT_UNTIL(sale_buy(stack, sku, test_text("b%zu", i), 1, "k").status == 201);
     }
-    WAIT_UNTIL(sale_buy(stack, sku, "first", 1, NULL).status == 409, 10000);
+    WAIT_UNTIL(sale_buy(stack, sku, "first", 1, NULL).status == 409);
     EXPECT_SOUND(stack, sku, 1);
     EXPECT_GATE_AGREES(stack, sku);
 }
@@ -219,13 +202,11 @@ static void a_gate_that_the_row_contradicts_is_mended_without_a_pass(void **stat
     EXPECT_STATUS(order, 201);
     redis_run(stack, "HINCRBY %s capacity 100", redis_key(stack, "gate", sku));
     WAIT_UNTIL(({
-                   order = sale_buy(stack, sku, "b", 1, "k"); /* past what loops remember */
-                   EXPECT_PROBLEM(order, 409, "sold_out");
-                   rows_sum(stack,
-                            "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'rejected'",
-                            sku) != 0;
-               }),
-               5000);
+        order = sale_buy(stack, sku, "b", 1, "k"); /* past what loops remember */
+        EXPECT_PROBLEM(order, 409, "sold_out");
+        rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'rejected'",
+                 sku) != 0;
+    }));
     EXPECT_GATE_AGREES(stack, sku);
     STACK_AGAIN(stack, "reconcile.pass_interval_ms=");
 }
@@ -333,13 +314,13 @@ static void orders_sent_to_a_stopped_mysql_end_by_themselves(void **state)
     EXPECT(tally.created + tally.pending + tally.unavailable == 120, "%s", sale_show(&tally));
     EXPECT(tally.pending + tally.unavailable > 0, "%s", sale_show(&tally));
     EXPECT(tally.slowest_s < ANSWER_DEADLINE_S + SLACK_S, "%s", sale_show(&tally));
-    unsigned late = sale_settle_pending(stack, &tally, 30000);
+    unsigned late = sale_settle_pending(stack, &tally);
     EXPECT_NUMBER(sale_count_live(stack, tally.ids, tally.created), tally.created);
     /* Who was told 503 owns nothing. */
     EXPECT(sale_live_orders(stack, sku) == tally.created + late, "%lld live, of the 202s %u: %s",
            sale_live_orders(stack, sku), late, sale_show(&tally));
     EXPECT_SOUND(stack, sku, 0);
-    WAIT_UNTIL(sale_buy(stack, sku, "after", 1, "after").status != 503, 10000);
+    WAIT_UNTIL(sale_buy(stack, sku, "after", 1, "after").status != 503);
     EXPECT_GATE_AGREES(stack, sku);
 }
 
@@ -466,11 +447,10 @@ static void accepted_is_202_and_then_confirmed(void **state)
            order.location);
     EXPECT(strcmp(sale_state(&order), "reserved") == 0, "%s", web_show(&order));
     WAIT_UNTIL(({
-                   web_answer_t now = sale_get(stack, sale_id(&order));
-                   EXPECT_STATUS(now, 200);
-                   strcmp(sale_state(&now), "confirmed") == 0;
-               }),
-               10000);
+        web_answer_t now = sale_get(stack, sale_id(&order));
+        EXPECT_STATUS(now, 200);
+        strcmp(sale_state(&now), "confirmed") == 0;
+    }));
     web_answer_t repeat = sale_buy(stack, sku, "alice", 2, "k");
     EXPECT(strcmp(repeat.replayed, "true") == 0, "%s", web_show(&repeat));
     EXPECT(strcmp(sale_id(&repeat), sale_id(&order)) == 0, "%s", web_show(&repeat));
@@ -507,10 +487,9 @@ static void what_is_accepted_while_mysql_is_stopped_ends_after(void **state)
     process_signal(mysql, SIGCONT);
     EXPECT_STATUS(order, 202);
     WAIT_UNTIL(({
-                   web_answer_t now = sale_get(stack, sale_id(&order));
-                   strcmp(sale_state(&now), "confirmed") == 0;
-               }),
-               15000);
+        web_answer_t now = sale_get(stack, sale_id(&order));
+        strcmp(sale_state(&now), "confirmed") == 0;
+    }));
     EXPECT_NUMBER(sale_live_orders(stack, sku), 41);
     EXPECT_GATE_AGREES(stack, sku);
 }
@@ -535,7 +514,7 @@ static void a_repeat_of_what_mysql_does_not_have_yet_is_that_order(void **state)
     EXPECT(strcmp(sale_id(&repeat), sale_id(&first)) == 0, "two orders of a key: %s and %s",
            sale_id(&first), sale_id(&repeat));
     EXPECT(strcmp(repeat.replayed, "true") == 0, "%s", web_show(&repeat));
-    WAIT_UNTIL(sale_live_units(stack, sku) == 42, 15000);
+    WAIT_UNTIL(sale_live_units(stack, sku) == 42);
     EXPECT_GATE_AGREES(stack, sku);
 }
 
@@ -589,7 +568,7 @@ static void a_total_is_not_lowered_under_what_came_after_the_freeze(void **state
     EXPECT_STATUS(order, 202);
     EXPECT(order.seconds > 0.3 && order.seconds < 1.7, "admitted after %.3f s", order.seconds);
     EXPECT_PROBLEM(change.answer, 409, "wrong_state");
-    WAIT_UNTIL(sale_live_units(stack, sku) == 50, 10000);
+    WAIT_UNTIL(sale_live_units(stack, sku) == 50);
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
     STACK_AGAIN(stack, "mysql.lock_wait_timeout_s=");
@@ -634,10 +613,10 @@ static void two_processes_sell_and_expire_at_once(void **state)
     EXPECT(tally.odd == NULL, "%s", sale_show(&tally));
     EXPECT(tally.created > 60, "nothing was sold twice over: %s", sale_show(&tally));
     EXPECT_SOUND(stack, sku, 0);
-    WAIT_UNTIL(sale_live_orders(stack, sku) == 0, 15000);
+    WAIT_UNTIL(sale_live_orders(stack, sku) == 0);
     stack_second_stop(second);
     long long ever = rows_sum(stack, "SELECT allocated_total FROM inventory WHERE sku = '%s'", sku);
-    unsigned late = sale_settle_pending(stack, &tally, 10000);
+    unsigned late = sale_settle_pending(stack, &tally);
     EXPECT(late == 0, "live after all have expired: %u", late);
     EXPECT(ever >= tally.created && ever <= tally.created + tally.pending,
            "%lld units were ever allocated: %s", ever, sale_show(&tally));
@@ -668,7 +647,7 @@ static void two_processes_expire_an_order_once(void **state)
         stack, "UPDATE inventory SET updated_at = NOW(3) WHERE sku = '%s' AND SLEEP(1.6) = 0", sku);
     EXPECT_NUMBER(error, 0);
     EXPECT(test_clock_ms() - begun >= 1500, "the row was not locked");
-    WAIT_UNTIL(sale_live_orders(stack, sku) == 1, 5000);
+    WAIT_UNTIL(sale_live_orders(stack, sku) == 1);
     usleep(300000); /* the other one's turn */
     stack_second_stop(second);
     EXPECT_NUMBER(rows_sum(stack, "SELECT released_total FROM inventory WHERE sku = '%s'", sku), 6);
@@ -698,8 +677,7 @@ static void a_change_at_one_process_is_obeyed_by_the_other(void **state)
     web_answer_t toggled =
         ADMIN(stack, .method = "PUT", .path = "/v1/strategy", .body = "{\"strategy\":\"watch\"}");
     EXPECT_STATUS(toggled, 200);
-    WAIT_UNTIL(strstr(ADMIN(second, .path = "/v1/status").body, "\"default_strategy\":\"watch\""),
-               10000);
+    WAIT_UNTIL(strstr(ADMIN(second, .path = "/v1/status").body, "\"default_strategy\":\"watch\""));
     stack_second_stop(second);
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
@@ -716,13 +694,13 @@ static void redis_dies_and_comes_back(void **state)
     EXPECT(before.created == 50, "%s", sale_show(&before));
     pid_t service = stack->pid;
     process_signal(stack->redis_pid, SIGKILL);
-    WAIT_UNTIL(process_is_gone(stack->redis_pid), 5000);
+    WAIT_UNTIL(process_is_gone(stack->redis_pid));
     web_answer_t refused = sale_buy(stack, sku, "meanwhile", 1, NULL);
     EXPECT(refused.status == 503 || refused.status == 202, "%s", web_show(&refused));
     EXPECT(refused.seconds < ANSWER_DEADLINE_S + SLACK_S, "after %.2f s", refused.seconds);
     stack_again(stack, NULL, 0);
     EXPECT(service == stack->pid, "the service was started again");
-    WAIT_UNTIL(WEB(.base = stack->url, .path = "/readyz").status == 200, 10000);
+    WAIT_UNTIL(WEB(.base = stack->url, .path = "/readyz").status == 200);
     /* readyz speaks for one loop; another may still be about to connect, and answer 503. */
     long long end = test_clock_ms() + 20000;
     while (sale_live_orders(stack, sku) < 100) {
@@ -731,20 +709,18 @@ static void redis_dies_and_comes_back(void **state)
         EXPECT(after.odd == NULL, "%s", sale_show(&after));
         EXPECT(test_clock_ms() < end, "only %lld sold: %s", sale_live_orders(stack, sku),
                sale_show(&after));
-        sale_settle_pending(stack, &after, 20000);
+        sale_settle_pending(stack, &after);
     }
     if (refused.status == 202)
-        WAIT_UNTIL(sale_get(stack, sale_id(&refused)).status == 200, 20000);
+        WAIT_UNTIL(sale_get(stack, sale_id(&refused)).status == 200);
     EXPECT_NUMBER(sale_live_orders(stack, sku), 100);
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
 }
 
-#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
-#define UNDER(strategy_, function_)                                                                \
-    {                                                                                              \
-        strategy_ ": " #function_, function_, NULL, test_teardown, (void *)strategy_               \
-    }
+static const suite_t suite = {
+    .name = "truth",
+    .settings = {"orders.answer_deadline_ms=3000", "orders.commit_deadline_ms=5000"}};
 
 int main(void)
 {
@@ -796,5 +772,5 @@ int main(void)
         TEST(a_change_at_one_process_is_obeyed_by_the_other),
         TEST(redis_dies_and_comes_back),
     };
-    return test_run("truth", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

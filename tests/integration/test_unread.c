@@ -144,9 +144,9 @@ static void probes_may_send_any(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(bodies_of_calls_that_take_none, test_teardown),
-        cmocka_unit_test_teardown(parameters_that_are_none, test_teardown),
-        cmocka_unit_test_teardown(probes_may_send_any, test_teardown),
+        TEST(bodies_of_calls_that_take_none),
+        TEST(parameters_that_are_none),
+        TEST(probes_may_send_any),
     };
     return test_run("unread", tests, TEST_COUNT(tests), start, NULL);
 }

@@ -8,29 +8,9 @@
 
 #include "harness/attack.h"
 #include "harness/sale.h"
+#include "harness/suite.h"
 
 enum { BUYERS = 48, LOOPS = 6 }; /* LOOPS: as start() has it */
-
-static test_stack_t *stack;
-
-/* Redis is stopped for as long as it takes until all have come: its time-out must not end that. */
-static int start(void **state)
-{
-    (void)state;
-    stack = STACK_START("visit", "http.threads=6", "redis.timeout_ms=60000",
-                        "orders.answer_deadline_ms=16000", "orders.commit_deadline_ms=60000",
-                        "orders.sold_out_cache_ms=1000");
-    test_forget();
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
-}
 
 typedef struct {
     const char *sku;
@@ -67,7 +47,7 @@ static void buyers_of_all_loops_share_a_call(void **state)
     long long before = calls();
     process_signal(stack->redis_pid, SIGSTOP);
     EXPECT_NUMBER(pthread_create(&thread, NULL, rush, &here), 0);
-    WAIT_UNTIL(all_wait(), 14000);
+    WAIT_UNTIL(all_wait());
     process_signal(stack->redis_pid, SIGCONT);
     pthread_join(thread, NULL);
     EXPECT(here.tally.created == BUYERS - 6 && here.tally.sold_out == 6, "%s",
@@ -114,7 +94,7 @@ static void items_of_a_loop_share_a_call(void **state)
     long long before = calls();
     process_signal(stack->redis_pid, SIGSTOP);
     EXPECT_NUMBER(pthread_create(&thread, NULL, one_each, NULL), 0);
-    WAIT_UNTIL(all_wait(), 14000);
+    WAIT_UNTIL(all_wait());
     process_signal(stack->redis_pid, SIGCONT);
     pthread_join(thread, NULL);
     EXPECT(calls() - before <= 2 * LOOPS, "%lld calls for %d items", calls() - before, BUYERS);
@@ -154,8 +134,8 @@ static void every_loop_learns_that_it_is_sold_out_and_that_it_is_not(void **stat
            "%lld refused at once, %lld calls", refused, asked);
     EXPECT_STATUS(*(web_answer_t[]){sale_move(stack, sale_id(&order), "cancel")}, 200);
     /* Units that returned are had by whoever asks next, on whichever loop. */
-    WAIT_UNTIL(sale_available(stack, sku) == 1, 10000);
-    WAIT_UNTIL(sale_buy(stack, sku, "next", 1, NULL).status == 201, 900);
+    WAIT_UNTIL(sale_available(stack, sku) == 1);
+    WAIT_UNTIL(sale_buy(stack, sku, "next", 1, NULL).status == 201);
     EXPECT_SOUND(stack, sku, 0);
 }
 
@@ -172,15 +152,19 @@ static void a_buyer_who_leaves_another_loop_cancels_nothing(void **state)
         request.timeout_ms = 20;
         (void)web_call(&request);
     }
-    WAIT_UNTIL(attack_metric(stack, "purchases_in_flight") >= BUYERS / 2, 14000);
+    WAIT_UNTIL(attack_metric(stack, "purchases_in_flight") >= BUYERS / 2);
     long long waiting = attack_metric(stack, "purchases_in_flight");
     process_signal(stack->redis_pid, SIGCONT);
-    WAIT_UNTIL(sale_live_orders(stack, sku) >= waiting + 1, 20000);
-    WAIT_UNTIL(attack_metric(stack, "purchases_in_flight") == 0, 20000);
+    WAIT_UNTIL(sale_live_orders(stack, sku) >= waiting + 1);
+    WAIT_UNTIL(attack_metric(stack, "purchases_in_flight") == 0);
     EXPECT_SOUND(stack, sku, 0);
 }
 
-#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
+/* Redis is stopped for as long as it takes until all have come: its time-out must not end that. */
+static const suite_t suite = {
+    .name = "visit",
+    .settings = {"http.threads=6", "redis.timeout_ms=60000", "orders.answer_deadline_ms=16000",
+                 "orders.commit_deadline_ms=60000", "orders.sold_out_cache_ms=1000"}};
 
 int main(void)
 {
@@ -190,6 +174,5 @@ int main(void)
         TEST(every_loop_learns_that_it_is_sold_out_and_that_it_is_not),
         TEST(a_buyer_who_leaves_another_loop_cancels_nothing),
     };
-    signal(SIGPIPE, SIG_IGN);
-    return test_run("visit", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -7,27 +7,10 @@
 
 #include "harness/attack.h"
 #include "harness/sale.h"
-
-static test_stack_t *stack;
+#include "harness/suite.h"
 
 /* The longest that may be set: so that an order that was not kept back shows. */
 #define LINGER_MS 500
-
-static int start(void **state)
-{
-    (void)state;
-    stack = STACK_START("writer", "mysql.writer_linger_ms=500", "http.threads=1");
-    test_forget();
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    bool clean = stack_stop(stack);
-    test_forget();
-    return clean ? 0 : -1;
-}
 
 static long long commits(void)
 {
@@ -60,7 +43,7 @@ static void accepted_orders_are_committed_together(void **state)
     long long before = commits(), begun = test_clock_ms();
     for (unsigned i = 0; i < ORDERS; ++i)
         last = buy(sku, test_text("b%u", i), 202);
-    WAIT_UNTIL(is_in_mysql(last), 20000);
+    WAIT_UNTIL(is_in_mysql(last));
     long long count = commits() - before, most = (test_clock_ms() - begun) / LINGER_MS + 2;
     EXPECT(count <= most && count < ORDERS, "%lld commits of %u orders", count, ORDERS);
     EXPECT_NUMBER(sale_live_orders(stack, sku), ORDERS);
@@ -151,7 +134,8 @@ static void items_of_one_batch_do_not_disturb_each_other(void **state)
     EXPECT(attack_metric(stack, "writer_version_misses_total") > missed, "no row has moved");
 }
 
-#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
+static const suite_t suite = {.name = "writer",
+                              .settings = {"mysql.writer_linger_ms=500", "http.threads=1"}};
 
 int main(void)
 {
@@ -161,6 +145,5 @@ int main(void)
         TEST(one_who_waits_is_not_kept_back),
         TEST(items_of_one_batch_do_not_disturb_each_other),
     };
-    signal(SIGPIPE, SIG_IGN);
-    return test_run("writer", tests, TEST_COUNT(tests), start, stop);
+    return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -385,8 +385,6 @@ static void nothing_is_limited_unless_it_is_asked_for(void **state)
     rate_limits_free(limits);
 }
 
-#define TEST(function_) cmocka_unit_test_teardown(function_, test_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
