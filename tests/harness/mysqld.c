@@ -79,6 +79,26 @@ long long mysqld_number(const test_stack_t *stack, unsigned shard, const char *f
     return ask(stack, shard, 0, sql);
 }
 
+MYSQL *mysqld_hold(const test_stack_t *stack, unsigned shard, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    const char *sql = format_sql(format, arguments);
+    va_end(arguments);
+    MYSQL *mysql = mysqld_open(stack, shard);
+    EXPECT(mysql != NULL, "cannot reach %s", stack->mysql_sockets[shard]);
+    EXPECT_NUMBER(mysqld_say(mysql, "START TRANSACTION"), 0);
+    EXPECT_NUMBER(mysqld_say(mysql, sql), 0);
+    return mysql;
+}
+
+long long mysqld_waiting(const test_stack_t *stack, unsigned shard)
+{
+    return mysqld_number(stack, shard,
+                         "SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state = "
+                         "'LOCK WAIT'");
+}
+
 long long mysqld_status(const test_stack_t *stack, unsigned shard, const char *name)
 {
     return ask(stack, shard, 1, test_text("SHOW GLOBAL STATUS LIKE '%s'", name));

@@ -24,6 +24,12 @@ void mysqld_run(const test_stack_t *stack, unsigned shard, const char *format, .
 /* The first number that it gives (NULL is 0). */
 long long mysqld_number(const test_stack_t *stack, unsigned shard, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* A transaction that has run this statement, on a connection of its own: what it has locked stays
+   locked until mysqld_say(.., "COMMIT") or mysql_close(). Fails on an error. */
+MYSQL *mysqld_hold(const test_stack_t *stack, unsigned shard, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* How many transactions wait for a lock. */
+long long mysqld_waiting(const test_stack_t *stack, unsigned shard);
 /* Of SHOW GLOBAL STATUS. */
 long long mysqld_status(const test_stack_t *stack, unsigned shard, const char *name);
 

@@ -151,7 +151,7 @@ static void run(const char *const *arguments, const char *log, const char *failp
 
 static void up(const test_stack_t *stack, const char *const *settings, unsigned settings_count)
 {
-    const char *arguments[12 + 2 * SETTINGS_MAX];
+    const char *arguments[14 + 2 * SETTINGS_MAX];
     unsigned n = 0;
     EXPECT(settings_count <= SETTINGS_MAX, "%u settings", settings_count);
     arguments[n++] = test_text("%s/deploy/up", test_environment("HOLDFAST_REPO"));
@@ -164,6 +164,8 @@ static void up(const test_stack_t *stack, const char *const *settings, unsigned 
     arguments[n++] = test_environment("HOLDFAST_TEST_BUILD");
     arguments[n++] = "--set"; /* on few cores there would be one loop, and nothing between loops */
     arguments[n++] = "http.threads=2";
+    arguments[n++] = "--set"; /* a slow machine under a sanitizer is longer in ending */
+    arguments[n++] = "shutdown.deadline_ms=60000";
     for (unsigned i = 0; i < settings_count; i++) {
         arguments[n++] = "--set";
         arguments[n++] = settings[i];
@@ -332,8 +334,7 @@ static void serve(test_stack_t *node, const char *answers_at)
         i++;
     EXPECT(i < TEST_COUNT(nodes), "more than %zu further services", TEST_COUNT(nodes));
     node->pid = process_spawn((const char *const[]){program, "serve", "-c", node->config, NULL},
-                              test_text("%s/log/holdfast-%u.log", node->dir, node->number),
-                              node->failpoints);
+                              stack_log(node), node->failpoints);
     nodes[i].pid = node->pid;
     nodes[i].config = copy(node->config);
     WAIT_UNTIL(answers(node->url, answers_at));
@@ -441,6 +442,18 @@ test_stack_t *stack_second_start(const test_stack_t *stack)
 void stack_second_stop(test_stack_t *second)
 {
     stack_node_stop(second);
+}
+
+const char *stack_log(const test_stack_t *stack)
+{
+    return stack->number == 0 ? test_text("%s/log/holdfast.log", stack->dir)
+                              : test_text("%s/log/holdfast-%u.log", stack->dir, stack->number);
+}
+
+bool stack_log_has(const test_stack_t *stack, const char *words)
+{
+    const char *path = stack_log(stack);
+    return access(path, R_OK) == 0 && strstr(read_file(path), words) != NULL;
 }
 
 int stack_command(const test_stack_t *stack, const char *command)

@@ -65,6 +65,11 @@ void stack_second_stop(test_stack_t *second);
 /* The secret of this name that deploy/up made. */
 const char *stack_secret(const test_stack_t *stack, const char *name);
 
+/* Is there a line with these words in the log of this service? A thread writes the log: wait for
+   what must be in it, and look for what must not only when the service has ended. */
+bool stack_log_has(const test_stack_t *stack, const char *words);
+const char *stack_log(const test_stack_t *stack); /* its path */
+
 /* `holdfast COMMAND -c CONFIG`; its exit status. What it says is printed if that is not 0. */
 int stack_command(const test_stack_t *stack, const char *command);
 

@@ -7,12 +7,9 @@
 #include <stdatomic.h>
 
 #include "base/order_id.h" /* to issue ids as the service does, with its key */
+#include "harness/mysqld.h"
 #include "harness/sale.h"
 #include "harness/suite.h"
-
-/* As start() configures it; what a slow machine needs on top. */
-#define ANSWER_DEADLINE_S 3.0
-#define SLACK_S 2.5
 
 /* A crowd that ends when all is sold; every answer must be true and all be sold. */
 static void expect_sold(const char *sku, unsigned orders, const sale_tally_t *tally)
@@ -217,11 +214,11 @@ static void a_frozen_gate_keeps_buyers_waiting(void **state)
     const char *sku = sale_item(stack, "frozen", "\"total\":9,\"strategy\":\"%s\"", strategy);
     web_answer_t order = sale_buy(stack, sku, "a", 1, NULL);
     EXPECT_STATUS(order, 201);
-    redis_run(stack, "HSET %s frozen_until %lld", redis_key(stack, "gate", sku),
-              sale_now_ms() + 1500);
+    long long frozen_until_ms = sale_now_ms() + 1500;
+    redis_run(stack, "HSET %s frozen_until %lld", redis_key(stack, "gate", sku), frozen_until_ms);
     order = sale_buy(stack, sku, "b", 1, NULL);
     EXPECT_STATUS(order, 201);
-    EXPECT(order.seconds > 1.0, "through a frozen gate after %.3f s", order.seconds);
+    EXPECT(sale_now_ms() >= frozen_until_ms, "through a frozen gate");
     EXPECT_GATE_AGREES(stack, sku);
 }
 
@@ -313,7 +310,6 @@ static void orders_sent_to_a_stopped_mysql_end_by_themselves(void **state)
     EXPECT(tally.odd == NULL && tally.sold_out == 0, "%s", sale_show(&tally));
     EXPECT(tally.created + tally.pending + tally.unavailable == 120, "%s", sale_show(&tally));
     EXPECT(tally.pending + tally.unavailable > 0, "%s", sale_show(&tally));
-    EXPECT(tally.slowest_s < ANSWER_DEADLINE_S + SLACK_S, "%s", sale_show(&tally));
     unsigned late = sale_settle_pending(stack, &tally);
     EXPECT_NUMBER(sale_count_live(stack, tally.ids, tally.created), tally.created);
     /* Who was told 503 owns nothing. */
@@ -520,27 +516,35 @@ static void a_repeat_of_what_mysql_does_not_have_yet_is_that_order(void **state)
 
 /* --- a total that is lowered while the row is busy --- */
 
-typedef struct {
-    const char *sku, *set; /* of the row that is locked: what changes at the end */
-    int total, seconds;
-    unsigned error;
+/* Not on the stack of a case, which a failure leaves at once. */
+static struct {
+    const char *sku;
+    int total;
     web_answer_t answer;
     pthread_t thread;
-} slow_t;
-
-static void *lock_the_row(void *context)
-{
-    slow_t *slow = context;
-    slow->error = rows_change(stack, "UPDATE inventory SET %s WHERE sku = '%s' AND SLEEP(%d) = 0",
-                              slow->set, slow->sku, slow->seconds);
-    return NULL;
-}
+} change;
 
 static void *lower_the_total(void *context)
 {
-    slow_t *slow = context;
-    slow->answer = sale_patch(stack, slow->sku, "\"total\":%d", slow->total);
+    (void)context;
+    change.answer = sale_patch(stack, change.sku, "\"total\":%d", change.total);
     return NULL;
+}
+
+/* Beside a transaction that has locked the row; returns when the change waits for that lock. */
+static void begin_to_lower(const char *sku, int total)
+{
+    change.sku = sku;
+    change.total = total;
+    EXPECT_NUMBER(pthread_create(&change.thread, NULL, lower_the_total, NULL), 0);
+    WAIT_UNTIL(mysqld_waiting(stack, rows_shard_of(stack, sku)) != 0);
+}
+
+static void end_lock(MYSQL *lock)
+{
+    EXPECT_NUMBER(mysqld_say(lock, "COMMIT"), 0);
+    mysql_close(lock);
+    pthread_join(change.thread, NULL);
 }
 
 /* The change of total waits for the row for longer than the gate stays frozen, and the gate admits
@@ -555,18 +559,12 @@ static void a_total_is_not_lowered_under_what_came_after_the_freeze(void **state
         sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 40, .connections = 40});
     EXPECT(warm.pending == 40, "%s", sale_show(&warm));
     EXPECT_GATE_AGREES(stack, sku);
-    slow_t lock = {.sku = sku, .set = "updated_at = NOW(3)", .seconds = 2};
-    slow_t change = {.sku = sku, .total = 45};
-    EXPECT_NUMBER(pthread_create(&lock.thread, NULL, lock_the_row, &lock), 0);
-    usleep(200000);
-    EXPECT_NUMBER(pthread_create(&change.thread, NULL, lower_the_total, &change), 0);
-    usleep(200000);
+    MYSQL *lock = mysqld_hold(stack, rows_shard_of(stack, sku),
+                              "UPDATE inventory SET updated_at = NOW(3) WHERE sku = '%s'", sku);
+    begin_to_lower(sku, 45);
     web_answer_t order = sale_buy(stack, sku, "late", 10, NULL); /* waits for the freeze to end */
-    pthread_join(lock.thread, NULL);
-    pthread_join(change.thread, NULL);
-    EXPECT_NUMBER(lock.error, 0);
+    end_lock(lock);
     EXPECT_STATUS(order, 202);
-    EXPECT(order.seconds > 0.3 && order.seconds < 1.7, "admitted after %.3f s", order.seconds);
     EXPECT_PROBLEM(change.answer, 409, "wrong_state");
     WAIT_UNTIL(sale_live_units(stack, sku) == 50);
     EXPECT_SOUND(stack, sku, 0);
@@ -581,13 +579,12 @@ static void a_total_is_not_lowered_under_what_is_sold_meanwhile(void **state)
     const char *sku = sale_item(stack, "race", "\"total\":10,\"strategy\":\"%s\"", strategy);
     web_answer_t order = sale_buy(stack, sku, "a", 5, NULL);
     EXPECT_STATUS(order, 201);
-    slow_t buyer = {.sku = sku, .set = "allocated_total = allocated_total + 4", .seconds = 1};
-    EXPECT_NUMBER(pthread_create(&buyer.thread, NULL, lock_the_row, &buyer), 0);
-    usleep(200000);
-    web_answer_t change = sale_patch(stack, sku, "\"total\":7");
-    pthread_join(buyer.thread, NULL);
-    EXPECT_NUMBER(buyer.error, 0);
-    EXPECT_PROBLEM(change, 409, "wrong_state");
+    MYSQL *buyer = mysqld_hold(
+        stack, rows_shard_of(stack, sku),
+        "UPDATE inventory SET allocated_total = allocated_total + 4 WHERE sku = '%s'", sku);
+    begin_to_lower(sku, 7);
+    end_lock(buyer);
+    EXPECT_PROBLEM(change.answer, 409, "wrong_state");
     unsigned error = rows_change(
         stack, "UPDATE inventory SET allocated_total = allocated_total - 4 WHERE sku = '%s'", sku);
     EXPECT_NUMBER(error, 0);
@@ -632,21 +629,25 @@ static void two_processes_expire_an_order_once(void **state)
 {
     (void)state;
     test_stack_t *second = stack_second_start(stack);
-    const char *sku = sale_item(stack, "once", "\"total\":20,\"hold_seconds\":1");
+    const char *sku = sale_item(stack, "once", "\"total\":20,\"hold_seconds\":60");
     web_answer_t kept =
         sale_buy(stack, sku, "kept", 10, NULL); /* else the row itself would object */
     EXPECT_STATUS(kept, 201);
     kept = sale_move(stack, sale_id(&kept), "confirm");
     EXPECT_STATUS(kept, 200);
+    kept = sale_patch(stack, sku, "\"hold_seconds\":1");
+    EXPECT_STATUS(kept, 200);
     for (int i = 0; i < 3; i++) {
         web_answer_t order = sale_buy(stack, sku, test_text("b%d", i), 2, NULL);
         EXPECT_STATUS(order, 201);
     }
-    long long begun = test_clock_ms();
-    unsigned error = rows_change(
-        stack, "UPDATE inventory SET updated_at = NOW(3) WHERE sku = '%s' AND SLEEP(1.6) = 0", sku);
-    EXPECT_NUMBER(error, 0);
-    EXPECT(test_clock_ms() - begun >= 1500, "the row was not locked");
+    unsigned shard = rows_shard_of(stack, sku);
+    MYSQL *lock =
+        mysqld_hold(stack, shard, "UPDATE inventory SET updated_at = NOW(3) WHERE sku = '%s'", sku);
+    WAIT_UNTIL(sale_live_orders(stack, sku) == 1 || mysqld_waiting(stack, shard) != 0);
+    usleep(300000); /* so that the other one comes, too */
+    EXPECT_NUMBER(mysqld_say(lock, "COMMIT"), 0);
+    mysql_close(lock);
     WAIT_UNTIL(sale_live_orders(stack, sku) == 1);
     usleep(300000); /* the other one's turn */
     stack_second_stop(second);
@@ -697,12 +698,11 @@ static void redis_dies_and_comes_back(void **state)
     WAIT_UNTIL(process_is_gone(stack->redis_pid));
     web_answer_t refused = sale_buy(stack, sku, "meanwhile", 1, NULL);
     EXPECT(refused.status == 503 || refused.status == 202, "%s", web_show(&refused));
-    EXPECT(refused.seconds < ANSWER_DEADLINE_S + SLACK_S, "after %.2f s", refused.seconds);
     stack_again(stack, NULL, 0);
     EXPECT(service == stack->pid, "the service was started again");
     WAIT_UNTIL(WEB(.base = stack->url, .path = "/readyz").status == 200);
     /* readyz speaks for one loop; another may still be about to connect, and answer 503. */
-    long long end = test_clock_ms() + 20000;
+    long long end = test_clock_ms() + TEST_WAIT_MS;
     while (sale_live_orders(stack, sku) < 100) {
         sale_tally_t after =
             sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 100, .connections = 8});
