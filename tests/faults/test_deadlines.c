@@ -59,9 +59,10 @@ static void two_services_expire_what_a_crowd_moves(void **state)
 
 #define HOLDS 60
 #define HANDS 12
-/* Moves are sent from so long before the deadline until so long after it. */
-#define BEFORE_MS 150
-#define AFTER_MS 150
+/* Moves are sent from so long before the deadline until so long after it; on a machine that is too
+   slow for that all lose, and it is tried again with four times as much. */
+#define AROUND_MS 150
+#define AROUND_MS_MAX 10000
 
 typedef struct {
     const char *move;
@@ -108,8 +109,9 @@ static long long state_count(const char *sku, const char *order_state)
                     order_state);
 }
 
-/* The end that the winner gives it: `won` if the move was answered 200, else `expired`. */
-static void expect_one_winner(const duel_t *duel, const char *sku, const char *won)
+/* The end that the winner gives it: `won` if the move was answered 200, else `expired`. False: all
+   moves have won, or all have lost: none met expiry at the deadline. */
+static bool expect_one_winner(const duel_t *duel, const char *sku, const char *won)
 {
     unsigned winners = 0, losers = 0;
     for (unsigned i = 0; i < HOLDS; i++) {
@@ -125,35 +127,49 @@ static void expect_one_winner(const duel_t *duel, const char *sku, const char *w
                duel->ids[i], duel->statuses[i], win ? won : "expired");
     }
     print_message("%s against expiry: %u of %u won\n", duel->move, winners, winners + losers);
-    EXPECT(winners != 0 && losers != 0, "%u winners, %u losers: nobody met at the deadline",
-           winners, losers);
     long long released =
         rows_sum(stack, "SELECT released_total FROM inventory WHERE sku = '%s'", sku);
     EXPECT_NUMBER(released, state_count(sku, "expired") + state_count(sku, "cancelled"));
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
+    return winners != 0 && losers != 0;
 }
 
-static void take_holds(duel_t *duel, const char *sku)
+/* The orders are held for long, and then given their deadlines, from a second from now on: however
+   long it took to buy them, all deadlines are still to come. */
+static void take_holds(duel_t *duel, const char *sku, unsigned around_ms)
 {
     chance_t chance = chance_of(duel->move);
     for (unsigned i = 0; i < HOLDS; i++) {
         web_answer_t order = sale_buy(i % 2 == 0 ? stack : node, sku, test_text("b%u", i), 1, NULL);
         EXPECT_STATUS(order, 201);
         duel->ids[i] = sale_id(&order);
-        duel->send_at[i] = sale_parse_time(web_string(&order, "expires_at")) - BEFORE_MS +
-                           chance_below(&chance, BEFORE_MS + AFTER_MS);
     }
+    web_answer_t shorter = sale_patch(stack, sku, "\"hold_seconds\":2");
+    EXPECT_STATUS(shorter, 200);
+    long long first_ms = sale_now_ms() + 1000 + around_ms;
+    unsigned error =
+        rows_change(stack,
+                    "UPDATE orders SET expires_at = '1970-01-01' + INTERVAL %lld * 1000 "
+                    "MICROSECOND WHERE sku = '%s'",
+                    first_ms, sku);
+    EXPECT_NUMBER(error, 0);
+    error = rows_change(stack,
+                        "UPDATE holds JOIN orders USING (order_id) SET holds.expires_at = "
+                        "orders.expires_at WHERE orders.sku = '%s'",
+                        sku);
+    EXPECT_NUMBER(error, 0);
+    for (unsigned i = 0; i < HOLDS; i++)
+        duel->send_at[i] = first_ms - around_ms + chance_below(&chance, 2 * around_ms);
 }
 
 /* What an extended hold ends in is expiry too, but not before its new deadline: a second expiry of
    what is still held is seen in released_total. */
-static void a_move_against_expiry(void **state)
+static bool meets_expiry(const char *move, unsigned around_ms)
 {
-    const char *move = *state;
     duel_t duel = {.move = move};
-    const char *sku = sale_item(stack, move, "\"total\":100,\"hold_seconds\":2");
-    take_holds(&duel, sku);
+    const char *sku = sale_item(stack, move, "\"total\":100,\"hold_seconds\":600");
+    take_holds(&duel, sku, around_ms);
     pause_expiry(20);
     move_all(&duel);
     expect_both_expired();
@@ -163,10 +179,17 @@ static void a_move_against_expiry(void **state)
                         "SELECT COUNT(*) FROM holds WHERE order_id IN (SELECT order_id FROM orders "
                         "WHERE sku = '%s')",
                         sku) == 0);
-    expect_one_winner(&duel, sku,
-                      strcmp(move, "extend") == 0    ? "expired"
-                      : strcmp(move, "confirm") == 0 ? "confirmed"
-                                                     : "cancelled");
+    return expect_one_winner(&duel, sku,
+                             strcmp(move, "extend") == 0    ? "expired"
+                             : strcmp(move, "confirm") == 0 ? "confirmed"
+                                                            : "cancelled");
+}
+
+static void a_move_against_expiry(void **state)
+{
+    unsigned around_ms = AROUND_MS;
+    while (!meets_expiry(*state, around_ms))
+        EXPECT((around_ms *= 4) <= AROUND_MS_MAX, "no move has met expiry at the deadline");
 }
 
 /* --- a hold that is extended without end --- */
@@ -176,18 +199,15 @@ static long long time_of(const web_answer_t *order, const char *member)
     return sale_parse_time(web_string(order, member));
 }
 
-/* It ends, at two services of two settings, and its unit is sold again. */
-static void a_hold_ends_however_often_it_is_extended(void **state)
+/* False: this machine was so slow that the hold ran out between two extends. */
+static bool is_held_to_its_bound(const test_stack_t *third, unsigned max_seconds)
 {
-    unsigned max_seconds = *state == NULL ? 4 : 3; /* default: four times the item's hold_seconds */
-    const char *setting = *state;
-    test_stack_t *third = stack_node_start(stack, 3, &setting, setting != NULL);
     const char *sku = sale_item(stack, "ends", "\"total\":1,\"hold_seconds\":1");
     web_answer_t order = sale_buy(third, sku, "a", 1, NULL);
     EXPECT_STATUS(order, 201);
     long long bound = time_of(&order, "created_at") + max_seconds * 1000, last = 0;
     web_answer_t extended = sale_move(third, sale_id(&order), "extend");
-    for (long long end = test_clock_ms() + 60000; extended.status == 200;) {
+    for (long long end = test_clock_ms() + TEST_WAIT_MS; extended.status == 200;) {
         EXPECT(test_clock_ms() < end, "still held: %s", web_show(&extended));
         last = time_of(&extended, "expires_at");
         EXPECT(last <= bound, "extended %lld ms past the bound", last - bound);
@@ -195,9 +215,19 @@ static void a_hold_ends_however_often_it_is_extended(void **state)
         extended = sale_move(third, sale_id(&order), "extend");
     }
     EXPECT_PROBLEM(extended, 409, "wrong_state");
-    EXPECT_NUMBER(last, bound);
     WAIT_UNTIL(sale_buy(stack, sku, "b", 1, NULL).status == 201);
     EXPECT_SOUND(stack, sku, 0);
+    return last == bound;
+}
+
+/* It ends, at two services of two settings, and its unit is sold again. */
+static void a_hold_ends_however_often_it_is_extended(void **state)
+{
+    unsigned max_seconds = *state == NULL ? 4 : 3; /* default: four times the item's hold_seconds */
+    const char *setting = *state;
+    test_stack_t *third = stack_node_start(stack, 3, &setting, setting != NULL);
+    for (unsigned tries = 1; !is_held_to_its_bound(third, max_seconds); tries++)
+        EXPECT(tries < 10, "a hold of %u s at the most never lasted so long", max_seconds);
     stack_node_stop(third);
 }
 

@@ -10,12 +10,10 @@
 #include "harness/sale.h"
 #include "harness/suite.h"
 
-/* A wait for Redis was redis.timeout_ms. One of a second, until its silence is noticed, is
-   what remains, and slow machines need some time of their own. */
-#define SOON_S 8
-
+/* Longer than a test waits for an answer: what waits for Redis, instead of the second in which its
+   silence is noticed, is not answered, or is told at its deadline that its outcome is unknown. */
 #define SETTINGS                                                                                   \
-    "redis.timeout_ms=12000", "mysql.pool_threads=4", "orders.answer_deadline_ms=14000",           \
+    "redis.timeout_ms=60000", "mysql.pool_threads=4", "orders.answer_deadline_ms=14000",           \
         "orders.commit_deadline_ms=16000"
 
 static int go_on(void **state)
@@ -29,16 +27,16 @@ static void hang(void)
     process_signal(stack->redis_pid, SIGSTOP);
 }
 
-static void expect_soon(const char *what, const web_answer_t *answer, long status)
+static void expect_answer(const char *what, const web_answer_t *answer, long status)
 {
-    EXPECT(answer->status == status && answer->seconds < SOON_S, "%s: after %.2f s %s", what,
-           answer->seconds, web_show(answer));
+    EXPECT(answer->status == status, "%s: after %.2f s %s", what, answer->seconds,
+           web_show(answer));
 }
 
 static void buys(const char *sku, const char *buyer)
 {
     web_answer_t answer = sale_buy(stack, sku, buyer, 1, NULL);
-    expect_soon(sku, &answer, 201);
+    expect_answer(sku, &answer, 201);
 }
 
 static bool is_sold(const char *sku, const char *buyer)
@@ -54,7 +52,6 @@ typedef struct {
     const char *skus[OTHERS];
     const char *sql;
     long statuses[OTHERS + 1];
-    double seconds[OTHERS + 1];
 } looks_t;
 
 /* All gated ones first, so that they take every thread that they can get. */
@@ -68,7 +65,6 @@ static bool looked(void *context, unsigned i, const web_answer_t *answer)
 {
     looks_t *looks = context;
     looks->statuses[i] = answer->status;
-    looks->seconds[i] = answer->seconds;
     return true;
 }
 
@@ -98,27 +94,26 @@ static void items_without_a_gate_do_not_notice(void **state)
                              .request = look,
                              .answered = looked,
                              .context = &looks});
-    EXPECT(looks.statuses[OTHERS] == 201 && looks.seconds[OTHERS] < SOON_S,
-           "behind %d looks at gates: %ld after %.2f s", OTHERS, looks.statuses[OTHERS],
-           looks.seconds[OTHERS]);
+    EXPECT(looks.statuses[OTHERS] == 201, "behind %d looks at gates: %ld", OTHERS,
+           looks.statuses[OTHERS]);
     for (unsigned i = 0; i < OTHERS; i++)
         EXPECT(looks.statuses[i] == 503, "a gated item: %ld", looks.statuses[i]);
     buys(fresh, "a");
     buys(serial, "a");
     buys(sold, "c");
     web_answer_t item = WEB(.base = stack->url, .path = test_text("/v1/items/%s", fresh));
-    expect_soon("GET of an item", &item, 200);
+    expect_answer("GET of an item", &item, 200);
     item = WEB(.base = stack->url, .path = test_text("/v1/items/%s", lua));
-    expect_soon("GET of a gated item", &item, 200);
+    expect_answer("GET of a gated item", &item, 200);
     WAIT_UNTIL(fault_metric(stack, "redis_connections") == 0);
     const char *ids[] = {sale_id(&first), sale_id(&gated)};
     for (unsigned i = 0; i < 2; i++) {
         static const char *const moves[] = {"extend", "confirm", "cancel"};
         web_answer_t order = sale_get(stack, ids[i]);
-        expect_soon("GET of an order", &order, 200);
+        expect_answer("GET of an order", &order, 200);
         for (unsigned m = 0; m < 3; m++) {
             web_answer_t moved = sale_move(stack, ids[i], moves[m]);
-            expect_soon(moves[m], &moved, 200);
+            expect_answer(moves[m], &moved, 200);
         }
     }
     process_signal(stack->redis_pid, SIGCONT);
@@ -145,20 +140,20 @@ static void an_item_is_taken_off_its_gate(void **state)
     EXPECT(is_sold(lua, "a") && is_sold(watch, "a"), "no sale at all");
     hang();
     web_answer_t patch = sale_patch(stack, lua, "\"strategy\":\"optimistic\"");
-    expect_soon("PATCH", &patch, 200);
+    expect_answer("PATCH", &patch, 200);
     buys(lua, "b");
     patch = sale_patch(stack, quiet, "\"strategy\":\"optimistic\"");
-    expect_soon("PATCH", &patch, 200);
+    expect_answer("PATCH", &patch, 200);
     patch = sale_patch(stack, lowered, "\"total\":40"); /* nobody knows what the gate admitted */
-    expect_soon("a lower total", &patch, 503);
+    expect_answer("a lower total", &patch, 503);
     patch = sale_patch(stack, watch, "\"total\":60,\"strategy\":\"serializable\"");
-    expect_soon("PATCH", &patch, 200);
+    expect_answer("PATCH", &patch, 200);
     buys(watch, "b");
     const char *sku = sale_sku("new");
     web_answer_t put = ADMIN(stack, .method = "PUT", .path = test_text("/v1/items/%s", sku),
                              .body = "{\"total\":5,\"per_buyer_limit\":0,\"hold_seconds\":0,"
                                      "\"strategy\":\"optimistic\"}");
-    expect_soon("PUT", &put, 201);
+    expect_answer("PUT", &put, 201);
     buys(sku, "a");
     process_signal(stack->redis_pid, SIGCONT);
     /* The gates follow, also where nobody buys. */

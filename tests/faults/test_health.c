@@ -2,7 +2,7 @@
  * What a node says of itself while a server is silent, or answers and refuses: readiness, status
  * and audits, none of which may wait for that server; and the calls that ask all shards.
  *
- * Times are only bounded against those of before, which were ten seconds and more.
+ * A call that waits for the silent server waits for longer than its client does here.
  */
 #include <signal.h>
 
@@ -15,8 +15,9 @@
 #define WELL 1
 #define NAME "shard-0"
 
-/* Of an answer that waits for no server, with the slack of a loaded machine. */
-#define AT_ONCE_S 4.0
+/* As the suite sets it; and how long a client waits for an answer that waits for no server. */
+#define MYSQL_TIMEOUT "mysql.timeout_ms=40000"
+#define CLIENT_TIMEOUT_MS 30000
 
 static const char *skus[2]; /* on the sick shard, on the other one; both are sold by Redis */
 
@@ -46,9 +47,9 @@ static void wake(void)
 
 static web_answer_t readyz(void)
 {
-    web_answer_t ready = WEB(.base = stack->url, .path = "/readyz");
+    web_answer_t ready =
+        WEB(.base = stack->url, .path = "/readyz", .timeout_ms = CLIENT_TIMEOUT_MS);
     EXPECT(ready.json != NULL, "%s", web_show(&ready));
-    EXPECT(ready.seconds < AT_ONCE_S, "readyz took %.1f s", ready.seconds);
     return ready;
 }
 
@@ -206,9 +207,8 @@ static void redis_refuses_writes(void **state)
 
 static web_answer_t at_once(const char *path)
 {
-    web_answer_t answer = ADMIN(stack, .path = path);
+    web_answer_t answer = ADMIN(stack, .path = path, .timeout_ms = CLIENT_TIMEOUT_MS);
     EXPECT_STATUS(answer, 200);
-    EXPECT(answer.seconds < AT_ONCE_S, "%s took %.1f s", path, answer.seconds);
     return answer;
 }
 
@@ -243,16 +243,14 @@ static bool audit_names_the_sick_shard(void)
 static web_request_t next_get(void *context, unsigned i)
 {
     (void)i;
-    return (web_request_t){.base = stack->url, .path = context, .timeout_ms = 60000};
+    return (web_request_t){.base = stack->url, .path = context, .timeout_ms = CLIENT_TIMEOUT_MS};
 }
 
-static double slowest_s;
 static unsigned not_503;
 
 static bool note_get(void *context, unsigned i, const web_answer_t *answer)
 {
     (void)context, (void)i;
-    slowest_s = answer->seconds > slowest_s ? answer->seconds : slowest_s;
     not_503 += answer->status != 503;
     return true;
 }
@@ -260,19 +258,19 @@ static bool note_get(void *context, unsigned i, const web_answer_t *answer)
 /* More than the pool has threads: all of them hang, and still each is answered in time. */
 static void expect_bounded_reads(const char *order_id)
 {
-    slowest_s = not_503 = 0;
+    not_503 = 0;
     web_crowd(&(web_crowd_t){.connections = 64,
                              .count = 128,
                              .request = next_get,
                              .answered = note_get,
                              .context = test_text("/v1/orders/%s", order_id)});
     EXPECT_NUMBER(not_503, 0);
-    EXPECT(slowest_s < 10, "a read took %.1f s", slowest_s);
     web_answer_t item = WEB(.base = stack->url, .path = test_text("/v1/items/%s", skus[WELL]));
     EXPECT_STATUS(item, 200);
-    web_answer_t list = WEB(.base = stack->url, .path = "/v1/buyers/before/orders");
+    web_answer_t list = WEB(.base = stack->url, .path = "/v1/buyers/before/orders",
+                            .timeout_ms = CLIENT_TIMEOUT_MS);
     EXPECT_PROBLEM(list, 503, "unavailable");
-    EXPECT(strstr(list.body, NAME) != NULL && list.seconds < 10, "%s", web_show(&list));
+    EXPECT(strstr(list.body, NAME) != NULL, "%s", web_show(&list));
 }
 
 static void expect_the_toggle_passes_it_by(void)
@@ -301,9 +299,7 @@ static void one_shard_is_silent(void **state)
     expect_bounded_reads(sale_id(&order));
     expect_the_toggle_passes_it_by();
     WAIT_UNTIL(audit_names_the_sick_shard());
-    long long begun = test_clock_ms();
     EXPECT_NUMBER(stack_command(stack, "audit"), 2);
-    EXPECT(test_clock_ms() - begun < 40000, "holdfast audit took %lld ms", test_clock_ms() - begun);
     process_signal(stack->mysql_pids[WELL], SIGSTOP);
     WAIT_UNTIL(readyz().status == 503);
     at_once("/v1/status");
@@ -362,12 +358,11 @@ static void an_item_without_redis_is_enough(void **state)
     expect_well_again();
 }
 
-static const suite_t suite = {.name = "health",
-                              .settings = {"mysql.timeout_ms=5000",
-                                           "orders.answer_deadline_ms=3000",
-                                           "redis.on_gate_down=refuse"},
-                              .prepare = put_on_sale,
-                              .before_stop = wake};
+static const suite_t suite = {
+    .name = "health",
+    .settings = {MYSQL_TIMEOUT, "orders.answer_deadline_ms=3000", "redis.on_gate_down=refuse"},
+    .prepare = put_on_sale,
+    .before_stop = wake};
 
 int main(void)
 {

@@ -1,4 +1,4 @@
-/* Orders that Redis has admitted and whose process died before it had written them: annode one
+/* Orders that Redis has admitted and whose process died before it had written them: another one
    takes them over within seconds, and each ends once. */
 #include <signal.h>
 
@@ -18,7 +18,7 @@ static bool all_is_settled(const char *sku)
     return unsettled_of(sku) == 0;
 }
 
-/* How long after the death of its owner was the order settled? */
+/* How long after the death of its owner the order was settled is printed. */
 static void an_order_of_a_dead_process_is_settled_soon(void **state)
 {
     const char *strategy = *state;
