@@ -1,9 +1,9 @@
 #include "admin/admin.h"
 
-#include <openssl/crypto.h>
 #include <strings.h>
 
 #include "admin/handlers.h"
+#include "base/secret.h"
 
 /* A Prometheus may be configured to send parameters of its own to /metrics. */
 static const route_entry_t table[] = {
@@ -27,8 +27,8 @@ static bool is_authorized(const h2o_req_t *req, const config_t *config)
         return false;
     str_t given = {req->headers.entries[at].value.base, req->headers.entries[at].value.len};
     size_t n = sizeof(scheme) - 1;
-    return given.n == n + token.n && strncasecmp(given.p, scheme, n) == 0 &&
-           CRYPTO_memcmp(given.p + n, token.p, token.n) == 0;
+    return given.n > n && strncasecmp(given.p, scheme, n) == 0 &&
+           secret_eq((str_t){given.p + n, given.n - n}, token);
 }
 
 static void dispatch(exchange_t *exchange)

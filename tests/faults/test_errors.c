@@ -333,7 +333,8 @@ static void expect_survived(const shop_t *shop, const char *what)
     pthread_create(&healer, NULL, heal_soon, NULL);
     told_ask(book, BUYERS_EACH * TEST_COUNT(shop->skus), 12, 100);
     pthread_join(healer, NULL);
-    EXPECT_NUMBER(mysqld_number(stack, SICK, "SELECT GLOBAL.auto_increment_increment"), THROWN_NOT);
+    EXPECT_NUMBER(mysqld_number(stack, SICK, "SELECT @@GLOBAL.auto_increment_increment"),
+                  THROWN_NOT);
     print_message("%s: %s\n", what, told_show(book));
     EXPECT_TOLD_PLAIN(book);
     for (size_t i = 0; i < TEST_COUNT(shop->skus); i++) {

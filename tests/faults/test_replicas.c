@@ -42,7 +42,7 @@ static void up(void)
 static bool is_read_only(const char *server)
 {
     return deployed_run(stack, server, "",
-                        "[[ $(mysql_client \"$name\" --execute='SELECT GLOBAL.read_only') == 1 "
+                        "[[ $(mysql_client \"$name\" --execute='SELECT @@GLOBAL.read_only') == 1 "
                         "]]") == 0;
 }
 

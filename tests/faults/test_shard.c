@@ -97,7 +97,7 @@ static void make_it_read_only(void)
 
 static void make_it_writable(void)
 {
-    EXPECT_NUMBER(mysqld_number(stack, BROKEN, "SELECT GLOBAL.read_only"), 1);
+    EXPECT_NUMBER(mysqld_number(stack, BROKEN, "SELECT @@GLOBAL.read_only"), 1);
     mysqld_run(stack, BROKEN, "SET GLOBAL read_only = 0");
 }
 

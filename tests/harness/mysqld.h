@@ -28,7 +28,7 @@ long long mysqld_number(const test_stack_t *stack, unsigned shard, const char *f
    locked until mysqld_say(.., "COMMIT") or mysql_close(). Fails on an error. */
 MYSQL *mysqld_hold(const test_stack_t *stack, unsigned shard, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* How many transactions wait for a lock. */
+/* How many transactions wait for the lock of a row. */
 long long mysqld_waiting(const test_stack_t *stack, unsigned shard);
 /* Of SHOW GLOBAL STATUS. */
 long long mysqld_status(const test_stack_t *stack, unsigned shard, const char *name);

@@ -14,18 +14,6 @@
 
 #include "base/clock.h"
 #include "gate/gate_sync.h"
-#include "store/migrate.h"
-
-static inline int set_up_migrated(void **state)
-{
-    (void)state;
-    if (set_up_group(state) != 0)
-        return -1;
-    FILE *log = tmpfile();
-    int failed = migrate_all(here.config, log);
-    fclose(log);
-    return failed;
-}
 
 /* --- a small sale, made by hand --- */
 

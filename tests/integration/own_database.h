@@ -15,6 +15,7 @@
 #include "config/config.h"
 #include "sale/shard_map.h"
 #include "store/db.h"
+#include "store/migrate.h"
 
 /* What all cases share, made once. */
 static struct {
@@ -152,6 +153,17 @@ static int set_up_group(void **state)
     create_database();
     test_forget();
     return 0;
+}
+
+/* Likewise, with the tables of this version in it. */
+static inline int set_up_migrated(void **state)
+{
+    if (set_up_group(state) != 0)
+        return -1;
+    FILE *log = tmpfile();
+    int failed = migrate_all(here.config, log);
+    fclose(log);
+    return failed;
 }
 
 static int tear_down_group(void **state)

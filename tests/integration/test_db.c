@@ -2,17 +2,6 @@
 #include "integration/own_database.h"
 
 #include "metrics/metrics.h"
-#include "store/migrate.h"
-
-static int set_up(void **state)
-{
-    if (set_up_group(state) != 0)
-        return -1;
-    FILE *log = tmpfile();
-    int failed = migrate_all(here.config, log);
-    fclose(log);
-    return failed;
-}
 
 static db_t *connected(void)
 {
@@ -24,7 +13,7 @@ static db_t *connected(void)
 
 static const char *variable(db_t *db, const char *name)
 {
-    const char *text = test_text("SELECT SESSION.%s", name);
+    const char *text = test_text("SELECT @@SESSION.%s", name);
     const sql_t sql = {(char *)text, strlen(text), 0};
     EXPECT(db_query(db, &sql) == RESULT_DONE && db_next(db), "%s: %s", name, db_error(db));
     const char *value = test_text("%.*s", STR_ARG(db_bytes(db, 0)));
@@ -172,5 +161,5 @@ int main(void)
         TEST(a_session_that_waits_for_a_lock_is_counted),
         TEST(a_database_that_is_not_used_is_counted),
     };
-    return test_run("db", tests, TEST_COUNT(tests), set_up, tear_down_group);
+    return test_run("db", tests, TEST_COUNT(tests), set_up_migrated, tear_down_group);
 }

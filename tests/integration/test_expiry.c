@@ -9,7 +9,6 @@
 
 #include "metrics/metrics.h"
 #include "store/expiry.h"
-#include "store/migrate.h"
 #include "store/move.h"
 
 #define SKU "hold"
@@ -19,16 +18,6 @@
 static sql_t sql;
 static db_t *db;
 static expiry_t expiry;
-
-static int set_up_migrated(void **state)
-{
-    if (set_up_group(state) != 0)
-        return -1;
-    FILE *log = tmpfile();
-    int failed = migrate_all(here.config, log);
-    fclose(log);
-    return failed;
-}
 
 static int set_up_item(void **state)
 {

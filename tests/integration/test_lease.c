@@ -3,7 +3,6 @@
 #include "integration/own_database.h"
 
 #include "store/lease.h"
-#include "store/migrate.h"
 
 #define SHARD 0
 #define LONG_MS 600000
@@ -16,11 +15,7 @@ static struct {
 
 static int set_up(void **state)
 {
-    if (set_up_group(state) != 0)
-        return -1;
-    FILE *log = tmpfile();
-    int failed = migrate_all(here.config, log);
-    fclose(log);
+    int failed = set_up_migrated(state);
     at.db = open_shard(here.config, SHARD);
     return failed;
 }

@@ -46,7 +46,7 @@ static int set_up_empty(void **state)
     return 0;
 }
 
-static int set_up_migrated(void **state)
+static int set_up_by_command(void **state)
 {
     char *said;
     set_up_empty(state);
@@ -393,7 +393,7 @@ static void test_migrate_refuses_another_stamp(void **state)
         {"slot_first = 1", "slots 1-511"},
     };
     for (size_t i = 0; i < TEST_COUNT(changes); ++i) {
-        set_up_migrated(state);
+        set_up_by_command(state);
         run_text(here.config, 0,
                  test_text("UPDATE shard_identity SET %s; "
                            "DELETE FROM schema_migrations WHERE version = 7; "
@@ -461,15 +461,15 @@ int main(void)
         CASE(test_migrate_at_once, set_up_empty),
         CASE(test_migrate_waits, set_up_empty),
         CASE(test_migrate_without_server, set_up_empty),
-        CASE(test_migrate_refuses_changed_text, set_up_migrated),
-        CASE(test_migrate_refuses_newer, set_up_migrated),
-        CASE(test_migrate_after_crash, set_up_migrated),
-        CASE(test_migrate_what_was_not_recorded, set_up_migrated),
+        CASE(test_migrate_refuses_changed_text, set_up_by_command),
+        CASE(test_migrate_refuses_newer, set_up_by_command),
+        CASE(test_migrate_after_crash, set_up_by_command),
+        CASE(test_migrate_what_was_not_recorded, set_up_by_command),
         CASE(test_migrate_held_orders, set_up_empty),
         CASE(test_migrate_quoted_keys, set_up_empty),
         CASE(test_migrate_given_back, set_up_empty),
-        CASE(test_migrate_stamps_only_its_own_rows, set_up_migrated),
-        CASE(test_migrate_refuses_another_stamp, set_up_migrated),
+        CASE(test_migrate_stamps_only_its_own_rows, set_up_by_command),
+        CASE(test_migrate_refuses_another_stamp, set_up_by_command),
         CASE(test_migrate_names_the_deployment, set_up_empty),
         CASE(test_migrate_names_the_deployment_once, set_up_empty),
     };
