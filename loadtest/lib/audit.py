@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
-from stack import GATE_STRATEGIES, StackError
+from .stack import GATE_STRATEGIES, StackError
 
 LIVE = ("held", "confirmed")
 OUTSIDE_THE_WINDOW = ("409 sale_not_started", "409 sale_ended")

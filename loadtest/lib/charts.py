@@ -4,8 +4,8 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from bounds import ACCEPTED, BARE, COMMITTED, CPU, PEER
-from comparison import MEASURES
+from .bounds import ACCEPTED, BARE, COMMITTED, CPU, PEER
+from .comparison import MEASURES
 
 # `noenhanced`: names are drawn as they are; an underscore makes no subscript.
 HEAD = """set terminal svg size {width},{height} noenhanced font "sans-serif,12" background rgb "white"

@@ -2,8 +2,8 @@
 
 from statistics import median
 
-import bounds
-from bounds import BARE, PEER
+from . import bounds
+from .bounds import BARE, PEER
 
 # Measures in the order of the table -> what they are, for people.
 MEASURES = {

@@ -7,9 +7,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import rush
-from crowd import CrowdError
-from rush import Answers
+from . import rush
+from .crowd import CrowdError
+from .rush import Answers
 
 
 @dataclass(frozen=True)

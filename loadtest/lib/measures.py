@@ -8,17 +8,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import h2
-import peers
-import rush
-import sale
-import schedule
-import tally
-import volley
-from bounds import BARE, PEER
-from machine import CpuMeter, ProcessMeter
-from stack import STRATEGIES, StackError, parse_answers, parse_metric
-from tally import Target
+from . import h2, peers, rush, sale, schedule, tally, volley
+from .bounds import BARE, PEER
+from .machine import CpuMeter, ProcessMeter
+from .stack import STRATEGIES, StackError, parse_answers, parse_metric
+from .tally import Target
 
 ZIPF_ITEMS = 10_000
 PLENTY = 900_000_000  # units that do not sell out

@@ -1,11 +1,9 @@
 """What an open loop says: its result as data, the tables for people, the verdict on an overload. Pure."""
 
-import bounds
-import schedule
-import volley
-from comparison import markdown_table
-from measures import audit_of
-from stack import parse_metric
+from . import bounds, schedule, volley
+from .comparison import markdown_table
+from .measures import audit_of
+from .stack import parse_metric
 
 SHARES = (50, 90, 99, 99.9, 100)
 

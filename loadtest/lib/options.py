@@ -4,7 +4,7 @@ import argparse
 import re
 import sys
 
-import sale
+from . import sale
 
 
 def add_common(parser, connections=64, threads=None):

@@ -16,8 +16,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import machine
-from stack import ROOT
+from . import machine
+from .stack import ROOT
 
 PACKAGES = ("nginx", "libnginx-mod-http-lua", "libnginx-mod-http-ndk", "lua-resty-core", "lua-resty-lrucache",
             "libluajit2-5.1-2", "lua-cjson", "libpcre3")

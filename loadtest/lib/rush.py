@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import crowd
-from crowd import CrowdError
+from . import crowd
+from .crowd import CrowdError
 
 ANSWER_WITHIN_S = 30
 POLL_S = 0.02

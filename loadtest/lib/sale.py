@@ -9,10 +9,10 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-import audit
-import crowd as crowds
-from machine import CpuMeter
-from stack import STRATEGIES, StackError
+from . import audit
+from . import crowd as crowds
+from .machine import CpuMeter
+from .stack import STRATEGIES, StackError
 
 
 @dataclass

@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""Tests of the load tests' own reckoning: python3 loadtest/lib/selftest.py
+"""Tests of the load tests' own reckoning: python3 -m lib.selftest, in loadtest
 
 The crowd runs against a server of a few lines (shop.py); no stack is needed.
 """
@@ -13,17 +12,9 @@ import unittest
 from dataclasses import replace
 from pathlib import Path
 
-sys.dont_write_bytecode = True
-
-import audit
-import crowd
-import options
-import report
-import sale
-import stack
-import volley
-from audit import Books, Gate, Order, Row
-from shop import Shop
+from . import audit, crowd, options, report, sale, stack, volley
+from .audit import Books, Gate, Order, Row
+from .shop import Shop
 
 ROW = Row(slot=1, bucket=0, total=2, allocated=2, per_buyer_limit=1, epoch=7, strategy="lua")
 GATE = {"epoch": "7", "closed": "0", "capacity": "5",

@@ -8,8 +8,8 @@ read() and settle() ask the servers; examine() is a pure function of what they s
 import time
 from dataclasses import dataclass
 
-from audit import GATE_FIELDS, LIVE, LOOK_EVERY_S, QUIET_WITHIN_S, Findings, Gate, Row, invariant_b, patiently
-from stack import GATE_STRATEGIES, StackError
+from .audit import GATE_FIELDS, LIVE, LOOK_EVERY_S, QUIET_WITHIN_S, Findings, Gate, Row, invariant_b, patiently
+from .stack import GATE_STRATEGIES, StackError
 
 
 @dataclass

@@ -9,10 +9,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import schedule
-from crowd import Crowd, CrowdError
-from rush import Answers
-from stack import ROOT
+from . import schedule
+from .crowd import Crowd, CrowdError
+from .rush import Answers
+from .stack import ROOT
 
 NO_ANSWER = ("no answer", "malformed answer")
 NOT_SENT = "not sent"
@@ -70,9 +70,10 @@ def binary(build_dir=None, option=""):
 def command(plan, program, orders):
     parts = urllib.parse.urlsplit(plan.url)
     host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
-    words = [program, host, parts.port, plan.sku, plan.connections, plan.seed, plan.timeout_ms, plan.retries,
-             plan.retry_ms, plan.bots, plan.repeats, plan.gap_ms, plan.keyed, orders]
-    return [str(word) for word in words]
+    options = {"host": host, "port": parts.port, "sku": plan.sku, "orders": orders, "connections": plan.connections,
+               "seed": plan.seed, "timeout-ms": plan.timeout_ms, "retries": plan.retries, "retry-ms": plan.retry_ms,
+               "bots": plan.bots, "repeats": plan.repeats, "gap-ms": plan.gap_ms, "keyed": plan.keyed}
+    return [str(program)] + [f"--{name}={value}" for name, value in options.items()]
 
 
 def drive(plan, program=None, on_progress=None):

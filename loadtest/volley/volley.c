@@ -3,22 +3,16 @@
  * earlier ones were answered, and latency counts from the moment for which an attempt was meant.
  * So a service that stalls is charged for all who would have come meanwhile.
  *
- *   volley HOST PORT SKU CONNECTIONS SEED TIMEOUT_MS RETRIES RETRY_MS BOTS REPEATS GAP_MS KEYED
- * FILE
- *
- * reads the schedule (arrivals.h) on standard input and writes one JSON object (record.h). HOST is
- * an IPv4 address. BOTS and KEYED are shares, 0 to 1: of buyers who send the same request REPEATS
- * more times, GAP_MS apart, and of buyers who send an Idempotency-Key. After a 503, a broken
- * connection or no answer a buyer tries again, RETRIES times at most, some RETRY_MS later each
- * time. FILE gets a line "status order_id buyer" for each 201 and 202, replays too. One thread, one
- * request at a time on each connection; what finds no free connection waits for one, and its clock
- * runs. Each second, and at the end, a line "progress SECONDS ATTEMPTS ANSWERED ORDERS" goes to
- * standard error.
+ * It reads the schedule (arrivals.h) on standard input and writes one JSON object (record.h) to
+ * standard output; usage() has its options. One thread, one request at a time on each connection;
+ * what finds no free connection waits for one, and its clock runs. Each second, and at the end, a
+ * line "progress SECONDS ATTEMPTS ANSWERED ORDERS" goes to standard error.
  */
 #include <arpa/inet.h>
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -431,30 +425,156 @@ static void prepare(volley_t *v)
     assert(v->epoll >= 0 && v->connections != NULL && v->idle != NULL);
 }
 
-static bool parse_arguments(volley_t *v, char **argv)
+/* --- the command line --- */
+
+static void usage(void)
 {
-    v->address = (struct sockaddr_in){.sin_family = AF_INET,
-                                      .sin_port = htons((uint16_t)strtoul(argv[2], NULL, 10))};
-    v->sku = argv[3];
-    v->connections_count = (unsigned)strtoul(argv[4], NULL, 10);
-    v->random = strtoull(argv[5], NULL, 10);
-    v->timeout_us = strtoull(argv[6], NULL, 10) * 1000;
-    v->retries_max = (unsigned)strtoul(argv[7], NULL, 10);
-    v->retry_us = strtoull(argv[8], NULL, 10) * 1000;
-    v->bots = strtod(argv[9], NULL);
-    v->repeats = (unsigned)strtoul(argv[10], NULL, 10);
-    v->gap_us = strtoull(argv[11], NULL, 10) * 1000;
-    v->keyed = strtod(argv[12], NULL);
-    v->orders = fopen(argv[13], "w");
-    return inet_pton(AF_INET, argv[1], &v->address.sin_addr) == 1 && v->connections_count > 0 &&
-           strlen(v->sku) <= 64 && v->orders != NULL;
+    fputs("volley --port PORT --sku SKU --orders FILE [options] <SCHEDULE\n"
+          "\n"
+          "  --host ADDRESS       IPv4; default 127.0.0.1\n"
+          "  --port PORT\n"
+          "  --sku SKU            what all buyers want, one unit each\n"
+          "  --orders FILE        a line \"status order_id buyer\" for each 201 and 202, replays "
+          "too\n"
+          "  --connections N      default 512\n"
+          "  --seed N             default 1\n"
+          "  --timeout-ms MS      of an answer, from when its attempt was meant; default 10000\n"
+          "  --retries N          after a 503, a broken connection or no answer; default 3\n"
+          "  --retry-ms MS        about so long before each; default 500\n"
+          "  --bots SHARE         0 to 1: buyers who send each request again; default 0\n"
+          "  --repeats N          so many times; default 3\n"
+          "  --gap-ms MS          and so long after each other; default 50\n"
+          "  --keyed SHARE        0 to 1: buyers who send an Idempotency-Key; default 0.5\n",
+          stdout);
+}
+
+static const struct option options[] = {{"host", required_argument, NULL, 'h'},
+                                        {"port", required_argument, NULL, 'p'},
+                                        {"sku", required_argument, NULL, 's'},
+                                        {"orders", required_argument, NULL, 'o'},
+                                        {"connections", required_argument, NULL, 'c'},
+                                        {"seed", required_argument, NULL, 'n'},
+                                        {"timeout-ms", required_argument, NULL, 't'},
+                                        {"retries", required_argument, NULL, 'r'},
+                                        {"retry-ms", required_argument, NULL, 'w'},
+                                        {"bots", required_argument, NULL, 'b'},
+                                        {"repeats", required_argument, NULL, 'm'},
+                                        {"gap-ms", required_argument, NULL, 'g'},
+                                        {"keyed", required_argument, NULL, 'k'},
+                                        {"help", no_argument, NULL, '?'},
+                                        {NULL, 0, NULL, 0}};
+
+/* False: it is no number, or above `max`. */
+static bool take_number(const char *text, uint64_t max, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return isdigit((unsigned char)*text) && *end == '\0' && errno == 0 && *out <= max;
+}
+
+static bool take_unsigned(const char *text, unsigned *out)
+{
+    uint64_t number;
+    bool taken = take_number(text, UINT32_MAX, &number);
+    *out = (unsigned)number;
+    return taken;
+}
+
+static bool take_milliseconds(const char *text, uint64_t *us)
+{
+    bool taken = take_number(text, UINT32_MAX, us);
+    *us *= 1000;
+    return taken;
+}
+
+static bool take_share(const char *text, double *out)
+{
+    char *end;
+    *out = strtod(text, &end);
+    return end != text && *end == '\0' && *out >= 0 && *out <= 1;
+}
+
+static bool take_port(const char *text, in_port_t *out)
+{
+    uint64_t number;
+    bool taken = take_number(text, UINT16_MAX, &number) && number != 0;
+    *out = htons((uint16_t)number);
+    return taken;
+}
+
+static bool take_option(volley_t *v, int option, const char *text)
+{
+    switch (option) {
+    case 'h':
+        return inet_pton(AF_INET, text, &v->address.sin_addr) == 1;
+    case 'p':
+        return take_port(text, &v->address.sin_port);
+    case 's':
+        v->sku = text;
+        return strlen(text) <= 64;
+    case 'o':
+        return (v->orders = fopen(text, "w")) != NULL;
+    case 'c':
+        return take_unsigned(text, &v->connections_count) && v->connections_count > 0;
+    case 'n':
+        return take_number(text, UINT64_MAX, &v->random);
+    case 't':
+        return take_milliseconds(text, &v->timeout_us);
+    case 'r':
+        return take_unsigned(text, &v->retries_max);
+    case 'w':
+        return take_milliseconds(text, &v->retry_us);
+    case 'b':
+        return take_share(text, &v->bots);
+    case 'm':
+        return take_unsigned(text, &v->repeats);
+    case 'g':
+        return take_milliseconds(text, &v->gap_us);
+    case 'k':
+        return take_share(text, &v->keyed);
+    default:
+        return false;
+    }
+}
+
+static bool parse_arguments(volley_t *v, int argc, char **argv)
+{
+    v->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    v->connections_count = 512;
+    v->random = 1;
+    v->timeout_us = 10000000;
+    v->retries_max = 3;
+    v->retry_us = 500000;
+    v->repeats = 3;
+    v->gap_us = 50000;
+    v->keyed = 0.5;
+    int option, at = 0;
+    while ((option = getopt_long(argc, argv, "", options, &at)) != -1)
+        if (option == '?' || !take_option(v, option, optarg)) {
+            if (option != '?')
+                fprintf(stderr, "volley: bad --%s: %s\n", options[at].name, optarg);
+            return false;
+        }
+    if (optind == argc && v->address.sin_port != 0 && v->sku != NULL && v->orders != NULL)
+        return true;
+    fprintf(stderr, "volley: --port, --sku and --orders, and nothing but options\n");
+    return false;
 }
 
 int main(int argc, char **argv)
 {
     static volley_t v;
-    if (argc != 14 || !parse_arguments(&v, argv) || !arrivals_read(&v.arrivals, stdin, ~v.random)) {
-        fprintf(stderr, "volley: bad arguments or schedule; loadtest/openloop calls it\n");
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+        usage();
+        return 0;
+    }
+    if (!parse_arguments(&v, argc, argv)) {
+        fprintf(stderr, "volley --help shows what it takes\n");
+        return 2;
+    }
+    if (!arrivals_read(&v.arrivals, stdin, ~v.random)) {
+        fprintf(stderr, "volley: bad schedule\n");
         return 2;
     }
     prepare(&v);
