@@ -59,7 +59,7 @@ static void commits_are_lost(void **state)
         fault_arm(nodes[n], "%s fail after=%u times=40\n", lost->point, chance_below(&chance, 10));
     for (unsigned i = 0; fault_hits(stack, lost->point) < 40 || fault_hits(node, lost->point) < 40;
          i++) {
-        EXPECT(i < 400, "only %u and %u hits", fault_hits(stack, lost->point),
+        EXPECT(i < 4000, "only %u and %u hits", fault_hits(stack, lost->point),
                fault_hits(node, lost->point));
         usleep(50000);
         web_answer_t change = sale_patch(nodes[i % 2], sku, "\"total\":%u", 900 + i % 2);

@@ -148,17 +148,7 @@ static void take_holds(duel_t *duel, const char *sku, unsigned around_ms)
     web_answer_t shorter = sale_patch(stack, sku, "\"hold_seconds\":2");
     EXPECT_STATUS(shorter, 200);
     long long first_ms = sale_now_ms() + 1000 + around_ms;
-    unsigned error =
-        rows_change(stack,
-                    "UPDATE orders SET expires_at = '1970-01-01' + INTERVAL %lld * 1000 "
-                    "MICROSECOND WHERE sku = '%s'",
-                    first_ms, sku);
-    EXPECT_NUMBER(error, 0);
-    error = rows_change(stack,
-                        "UPDATE holds JOIN orders USING (order_id) SET holds.expires_at = "
-                        "orders.expires_at WHERE orders.sku = '%s'",
-                        sku);
-    EXPECT_NUMBER(error, 0);
+    sale_set_deadlines(stack, sku, first_ms);
     for (unsigned i = 0; i < HOLDS; i++)
         duel->send_at[i] = first_ms - around_ms + chance_below(&chance, 2 * around_ms);
 }

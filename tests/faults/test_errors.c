@@ -45,11 +45,6 @@ static const char *sick_item(const char *name, const char *terms)
     return sku;
 }
 
-static bool log_has(const char *words)
-{
-    return system(test_text("grep -qF -- '%s' '%s/log/holdfast.log'", words, stack->dir)) == 0;
-}
-
 static bool buys(const char *sku)
 {
     static unsigned count;
@@ -95,20 +90,12 @@ static bool may_be_rejected(unsigned number)
     return thrown_is_verdict(number) || number == 1062 || number == 1586;
 }
 
-static bool is_named(const told_book_t *book, const char *sku)
-{
-    bool named = log_has(sku);
-    for (unsigned i = 0; i < book->count && !named; i++)
-        named = book->all[i].sku == sku && log_has(book->all[i].id);
-    return named;
-}
-
 /* A thread writes the log. */
 static void expect_named(const told_book_t *book, const char *sku)
 {
     WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") > 0);
-    WAIT_UNTIL(log_has(THROWN_WORDS));
-    WAIT_UNTIL(is_named(book, sku));
+    WAIT_UNTIL(stack_log_has(stack, THROWN_WORDS));
+    WAIT_UNTIL(told_is_logged(book, sku));
     EXPECT(fault_metric(stack, "writer_errors_total") > 0, "no error was counted");
 }
 
@@ -388,12 +375,20 @@ typedef struct {
     bool alone; /* the error is for its order only */
 } after_t;
 
-static void *throw_soon(void *context)
+typedef struct {
+    const char *point, *sql;
+} throw_t;
+
+/* When it stands at the point, its statements done. */
+static void *throw_then(void *context)
 {
+    const throw_t *throw = context;
     MYSQL *mysql = mysqld_open(stack, SICK);
-    usleep(150000); /* its statements are done: it stands before COMMIT */
+    long long end = test_clock_ms() + TEST_WAIT_MS;
+    while (fault_hits(stack, throw->point) == 0 && test_clock_ms() < end)
+        usleep(5000);
     if (mysql != NULL) {
-        mysqld_say(mysql, context);
+        mysqld_say(mysql, throw->sql);
         mysql_close(mysql);
     }
     mysql_thread_end();
@@ -408,10 +403,11 @@ static void expect_lost_commit_kept(const after_t *after, const char *sku, unsig
     pthread_t thrower;
     /* Others than this order's writer COMMIT too, so it is not for one time only. */
     fault_arm(stack, "%s pause=600 times=1\ncommit_answer_lost fail\n", point);
-    pthread_create(&thrower, NULL, throw_soon,
-                   test_text("SET GLOBAL auto_increment_offset = %u, GLOBAL "
-                             "auto_increment_increment = %d",
-                             number, after->alone ? THROWN_ONE_INSERT : THROWN_ALL_INSERTS));
+    throw_t throw = {point,
+                     test_text("SET GLOBAL auto_increment_offset = %u, GLOBAL "
+                               "auto_increment_increment = %d",
+                               number, after->alone ? THROWN_ONE_INSERT : THROWN_ALL_INSERTS)};
+    EXPECT_NUMBER(pthread_create(&thrower, NULL, throw_then, &throw), 0);
     told_plan(book, sku, number, THROWN_BUYER, number);
     told_ask(book, 1, 0, 0);
     pthread_join(thrower, NULL);

@@ -36,18 +36,6 @@ static bool buys(const test_stack_t *service, const char *sku, const char *buyer
     return sale_buy(service, sku, buyer, 1, NULL).status == 201;
 }
 
-static bool says(const test_stack_t *service, const char *words)
-{
-    char line[4096];
-    bool found = false;
-    FILE *in = fopen(test_text("%s/log/holdfast-%u.log", service->dir, service->number), "re");
-    while (in != NULL && !found && fgets(line, sizeof(line), in) != NULL)
-        found = strstr(line, words) != NULL;
-    if (in != NULL)
-        fclose(in);
-    return found;
-}
-
 /* --- wrong maps --- */
 
 /* Everything that a buyer or an operator could do to this item by this service. */
@@ -114,7 +102,7 @@ static void a_wrong_map_sells_nothing(void **state)
     long long rows = rows_sum(stack, "SELECT COUNT(*) FROM orders");
     long long items = rows_sum(stack, "SELECT COUNT(*) FROM inventory");
     test_stack_t *service = stack_node_start_changed(stack, SECOND, map->changes, map->count);
-    WAIT_UNTIL(says(service, "correct the configuration"));
+    WAIT_UNTIL(stack_log_has(service, "correct the configuration"));
     for (unsigned i = 0; i < TEST_COUNT(strategies); i++)
         expect_nothing_happens(service, skus[i], orders[i]);
     expect_commands_refuse(service);
@@ -136,7 +124,7 @@ static void one_wrong_shard_stops_no_other(void **state)
     test_stack_t *service = stack_node_start_changed(stack, SECOND, changes, 1);
     EXPECT(buys(service, right, "a"), "no sale");
     expect_refused(service, wrong, "a");
-    WAIT_UNTIL(says(service, "this is shard 'shard-1' (slots 512-1023), not 'shard-7'"));
+    WAIT_UNTIL(stack_log_has(service, "this is shard 'shard-1' (slots 512-1023), not 'shard-7'"));
     stack_node_stop(service);
 }
 
@@ -156,7 +144,7 @@ static void a_redis_of_another_deployment_is_away(void **state)
     const char *const changes[][2] = {{stack->redis_socket, redis->socket}};
     test_stack_t *service = stack_node_start_changed(stack, SECOND, changes, 1);
     const char *lua[] = {item_on(0, "redis", "lua"), item_on(1, "redis", "watch")};
-    WAIT_UNTIL(says(service, "this Redis is of deployment 'other'"));
+    WAIT_UNTIL(stack_log_has(service, "this Redis is of deployment 'other'"));
     for (unsigned i = 0; i < TEST_COUNT(lua); i++)
         expect_refused(service, lua[i], "a");
     EXPECT(buys(service, sql, "a"), "optimistic needs no Redis");
@@ -214,7 +202,7 @@ static void an_unfit_shard_that_comes_late_is_away(void **state)
         test_stack_t *service = stack_node_start_changed(stack, SECOND, NULL, 0);
         EXPECT(buys(service, other, test_text("b%u", i)), "the other shard does not sell");
         mysqld_start(stack, 1, "", "");
-        WAIT_UNTIL(says(service, cases[i].why));
+        WAIT_UNTIL(stack_log_has(service, cases[i].why));
         for (int k = 0; k < 20; k++)
             expect_refused(service, late, "x");
         mysqld_run(stack, 1, "%s", cases[i].mend);

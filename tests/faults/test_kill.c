@@ -77,7 +77,7 @@ static void flush_redis(const sale_t *sale)
 
 static void die_at(const sale_t *sale, const route_t *route, const char *place, chance_t *chance)
 {
-    long long end = test_clock_ms() + 30000;
+    long long end = test_clock_ms() + TEST_WAIT_MS;
     /* What traffic leads to is passed a few times first. */
     unsigned after = route->provoke == NULL ? chance_below(chance, 12) : 0;
     fault_arm(node, "%s kill after=%u times=1\n", place, after); /* not once a thread */
@@ -158,7 +158,7 @@ static void *cancel_early(void *context)
 {
     early_t *early = context;
     for (unsigned i; (i = atomic_fetch_add(&early->next, 1)) < EARLY_ORDERS;) {
-        long long end = test_clock_ms() + 20000;
+        long long end = test_clock_ms() + TEST_WAIT_MS;
         while (test_clock_ms() < end) {
             if (sale_move(node, early->ids[i], "cancel").status == 200) {
                 atomic_fetch_add(&early->cancelled, 1);

@@ -201,10 +201,10 @@ static void rebuilds_beget_no_rebuilds(void **state)
         usleep(250000);
     }
     usleep(3000000); /* in which the reconciler would find something */
+    WAIT_UNTIL(on_both("orders_expired_total") > expired);
     rebuilds = on_both("gate_rebuilds_total") - rebuilds;
     repairs = on_both("reconciler_repairs_total") - repairs;
     expired = on_both("orders_expired_total") - expired;
-    EXPECT(expired > 0, "nothing has expired meanwhile");
     EXPECT(rebuilds == CHANGES, "%.0f rebuilds for %d changes, %.0f by the reconciler", rebuilds,
            CHANGES, repairs);
     EXPECT(repairs == 0, "%.0f gates were found wrong that were not", repairs);
@@ -233,13 +233,13 @@ static void a_restless_reconciler_repairs_nothing_that_is_right(void **state)
         change_hold(&sale, i);
         usleep(700000);
     }
+    WAIT_UNTIL(on_both("reconciler_passes_total") > passes + 2 &&
+               fault_hits(stack, "reconcile_looked") + fault_hits(node, "reconcile_looked") > 20);
     rebuilds = on_both("gate_rebuilds_total") - rebuilds;
     repairs = on_both("reconciler_repairs_total") - repairs;
     passes = on_both("reconciler_passes_total") - passes;
-    unsigned looks = fault_hits(stack, "reconcile_looked") + fault_hits(node, "reconcile_looked");
     fault_disarm(stack);
     fault_disarm(node);
-    EXPECT(passes > 2 && looks > 20, "only %.0f passes and %u looks", passes, looks);
     EXPECT(rebuilds == CHANGES / 2, "%.0f rebuilds for %d changes", rebuilds, CHANGES / 2);
     EXPECT(repairs == 0, "%.0f gates were found wrong that were not", repairs);
     EXPECT_PROMISES(stack, sale.crowd, "%s, %.0f passes, %d slow rebuilds, 0 repairs", strategy,

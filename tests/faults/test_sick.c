@@ -75,6 +75,8 @@ static bool log_has(const char *words, const char *sku)
 /* --- expiry --- */
 
 #define SHORT_HOLDS "\"total\":20,\"hold_seconds\":2"
+/* Until their deadlines are set. */
+#define LONG_HOLDS "\"total\":20,\"hold_seconds\":600"
 
 static bool all_expired(const char *sku)
 {
@@ -91,10 +93,10 @@ static const char *audit_text(void)
 static void an_item_deleted_by_hand_stops_no_other_expiry(void **state)
 {
     (void)state;
-    const char *gone = item_here("by-hand", SHORT_HOLDS),
-               *others = item_here("others", SHORT_HOLDS);
+    const char *gone = item_here("by-hand", LONG_HOLDS), *others = item_here("others", SHORT_HOLDS);
     buy_some(gone, 3);
     mysqld_run(stack, SHARD, "DELETE FROM holdfast.inventory WHERE sku = '%s'", gone);
+    sale_set_deadlines(stack, gone, sale_now_ms());
     buy_some(others, 5);
     WAIT_UNTIL(all_expired(others));
     WAIT_UNTIL(on_both("expiry_set_aside") >= 1);
@@ -118,10 +120,11 @@ static void an_item_deleted_by_hand_stops_no_other_expiry(void **state)
 static void a_locked_row_stops_no_other_expiry(void **state)
 {
     (void)state;
-    const char *locked = item_here("locked", SHORT_HOLDS), *others = item_here("free", SHORT_HOLDS);
+    const char *locked = item_here("locked", LONG_HOLDS), *others = item_here("free", SHORT_HOLDS);
     buy_some(locked, 3);
     buy_some(others, 5);
     lock_rows(test_text("'%s'", locked));
+    sale_set_deadlines(stack, locked, sale_now_ms());
     WAIT_UNTIL(all_expired(others));
     EXPECT_NUMBER(sale_live_orders(stack, locked), 3);
     WAIT_UNTIL(on_both("expiry_set_aside") >= 1);

@@ -24,7 +24,6 @@
 
 /* After a fault. What is promised is said of an unloaded machine; what is past it is printed. */
 #define SELLS_AGAIN_MS 5000
-#define SELLS_AGAIN_LOADED_MS 30000
 
 /* The last is the stack's own. */
 static test_stack_t *nodes[NODES];
@@ -574,7 +573,7 @@ static void await_sales(const char *after)
     for (unsigned i = 0; i < NODES * ITEMS; i++)
         sales->places[i] = (place_t){.node = i / ITEMS, .item = i % ITEMS};
     while (ask_again(sales), slow = slowest(sales), !slow->sells) {
-        if (test_clock_ms() - sales->begun > SELLS_AGAIN_LOADED_MS) {
+        if (test_clock_ms() - sales->begun > TEST_WAIT_MS) {
             say_stuck(after, slow);
             return;
         }

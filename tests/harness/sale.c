@@ -313,6 +313,20 @@ long long sale_count_live(const test_stack_t *stack, char (*ids)[SALE_ID_SIZE], 
     return rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE order_id IN (%s) AND " LIVE, list);
 }
 
+void sale_set_deadlines(const test_stack_t *stack, const char *sku, long long ms)
+{
+    unsigned error = rows_change(stack,
+                                 "UPDATE orders SET expires_at = '1970-01-01' + INTERVAL %lld * "
+                                 "1000 MICROSECOND WHERE sku = '%s' AND state = 'held'",
+                                 ms, sku);
+    EXPECT_NUMBER(error, 0);
+    error = rows_change(stack,
+                        "UPDATE holds JOIN orders USING (order_id) SET holds.expires_at = "
+                        "orders.expires_at WHERE orders.sku = '%s' AND orders.state = 'held'",
+                        sku);
+    EXPECT_NUMBER(error, 0);
+}
+
 unsigned sale_settle_pending(const test_stack_t *stack, const sale_tally_t *tally)
 {
     unsigned live = 0;

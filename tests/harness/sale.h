@@ -93,6 +93,9 @@ void sale_expect_sound(const char *file, int line, const test_stack_t *stack, co
                        int limit);
 /* How many of these orders are live in MySQL. */
 long long sale_count_live(const test_stack_t *stack, char (*ids)[SALE_ID_SIZE], unsigned count);
+/* Gives all holds of the item this deadline (ms since 1970), past the service: however long it took
+   to buy them, they run out together. */
+void sale_set_deadlines(const test_stack_t *stack, const char *sku, long long ms);
 /* Waits until every order that was answered 202 has ended in MySQL; returns how many are live. */
 unsigned sale_settle_pending(const test_stack_t *stack, const sale_tally_t *tally);
 

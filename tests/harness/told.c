@@ -182,6 +182,16 @@ void told_expect_kept(const char *file, int line, const told_book_t *book,
         test_fail(file, line, "%u of %lld promised orders are not live", broken, promised);
 }
 
+bool told_is_logged(const told_book_t *book, const char *sku)
+{
+    bool named = stack_log_has(book->stack, sku);
+    for (unsigned i = 0; i < book->count && !named; i++) {
+        const told_t *told = &book->all[i];
+        named = told->sku == sku && told->id[0] != '\0' && stack_log_has(book->stack, told->id);
+    }
+    return named;
+}
+
 const char *told_show(const told_book_t *book)
 {
     double slowest = 0;

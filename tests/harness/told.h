@@ -48,6 +48,8 @@ unsigned told_ghosts(const told_book_t *book);
     told_expect_kept(__FILE__, __LINE__, book_, may_be_rejected_)
 void told_expect_kept(const char *file, int line, const told_book_t *book,
                       bool (*may_be_rejected)(unsigned tag));
+/* Does the service's log name the item, or one of its orders that an answer has named? */
+bool told_is_logged(const told_book_t *book, const char *sku);
 const char *told_show(const told_book_t *book);
 
 #endif

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+#include "harness/attack.h"
 #include "integration/aftermath.h"
 
 #define PATIENCE_MS 15000
@@ -153,6 +154,7 @@ static void clients_that_go_away_leave_no_trace(void **state)
         close(fd); /* without reading */
     }
     usleep(300000);
+    WAIT_UNTIL(attack_metric(STACK, "purchases_in_flight") == 0);
     /* Whole requests were orders, whoever was there to hear of it; halves were none. */
     WAIT_UNTIL(sale_live_orders(STACK, mine) == sale_allocated(STACK, mine));
     EXPECT(sale_live_orders(STACK, mine) <= 30, "%lld orders of 30 whole requests",

@@ -32,8 +32,7 @@ static const char *buy(const char *sku, const char *buyer, long status)
     return sale_id(&answer);
 }
 
-/* On a machine so slow that they take longer than the writer lingers there are more commits, but
-   never one for each. */
+/* On a machine so slow that they take longer than the writer lingers there are more commits. */
 static void accepted_orders_are_committed_together(void **state)
 {
     (void)state;
@@ -45,7 +44,7 @@ static void accepted_orders_are_committed_together(void **state)
         last = buy(sku, test_text("b%u", i), 202);
     WAIT_UNTIL(is_in_mysql(last));
     long long count = commits() - before, most = (test_clock_ms() - begun) / LINGER_MS + 2;
-    EXPECT(count <= most && count < ORDERS, "%lld commits of %u orders", count, ORDERS);
+    EXPECT(count <= most, "%lld commits of %u orders, at most %lld", count, ORDERS, most);
     EXPECT_NUMBER(sale_live_orders(stack, sku), ORDERS);
 }
 
@@ -72,17 +71,27 @@ static void one_who_waits_takes_them_along(void **state)
     EXPECT_SOUND(stack, accepted, 0);
 }
 
-/* One after the other: if each of them were kept back, that alone would take twice the deadline. */
+/* How long it takes to buy so many, one after the other. */
+static long long buy_one_by_one(const char *strategy, unsigned count)
+{
+    const char *sku =
+        sale_item(stack, strategy, "\"total\":%u,\"strategy\":\"%s\"", count, strategy);
+    long long begun = test_clock_ms();
+    for (unsigned i = 0; i < count; ++i)
+        buy(sku, test_text("b%u", i), 201);
+    return test_clock_ms() - begun;
+}
+
+/* If each were kept back, that alone would take twice what is allowed beyond what orders take on
+   this machine that no writer writes. */
 static void one_who_waits_is_not_kept_back(void **state)
 {
     (void)state;
     enum { ORDERS = 40 };
-    const char *sku = sale_item(stack, "alone", "\"total\":%d", ORDERS);
-    long long begun = test_clock_ms();
-    for (unsigned i = 0; i < ORDERS; ++i)
-        buy(sku, test_text("b%u", i), 201);
-    EXPECT(test_clock_ms() - begun < ORDERS * LINGER_MS / 2, "%lld ms for %u orders",
-           test_clock_ms() - begun, ORDERS);
+    long long unwritten = buy_one_by_one("optimistic", ORDERS),
+              took = buy_one_by_one("lua", ORDERS);
+    EXPECT(took < 3 * unwritten + ORDERS * LINGER_MS / 2,
+           "%lld ms for %u orders, without a writer %lld", took, ORDERS, unwritten);
 }
 
 /* --- many items --- */
