@@ -356,7 +356,7 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
     writer_failure_kind_t before = FAILURE_NONE;
     while (more && (count = writer_drop_marked(orders, count)) != 0) {
         writer_failure_kind_t failure = FAILURE_NONE;
-        attempt_t outcome = writer_attempt(core, orders, count, groups, &failure);
+        writer_attempt_t outcome = writer_attempt(core, orders, count, groups, &failure);
         if (outcome == ATTEMPT_COMMITTED || outcome == ATTEMPT_AGAIN) {
             if (outcome == ATTEMPT_COMMITTED) {
                 note_well(core, orders, count);

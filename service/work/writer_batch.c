@@ -303,14 +303,14 @@ static writer_failure_kind_t kind_of(const db_t *db, result_t result)
     }
 }
 
-static attempt_t fail(writer_core_t *core, result_t result, writer_failure_kind_t *out)
+static writer_attempt_t fail(writer_core_t *core, result_t result, writer_failure_kind_t *out)
 {
     *out = kind_of(core->db, result);
     db_rollback(core->db);
     return ATTEMPT_FAILED;
 }
 
-static attempt_t again(writer_core_t *core)
+static writer_attempt_t again(writer_core_t *core)
 {
     db_rollback(core->db);
     return ATTEMPT_AGAIN;
@@ -370,8 +370,8 @@ static result_t run_statements(writer_core_t *core, writer_order_t **orders, uns
     return result;
 }
 
-attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
-                         group_t *groups, writer_failure_kind_t *failure)
+writer_attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
+                                group_t *groups, writer_failure_kind_t *failure)
 {
     changed_rows_t rows;
     bool lock = core->misses >= MISSES_BEFORE_LOCK, changed;

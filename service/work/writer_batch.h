@@ -55,11 +55,11 @@ typedef enum {
     ATTEMPT_AGAIN, /* some orders are decided, or a row was read anew: the rest again */
     ATTEMPT_SPLIT, /* two orders of the batch are in each other's way */
     ATTEMPT_FAILED /* see *failure */
-} attempt_t;
+} writer_attempt_t;
 
 /* One transaction with all of `orders`. Sorts them by item. `groups` has room for one an order. */
-attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
-                         writer_group_t *groups, writer_failure_kind_t *failure);
+writer_attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
+                                writer_group_t *groups, writer_failure_kind_t *failure);
 /* Decides: the order's row says rejected, or what it said before. */
 result_t writer_reject(writer_core_t *core, writer_order_t *order);
 #endif

@@ -20,8 +20,8 @@ static char failpoints[300];
 static struct {
     writer_order_t order, *batch[1];
     writer_group_t groups[2];
-    attempt_t outcome;
-    db_result_t failure;
+    writer_attempt_t outcome;
+    writer_failure_kind_t failure;
 } attempt;
 
 static int set_up(void **state)
@@ -82,7 +82,7 @@ static int tear_down_case(void **state)
 static long long number(db_t *db, const char *text)
 {
     const sql_t sql = {(char *)text, strlen(text), 0};
-    EXPECT(db_query(db, &sql) == DB_OK && db_next(db), "%s: %s", text, db_error(db));
+    EXPECT(db_query(db, &sql) == RESULT_DONE && db_next(db), "%s: %s", text, db_error(db));
     long long found = (long long)db_u64(db, 0);
     while (db_next(db))
         ;
@@ -91,7 +91,7 @@ static long long number(db_t *db, const char *text)
 
 static void try_once(void)
 {
-    attempt.failure = DB_OK;
+    attempt.failure = FAILURE_NONE;
     attempt.outcome = writer_attempt(&core, attempt.batch, 1, attempt.groups, &attempt.failure);
 }
 
@@ -109,12 +109,12 @@ static void try_under_a_change(void)
                          "SET SESSION idle_transaction_timeout = 0, "
                          "idle_write_transaction_timeout = 0; START TRANSACTION; "
                          "UPDATE inventory SET version = version + 1 WHERE sku = '" SKU "'"),
-                  DB_OK);
+                  RESULT_DONE);
     EXPECT_NUMBER(pthread_create(&thread, NULL, try_beside, NULL), 0);
     WAIT_UNTIL(number(looker, "SELECT CAST(VARIABLE_VALUE AS UNSIGNED) FROM "
                               "information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = "
                               "'INNODB_ROW_LOCK_CURRENT_WAITS'") != 0);
-    EXPECT_NUMBER(db_commit(competitor), DB_OK);
+    EXPECT_NUMBER(db_commit(competitor), RESULT_DONE);
     pthread_join(thread, NULL);
 }
 
@@ -142,7 +142,7 @@ static void a_refused_commit_is_a_failure(void **state)
     arm("commit_refused error=1290 times=1\n");
     try_once();
     EXPECT_NUMBER(attempt.outcome, ATTEMPT_FAILED);
-    EXPECT(attempt.failure != DB_OK, "no failure");
+    EXPECT(attempt.failure != FAILURE_NONE, "no failure");
     EXPECT_NUMBER(writer_drop_marked(attempt.batch, 1), 1); /* it has no result yet */
     try_once();
     EXPECT_NUMBER(attempt.outcome, ATTEMPT_COMMITTED);
