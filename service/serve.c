@@ -18,7 +18,7 @@
 #include "http/server.h"
 #include "reconcile/audit_runner.h"
 #include "reconcile/durability.h"
-#include "reconcile/keeper.h"
+#include "reconcile/housekeeping.h"
 #include "reconcile/reconciler.h"
 #include "signals.h"
 #include "store/items.h"
@@ -36,7 +36,7 @@ typedef struct {
     admin_t admin;
     routes_t admin_routes;
     atomic_int default_strategy;    /* of items created without one */
-    keeper_t **keepers;             /* one a shard: expiry, epochs */
+    housekeeping_t **housekeepings; /* one a shard: expiry, epochs */
     reconciler_t **reconcilers;     /* one a shard: orphans, drift */
     durability_watch_t *durability; /* whether the servers keep what they acknowledge */
 } service_t;
@@ -92,7 +92,7 @@ static void service_init(service_t *service, const config_t *config)
     node_t *node = &service->node;
     node_init(node, config);
     service->durability = durability_new(config);
-    service->keepers = alloc_zero(config->shards_count, sizeof(service->keepers[0]));
+    service->housekeepings = alloc_zero(config->shards_count, sizeof(service->housekeepings[0]));
     service->reconcilers = alloc_zero(config->shards_count, sizeof(service->reconcilers[0]));
     atomic_store(&service->default_strategy, (int)config->orders.default_strategy);
     service->http = (http_context_t){.config = config,
@@ -112,7 +112,7 @@ static void service_dispose(service_t *service)
 {
     rate_limits_free(service->http.rate_limits);
     durability_free(service->durability);
-    free(service->keepers);
+    free(service->housekeepings);
     free(service->reconcilers);
     node_dispose(&service->node);
 }
@@ -197,8 +197,8 @@ static void start_stores(service_t *service)
 static void start_background(service_t *service)
 {
     for (unsigned i = 0; i < service->config->shards_count; ++i) {
-        service->keepers[i] =
-            keeper_start(&service->node.shards[i], &service->default_strategy, service->durability);
+        service->housekeepings[i] = housekeeping_start(
+            &service->node.shards[i], &service->default_strategy, service->durability);
         reconciler_start(service->reconcilers[i]);
     }
 }
@@ -206,7 +206,7 @@ static void start_background(service_t *service)
 static void stop_background(service_t *service)
 {
     for (unsigned i = 0; i < service->config->shards_count; ++i) {
-        keeper_stop(service->keepers[i]);
+        housekeeping_stop(service->housekeepings[i]);
         reconciler_stop(service->reconcilers[i]);
     }
 }

@@ -56,7 +56,7 @@ def factor(text):
 
 
 def complainer(program):
-    def complain(problem, status):
+    def report(problem, status):
         print(f"{program}: {problem}", file=sys.stderr)
         return status
-    return complain
+    return report

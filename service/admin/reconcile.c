@@ -47,7 +47,7 @@ static void reply_pass(call_t *call, exchange_t *exchange)
     }
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "found", finding_name(c->pass.finding));
-    cJSON_AddStringToObject(json, "did", pass_deed(&c->pass));
+    cJSON_AddStringToObject(json, "did", pass_action(&c->pass));
     add_pass_numbers(json, &c->pass);
     reply_json(exchange, 200, json);
 }

@@ -118,7 +118,7 @@ static void add_reconciler(cJSON *shard, reconciler_t *reconciler, const shard_v
     time_format_rfc3339(at, report.last_at_ms);
     cJSON_AddStringToObject(last, "sku", report.last_sku);
     cJSON_AddStringToObject(last, "found", finding_name(report.last_finding));
-    cJSON_AddStringToObject(last, "did", report.last_deed);
+    cJSON_AddStringToObject(last, "did", report.last_action);
     cJSON_AddNumberToObject(last, "epoch", (double)report.last_epoch);
     cJSON_AddStringToObject(last, "at", at);
 }

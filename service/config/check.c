@@ -15,11 +15,11 @@ static void check_given(place_t *place)
 {
     const setting_t *setting = place->setting;
     if (setting->instead != NULL && is_given(place->above, setting->instead))
-        complain(place, "is given beside %s; give one of them", setting->instead);
+        report(place, "is given beside %s; give one of them", setting->instead);
     if (setting->needs != NULL && !is_given(place->above, setting->needs))
-        complain(place, "needs %s beside it; give both or neither", setting->needs);
+        report(place, "needs %s beside it; give both or neither", setting->needs);
     if (setting->not_beside != NULL && is_given(place->above, setting->not_beside))
-        complain(place, "means nothing beside %s; leave one out", setting->not_beside);
+        report(place, "means nothing beside %s; leave one out", setting->not_beside);
 }
 
 static void check_above(place_t *place)
@@ -28,8 +28,8 @@ static void check_above(place_t *place)
     const place_t *lower = place_below(place->above, str_of(key));
     uint32_t value = *(uint32_t *)place->data, bound = *(uint32_t *)lower->data;
     if (place_is_known(place) && place_is_known(lower) && value <= bound)
-        complain(place, "%u is not above %s.%s, which is %u", value, place->above->section->name,
-                 key, bound);
+        report(place, "%u is not above %s.%s, which is %u", value, place->above->section->name, key,
+               bound);
 }
 
 static void check_setting(place_t *place)
@@ -39,7 +39,7 @@ static void check_setting(place_t *place)
         check_given(place);
     else if (setting->required &&
              (setting->instead == NULL || !is_given(place->above, setting->instead)))
-        complain_value(place, "is missing");
+        report_value(place, "is missing");
     if (setting->above != NULL)
         check_above(place);
 }
@@ -71,7 +71,7 @@ static void check_listeners(const place_t *root)
     bool same_host = strcasecmp(http->host, admin->host) == 0 || is_every_address(http->host) ||
                      is_every_address(admin->host);
     if (http->port == admin->port && same_host)
-        complain(admin_place, "is the address of http.listen; give another port");
+        report(admin_place, "is the address of http.listen; give another port");
 }
 
 void check_config(place_t *root)

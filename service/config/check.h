@@ -1,7 +1,7 @@
 /*
  * The rules between settings: what no single value can be wrong about.
  *
- * A rule is left out where one of its settings was complained of already.
+ * A rule is left out where one of its settings was reported of already.
  */
 #ifndef HOLDFAST_CONFIG_CHECK_H
 #define HOLDFAST_CONFIG_CHECK_H

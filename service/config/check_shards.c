@@ -21,8 +21,8 @@ static void check_names(const place_t *list)
         for (size_t j = 0; j < i; j++) {
             if (!is_same_text(name, name_of(&list->below[j])))
                 continue;
-            complain(place_below(&list->below[i], STR("name")),
-                     "'%s' is the name of %s[%zu] already", name, list->section->name, j);
+            report(place_below(&list->below[i], STR("name")), "'%s' is the name of %s[%zu] already",
+                   name, list->section->name, j);
             break;
         }
     }
@@ -48,8 +48,8 @@ static void claim_slots(const place_t *shards, unsigned shard, slot_owners_t own
         end = run_end(owners, first, held->slot_last);
         if (owners[first] != 0) {
             const char *other = name_of(&shards->below[owners[first] - 1]);
-            complain(slots, "the slots %u-%u are held by shards[%u] too ('%s')", first, end,
-                     owners[first] - 1, other == NULL ? "" : other);
+            report(slots, "the slots %u-%u are held by shards[%u] too ('%s')", first, end,
+                   owners[first] - 1, other == NULL ? "" : other);
             continue;
         }
         for (unsigned slot = first; slot <= end; slot++)
@@ -72,7 +72,7 @@ static void check_slots(place_t *shards)
     for (unsigned first = 0, end; all_known && first <= last; first = end + 1) {
         end = run_end(owners, first, last);
         if (owners[first] == 0)
-            complain(shards, "no shard holds the slots %u-%u", first, end);
+            report(shards, "no shard holds the slots %u-%u", first, end);
     }
 }
 
@@ -98,7 +98,7 @@ static void check_twin(const place_t *shards, place_t *server)
                 return;
             if (!is_same_server(server, &servers->below[j]))
                 continue;
-            complain(server, "is the same server as shards[%zu].servers[%zu]", i, j);
+            report(server, "is the same server as shards[%zu].servers[%zu]", i, j);
             return;
         }
     }
@@ -111,9 +111,9 @@ static void check_mode(const place_t *place)
     if (!place_is_known(place_below(place, STR("status"))) || !place_is_known(mode))
         return;
     if (server->status == SERVER_PRIMARY && server->mode != SERVER_READ_WRITE)
-        complain(mode, "must be read-write, because the server is the primary");
+        report(mode, "must be read-write, because the server is the primary");
     if (server->status != SERVER_PRIMARY && server->mode == SERVER_READ_WRITE)
-        complain(mode, "must not be read-write, because the server is not the primary");
+        report(mode, "must not be read-write, because the server is not the primary");
 }
 
 static void check_primary(place_t *servers)
@@ -128,11 +128,11 @@ static void check_primary(place_t *servers)
         else if (server->status == SERVER_PRIMARY && first == NULL)
             first = &servers->below[i];
         else if (server->status == SERVER_PRIMARY)
-            complain(status, "makes a second primary beside servers[%zu]; give one",
-                     (size_t)(first - servers->below));
+            report(status, "makes a second primary beside servers[%zu]; give one",
+                   (size_t)(first - servers->below));
     }
     if (first == NULL && all_known)
-        complain(servers, "has no primary; give one server the status primary");
+        report(servers, "has no primary; give one server the status primary");
 }
 
 static void check_servers(const place_t *shards, place_t *servers)
@@ -154,8 +154,8 @@ void check_shards(place_t *shards)
     if (!place_is_known(shards))
         return;
     if (shards->below_count == 0) {
-        complain(shards, "is missing; give at least one shard, with the slots 0-%u",
-                 CONFIG_SLOT_COUNT - 1);
+        report(shards, "is missing; give at least one shard, with the slots 0-%u",
+               CONFIG_SLOT_COUNT - 1);
         return;
     }
     check_names(shards);

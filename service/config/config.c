@@ -20,7 +20,7 @@ static void default_node_name(config_t *config, const place_t *root)
         return;
     gethostname(host, sizeof(host) - 1);
     if (!value_read(name->setting, host, &config->node.name, reason))
-        complain_value(name, "is missing, and the host's name %s", reason);
+        report_value(name, "is missing, and the host's name %s", reason);
 }
 
 static void default_modes(const place_t *shards)
@@ -65,10 +65,10 @@ void config_free(config_t *config)
     free(config);
 }
 
-/* Fills `config` with what the text says, and complains of all that is wrong. */
-static void read_text(str_t text, config_t *config, complaints_t *complaints)
+/* Fills `config` with what the text says, and reports of all that is wrong. */
+static void read_text(str_t text, config_t *config, diagnostics_t *diagnostics)
 {
-    place_t root = {.complaints = complaints, .section = &config_root, .data = config};
+    place_t root = {.diagnostics = diagnostics, .section = &config_root, .data = config};
     place_open(&root);
     if (document_read(text, &root)) {
         default_node_name(config, &root);
@@ -79,24 +79,24 @@ static void read_text(str_t text, config_t *config, complaints_t *complaints)
     place_close(&root);
 }
 
-int config_load(const char *path, config_t **out, FILE *complaints_out)
+int config_load(const char *path, config_t **out, FILE *diagnostics_out)
 {
-    complaints_t complaints = {.file = path};
-    const place_t file = {.complaints = &complaints};
+    diagnostics_t diagnostics = {.file = path};
+    const place_t file = {.diagnostics = &diagnostics};
     char reason[REASON_SIZE];
     str_t text;
     config_t *config = alloc_zero(1, sizeof(*config));
     char *content = file_read(path, 0, FILE_BYTES_MAX, &text.n, reason);
     text.p = content;
     if (content == NULL)
-        complain_at(&file, 0, "%s", reason);
+        report_at(&file, 0, "%s", reason);
     else if (memchr(content, '\0', text.n) != NULL)
-        complain_at(&file, 0, "holds NUL bytes, and so is not YAML");
+        report_at(&file, 0, "holds NUL bytes, and so is not YAML");
     else
-        read_text(text, config, &complaints);
+        read_text(text, config, &diagnostics);
     free(content);
-    int mistakes = complaints.count;
-    complaints_finish(&complaints, complaints_out);
+    int mistakes = diagnostics.count;
+    diagnostics_finish(&diagnostics, diagnostics_out);
     if (mistakes == 0)
         *out = config;
     else

@@ -149,10 +149,10 @@ typedef struct {
 
 /*
  * Reads `path`. On success returns 0 and fills `*out`. Otherwise returns the number of
- * mistakes, each of which was printed to `complaints` as one line: place (file, line where the
+ * mistakes, each of which was printed to `diagnostics` as one line: place (file, line where the
  * parser knows it, and the path of the setting), what is wrong, what would be right.
  */
-int config_load(const char *path, config_t **out, FILE *complaints);
+int config_load(const char *path, config_t **out, FILE *diagnostics);
 void config_free(config_t *config);
 
 /* Prints every setting: name, type, bounds, default, unit, its sentence. */

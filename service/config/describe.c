@@ -1,4 +1,4 @@
-/* What a setting takes, in words: for complaints, and for the list of all settings. */
+/* What a setting takes, in words: for diagnostics, and for the list of all settings. */
 #include <string.h>
 
 #include "config/config.h"

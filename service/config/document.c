@@ -56,24 +56,24 @@ static void read_setting(place_t *place, const yaml_node_t *node)
 {
     char reason[REASON_SIZE], shown[QUOTE_SIZE];
     if (node->type != YAML_SCALAR_NODE) {
-        complain_value(place, "is a %s, and must be one value",
-                       node->type == YAML_SEQUENCE_NODE ? "list" : "mapping");
+        report_value(place, "is a %s, and must be one value",
+                     node->type == YAML_SEQUENCE_NODE ? "list" : "mapping");
         return;
     }
     str_t text = text_of(node);
     if (is_nothing(node)) {
-        complain_value(place, "has no value");
+        report_value(place, "has no value");
         return;
     }
     if (memchr(text.p, '\0', text.n) != NULL) {
-        complain_value(place, "holds a NUL character");
+        report_value(place, "holds a NUL character");
         return;
     }
     value_free(place->setting, place->data); /* the default; a secret given in both ways */
     if (value_read(place->setting, text.p, place->data, reason))
         return;
     bool secret = place->setting->type == SETTING_SECRET;
-    complain_value(place, "%s %s", secret ? "the secret" : quote_value(shown, text), reason);
+    report_value(place, "%s %s", secret ? "the secret" : quote_value(shown, text), reason);
 }
 
 static void read_mapping(walk_t *walk, place_t *place, const yaml_node_t *node);
@@ -81,13 +81,13 @@ static void read_mapping(walk_t *walk, place_t *place, const yaml_node_t *node);
 static void read_list(walk_t *walk, place_t *list, const yaml_node_t *node)
 {
     if (node->type != YAML_SEQUENCE_NODE) {
-        complain(list, "must be a list: lines below it that start with '- '");
+        report(list, "must be a list: lines below it that start with '- '");
         return;
     }
     const yaml_node_item_t *items = node->data.sequence.items.start;
     size_t count = (size_t)(node->data.sequence.items.top - items);
     if (count > list->section->count_max) {
-        complain(list, "has %zu elements; give at most %u", count, list->section->count_max);
+        report(list, "has %zu elements; give at most %u", count, list->section->count_max);
         return;
     }
     place_open_list(list, count);
@@ -95,7 +95,7 @@ static void read_list(walk_t *walk, place_t *list, const yaml_node_t *node)
         place_t *element = &list->below[i];
         element->line = line_of(node_of(walk, items[i]));
         if (is_alias(walk, items[i]))
-            complain(element, "is an alias; write it out");
+            report(element, "is an alias; write it out");
         else
             read_mapping(walk, element, node_of(walk, items[i]));
     }
@@ -105,7 +105,7 @@ static void read_value(walk_t *walk, place_t *place, int id)
 {
     const yaml_node_t *node = node_of(walk, id);
     if (is_alias(walk, id))
-        complain(place, "is an alias; write it out");
+        report(place, "is an alias; write it out");
     else if (place->setting != NULL)
         read_setting(place, node);
     else if (is_nothing(node))
@@ -121,15 +121,15 @@ static void read_pair(walk_t *walk, place_t *place, const yaml_node_pair_t *pair
     const yaml_node_t *key = node_of(walk, pair->key);
     unsigned line = line_of(key);
     if (key->type != YAML_SCALAR_NODE || is_alias(walk, pair->key)) {
-        complain_at(place, line, "%sa key must be a plain word",
-                    place->above == NULL ? "top level: " : "");
+        report_at(place, line, "%sa key must be a plain word",
+                  place->above == NULL ? "top level: " : "");
         return;
     }
     place_t *below = place_below(place, text_of(key));
     if (below == NULL) {
-        complain_key(place, line, text_of(key));
+        report_key(place, line, text_of(key));
     } else if (below->line != 0) {
-        complain_at(below, line, "is given twice; it stands on line %u already", below->line);
+        report_at(below, line, "is given twice; it stands on line %u already", below->line);
     } else {
         below->line = line;
         read_value(walk, below, pair->value);
@@ -139,7 +139,7 @@ static void read_pair(walk_t *walk, place_t *place, const yaml_node_pair_t *pair
 static void read_mapping(walk_t *walk, place_t *place, const yaml_node_t *node)
 {
     if (node->type != YAML_MAPPING_NODE) {
-        complain(place, "must be a mapping: 'key: value' lines below it");
+        report(place, "must be a mapping: 'key: value' lines below it");
         return;
     }
     const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
@@ -151,12 +151,12 @@ static bool read_document(yaml_document_t *document, place_t *root)
 {
     const yaml_node_t *top = yaml_document_get_root_node(document);
     if (top == NULL || is_nothing(top)) {
-        complain_at(root, 0, "holds no settings");
+        report_at(root, 0, "holds no settings");
         return false;
     }
     if (top->type != YAML_MAPPING_NODE) {
-        complain_at(root, line_of(top),
-                    "is not a configuration: it must start with a section, as in 'http:'");
+        report_at(root, line_of(top),
+                  "is not a configuration: it must start with a section, as in 'http:'");
         return false;
     }
     size_t nodes = (size_t)(document->nodes.top - document->nodes.start);
@@ -210,11 +210,11 @@ static bool is_tame(str_t text, const place_t *root)
         anchors += token.type == YAML_ANCHOR_TOKEN;
         ended = token.type == YAML_STREAM_END_TOKEN;
         if (depth > DEPTH_MAX)
-            complain_at(root, (unsigned)token.start_mark.line + 1, "is nested more than %d deep",
-                        DEPTH_MAX);
+            report_at(root, (unsigned)token.start_mark.line + 1, "is nested more than %d deep",
+                      DEPTH_MAX);
         else if (anchors > ANCHORS_MAX)
-            complain_at(root, (unsigned)token.start_mark.line + 1, "has more than %d anchors",
-                        ANCHORS_MAX);
+            report_at(root, (unsigned)token.start_mark.line + 1, "has more than %d anchors",
+                      ANCHORS_MAX);
         yaml_token_delete(&token);
     }
     yaml_parser_delete(&parser);
@@ -222,7 +222,7 @@ static bool is_tame(str_t text, const place_t *root)
 }
 
 /* A reader's error has no mark, but the number of the byte. */
-static void complain_of_syntax(const yaml_parser_t *parser, str_t text, const place_t *root)
+static void report_syntax(const yaml_parser_t *parser, str_t text, const place_t *root)
 {
     unsigned line = (unsigned)parser->problem_mark.line + 1;
     if (parser->error == YAML_READER_ERROR) {
@@ -230,9 +230,9 @@ static void complain_of_syntax(const yaml_parser_t *parser, str_t text, const pl
         for (size_t i = 0; i < parser->problem_offset && i < text.n; i++)
             line += text.p[i] == '\n';
     }
-    complain_at(root, line, "is not YAML: %s%s%s",
-                parser->problem == NULL ? "unreadable" : parser->problem,
-                parser->context == NULL ? "" : " ", parser->context == NULL ? "" : parser->context);
+    report_at(root, line, "is not YAML: %s%s%s",
+              parser->problem == NULL ? "unreadable" : parser->problem,
+              parser->context == NULL ? "" : " ", parser->context == NULL ? "" : parser->context);
 }
 
 /* One file is one document. */
@@ -240,12 +240,12 @@ static void check_end(yaml_parser_t *parser, str_t text, const place_t *root)
 {
     yaml_document_t second;
     if (!yaml_parser_load(parser, &second)) {
-        complain_of_syntax(parser, text, root);
+        report_syntax(parser, text, root);
         return;
     }
     const yaml_node_t *more = yaml_document_get_root_node(&second);
     if (more != NULL)
-        complain_at(root, line_of(more), "a second document starts here; one file is one document");
+        report_at(root, line_of(more), "a second document starts here; one file is one document");
     yaml_document_delete(&second);
 }
 
@@ -262,7 +262,7 @@ bool document_read(str_t text, place_t *root)
         yaml_document_delete(&document);
         check_end(&parser, text, root);
     } else {
-        complain_of_syntax(&parser, text, root);
+        report_syntax(&parser, text, root);
     }
     yaml_parser_delete(&parser);
     return read;

@@ -8,7 +8,7 @@
 #include "base/fatal.h"
 #include "config/values.h"
 
-struct complaint {
+struct diagnostic {
     unsigned line;
     int number; /* keeps those of one line in their order */
     char *text;
@@ -38,7 +38,7 @@ void place_open(place_t *place)
     place->below = alloc_zero(place->below_count, sizeof(*place->below));
     for (size_t i = 0; i < place->below_count; i++) {
         place_t *below = &place->below[i];
-        *below = (place_t){.complaints = place->complaints, .above = place, .data = place->data};
+        *below = (place_t){.diagnostics = place->diagnostics, .above = place, .data = place->data};
         if (i < section->settings_count) {
             below->setting = &section->settings[i];
             open_setting(below, place->data);
@@ -61,7 +61,7 @@ void place_open_list(place_t *list, size_t count)
     list->below = alloc_zero(count, sizeof(*list->below));
     list->below_count = count;
     for (size_t i = 0; i < count; i++) {
-        list->below[i] = (place_t){.complaints = list->complaints,
+        list->below[i] = (place_t){.diagnostics = list->diagnostics,
                                    .above = list,
                                    .section = section,
                                    .data = elements + i * section->element_size};
@@ -99,7 +99,7 @@ bool place_is_known(const place_t *place)
     return true;
 }
 
-/* ---- complaints ---- */
+/* ---- diagnostics ---- */
 
 /* "shards[0].slots" */
 static void print_path(const place_t *place, FILE *out)
@@ -121,19 +121,19 @@ static unsigned nearest_line(const place_t *place)
     return place->line;
 }
 
-/* Starts a complaint, which the caller writes to the end and closes; they do not nest. */
+/* Starts a diagnostic, which the caller writes to the end and closes; they do not nest. */
 static FILE *start(const place_t *place, unsigned line)
 {
-    complaints_t *complaints = place->complaints;
-    size_t count = (size_t)complaints->count;
+    diagnostics_t *diagnostics = place->diagnostics;
+    size_t count = (size_t)diagnostics->count;
     if ((count & (count - 1)) == 0) { /* doubles the room whenever it is full */
         size_t room = count == 0 ? 1 : 2 * count;
-        complaints->said = alloc_resize(complaints->said, room, sizeof(*complaints->said));
+        diagnostics->said = alloc_resize(diagnostics->said, room, sizeof(*diagnostics->said));
     }
-    complaint_t *complaint = &complaints->said[complaints->count++];
-    *complaint = (complaint_t){.line = line, .number = (int)count};
-    FILE *out = alloc_check(open_memstream(&complaint->text, &complaint->n));
-    fputs(complaints->file, out);
+    diagnostic_t *diagnostic = &diagnostics->said[diagnostics->count++];
+    *diagnostic = (diagnostic_t){.line = line, .number = (int)count};
+    FILE *out = alloc_check(open_memstream(&diagnostic->text, &diagnostic->n));
+    fputs(diagnostics->file, out);
     if (line != 0)
         fprintf(out, ":%u", line);
     fputs(": ", out);
@@ -163,7 +163,7 @@ static void say(const place_t *place, unsigned line, const setting_t *wanted, co
     end(out);
 }
 
-void complain(place_t *place, const char *format, ...)
+void report(place_t *place, const char *format, ...)
 {
     va_list args;
     place->wrong = true;
@@ -172,7 +172,7 @@ void complain(place_t *place, const char *format, ...)
     va_end(args);
 }
 
-void complain_value(place_t *place, const char *format, ...)
+void report_value(place_t *place, const char *format, ...)
 {
     va_list args;
     place->wrong = true;
@@ -181,7 +181,7 @@ void complain_value(place_t *place, const char *format, ...)
     va_end(args);
 }
 
-void complain_at(const place_t *place, unsigned line, const char *format, ...)
+void report_at(const place_t *place, unsigned line, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -189,7 +189,7 @@ void complain_at(const place_t *place, unsigned line, const char *format, ...)
     va_end(args);
 }
 
-void complain_key(const place_t *place, unsigned line, str_t key)
+void report_key(const place_t *place, unsigned line, str_t key)
 {
     char shown[QUOTE_SIZE];
     FILE *out = start(place, line);
@@ -203,22 +203,22 @@ void complain_key(const place_t *place, unsigned line, str_t key)
 /* By line; what has none comes last: mostly what is missing. */
 static int by_line(const void *a_, const void *b_)
 {
-    const complaint_t *a = a_, *b = b_;
+    const diagnostic_t *a = a_, *b = b_;
     unsigned a_line = a->line - 1, b_line = b->line - 1; /* 0 becomes the greatest */
     if (a_line != b_line)
         return a_line < b_line ? -1 : 1;
     return a->number - b->number;
 }
 
-void complaints_finish(complaints_t *complaints, FILE *out)
+void diagnostics_finish(diagnostics_t *diagnostics, FILE *out)
 {
-    if (complaints->count > 1)
-        qsort(complaints->said, (size_t)complaints->count, sizeof(*complaints->said), by_line);
-    for (int i = 0; i < complaints->count; i++) {
-        fwrite(complaints->said[i].text, 1, complaints->said[i].n, out);
-        free(complaints->said[i].text);
+    if (diagnostics->count > 1)
+        qsort(diagnostics->said, (size_t)diagnostics->count, sizeof(*diagnostics->said), by_line);
+    for (int i = 0; i < diagnostics->count; i++) {
+        fwrite(diagnostics->said[i].text, 1, diagnostics->said[i].n, out);
+        free(diagnostics->said[i].text);
     }
-    free(complaints->said);
+    free(diagnostics->said);
 }
 
 const char *quote_value(char out[QUOTE_SIZE], str_t value)

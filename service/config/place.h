@@ -3,7 +3,7 @@
  *
  * The places are a tree that follows the table of settings.c, whether the file says something
  * there or not: below a section stand its settings and then its sections, in the order of the
- * table; below a list stand the elements that the file gives it. A place that was complained of
+ * table; below a list stand the elements that the file gives it. A place that was reported of
  * is wrong, and all below it is unknown: a rule between settings is left out where one of them
  * is, so that no mistake is named twice.
  * Used by one thread, while a file is being loaded.
@@ -17,17 +17,17 @@
 #include "base/str.h"
 #include "config/settings.h"
 
-typedef struct complaint complaint_t;
+typedef struct diagnostic diagnostic_t;
 
 /* All that is wrong with one file. */
 typedef struct {
     const char *file; /* borrowed */
-    complaint_t *said;
+    diagnostic_t *said;
     int count;
-} complaints_t;
+} diagnostics_t;
 
 typedef struct place {
-    complaints_t *complaints;
+    diagnostics_t *diagnostics;
     struct place *above;      /* what holds it; NULL: this is the whole file */
     const setting_t *setting; /* or NULL, and then: */
     const section_t *section; /* of a section, of a list and of each of its elements */
@@ -51,17 +51,17 @@ place_t *place_below(const place_t *place, str_t key);
 bool place_is_known(const place_t *place);
 
 /* Says what is wrong with the place, on its line or that of what holds it. */
-void complain(place_t *place, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void report(place_t *place, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same of a setting, with what it takes behind it. */
-void complain_value(place_t *place, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void report_value(place_t *place, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A mistake on a line (0: unknown) that leaves the place itself as it is. */
-void complain_at(const place_t *place, unsigned line, const char *format, ...)
+void report_at(const place_t *place, unsigned line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Such a mistake too: a key that nothing below `place` has. */
-void complain_key(const place_t *place, unsigned line, str_t key);
+void report_key(const place_t *place, unsigned line, str_t key);
 
-/* Prints all complaints by line, and frees them. */
-void complaints_finish(complaints_t *complaints, FILE *out);
+/* Prints all diagnostics by line, and frees them. */
+void diagnostics_finish(diagnostics_t *diagnostics, FILE *out);
 
 /* Room for what quote_value() makes of a value. */
 #define QUOTE_SIZE 80

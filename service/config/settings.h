@@ -2,7 +2,7 @@
  * The records of all settings: the one place that says what may stand in the file.
  *
  * From these tables come the shape of the file, the check of every value, the defaults, the
- * complaints and `config_describe()`. To add a setting, add its field to config_t and its record
+ * diagnostics and `config_describe()`. To add a setting, add its field to config_t and its record
  * to settings.c; nothing else has to know. Constant data; any thread may read.
  */
 #ifndef HOLDFAST_CONFIG_SETTINGS_H

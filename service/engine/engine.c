@@ -74,7 +74,7 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
 
 bool engine_loop_is_idle(const engine_loop_t *engine)
 {
-    return engine->visits == 0 && engine->purchases == 0 && engine->outbox.items == 0 &&
+    return engine->cross_requests == 0 && engine->purchases == 0 && engine->outbox.items == 0 &&
            engine->jobs == 0;
 }
 

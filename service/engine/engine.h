@@ -18,12 +18,12 @@ typedef struct engine_loop {
     node_t *node;
     redis_link_t *gate;
     strategy_loop_t strategies;
-    loop_item_t *items; /* uthash by sku */
-    redis_args_t args;  /* scratch */
-    unsigned purchases; /* not ended */
-    unsigned visits;    /* of buyers connected here, not answered */
-    unsigned changes;   /* counts the items that were announced as changed */
-    unsigned jobs;      /* pool jobs of this loop, so that it does not end before them */
+    loop_item_t *items;      /* uthash by sku */
+    redis_args_t args;       /* scratch */
+    unsigned purchases;      /* not ended */
+    unsigned cross_requests; /* of buyers connected here, not answered */
+    unsigned changes;        /* counts the items that were announced as changed */
+    unsigned jobs;           /* pool jobs of this loop, so that it does not end before them */
     loop_outbox_t outbox;
     loop_timer_t housekeeping, heartbeat;
     uint64_t time_asked_ms; /* monotonic, of the question to Redis that is out; 0: none is */
@@ -32,11 +32,11 @@ typedef struct engine_loop {
 engine_loop_t *engine_loop_new(loop_t *loop, node_t *node);
 /* When engine_loop_is_idle(). */
 void engine_loop_free(engine_loop_t *engine);
-/* Nothing is under way: no visit, no purchase, nothing to tell. */
+/* Nothing is under way: no cross, no purchase, nothing to tell. */
 bool engine_loop_is_idle(const engine_loop_t *engine);
 
 /* The loop that has the purchases of a slot's items. Any thread. */
-static inline engine_loop_t *engine_home(const node_t *node, uint16_t slot)
+static inline engine_loop_t *engine_owner_loop(const node_t *node, uint16_t slot)
 {
     return node->loops[loop_of_slot(slot, node->loops_count)];
 }

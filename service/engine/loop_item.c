@@ -24,7 +24,7 @@ static loop_item_t *new_item(engine_loop_t *engine, str_t sku)
     item->base = (strategy_item_t){.loop = &engine->strategies,
                                    .shard = node_shard_of_slot(engine->node, ref.slot),
                                    .ref = ref};
-    item->owned = engine_home(engine->node, ref.slot) == engine;
+    item->owned = engine_owner_loop(engine->node, ref.slot) == engine;
     h2o_linklist_init_anchor(&item->parked);
     h2o_linklist_init_anchor(&item->unchecked);
     HASH_ADD_KEYPTR(hh, engine->items, item->base.ref.sku.bytes, item->base.ref.sku.length, item);

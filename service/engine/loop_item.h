@@ -1,6 +1,6 @@
 /*
- * What a loop knows of an item. Each item has one owner loop (engine/visit.h), which has its
- * purchases; the others know of it only until when it is sold out.
+ * What a loop knows of an item. Each item has one owner loop (engine/cross_request.h), which has
+ * its purchases; the others know of it only until when it is sold out.
  *
  * On the owner loop it is the row as read by item_sync(), so its gate is of the same epoch:
  *

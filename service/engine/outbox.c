@@ -155,7 +155,7 @@ static void unreserve(loop_item_t *item)
     redis_args_t *args = &item->engine->args;
     notices_t *list = &item->outbox.rejected;
     list_choose(list);
-    FAILPOINT("tell_gate");
+    FAILPOINT("notify_gate");
     gate_call(args, "holdfast_unreserve", 4);
     add_keys(args, item, true);
     redis_args_add(args, loop_item_sku(item));
@@ -227,7 +227,7 @@ static void send_settle(engine_loop_t *engine, settle_t *settle)
     redis_args_t *args = &engine->args;
     loop_item_t *const *items = settle->items;
     unsigned count = settle->count;
-    FAILPOINT("tell_gate");
+    FAILPOINT("notify_gate");
     gate_call(args, "holdfast_settle", 3 * count);
     for (unsigned i = 0; i < count; ++i)
         add_keys(args, items[i], false);

@@ -145,7 +145,7 @@ static bool take_permit(purchase_t *p)
     bool accepted = p->item->item.terms.acknowledge == ACKNOWLEDGE_ACCEPTED;
     if (p->machine.has_permit)
         return true;
-    if (is_unwritable_now(p, writer, accepted) || !writer_take_place(writer))
+    if (is_unwritable_now(p, writer, accepted) || !writer_take_permit(writer))
         return false;
     if (!order_id_is_none(&a->order.id))
         return true; /* adopted */
@@ -206,7 +206,7 @@ void purchase_unparked(purchase_t *p, sync_result_t why)
     };
     purchase_event_t event = {events[why]};
     if (why == SYNC_UNKNOWN_ITEM && purchase_must_end_in_row(&p->machine))
-        event.permit = p->machine.has_permit || writer_take_place(p->item->base.shard->writer);
+        event.permit = p->machine.has_permit || writer_take_permit(p->item->base.shard->writer);
     advance(p, &event, NULL);
 }
 
@@ -388,7 +388,7 @@ static void enter_ended(purchase_t *p)
     if (h2o_linklist_is_linked(&p->link))
         h2o_linklist_unlink(&p->link);
     if (p->machine.has_permit)
-        writer_give_place(p->item->base.shard->writer);
+        writer_return_permit(p->item->base.shard->writer);
     assert(p->item->purchases != 0 && p->engine->purchases != 0);
     --p->item->purchases;
     --p->engine->purchases;
@@ -438,8 +438,8 @@ static void advance(purchase_t *p, const purchase_event_t *event, const order_t 
         loop_item_invalidate(p->item);
     if (effects.withdraw)
         strategy_withdraw(&p->attempt);
-    if (effects.tell_gate != TELL_NOTHING)
-        outbox_add(p->item, &p->attempt, effects.tell_gate == TELL_REJECTED);
+    if (effects.notify_gate != NOTIFY_NOTHING)
+        outbox_add(p->item, &p->attempt, effects.notify_gate == NOTIFY_REJECTED);
     if (effects.rebuild)
         repair_queue_rebuild(&p->item->base.shard->repairs, loop_item_sku(p->item),
                              p->attempt.epoch);

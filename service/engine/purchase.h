@@ -8,7 +8,7 @@
  * outcome is not known in time). A buyer who goes away cancels nothing; what was started ends.
  *
  * Owned by its item's owner loop, from purchase_start() until it frees itself; all functions are
- * for the thread of that loop, and none blocks. Buyers come to it by engine/visit.h.
+ * for the thread of that loop, and none blocks. Buyers come to it by engine/cross_request.h.
  */
 #ifndef HOLDFAST_ENGINE_PURCHASE_H
 #define HOLDFAST_ENGINE_PURCHASE_H

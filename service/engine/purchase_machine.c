@@ -139,7 +139,7 @@ static void end_refused(purchase_machine_t *m, purchase_effects_t *out, problem_
 static void note_row(purchase_machine_t *m, purchase_effects_t *out, bool rejected)
 {
     if (m->known == KNOWN_MAYBE_ADMITTED || m->known == KNOWN_ADMITTED)
-        out->tell_gate = rejected ? TELL_REJECTED : TELL_SETTLED;
+        out->notify_gate = rejected ? NOTIFY_REJECTED : NOTIFY_SETTLED;
     m->known = KNOWN_IN_ROW;
 }
 

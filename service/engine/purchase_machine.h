@@ -187,14 +187,14 @@ typedef enum {
     SAY_REFUSED        /* `problem`, without a row */
 } purchase_say_t;
 
-typedef enum { TELL_NOTHING, TELL_SETTLED, TELL_REJECTED } purchase_tell_t;
+typedef enum { NOTIFY_NOTHING, NOTIFY_SETTLED, NOTIFY_REJECTED } purchase_notice_t;
 
 /* In the order in which they are carried out. */
 typedef struct {
-    bool invalidate;           /* the copy of the item, if it is still of the order's epoch */
-    bool withdraw;             /* the attempt from its strategy, which has not sent it */
-    purchase_tell_t tell_gate; /* TELL_REJECTED: its units return */
-    bool rebuild;              /* the gate is wrong: ask for it */
+    bool invalidate;               /* the copy of the item, if it is still of the order's epoch */
+    bool withdraw;                 /* the attempt from its strategy, which has not sent it */
+    purchase_notice_t notify_gate; /* NOTIFY_REJECTED: its units return */
+    bool rebuild;                  /* the gate is wrong: ask for it */
     purchase_say_t say;
     problem_t problem; /* SAY_REFUSED; entering COMMITTING: the reject code, NONE: a live order */
     bool enter;        /* the state, anew: start what it waits for */

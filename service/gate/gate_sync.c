@@ -342,7 +342,7 @@ result_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_sta
                           .unreserved = gate_reply_i64(reply, 5),
                           .settled = gate_reply_i64(reply, 6),
                           .released = gate_reply_i64(reply, 7),
-                          .held_units = gate_reply_i64(reply, 8),
+                          .unsettled_units = gate_reply_i64(reply, 8),
                           .held_orders = gate_reply_i64(reply, 9),
                           .now_ms = (uint64_t)gate_reply_i64(reply, 10),
                           .per_buyer_limit = (uint64_t)gate_reply_i64(reply, 11),

@@ -50,9 +50,9 @@ typedef struct {
     uint64_t epoch;
     bool closed;
     int64_t capacity, reserved, unreserved, settled, released;
-    int64_t held_units;  /* really in `unsettled` under this epoch */
-    int64_t held_orders; /* of any epoch */
-    uint64_t now_ms;     /* the clock of Redis */
+    int64_t unsettled_units; /* really in `unsettled` under this epoch */
+    int64_t held_orders;     /* of any epoch */
+    uint64_t now_ms;         /* the clock of Redis */
     uint64_t per_buyer_limit, starts_at_ms, ends_at_ms, frozen_until_ms;
     int64_t known_buyers, buyers; /* fields of `buyers`: as counted, and really there */
 } gate_state_t;

@@ -1,4 +1,4 @@
-/* Sockets and certificates of listeners. What opens a socket complains on stderr about what it
+/* Sockets and certificates of listeners. What opens a socket reports on stderr about what it
    cannot have. */
 #ifndef HOLDFAST_HTTP_LISTEN_H
 #define HOLDFAST_HTTP_LISTEN_H

@@ -6,12 +6,12 @@
 
 void handle_order_confirm(exchange_t *exchange, const route_match_t *match)
 {
-    order_move_start(exchange, match, &(move_wish_t){.move = ORDER_MOVE_CONFIRM});
+    order_move_start(exchange, match, &(move_request_t){.move = ORDER_MOVE_CONFIRM});
 }
 
 void handle_order_extend(exchange_t *exchange, const route_match_t *match)
 {
-    order_move_start(exchange, match, &(move_wish_t){.move = ORDER_MOVE_EXTEND});
+    order_move_start(exchange, match, &(move_request_t){.move = ORDER_MOVE_EXTEND});
 }
 
 /* False: answered. */
@@ -33,12 +33,12 @@ static bool read_units(exchange_t *exchange, uint32_t *units)
 void handle_order_cancel(exchange_t *exchange, const route_match_t *match)
 {
     char key_bytes[KEY_BYTES_MAX];
-    move_wish_t wish = {.move = ORDER_MOVE_CANCEL};
-    if (!request_key(exchange, key_bytes, &wish.key) || !read_units(exchange, &wish.units))
+    move_request_t intended = {.move = ORDER_MOVE_CANCEL};
+    if (!request_key(exchange, key_bytes, &intended.key) || !read_units(exchange, &intended.units))
         return;
-    if (wish.units != 0 && wish.key.n == 0)
+    if (intended.units != 0 && intended.key.n == 0)
         reply_problem(exchange, PROBLEM_INVALID_REQUEST,
                       "Idempotency-Key: give one with a quantity, so that a repeat is known");
     else
-        order_move_start(exchange, match, &wish);
+        order_move_start(exchange, match, &intended);
 }

@@ -1,4 +1,5 @@
-/* POST /v1/orders/{order_id}/confirm, /cancel, /extend: from a request to a wish (store/move.h). */
+/* POST /v1/orders/{order_id}/confirm, /cancel, /extend: from a request to a intended
+ * (store/move.h). */
 #ifndef HOLDFAST_HTTP_MOVES_H
 #define HOLDFAST_HTTP_MOVES_H
 

@@ -16,8 +16,8 @@ typedef struct {
     result_t looked; /* of the look; done: `found` says whether it is anywhere */
     bool found;
     order_t order;
-    move_wish_t wish;
-    char key_bytes[KEY_BYTES_MAX]; /* of `wish` */
+    move_request_t intended;
+    char key_bytes[KEY_BYTES_MAX]; /* of `intended` */
     result_t result;               /* of the move */
     moved_t moved;
 } order_call_t;
@@ -133,7 +133,7 @@ static void run_move(call_t *call, worker_t *worker)
 {
     order_call_t *c = (order_call_t *)call;
     moved_t *moved = &c->moved;
-    c->result = order_move(worker->db, &worker->sql, &c->wish, moved);
+    c->result = order_move(worker->db, &worker->sql, &c->intended, moved);
     if (c->result != RESULT_DONE)
         return;
     if (moved->outcome == ORDER_MOVED && moved->released)
@@ -201,19 +201,20 @@ static void reply_move(call_t *call, exchange_t *exchange)
     }
 }
 
-void order_move_start(exchange_t *exchange, const route_match_t *match, const move_wish_t *wish)
+void order_move_start(exchange_t *exchange, const route_match_t *match,
+                      const move_request_t *intended)
 {
     order_call_t *c = new_call(exchange, match);
     if (c == NULL)
         return;
     c->call.run = run_move;
     c->call.reply = reply_move;
-    c->wish = *wish;
-    c->wish.id = c->id;
-    c->wish.hold_max_seconds = exchange->http->config->orders.hold_max_seconds;
-    if (wish->key.n != 0) {
-        memcpy(c->key_bytes, wish->key.p, wish->key.n);
-        c->wish.key.p = c->key_bytes;
+    c->intended = *intended;
+    c->intended.id = c->id;
+    c->intended.hold_max_seconds = exchange->http->config->orders.hold_max_seconds;
+    if (intended->key.n != 0) {
+        memcpy(c->key_bytes, intended->key.p, intended->key.n);
+        c->intended.key.p = c->key_bytes;
     }
     submit(exchange, c);
 }

@@ -6,9 +6,10 @@
 #include "store/move.h"
 
 void handle_order_get(exchange_t *exchange, const route_match_t *match);
-/* Moves the order that the path names, and answers. Of `wish` the id and what is configured are
+/* Moves the order that the path names, and answers. Of `intended` the id and what is configured are
    filled in here; its key is copied. */
-void order_move_start(exchange_t *exchange, const route_match_t *match, const move_wish_t *wish);
+void order_move_start(exchange_t *exchange, const route_match_t *match,
+                      const move_request_t *intended);
 /* http/buyer_orders.c */
 void handle_buyer_orders(exchange_t *exchange, const route_match_t *match);
 

@@ -1,13 +1,13 @@
 #include "http/purchases.h"
 
-#include "engine/visit.h"
-#include "http/plain_order.h"
+#include "engine/cross_request.h"
+#include "http/fast_order.h"
 #include "http/rate_limit.h"
 #include "http/request_key.h"
 
 static void on_gone(void *waiting)
 {
-    visit_forget_waiter(waiting);
+    cross_request_forget_waiter(waiting);
 }
 
 static void on_answer(void *waiter, const answer_t *answer)
@@ -49,7 +49,7 @@ static bool read_order(exchange_t *exchange, cJSON **json, order_body_t *order, 
     str_t body = {exchange->req->entity.base, exchange->req->entity.len};
     uint32_t quantity_max = exchange->http->config->orders.quantity_max;
     *json = NULL;
-    return plain_order_read(body, quantity_max, order) ||
+    return fast_order_read(body, quantity_max, order) ||
            ((*json = body_parse(body, mistake)) != NULL &&
             body_read_order(*json, quantity_max, order, mistake));
 }
@@ -60,7 +60,7 @@ static problem_t refuse_early(exchange_t *exchange, const purchase_request_t *re
     if (limits != NULL &&
         !rate_limits_take_buyer(limits, request->buyer, exchange->started_us * 1000))
         return PROBLEM_RATE_LIMITED;
-    return visit_refuse_early(exchange->engine, request);
+    return cross_request_refuse_early(exchange->engine, request);
 }
 
 void handle_order_create(exchange_t *exchange, const route_match_t *match)
@@ -86,7 +86,7 @@ void handle_order_create(exchange_t *exchange, const route_match_t *match)
     if (early != PROBLEM_NONE) {
         reply_problem(exchange, early, NULL);
     } else {
-        exchange->waiting = visit_start(engine, &request, on_answer, exchange);
+        exchange->waiting = cross_request_start(engine, &request, on_answer, exchange);
         exchange->on_gone = on_gone;
     }
     cJSON_Delete(json);

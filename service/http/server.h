@@ -15,7 +15,7 @@
 
 typedef struct server server_t;
 
-/* Opens the sockets and makes node->announcements; complains on stderr and returns NULL if a socket
+/* Opens the sockets and makes node->announcements; reports on stderr and returns NULL if a socket
    cannot be had. `admin_routes` is what the admin listener serves. All three outlive the server. */
 server_t *server_open(node_t *node, const http_context_t *http, const routes_t *admin_routes);
 /* Starts the threads; node->loops is filled when it returns. */

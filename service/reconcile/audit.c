@@ -10,7 +10,7 @@
 #include "base/fatal.h"
 #include "reconcile/audit_parts.h"
 #include "sale/shard_map.h"
-#include "store/patient.h"
+#include "store/long_timeouts.h"
 #include "work/prober.h"
 
 #define STATEMENT_S 120
@@ -165,7 +165,7 @@ static part_t *part_new(const config_t *config, const config_shard_t *shard)
     part_t *part = alloc_zero(1, sizeof(*part));
     part->name = shard->name;
     part->server = shard_primary(shard);
-    part->config = config_patient(config, STATEMENT_S);
+    part->config = config_with_long_timeouts(config, STATEMENT_S);
     part->audit.progress = &part->progress;
     audit_begin_part(&part->audit, "connecting", 0);
     for (int id = 0; id < AUDIT_INVARIANTS; ++id)

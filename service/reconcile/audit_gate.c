@@ -74,7 +74,7 @@ static bool same_moment(const gate_state_t *a, const gate_state_t *b)
 
 static look_t compare(const suspect_t *suspect)
 {
-    bool counted = gate_unsettled(&suspect->gate) == suspect->gate.held_units;
+    bool counted = gate_unsettled(&suspect->gate) == suspect->gate.unsettled_units;
     return counted && drift_of(suspect) == 0 ? LOOK_AGREES : LOOK_DIFFERS;
 }
 
@@ -113,7 +113,7 @@ static bool read_store(audit_t *audit, suspect_t *suspect, const order_id_t *ids
     db_rollback(audit->db);
     if (result == RESULT_DONE && found)
         suspect->row = row;
-    suspect->pending = suspect->gate.held_units - settling;
+    suspect->pending = suspect->gate.unsettled_units - settling;
     return result == RESULT_DONE;
 }
 
@@ -162,9 +162,9 @@ static bool look_at_all(audit_t *audit, suspect_t *suspects, size_t *count)
             return false;
         audit->invariants[AUDIT_B].checked++;
         atomic_fetch_add(&audit->progress->done, 1);
-        audit->unsettled += suspect.gate.held_units;
+        audit->unsettled += suspect.gate.unsettled_units;
         suspect.look = gate_is_of(&suspect.gate, &suspect.row) ? compare(&suspect) : LOOK_PENDING;
-        if (suspect.look != LOOK_AGREES || suspect.gate.held_units != 0)
+        if (suspect.look != LOOK_AGREES || suspect.gate.unsettled_units != 0)
             suspects[(*count)++] = suspect;
     }
     return true;
@@ -204,7 +204,7 @@ static void violate_b(audit_t *audit, const suspect_t *suspect)
     cJSON_AddNumberToObject(numbers, "available", (double)gate_available(gate));
     cJSON_AddNumberToObject(numbers, "drift", (double)drift_of(suspect));
     cJSON_AddNumberToObject(numbers, "unsettled_counted", (double)gate_unsettled(gate));
-    cJSON_AddNumberToObject(numbers, "unsettled_held", (double)gate->held_units);
+    cJSON_AddNumberToObject(numbers, "unsettled_held", (double)gate->unsettled_units);
     audit_violation(audit, AUDIT_B, numbers);
 }
 

@@ -42,7 +42,7 @@ static int64_t capacity_of(const item_t *row)
 
 static bool counted(const gate_state_t *gate)
 {
-    return gate_unsettled(gate) == gate->held_units;
+    return gate_unsettled(gate) == gate->unsettled_units;
 }
 
 static bool buyers_counted(const gate_state_t *gate)

@@ -98,8 +98,8 @@ pass_t reconcile_pass(worker_t *worker, str_t sku)
     return pass;
 }
 
-const char *pass_deed(const pass_t *pass)
+const char *pass_action(const pass_t *pass)
 {
-    static const char *const deeds[] = {"nothing", "nothing", "rebuilt", "rebuilt", "restored"};
-    return deeds[pass->done];
+    static const char *const actions[] = {"nothing", "nothing", "rebuilt", "rebuilt", "restored"};
+    return actions[pass->done];
 }

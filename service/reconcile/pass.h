@@ -32,6 +32,6 @@ bool reconcile_row_is_free(worker_t *worker, str_t sku);
 /* By hand: looks, and waits in between, until all is decided. */
 pass_t reconcile_pass(worker_t *worker, str_t sku);
 /* "nothing", "rebuilt", ...: for people. */
-const char *pass_deed(const pass_t *pass);
+const char *pass_action(const pass_t *pass);
 
 #endif

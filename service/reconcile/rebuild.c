@@ -23,8 +23,8 @@
 /* Assignments run from left to right: `epoch` is the new one, the limit still the old. */
 static void add_changes(sql_t *sql, const rebuild_t *rebuild)
 {
-    if (rebuild->stand_in || rebuild->restore)
-        sql_add(sql, ", gate_down = %u", (uint64_t)rebuild->stand_in);
+    if (rebuild->fallback || rebuild->restore)
+        sql_add(sql, ", gate_down = %u", (uint64_t)rebuild->fallback);
     if (rebuild->terms == NULL)
         return;
     uint64_t limit = rebuild->terms->per_buyer_limit;
@@ -323,7 +323,7 @@ static sync_result_t build_gate(worker_t *worker, const rebuild_t *rebuild)
                            .capacity = item->terms.total - item_allocated(item),
                            .terms = &item->terms,
                            .closed = !item_uses_gate(item)};
-    assert(!rebuild->stand_in);
+    assert(!rebuild->fallback);
     FAILPOINT("rebuild_row_raised");
     sync_result_t step = look_up_unsettled(worker, item, &in_mysql, &gate.in_mysql_count);
     gate.in_mysql = in_mysql;
@@ -362,8 +362,8 @@ static void note_rebuilt(const item_t *item, uint64_t micros)
 sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
 {
     uint64_t begun = clock_mono_us();
-    assert(!rebuild->stand_in || !rebuild->restore);
-    assert(rebuild->terms == NULL || (!rebuild->stand_in && !rebuild->restore));
+    assert(!rebuild->fallback || !rebuild->restore);
+    assert(rebuild->terms == NULL || (!rebuild->fallback && !rebuild->restore));
     /* Only a change of terms ends another's rebuild; two that did so would go on for ever. */
     assert(rebuild->terms != NULL || !rebuild->item.rebuilding);
     rebuild->token = random_u64() >> 1;
@@ -371,7 +371,7 @@ sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
     sync_result_t step = raise_epoch(worker, rebuild, gate_epoch);
     if (step != SYNC_READY)
         return step;
-    if (!rebuild->stand_in)
+    if (!rebuild->fallback)
         step = build_gate(worker, rebuild);
     if (step != SYNC_READY) {
         db_rollback(worker->db_snapshot); /* it may have ended before the snapshot had served */
@@ -380,7 +380,7 @@ sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
         return step;
     }
     end_lease(worker, rebuild);
-    if (!rebuild->stand_in)
+    if (!rebuild->fallback)
         note_rebuilt(&rebuild->item, clock_mono_us() - begun);
     return SYNC_READY;
 }

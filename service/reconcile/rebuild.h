@@ -34,7 +34,7 @@ typedef struct {
     uint64_t frozen_until_ms;  /* by that change's own freeze */
     bool needs_freeze;         /* checked once more under the row's lock, and prolonged */
     const lease_t *lease;      /* must still be held; NULL: none is needed */
-    bool stand_in;             /* no gate is built: the optimistic strategy rules until restored */
+    bool fallback;             /* no gate is built: the optimistic strategy rules until restored */
     bool restore;              /* the gate admits again */
     uint64_t token;            /* private */
     uint64_t previous_epoch;   /* private: of the row as it was */

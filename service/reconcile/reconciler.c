@@ -287,7 +287,7 @@ static void note_finding(reconciler_t *reconciler, str_t sku, const pass_t *pass
     if (pass->done == ACTION_RESTORE)
         METRIC_INC(restores_total);
     LOG_WARN("gate and MySQL disagreed", LOG_BYTES("sku", sku),
-             LOG_STR("found", finding_name(pass->finding)), LOG_STR("did", pass_deed(pass)),
+             LOG_STR("found", finding_name(pass->finding)), LOG_STR("did", pass_action(pass)),
              LOG_INT("epoch", pass->item.epoch));
     pthread_mutex_lock(&reconciler->mutex);
     ++report->findings[pass->finding];
@@ -296,7 +296,7 @@ static void note_finding(reconciler_t *reconciler, str_t sku, const pass_t *pass
     memcpy(report->last_sku, sku.p, sku.n);
     report->last_sku[sku.n] = '\0';
     report->last_finding = pass->finding;
-    report->last_deed = pass_deed(pass);
+    report->last_action = pass_action(pass);
     report->last_epoch = pass->item.epoch;
     report->last_at_ms = clock_wall_ms();
     pthread_mutex_unlock(&reconciler->mutex);

@@ -39,7 +39,7 @@ typedef struct {
     bool has_last;             /* a finding, and what was done about it: */
     char last_sku[SKU_BYTES_MAX + 1];
     finding_t last_finding;
-    const char *last_deed;
+    const char *last_action;
     uint64_t last_epoch, last_at_ms; /* wall clock */
 } reconciler_report_t;
 void reconciler_report(reconciler_t *reconciler, reconciler_report_t *out);

@@ -51,53 +51,53 @@ typedef struct {
     bool for_purchase;    /* see item_sync() */
     item_t *item;
     sync_result_t result; /* when a try says true: done */
-} wish_t;
+} goal_t;
 
-static bool done(wish_t *wish, sync_result_t result)
+static bool done(goal_t *goal, sync_result_t result)
 {
-    wish->result = result;
+    goal->result = result;
     return true;
 }
 
 /* A SQL strategy rules without Redis: an open gate of an older epoch admits nothing that commits.
    It is closed in the background, when Redis permits; that of a stand-in is left as it is. */
-static bool leave_gate_out(worker_t *worker, wish_t *wish)
+static bool leave_gate_out(worker_t *worker, goal_t *goal)
 {
-    if (!wish->item->gate_down)
-        repair_queue_close(&worker->shard->repairs, item_sku(wish->item), wish->item->epoch);
-    return done(wish, SYNC_READY);
+    if (!goal->item->gate_down)
+        repair_queue_close(&worker->shard->repairs, item_sku(goal->item), goal->item->epoch);
+    return done(goal, SYNC_READY);
 }
 
-static bool try_rebuild(worker_t *worker, wish_t *wish, rebuild_t *rebuild, uint64_t gate_epoch)
+static bool try_rebuild(worker_t *worker, goal_t *goal, rebuild_t *rebuild, uint64_t gate_epoch)
 {
     sync_result_t step = rebuild_run(worker, rebuild, gate_epoch);
-    *wish->item = rebuild->item;
-    if (step == SYNC_GATE_AWAY && !item_uses_gate(wish->item))
-        return leave_gate_out(worker, wish);
+    *goal->item = rebuild->item;
+    if (step == SYNC_GATE_AWAY && !item_uses_gate(goal->item))
+        return leave_gate_out(worker, goal);
     if (step != SYNC_BUSY)
-        return done(wish, step);
+        return done(goal, step);
     if (rebuild->lease != NULL && !lease_is_held(rebuild->lease))
-        return done(wish, SYNC_BUSY); /* somebody else's work by now */
+        return done(goal, SYNC_BUSY); /* somebody else's work by now */
     return false;
 }
 
 /* With a gate strategy the sale stops, or the optimistic strategy stands in. */
-static bool without_gate(worker_t *worker, wish_t *wish)
+static bool without_gate(worker_t *worker, goal_t *goal)
 {
     const config_t *config = worker->shard->config;
-    if (!item_uses_gate(wish->item))
-        return leave_gate_out(worker, wish);
-    if (config->redis.on_gate_down != GATE_DOWN_OPTIMISTIC || !item_may_lose_gate(wish->item) ||
+    if (!item_uses_gate(goal->item))
+        return leave_gate_out(worker, goal);
+    if (config->redis.on_gate_down != GATE_DOWN_OPTIMISTIC || !item_may_lose_gate(goal->item) ||
         gate_health_down_ms(worker->shard->gate_health) < config->redis.gate_down_after_ms)
-        return done(wish, SYNC_GATE_AWAY);
-    if (wish->item->rebuilding)
+        return done(goal, SYNC_GATE_AWAY);
+    if (goal->item->rebuilding)
         return false;
-    rebuild_t rebuild = {.item = *wish->item, .stand_in = true};
-    bool ended = try_rebuild(worker, wish, &rebuild, 0);
-    if (ended && wish->result == SYNC_READY) {
+    rebuild_t rebuild = {.item = *goal->item, .fallback = true};
+    bool ended = try_rebuild(worker, goal, &rebuild, 0);
+    if (ended && goal->result == SYNC_READY) {
         METRIC_INC(stand_ins_total);
         LOG_WARN("Redis is away: the optimistic strategy stands in",
-                 LOG_BYTES("sku", item_sku(wish->item)), LOG_INT("epoch", wish->item->epoch));
+                 LOG_BYTES("sku", item_sku(goal->item)), LOG_INT("epoch", goal->item->epoch));
     }
     return ended;
 }
@@ -115,44 +115,44 @@ static sync_result_t look_if_free(worker_t *worker, const item_t *item, gate_ite
     return seen;
 }
 
-static bool try_once(worker_t *worker, str_t sku, wish_t *wish)
+static bool try_once(worker_t *worker, str_t sku, goal_t *goal)
 {
     gate_item_t answer;
     uint64_t gate_epoch;
-    item_t *item = wish->item;
+    item_t *item = goal->item;
     sync_result_t seen = read_row(worker, sku, item);
-    if (seen == SYNC_READY && wish->for_purchase) {
+    if (seen == SYNC_READY && goal->for_purchase) {
         if (!item_uses_gate(item))
-            return leave_gate_out(worker, wish);
+            return leave_gate_out(worker, goal);
         seen = look_if_free(worker, item, &answer, &gate_epoch);
         if (seen == SYNC_BUSY)
-            return done(wish, SYNC_BUSY);
+            return done(goal, SYNC_BUSY);
     } else if (seen == SYNC_READY) {
         seen = look_at_gate(worker, item, &answer, &gate_epoch);
     }
     if (seen == SYNC_GATE_AWAY)
-        return without_gate(worker, wish);
+        return without_gate(worker, goal);
     if (seen == SYNC_BUSY)
         return false;
     if (seen != SYNC_READY)
-        return done(wish, seen);
-    bool forced = wish->epoch == item->epoch;
+        return done(goal, seen);
+    bool forced = goal->epoch == item->epoch;
     /* While the optimistic strategy stands in, the gate is left as it is: of an older epoch. */
     if (!forced && (item->gate_down || gate_agrees(answer, item)))
-        return done(wish, SYNC_READY);
+        return done(goal, SYNC_READY);
     if (item->rebuilding)
         return false;
     rebuild_t rebuild = {
-        .item = *item, .lease = forced ? wish->lease : NULL, .restore = forced && wish->restore};
-    return try_rebuild(worker, wish, &rebuild, gate_epoch);
+        .item = *item, .lease = forced ? goal->lease : NULL, .restore = forced && goal->restore};
+    return try_rebuild(worker, goal, &rebuild, gate_epoch);
 }
 
-static sync_result_t sync_until_agreed(worker_t *worker, str_t sku, wish_t *wish)
+static sync_result_t sync_until_agreed(worker_t *worker, str_t sku, goal_t *goal)
 {
     uint64_t deadline = clock_mono_ms() + SYNC_PATIENCE_MS;
     for (unsigned tries = 0; clock_mono_ms() < deadline; ++tries) {
-        if (try_once(worker, sku, wish))
-            return wish->result;
+        if (try_once(worker, sku, goal))
+            return goal->result;
         usleep(random_backoff(2000, 30000, tries));
     }
     return SYNC_BUSY;
@@ -181,23 +181,23 @@ sync_result_t item_sync(worker_t *worker, str_t sku, item_t *out)
     sync_result_t heard = hear_clocks(worker);
     if (heard != SYNC_READY)
         return heard;
-    return sync_until_agreed(worker, sku, &(wish_t){.for_purchase = true, .item = out});
+    return sync_until_agreed(worker, sku, &(goal_t){.for_purchase = true, .item = out});
 }
 
 sync_result_t item_agree(worker_t *worker, str_t sku, item_t *out)
 {
-    return sync_until_agreed(worker, sku, &(wish_t){.item = out});
+    return sync_until_agreed(worker, sku, &(goal_t){.item = out});
 }
 
 sync_result_t item_rebuild(worker_t *worker, str_t sku, uint64_t epoch, const lease_t *lease,
                            item_t *out)
 {
-    return sync_until_agreed(worker, sku, &(wish_t){.epoch = epoch, .lease = lease, .item = out});
+    return sync_until_agreed(worker, sku, &(goal_t){.epoch = epoch, .lease = lease, .item = out});
 }
 
 sync_result_t item_restore(worker_t *worker, str_t sku, uint64_t epoch, const lease_t *lease,
                            item_t *out)
 {
-    wish_t wish = {.epoch = epoch, .restore = true, .lease = lease, .item = out};
-    return sync_until_agreed(worker, sku, &wish);
+    goal_t goal = {.epoch = epoch, .restore = true, .lease = lease, .item = out};
+    return sync_until_agreed(worker, sku, &goal);
 }

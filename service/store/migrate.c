@@ -11,7 +11,7 @@
 #include "base/random.h"
 #include "sale/shard_map.h"
 #include "store/identity.h"
-#include "store/patient.h"
+#include "store/long_timeouts.h"
 
 /* A statement may copy a large table; another node's migration may be doing that now. */
 #define STATEMENT_S 3600
@@ -386,7 +386,7 @@ static int migrate_shard(migration_run_t *run)
 }
 
 /* What any shard that answers is stamped with. One that does not answer, or is another's, is
-   complained of when its turn comes. */
+   reported of when its turn comes. */
 static void learn_deployment(const config_t *config, migration_run_t *run)
 {
     identity_t identity;
@@ -398,7 +398,7 @@ static void learn_deployment(const config_t *config, migration_run_t *run)
 
 int migrate_all(const config_t *config, FILE *out)
 {
-    const config_t patient = config_patient(config, STATEMENT_S);
+    const config_t patient = config_with_long_timeouts(config, STATEMENT_S);
     unsigned count = config->shards_count;
     migration_run_t *runs = alloc_zero(count, sizeof(*runs));
     int failed = 0;

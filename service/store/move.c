@@ -20,7 +20,7 @@
 typedef struct {
     db_t *db;
     sql_t *sql;
-    const move_wish_t *wish;
+    const move_request_t *intended;
     moved_t *out;
 } move_t;
 
@@ -32,7 +32,7 @@ static bool goes_on(const move_t *m, result_t result)
 static result_t read_order(move_t *m, bool lock)
 {
     bool found = false;
-    result_t result = order_read(m->db, m->sql, &m->wish->id, lock, &m->out->order, &found);
+    result_t result = order_read(m->db, m->sql, &m->intended->id, lock, &m->out->order, &found);
     if (!found)
         m->out->outcome = ORDER_MOVE_NOT_FOUND;
     return result;
@@ -61,7 +61,7 @@ static result_t confirm(move_t *m)
     sql_add(m->sql,
             "UPDATE orders SET state = 'confirmed', updated_at = NOW(3) WHERE order_id = %o "
             "AND state = 'held' AND expires_at > NOW(3)",
-            &m->wish->id);
+            &m->intended->id);
     return change_state(m, ORDER_CONFIRMED, &changed);
 }
 
@@ -82,7 +82,7 @@ static result_t cancel_all(move_t *m)
     sql_add(m->sql,
             "UPDATE orders SET state = 'cancelled', updated_at = NOW(3) WHERE order_id = %o "
             "AND state IN ('held', 'confirmed')",
-            &m->wish->id);
+            &m->intended->id);
     result_t result = change_state(m, ORDER_CANCELLED, &changed);
     return changed ? release(m, m->out->order.quantity) : result;
 }
@@ -93,10 +93,10 @@ static result_t find_by_key(move_t *m, bool *found)
     sql_reset(m->sql);
     sql_add(m->sql,
             "SELECT quantity FROM cancellations WHERE order_id = %o AND idempotency_key = %s",
-            &m->wish->id, m->wish->key);
+            &m->intended->id, m->intended->key);
     result_t result = db_query(m->db, m->sql);
     *found = result == RESULT_DONE && db_next(m->db);
-    m->out->replayed = *found && db_u64(m->db, 0) == m->wish->units;
+    m->out->replayed = *found && db_u64(m->db, 0) == m->intended->units;
     if (*found && !m->out->replayed)
         m->out->outcome = ORDER_MOVE_KEY_REUSED;
     return result;
@@ -108,7 +108,7 @@ static result_t remember_key(move_t *m)
     sql_add(m->sql,
             "INSERT INTO cancellations (order_id, idempotency_key, quantity, created_at) "
             "VALUES (%o, %s, %u, NOW(3))",
-            &m->wish->id, m->wish->key, (uint64_t)m->wish->units);
+            &m->intended->id, m->intended->key, (uint64_t)m->intended->units);
     return db_exec(m->db, m->sql, NULL, 0);
 }
 
@@ -142,9 +142,9 @@ static result_t take_off(move_t *m, uint32_t units)
 static bool may_give_back(move_t *m, uint32_t *units)
 {
     const order_t *order = &m->out->order;
-    *units = m->wish->units != 0 ? m->wish->units : order->quantity;
+    *units = m->intended->units != 0 ? m->intended->units : order->quantity;
     if (!order_is_live(order)) {
-        if (m->wish->units != 0 || order->state != ORDER_CANCELLED)
+        if (m->intended->units != 0 || order->state != ORDER_CANCELLED)
             m->out->outcome = ORDER_MOVE_WRONG_STATE;
         return false;
     }
@@ -170,8 +170,8 @@ static result_t cancel_by_key(move_t *m)
 
 static result_t cancel(move_t *m)
 {
-    assert(m->wish->units == 0 || m->wish->key.n != 0);
-    return m->wish->key.n != 0 ? cancel_by_key(m) : cancel_all(m);
+    assert(m->intended->units == 0 || m->intended->key.n != 0);
+    return m->intended->key.n != 0 ? cancel_by_key(m) : cancel_all(m);
 }
 
 /* The row is locked. A deadline never moves to an earlier time: its reminder would come too late.
@@ -184,7 +184,7 @@ static result_t move_deadline(move_t *m, uint64_t deadline_ms)
     sql_add(m->sql,
             "UPDATE orders SET expires_at = %t, updated_at = NOW(3) WHERE order_id = %o AND "
             "state = 'held' AND expires_at < %t",
-            deadline_ms, &m->wish->id, deadline_ms);
+            deadline_ms, &m->intended->id, deadline_ms);
     result_t result = db_exec(m->db, m->sql, affected, 1);
     m->out->order.expires_at_ms = deadline_ms;
     return result == RESULT_DONE && affected[0] != 1 ? RESULT_RETRY : result;
@@ -192,7 +192,7 @@ static result_t move_deadline(move_t *m, uint64_t deadline_ms)
 
 static result_t extend_held(move_t *m, const item_terms_t *terms, uint64_t now_ms)
 {
-    m->out->extend = extend_decide(&m->out->order, terms, m->wish->hold_max_seconds, now_ms);
+    m->out->extend = extend_decide(&m->out->order, terms, m->intended->hold_max_seconds, now_ms);
     switch (m->out->extend.result) {
     case EXTEND_MOVES:
         return move_deadline(m, m->out->extend.deadline_ms);
@@ -235,7 +235,7 @@ static result_t move_in_transaction(move_t *m)
     m->out->released = m->out->replayed = m->out->release.item_missing = false;
     result_t result = db_run(m->db, "START TRANSACTION");
     if (result == RESULT_DONE)
-        result = moves[m->wish->move](m);
+        result = moves[m->intended->move](m);
     if (result != RESULT_DONE) {
         db_rollback(m->db);
         return result;
@@ -254,15 +254,15 @@ static void note_failed_move(const move_t *m, result_t result)
     METRIC_INC(order_moves_failed_total);
     if (result == RESULT_AWAY || result == RESULT_UNKNOWN)
         return;
-    order_id_format(text, &m->wish->id);
+    order_id_format(text, &m->intended->id);
     LOG_WARN("an order cannot be moved", LOG_STR("order_id", text),
              LOG_STR("error", m->out->release.item_missing ? "its item has no row in inventory"
                                                            : db_error(m->db)));
 }
 
-result_t order_move(db_t *db, sql_t *sql, const move_wish_t *wish, moved_t *out)
+result_t order_move(db_t *db, sql_t *sql, const move_request_t *intended, moved_t *out)
 {
-    move_t move = {db, sql, wish, out};
+    move_t move = {db, sql, intended, out};
     result_t result = RESULT_RETRY;
     uint64_t deadline = clock_mono_ms() + MOVE_PATIENCE_MS;
     unsigned waits = db_lock_waits(db);

@@ -23,7 +23,7 @@ typedef struct {
     uint32_t units;            /* of a cancel: to be given back; 0: all that the order has */
     str_t key;                 /* of a cancel; STR_NONE: none, which only one of all may have */
     uint32_t hold_max_seconds; /* of an extend: orders.hold_max_seconds */
-} move_wish_t;
+} move_request_t;
 
 /* What came of a move that MySQL has answered. */
 typedef enum {
@@ -47,6 +47,6 @@ typedef struct {
 /* Done: MySQL has said what became of it, see out->outcome. Retry: others kept its locks for too
    long. Unknown: the COMMIT was lost, and the same move again tells. Counted, and logged, unless
    done. */
-result_t order_move(db_t *db, sql_t *sql, const move_wish_t *wish, moved_t *out);
+result_t order_move(db_t *db, sql_t *sql, const move_request_t *intended, moved_t *out);
 
 #endif

@@ -11,7 +11,7 @@
  * strategy_item_t, and what it reports goes through strategy_host_t.
  *
  * Where several refusals apply, the buyer hears the first of these, under every strategy, from a
- * gate, from MySQL or from what a loop remembers (engine/visit.h):
+ * gate, from MySQL or from what a loop remembers (engine/cross_request.h):
  *
  *   1. its key has an order: no refusal but that order; idempotency_key_reused if it asked another
  *      thing

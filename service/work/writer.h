@@ -15,15 +15,15 @@
  * tried again by a thread of its own. Whose item waits for a lock is set aside with its item.
  * Neither stops any other order.
  *
- * It is decide(id, wish) for many at once: each order ends as it was wished, or as the row that
- * has its id already says. The row of the item is changed last, under its version, its epoch and
- * `allocated + units <= total`; `allocated_total` grows by rows that this transaction inserted.
+ * It is decide(id, intended) for many at once: each order ends as it was intended, or as the row
+ * that has its id already says. The row of the item is changed last, under its version, its epoch
+ * and `allocated + units <= total`; `allocated_total` grows by rows that this transaction inserted.
  *
  * Orders that nobody waits for, since their buyers have heard 202 already, are kept together until
  * there are enough for a whole transaction, somebody waits, or mysql.writer_linger_ms have passed.
  *
  * A place is taken before anything is asked of the gate, so that an admitted order always has
- * one. writer_take_place(), writer_submit() and the readers below are for any thread.
+ * one. writer_take_permit(), writer_submit() and the readers below are for any thread.
  */
 #ifndef HOLDFAST_WORK_WRITER_H
 #define HOLDFAST_WORK_WRITER_H
@@ -46,7 +46,7 @@ typedef struct writer_order {
     struct writer_order *next;
     unsigned arrival; /* within its batch */
 
-    /* The wish: id, sku, buyer, quantity, digest, and `rejected` with its code or else live.
+    /* The intended: id, sku, buyer, quantity, digest, and `rejected` with its code or else live.
        After WRITER_ROW: what the row says. */
     order_t order;
     str_t key;      /* STR_NONE: no idempotency key; borrowed from the submitter */
@@ -78,8 +78,8 @@ writer_t *writer_start(const config_t *config, unsigned shard, remote_clock_t *c
 void writer_stop(writer_t *writer);
 
 /* False: the queue is full; refuse at once. */
-bool writer_take_place(writer_t *writer);
-void writer_give_place(writer_t *writer);
+bool writer_take_permit(writer_t *writer);
+void writer_return_permit(writer_t *writer);
 void writer_submit(writer_t *writer, writer_order_t *order);
 
 /* The shard takes no orders at present: what is queued waits. It is asked again about twice a
@@ -91,7 +91,7 @@ bool writer_away_for(writer_t *writer, uint64_t *ms, char *why);
 typedef enum {
     WRITER_ITEM_WELL,
     WRITER_ITEM_ASIDE, /* its orders cannot be written now: new ones would wait too */
-    WRITER_ITEM_FULL   /* and so many wait that more would take the places of other items */
+    WRITER_ITEM_FULL   /* and so many wait that more would take the permits of other items */
 } writer_item_t;
 writer_item_t writer_item(writer_t *writer, uint16_t slot, str_t sku);
 

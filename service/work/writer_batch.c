@@ -128,7 +128,8 @@ static bool is_of_sku(const group_t *group, str_t sku)
     return group->units != 0 && str_eq(order_sku(&group->orders[0]->order), sku);
 }
 
-/* A group that is stale has no wish left, and its units go with it when the batch begins again. */
+/* A group that is stale has no intended left, and its units go with it when the batch begins again.
+ */
 static void on_row(void *context, const item_t *item)
 {
     reading_t *reading = context;

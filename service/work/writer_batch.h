@@ -38,7 +38,7 @@ typedef struct {
     char away_why[WRITER_WHY_SIZE]; /* as long as it takes none: the server's words */
 } writer_core_t;
 
-/* Of the main thread, or of the side thread, of a lane. */
+/* Of the main thread, or of the side thread, of a thread. */
 void writer_core_init(writer_core_t *core, const config_t *config, unsigned shard,
                       remote_clock_t *clock, bool is_side);
 void writer_core_dispose(writer_core_t *core);

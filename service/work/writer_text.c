@@ -87,7 +87,8 @@ static void add_update_of_one(sql_t *sql, const writer_group_t *group)
 }
 
 /* What a statement costs the server before it has changed a row is many times what a further row
-   does. The join goes through `wish` as it stands, so rows are locked in the order of `groups`. */
+   does. The join goes through `intended` as it stands, so rows are locked in the order of `groups`.
+ */
 static void add_update_of_many(sql_t *sql, const writer_group_t *groups, unsigned count)
 {
     bool any = false;
@@ -103,12 +104,12 @@ static void add_update_of_many(sql_t *sql, const writer_group_t *groups, unsigne
                 group->orders[0]->epoch);
         any = true;
     }
-    sql_add(sql, ") AS wish STRAIGHT_JOIN inventory "
-                 "SET inventory.allocated_total = inventory.allocated_total + wish.units, "
+    sql_add(sql, ") AS intended STRAIGHT_JOIN inventory "
+                 "SET inventory.allocated_total = inventory.allocated_total + intended.units, "
                  "inventory.version = inventory.version + 1, inventory.updated_at = NOW(3) "
-                 "WHERE inventory.sku = wish.sku AND inventory.bucket = 0 "
-                 "AND inventory.version = wish.version AND inventory.epoch = wish.epoch "
-                 "AND inventory.allocated_total - inventory.released_total + wish.units "
+                 "WHERE inventory.sku = intended.sku AND inventory.bucket = 0 "
+                 "AND inventory.version = intended.version AND inventory.epoch = intended.epoch "
+                 "AND inventory.allocated_total - inventory.released_total + intended.units "
                  "<= inventory.total");
 }
 

@@ -15,7 +15,7 @@ struct hot_row;
 typedef struct {
     writer_order_t **orders;
     unsigned count;
-    uint64_t units;      /* of those wished live; 0: the item's row is left alone */
+    uint64_t units;      /* of those intended live; 0: the item's row is left alone */
     uint64_t version;    /* that the row must have */
     struct hot_row *row; /* what is remembered of it; NULL: nothing */
 } writer_group_t;

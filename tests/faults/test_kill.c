@@ -200,7 +200,7 @@ static void is_asked_before_all_its_loops_are_up(void **state)
 
 #define PURCHASE                                                                                   \
     {                                                                                              \
-        "reserve_answered", "writer_before_commit", "writer_after_commit", "tell_gate"             \
+        "reserve_answered", "writer_before_commit", "writer_after_commit", "notify_gate"           \
     }
 #define MOVES                                                                                      \
     {                                                                                              \

@@ -218,7 +218,7 @@ static const char *const slow_steps =
     "rebuild_row_raised pause=80\nrebuild_looked_up pause=80\nrebuild_staging pause=80\n"
     "rebuild_staged pause=80\nrebuild_swapped pause=80\nreconcile_looked pause=20\n"
     "reconcile_lease_taken pause=50\nrelease_before_gate pause=20\nrelease_after_gate pause=20\n"
-    "tell_gate pause=10\nwriter_after_commit pause=20\n";
+    "notify_gate pause=10\nwriter_after_commit pause=20\n";
 
 static void a_restless_reconciler_repairs_nothing_that_is_right(void **state)
 {

@@ -53,10 +53,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     }
     EXPECT(ftruncate(fd, 0) == 0 && pwrite(fd, data, size, 0) == (ssize_t)size);
-    FILE *complaints = open_memstream(&said, &said_n);
-    EXPECT(complaints != NULL);
-    int mistakes = config_load(path, &config, complaints);
-    fclose(complaints);
+    FILE *diagnostics = open_memstream(&said, &said_n);
+    EXPECT(diagnostics != NULL);
+    int mistakes = config_load(path, &config, diagnostics);
+    fclose(diagnostics);
     EXPECT((mistakes == 0) == (config != NULL));
     check_complaints(path, said, mistakes);
     if (config != NULL)

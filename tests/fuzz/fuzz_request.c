@@ -13,7 +13,7 @@
 
 #include "admin/admin.h"
 #include "base/log.h"
-#include "engine/visit.h"
+#include "engine/cross_request.h"
 #include "fuzz/fuzz.h"
 #include "http/api.h"
 #include "http/body.h"
@@ -63,9 +63,9 @@ static struct {
 /* --- what stands around the handlers --- */
 
 problem_t __wrap_visit_refuse_early(engine_loop_t *engine, const purchase_request_t *request);
-visit_t *__wrap_visit_start(engine_loop_t *engine, const purchase_request_t *request,
-                            purchase_answer_cb answer, void *waiter);
-void __wrap_visit_forget_waiter(visit_t *visit);
+cross_request_t *__wrap_visit_start(engine_loop_t *engine, const purchase_request_t *request,
+                                    purchase_answer_cb answer, void *waiter);
+void __wrap_visit_forget_waiter(cross_request_t *visit);
 bool __wrap_engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
                           void (*run)(job_t *, worker_t *), void (*done)(job_t *));
 unsigned __wrap_writer_depth(writer_t *writer);
@@ -87,8 +87,8 @@ static void check_request(const purchase_request_t *request)
     EXPECT(request->quantity >= 1 && request->quantity <= world.config.orders.quantity_max);
 }
 
-visit_t *__wrap_visit_start(engine_loop_t *engine, const purchase_request_t *request,
-                            purchase_answer_cb answer, void *waiter)
+cross_request_t *__wrap_visit_start(engine_loop_t *engine, const purchase_request_t *request,
+                                    purchase_answer_cb answer, void *waiter)
 {
     waiting_t *waiting = calloc(1, sizeof(*waiting));
     char *at = waiting->bytes;
@@ -98,10 +98,10 @@ visit_t *__wrap_visit_start(engine_loop_t *engine, const purchase_request_t *req
     waiting->request.sku = str_put(&at, request->sku);
     waiting->request.buyer = str_put(&at, request->buyer);
     world.waiting[world.waiting_count++] = waiting;
-    return (visit_t *)waiting;
+    return (cross_request_t *)waiting;
 }
 
-void __wrap_visit_forget_waiter(visit_t *visit)
+void __wrap_visit_forget_waiter(cross_request_t *visit)
 {
     waiting_t *waiting = (waiting_t *)visit;
     EXPECT(waiting->waiter != NULL);

@@ -37,7 +37,7 @@ void stack_again(test_stack_t *stack, const char *const *settings, unsigned sett
                 sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 /* Waits until the service is ready and lacks nothing. */
 void stack_await_ready(const test_stack_t *stack);
-/* Stops it; its logs stay. False: a sanitizer has complained in a log of the service. */
+/* Stops it; its logs stay. False: a sanitizer has reported in a log of the service. */
 bool stack_stop(test_stack_t *stack);
 
 /* One more service over the same servers, `n` from 2 to STACK_NODES_MAX + 1: its configuration is

@@ -1,6 +1,6 @@
 /*
  * The frame of a suite whose cases share a stack of the suite's own: the stack starts before the
- * first case and stops after the last one, and the suite fails if a sanitizer has complained in the
+ * first case and stops after the last one, and the suite fails if a sanitizer has reported in the
  * log of a service.
  *
  * A program has one suite. `stack` and `node` belong to the frame. Main thread; blocks.

@@ -142,7 +142,7 @@ static void give_back(const order_id_t *id, uint64_t units)
 }
 
 /* As a loop tells it: the order is in MySQL, committed or rejected. */
-static void tell_gate(const char *function, const order_id_t *id, uint64_t quantity)
+static void notify_gate(const char *function, const order_id_t *id, uint64_t quantity)
 {
     bool rejected = strcmp(function, "holdfast_unreserve") == 0;
     str_t sku = str_of(sale.sku);
@@ -179,13 +179,13 @@ static void test_b_unsettled(void **state)
     insert_order(id, "cy", 2, "confirmed", NULL);
     change("UPDATE inventory SET allocated_total = allocated_total + 2 WHERE sku = %s");
     audit_finds("");
-    tell_gate("holdfast_settle", &id, 2);
+    notify_gate("holdfast_settle", &id, 2);
     EXPECT_NUMBER(total(audit_finds(""), "unsettled"), 0);
     /* Rejected, and its units not given back yet. */
     id = reserve("dan", 1);
     insert_order(id, "dan", 1, "rejected", NULL);
     audit_finds("");
-    tell_gate("holdfast_unreserve", &id, 1);
+    notify_gate("holdfast_unreserve", &id, 1);
     audit_finds("");
 }
 
@@ -199,7 +199,7 @@ static void test_b_given_back_before_it_is_settled(void **state)
     give_back(&id, 2);
     spoil("HINCRBY", GATE_KEY_GATE, STR("released"), STR("2"));
     audit_finds("");
-    tell_gate("holdfast_settle", &id, 3);
+    notify_gate("holdfast_settle", &id, 3);
     EXPECT_NUMBER(total(audit_finds(""), "unsettled"), 0);
 }
 
@@ -272,7 +272,7 @@ static void *live_through(void *unused)
                 "WHERE sku = %s; COMMIT",
                 &id, sku, sale.epoch, sku);
         db_exec(db, &sql, NULL, 0);
-        tell_gate("holdfast_settle", &id, 1);
+        notify_gate("holdfast_settle", &id, 1);
         sql_reset(&sql);
         sql_add(&sql,
                 "START TRANSACTION; UPDATE orders SET state = 'cancelled' WHERE "

@@ -460,7 +460,7 @@ static order_t extend(const order_id_t *id, const char *what)
 {
     moved_t moved;
     result_t result =
-        order_move(db, &sql, &(move_wish_t){.move = ORDER_MOVE_EXTEND, .id = *id}, &moved);
+        order_move(db, &sql, &(move_request_t){.move = ORDER_MOVE_EXTEND, .id = *id}, &moved);
     EXPECT(result == RESULT_DONE && moved.outcome == ORDER_MOVED, "%s: %s, %d, %s", what,
            result_name(result), (int)moved.outcome, db_error(db));
     EXPECT_NUMBER(moved.order.state, ORDER_HELD);

@@ -63,9 +63,9 @@ static void start_purchase(void *context, uint64_t node)
     r->sent = true;
     r->sent_us = world_now_us();
     r->owner = sim_nodes[node].owner;
-    problem_t early = visit_refuse_early(engine, &asked);
+    problem_t early = cross_request_refuse_early(engine, &asked);
     if (early == PROBLEM_NONE) {
-        visit_start(engine, &asked, on_answer, r);
+        cross_request_start(engine, &asked, on_answer, r);
         return;
     }
     news_refused_early(r);
@@ -109,7 +109,7 @@ static void start_in_vain(void *context, uint64_t node)
     static char stranger;
     const purchase_request_t asked = {str_of(ACTION_NO_SKU), STR("nobody"), STR_NONE, 1};
     (void)context;
-    visit_start(node_loop((unsigned)node), &asked, on_no_item, &stranger);
+    cross_request_start(node_loop((unsigned)node), &asked, on_no_item, &stranger);
 }
 
 void action_buy_nothing(void)
@@ -124,7 +124,7 @@ typedef struct {
     exchange_t exchange;
     route_match_t match;
     bool moves;
-    move_wish_t wish;
+    move_request_t wish;
     char key;   /* of `wish` */
     bool heard; /* when this was sent, an answer 200 to the same cancel had been heard */
 } order_action_t;
@@ -166,7 +166,7 @@ void action_give_back(const order_id_t *id, unsigned units, char key)
     order_action_t *action = new_action(id);
     action->moves = true;
     action->key = key;
-    action->wish = (move_wish_t){
+    action->wish = (move_request_t){
         .move = ORDER_MOVE_CANCEL, .id = *id, .units = units, .key = {&action->key, 1}};
     action->heard = checks_part_asked(id, units, key);
     at_node(plan_some_node(), start_order_action, action);

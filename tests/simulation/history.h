@@ -8,7 +8,7 @@
 #ifndef HOLDFAST_SIMULATION_HISTORY_H
 #define HOLDFAST_SIMULATION_HISTORY_H
 
-#include "engine/visit.h"
+#include "engine/cross_request.h"
 #include "world.h"
 
 #define ITEMS_MAX 2

@@ -5,7 +5,7 @@
 #include "loop_model.h"
 #include "machine.h"
 #include "mysql_server.h"
-#include "reconcile/keeper.h"
+#include "reconcile/housekeeping.h"
 #include "reconcile/reconciler.h"
 #include "redis_wire.h"
 
@@ -36,7 +36,7 @@ static void start_threads(node_t *node)
     node->loops = world_alloc_zero(loops_count * sizeof(struct engine_loop *));
     for (unsigned i = 0; i < loops_count; ++i)
         node->loops[i] = engine_loop_new(loop_make(i), node);
-    keeper_start(shard, default_strategy, NULL);
+    housekeeping_start(shard, default_strategy, NULL);
     reconciler_start(reconciler);
 }
 

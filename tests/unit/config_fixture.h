@@ -95,15 +95,15 @@ static inline void write_config(const char *replaced, const char *first)
     fclose(out);
 }
 
-/* Loads it; `*said` is all that was complained of, to be freed. */
+/* Loads it; `*said` is all that was reported of, to be freed. */
 static inline int load(const char *path, config_t **config, char **said)
 {
     size_t n;
-    FILE *complaints = open_memstream(said, &n);
-    assert_non_null(complaints);
+    FILE *diagnostics = open_memstream(said, &n);
+    assert_non_null(diagnostics);
     *config = NULL;
-    int mistakes = config_load(path, config, complaints);
-    fclose(complaints);
+    int mistakes = config_load(path, config, diagnostics);
+    fclose(diagnostics);
     int lines = 0;
     for (size_t i = 0; i < n; i++)
         lines += (*said)[i] == '\n';
@@ -123,7 +123,7 @@ static inline config_t *load_good(const char *replaced, const char *first)
     return config;
 }
 
-/* `expected`: how each complaint starts behind the file's name, one a line. */
+/* `expected`: how each diagnostic starts behind the file's name, one a line. */
 static inline void assert_complaints(const char *path, const char *expected)
 {
     config_t *config;

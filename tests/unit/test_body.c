@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "http/plain_order.h"
+#include "http/fast_order.h"
 
 #define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -189,10 +189,10 @@ static void test_plain_orders(void **state)
     };
 #undef REST
     order_body_t none;
-    assert_false(plain_order_read(STR_NONE, 1000, &none));
+    assert_false(fast_order_read(STR_NONE, 1000, &none));
     for (size_t i = 0; i < LENGTH(cases); ++i) {
         order_body_t order;
-        bool plain = plain_order_read(str_of(cases[i].body), 1000, &order);
+        bool plain = fast_order_read(str_of(cases[i].body), 1000, &order);
         if (plain != cases[i].plain)
             print_error("%s: %d\n", cases[i].body, plain);
         assert_int_equal(plain, cases[i].plain);

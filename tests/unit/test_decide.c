@@ -18,7 +18,7 @@ static gate_state_t a_gate(void)
                           .reserved = 5,
                           .settled = 3,
                           .released = 1,
-                          .held_units = 2,
+                          .unsettled_units = 2,
                           .held_orders = 2,
                           .known_buyers = 9,
                           .buyers = 9};
@@ -119,7 +119,7 @@ static void test_closed_gates_are_not_compared(void **state)
     gate_state_t gate = a_gate();
     item_t row = a_row();
     gate.closed = true;
-    gate.held_units = 55;
+    gate.unsettled_units = 55;
     row.terms.strategy = STRATEGY_SERIALIZABLE;
     assert_int_equal(compare_at_rest(gate, row), FINDING_AGREE);
 }
@@ -132,7 +132,7 @@ static void test_each_broken_rule(void **state)
     gate.reserved += 1000; /* a lying counter */
     assert_int_equal(compare_at_rest(gate, a_row()), FINDING_COUNTERS);
     gate = a_gate();
-    gate.held_units = 1; /* a hold that vanished from `unsettled` */
+    gate.unsettled_units = 1; /* a hold that vanished from `unsettled` */
     assert_int_equal(compare_at_rest(gate, a_row()), FINDING_COUNTERS);
     row.allocated_total = 12; /* settled what MySQL never had */
     assert_int_equal(compare_at_rest(a_gate(), row), FINDING_UNDERSOLD);
@@ -158,7 +158,7 @@ static void test_units_that_leaked_show_in_quiet(void **state)
     gate_state_t gate = a_gate(), later;
     item_t row = a_row();
     gate.reserved = 3; /* all settled */
-    gate.held_units = 0;
+    gate.unsettled_units = 0;
     row.released_total = 4; /* three releases never reached the gate */
     assert_int_equal(decide(&memory, gate, row, gate, 1000).finding, FINDING_AGREE);
     assert_int_equal(decide(&memory, gate, row, gate, 2999).finding, FINDING_AGREE);
@@ -181,7 +181,7 @@ static void test_units_that_leaked_show_in_traffic_after_a_while(void **state)
     item_t row = a_row();
     row.released_total = 4;
     later.reserved += 1;
-    later.held_units += 1;
+    later.unsettled_units += 1;
     assert_int_equal(decide(&memory, gate, row, later, 1000).finding, FINDING_AGREE);
     assert_int_equal(decide(&memory, gate, row, later, 2900).finding, FINDING_AGREE);
     decision_t first = decide(&memory, gate, row, later, 3000);
@@ -201,7 +201,7 @@ static void test_one_miss_is_a_moment_two_are_drift(void **state)
     (void)state;
     memory_t memory = {0};
     gate_state_t wrong = a_gate();
-    wrong.held_units = 1;
+    wrong.unsettled_units = 1;
     assert_int_equal(decide(&memory, wrong, a_row(), wrong, 1).action, ACTION_LOOK_AGAIN);
     assert_int_equal(decide(&memory, a_gate(), a_row(), a_gate(), 2).action, ACTION_NONE);
     assert_int_equal(decide(&memory, wrong, a_row(), wrong, 3).action, ACTION_LOOK_AGAIN);
@@ -214,7 +214,7 @@ static void test_a_miss_of_another_epoch_does_not_count(void **state)
     memory_t memory = {0};
     gate_state_t wrong = a_gate();
     item_t row = a_row();
-    wrong.held_units = 1;
+    wrong.unsettled_units = 1;
     assert_int_equal(decide(&memory, wrong, row, wrong, 1).action, ACTION_LOOK_AGAIN);
     wrong.epoch = row.epoch = 8;
     assert_int_equal(decide(&memory, wrong, row, wrong, 2).action, ACTION_LOOK_AGAIN);
@@ -256,7 +256,7 @@ static void test_traffic_between_the_looks_is_not_drift(void **state)
     item_t row = a_row();
     row.allocated_total += 2; /* the two unsettled were committed */
     after.settled += 2;
-    after.held_units = 0;
+    after.unsettled_units = 0;
     assert_int_equal(compare_gate(&before, &row, &after), FINDING_AGREE);
 }
 

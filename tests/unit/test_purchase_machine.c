@@ -108,7 +108,7 @@ static void test_admitted_then_committed(void **state)
     says(SAY_NOTHING, 0);
     ON(EVENT_WRITTEN);
     ends_saying(SAY_OWN_ROW, 0);
-    assert_int_equal(out.tell_gate, TELL_SETTLED);
+    assert_int_equal(out.notify_gate, NOTIFY_SETTLED);
     assert_false(out.rebuild);
 }
 
@@ -132,7 +132,7 @@ static void test_accepted_with_a_key_that_may_repeat_waits_for_its_row(void **st
     says(SAY_NOTHING, 0);
     ON(EVENT_WRITTEN, .rejected = true, .problem = PROBLEM_DUPLICATE_REQUEST, .has_first = true);
     ends_saying(SAY_FIRST_ROW, 0);
-    assert_int_equal(out.tell_gate, TELL_REJECTED);
+    assert_int_equal(out.notify_gate, NOTIFY_REJECTED);
 }
 
 static void test_a_row_without_units_has_the_gate_rebuilt(void **state)
@@ -143,7 +143,7 @@ static void test_a_row_without_units_has_the_gate_rebuilt(void **state)
     ON(EVENT_WRITTEN, .rejected = true, .problem = PROBLEM_SOLD_OUT, .drift = true);
     ends_saying(SAY_OWN_ROW, 0);
     assert_true(out.rebuild);
-    assert_int_equal(out.tell_gate, TELL_REJECTED);
+    assert_int_equal(out.notify_gate, NOTIFY_REJECTED);
 }
 
 static void test_a_stale_commit_is_admitted_again_or_rejected_in_a_row(void **state)
@@ -159,7 +159,7 @@ static void test_a_stale_commit_is_admitted_again_or_rejected_in_a_row(void **st
     writes(PROBLEM_SOLD_OUT);
     ON(EVENT_WRITTEN, .rejected = true, .problem = PROBLEM_SOLD_OUT);
     ends_saying(SAY_OWN_ROW, 0);
-    assert_int_equal(out.tell_gate, TELL_REJECTED);
+    assert_int_equal(out.notify_gate, NOTIFY_REJECTED);
 }
 
 /* --- refused --- */
@@ -170,7 +170,7 @@ static void test_refused_without_a_key_ends_at_once(void **state)
     sent(false);
     OUTCOME(REFUSED, .problem = PROBLEM_SOLD_OUT, .seen = true);
     ends_saying(SAY_REFUSED, PROBLEM_SOLD_OUT);
-    assert_int_equal(out.tell_gate, TELL_NOTHING);
+    assert_int_equal(out.notify_gate, NOTIFY_NOTHING);
 }
 
 static void test_refused_with_a_key_checks_the_epoch(void **state)
@@ -280,7 +280,7 @@ static void test_a_repeat_that_may_be_admitted_leaves_a_row_first(void **state)
     ON(EVENT_WRITTEN, .rejected = true, .problem = PROBLEM_DUPLICATE_REQUEST);
     is_in(PURCHASE_FINDING_FIRST);
     assert_int_equal(m.first, FIRST_NAMED);
-    assert_int_equal(out.tell_gate, TELL_REJECTED);
+    assert_int_equal(out.notify_gate, NOTIFY_REJECTED);
     ON(EVENT_FIRST_FOUND);
     ends_saying(SAY_FIRST_ROW, 0);
 }
@@ -330,7 +330,7 @@ static void test_a_key_may_turn_out_to_be_its_own(void **state)
     OUTCOME(KEY_UNCHECKED);
     ON(EVENT_KEY_IS_OWN);
     ends_saying(SAY_OWN_ROW, 0);
-    assert_int_equal(out.tell_gate, TELL_SETTLED);
+    assert_int_equal(out.notify_gate, NOTIFY_SETTLED);
 }
 
 static void test_a_key_that_cannot_be_looked_for(void **state)
@@ -360,7 +360,7 @@ static void test_unknown_is_tried_again_and_ends_in_a_row(void **state)
     writes(PROBLEM_SOLD_OUT);
     ON(EVENT_WRITTEN, .rejected = true, .problem = PROBLEM_SOLD_OUT);
     ends_saying(SAY_OWN_ROW, 0);
-    assert_int_equal(out.tell_gate, TELL_REJECTED);
+    assert_int_equal(out.notify_gate, NOTIFY_REJECTED);
 }
 
 static void test_unknown_and_away_is_tried_until_it_is_late(void **state)
@@ -391,7 +391,7 @@ static void test_a_lost_commit_of_sql_ends_in_a_row(void **state)
     writes(PROBLEM_SOLD_OUT);
     ON(EVENT_WRITTEN);
     ends_saying(SAY_OWN_ROW, 0);
-    assert_int_equal(out.tell_gate, TELL_NOTHING);
+    assert_int_equal(out.notify_gate, NOTIFY_NOTHING);
 }
 
 static void test_what_sql_decides_after_a_gate_is_told_to_the_gate(void **state)
@@ -400,10 +400,10 @@ static void test_what_sql_decides_after_a_gate_is_told_to_the_gate(void **state)
     maybe_admitted(false);
     SQL_OUTCOME(DECIDED);
     ends_saying(SAY_OWN_ROW, 0);
-    assert_int_equal(out.tell_gate, TELL_SETTLED);
+    assert_int_equal(out.notify_gate, NOTIFY_SETTLED);
     sent(false);
     SQL_OUTCOME(DECIDED);
-    assert_int_equal(out.tell_gate, TELL_NOTHING);
+    assert_int_equal(out.notify_gate, NOTIFY_NOTHING);
 }
 
 /* --- once more --- */
@@ -496,7 +496,7 @@ static void test_what_was_sent_is_202_and_ends_in_a_row(void **state)
     writes(PROBLEM_SOLD_OUT);
     ON(EVENT_WRITTEN, .rejected = true, .problem = PROBLEM_SOLD_OUT);
     ends_saying(SAY_OWN_ROW, 0);
-    assert_int_equal(out.tell_gate, TELL_NOTHING); /* no gate has it */
+    assert_int_equal(out.notify_gate, NOTIFY_NOTHING); /* no gate has it */
 }
 
 static void test_a_buyer_that_heard_503_gets_no_unit(void **state)
@@ -541,7 +541,7 @@ static void test_an_adopted_order_ends_in_a_row(void **state)
     writes(PROBLEM_SALE_ENDED);
     ON(EVENT_WRITTEN, .rejected = true, .problem = PROBLEM_SALE_ENDED);
     ends_saying(SAY_OWN_ROW, 0);
-    assert_int_equal(out.tell_gate, TELL_REJECTED);
+    assert_int_equal(out.notify_gate, NOTIFY_REJECTED);
 }
 
 static void test_an_adopted_order_without_a_permit_is_left_as_it_is(void **state)
@@ -550,7 +550,7 @@ static void test_an_adopted_order_without_a_permit_is_left_as_it_is(void **state
     m = purchase_machine_adopted(true);
     ON(EVENT_NO_PERMIT);
     is_in(PURCHASE_ENDED);
-    assert_int_equal(out.tell_gate, TELL_NOTHING);
+    assert_int_equal(out.notify_gate, NOTIFY_NOTHING);
 }
 
 static void test_an_adopted_order_of_a_deleted_item_waits_for_a_permit(void **state)
@@ -601,7 +601,7 @@ static void check_end(const purchase_machine_t *before, const purchase_machine_t
         assert_int_not_equal(effects->say, SAY_NOTHING);
     if (before->buyer == BUYER_HAS_ANSWER)
         assert_true(effects->say != SAY_REFUSED && effects->say != SAY_PENDING);
-    if (effects->tell_gate != TELL_NOTHING)
+    if (effects->notify_gate != NOTIFY_NOTHING)
         assert_int_equal(after->known, KNOWN_IN_ROW);
 }
 

@@ -144,12 +144,12 @@ static void many_rows_are_guarded_each_by_its_own(void **state)
     assert_int_equal(writer_groups_live(groups, 3), 2);
     assert_true(writer_add_update(&sql, groups, 3));
     expect("; UPDATE (SELECT x'6974656d' AS sku, 2 AS units, 4 AS version, 9 AS epoch "
-           "UNION ALL SELECT x'6b',1,6,10) AS wish STRAIGHT_JOIN inventory "
-           "SET inventory.allocated_total = inventory.allocated_total + wish.units, "
+           "UNION ALL SELECT x'6b',1,6,10) AS intended STRAIGHT_JOIN inventory "
+           "SET inventory.allocated_total = inventory.allocated_total + intended.units, "
            "inventory.version = inventory.version + 1, inventory.updated_at = NOW(3) "
-           "WHERE inventory.sku = wish.sku AND inventory.bucket = 0 "
-           "AND inventory.version = wish.version AND inventory.epoch = wish.epoch "
-           "AND inventory.allocated_total - inventory.released_total + wish.units "
+           "WHERE inventory.sku = intended.sku AND inventory.bucket = 0 "
+           "AND inventory.version = intended.version AND inventory.epoch = intended.epoch "
+           "AND inventory.allocated_total - inventory.released_total + intended.units "
            "<= inventory.total");
 }
 

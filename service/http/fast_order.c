@@ -1,4 +1,4 @@
-#include "http/plain_order.h"
+#include "http/fast_order.h"
 
 /* So that no sum of digits overflows. */
 #define DIGITS_MAX 9
@@ -60,7 +60,7 @@ static bool take_member(cursor_t *c, order_body_t *out)
     return str_eq(name, STR("quantity")) && out->quantity == 0 && take_number(c, &out->quantity);
 }
 
-bool plain_order_read(str_t body, uint32_t quantity_max, order_body_t *out)
+bool fast_order_read(str_t body, uint32_t quantity_max, order_body_t *out)
 {
     *out = (order_body_t){STR_NONE, STR_NONE, 0};
     if (body.n == 0) /* then there may be no pointer either */

@@ -1,0 +1,122 @@
+#include "engine/cross_request.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "metrics/metrics.h"
+
+struct cross {
+    loop_message_t message;
+    engine_loop_t *origin, *home;
+    purchase_answer_cb answer;
+    void *waiter;               /* NULL: gone; the origin's */
+    unsigned changes;           /* of items that the origin had heard of when this set out */
+    purchase_request_t request; /* of text in `bytes` */
+    answer_t said;
+    order_t order; /* that `said` is about */
+    char bytes[];
+};
+
+problem_t cross_request_refuse_early(engine_loop_t *engine, const purchase_request_t *request)
+{
+    if (request->key.n != 0)
+        return PROBLEM_NONE;
+    const loop_item_t *item = loop_item_find(engine, request->sku);
+    if (item == NULL || !loop_item_is_known(item) || item->sold_out_until_ms <= clock_mono_ms())
+        return PROBLEM_NONE;
+    METRIC_INC(gate_local_refusals_total);
+    METRIC_STRATEGY_ADD(refused_total, item_strategy(&item->item), 1);
+    return PROBLEM_SOLD_OUT;
+}
+
+static void end(cross_request_t *cross, const answer_t *answer)
+{
+    assert(cross->origin->cross_requests != 0);
+    --cross->origin->cross_requests;
+    if (cross->waiter != NULL)
+        cross->answer(cross->waiter, answer);
+    free(cross);
+}
+
+/* --- from another loop --- */
+
+/* Not if any units came back meanwhile: it may have been these. */
+static void remember_sold_out(const cross_request_t *cross)
+{
+    const answer_t *said = &cross->said;
+    if (said->sold_out_until_ms == 0 || cross->origin->changes != cross->changes)
+        return;
+    loop_item_t *item = loop_item_get(cross->origin, cross->request.sku);
+    item->sold_out_until_ms = said->sold_out_until_ms;
+    item->item.terms.strategy = said->strategy;
+}
+
+static void on_return(loop_message_t *message)
+{
+    cross_request_t *cross = H2O_STRUCT_FROM_MEMBER(cross_request_t, message, message);
+    remember_sold_out(cross);
+    end(cross, &cross->said);
+}
+
+static void on_arrival(loop_message_t *message);
+
+static void on_answer_far(void *waiter, const answer_t *answer)
+{
+    cross_request_t *cross = waiter;
+    assert(cross->message.run == on_arrival); /* it is not on its way back yet */
+    cross->said = *answer;
+    if (answer->order != NULL) {
+        cross->order = *answer->order;
+        cross->said.order = &cross->order;
+    }
+    cross->message.run = on_return;
+    loop_post(cross->origin->loop, &cross->message);
+}
+
+static void on_arrival(loop_message_t *message)
+{
+    cross_request_t *cross = H2O_STRUCT_FROM_MEMBER(cross_request_t, message, message);
+    purchase_start(cross->home, &cross->request, on_answer_far, cross);
+}
+
+static void on_answer_near(void *waiter, const answer_t *answer)
+{
+    end(waiter, answer);
+}
+
+static void copy_request(cross_request_t *cross, const purchase_request_t *request)
+{
+    char *at = cross->bytes;
+    cross->request = *request;
+    cross->request.sku = str_put(&at, request->sku);
+    cross->request.buyer = str_put(&at, request->buyer);
+    if (request->key.n != 0)
+        cross->request.key = str_put(&at, request->key);
+}
+
+cross_request_t *cross_request_start(engine_loop_t *engine, const purchase_request_t *request,
+                                     purchase_answer_cb answer, void *waiter)
+{
+    cross_request_t *cross =
+        alloc_bytes(sizeof(*cross) + request->sku.n + request->buyer.n + request->key.n);
+    cross->origin = engine;
+    cross->home = engine_owner_loop(engine->node, slot_of_sku(request->sku));
+    cross->answer = answer;
+    cross->waiter = waiter;
+    cross->changes = engine->changes;
+    ++engine->cross_requests;
+    if (cross->home == engine) {
+        purchase_start(engine, request, on_answer_near, cross);
+        return cross;
+    }
+    copy_request(cross, request);
+    cross->message.run = on_arrival;
+    loop_post(cross->home->loop, &cross->message);
+    return cross;
+}
+
+void cross_request_forget_waiter(cross_request_t *cross)
+{
+    cross->waiter = NULL;
+}

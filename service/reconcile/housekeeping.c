@@ -1,0 +1,140 @@
+#include "reconcile/housekeeping.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/pacer.h"
+#include "metrics/metrics.h"
+#include "reconcile/release.h"
+#include "store/expiry.h"
+#include "store/settings.h"
+
+/* Epochs are at least the shard's clock when they were made; COMMIT may come this much later. */
+#define EPOCH_OVERLAP_MS 10000
+
+/* In one pass, of holds that are due, and of those set aside. */
+#define EXPIRE_MS 500
+#define RETRY_MS 50
+
+struct housekeeping {
+    shard_t *shard;
+    atomic_int *default_strategy;
+    durability_watch_t *durability;
+    worker_t worker;
+    expiry_t expiry;
+    uint64_t epochs_read_ms; /* monotonic */
+    bool away;
+    bool more; /* holds are due that the last pass had no time for */
+    pthread_t thread;
+    pacer_t pacer;
+};
+
+static void note_away(housekeeping_t *housekeeping, result_t result)
+{
+    bool away = result == RESULT_AWAY || result == RESULT_UNKNOWN;
+    if (away && !housekeeping->away)
+        LOG_WARN("background work waits for MySQL", LOG_INT("shard", housekeeping->shard->index),
+                 LOG_STR("error", db_error(housekeeping->worker.db)));
+    housekeeping->away = away;
+}
+
+static bool may_go_on(housekeeping_t *housekeeping, uint64_t deadline)
+{
+    return clock_mono_ms() < deadline && !pacer_is_stopping(&housekeeping->pacer);
+}
+
+/* --- expiry --- */
+
+static void hand_on(housekeeping_t *housekeeping)
+{
+    const expiry_t *expiry = &housekeeping->expiry;
+    if (expiry->count == 0)
+        return;
+    METRIC_ADD(orders_expired_total, expiry->count);
+    release_to_gate(&housekeeping->worker, expiry->releases, expiry->count);
+}
+
+/* What is due first, then what was set aside. The epochs wait for neither. */
+static void expire(housekeeping_t *housekeeping)
+{
+    expiry_t *expiry = &housekeeping->expiry;
+    db_t *db = housekeeping->worker.db;
+    sql_t *sql = &housekeeping->worker.sql;
+    uint64_t deadline = clock_mono_ms() + EXPIRE_MS;
+    do {
+        result_t result = expiry_batch(expiry, db, sql);
+        note_away(housekeeping, expiry->more ? RESULT_DONE : result); /* more: it is of an order */
+        hand_on(housekeeping);
+    } while (may_go_on(housekeeping, deadline) && expiry->more);
+    housekeeping->more = expiry->more;
+    deadline = clock_mono_ms() + RETRY_MS;
+    while (!housekeeping->away && may_go_on(housekeeping, deadline) &&
+           expiry_retry(expiry, db, sql))
+        hand_on(housekeeping);
+}
+
+/* --- epochs --- */
+
+static void on_epoch(void *context, const item_t *item)
+{
+    announce_item_changed(context, item_sku(item), item->epoch);
+}
+
+static void follow_epochs(housekeeping_t *housekeeping)
+{
+    uint64_t sent = clock_mono_ms(), now_ms;
+    if (housekeeping->epochs_read_ms != 0 &&
+        sent - housekeeping->epochs_read_ms < housekeeping->shard->config->reconcile.epoch_poll_ms)
+        return;
+    if (shard_clock_read(housekeeping->worker.db, &now_ms) != RESULT_DONE)
+        return;
+    int strategy = housekeeping->shard->index == 0
+                       ? settings_read_default_strategy(housekeeping->worker.db)
+                       : -1;
+    if (strategy >= 0) /* another node may have been told */
+        atomic_store(housekeeping->default_strategy, strategy);
+    remote_clock_observe(&housekeeping->shard->clock, sent, now_ms);
+    if (item_scan(housekeeping->worker.db, &housekeeping->worker.sql, now_ms - EPOCH_OVERLAP_MS,
+                  on_epoch, housekeeping->shard->announcements) == RESULT_DONE)
+        housekeeping->epochs_read_ms = sent;
+}
+
+/* --- the thread --- */
+
+static void *housekeeping_thread(void *arg)
+{
+    housekeeping_t *housekeeping = arg;
+    do {
+        expire(housekeeping);
+        follow_epochs(housekeeping);
+        durability_check(housekeeping->durability, &housekeeping->worker);
+    } while (pacer_wait(
+        &housekeeping->pacer,
+        housekeeping->more ? 0 : housekeeping->shard->config->reconcile.expiry_interval_ms));
+    worker_dispose(&housekeeping->worker);
+    return NULL;
+}
+
+housekeeping_t *housekeeping_start(shard_t *shard, atomic_int *default_strategy,
+                                   durability_watch_t *durability)
+{
+    housekeeping_t *housekeeping = alloc_zero(1, sizeof(*housekeeping));
+    housekeeping->shard = shard;
+    housekeeping->default_strategy = default_strategy;
+    housekeeping->durability = durability;
+    expiry_init(&housekeeping->expiry, shard->config->reconcile.expiry_batch_max);
+    worker_init(&housekeeping->worker, shard);
+    pacer_init(&housekeeping->pacer);
+    h2o_multithread_create_thread(&housekeeping->thread, NULL, housekeeping_thread, housekeeping);
+    return housekeeping;
+}
+
+void housekeeping_stop(housekeeping_t *housekeeping)
+{
+    pacer_stop(&housekeeping->pacer);
+    pthread_join(housekeeping->thread, NULL);
+    pacer_dispose(&housekeeping->pacer);
+    expiry_dispose(&housekeeping->expiry);
+    free(housekeeping);
+}
