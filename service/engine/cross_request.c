@@ -10,11 +10,11 @@ struct cross {
     loop_message_t message;
     engine_loop_t *origin, *home;
     purchase_answer_cb answer;
-    void *waiter;               /* NULL: gone; the origin's */
-    unsigned changes;           /* of items that the origin had heard of when this set out */
-    purchase_request_t request; /* of text in `bytes` */
+    void *waiter;               /* used by the origin; NULL: the buyer has disconnected */
+    unsigned changes;           /* `origin->changes` when the request was posted */
+    purchase_request_t request; /* its texts are in `bytes` */
     answer_t said;
-    order_t order; /* that `said` is about */
+    order_t order; /* the order of `said` */
     char bytes[];
 };
 
@@ -39,9 +39,11 @@ static void end(cross_request_t *cross, const answer_t *answer)
     free(cross);
 }
 
-/* --- from another loop --- */
+/* --- to another loop and back --- */
 
-/* Not if any units came back meanwhile: it may have been these. */
+/* Ignores the owner's "sold out" if any item has changed since the request was posted: the change
+   may have returned units of this one, and its announcement may have reached this loop before the
+   answer did. */
 static void remember_sold_out(const cross_request_t *cross)
 {
     const answer_t *said = &cross->said;
@@ -64,7 +66,8 @@ static void on_arrival(loop_message_t *message);
 static void on_answer_far(void *waiter, const answer_t *answer)
 {
     cross_request_t *cross = waiter;
-    assert(cross->message.run == on_arrival); /* it is not on its way back yet */
+    assert(cross->message.run == on_arrival); /* the answer has not been posted yet */
+    /* The answer borrows its order from the purchase, which may be gone before the message runs. */
     cross->said = *answer;
     if (answer->order != NULL) {
         cross->order = *answer->order;

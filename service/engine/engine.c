@@ -7,10 +7,10 @@
 #include "engine/heartbeat.h"
 #include "engine/purchase.h"
 
-/* Idle items are looked for at this interval. */
+/* Entries that were idle for long are searched for at this interval. */
 #define HOUSEKEEPING_MS 8192
 
-/* --- what others report --- */
+/* --- reports of strategies and of other threads --- */
 
 static void on_sold_out(strategy_item_t *item, unsigned units_back)
 {
@@ -39,7 +39,7 @@ static void on_housekeeping(loop_timer_t *timer)
     loop_timer_start(engine->loop, &engine->housekeeping, HOUSEKEEPING_MS, on_housekeeping);
 }
 
-/* --- its life --- */
+/* --- opening and closing --- */
 
 static void open_strategies(engine_loop_t *engine)
 {

@@ -1,7 +1,8 @@
 /*
- * What one loop knows and does about purchases: its connection to the gate, what it knows of each
- * item (engine/loop_item.h), what the gate is still to be told (engine/outbox.h), and that the
- * process lives (engine/heartbeat.h). All of it belongs to the loop's thread; nothing blocks.
+ * The purchases of one loop: its connection to the gate, its entries for items
+ * (engine/loop_item.h), the outbox for the gate (engine/outbox.h), and the heartbeat of the process
+ * (engine/heartbeat.h). The loop's thread owns all of it and is the only caller, except of
+ * engine_owner_loop(). Nothing blocks: MySQL is read by jobs of the pool.
  */
 #ifndef HOLDFAST_ENGINE_ENGINE_H
 #define HOLDFAST_ENGINE_ENGINE_H
@@ -20,31 +21,35 @@ typedef struct engine_loop {
     strategy_loop_t strategies;
     loop_item_t *items;      /* uthash by sku */
     redis_args_t args;       /* scratch */
-    unsigned purchases;      /* not ended */
-    unsigned cross_requests; /* of buyers connected here, not answered */
-    unsigned changes;        /* counts the items that were announced as changed */
-    unsigned jobs;           /* pool jobs of this loop, so that it does not end before them */
+    unsigned purchases;      /* that have not ended */
+    unsigned cross_requests; /* of buyers who are connected to this loop, and not answered */
+    unsigned changes;        /* counts the announcements of changed items */
+    /* pool jobs of this loop that have not ended; the loop must not end before them */
+    unsigned jobs;
     loop_outbox_t outbox;
     loop_timer_t housekeeping, heartbeat;
-    uint64_t time_asked_ms; /* monotonic, of the question to Redis that is out; 0: none is */
+    /* monotonic; when the TIME call in flight was sent; 0: none is in flight */
+    uint64_t time_asked_ms;
 } engine_loop_t;
 
 engine_loop_t *engine_loop_new(loop_t *loop, node_t *node);
-/* When engine_loop_is_idle(). */
+/* Only when engine_loop_is_idle(). */
 void engine_loop_free(engine_loop_t *engine);
-/* Nothing is under way: no cross, no purchase, nothing to tell. */
+/* No cross-loop request, no purchase and no pool job is under way, and the outbox is empty. */
 bool engine_loop_is_idle(const engine_loop_t *engine);
 
-/* The loop that has the purchases of a slot's items. Any thread. */
+/* The owner loop of a slot's items. Any thread. */
 static inline engine_loop_t *engine_owner_loop(const node_t *node, uint16_t slot)
 {
     return node->loops[loop_of_slot(slot, node->loops_count)];
 }
 
-/* Redis has been away for so long that the optimistic strategy is to stand in. */
+/* Redis has been away for so long that the optimistic strategy is to sell its items (the
+   fallback). */
 bool engine_gate_is_given_up(const engine_loop_t *engine);
 
-/* Submits and counts; `done` takes one from engine->jobs. False: the pool is full. */
+/* Submits the job to the shard's pool and counts it in engine->jobs; `done` must subtract one.
+   False: the pool's queue is full, and nothing was submitted. */
 bool engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
                    void (*run)(job_t *, worker_t *), void (*done)(job_t *));
 

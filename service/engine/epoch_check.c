@@ -7,14 +7,15 @@
 #include "engine/purchase.h"
 #include "metrics/metrics.h"
 
-/* The looks at an item begin so far apart: a crowd of refusals shares few of them. */
+/* Reads of one item's epoch begin at least this far apart, so that a crowd of refusals shares few
+   of them. */
 #define INTERVAL_MS 1
 
 typedef struct {
     job_t job;
     loop_item_t *item;
-    h2o_linklist_t purchases; /* that wait for this look */
-    uint64_t epoch;           /* that rules */
+    h2o_linklist_t purchases; /* that wait for this read */
+    uint64_t epoch;           /* of the row */
     result_t result;
 } epoch_check_t;
 
@@ -51,6 +52,8 @@ static void done(job_t *job)
     assert(item->checking && item->engine->jobs != 0);
     --item->engine->jobs;
     item->checking = false;
+    /* Before tell_all(): purchases that joined during this read need a read that begins after their
+       refusal. */
     schedule(item);
     tell_all(check, &check->purchases);
     free(check);

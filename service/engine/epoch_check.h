@@ -1,25 +1,26 @@
 /*
- * The look at an item's epoch before a refusal of a purchase with a key is told.
+ * The check of an item's epoch, before the refusal of a purchase with a key is sent.
  *
- * A COMMIT is fenced by its epoch, a gate's refusal by nothing: while a rebuild has raised the
- * epoch and not swapped the gate yet, or on a connection that a failover has left on the old Redis,
- * a gate of an epoch that is over says "sold out" to a repeat of an order of which it has never
- * heard. So MySQL is asked whether the epoch still rules, after the gate has answered: then every
- * order that was acknowledged before the repeat came was admitted under that epoch or an earlier
- * one, and its buyer would have been seen.
+ * A COMMIT is fenced by its epoch; the refusal of a gate is not. A gate of an old epoch can refuse
+ * a repeat as "sold out" although MySQL has the order of its key. That happens after a rebuild has
+ * raised the epoch and before it has swapped the gate, and on a connection that a failover has left
+ * on the old Redis. So MySQL is asked, after the gate has answered, whether the gate's epoch is
+ * still the item's. If it is, every order that was acknowledged before the repeat arrived was
+ * admitted under that epoch or an earlier one, and the gate would have reported its buyer as seen.
  *
- * One look is under way for an item, and some milliseconds lie between two; all refusals that come
- * meanwhile share the next one. So a refusal with a key costs a share of one read of one row, and a
- * refusal without a key nothing.
+ * One read is under way for an item, and two reads begin at least 1 ms apart; all refusals of that
+ * time share the next read. So a refusal with a key costs a share of one read of one row, and a
+ * refusal without a key costs nothing.
  *
- * On the home loop of the item; the read itself is a job of the shard's pool.
+ * Runs on the thread of the item's owner loop and does not block: the read is a job of the shard's
+ * pool. If the read fails, the verdict is EPOCH_UNKNOWN.
  */
 #ifndef HOLDFAST_ENGINE_EPOCH_CHECK_H
 #define HOLDFAST_ENGINE_EPOCH_CHECK_H
 
 struct purchase;
 
-/* Ends in purchase_epoch_checked(): later, or in here if the pool takes no job. */
+/* Calls purchase_epoch_checked() once: later, or inside this call if the pool takes no job. */
 void epoch_check_join(struct purchase *purchase);
 
 #endif

@@ -12,7 +12,8 @@ static void on_time(void *context, const redisReply *reply)
     engine->time_asked_ms = 0;
 }
 
-/* A clock that was read once, slowly, or that was set since, would make every id late. */
+/* The clock is read again at each beat. With a single reading that was slow, or with a clock that
+   was set afterwards, every id would be late. */
 static void follow_clock(engine_loop_t *engine)
 {
     uint64_t now = clock_mono_ms();
@@ -34,11 +35,12 @@ static void beat(engine_loop_t *engine)
     follow_clock(engine);
 }
 
-/* Often, so that a Redis that comes back soon knows which processes live. */
+/* The interval is an eighth of the expiry, so that a Redis that comes back contains the heartbeats
+   of all live processes soon. */
 static void on_heartbeat(loop_timer_t *timer)
 {
     engine_loop_t *engine = H2O_STRUCT_FROM_MEMBER(engine_loop_t, heartbeat, timer);
-    if (engine->loop->index == 0) /* one speaks for the process */
+    if (engine->loop->index == 0) /* one loop beats for the process */
         beat(engine);
     strategy_loop_check(&engine->strategies);
     loop_timer_start(engine->loop, &engine->heartbeat, HEARTBEAT_INTERVAL_MS, on_heartbeat);

@@ -62,8 +62,9 @@ static void done(job_t *job)
         return;
     }
     unpark_all(item, result);
-    /* An entry for every name that strangers try would grow without bound, also while MySQL is away
-       and nobody can say that there is no such item. */
+    /* Entries for all names that new buyers try would grow without bound, also while MySQL is away
+       and cannot report that there is no such item. So an entry that has never been READY is
+       forgotten. */
     if ((result == SYNC_UNKNOWN_ITEM || item->reads == 0) && loop_item_is_idle(item))
         loop_item_forget(item);
 }

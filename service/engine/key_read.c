@@ -30,8 +30,8 @@ static void run_key(job_t *job, worker_t *worker)
     read_by_key(read, worker, false, &read->row);
 }
 
-/* What the gate held for the first may itself have been a repeat, and was rejected for another
-   reason than that: then the order that has the key in MySQL is the first. */
+/* The order that the gate named as the first may itself have been a repeat, and may have been
+   rejected for another reason. Then the order that has the key in MySQL is the first. */
 static void look_for_winner(key_read_t *read, worker_t *worker)
 {
     order_t winner;

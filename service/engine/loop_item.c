@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 #include "engine/engine.h"
 
-/* An item that no purchase has asked for in so long is forgotten. */
+/* An entry that no purchase has used for this long is forgotten. */
 #define IDLE_MS 600000
 
 loop_item_t *loop_item_find(const engine_loop_t *engine, str_t sku)
@@ -88,8 +88,8 @@ bool loop_item_gate_is_elsewhere(loop_item_t *item, uint64_t epoch)
     return was_read && item->state == ITEM_READY && item->item.epoch == epoch;
 }
 
-/* For so long the window alone would not refuse, by the clock that the item's strategy goes by; 0:
-   it does. That of a sale comes before its units. */
+/* For how many ms the sale's window does not refuse yet, by the clock of the item's strategy; 0: it
+   refuses now. A refusal for the window comes before one for units (strategies/strategy.h). */
 static uint64_t open_for_ms(const loop_item_t *item)
 {
     const item_terms_t *terms = &item->item.terms;

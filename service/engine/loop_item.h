@@ -1,18 +1,19 @@
 /*
- * What a loop knows of an item. Each item has one owner loop (engine/cross_request.h), which has
- * its purchases; the others know of it only until when it is sold out.
+ * The entry of an item on a loop. Each item has one owner loop (engine/cross_request.h), which runs
+ * its purchases; the entry of any other loop contains only until when the item is sold out.
  *
- * On the owner loop it is the row as read by item_sync(), so its gate is of the same epoch:
+ * The owner's entry is the row as item_sync() has read it, so the item's gate has the same epoch:
  *
  *   UNKNOWN ──a purchase asks──▶ READING ──▶ READY ──invalidated──▶ UNKNOWN
  *      ▲                           │ ▲ └─ invalidated meanwhile, and a purchase waits: read again
  *      └────────── failed ─────────┘
  *
- * It is invalidated by an announcement of a newer epoch, and by an attempt or a commit that was
- * stale. An entry that no purchase has asked for in 10 min is forgotten, and at once one whose row
- * is not there.
+ * An announcement of a newer epoch invalidates it, and so does a stale attempt or a stale commit.
+ * An entry that no purchase has used for 10 min is forgotten. An entry whose row does not exist is
+ * forgotten at once.
  *
- * A loop's, on its thread; nothing blocks: rows are read by jobs of the shard's pool.
+ * The loop owns its entries and uses them on its thread only. Nothing blocks: rows are read by jobs
+ * of the shard's pool. A read that fails ends in purchase_unparked() with the reason.
  */
 #ifndef HOLDFAST_ENGINE_LOOP_ITEM_H
 #define HOLDFAST_ENGINE_LOOP_ITEM_H
@@ -30,25 +31,26 @@ typedef enum { ITEM_UNKNOWN, ITEM_READING, ITEM_READY } item_state_t;
 
 typedef struct loop_item {
     UT_hash_handle hh;
-    strategy_item_t base; /* what the strategies know of it */
+    strategy_item_t base; /* the part that the strategies use */
     struct engine_loop *engine;
 
-    bool owned; /* by this loop; else only sold_out_until_ms and the strategy then are known */
+    bool owned; /* this is the owner loop; else only sold_out_until_ms and the strategy are set */
     item_state_t state;
-    bool read_again;            /* it was invalidated while READING */
-    item_t item;                /* when READY */
-    uint64_t sold_out_until_ms; /* monotonic: refuse keyless requests until then */
-    unsigned reads;             /* counts the times that it became READY */
-    uint64_t missed_epoch;      /* the last one whose gate a connection did not have; 0: none */
-    unsigned missed_read;       /* `reads` then */
-    uint64_t used_ms;           /* monotonic, for forgetting idle items */
-    unsigned purchases;         /* that point here */
+    bool read_again;            /* invalidated while READING */
+    item_t item;                /* valid when READY */
+    uint64_t sold_out_until_ms; /* monotonic; until then requests without a key are refused */
+    unsigned reads;             /* counts how often it became READY */
+    uint64_t missed_epoch;      /* the last epoch whose gate a connection did not have; 0: none */
+    unsigned missed_read;       /* `reads` at that time */
+    uint64_t used_ms;           /* monotonic; last use */
+    unsigned purchases;         /* that point to this entry */
 
     h2o_linklist_t parked; /* purchases that wait for READY */
 
-    h2o_linklist_t unchecked; /* refused, and wait for the next check of the epoch: epoch_check.h */
-    bool checking;            /* such a check is under way */
-    uint64_t check_begun_ms;  /* monotonic, of the last one */
+    /* refused purchases that wait for the next check of the epoch: epoch_check.h */
+    h2o_linklist_t unchecked;
+    bool checking;           /* a check of the epoch is under way */
+    uint64_t check_begun_ms; /* monotonic; when the last check began */
     loop_timer_t check_timer;
 
     item_outbox_t outbox;
@@ -59,41 +61,41 @@ static inline str_t loop_item_sku(const loop_item_t *item)
     return strategy_item_sku(&item->base);
 }
 
-/* What sold_out_until_ms says can be relied on. */
+/* True if sold_out_until_ms can be relied on: the entry is READY, or belongs to another loop. */
 static inline bool loop_item_is_known(const loop_item_t *item)
 {
     return item->state == ITEM_READY || !item->owned;
 }
 
-/* NULL: the loop has no entry for it. */
+/* Returns NULL if the loop has no entry for the item. */
 loop_item_t *loop_item_find(const struct engine_loop *engine, str_t sku);
-/* Made if there is none. */
+/* Makes the entry if there is none. */
 loop_item_t *loop_item_get(struct engine_loop *engine, str_t sku);
-/* Forgets it. Nothing of it is under way. */
+/* Frees the entry. Only if loop_item_is_idle(). */
 void loop_item_forget(loop_item_t *item);
-/* Nothing of it is under way. */
+/* Nothing of the item is under way. */
 bool loop_item_is_idle(const loop_item_t *item);
-/* Those that were not used for long. */
+/* Frees the idle entries that were not used for 10 min. */
 void loop_items_forget_idle(struct engine_loop *engine);
 
-/* Parks a purchase until the item is READY, or cannot be; starts a read if none runs. Ends in
-   purchase_unparked(): later, or in here if the pool takes no job. */
+/* Parks a purchase until the item is READY, or its read has failed; starts a read if none runs.
+   Calls purchase_unparked() once: later, or inside this call if the pool takes no job. */
 void loop_item_park(loop_item_t *item, struct purchase *purchase);
-/* What is known of the item may be old. */
+/* The copy of the row may be old: it is read again before the next attempt. */
 void loop_item_invalidate(loop_item_t *item);
-/* The item's row has changed, or units came back; `epoch` is the row's. Whatever loop it belongs
-   to, this one no longer refuses by itself; an owner that knows an older epoch reads the row again.
- */
+/* The item's row has changed, or units came back; `epoch` is the row's. Every loop stops to refuse
+   by itself. The owner reads the row again if its copy has an older epoch. */
 void loop_item_changed(struct engine_loop *engine, str_t sku, uint64_t epoch);
 
-/* A connection does not have the gate of this epoch as it should be, and no newer one. True if that
-   was so before too, and the item was read in between and found READY under it: the read went to
-   another Redis than this connection (which a failover has left open, or which was made before the
-   promotion of its server). It is to be dropped: a new one knows better. */
+/* A connection has no usable gate of this epoch, and no newer one. Returns true if that was so
+   before too, and the item was read in between and became READY under this epoch. Then the read
+   went to another Redis than this connection: a failover has left the connection open, or it was
+   made before its server was promoted. The caller drops it; a new connection reaches the right
+   server. */
 bool loop_item_gate_is_elsewhere(loop_item_t *item, uint64_t epoch);
-/* No unit is left: for some tens of milliseconds, and not beyond the sale's end, keyless requests
-   are refused without asking. Not if units came back since the question whose answer found none,
-   which was asked when item->base.units_back was so. */
+/* No unit is left. For some tens of milliseconds, and not beyond the sale's end, this loop refuses
+   requests without a key by itself. `units_back` is the value of item->base.units_back when the
+   question was sent; if units came back since, the call does nothing. */
 void loop_item_sold_out(loop_item_t *item, unsigned units_back);
 
 #endif

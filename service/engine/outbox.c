@@ -8,15 +8,15 @@
 #include "engine/engine.h"
 #include "metrics/metrics.h"
 
-/* Ids in one settle or unreserve call for an item. */
+/* At most this many ids of an item go into one settle or unreserve call. */
 #define NOTICES_MAX 512
-/* No buyer waits for a settle: those of so long share one call, of all items, and one sync of Redis
-   to disk. */
+/* A settle has no buyer that it delays. So the notices of this time, of all items, share one call
+   and one sync of Redis to disk. */
 #define ROUND_DELAY_MS 32
-/* Items in one settle call, and ids until no further item joins it. */
+/* At most this many items in one settle call; from this many ids on, no further item joins it. */
 #define ROUND_ITEMS_MAX 128
 #define ROUND_IDS_MAX 1024
-/* After a call that did not get through. */
+/* Delay before a call that failed is sent again. */
 #define RETRY_MS 64
 
 /* --- lists --- */
@@ -37,7 +37,7 @@ static void list_add(notices_t *list, const attempt_t *a)
     notice->field = gate_key_field_put(&at, sku, buyer, attempt_key(a));
 }
 
-/* The call with the first of them has ended. */
+/* The call with the first `sending` notices has ended. `heard`: Redis has answered it. */
 static void list_sent(notices_t *list, bool heard)
 {
     assert(list->sending <= list->count);
@@ -64,7 +64,7 @@ static size_t list_choose(notices_t *list)
     return list->sending;
 }
 
-/* --- when an item is next --- */
+/* --- when an item has its next call --- */
 
 static void on_item_due(loop_timer_t *timer);
 static void on_round(loop_timer_t *timer);
@@ -74,7 +74,7 @@ static void call_later(loop_item_t *item, uint32_t delay_ms)
     loop_timer_start(item->engine->loop, &item->outbox.timer, delay_ms, on_item_due);
 }
 
-/* Units that return are wanted at once. */
+/* Units that return can be sold again: they are sent without delay. */
 static bool is_urgent(const item_outbox_t *outbox)
 {
     return outbox->rejected.count != 0 || outbox->settled.count >= NOTICES_MAX;
@@ -95,7 +95,7 @@ bool outbox_is_quiet(const item_outbox_t *outbox)
     return outbox->settled.count == 0 && outbox->rejected.count == 0;
 }
 
-/* The call that had notices of `list` has ended. */
+/* The call with notices of `list` has ended. `heard`: Redis has answered it. */
 static void on_called(loop_item_t *item, notices_t *list, bool heard)
 {
     item_outbox_t *outbox = &item->outbox;
@@ -175,7 +175,7 @@ static int by_epoch_and_quantity(const void *a, const void *b)
     return x->quantity < y->quantity ? -1 : x->quantity > y->quantity;
 }
 
-/* What is sent is of one epoch; the rest waits. */
+/* One call contains notices of one epoch; the others go with a later call. */
 static void add_settled(redis_args_t *args, notices_t *list)
 {
     notice_t *notices = list->notices;
@@ -221,7 +221,7 @@ static void on_settled(void *context, const redisReply *reply)
     free(settle);
 }
 
-/* Of items whose notices are chosen; `settle` is used up. */
+/* Sends the call. The notices of its items are chosen already. Uses up `settle`. */
 static void send_settle(engine_loop_t *engine, settle_t *settle)
 {
     redis_args_t *args = &engine->args;

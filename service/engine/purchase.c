@@ -12,13 +12,14 @@
 #include "engine/key_read.h"
 #include "metrics/metrics.h"
 
-/* While the first order of a key is on its way to MySQL, it is looked for this often. */
+/* While the first order of a key is on its way to MySQL, its row is read at this interval. */
 #define AWAIT_FIRST_MS 8
 /* The longest backoff between two attempts. */
 #define BACKOFF_CAP_MS 512
 
-/* One step of the machine, and what comes of it. `row`: what an answer may be about: the order's
-   own row, or the first order's. Nothing of the purchase is touched after it: it may have ended. */
+/* Steps the machine and carries out the effects. `row`: the order that an answer may be about, the
+   purchase's own or the first of its key. The caller must not touch the purchase afterwards: it may
+   have been freed. */
 static void advance(purchase_t *p, const purchase_event_t *event, const order_t *row);
 
 static void advance_by(purchase_t *p, purchase_event_kind_t kind, const order_t *row)
@@ -29,8 +30,8 @@ static void advance_by(purchase_t *p, purchase_event_kind_t kind, const order_t 
 
 /* --- answers --- */
 
-/* The gate says only that the sale has not started, or that the limit is reached; it has the terms
-   of the epoch that the purchase was routed under. */
+/* The gate returns only that the sale has not started, or that the limit is reached. The details
+   come from the terms of the epoch that the purchase was routed under. */
 static refusal_t why_refused(const purchase_t *p, problem_t problem)
 {
     const item_terms_t *terms = &p->item->item.terms;
@@ -42,7 +43,7 @@ static refusal_t why_refused(const purchase_t *p, problem_t problem)
     return why;
 }
 
-/* The first one counts. */
+/* Gives the buyer his answer, if he has not had one. */
 static void give_answer(purchase_t *p, answer_t answer)
 {
     if (p->waiter == NULL)
@@ -70,7 +71,7 @@ static order_t order_on_its_way(const purchase_t *p, const order_id_t *id)
     return order;
 }
 
-/* What a repeat of a key hears: the first order as it now stands. */
+/* The answer to a repeat of a key: the first order as it stands now. */
 static answer_t answer_of_first(const purchase_t *p, const order_t *first)
 {
     if (first->digest != p->attempt.order.digest)
@@ -82,7 +83,7 @@ static answer_t answer_of_first(const purchase_t *p, const order_t *first)
     return (answer_t){ANSWER_ORDER, PROBLEM_NONE, first, true};
 }
 
-/* The row is what counts, whoever wrote it. */
+/* The answer from the order's own row. The row decides, whichever process wrote it. */
 static answer_t answer_of_row(const purchase_t *p, const order_t *row)
 {
     if (row->state != ORDER_REJECTED) {
@@ -124,9 +125,9 @@ static void say(purchase_t *p, const purchase_effects_t *effects, const order_t 
 
 /* --- ROUTING --- */
 
-/* Its order would wait, for the shard or for what keeps its item: no buyer is to wait for a COMMIT
-   then. Where the gate's word is enough orders may wait, but not with the permits of other items.
- */
+/* True if the order would wait in the writer, for the shard or for a lock on its item. A buyer must
+   not wait for a COMMIT then. If the gate's admission is enough for the answer, orders may wait,
+   but they must not take the permits of other items. */
 static bool is_unwritable_now(const purchase_t *p, writer_t *writer, bool accepted)
 {
     writer_item_t item = writer_item(writer, p->item->base.ref.slot, loop_item_sku(p->item));
@@ -137,7 +138,8 @@ static bool is_unwritable_now(const purchase_t *p, writer_t *writer, bool accept
     return writer_is_away(writer) || item != WRITER_ITEM_WELL;
 }
 
-/* A permit of the writer's queue, then an id. */
+/* Takes a permit of the writer's queue, then an id. In this order, so that an admitted order always
+   has a permit. */
 static bool take_permit(purchase_t *p)
 {
     writer_t *writer = p->item->base.shard->writer;
@@ -148,14 +150,14 @@ static bool take_permit(purchase_t *p)
     if (is_unwritable_now(p, writer, accepted) || !writer_take_permit(writer))
         return false;
     if (!order_id_is_none(&a->order.id))
-        return true; /* adopted */
+        return true; /* an adopted order has its id */
     uint64_t now_ms = remote_clock_now_ms(&p->engine->node->gate_clock);
     a->order.id = order_id_issue(p->item->base.ref.slot, now_ms);
     a->commit_deadline_ms = now_ms + p->engine->node->config->orders.commit_deadline_ms;
     return true;
 }
 
-/* Looks at the item: can it be attempted now? */
+/* Decides whether an attempt can start now. */
 static void route(purchase_t *p)
 {
     loop_item_t *item = p->item;
@@ -171,7 +173,7 @@ static void route(purchase_t *p)
     advance_by(p, take_permit(p) ? EVENT_PERMIT : EVENT_NO_PERMIT, NULL);
 }
 
-/* ROUTING has come to its time, or AWAITING_FIRST. */
+/* The timer of ROUTING or of AWAITING_FIRST has expired. */
 static void on_due(loop_timer_t *timer)
 {
     purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer);
@@ -309,7 +311,8 @@ void purchase_epoch_checked(purchase_t *p, epoch_verdict_t verdict)
 
 /* --- FINDING_FIRST --- */
 
-/* The gate may know a repeat that lost the key: what counts is the order that won it. */
+/* The order that the gate named may be a repeat that lost the key; then the order that has the key
+   is the first. */
 static bool lost_its_key(const order_t *row)
 {
     return row->reject_code == PROBLEM_DUPLICATE_REQUEST && !order_id_is_none(&row->original_id) &&
@@ -351,7 +354,7 @@ static void write_done(writer_order_t *write)
     advance(p, &event, write->has_first ? &write->first : &write->order);
 }
 
-/* Hands the writer the order as it is to end: live, or rejected for `why`. */
+/* Submits the order to the writer as it is to end: live, or rejected for `why`. */
 static void enter_committing(purchase_t *p, problem_t why)
 {
     writer_order_t *write = &p->write;
@@ -369,7 +372,7 @@ static void enter_committing(purchase_t *p, problem_t why)
     write->order.original_id = why == PROBLEM_DUPLICATE_REQUEST ? p->first_id : ORDER_ID_NONE;
     write->key = live ? attempt_key(&p->attempt) : STR_NONE;
     write->epoch = p->attempt.epoch;
-    write->hold_seconds = p->item->item.terms.hold_seconds; /* of this epoch: see `epoch` */
+    write->hold_seconds = p->item->item.terms.hold_seconds; /* of the epoch in `epoch` */
     writer_submit(p->item->base.shard->writer, write);
 }
 
@@ -380,7 +383,8 @@ static void free_purchase(loop_timer_t *timer)
     free(H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer));
 }
 
-/* Nothing touches the purchase after it but its own free. */
+/* Releases what the purchase holds. Its memory is freed in a later turn of the loop, because
+   callers up the stack may still read it. */
 static void enter_ended(purchase_t *p)
 {
     loop_timer_stop(&p->answer_timer);
@@ -433,7 +437,7 @@ static void enter_state(purchase_t *p, const purchase_effects_t *effects)
 static void advance(purchase_t *p, const purchase_event_t *event, const order_t *row)
 {
     const purchase_effects_t effects = purchase_step(&p->machine, event);
-    /* Else it was read again meanwhile. */
+    /* If the epochs differ, the item was read again meanwhile. */
     if (effects.invalidate && p->attempt.epoch == p->item->item.epoch)
         loop_item_invalidate(p->item);
     if (effects.withdraw)
@@ -449,7 +453,10 @@ static void advance(purchase_t *p, const purchase_event_t *event, const order_t 
         enter_state(p, &effects);
 }
 
-/* The buyer has waited long enough. */
+/* The answer deadline: the buyer has waited orders.answer_deadline_ms. He gets the answer that is
+   true now. If an attempt may have taken effect, that is 202 with the order's id, and the purchase
+   goes on; if none was sent, a refusal, and the purchase ends: units must not be taken for a buyer
+   who was refused. */
 static void on_answer_deadline(loop_timer_t *timer)
 {
     purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, answer_timer, timer);
@@ -469,7 +476,7 @@ uint64_t purchase_digest(str_t sku, str_t buyer, uint32_t quantity)
     str_put(&at, buyer);
     *at++ = '\0';
     str_put(&at, (str_t){(const char *)&quantity, sizeof(quantity)});
-    return XXH3_64bits(text, (size_t)(at - text)) >> 1; /* fits a signed 64-bit too */
+    return XXH3_64bits(text, (size_t)(at - text)) >> 1; /* fits a signed 64-bit integer too */
 }
 
 static purchase_t *new_purchase(engine_loop_t *engine, const purchase_request_t *request)

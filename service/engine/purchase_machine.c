@@ -6,9 +6,9 @@
 #error "the asserts of the purchase stay on in every build"
 #endif
 
-/* The gate is frozen, or a row is locked: the same call again. */
+/* First backoff when the gate is frozen or a row is locked: the same call is made again. */
 #define DELAY_BASE_MS 8
-/* An attempt that must be made again, because of a lost answer or a server that is away. */
+/* First backoff when an answer was lost or a server is away. */
 #define RETRY_BASE_MS 16
 
 #define TO(state_) (1U << PURCHASE_##state_)
@@ -30,7 +30,8 @@ static const unsigned allowed[PURCHASE_STATES] = {
 
 /* --- what must hold --- */
 
-/* On its way to be admitted, or to a row: not for a buyer that has heard its end. */
+/* The purchase goes on to an admission or to a row: its buyer has no final answer, and the row does
+   not exist. */
 static void check_on_the_way(const purchase_machine_t *m)
 {
     assert(m->buyer != BUYER_HAS_ANSWER);
@@ -39,7 +40,7 @@ static void check_on_the_way(const purchase_machine_t *m)
 
 static void check_invariant(const purchase_machine_t *m)
 {
-    /* Nothing is asked of a gate without a permit; an adopted order was, by another process. */
+    /* A gate gets no call without a permit. An adopted order had its call from another process. */
     assert(m->has_permit || m->known == KNOWN_NOT_SENT || m->adopted);
     assert(!m->adopted || (m->known >= KNOWN_ADMITTED && m->buyer == BUYER_HAS_ID));
     switch (m->state) {
@@ -70,7 +71,8 @@ static void check_invariant(const purchase_machine_t *m)
         assert(m->has_permit && purchase_must_end_in_row(m));
         break;
     case PURCHASE_ENDED:
-        /* The promise. */
+        /* The promise: an order that must end in a row has one. The exception is an orphan that got
+           no permit; the reconciler hands it over again. */
         assert(m->known == KNOWN_IN_ROW || !purchase_must_end_in_row(m) ||
                (m->adopted && !m->has_permit));
         break;
@@ -101,15 +103,15 @@ static void retry(purchase_machine_t *m, purchase_effects_t *out, uint32_t base_
     out->backoff_tries = m->tries++;
 }
 
-/* What it was decided by is not what it was. */
+/* The item, strategy or epoch that the attempt was made with has changed. */
 static void route_anew(purchase_machine_t *m, purchase_effects_t *out)
 {
     out->invalidate = true;
     route(m, out);
 }
 
-/* `why` PROBLEM_NONE: a live order. A rejected row holds no key: a later request with the key is a
-   new one. */
+/* Writes the order: live if `why` is PROBLEM_NONE, else rejected. A rejected row holds no key: a
+   later request with the key is a new one. */
 static void write_row(purchase_machine_t *m, purchase_effects_t *out, problem_t why)
 {
     enter(m, out, PURCHASE_COMMITTING);
@@ -128,14 +130,14 @@ static void end(purchase_machine_t *m, purchase_effects_t *out, purchase_say_t s
     out->say = say;
 }
 
-/* The buyer of an end without a row hears of it, unless it has heard something already. */
+/* Ends without a row. The buyer gets the refusal, unless he has an answer already. */
 static void end_refused(purchase_machine_t *m, purchase_effects_t *out, problem_t why)
 {
     end(m, out, m->buyer == BUYER_HAS_ANSWER ? SAY_NOTHING : SAY_REFUSED);
     out->problem = why;
 }
 
-/* Its row is in MySQL: if `unsettled` has it, it is told of that. */
+/* The row is in MySQL. If `unsettled` may contain the order, the gate has to be notified. */
 static void note_row(purchase_machine_t *m, purchase_effects_t *out, bool rejected)
 {
     if (m->known == KNOWN_MAYBE_ADMITTED || m->known == KNOWN_ADMITTED)
@@ -167,8 +169,8 @@ static void routing(purchase_machine_t *m, const purchase_event_t *event, purcha
     }
 }
 
-/* The item was deleted while the order was on its way. It ends as a row all the same: its buyer may
-   know its id, and `unsettled` may have it. */
+/* The item was deleted while the order was on its way. The order still ends as a row: its buyer may
+   have its id, and `unsettled` may contain it. */
 static void end_without_item(purchase_machine_t *m, bool permit, purchase_effects_t *out)
 {
     m->has_permit = permit;
@@ -204,10 +206,13 @@ static void parked(purchase_machine_t *m, const purchase_event_t *event, purchas
 
 static void admitted(purchase_machine_t *m, const purchase_event_t *event, purchase_effects_t *out)
 {
-    /* A gate that has seen the buyer may not know that this is a repeat: only the row says so. */
+    /* A gate that has seen the buyer may not have the key of his order any more: only MySQL can
+       show that this is a repeat. */
     bool maybe_repeat = event->seen && m->key != KEY_NONE;
     learn(m, KNOWN_ADMITTED);
     if (event->accepted && !maybe_repeat && m->buyer == BUYER_WAITS) {
+        /* An attempt may have taken effect, so the order ends in a row: the buyer gets its id and
+           can read how it ended. */
         m->buyer = BUYER_HAS_ID;
         out->say = SAY_PENDING;
     }
@@ -247,7 +252,8 @@ static void repeat(purchase_machine_t *m, bool has_row, purchase_effects_t *out)
     }
 }
 
-/* Once it is late no gate admits it any more: what remains is to write down how it ended. */
+/* No gate admits a late order any more, so its lost attempt can no longer take effect afterwards.
+   All that is left is to write how it ended. */
 static void unknown(purchase_machine_t *m, const purchase_event_t *event, purchase_effects_t *out)
 {
     learn(m, event->of_gate ? KNOWN_MAYBE_ADMITTED : KNOWN_MAYBE_IN_ROW);
@@ -367,7 +373,7 @@ static void finding_first(purchase_machine_t *m, const purchase_event_t *event,
     default:
         assert(event->kind == EVENT_NOT_FOUND || event->kind == EVENT_READ_FAILED);
         if (by_key && event->kind == EVENT_NOT_FOUND && m->known == KNOWN_IN_ROW)
-            end(m, out, SAY_OWN_ROW); /* written before this look */
+            end(m, out, SAY_OWN_ROW); /* written before this read */
         else if (by_key && event->kind == EVENT_NOT_FOUND)
             end_refused(m, out, m->refusal);
         else if (m->buyer != BUYER_WAITS)
@@ -391,7 +397,7 @@ static void committing(purchase_machine_t *m, const purchase_event_t *event,
                        purchase_effects_t *out)
 {
     if (event->kind == EVENT_WRITE_STALE) {
-        /* Only a live order has an epoch that can be over. */
+        /* The writer checks the epoch of live orders only. */
         assert(m->known == KNOWN_ADMITTED && m->first == FIRST_NONE);
         route_anew(m, out);
         return;
@@ -403,14 +409,14 @@ static void committing(purchase_machine_t *m, const purchase_event_t *event,
         end(m, out, SAY_FIRST_ROW);
     } else if (event->rejected && m->first != FIRST_NONE && m->buyer == BUYER_WAITS) {
         m->refusal = event->problem;
-        find_first(m, out, m->first); /* its row is written; its buyer hears the first order */
+        find_first(m, out, m->first); /* its row is written; its buyer gets the first order */
     } else {
         end(m, out, SAY_OWN_ROW);
     }
 }
 
-/* The reads of these are short and change nothing: known by now is a refusal, or a repeat of an
-   order that is still on its way. */
+/* In these states the purchase only reads MySQL. A refusal is known already, or a repeat of an
+   order that is still on its way; nothing is taken that would have to end in a row. */
 static bool only_reads(const purchase_machine_t *m)
 {
     return m->state == PURCHASE_CHECKING_KEY || m->state == PURCHASE_CHECKING_EPOCH ||
@@ -420,11 +426,14 @@ static bool only_reads(const purchase_machine_t *m)
 static void deadline(purchase_machine_t *m, purchase_effects_t *out)
 {
     assert(m->buyer == BUYER_WAITS && m->state != PURCHASE_ENDED);
+    /* The purchase ends when its present wait is over; the buyer gets his answer now. */
     if (only_reads(m) && !purchase_must_end_in_row(m)) {
         m->buyer = BUYER_HAS_ANSWER;
         out->say = m->first == FIRST_NAMED ? SAY_PENDING_FIRST : SAY_REFUSED;
         out->problem = PROBLEM_UNAVAILABLE;
     } else if (m->known == KNOWN_NOT_SENT) {
+        /* Nothing was sent, and from now on nothing may be: units must not be taken for a buyer who
+           was refused. */
         out->withdraw = m->state == PURCHASE_ADMITTING;
         end_refused(m, out, PROBLEM_UNAVAILABLE);
     } else {

@@ -35,7 +35,7 @@ static void on_bell(h2o_socket_t *socket, const char *err)
 {
     uint64_t rung;
     (void)err;
-    /* Nothing to read: it was heard already. */
+    /* The read may find nothing: the messages of this ring may have run between turns already. */
     (void)!read(h2o_socket_get_fd(socket), &rung, sizeof(rung));
     run_messages(socket->data);
 }
@@ -54,6 +54,7 @@ void loop_post(loop_t *loop, loop_message_t *message)
 {
     message->link = (h2o_linklist_t){NULL, NULL};
     pthread_mutex_lock(&loop->mailbox_lock);
+    /* One write wakes the loop for all messages that it has not taken yet. */
     bool first = h2o_linklist_is_empty(&loop->mailbox);
     h2o_linklist_insert(&loop->mailbox, &message->link);
     atomic_store_explicit(&loop->has_mail, true, memory_order_relaxed);
@@ -67,7 +68,7 @@ void loop_post(loop_t *loop, loop_message_t *message)
 static void on_readable(h2o_socket_t *socket, const char *err)
 {
     loop_watch_t *watch = socket->data;
-    (void)err; /* whoever reads meets it too */
+    (void)err; /* the callback reads, and meets the same error */
     watch->readable(watch);
 }
 
@@ -82,7 +83,8 @@ static void on_writable(h2o_socket_t *socket, const char *err)
 void loop_watch_start(loop_t *loop, loop_watch_t *watch, int fd, void (*readable)(loop_watch_t *),
                       void (*writable)(loop_watch_t *))
 {
-    int duplicate = dup(fd); /* libh2o closes what its sockets have */
+    /* libh2o closes the descriptor of its socket; `fd` stays the caller's */
+    int duplicate = dup(fd);
     if (duplicate < 0)
         FATAL("a second descriptor of a connection", errno);
     *watch = (loop_watch_t){.readable = readable, .writable = writable};
@@ -127,16 +129,16 @@ static void look_at(loop_watch_t *watch)
     if (ready.events == 0 || poll(&ready, 1, 0) <= 0)
         return;
     if ((ready.revents & POLLOUT) != 0) {
-        watch->writes = false; /* libh2o still tells of it; nobody minds */
+        watch->writes = false; /* libh2o calls on_writable() once more; that is harmless */
         watch->writable(watch);
     } else {
         watch->readable(watch);
     }
 }
 
-/* Once in a millisecond at most: short turns tell of it soon enough by themselves.
-   Each goes to the end of the list before it is looked at: a callback may stop this one and others.
- */
+/* At most once a millisecond: after a shorter turn libh2o's own list is short, so it reports the
+   watches soon enough. Each watch goes to the end of the list before it is polled, because a
+   callback may stop this watch and others. */
 static void look_at_watches(loop_t *loop)
 {
     unsigned count = 0;

@@ -2,14 +2,16 @@
  * One event loop and its thread: libh2o's evloop with a mailbox, one-shot timers, and watches on
  * the connections to our own servers.
  *
- * What belongs to a loop is touched on its thread only. Other threads post messages. A callback
- * never runs inside the call that asked for it.
+ * Each object of a loop is used on the loop's thread only. Other threads post messages; loop_post()
+ * is the only function here that another thread may call. No function blocks except loop_run(). A
+ * callback never runs inside the call that asked for it. Delays are in milliseconds. If the process
+ * has no descriptor left, it ends (FATAL): there is no error to return.
  *
- * Those who are served already go before those who come: the kernel lists what is ready in the
- * order in which it became so, and under more than a loop can do that list is as long as the crowd.
- * So messages, and watches after a long turn, are looked at between turns, ahead of that list.
- * (Without it the orders of a saturated loop waited for a server's answer behind all who were to be
- * refused.)
+ * Messages and the answers of our own servers go before new requests. The kernel lists the ready
+ * descriptors in the order in which they became ready; on a saturated loop that list is as long as
+ * the crowd of buyers. So the loop runs its messages, and polls its watches, between two turns,
+ * before it reads that list again. (Without this, the orders of a saturated loop waited for a
+ * server's answer behind all the requests that were to be refused.)
  */
 #ifndef HOLDFAST_LOOP_LOOP_H
 #define HOLDFAST_LOOP_LOOP_H
@@ -34,54 +36,57 @@ typedef struct {
     pthread_mutex_t mailbox_lock; /* over `mailbox` */
     h2o_linklist_t mailbox;
     atomic_bool has_mail;
-    h2o_socket_t *bell; /* rung when there is mail; an eventfd */
+    h2o_socket_t *bell; /* an eventfd; written to when there is mail */
     h2o_linklist_t watches;
-    uint64_t looked_ms; /* at them; monotonic */
+    uint64_t looked_ms; /* monotonic; when the watches were last polled */
     h2o_timeout_t delays[LOOP_DELAYS_COUNT];
     unsigned index;
     bool stop; /* set by a message */
 } loop_t;
 
-/* Embedded in what is sent; `run` is called once, on the loop's thread. */
+/* The sender embeds it in its message. The loop calls `run` once, on its thread. */
 typedef struct loop_message {
     h2o_linklist_t link;
     void (*run)(struct loop_message *message);
 } loop_message_t;
 
-/* Embedded in what has a descriptor to watch; zero-initialised is "not watched". Both callbacks may
-   run without cause, and may stop the watch. */
+/* The owner of a descriptor embeds it. Zero-initialised means "not watched". Both callbacks may run
+   without cause (the descriptor is not ready), and may stop the watch. */
 typedef struct loop_watch {
     h2o_linklist_t link;
     h2o_socket_t *socket;
-    bool reads, writes; /* what is waited for */
+    bool reads, writes; /* the events that it waits for */
     void (*readable)(struct loop_watch *watch);
     void (*writable)(struct loop_watch *watch);
 } loop_watch_t;
 
-/* Embedded in what waits; zero-initialised is "not started". */
+/* The owner of a wait embeds it. Zero-initialised means "not started". */
 typedef struct loop_timer {
     h2o_timeout_entry_t entry;
     void (*expired)(struct loop_timer *timer);
 } loop_timer_t;
 
-/* On the thread that will run it: h2o keeps buffers per thread. */
+/* Call it on the thread that will run the loop: h2o keeps buffers for each thread. */
 void loop_init(loop_t *loop, unsigned index);
 /* Runs until loop->stop, on the calling thread. */
 void loop_run(loop_t *loop);
-/* From any thread. The message is owned by the loop until it runs. */
+/* Any thread. The loop owns the message until it runs. */
 void loop_post(loop_t *loop, loop_message_t *message);
-/* On the loop's thread. A running timer is started anew. At most LOOP_DELAY_MAX_MS. */
+/* On the loop's thread. Restarts a running timer. `delay_ms` is at most LOOP_DELAY_MAX_MS, and is
+   rounded up to one of LOOP_DELAYS_MS. */
 void loop_timer_start(loop_t *loop, loop_timer_t *timer, uint32_t delay_ms,
                       void (*expired)(loop_timer_t *timer));
+/* On the loop's thread. Does nothing to a timer that is not running. */
 void loop_timer_stop(loop_timer_t *timer);
-/* On the loop's thread. The caller keeps and closes `fd`. Nothing is waited for yet. */
+/* On the loop's thread. The caller keeps `fd` and closes it. The watch waits for nothing until one
+   of the next two functions is called. */
 void loop_watch_start(loop_t *loop, loop_watch_t *watch, int fd, void (*readable)(loop_watch_t *),
                       void (*writable)(loop_watch_t *));
-/* Whether to wait for bytes to read, from now on. */
+/* Switches on or off whether the watch waits for bytes to read. */
 void loop_watch_reads(loop_watch_t *watch, bool wanted);
 /* Waits for room to write, once. */
 void loop_watch_write(loop_watch_t *watch);
-/* Before `fd` is closed. Of one that is not watched: nothing. */
+/* Call it before `fd` is closed. Does nothing to a watch that is not started. */
 void loop_watch_stop(loop_watch_t *watch);
 
 #endif
