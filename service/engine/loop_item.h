@@ -83,8 +83,9 @@ void loop_items_forget_idle(struct engine_loop *engine);
 void loop_item_park(loop_item_t *item, struct purchase *purchase);
 /* The copy of the row may be old: it is read again before the next attempt. */
 void loop_item_invalidate(loop_item_t *item);
-/* The item's row has changed, or units came back; `epoch` is the row's. Every loop stops to refuse
-   by itself. The owner reads the row again if its copy has an older epoch. */
+/* The item's row has changed, or units came back; `epoch` is the row's. From now on this loop does
+   not refuse by itself, whether it owns the item or not. The owner reads the row again if its copy
+   has an older epoch. */
 void loop_item_changed(struct engine_loop *engine, str_t sku, uint64_t epoch);
 
 /* A connection has no usable gate of this epoch, and no newer one. Returns true if that was so

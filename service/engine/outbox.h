@@ -52,7 +52,7 @@ typedef struct {
     loop_timer_t timer; /* of the next settle call */
 } loop_outbox_t;
 
-/* Opens and closes the outbox of a loop. Close it when no item has a notice left. */
+/* Opens and closes the outbox of a loop. It is closed only when all its items are quiet. */
 void outbox_open(struct engine_loop *engine);
 void outbox_close(struct engine_loop *engine);
 /* The order is in MySQL, under the epoch of the attempt. `rejected`: its units return. Copies what

@@ -1,6 +1,7 @@
 /*
- * An item on sale as its row in `inventory` says: its terms, totals and epoch. Values and rules on
- * them, pure: no I/O, no clock. The row is read and written by store/items.h.
+ * An item on sale, as in its row of `inventory`: its terms, totals and epoch. Values and rules on
+ * them, pure: no I/O, no clock, nothing is shared or blocks; any thread may call. store/items.h
+ * reads and writes the row. Quantities are units.
  */
 #ifndef HOLDFAST_SALE_ITEM_H
 #define HOLDFAST_SALE_ITEM_H
@@ -14,13 +15,13 @@
 typedef enum { ACKNOWLEDGE_COMMITTED, ACKNOWLEDGE_ACCEPTED } acknowledge_t;
 
 const char *acknowledge_name(acknowledge_t acknowledge);
-int acknowledge_parse(str_t name); /* -1: no such word */
+int acknowledge_parse(str_t name); /* Returns -1 if `name` is no such word. */
 
-/* What a person decides about an item. Times are ms since 1970, 0: open end. */
+/* The terms, which an administrator sets. Times are ms since 1970; 0: no bound. */
 typedef struct {
     int64_t total;
     uint32_t per_buyer_limit; /* 0: none */
-    uint32_t hold_seconds;    /* 0: born confirmed */
+    uint32_t hold_seconds;    /* 0: orders are confirmed at once */
     uint64_t starts_at_ms, ends_at_ms;
     strategy_id_t strategy;
     acknowledge_t acknowledge;
@@ -30,10 +31,10 @@ typedef struct {
     item_ref_t ref;
     item_terms_t terms;
     int64_t allocated_total, released_total;
-    int64_t epoch_allocated_total, epoch_released_total; /* when this epoch began */
+    int64_t epoch_allocated_total, epoch_released_total; /* the totals when this epoch began */
     uint64_t version, epoch;
-    bool rebuilding; /* by somebody whose time is not up */
-    bool gate_down;  /* Redis was away: the optimistic strategy stands in, see item_strategy() */
+    bool rebuilding; /* a rebuild is under way whose time is not up */
+    bool gate_down;  /* the fallback is in force, see item_strategy() */
 } item_t;
 
 static inline str_t item_sku(const item_t *item)
@@ -47,13 +48,13 @@ static inline int64_t item_allocated(const item_t *item)
     return item->allocated_total - item->released_total;
 }
 
-/* Do the lua or watch strategies admit for this item, so that its gate is open? */
+/* True if the strategy admits through the gate (lua, watch), so that the gate is open. */
 static inline bool strategy_uses_gate(strategy_id_t strategy)
 {
     return strategy == STRATEGY_LUA || strategy == STRATEGY_WATCH;
 }
 
-/* The strategy that rules now. */
+/* The strategy in force: the fallback while the gate is down, else that of the terms. */
 static inline strategy_id_t item_strategy(const item_t *item)
 {
     return item->gate_down ? STRATEGY_OPTIMISTIC : item->terms.strategy;
@@ -64,8 +65,8 @@ static inline bool item_uses_gate(const item_t *item)
     return strategy_uses_gate(item_strategy(item));
 }
 
-/* May another strategy sell it while its gate is away? Not where buyers hear 202 for what only the
-   gate knows: their units would be sold again. */
+/* True if the fallback may sell the item while its gate is away. False where buyers get 202 for
+   orders that only the gate has: their units would be sold again. */
 static inline bool item_may_lose_gate(const item_t *item)
 {
     return item->terms.acknowledge != ACKNOWLEDGE_ACCEPTED;

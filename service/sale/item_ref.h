@@ -1,6 +1,7 @@
 /*
- * Which item: its name, and where its row and its gate are. Made once, where the name comes in;
- * from there on it travels as a whole, so that nobody hashes the name again. Pure.
+ * The reference of an item: its name, and where its row and its gate are. It is made once, where
+ * the name is read, and passed on as a whole, so that the name is hashed once. A value that its
+ * holder owns. Pure; any thread; nothing blocks or fails.
  */
 #ifndef HOLDFAST_SALE_ITEM_REF_H
 #define HOLDFAST_SALE_ITEM_REF_H
@@ -8,8 +9,8 @@
 #include "sale/names.h"
 #include "sale/shard_map.h"
 
-/* The one part of an item: no item is split into several yet. It is the column `bucket`, and the
-   end of the keys of a gate. */
+/* The only part of an item: no item is split into several yet. It is the column `bucket`, and the
+   end of the gate's keys. */
 #define BUCKET_ONLY 0
 
 typedef struct {

@@ -1,7 +1,9 @@
 /*
- * The names of an item and of a buyer as values that own their bytes, for structs that outlive the
- * text they were made from. Functions take a str_t, which borrows; sku_str() and buyer_str() give
- * one. Any byte may stand in a name; all zero is no name. Pure.
+ * The names of an item and of a buyer as values that own their bytes, for structs that live longer
+ * than the text they were made from. Functions take a str_t, which borrows; sku_str() and
+ * buyer_str() return one that borrows from the value. A name may contain any byte; length 0 means
+ * no name. Pure; any thread; nothing blocks. A name that is too long fails an assert: the caller
+ * checks it before.
  */
 #ifndef HOLDFAST_SALE_NAMES_H
 #define HOLDFAST_SALE_NAMES_H

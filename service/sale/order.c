@@ -13,7 +13,7 @@ order_state_t order_state_of_name(str_t name)
     for (unsigned i = 0; i < sizeof(state_names) / sizeof(state_names[0]); ++i)
         if (str_eq(name, str_of(state_names[i])))
             return (order_state_t)i;
-    return ORDER_REJECTED; /* somebody's own: it is not one of those that are live */
+    return ORDER_REJECTED; /* a word from outside: the order is not counted as live */
 }
 
 void release_of_order(const order_t *order, release_t *release)

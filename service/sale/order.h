@@ -1,20 +1,20 @@
 /*
- * An order, and the moves that its row can make after it was born. Values, pure: no I/O, no clock.
- * Rows are read by store/orders.h, moved by store/move.h.
+ * An order, and the moves of its row after it was inserted. Values, pure: no I/O, no clock; any
+ * thread may call, and nothing blocks. store/orders.h reads rows, store/move.h moves them. Times
+ * are ms since 1970, quantities are units.
  *
  *              confirm                 cancel
  *     held ───────────────▶ confirmed ────────▶ cancelled
  *      │ ▲ extend                                   ▲
  *      │ └──┘                  cancel               │
  *      ├────────────────────────────────────────────┘
- *      └──── its time is over ────▶ expired             rejected: born so, stays so
+ *      └──── its time is over ────▶ expired             rejected: inserted so, never moves
  *            (store/expiry.h)
  *
- * held and confirmed are live. Each move is one guarded UPDATE; one that leaves a live state
- * grows `released_total` in the same transaction by the units of the rows that it moved. A cancel
- * of some units leaves the state as it is and takes them off `quantity`; it grows `released_total`
- * by these.
- * `reserved` is an order that is not in MySQL yet; it has no row.
+ * held and confirmed are live. Each move is one guarded UPDATE. A move out of a live state adds the
+ * units of the moved rows to `released_total` in the same transaction. A cancel of some units keeps
+ * the state, takes the units off `quantity`, and adds them to `released_total`. `reserved` is an
+ * order that is not in MySQL yet; it has no row.
  */
 #ifndef HOLDFAST_SALE_ORDER_H
 #define HOLDFAST_SALE_ORDER_H
@@ -33,18 +33,18 @@ typedef enum {
 } order_state_t;
 
 const char *order_state_name(order_state_t state);
-/* ORDER_REJECTED for a word that is none: an order that is not live. */
+/* Returns ORDER_REJECTED, a state that is not live, for a word that is none. */
 order_state_t order_state_of_name(str_t name);
 
 typedef struct {
     order_id_t id;
-    sku_t sku; /* none: not known yet, since it was decided before its owner wrote it */
+    sku_t sku; /* none: not known yet, because the order was decided before its owner wrote it */
     buyer_t buyer;
-    uint32_t quantity; /* that it has left: a cancel may have given some back */
+    uint32_t quantity; /* units left; a cancel may have given some back */
     order_state_t state;
     problem_t reject_code;
-    order_id_t original_id; /* of the loser of an idempotency key; else none */
-    uint64_t digest;        /* of the request, to tell a repeat from another request */
+    order_id_t original_id; /* the order that has the key, if this one lost it; else none */
+    uint64_t digest;        /* of the request; distinguishes a repeat from another request */
     uint64_t created_at_ms, expires_at_ms;
 } order_t;
 
@@ -73,18 +73,19 @@ static inline void order_set_buyer(order_t *order, str_t buyer)
     buyer_set(&order->buyer, buyer);
 }
 
-/* Units that a move took out of a live state, for the gate to be told once. */
+/* Units that a move took out of a live state. The gate is notified of them once. */
 typedef struct {
     order_id_t id;
     sku_t sku;
     buyer_t buyer;
     uint32_t quantity;
     uint64_t epoch;         /* read under the row lock of the move */
-    strategy_id_t strategy; /* likewise: no release is sent under a SQL strategy */
-    bool item_missing;      /* set where release_units() is RESULT_REFUSED for that */
+    strategy_id_t strategy; /* read with it; no release is sent under a SQL strategy */
+    /* release_units() returned RESULT_REFUSED because the item is missing */
+    bool item_missing;
 } release_t;
 
-/* All of it but what release_units() fills in. */
+/* Fills in all members except those that release_units() sets. */
 void release_of_order(const order_t *order, release_t *release);
 
 #endif

@@ -1,8 +1,10 @@
 /*
- * Every refusal that Holdfast can give: one table for C, JSON, SQL and metrics.
+ * Every refusal that Holdfast can send: one table for C, JSON, SQL and metrics.
  *
- * The code goes into `application/problem+json` (RFC 9457), into `orders.reject_code` of an
- * order that was refused after it had been admitted, and into metric labels.
+ * The code is written to `application/problem+json` (RFC 9457), to `orders.reject_code` of an order
+ * that was refused after it had been admitted, and to metric labels.
+ *
+ * Constants only: any thread; nothing blocks. The texts are static.
  */
 #ifndef HOLDFAST_SALE_PROBLEM_H
 #define HOLDFAST_SALE_PROBLEM_H
@@ -43,10 +45,11 @@ typedef enum {
 int problem_status(problem_t problem);
 const char *problem_code(problem_t problem);
 const char *problem_title(problem_t problem);
-/* As application/problem+json without a detail: static, and at most PROBLEM_BODY_MAX bytes. */
+/* The body as application/problem+json without a detail: static, at most PROBLEM_BODY_MAX bytes. */
 #define PROBLEM_BODY_MAX 192
 str_t problem_body(problem_t problem);
-/* The problem of a code read from a store; PROBLEM_UNAVAILABLE for one from a newer version. */
+/* The problem of a code read from a store; PROBLEM_UNAVAILABLE for a code that this version does
+   not have. */
 problem_t problem_of_code(str_t code);
 
 #endif

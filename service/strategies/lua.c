@@ -1,10 +1,10 @@
 /*
- * Strategy lua: the combining gate. While a loop's reserve call is in flight, new buyers wait for
- * the next, for whatever items; one atomic call then decides about all of them, each with an answer
- * of its own. What is synced to disk together costs Redis one sync. (One Redis has all slots: with
- * several, a call must not leave a slot, and there would be one in flight for each of them.)
+ * Strategy lua: the combining gate. While a loop's reserve call is in flight, new buyers of any
+ * item wait for the next call. One atomic call then decides about all of them and returns an answer
+ * for each. Redis syncs to disk once for the whole call. (One Redis has all slots. With several, a
+ * call must not leave a slot, and there would be one call in flight for each slot.)
  *
- *   an attempt:  waiting ──▶ in the call that is out ──▶ its outcome
+ *   an attempt:  waiting ──▶ in the call in flight ──▶ its outcome
  *                   └── withdrawn, or refused because Redis does not answer
  */
 #include "strategies/lua.h"
@@ -17,18 +17,18 @@
 #include "metrics/metrics.h"
 #include "strategies/gate_order.h"
 
-/* Items in one call at the most, as redis.batch_max bounds its orders: Redis answers nobody else
-   meanwhile. */
+/* At most this many items in one call, as redis.batch_max bounds its orders: Redis serves no other
+   client during a call. */
 #define SHARES_MAX 128
-/* The next call waits so long for a new connection. */
+/* Delay of the next call after a connection was dropped, so that a new one can be made. */
 #define RECONNECT_MS 16
 
 struct lua_loop {
     strategy_loop_t *loop;
     h2o_linklist_t items; /* lua_item_t */
-    h2o_linklist_t due;   /* those that are to go with the next call */
-    bool reserving;       /* a call is in flight: at most one */
-    loop_timer_t timer;   /* the next call */
+    h2o_linklist_t due;   /* the items that go with the next call */
+    bool reserving;       /* a call is in flight; at most one */
+    loop_timer_t timer;   /* until the next call */
 };
 
 struct lua_item {
@@ -37,14 +37,14 @@ struct lua_item {
     h2o_linklist_t waiting; /* attempts that go with the next call */
     h2o_linklist_t due;     /* in `due` of the loop */
     bool reserving;         /* it has a part in the call that is in flight */
-    loop_timer_t timer;     /* until it is due */
+    loop_timer_t timer;     /* until the item is due */
 };
 
 /* An item's part of a call. */
 typedef struct {
     lua_item_t *item;
     unsigned units_back;   /* of the item when the call was sent */
-    unsigned first, count; /* of the call's attempts */
+    unsigned first, count; /* its range in `attempts` */
 } share_t;
 
 /* One reserve call and the attempts in it, in the order of the answers. */
@@ -60,8 +60,9 @@ typedef struct {
 static void on_item_due(loop_timer_t *timer);
 static void on_round(loop_timer_t *timer);
 
-/* While other orders wait for the writer, no buyer hears sooner for having been admitted a moment
-   sooner: more can go together. Where the gate's own answer is enough nobody waits. */
+/* If other orders wait for the writer, an earlier admission brings no earlier answer; with a delay
+   of 1 ms more attempts share a call. Where the gate's own answer is enough (202), there is no
+   delay. */
 static uint32_t call_delay_ms(const strategy_item_t *item)
 {
     return item->acknowledge == ACKNOWLEDGE_COMMITTED &&
@@ -70,8 +71,8 @@ static uint32_t call_delay_ms(const strategy_item_t *item)
                : 0;
 }
 
-/* At the end of this turn of the loop at the soonest: all that it has read by then goes together.
- */
+/* Makes the item due at the end of this turn of the loop at the earliest, so that all requests read
+   in this turn go together. */
 static void schedule(lua_item_t *item)
 {
     if (!item->reserving && !h2o_linklist_is_linked(&item->due) &&
@@ -105,7 +106,7 @@ static void done(attempt_t *attempt, const outcome_t *outcome)
     attempt->item->loop->host->done(attempt, outcome);
 }
 
-/* The look that the gate asks for makes sense for a key that was not looked for yet. */
+/* The gate may require a read of the key only if that read has not been made yet. */
 static bool may_be_unchecked(const attempt_t *attempt)
 {
     return attempt->key_length != 0 && !attempt->key_is_free;
@@ -129,7 +130,7 @@ static outcome_t outcome_of_repeat(const attempt_t *attempt, const redisReply *f
         first->len != sizeof(outcome.first.bytes) || attempt->key_length == 0)
         return (outcome_t){OUTCOME_UNKNOWN};
     memcpy(outcome.first.bytes, first->str, sizeof(outcome.first.bytes));
-    if (order_id_eq(&outcome.first, &attempt->order.id)) /* no gate of ours says that */
+    if (order_id_eq(&outcome.first, &attempt->order.id)) /* a correct gate never returns that */
         return (outcome_t){OUTCOME_UNKNOWN};
     return outcome;
 }
@@ -221,8 +222,8 @@ static void note_item(batch_t *batch, const share_t *share, const redisReply *re
         batch->elsewhere = true;
 }
 
-/* What there is to know of items before any attempt ends. What waits by now goes with the next call
-   before the outcomes of this one are handed out, so that Redis works meanwhile. */
+/* Handles the parts of the answer that are about items, before any attempt ends, and sends the next
+   call before the outcomes of this one are reported: so Redis works meanwhile. */
 static void send_next(batch_t *batch, const redisReply *reply)
 {
     lua_loop_t *lua = batch->lua;
@@ -270,7 +271,7 @@ static void on_reply(void *context, const redisReply *reply)
 
 /* --- the call --- */
 
-/* One for all, if they have the same. */
+/* One quantity for all, if all are equal. */
 static void add_quantities(redis_args_t *args, attempt_t *const *attempts, unsigned count)
 {
     char text[REDIS_BATCH_MAX * (U64_DIGITS_MAX + 1)], *at = text;
@@ -292,7 +293,7 @@ static gate_mark_t mark_of(const attempt_t *attempt)
     return attempt->key_is_free ? GATE_MARK_LOOKED : GATE_MARK_KEY;
 }
 
-/* One digit for each; none if nobody has a key. */
+/* One digit for each attempt; an empty string if no attempt has a key. */
 static void add_marks(redis_args_t *args, attempt_t *const *attempts, unsigned count)
 {
     char digits[REDIS_BATCH_MAX];
@@ -314,7 +315,7 @@ static void add_earliest_deadline(redis_args_t *args, attempt_t *const *attempts
     redis_args_add_u64(args, earliest_ms);
 }
 
-/* Of one item, in the order of lua/holdfast.lua. */
+/* The orders of one item, in the format of lua/holdfast.lua. */
 static void add_orders(redis_args_t *args, attempt_t *const *attempts, unsigned count)
 {
     redis_args_add_u64(args, attempts[0]->epoch);
@@ -333,8 +334,8 @@ static void add_orders(redis_args_t *args, attempt_t *const *attempts, unsigned 
             gate_order_add_field(args, attempts[i]);
 }
 
-/* As many of those that wait as the call has room for. An item's part speaks of one epoch: what was
-   routed under another goes with the next. */
+/* Takes as many waiting attempts as the call has room for. An item's part has one epoch: attempts
+   that were routed under another go with the next call. */
 static void take_share(batch_t *batch, lua_item_t *item, unsigned max)
 {
     share_t *share = &batch->shares[batch->shares_count++];
@@ -350,8 +351,8 @@ static void take_share(batch_t *batch, lua_item_t *item, unsigned max)
     }
 }
 
-/* Of the items that are due, as many as go into one call. Some have no attempt left: what waited
-   was withdrawn meanwhile. */
+/* Takes as many due items as one call has room for. An item may have no attempt left, because those
+   that waited were withdrawn. */
 static batch_t *take_batch(lua_loop_t *lua)
 {
     unsigned max = lua->loop->config->redis.batch_max;
@@ -429,7 +430,7 @@ static void on_round(loop_timer_t *timer)
     send_due(H2O_STRUCT_FROM_MEMBER(lua_loop_t, timer, timer));
 }
 
-/* The round comes after all items whose time is up in this turn. */
+/* The call goes out after all timers of this turn, so that all items that are due take part. */
 static void on_item_due(loop_timer_t *timer)
 {
     lua_item_t *item = H2O_STRUCT_FROM_MEMBER(lua_item_t, timer, timer);
@@ -443,7 +444,7 @@ static void on_item_due(loop_timer_t *timer)
 
 const strategy_t strategy_lua = {start};
 
-/* --- its state --- */
+/* --- state of a loop and of an item --- */
 
 lua_loop_t *lua_loop_new(strategy_loop_t *loop)
 {

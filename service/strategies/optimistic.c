@@ -1,6 +1,6 @@
 /*
- * Strategy optimistic: read the version, do the work, change the row only if the version is still
- * the same. One REPEATABLE READ snapshot, version first; each retry checks limit and window again.
+ * Strategy optimistic: read the version, do the work, and change the row only if it still has that
+ * version. One REPEATABLE READ snapshot, version first; each retry checks limit and window again.
  */
 #include "strategies/sql_purchase.h"
 

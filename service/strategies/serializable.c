@@ -1,6 +1,6 @@
 /*
- * Strategy serializable: leave it all to the isolation level. Every read locks what it read, so
- * that two buyers of one item deadlock and one of them begins again. Kept for comparison.
+ * Strategy serializable: the isolation level does all the work. Every read locks the rows that it
+ * reads, so two buyers of one item deadlock, and one of them begins again. Kept for comparison.
  */
 #include "strategies/sql_purchase.h"
 
@@ -8,8 +8,9 @@ static const sql_strategy_t serializable = {
     STRATEGY_SERIALIZABLE,
     "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; START TRANSACTION",
     false,
-    /* Sparser than optimistic: each newcomer's read lock holds up all who want to write, so that
-       on a slow machine nobody gets through unless the others stay away for long. */
+    /* Longer backoffs than those of optimistic: the read lock of each new transaction delays all
+       that have to write. With short backoffs, no transaction of a slow machine would get
+       through. */
     2000,
     1000000,
 };

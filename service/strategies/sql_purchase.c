@@ -19,24 +19,24 @@ typedef enum {
     ENDED_DECIDED, /* `row` is in MySQL */
     ENDED_REPEAT,  /* `row` is the first order of the key */
     ENDED_REFUSED, /* `problem`; this job wrote nothing */
-    ENDED_STALE,   /* another strategy rules */
-    ENDED_UNKNOWN, /* a COMMIT was lost and MySQL did not come back in time */
-    ENDED_LOCKED,  /* waited for a lock in vain: the pool's thread is for others now */
+    ENDED_STALE,   /* another strategy is in force, or the row is gone */
+    ENDED_UNKNOWN, /* the answer to a COMMIT was lost, and MySQL did not come back in time */
+    ENDED_LOCKED,  /* a wait for a lock timed out; the pool's thread is given up for other jobs */
     ENDED_CONFLICT /* only between transactions */
 } ended_t;
 
-/* One attempt: the pool's between sql_purchase_start() and done(). */
+/* One attempt. The pool owns it between sql_purchase_start() and done(). */
 typedef struct {
     job_t job;
     attempt_t *attempt; /* read only while the job runs */
-    loop_timer_t timer; /* the pool was full */
+    loop_timer_t timer; /* delay after the pool was full */
     ended_t ended;
     problem_t problem;
     refusal_t why;
     order_t row;
-    bool inserted;    /* `row`, by this job */
-    bool none_left;   /* of the item's units */
-    bool lost_commit; /* of this job, at any time */
+    bool inserted;    /* this job inserted `row` */
+    bool none_left;   /* no unit of the item is left */
+    bool lost_commit; /* a COMMIT of this job, at any time */
     bool duplicate;   /* a row had the id or the key already */
 } sql_attempt_t;
 
@@ -49,19 +49,20 @@ static ended_t refuse(sql_attempt_t *a, problem_t why)
 static ended_t failed(sql_attempt_t *a, worker_t *worker, result_t result)
 {
     if (result == RESULT_REFUSED && db_error_is_duplicate(worker->db)) {
-        a->duplicate = true; /* the next transaction reads who has it */
+        a->duplicate = true; /* the next transaction reads which order has it */
         return ENDED_CONFLICT;
     }
     switch (result) {
-    case RESULT_RETRY: /* the version moved, or another has the lock still */
+    case RESULT_RETRY: /* the version has changed, or another transaction holds the lock */
         return db_error_is_lock(worker->db) ? ENDED_LOCKED : ENDED_CONFLICT;
     case RESULT_UNKNOWN:
         a->lost_commit = true;
         return ENDED_CONFLICT;
-    default: /* away, or refused: nothing of this transaction is left, or of an earlier one nobody
-                knows yet */
+    /* away, or refused: nothing of this transaction is left. An earlier COMMIT whose answer was
+       lost may still have taken effect. */
+    default:
         METRIC_INC(sql_purchase_errors_total);
-        if (result == RESULT_REFUSED) /* others are told by the connection */
+        if (result == RESULT_REFUSED) /* the connection has logged all other errors */
             LOG_WARN("MySQL refuses the values of a purchase",
                      LOG_BYTES("sku", order_sku(&a->attempt->order)),
                      LOG_STR("error", db_error(worker->db)));
@@ -81,8 +82,8 @@ static result_t units_of_buyer(const order_t *order, worker_t *worker, int64_t *
     return result;
 }
 
-/* The checks of the gate against the row and the orders of this snapshot. The limit comes last: so
-   an item that is sold out costs no sum over the buyer's orders. */
+/* The checks of the gate, made against the row and the orders of this snapshot. The limit is
+   checked last, so that a sold-out item does not cost a sum over the buyer's orders. */
 static result_t check(sql_attempt_t *a, worker_t *worker, const item_t *item, uint64_t now_ms)
 {
     const order_t *order = &a->attempt->order;
@@ -154,14 +155,15 @@ static result_t write_order(sql_attempt_t *a, const sql_strategy_t *strategy, wo
     update_statement(a->attempt->order.quantity, strategy, &worker->sql, item);
     result = db_exec(worker->db, &worker->sql, affected, 1);
     if (result == RESULT_DONE && affected[0] != 1)
-        return RESULT_RETRY; /* the version moved, or the epoch, or the last unit went */
+        return RESULT_RETRY; /* the version or the epoch has changed, or the last unit is gone */
     FAILPOINT("sql_before_commit");
     return result == RESULT_DONE ? db_commit(worker->db) : result;
 }
 
-/* Has an earlier attempt, or somebody who decided for it, written this id or this key? The id is
-   looked up only if that may be: ids grow, so that under SERIALIZABLE the look would lock the end
-   of the index, and with it the next orders of all items. */
+/* Reads whether this id or this key has a row already: an earlier attempt may have written it, or
+   another process that decided the order. The id is read only if that is possible. Ids grow, so
+   under SERIALIZABLE the read of an id that does not exist would lock the end of the index, and
+   with it the next orders of all items. */
 static result_t find_written(sql_attempt_t *a, worker_t *worker, ended_t *ended)
 {
     const attempt_t *attempt = a->attempt;
@@ -189,7 +191,7 @@ static ended_t in_transaction(sql_attempt_t *a, const sql_strategy_t *strategy, 
     str_t sku = order_sku(&a->attempt->order);
     result_t result = db_run(worker->db, strategy->begin);
     if (result ==
-        RESULT_DONE) /* the version first: it is what the whole snapshot is checked against */
+        RESULT_DONE) /* the version is read first: the whole snapshot is checked against it */
         result = item_read(worker->db, &worker->sql, sku, false, &item, &found);
     if (result != RESULT_DONE)
         return failed(a, worker, result);
@@ -214,7 +216,7 @@ static ended_t in_transaction(sql_attempt_t *a, const sql_strategy_t *strategy, 
     return ENDED_DECIDED;
 }
 
-/* What is said of a job that stopped between transactions, or waited for a lock. */
+/* The end of a job that stopped between transactions, or whose wait for a lock timed out. */
 static ended_t ended_at_last(sql_attempt_t *a, ended_t ended)
 {
     if (a->lost_commit && ended == ENDED_LOCKED)
@@ -254,7 +256,8 @@ static outcome_t outcome_of(const sql_attempt_t *a)
         [ENDED_UNKNOWN] = OUTCOME_UNKNOWN, [ENDED_LOCKED] = OUTCOME_DELAYED,
     };
     assert(a->ended != ENDED_CONFLICT && (a->ended == ENDED_DECIDED || !a->inserted));
-    /* A plain read that did not find it has decided nothing: its COMMIT may still be under way. */
+    /* A plain read that did not find the row decides nothing: the COMMIT whose answer was lost may
+       still be under way. */
     outcome_t outcome = {kinds[a->ended], .lost_commit = a->lost_commit};
     if (a->ended == ENDED_REFUSED) {
         outcome.problem = a->problem;

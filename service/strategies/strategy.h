@@ -1,31 +1,33 @@
 /*
  * The four ways to keep competing buyers of an item apart, behind one interface.
  *
- *   lua           one atomic call admits all buyers who wait for the item; then group commit
+ *   lua           one atomic call admits all waiting buyers of the item; then group commit
  *   watch         WATCH / MULTI / EXEC for each buyer over the same counters; then group commit
- *   optimistic    one transaction a buyer, guarded by the row's version column
- *   serializable  one transaction a buyer under SERIALIZABLE isolation
+ *   optimistic    one transaction for each buyer, guarded by the row's version column
+ *   serializable  one transaction for each buyer under SERIALIZABLE isolation
  *
- * A strategy gets an attempt and gives back one outcome. It knows nothing of HTTP, of answers or
- * of what follows; what it needs of its surroundings stands in strategy_loop_t and
- * strategy_item_t, and what it reports goes through strategy_host_t.
+ * A strategy gets an attempt and returns one outcome. It does not depend on HTTP, on answers to
+ * buyers or on what a purchase does next. It finds its surroundings in strategy_loop_t and
+ * strategy_item_t, and reports through strategy_host_t.
  *
- * Where several refusals apply, the buyer hears the first of these, under every strategy, from a
- * gate, from MySQL or from what a loop remembers (engine/cross_request.h):
+ * If several refusals apply, the buyer gets the first of these, under every strategy, from a gate,
+ * from MySQL or from what a loop remembers (engine/cross_request.h):
  *
- *   1. its key has an order: no refusal but that order; idempotency_key_reused if it asked another
- *      thing
+ *   1. its key has an order: the answer is that order, or idempotency_key_reused if the requests
+ *      differ
  *   2. sale_not_started, sale_ended
  *   3. sold_out: fewer units are left than it asks for
  *   4. buyer_limit_exceeded
  *
- * A gate knows the keys of unsettled orders only. For the others it says whether it has admitted
- * the buyer before (`seen`); then MySQL is asked for the key before any refusal is told. A buyer
- * that has not been seen has no order under the gate's epoch or an earlier one;
+ * A gate contains the keys of unsettled orders only. For other keys it returns whether it has
+ * admitted the buyer before (`seen`); then the key is read in MySQL before any refusal is sent. A
+ * buyer who has not been seen has no order under the gate's epoch or an earlier one;
  * engine/epoch_check.h ensures that there is no later one.
  *
- * All of it belongs to one loop's thread and does not block; the SQL strategies run their
- * transactions on threads of the shard's pool.
+ * The loop owns its strategies, items and attempts. All functions run on its thread and do not
+ * block; the SQL strategies run their transactions on threads of the shard's pool. Errors are
+ * outcomes: a server that is away refuses with PROBLEM_UNAVAILABLE, and a lost answer is
+ * OUTCOME_UNKNOWN. Members that end in _ms are milliseconds, quantities are units of the item.
  */
 #ifndef HOLDFAST_STRATEGIES_STRATEGY_H
 #define HOLDFAST_STRATEGIES_STRATEGY_H
@@ -46,9 +48,9 @@ struct lua_loop;
 struct lua_item;
 struct watch_pool;
 
-/* --- what a strategy reports --- */
+/* --- the reports of a strategy --- */
 
-/* What a refusal is about, as far as the strategy knows it. */
+/* The details of a refusal, as far as the strategy has them. */
 typedef struct {
     uint64_t starts_at_ms; /* of PROBLEM_SALE_NOT_STARTED; 0: not known */
     uint32_t limit;        /* of PROBLEM_BUYER_LIMIT_EXCEEDED, units of a buyer; 0: not known */
@@ -57,18 +59,20 @@ typedef struct {
 } refusal_t;
 
 typedef enum {
-    /* The gate holds its units under the attempt's epoch; now it has to reach MySQL. */
+    /* The gate has taken its units under the attempt's epoch; now the order has to reach MySQL. */
     OUTCOME_ADMITTED,
     /* Refused, by this attempt, for `problem`. */
     OUTCOME_REFUSED,
-    /* It would be admitted, but the gate has admitted this buyer before and no longer knows for
-       which keys: admit it only after a look in MySQL. Then a repeat leaves no row of its own. */
+    /* It would be admitted, but the gate has admitted this buyer before and no longer has his keys.
+       The key must be read in MySQL before the next attempt; so a repeat leaves no row of its
+       own. */
     OUTCOME_KEY_UNCHECKED,
     /* Its key belongs to another order, `first`: in MySQL (`row`) or on its way there. */
     OUTCOME_REPEAT,
-    /* Epoch, strategy or gate are not what they were: read the item again. */
+    /* The epoch, the strategy or the gate has changed: the item must be read again. */
     OUTCOME_STALE,
-    /* The gate is frozen, or the row was locked: the same again after some milliseconds. */
+    /* The gate is frozen, or the row was locked: make the same attempt again after some
+       milliseconds. */
     OUTCOME_DELAYED,
     /* The attempt may or may not have taken effect. */
     OUTCOME_UNKNOWN,
@@ -79,37 +83,39 @@ typedef enum {
 typedef struct {
     outcome_kind_t kind;
     problem_t problem;
-    bool seen;          /* ADMITTED, REFUSED: the gate had admitted this buyer before */
-    bool lost_commit;   /* any: a COMMIT of it was lost, so that it may be in MySQL yet */
+    bool seen; /* ADMITTED, REFUSED: the gate had admitted this buyer before */
+    /* any kind: the answer to a COMMIT was lost; its row may still appear in MySQL */
+    bool lost_commit;
     refusal_t why;      /* REFUSED */
     order_id_t first;   /* REPEAT */
-    const order_t *row; /* REPEAT: NULL: on its way; DECIDED. Borrowed until done() returns */
+    const order_t *row; /* DECIDED, REPEAT (NULL: on its way). Borrowed until done() returns */
 } outcome_t;
 
-/* What the owner of a loop's attempts does for its strategies. All on the loop's thread. */
+/* The functions that a strategy calls to report to the owner of the attempts. All run on the loop's
+   thread. */
 typedef struct {
-    /* The attempt has left this loop: from now on only done() ends it. */
+    /* The attempt has left this loop; from now on only done() ends it. */
     void (*sent)(struct attempt *attempt);
-    /* The one outcome of an attempt. Never called inside strategy_t.start(). The attempt is the
-       owner's again. */
+    /* The one outcome of an attempt. Never called inside strategy_t.start(). The owner of the
+       attempt gets it back. */
     void (*done)(struct attempt *attempt, const outcome_t *outcome);
-    /* No unit is left, says an answer to a question that was asked when the item's `units_back`
-       was so. */
+    /* An answer has shown that no unit is left. `units_back` is the item's value when the question
+       was sent. */
     void (*sold_out)(struct strategy_item *item, unsigned units_back);
-    /* A connection does not have the gate of this epoch as it should be, and no newer one. True:
-       drop the connection, it leads to another Redis than the reads of the item do. */
+    /* A connection has no usable gate of this epoch, and no newer one. If it returns true, drop the
+       connection: it leads to another Redis than the reads of the item. */
     bool (*gate_is_elsewhere)(struct strategy_item *item, uint64_t epoch);
 } strategy_host_t;
 
-/* --- what a strategy works with --- */
+/* --- the surroundings of a strategy --- */
 
-/* Of one loop; made with it. */
+/* The surroundings on one loop; made and freed with it. */
 typedef struct strategy_loop {
     loop_t *loop;
     const config_t *config;
     const strategy_host_t *host;
-    str_t owner;                /* of the records that this process writes to `unsettled` */
-    redis_link_t *gate;         /* the loop's connection; the engine's */
+    str_t owner;                /* written into the records of this process in `unsettled` */
+    redis_link_t *gate;         /* the loop's connection; the engine owns it */
     remote_clock_t *gate_clock; /* shared by the process */
     gate_health_t *gate_health; /* likewise */
     redis_args_t args;          /* scratch */
@@ -117,13 +123,13 @@ typedef struct strategy_loop {
     struct watch_pool *watch;   /* private to watch.c */
 } strategy_loop_t;
 
-/* Of one item on its owner loop; embedded in the engine's entry. */
+/* One item on its owner loop; embedded in the engine's entry. */
 typedef struct strategy_item {
     strategy_loop_t *loop;
     shard_t *shard;
     item_ref_t ref;
-    acknowledge_t acknowledge; /* as last read */
-    unsigned units_back;       /* counts the times that units came back */
+    acknowledge_t acknowledge; /* from the last read of the row */
+    unsigned units_back;       /* counts how often units came back */
     struct lua_item *lua;      /* private to lua.c; NULL: no attempt yet */
 } strategy_item_t;
 
@@ -132,19 +138,19 @@ static inline str_t strategy_item_sku(const strategy_item_t *item)
     return sku_str(&item->ref.sku);
 }
 
-/* One attempt to get an order admitted. The owner fills it in and keeps it as it is from start()
-   to the outcome; other threads may read it meanwhile. */
+/* One attempt to get an order admitted. The owner fills it in and does not change it between
+   start() and the outcome: other threads may read it meanwhile. */
 typedef struct attempt {
-    h2o_linklist_t link; /* the strategy's, until `sent` */
+    h2o_linklist_t link; /* used by the strategy until `sent` */
     strategy_item_t *item;
-    order_t order; /* what was asked, with its id */
+    order_t order; /* the order as requested, with its id */
     char key_bytes[KEY_BYTES_MAX];
     uint8_t key_length;          /* 0: it has no key */
     bool key_is_free;            /* MySQL had no order of its key */
-    bool may_be_written;         /* by an earlier attempt: its id may be in MySQL */
-    uint64_t epoch;              /* of the item when it was routed */
+    bool may_be_written;         /* an earlier attempt may have written its id to MySQL */
+    uint64_t epoch;              /* the item's value when the purchase was routed */
     unsigned units_back;         /* likewise */
-    uint64_t commit_deadline_ms; /* by the gate's clock; a gate never admits it later */
+    uint64_t commit_deadline_ms; /* by the gate's clock; no gate admits it later */
     void *data;                  /* private to the strategy between start() and the outcome */
 } attempt_t;
 
@@ -154,7 +160,7 @@ static inline str_t attempt_key(const attempt_t *attempt)
 }
 
 typedef struct {
-    /* Takes the attempt. Ends later, on the same loop, in exactly one done(). */
+    /* Takes the attempt. Calls done() exactly once, later, on the same loop. */
     void (*start)(attempt_t *attempt);
 } strategy_t;
 
@@ -167,16 +173,17 @@ static inline const strategy_t *strategy_of(strategy_id_t id)
     return all[id];
 }
 
-/* Takes an attempt back that its strategy has not sent. */
+/* Takes back an attempt that its strategy has not sent. done() is not called for it. */
 void strategy_withdraw(attempt_t *attempt);
-/* Several times a second. Attempts that wait behind a call that Redis does not answer end here as
-   refused: they were not sent, and need not wait until the call has timed out. */
+/* Call it several times a second. It refuses the attempts that wait behind a call that Redis does
+   not answer: they were not sent, so they need not wait for the time-out of that call. */
 void strategy_loop_check(strategy_loop_t *loop);
 
-/* Makes the private state of all strategies. The other members are set. */
+/* Makes the private state of all strategies. The caller has set the other members. */
 void strategy_loop_open(strategy_loop_t *loop);
-/* When no attempt is under way. */
+/* Only when no attempt is under way. */
 void strategy_loop_close(strategy_loop_t *loop);
+/* Frees the private state of an item. Only when it has no attempt under way. */
 void strategy_item_close(strategy_item_t *item);
 
 #endif

@@ -1,14 +1,14 @@
 /*
- * Strategy watch: Redis's own optimistic lock, one buyer at a time on a leased connection.
+ * Strategy watch: Redis's own optimistic lock, for one buyer at a time on a leased connection.
  *
- *   LEASING ──▶ LOOKING: WATCH, reads ──▶ decide ──refused──▶ UNWATCH, done
+ *   LEASING ──▶ READING: WATCH, reads ──▶ decide ──refused──▶ UNWATCH, done
  *      ▲                                    │ admitted
  *      │                                    ▼
- *      └── nil: somebody else was first ── EXEC: MULTI, writes, EXEC ──▶ done
+ *      └── nil: another was first ───────── EXEC: MULTI, writes, EXEC ──▶ done
  *
- * The same keys, checks (sale/admission.h) and counters as holdfast_reserve in lua/holdfast.lua,
- * which says why each check stands where it stands. The value is checked between WATCH and MULTI.
- * Retries are bounded and jittered.
+ * The keys, checks (sale/admission.h) and counters are those of holdfast_reserve in
+ * lua/holdfast.lua, which gives the reason for the order of the checks. The checks run between
+ * WATCH and MULTI. Retries are bounded, with a random backoff.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@
 #include "strategies/gate_order.h"
 #include "strategies/watch_pool.h"
 
-/* A look that lasts so long may have met a Redis that is silent. */
+/* If the reads take this long, Redis may be silent. */
 #define LOOK_SLOW_MS 1024
 #define LOOK_REPLIES 7 /* WATCH, HMGET gate, HGET buyer, HGET id, HGET key, TIME, HLEN buyers */
 
@@ -29,25 +29,26 @@ typedef struct {
     attempt_t *attempt;
     redis_link_t *link; /* leased; NULL: none */
     unsigned aborts;
-    unsigned replies_due; /* of the pipeline in flight */
+    unsigned replies_due; /* replies of the pipeline in flight that have not come yet */
     bool lost;
-    bool ran; /* a write by itself: its MULTI was refused, the write was not */
+    bool ran; /* a write ran outside a transaction: its MULTI was refused and the write was not */
     bool seen;
-    unsigned units_back; /* of the item when the look began */
+    unsigned units_back; /* of the item when the reads were sent */
     loop_timer_t timer;
 
-    /* what the look found */
+    /* the values that were read */
     struct {
         bool present, closed, known_id, has_first, has_units;
         uint64_t epoch;
         bool same_server;
         uint64_t frozen_until, starts_at, ends_at, now;
         int64_t limit, capacity, reserved, unreserved, released, units;
-        int64_t known, buyers; /* fields of `buyers`: as counted, and really there */
+        /* number of buyers: as the gate counts them, and as its hash has them */
+        int64_t known, buyers;
         order_id_t first;
     } look;
-    bool away;    /* Redis refused to look */
-    bool refused; /* or what stands there is no gate */
+    bool away;    /* Redis refused a read */
+    bool refused; /* or the keys are no gate */
 } watch_t;
 
 static void lease(watch_t *a);
@@ -62,7 +63,7 @@ static void start(attempt_t *attempt)
     watch_t *a = alloc_zero(1, sizeof(*a));
     a->attempt = attempt;
     attempt->data = a;
-    attempt->item->loop->host->sent(attempt); /* from here on it is not withdrawn */
+    attempt->item->loop->host->sent(attempt); /* from here on it cannot be withdrawn */
     lease(a);
 }
 
@@ -112,7 +113,7 @@ static void on_exec_reply(void *context, const redisReply *reply)
         a->lost = true;
     if (--a->replies_due != 0) {
         a->ran = a->ran || (reply != NULL && reply->type == REDIS_REPLY_INTEGER);
-        return; /* the answer to EXEC is the last, and the one that tells */
+        return; /* the reply to EXEC is the last one, and decides */
     }
     FAILPOINT("reserve_answered");
     if (!a->lost && reply->type == REDIS_REPLY_ARRAY) {
@@ -176,13 +177,14 @@ static void execute(watch_t *a)
     }
     redis_args_begin(args, "EXEC");
     send_command(a, args, on_exec_reply);
-    if (a->replies_due == 0) /* nothing of it was sent */
+    if (a->replies_due == 0) /* no command was sent */
         finish_away(a);
 }
 
-/* --- the look --- */
+/* --- the reads --- */
 
-/* The connection goes back without a watch on it. */
+/* Returns the connection without a WATCH on it, so that its next user does not abort because of
+   these keys. */
 static void finish_unwatched(watch_t *a, const outcome_t *outcome)
 {
     redis_args_t *args = &loop_of(a)->args;
@@ -245,7 +247,7 @@ static admission_t admission_of(const watch_t *a)
                             .owned = a->look.units});
 }
 
-/* What was found is of this epoch, and the gate is open. */
+/* The gate has the attempt's epoch, and is open. */
 static void decide(watch_t *a)
 {
     admission_t admission = admission_of(a);
@@ -272,7 +274,7 @@ static void decide(watch_t *a)
     }
 }
 
-/* The checks on the item come first, as in the Lua function. */
+/* The checks of the item come first, as in the Lua function. */
 static void on_looked(watch_t *a)
 {
     a->seen = a->look.has_units;
@@ -353,7 +355,7 @@ static void on_look_reply(void *context, const redisReply *reply)
     if (--a->replies_due != 0)
         return;
     loop_timer_stop(&a->timer);
-    if (a->lost) /* only reads were asked: known not to be admitted by this attempt */
+    if (a->lost) /* only reads were sent, so this attempt cannot have been admitted */
         finish_away(a);
     else if (a->away)
         finish_unwatched(a, &(outcome_t){OUTCOME_REFUSED, .problem = PROBLEM_UNAVAILABLE});
@@ -363,14 +365,15 @@ static void on_look_reply(void *context, const redisReply *reply)
         on_looked(a);
 }
 
-/* Nothing was asked for but reads: its buyer need not wait until the connection is given up. */
+/* Only reads were sent: the buyer can be refused at once and need not wait until the connection
+   times out. */
 static void on_slow_look(loop_timer_t *timer)
 {
     watch_t *a = H2O_STRUCT_FROM_MEMBER(watch_t, timer, timer);
     if (redis_link_is_up(a->link))
         loop_timer_start(loop_of(a)->loop, &a->timer, LOOK_SLOW_MS, on_slow_look);
     else
-        redis_link_drop(a->link); /* which ends the attempt */
+        redis_link_drop(a->link); /* this ends the attempt: its replies become NULL */
 }
 
 static void look(watch_t *a)

@@ -13,7 +13,7 @@ typedef struct {
 struct watch_pool {
     strategy_loop_t *loop;
     h2o_linklist_t waiting; /* attempts */
-    watch_leased_cb leased; /* the one strategy that leases */
+    watch_leased_cb leased; /* the callback of the watch strategy, the only user */
     loop_timer_t timer;
     unsigned count; /* connections made so far: none before the first lease */
     connection_t connections[];
@@ -62,7 +62,8 @@ static bool all_are_down(const watch_pool_t *pool)
     return true;
 }
 
-/* Also while the loop's own connection is up, whose user needs fewer commands. */
+/* True if Redis has refused all connections of the pool. That is possible while it accepts the
+   connection of the loop itself: that one needs fewer commands. */
 static bool all_are_refused(const watch_pool_t *pool)
 {
     for (unsigned i = 0; i < pool->count; ++i)
@@ -84,7 +85,7 @@ static void refuse_all(watch_pool_t *pool)
         pool->leased(next_waiting(pool), NULL);
 }
 
-/* One more connection, which will be up some time. */
+/* Makes one more connection; it is up some time later. */
 static void connect_one(watch_pool_t *pool)
 {
     strategy_loop_t *loop = pool->loop;

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "metrics/metrics.h"
 
-/* A job that has run for so long has waited for something, even if no statement said so. */
+/* A job that has run for this long has waited for something, even if no statement reported it. */
 #define SLOW_JOB_MS 1000
 /* How long a slot stays slow after its last slow job. */
 #define SLOW_SLOT_MS 4000
@@ -74,8 +74,9 @@ static bool is_slow(const pool_t *pool, const job_t *job)
     return job->slot != 0 && pool->slow_until_ms[job->slot - 1] > clock_mono_ms();
 }
 
-/* Under the mutex. The next job that may run, or NULL. Slow ones come first: few of them run at a
-   time. A slot may have become slow while its jobs were in the other queue. */
+/* Under the mutex. Returns the next job that may run, or NULL. Jobs of slow slots come first,
+   because few of them run at a time. A slot may have become slow while its jobs were in the other
+   queue; then they move. */
 static job_t *next_job(pool_t *pool, bool *slow)
 {
     job_t *job;
@@ -109,7 +110,7 @@ static job_t *take(pool_t *pool, bool *slow)
     return job;
 }
 
-/* After a job; `waited`: it met a lock, or took long. Its memory may be gone by now. */
+/* After a job. `waited`: it met a lock or took long. The job's memory may be freed by now. */
 static void note_end(pool_t *pool, unsigned slot, bool slow, bool waited)
 {
     if (!slow && !waited)

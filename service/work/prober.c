@@ -14,32 +14,35 @@
 #include "store/canary.h"
 #include "store/db.h"
 
-/* A probe that has no answer after so long says that its server is silent. */
+/* A server is silent if a probe of it has no answer after this time. */
 #define SILENT_MS 2500
-/* Likewise of a canary, which may wait for some locks before it says so. */
+/* The same for a canary, which may wait for some locks before it answers. */
 #define TRIAL_MS 5000
-/* Of a probe's own connection: after this it is given up and made anew. */
+/* Time-out of a probe's connection; after it the connection is closed and made anew. */
 #define MYSQL_TIMEOUT_MS 3000
 #define REDIS_TIMEOUT_MS 2000
-/* A probe that took so long and has no answer met silence; a shorter one was turned away. */
+/* A probe that ended after this time without an answer met silence; a shorter one was refused a
+   connection. */
 #define SLOW_MS 1500
-/* The first probe of Redis waits so often, and so long, for a shard to say which deployment this
- * is. */
+/* The first probe of Redis waits at most this often, and this long each time, until a shard has
+   returned the deployment of this service. */
 #define DEPLOYMENT_WAITS 50
 #define DEPLOYMENT_WAIT_MS 20
-/* The items of a shard are counted so seldom that it takes a hundredth of the time. */
+/* The interval between two counts of a shard's items is this many times as long as a count, so that
+   counting takes a hundredth of the time. */
 #define COUNT_SHARE 100
-/* No item is called so: see is_sku(). */
+/* No item can have this name: see is_sku(). */
 #define PROBE_SKU "!probe"
 
-/* What is published of a server; all times monotonic, 0: never. */
+/* The published record of a server. All times are monotonic; 0: never. */
 typedef struct {
     health_state_t state; /* of the last probe that ended */
-    char reason[256];     /* of it */
-    uint64_t begun_ms;    /* of the probe under way, its last sign of life; 0: none is */
+    char reason[256];     /* of that probe */
+    /* when the probe under way began or had its last answer; 0: none is under way */
+    uint64_t begun_ms;
     uint64_t answered_ms; /* when the server last answered anything */
     uint64_t changed_ms;  /* when `state` became what it is */
-    uint64_t silent_ms;   /* when the first of the probes began that met only silence */
+    uint64_t silent_ms;   /* when the first probe of the present run of silent probes began */
     bool trying;          /* the probe under way has its first answer, and goes on to a canary */
     bool mute;            /* the last probe had no answer at all, not even a refusal to connect */
     bool asked, answers, counted_items;
@@ -54,7 +57,7 @@ typedef struct {
     pacer_t pacer;
     pthread_mutex_t mutex; /* over `record` */
     record_t record;
-    uint64_t count_at_ms; /* the thread's own */
+    uint64_t count_at_ms; /* used by the thread only */
 } target_t;
 
 struct prober {
@@ -82,7 +85,7 @@ static void note_begin(target_t *target)
     pthread_mutex_unlock(&target->mutex);
 }
 
-/* It has answered; more is to be asked. */
+/* The server has answered the first question; the probe goes on. */
 static void note_answer(target_t *target)
 {
     pthread_mutex_lock(&target->mutex);
@@ -112,7 +115,7 @@ static void log_change(const target_t *target, const record_t *now)
         LOG_INFO("a server is well", LOG_STR("server", target->name));
 }
 
-/* `answered`: the server itself said so, else nothing came or nobody was there. */
+/* `answered`: the server itself answered; false: nothing came, or there was no server. */
 static void note_end(target_t *target, health_state_t state, const char *reason, bool answered)
 {
     record_t *record = &target->record;
@@ -126,7 +129,7 @@ static void note_end(target_t *target, health_state_t state, const char *reason,
     } else {
         record->silent_ms = 0;
     }
-    /* That all is well from the start need not be told. */
+    /* A server that is available from the start is not logged. */
     bool changed = record->state != state, told = changed && (record->asked || state != HEALTH_OK);
     record->begun_ms = 0;
     record->asked = true;
@@ -151,7 +154,7 @@ static bool is_late(const record_t *record, uint64_t now)
            now - record->begun_ms > (record->trying ? TRIAL_MS : SILENT_MS);
 }
 
-/* Since when nothing is known of it; 0: all is known. */
+/* Since when the server's state is not known; 0: it is known. */
 static uint64_t silent_since(const record_t *record, uint64_t now)
 {
     if (record->silent_ms != 0)
@@ -258,16 +261,16 @@ static void count_items(target_t *target, db_t *db)
     target->count_at_ms = now + (now - begun) * COUNT_SHARE;
 }
 
-/* Under FLUSH TABLES WITH READ LOCK a statement would wait for a day; like this the server says so
-   in a second. */
+/* Under FLUSH TABLES WITH READ LOCK a write would wait for up to a day. With this time-out the
+   server reports the lock in a second. */
 static result_t ask_shard(db_t *db)
 {
     return db_run(db, "SET SESSION lock_wait_timeout = 1");
 }
 
-/* Two canaries of two services may meet. One that meets a lock met a stranger's, on rows or gaps
-   that some items need (those are set aside, see work/writer.h) or on a whole table: statements
-   that touch no row meet only the latter. */
+/* The canaries of two services may meet. A canary whose wait for a lock timed out met the lock of
+   another user: on rows or gaps that some items need (those are set aside, see work/writer.h), or
+   on a whole table. Statements that touch no row meet only the latter. */
 static result_t try_canary(db_t *db, sql_t *sql)
 {
     result_t result = canary_run(db, sql);
@@ -315,8 +318,8 @@ static void *shard_thread(void *arg)
 
 /* --- Redis --- */
 
-/* A reserve call of no orders, for an item that nobody can have: it changes nothing, and Redis
-   refuses it whenever it would refuse that of a buyer (no memory, no replicas, read-only...). */
+/* A reserve call of no orders, for an item that cannot exist. It changes nothing, and Redis refuses
+   it whenever it would refuse that of a buyer (no memory, no replicas, read-only...). */
 static result_t ask_redis(prober_t *prober, gate_sync_t *gate)
 {
     gate_item_t answer;
@@ -335,7 +338,8 @@ static void probe_redis(target_t *target, gate_sync_t *gate)
              ok || gate_sync_error_is_reply(gate));
 }
 
-/* Until a shard has said which deployment this is, every Redis is another one's. */
+/* Until a shard has returned the deployment of this service, every Redis seems to belong to another
+   one. */
 static void await_deployment(target_t *target)
 {
     const deployment_t *deployment = target->prober->config->deployment;

@@ -23,7 +23,7 @@ void repair_queue_dispose(repair_queue_t *queue)
     pthread_mutex_destroy(&queue->mutex);
 }
 
-/* `urgent`: a new entry wakes the reconciler. */
+/* Adds an entry, or merges it into that of its item. `urgent`: a new entry wakes the reconciler. */
 static void put(repair_queue_t *queue, const repair_t *wanted, bool urgent)
 {
     repair_t *repair;

@@ -1,9 +1,10 @@
 /*
- * The gates of a shard that its reconciler is to rebuild or to close. Any thread puts one in; the
- * reconciler's thread alone waits for them and takes them out. An item is in it once: what is asked
- * for it meanwhile is added to its entry.
+ * The repair queue: the gates of a shard that its reconciler has to rebuild or to close. Any thread
+ * adds a gate; only the reconciler's thread waits for them and takes them out. An item has one
+ * entry; later requests for it are merged into that entry.
  *
- * A mutex is held for moments only: nothing blocks but repair_queue_wait().
+ * The shard owns the queue, and the queue owns its entries until they are taken. The mutex is held
+ * for a few instructions: no function blocks except repair_queue_wait(). Nothing can fail.
  */
 #ifndef HOLDFAST_WORK_REPAIR_QUEUE_H
 #define HOLDFAST_WORK_REPAIR_QUEUE_H
@@ -15,8 +16,9 @@
 
 typedef struct {
     UT_hash_handle hh;
-    uint64_t epoch;     /* the gate was wrong under it: rebuild; 0: nobody said so */
-    uint64_t sql_epoch; /* the row does not use its gate under it: close; 0: not asked for */
+    uint64_t epoch; /* the gate was wrong under this epoch: rebuild; 0: not asked for */
+    /* the row does not use its gate under this epoch: close; 0: not asked for */
+    uint64_t sql_epoch;
     sku_t sku;
 } repair_t;
 
@@ -27,28 +29,29 @@ typedef struct {
 } repair_queue_t;
 
 void repair_queue_init(repair_queue_t *queue);
-/* When no thread uses it any more. What is left in it is dropped. */
+/* Only when no thread uses it any more. Frees the entries that are left. */
 void repair_queue_dispose(repair_queue_t *queue);
 
 /* --- any thread --- */
 
-/* The gate of this item was wrong under `epoch`: rebuild it, now, if that is still its epoch. */
+/* The gate of this item was wrong under `epoch`: rebuild it now, if the item still has that epoch.
+   A new entry wakes the reconciler. */
 void repair_queue_rebuild(repair_queue_t *queue, str_t sku, uint64_t epoch);
-/* The item's row does not use its gate under `epoch`, and nobody has looked whether the gate is
-   closed: close it when Redis is well. It wakes nobody. */
+/* The item's row does not use its gate under `epoch`, and the gate may still be open: close it when
+   Redis is available. Does not wake the reconciler. */
 void repair_queue_close(repair_queue_t *queue, str_t sku, uint64_t epoch);
-/* The reconciler's thread is to end. */
+/* Tells the reconciler's thread to end, and wakes it. */
 void repair_queue_stop(repair_queue_t *queue);
 
 /* --- the reconciler's thread --- */
 
-/* Returns after `ms`, or when a rebuild is asked for. False: stop. */
+/* Blocks for `ms`, or until a rebuild is asked for. Returns false if the thread is to end. */
 bool repair_queue_wait(repair_queue_t *queue, uint32_t ms);
 bool repair_queue_is_stopping(repair_queue_t *queue);
-/* All of them, for the caller to free: a uthash by sku. */
+/* Takes all entries out, as a uthash by sku; the caller frees them. */
 repair_t *repair_queue_take(repair_queue_t *queue);
-/* One that was tried in vain, or not at all. It is for the next pass, which does not begin earlier
-   for it. */
+/* Returns an entry that failed or was not tried, for the next pass. Does not make that pass begin
+   earlier. */
 void repair_queue_put_back(repair_queue_t *queue, const repair_t *repair);
 
 #endif

@@ -1,7 +1,9 @@
 /*
- * What the threads that work for one shard share: its pool, its writer, its reconciler and its
- * housekeeping, and the loops that ask them. Made before any of these threads, and there until the
- * last has ended. Nothing in it changes meanwhile but what is atomic or has a lock of its own.
+ * The state that the threads of one shard share: its pool, its writer, its reconciler, its
+ * housekeeping, and the loops that use them. The node owns it; it is made before any of these
+ * threads starts and is freed after the last has ended. Meanwhile nothing in it changes, except
+ * members that are atomic or have a lock of their own. Any thread may read it; nothing here blocks
+ * or fails.
  */
 #ifndef HOLDFAST_WORK_SHARD_H
 #define HOLDFAST_WORK_SHARD_H
@@ -26,7 +28,8 @@ typedef struct shard {
     gate_health_t *gate_health; /* of the loops' connections to Redis */
     announcements_t *announcements;
     repair_queue_t repairs;
-    atomic_uint gate_looks; /* pool threads that wait for Redis on a purchase's behalf */
+    /* number of pool threads that wait for Redis on behalf of a purchase */
+    atomic_uint gate_looks;
 } shard_t;
 
 #endif

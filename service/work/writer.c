@@ -10,18 +10,18 @@
 #include "work/writer_aside.h"
 #include "work/writer_batch.h"
 
-/* So long those who are queued wait for those who are before the gate: as it takes to answer a
- * call. */
+/* The batch window: for this long queued orders wait for orders that are before the gate. It is
+   about the duration of a reserve call. */
 #define BATCH_WINDOW_MS 2
-/* An item that is set aside may have this part of the permits. */
+/* An item that is set aside may have at most one in this many permits. */
 #define ASIDE_SHARE 8
-/* While the shard is away it is asked so often whether it takes orders again, though nothing is
-   queued: purchases are refused meanwhile, so that none of them would find out. */
+/* While the shard is away it is probed at this interval, though nothing is queued: purchases are
+   refused meanwhile, so no order would show that it is back. */
 #define PROBE_MS 500
 
-/* A thread with a connection of its own. Orders of an item all go to the same one: two would only
-   miss each other's versions. What cannot be written although the shard takes orders goes to the
-   thread's side thread, with a connection of its own. */
+/* A writer thread, with a connection of its own. All orders of an item go to the same thread: two
+   threads would only miss each other's versions. Orders that cannot be written although the shard
+   takes orders go to its side thread, which has another connection. */
 typedef struct {
     writer_core_t core, side_core;
     pthread_t thread, side_thread;
@@ -32,7 +32,7 @@ typedef struct {
     writer_order_t *head, **tail;
     atomic_uint queued;
     unsigned awaited; /* of the queued ones */
-    unsigned coming;  /* orders that the gate is asked about */
+    unsigned coming;  /* announced orders that are before the gate: writer_expect() */
     bool stopping;
     unsigned batch_max, linger_ms;
     writer_order_t **batch, **side_batch;
@@ -50,20 +50,20 @@ static bool has_room(const writer_thread_t *thread)
     return thread->queued < thread->batch_max && !thread->stopping;
 }
 
-/* Nobody waits for what is queued. */
+/* No buyer waits for a queued order. */
 static bool may_linger(const writer_thread_t *thread)
 {
     return thread->awaited == 0 && has_room(thread);
 }
 
-/* Most of those who wait are still before the gate. */
+/* More orders are before the gate than queued. */
 static bool may_wait_for_batch(const writer_thread_t *thread)
 {
     return thread->coming > thread->queued && has_room(thread);
 }
 
-/* A transaction costs the server as much as some thirty rows do: what is queued waits for more to
-   go with it, while there is a reason to. */
+/* A transaction costs the server as much as some thirty rows: so queued orders wait for more, while
+   there is a reason to. */
 static void wait_for_batch(writer_thread_t *thread)
 {
     int result = 0;
@@ -75,7 +75,7 @@ static void wait_for_batch(writer_thread_t *thread)
                                         may_linger(thread) ? &late : &soon);
 }
 
-/* Under the mutex, which it leaves meanwhile. */
+/* Called under the mutex, which it releases during the wait and the probe. */
 static void probe(writer_thread_t *thread)
 {
     const struct timespec later = clock_mono_in(PROBE_MS);
@@ -128,8 +128,8 @@ static void note_items(writer_thread_t *thread)
     atomic_store(&thread->aside_items, thread->aside.items_count);
 }
 
-/* Moves those that are to be set aside to the front; returns their number. The others may be freed
-   as soon as they are posted. */
+/* Moves the orders that are to be set aside to the front, and returns their number. Posts the
+   others, which may be freed from then on. */
 static unsigned post_written(writer_order_t **orders, unsigned count)
 {
     unsigned kept = 0;
@@ -145,8 +145,8 @@ static unsigned post_written(writer_order_t **orders, unsigned count)
     return kept;
 }
 
-/* Orders that were queued before their item was set aside go after it: the others of their batch
-   would wait for the lock once more. */
+/* Moves orders that were queued before their item was set aside to the item's queue. If they
+   stayed, the other orders of their batch would wait for the lock once more. */
 static void send_queued_after(writer_thread_t *thread)
 {
     writer_order_t **link = &thread->head;
@@ -199,7 +199,7 @@ static void *thread_run(void *arg)
 
 /* --- the side thread --- */
 
-/* Under the mutex. 0: the thread stops. */
+/* Under the mutex. Returns 0 if the thread is to stop. */
 static unsigned take_aside(writer_thread_t *thread, writer_aside_item_t **item)
 {
     for (;;) {
@@ -217,8 +217,8 @@ static unsigned take_aside(writer_thread_t *thread, writer_aside_item_t **item)
     }
 }
 
-/* If all of several orders of an item fail, it is the item that is sick, and they go on waiting
-   with it; if some pass, the others are alone with what they meet. */
+/* If all of several orders of an item fail, the fault is the item's, and they stay set aside with
+   it. If some pass, the others are set aside alone. */
 static void keep_with_item(writer_order_t **orders, unsigned left, unsigned tried)
 {
     for (unsigned i = 0; tried > 1 && left == tried && i < left; ++i)
@@ -323,7 +323,8 @@ static writer_thread_t *thread_of(writer_t *writer, uint16_t slot)
     return &writer->threads[slot % writer->threads_count];
 }
 
-/* Its thread waits for the first order, or for company until nothing more is to be waited for. */
+/* Wakes the thread if it waits for its first order, or if it waits for a batch and there is no
+   longer a reason to. */
 static void wake(writer_thread_t *thread, bool first)
 {
     if (first || (thread->queued != 0 && !may_linger(thread) && !may_wait_for_batch(thread)))
@@ -352,7 +353,8 @@ void writer_expect(writer_t *writer, uint16_t slot, int more)
 {
     writer_thread_t *thread = thread_of(writer, slot);
     pthread_mutex_lock(&thread->mutex);
-    assert(more >= 0 || thread->coming >= (unsigned)-more); /* else it would gather for ever */
+    /* else the count would wrap, and the thread would wait for orders that never come */
+    assert(more >= 0 || thread->coming >= (unsigned)-more);
     thread->coming += (unsigned)more;
     if (more < 0)
         wake(thread, false);

@@ -1,29 +1,33 @@
 /*
- * The group-commit writer of a shard: one thread with one connection, or some among which the slots
- * are shared out (mysql.writer_threads). What queued for one while its last COMMIT ran is its next
- * transaction.
+ * The group-commit writer of a shard: one writer thread with one connection, or several that share
+ * the slots (mysql.writer_threads). The orders that were queued for a thread during its last COMMIT
+ * are its next transaction.
  *
- *   place taken ─▶ queued ─▶ in a batch ─▶ ROW     it is in MySQL, as `order` now says
- *                              │  ▲  │ ▲  └─▶ STALE   nothing happened: its epoch is over
- *                              └──┘  ▼ │
- *             conflict, lost, away  set aside
+ *   permit taken ─▶ queued ─▶ in a batch ─▶ ROW      in MySQL; `order` has the row's values
+ *                               │  ▲  │ ▲ └─▶ STALE  nothing was written: its epoch is over
+ *                               └──┘  ▼ │
+ *              conflict, lost, away   set aside
  *
- * An error says something about an order only if it is about the values of its row
- * (RESULT_REFUSED), and only if the shard takes other rows (store/canary.h): then the order is
- * rejected. After any other error the shard is away, if the canary fails too; or else the batch is
- * tried by halves, and an order that meets the error alone is set aside (work/writer_aside.h) and
- * tried again by a thread of its own. Whose item waits for a lock is set aside with its item.
- * Neither stops any other order.
+ * An error rejects an order only if it is about the values of its row (RESULT_REFUSED), and only if
+ * the shard takes other rows (store/canary.h). After any other error the canary is tried. If it
+ * fails too, the shard is away. If it passes, the batch is tried by halves; an order that meets the
+ * error alone is set aside (work/writer_aside.h), and a side thread tries it again. An order whose
+ * item waits for a lock is set aside with its item. Neither delays any other order.
  *
- * It is decide(id, intended) for many at once: each order ends as it was intended, or as the row
- * that has its id already says. The row of the item is changed last, under its version, its epoch
- * and `allocated + units <= total`; `allocated_total` grows by rows that this transaction inserted.
+ * The writer is decide(id, intended) for many orders at once: each order ends as it was intended,
+ * or as the row that has its id already. The row of the item is changed last, under its version,
+ * its epoch and `allocated + units <= total`; `allocated_total` grows by the rows that this
+ * transaction inserted.
  *
- * Orders that nobody waits for, since their buyers have heard 202 already, are kept together until
- * there are enough for a whole transaction, somebody waits, or mysql.writer_linger_ms have passed.
+ * Orders whose buyers have had their 202 delay no answer. They are collected until there are enough
+ * for a whole transaction, an order with a waiting buyer arrives, or mysql.writer_linger_ms have
+ * passed.
  *
- * A place is taken before anything is asked of the gate, so that an admitted order always has
- * one. writer_take_permit(), writer_submit() and the readers below are for any thread.
+ * A permit is taken before the gate gets a call, so that an admitted order always has one. The
+ * writer owns its threads and queues; the submitter owns an order, except between writer_submit()
+ * and `done`. Any thread may call the functions; none blocks except writer_stop(). Times are ms. An
+ * error of MySQL is not returned: the writer repeats, and an order ends in WRITER_ROW or
+ * WRITER_STALE.
  */
 #ifndef HOLDFAST_WORK_WRITER_H
 #define HOLDFAST_WORK_WRITER_H
@@ -35,36 +39,36 @@
 typedef enum {
     WRITER_ROW,
     WRITER_STALE,
-    WRITER_ASIDE /* not for `done`: the writer goes on with it */
+    WRITER_ASIDE /* never passed to `done`: the writer goes on with the order */
 } writer_result_t;
 
-/* Owned by the writer between writer_submit() and `done`, which runs on `loop`. */
+/* The writer owns it between writer_submit() and `done`, which runs on `loop`. */
 typedef struct writer_order {
     loop_message_t message;
     loop_t *loop;
     void (*done)(struct writer_order *order);
     struct writer_order *next;
-    unsigned arrival; /* within its batch */
+    unsigned arrival; /* index in its batch; UINT_MAX: it has its result */
 
-    /* The intended: id, sku, buyer, quantity, digest, and `rejected` with its code or else live.
-       After WRITER_ROW: what the row says. */
+    /* As intended: id, sku, buyer, quantity, digest, and `rejected` with its code, or else live.
+       After WRITER_ROW: the values of the row. */
     order_t order;
     str_t key;      /* STR_NONE: no idempotency key; borrowed from the submitter */
     uint64_t epoch; /* under which it was admitted */
     uint32_t hold_seconds;
-    bool awaited; /* its buyer has heard nothing yet */
+    bool awaited; /* its buyer has no answer yet */
 
     struct {
         char *why;      /* the server's words, owned; NULL: it is not set aside */
-        bool with_item; /* a lock: the whole item waits */
-        bool waited;    /* for that lock; false: the row was only seen to be locked */
+        bool with_item; /* a lock: the whole item is set aside */
+        bool waited;    /* it waited for that lock; false: its row was only found locked */
         unsigned tries;
         uint64_t due_ms, since_ms; /* monotonic */
-    } aside;                       /* the writer's; all zero when it is submitted */
+    } aside;                       /* used by the writer; all zero when it is submitted */
 
     writer_result_t result;
-    bool inserted;  /* by this writer, now; false: the row was there */
-    bool nameless;  /* its row was decided before it came: sku and buyer to be filled in */
+    bool inserted;  /* this writer inserted the row; false: the row was there */
+    bool nameless;  /* its row was decided without sku and buyer, which have to be filled in */
     bool drift;     /* the gate admitted it and the row had no units: the gate is wrong */
     bool has_first; /* it lost its key: `first` is the order that has it */
     order_t first;
@@ -72,30 +76,34 @@ typedef struct writer_order {
 
 typedef struct writer writer_t;
 
-/* `clock` is the shard's; the writer reads it, and observes it. */
+/* Starts the threads. `clock` is that of the shard; the writer reads and observes it. */
 writer_t *writer_start(const config_t *config, unsigned shard, remote_clock_t *clock);
-/* Ends when all that was submitted is done. */
+/* Blocks until all submitted orders are done; then frees the writer. */
 void writer_stop(writer_t *writer);
 
-/* False: the queue is full; refuse at once. */
+/* Takes a permit. False: the queue is full; refuse the purchase at once. */
 bool writer_take_permit(writer_t *writer);
+/* Returns a permit that writer_take_permit() gave. */
 void writer_return_permit(writer_t *writer);
+/* Queues the order. The caller holds a permit for it. */
 void writer_submit(writer_t *writer, writer_order_t *order);
 
-/* The shard takes no orders at present: what is queued waits. It is asked again about twice a
-   second, also when nothing is queued. */
+/* True while the shard takes no orders; queued orders wait. The shard is probed about every 500 ms,
+   also when nothing is queued. */
 bool writer_is_away(const writer_t *writer);
-/* The same, and for how long, and why in the server's words (WRITER_WHY_SIZE). */
+/* The same; if true, sets for how long, and the server's own words (`why` has room for
+   WRITER_WHY_SIZE bytes). */
 #define WRITER_WHY_SIZE 200
 bool writer_away_for(writer_t *writer, uint64_t *ms, char *why);
 typedef enum {
     WRITER_ITEM_WELL,
     WRITER_ITEM_ASIDE, /* its orders cannot be written now: new ones would wait too */
-    WRITER_ITEM_FULL   /* and so many wait that more would take the permits of other items */
+    WRITER_ITEM_FULL   /* so many wait that more would take the permits of other items */
 } writer_item_t;
+/* Whether orders of an item of this slot can be written now. */
 writer_item_t writer_item(writer_t *writer, uint16_t slot, str_t sku);
 
-/* An item that is set aside, or an order that is so by itself. */
+/* An item that is set aside, or an order that is set aside alone. */
 typedef struct {
     str_t sku;
     const order_id_t *order_id; /* NULL: the item */
@@ -104,15 +112,16 @@ typedef struct {
     uint64_t age_ms;
 } writer_aside_view_t;
 typedef void (*writer_aside_cb)(void *context, const writer_aside_view_t *view);
-/* Calls `each` under the writer's mutex: it must not block. What it is given is valid until it
-   returns. */
+/* Calls `each` under the writer's mutex: `each` must not block, and must copy what it keeps. */
 void writer_each_aside(writer_t *writer, writer_aside_cb each, void *context);
+/* Number of permits that are taken. */
 unsigned writer_depth(const writer_t *writer);
-/* Orders of this slot stand behind a transaction that is under way: what comes a little later goes
-   with the same next one. */
+/* True if orders of this slot's thread are queued behind a transaction under way: an order that
+   comes a little later goes with the same next transaction. */
 bool writer_is_behind(writer_t *writer, uint16_t slot);
-/* The gate was asked about so many orders of the slot, or (below 0) has answered and they were
-   submitted, or not: while more are on their way than have come, those wait for them a moment. */
+/* Announces `more` orders of the slot that the gate is being asked about; a negative number after
+   the gate has answered and they were submitted or not. While more orders are announced than
+   queued, the queued ones wait for a batch window. */
 void writer_expect(writer_t *writer, uint16_t slot, int more);
 
 #endif

@@ -1,16 +1,17 @@
 /*
- * A batch until every order of it has a result: what is tried next. What an error means is decided
- * by writer_next() (work/writer_decide.h):
+ * Tries a batch until every order of it has a result. writer_next() (work/writer_decide.h) decides
+ * what an error means and what is tried next:
  *
  *   failure of an attempt        next
  *   conflict                     the same again; often in a row: as a lock wait
  *   lock wait                    set aside each item whose row is locked; if none is, try each item
  *                                apart; one item alone: set it aside
  *   lost connection              the same again; often in a row: as any other error
- *   any other error              ask the canary. It fails: the shard is away, wait and try again.
- *                                It passes: halves. One order alone: about its values, twice with a
- *                                canary after each: reject it. Not in that list: set it aside.
- *                                Some orders of an item in a row: the item is sick, set it aside
+ *   any other error              try the canary. It fails: the shard is away, wait and try again.
+ *                                It passes: halves. One order alone: reject it if the error is
+ *                                about its values, twice, with a canary after each; else set it
+ *                                aside.
+ *                                Some orders of an item in a row: set the item aside
  */
 #include <assert.h>
 #include <limits.h>
@@ -27,14 +28,14 @@
 #include "store/orders.h"
 #include "work/writer_batch.h"
 
-/* So many orders of an item met an error alone, and none was committed between: the item is sick.
-   It is sick no more when it has met none for so long. Each of its orders tried apart costs the
-   others of the shard some milliseconds. */
+/* An item is set aside when this many of its orders met an error alone and none was committed
+   between. The count ends when the item has met no error for WRITER_SICK_MS. Each order that is
+   tried apart costs the other orders of the shard some milliseconds. */
 #define SICK_ORDERS 3
-/* The canary's word holds for so long: a batch that is halved asks it once. */
+/* The result of a canary is used for this long, so that a batch that is halved tries it once. */
 #define CANARY_AGE_MAX_MS 500
 
-/* --- is it the shard? --- */
+/* --- is the fault the shard's? --- */
 
 static void came_back(writer_core_t *core)
 {
@@ -75,13 +76,13 @@ bool writer_probe(writer_core_t *core)
     return false;
 }
 
-/* --- is it the item? --- */
+/* --- is the fault the item's? --- */
 
 static void note_sick(writer_core_t *core, str_t sku)
 {
     uint64_t now_ms = clock_mono_ms();
     if (!aside_waits(core->sick, sku, now_ms))
-        aside_drop(core->sick, sku); /* what it met before was too long ago to count */
+        aside_drop(core->sick, sku); /* its earlier errors were too long ago to count */
     aside_put(core->sick, sku, NULL, 0, now_ms);
 }
 
@@ -91,7 +92,7 @@ static bool is_sick(const writer_core_t *core, str_t sku)
            aside_waits(core->sick, sku, clock_mono_ms());
 }
 
-/* Orders of these items were committed. */
+/* Orders of these items were committed: their counts of errors end. */
 static void note_well(writer_core_t *core, writer_order_t *const *orders, unsigned count)
 {
     for (unsigned i = 0; aside_count(core->sick) != 0 && i < count; ++i)
@@ -117,7 +118,7 @@ static void count_failure(writer_failure_kind_t kind)
         METRIC_INC(writer_lost_total);
 }
 
-/* The canary's word on a single order must be of after its failure. */
+/* For a single order the canary must be tried after its failure: an older result does not count. */
 static writer_next_t ask_canary(writer_core_t *core, writer_failure_t *failure)
 {
     if (failure->kind == FAILURE_OF_VALUES && failure->orders == 1)
@@ -144,11 +145,12 @@ static writer_next_t after_failure(writer_core_t *core, writer_failure_kind_t ki
     return next == NEXT_CANARY ? ask_canary(core, &failure) : next;
 }
 
-/* --- what is done then --- */
+/* --- carrying it out --- */
 
 static void apply(writer_core_t *core, writer_order_t **orders, unsigned count);
 
-/* Where the orders of an item end that begin at `from`. An attempt has sorted them by item. */
+/* Returns where the orders of the item that begins at `from` end. An attempt has sorted them by
+   item. */
 static unsigned end_of_item(writer_order_t *const *orders, unsigned from, unsigned count)
 {
     unsigned to = from + 1;
@@ -171,7 +173,7 @@ static void set_aside(writer_order_t *order, const char *why)
     writer_mark(order, WRITER_ASIDE, false);
 }
 
-/* A side core comes here again and again with the same orders: only the first time is logged. */
+/* A side core meets the same orders again and again: only the first time is logged. */
 static void note_aside(const writer_core_t *core, const writer_order_t *first, unsigned count,
                        bool with_item, const char *why)
 {
@@ -196,7 +198,7 @@ static void set_all_aside(writer_core_t *core, writer_order_t **orders, unsigned
     }
 }
 
-/* Sets aside each item of the batch that is sick. True: there was one. */
+/* Sets aside each item of the batch that has met too many errors. True: there was one. */
 static bool set_sick_aside(writer_core_t *core, writer_order_t **orders, unsigned count)
 {
     bool any = false;
@@ -204,14 +206,14 @@ static bool set_sick_aside(writer_core_t *core, writer_order_t **orders, unsigne
         to = end_of_item(orders, from, count);
         bool alone = core->is_side && !orders[from]->aside.with_item;
         if (alone || !is_sick(core, order_sku(&orders[from]->order)))
-            continue; /* orders that are set aside alone say nothing about their item */
+            continue; /* orders that are set aside alone prove nothing about their item */
         set_all_aside(core, orders + from, to - from, true, db_error(core->db));
         any = true;
     }
     return any;
 }
 
-/* Which items of a batch have a row that nobody else has locked? */
+/* The items of a batch whose row no other transaction has locked. */
 typedef struct {
     writer_order_t *const *orders; /* the first of each item */
     bool *is_free;
@@ -271,7 +273,7 @@ static bool set_locked_aside(writer_core_t *core, writer_order_t **orders, unsig
     return any;
 }
 
-/* The lock is not on a row of `inventory`: each item apart. */
+/* The lock is not on a row of `inventory`: tries each item apart. */
 static void apply_items(writer_core_t *core, writer_order_t **orders, unsigned count)
 {
     METRIC_INC(writer_bisections_total);
@@ -281,7 +283,7 @@ static void apply_items(writer_core_t *core, writer_order_t **orders, unsigned c
     }
 }
 
-/* A side core does not wait: its orders go back as they came. */
+/* A side core does not wait: its orders are set aside again. */
 static void wait_for_shard(writer_core_t *core, writer_order_t **orders, unsigned count,
                            unsigned tries)
 {
@@ -294,8 +296,8 @@ static void wait_for_shard(writer_core_t *core, writer_order_t **orders, unsigne
         set_aside(orders[i], db_error(core->db));
 }
 
-/* MySQL refuses the values of this row and takes others: all that can be written is that the order
-   is rejected, unless a row of it is there already. */
+/* MySQL refuses the values of this row and takes others. The order can only be written as rejected,
+   unless a row of it exists. */
 static void reject(writer_core_t *core, writer_order_t *order)
 {
     char id[ORDER_ID_TEXT + 1], error[256];
@@ -309,7 +311,7 @@ static void reject(writer_core_t *core, writer_order_t *order)
               LOG_BYTES("sku", order_sku(&order->order)), LOG_STR("error", error));
 }
 
-/* False: the batch is not tried as it is any more. */
+/* Returns false if the batch is not tried again as it is. */
 static bool go_on(writer_core_t *core, writer_next_t next, writer_order_t **orders, unsigned count,
                   unsigned tries, writer_failure_kind_t failure)
 {
@@ -366,7 +368,7 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
         }
         if (outcome == ATTEMPT_SPLIT)
             failure = FAILURE_CONFLICT;
-        /* What it has found in MySQL before it failed is decided. */
+        /* Orders that the attempt found in MySQL before it failed are decided. */
         if ((count = writer_drop_marked(orders, count)) == 0)
             break;
         tries = failure == before ? tries + 1 : 0;
@@ -383,7 +385,7 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
 
 void writer_apply(writer_core_t *core, writer_order_t **orders, unsigned count)
 {
-    /* apply() sorts and shrinks its array: the caller's stays as it is. */
+    /* apply() sorts and shrinks its array; the caller's must stay as it is. */
     writer_order_t **work = alloc_zero(count, sizeof(*work));
     for (unsigned i = 0; i < count; ++i) {
         work[i] = orders[i];
@@ -391,6 +393,6 @@ void writer_apply(writer_core_t *core, writer_order_t **orders, unsigned count)
     }
     apply(core, work, count);
     for (unsigned i = 0; i < count; ++i)
-        assert(orders[i]->arrival == UINT_MAX); /* each has a result: none is forgotten */
+        assert(orders[i]->arrival == UINT_MAX); /* each has a result */
     free(work);
 }

@@ -7,12 +7,13 @@
 #include "base/alloc.h"
 #include "base/random.h"
 
-/* An item whose lock goes away should sell again soon; each try of it may wait for the lock. */
+/* First delay of an item. It is short, because an item whose lock ends should sell again soon; each
+   try may wait for the lock. */
 #define ITEM_RETRY_BASE_MS 64
 #define ITEM_RETRY_CAP_MS 512
-/* Orders of an item that has failed are tried by so many, until some of them pass. */
+/* Orders of an item that has failed are tried in groups of at most this size, until some pass. */
 #define ITEM_TRY_MAX 8
-/* An order alone stops nobody. */
+/* First delay of an order that is alone. It delays no other order. */
 #define ORDER_RETRY_BASE_MS 128
 #define ORDER_RETRY_CAP_MS 4096
 
@@ -20,8 +21,8 @@ struct writer_aside_item {
     UT_hash_handle hh;
     writer_order_t *head, **tail;
     unsigned count;
-    unsigned trying; /* orders of it that are with the side thread */
-    bool failed;     /* and at least one of them was put back */
+    unsigned trying; /* number of its orders that the side thread has */
+    bool failed;     /* at least one of those was put back */
     bool waited;     /* a try waited for its lock */
     unsigned tries;
     uint64_t due_ms, since_ms;
@@ -43,7 +44,8 @@ static writer_aside_item_t *item_of(writer_aside_t *aside, str_t sku, uint64_t n
         return item;
     item = alloc_zero(1, sizeof(*item));
     item->tail = &item->head;
-    item->since_ms = item->due_ms = now_ms; /* it has waited once: the side thread tries at once */
+    /* the main thread has waited once already, so the side thread tries at once */
+    item->since_ms = item->due_ms = now_ms;
     sku_set(&item->sku, sku);
     HASH_ADD(hh, aside->items, sku.bytes, item->sku.length, item);
     ++aside->items_count;
@@ -106,8 +108,8 @@ void writer_aside_join(writer_aside_t *aside, writer_order_t *order)
     ++aside->orders_count;
 }
 
-/* Where the row was only seen to be locked, its lock may have ended since: it goes first, since a
-   try of the other may wait. */
+/* An item whose row was only found locked goes first: its lock may have ended since, while a try of
+   the other may wait. */
 static bool goes_before(const writer_aside_item_t *item, const writer_aside_item_t *other)
 {
     return item->waited != other->waited ? other->waited : item->due_ms < other->due_ms;

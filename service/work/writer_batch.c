@@ -10,11 +10,11 @@
 #include "metrics/metrics.h"
 #include "store/orders.h"
 
-/* So many version misses in a row, then the row is locked before it is read. */
+/* After this many version misses in a row the row is locked before it is read. */
 #define MISSES_BEFORE_LOCK 3
-/* Rows remembered; beyond it all are forgotten, which costs one read each. */
+/* At most this many rows are kept; beyond it all are dropped, which costs one read each. */
 #define HOT_ROWS_MAX 65536
-/* The shard's clock is asked again after so long. */
+/* The shard's clock is read again after this time. */
 #define CLOCK_AGE_MAX_MS 1000
 
 struct hot_row {
@@ -115,7 +115,7 @@ static unsigned make_groups(writer_order_t **orders, unsigned count, group_t *gr
     return groups_count;
 }
 
-/* What a read of rows needs to know of the batch that it is for. */
+/* The part of the batch that a read of its rows needs. */
 typedef struct {
     writer_core_t *core;
     group_t *groups;
@@ -128,8 +128,8 @@ static bool is_of_sku(const group_t *group, str_t sku)
     return group->units != 0 && str_eq(order_sku(&group->orders[0]->order), sku);
 }
 
-/* A group that is stale has no intended left, and its units go with it when the batch begins again.
- */
+/* A group that is stale has no live order left; its units are counted anew when the batch begins
+   again. */
 static void on_row(void *context, const item_t *item)
 {
     reading_t *reading = context;
@@ -144,7 +144,7 @@ static void on_row(void *context, const item_t *item)
     }
 }
 
-/* Reads the rows of all groups that have none. */
+/* Reads the rows of all groups that have no copy. */
 static result_t read_rows(reading_t *reading, str_t *skus, bool lock)
 {
     writer_core_t *core = reading->core;
@@ -164,7 +164,8 @@ static result_t read_rows(reading_t *reading, str_t *skus, bool lock)
     return result;
 }
 
-/* Finds the version of each hot row: remembered, or read (all of them locked after misses). */
+/* Finds the version of each hot row: from the copy, or by a read (all rows are locked after
+   misses). */
 static result_t find_versions(writer_core_t *core, group_t *groups, unsigned count, bool lock,
                               bool *changed)
 {
@@ -234,7 +235,8 @@ static result_t find_by_key(writer_core_t *core, writer_order_t *order, unsigned
     return result;
 }
 
-/* A row that was decided without its owner gets the names that only its owner knows. */
+/* Fills in the names in a row that was decided without the order's owner: only the owner has
+   them. */
 static result_t fill_in_names(writer_core_t *core, writer_order_t *order)
 {
     const order_t *row = &order->order;
@@ -249,7 +251,8 @@ static result_t fill_in_names(writer_core_t *core, writer_order_t *order)
     return result;
 }
 
-/* Some row was there already. By id: that row is the outcome. By key: the order has lost. */
+/* Some row existed already. If it has the order's id, it is the result. If it has the order's key,
+   the order has lost the key. */
 static result_t resolve_duplicates(writer_core_t *core, writer_order_t **orders, unsigned count,
                                    unsigned *hits)
 {
@@ -279,7 +282,8 @@ static result_t read_clock_if_old(writer_core_t *core)
     return result;
 }
 
-/* Some row is not as it was remembered: which one, nobody has said. All are read again. */
+/* Some row has changed since it was read, and the error does not name it: the copies of all are
+   dropped. */
 static void forget_rows_of(writer_core_t *core, group_t *groups, unsigned count)
 {
     METRIC_INC(writer_version_misses_total);
@@ -289,7 +293,7 @@ static void forget_rows_of(writer_core_t *core, group_t *groups, unsigned count)
     }
 }
 
-/* What it has met, while the connection still knows it. */
+/* The kind of the failure; call it before the connection is used again. */
 static writer_failure_kind_t kind_of(const db_t *db, result_t result)
 {
     switch (result) {
@@ -336,8 +340,8 @@ static void committed(group_t *groups, unsigned groups_count, writer_order_t **o
     METRIC_INC(writer_commits_total);
 }
 
-/* The row's total grows by the units of the orders that this transaction inserts live, and by no
-   others; and only under a version that was read. */
+/* Invariant: the row's total grows by the units of the orders that this transaction inserts live,
+   and by no others, and only under a version that was read. */
 static bool is_whole(const group_t *group)
 {
     uint64_t units = 0;
@@ -347,13 +351,13 @@ static bool is_whole(const group_t *group)
     return group->units == units && (units == 0 || group->row != NULL);
 }
 
-/* How many rows the two statements that matter have changed. */
+/* Numbers of rows that the two important statements have changed. */
 typedef struct {
     uint64_t inserted, updated;
 } changed_rows_t;
 
-/* One text: begin, INSERT of the orders, one of reminders if any are held, UPDATE. Where the rows
-   are locked already the transaction is open, and a START would commit it. */
+/* One text: begin, INSERT of the orders, one of reminders if any are held, UPDATE. If the rows are
+   locked already, the transaction is open, and a START would commit it. */
 static result_t run_statements(writer_core_t *core, writer_order_t **orders, unsigned count,
                                group_t *groups, unsigned groups_count, bool open,
                                changed_rows_t *out)
@@ -401,7 +405,8 @@ writer_attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, un
         writer_forget_refusals(orders, count);
         if (result != RESULT_DONE)
             return fail(core, result, failure);
-        return hits != 0 ? ATTEMPT_AGAIN : ATTEMPT_SPLIT; /* twins within the batch */
+        /* two orders of the batch have the same id or key */
+        return hits != 0 ? ATTEMPT_AGAIN : ATTEMPT_SPLIT;
     }
     if (rows.updated != writer_groups_live(groups, groups_count)) {
         forget_rows_of(core, groups, groups_count);

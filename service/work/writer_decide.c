@@ -3,10 +3,10 @@
 #include <assert.h>
 #include <limits.h>
 
-/* After so many in a row, what keeps failing is not taken for bad luck any more. */
+/* After this many conflicts in a row the cause is not chance any more. */
 #define CONFLICTS_MAX 48
 #define LOSSES_MAX 4
-/* After so many lock waits without a COMMIT between, it may be the whole shard that is locked. */
+/* After this many lock waits without a COMMIT between, the whole shard may be locked. */
 #define LOCKED_MAX 3
 
 /* --- orders, on rows --- */
@@ -16,7 +16,7 @@ void writer_mark(writer_order_t *order, writer_result_t result, bool inserted)
     assert(order->arrival != UINT_MAX); /* an order has one result */
     order->result = result;
     order->inserted = inserted;
-    order->arrival = UINT_MAX; /* done: leaves the batch */
+    order->arrival = UINT_MAX; /* it has its result and leaves */
 }
 
 unsigned writer_drop_marked(writer_order_t **orders, unsigned count)
@@ -113,9 +113,9 @@ static writer_next_t after_wait(const writer_failure_t *f)
     return f->is_one_item ? NEXT_ASIDE : NEXT_ITEMS;
 }
 
-/* A verdict, a canary that passes, the verdict again, and the canary once more: only then is it the
-   order's. Faults of the whole shard that end before the first canary, or begin after it, look like
-   one. */
+/* The order is rejected only after the error, a canary that passes, the same error again, and a
+   canary that passes again. A fault of the whole shard that ends before the first canary, or begins
+   after it, looks like a fault of the order. */
 static writer_next_t after_error(const writer_failure_t *f)
 {
     if (f->canary == CANARY_NOT_ASKED)

@@ -2,7 +2,7 @@
 
 #include "store/expiry.h"
 
-/* Which columns the rows of a batch need beside those that all have. */
+/* The columns that the rows of a batch need besides those that all have. */
 typedef struct {
     bool held, digested, rejected;
 } shape_t;
@@ -14,8 +14,8 @@ static shape_t shape_of(writer_order_t **orders, unsigned count)
         bool rejected = !writer_order_is_live(orders[i]);
         shape.rejected = shape.rejected || rejected;
         shape.held = shape.held || orders[i]->hold_seconds != 0;
-        /* A repeat is told from another request by it: of a key, and of an order that lost its key
-           when it was rejected. */
+        /* The digest distinguishes a repeat from another request: for an order with a key, and for
+           an order that lost its key when it was rejected. */
         shape.digested = shape.digested || rejected || orders[i]->key.p != NULL;
     }
     return shape;
@@ -57,8 +57,8 @@ void writer_add_insert(sql_t *sql, writer_order_t **orders, unsigned count, uint
             sql_add(sql, ",");
         add_order(sql, orders[i], &shape, now_ms);
     }
-    /* A duplicate changes nothing and is told by the count of rows; any other error still is one.
-     */
+    /* A duplicate changes nothing, and the count of rows shows it; any other error is still an
+       error. */
     sql_add(sql, " ON DUPLICATE KEY UPDATE order_id = orders.order_id");
 }
 
@@ -86,9 +86,9 @@ static void add_update_of_one(sql_t *sql, const writer_group_t *group)
             group->units, order_sku(&first->order), group->version, first->epoch, group->units);
 }
 
-/* What a statement costs the server before it has changed a row is many times what a further row
-   does. The join goes through `intended` as it stands, so rows are locked in the order of `groups`.
- */
+/* A statement costs the server many times as much before it changes a row as a further row does:
+   hence one statement for all. The join follows the order of `intended`, so rows are locked in the
+   order of `groups`. */
 static void add_update_of_many(sql_t *sql, const writer_group_t *groups, unsigned count)
 {
     bool any = false;

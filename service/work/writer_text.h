@@ -1,7 +1,7 @@
 /*
- * The text of a batch's transaction: one INSERT for all its orders, one for the reminders of those
- * that are held, one UPDATE for all its rows of `inventory`. Pure: what it says depends on its
- * arguments alone.
+ * The text of a batch's transaction: one INSERT for all its orders, one for the reminders of held
+ * orders, one UPDATE for all its rows of `inventory`. Pure: the text depends on the arguments
+ * alone, which the caller owns. The writer's thread calls; nothing blocks or fails.
  */
 #ifndef HOLDFAST_WORK_WRITER_TEXT_H
 #define HOLDFAST_WORK_WRITER_TEXT_H
@@ -11,29 +11,29 @@
 
 struct hot_row;
 
-/* Orders of one item and epoch within a batch; they stand side by side after sorting. */
+/* The orders of one item and epoch in a batch; sorting puts them side by side. */
 typedef struct {
     writer_order_t **orders;
     unsigned count;
-    uint64_t units;      /* of those intended live; 0: the item's row is left alone */
+    uint64_t units;      /* units of the orders intended live; 0: the item's row is not changed */
     uint64_t version;    /* that the row must have */
-    struct hot_row *row; /* what is remembered of it; NULL: nothing */
+    struct hot_row *row; /* the copy that the writer keeps; NULL: none */
 } writer_group_t;
 
-/* Gives each order the state and the times that its row will have. Columns that no order of the
-   batch has anything to say of are left out: they cost the server as much as others. */
+/* Adds the INSERT, and gives each order the state and the times of its row. Leaves out columns that
+   no order of the batch has a value for: they cost the server as much as others. */
 void writer_add_insert(sql_t *sql, writer_order_t **orders, unsigned count, uint64_t now_ms);
 
-/* Reminders of those that are born held; after writer_add_insert(). False, and nothing added: none
- * is. */
+/* Adds the reminders of the orders that begin as held; call it after writer_add_insert(). Returns
+   false, and adds nothing, if there are none. */
 bool writer_add_reminders(sql_t *sql, writer_order_t **orders, unsigned count);
 
-/* The hot rows, in the order of `groups`, each under its version, its epoch and
-   `allocated + units <= total`. Changes as many rows as there are groups with units, or some have
-   moved. False, and nothing added: there are none. */
+/* Adds the UPDATE of the hot rows, in the order of `groups`, each under its version, its epoch and
+   `allocated + units <= total`. It changes as many rows as there are groups with units, unless some
+   have moved. Returns false, and adds nothing, if there are none. */
 bool writer_add_update(sql_t *sql, const writer_group_t *groups, unsigned count);
 
-/* Groups with units. */
+/* Number of groups with units. */
 unsigned writer_groups_live(const writer_group_t *groups, unsigned count);
 
 static inline bool writer_order_is_live(const writer_order_t *order)
