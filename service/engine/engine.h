@@ -22,7 +22,7 @@ typedef struct engine_loop {
     loop_item_t *items;      /* uthash by sku */
     redis_args_t args;       /* scratch */
     unsigned purchases;      /* that have not ended */
-    unsigned cross_requests; /* of buyers who are connected to this loop, and not answered */
+    unsigned cross_requests; /* of buyers whose connection is on this loop, not answered yet */
     unsigned changes;        /* counts the announcements of changed items */
     /* pool jobs of this loop that have not ended; the loop must not end before them */
     unsigned jobs;

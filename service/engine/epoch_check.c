@@ -52,8 +52,7 @@ static void done(job_t *job)
     assert(item->checking && item->engine->jobs != 0);
     --item->engine->jobs;
     item->checking = false;
-    /* Before tell_all(): purchases that joined during this read need a read that begins after their
-       refusal. */
+    /* Purchases that joined during this read get a new one: it must begin after their refusal. */
     schedule(item);
     tell_all(check, &check->purchases);
     free(check);

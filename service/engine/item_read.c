@@ -24,6 +24,7 @@ static void unpark_all(loop_item_t *item, sync_result_t why)
 {
     h2o_linklist_t parked;
     h2o_linklist_init_anchor(&parked);
+    /* The list is detached first, because a purchase may park again in this loop. */
     h2o_linklist_insert_list(&parked, &item->parked);
     while (!h2o_linklist_is_empty(&parked)) {
         purchase_t *purchase = H2O_STRUCT_FROM_MEMBER(purchase_t, link, parked.next);

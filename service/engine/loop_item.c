@@ -71,6 +71,7 @@ void loop_items_forget_idle(engine_loop_t *engine)
 void loop_item_changed(engine_loop_t *engine, str_t sku, uint64_t epoch)
 {
     loop_item_t *item = loop_item_find(engine, sku);
+    /* Counted for items without an entry too: cross_request.c compares the count. */
     ++engine->changes;
     if (item != NULL) {
         item->sold_out_until_ms = 0;
@@ -82,6 +83,8 @@ void loop_item_changed(engine_loop_t *engine, str_t sku, uint64_t epoch)
 
 bool loop_item_gate_is_elsewhere(loop_item_t *item, uint64_t epoch)
 {
+    /* The first miss of an epoch proves nothing: the gate may not be built yet. A read
+       (item_sync()) builds it; if it is missing after that, the read used another Redis. */
     bool was_read = item->missed_epoch == epoch && item->missed_read != item->reads;
     item->missed_epoch = epoch;
     item->missed_read = item->reads;

@@ -84,8 +84,8 @@ typedef enum {
     PURCHASE_STATES
 } purchase_state_t;
 
-/* What is known of the attempts. A refused attempt sets SENT back to NOT_SENT; a value above SENT
-   never falls. */
+/* The knowledge about the attempts. A refused attempt sets SENT back to NOT_SENT; a value above
+   SENT never falls. */
 typedef enum {
     KNOWN_NOT_SENT, /* none is under way, and none can have been admitted */
     KNOWN_SENT,     /* one is under way, and no earlier one can have been admitted */
@@ -108,7 +108,7 @@ typedef enum {
     KEY_FREE /* MySQL had no order with it */
 } purchase_key_t;
 
-/* Which order came first with its key? */
+/* The order that came first with its key. */
 typedef enum {
     FIRST_NONE,     /* there is no sign of one */
     FIRST_POSSIBLE, /* it is read by the key */

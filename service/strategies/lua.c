@@ -371,6 +371,8 @@ static batch_t *take_batch(lua_loop_t *lua)
     return batch;
 }
 
+/* The attempts are with Redis now: only the answer ends them, and the writer's batch window counts
+   them. */
 static void note_sent(batch_t *batch, const share_t *share)
 {
     strategy_item_t *item = share->item->item;

@@ -9,7 +9,7 @@ static const sql_strategy_t serializable = {
     "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; START TRANSACTION",
     false,
     /* Longer backoffs than those of optimistic: the read lock of each new transaction delays all
-       that have to write. With short backoffs, no transaction of a slow machine would get
+       others that have to write. With short backoffs, no transaction of a slow machine would get
        through. */
     2000,
     1000000,

@@ -334,6 +334,8 @@ static bool go_on(writer_core_t *core, writer_next_t next, writer_order_t **orde
         apply_halves(core, orders, count);
         return false;
     case NEXT_REJECT:
+        /* If this is one of several orders of the item in a row, the fault may be the item's: then
+           the item is set aside and this order is not rejected. */
         note_sick(core, order_sku(&orders[0]->order));
         if (!set_sick_aside(core, orders, count))
             reject(core, orders[0]);

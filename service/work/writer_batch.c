@@ -326,6 +326,8 @@ static void committed(group_t *groups, unsigned groups_count, writer_order_t **o
 {
     for (unsigned i = 0; i < groups_count; ++i)
         if (groups[i].units != 0)
+            /* The UPDATE raised it by one, under the row's lock: the next batch need not read
+               it. */
             ++groups[i].row->version;
     for (unsigned i = 0; i < count; ++i) {
         assert(!orders[i]->drift || !writer_order_is_live(orders[i])); /* it found no room */
@@ -375,6 +377,9 @@ static result_t run_statements(writer_core_t *core, writer_order_t **orders, uns
     return result;
 }
 
+/* COMMIT is sent only if every order was inserted and every hot row changed. Duplicates are
+   resolved before the count of changed rows is used: the UPDATE counted their units too, so it may
+   have failed for that alone. */
 writer_attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
                                 group_t *groups, writer_failure_kind_t *failure)
 {
@@ -405,11 +410,13 @@ writer_attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, un
         writer_forget_refusals(orders, count);
         if (result != RESULT_DONE)
             return fail(core, result, failure);
-        /* two orders of the batch have the same id or key */
+        /* No hit: no row has them, so two orders of this batch share an id or a key. */
         return hits != 0 ? ATTEMPT_AGAIN : ATTEMPT_SPLIT;
     }
     if (rows.updated != writer_groups_live(groups, groups_count)) {
         forget_rows_of(core, groups, groups_count);
+        /* After MISSES_BEFORE_LOCK misses in a row the next attempt locks the rows before it reads
+           them, so that other writers cannot win for ever. */
         ++core->misses;
         return again(core);
     }
