@@ -1,6 +1,6 @@
 /*
- * The admin listener: items, the toggle, status, audit, metrics. Every call wants
- * `Authorization: Bearer TOKEN`, compared in constant time.
+ * The admin listener: items, the toggle (a change of strategy of every item), status, audit,
+ * metrics. Every call needs `Authorization: Bearer TOKEN`, which is compared in constant time.
  */
 #ifndef HOLDFAST_ADMIN_ADMIN_H
 #define HOLDFAST_ADMIN_ADMIN_H
@@ -10,18 +10,18 @@
 #include "reconcile/durability.h"
 #include "reconcile/reconciler.h"
 
-/* What its handlers look at and change. Made by serve, whole before server_start(), and there until
-   server_end() has returned; each member may be used from any thread. */
+/* The data that its handlers read and change. serve makes and owns it; it is complete before
+   server_start(), and remains until server_end() has returned. Any thread may use each member. */
 typedef struct {
     const char *incarnation; /* of this process */
     unsigned loops_count;
     reconciler_t **reconcilers; /* one a shard */
     durability_watch_t *durability;
-    audit_runner_t *audits;       /* NULL: none run */
-    atomic_int *default_strategy; /* a strategy_id_t: of items created without one */
+    audit_runner_t *audits;       /* NULL: there are no audits */
+    atomic_int *default_strategy; /* a strategy_id_t: for items created without one */
 } admin_t;
 
-/* For server_open(). They refuse a head without the token too. */
+/* The routes for server_open(). They also refuse a head without the token. */
 routes_t admin_routes(admin_t *admin);
 
 #endif

@@ -1,17 +1,18 @@
-/* Handlers of the admin listener, by what they are about. */
+/* The handlers of the admin listener. Loop thread only; a handler that needs MySQL or Redis does so
+   in a pool job, so none blocks. */
 #ifndef HOLDFAST_ADMIN_HANDLERS_H
 #define HOLDFAST_ADMIN_HANDLERS_H
 
 #include "admin/admin.h"
 #include "reconcile/outcome.h"
 
-/* Of a request to the admin listener. */
+/* For a request to the admin listener. */
 static inline admin_t *admin_of(const exchange_t *exchange)
 {
     return exchange->routes->data;
 }
 
-/* admin/terms.c: what changes items */
+/* admin/terms.c: changes of items */
 void handle_item_put(exchange_t *exchange, const route_match_t *match);
 void handle_item_patch(exchange_t *exchange, const route_match_t *match);
 void handle_strategy_put(exchange_t *exchange, const route_match_t *match);
@@ -19,12 +20,12 @@ void handle_strategy_put(exchange_t *exchange, const route_match_t *match);
 /* admin/removal.c */
 void handle_item_delete(exchange_t *exchange, const route_match_t *match);
 
-/* admin/status.c, audit.c, reconcile.c, metrics.c: what only looks, and a comparison now */
+/* admin/status.c, audit.c, reconcile.c, metrics.c: reports, and a comparison on request */
 void handle_status(exchange_t *exchange, const route_match_t *match);
 void handle_audit(exchange_t *exchange, const route_match_t *match);
 void handle_reconcile(exchange_t *exchange, const route_match_t *match);
 void handle_metrics(exchange_t *exchange, const route_match_t *match);
-/* The answer when nothing came of it: `result` is not SYNC_READY. */
+/* Answers a call that failed: `result` is not SYNC_READY. */
 void reply_not_synced(exchange_t *exchange, sync_result_t result);
 
 #endif

@@ -1,4 +1,4 @@
-/* The public listener: its table of routes. */
+/* The public listener's table of routes. Constant; its functions run on loop threads. */
 #ifndef HOLDFAST_HTTP_API_H
 #define HOLDFAST_HTTP_API_H
 

@@ -1,8 +1,10 @@
 /*
- * Request bodies and paths: strict where cJSON and URLs are lenient. Pure.
+ * Request bodies, keys and paths. Strict where cJSON and URLs are lenient. Pure, any thread; the
+ * only memory taken is cJSON's.
  *
- * A body must be one JSON object in UTF-8 (RFC 8259), with no name twice, no NUL in a string and
- * no name that is not expected. cJSON parses; what it lets pass is refused before or after it.
+ * A body must be one JSON object in UTF-8 (RFC 8259). No name may occur twice, no string may
+ * contain NUL, and every name must be expected. cJSON parses; inputs that it accepts and RFC 8259
+ * does not are refused before or after it.
  */
 #ifndef HOLDFAST_HTTP_BODY_H
 #define HOLDFAST_HTTP_BODY_H
@@ -12,16 +14,17 @@
 #include "reconcile/change.h"
 #include "sale/problem.h"
 
-/* Filled with the first mistake. */
+/* The first mistake of a request; filled in when a function fails. */
 typedef struct {
     problem_t problem; /* PROBLEM_NONE: none */
-    char detail[192];  /* names the member, and says what is taken */
+    char detail[192];  /* names the member and the accepted values */
 } mistake_t;
 
-/* The object, to be freed with cJSON_Delete(), or NULL and a mistake. */
+/* Parses a body. Returns the object, which the caller frees with cJSON_Delete(); or NULL, with the
+   mistake filled in. */
 cJSON *body_parse(str_t body, mistake_t *mistake);
 
-/* The three members of a purchase; strings are borrowed from `json`. */
+/* The three members of a purchase; the strings are borrowed from `json`. */
 typedef struct {
     str_t sku, buyer_id;
     uint32_t quantity;
@@ -29,13 +32,14 @@ typedef struct {
 bool body_read_order(const cJSON *json, uint32_t quantity_max, order_body_t *out,
                      mistake_t *mistake);
 
-/* The terms of an item. For PUT (`change->create`) `total` must be there and what is missing gets
-   its default; for PATCH what is missing stays. */
+/* Reads the terms of an item. For PUT (`change->create`) `total` is required, and other members
+   that are missing get their defaults; for PATCH members that are missing stay as they are. False:
+   *mistake is filled in. */
 bool body_read_change(const cJSON *json, strategy_id_t default_strategy, item_change_t *change,
                       mistake_t *mistake);
-/* The units of a cancel; 0: it says none, and all are meant. */
+/* Reads the units of a cancel; 0: the body has none, which means all units. */
 bool body_read_cancel(const cJSON *json, uint32_t *units, mistake_t *mistake);
-/* Of a call that has nothing to say. */
+/* Checks the body of a call without members: none is accepted. */
 bool body_read_nothing(const cJSON *json, mistake_t *mistake);
 bool body_read_strategy(const cJSON *json, strategy_id_t *out, mistake_t *mistake);
 
@@ -44,16 +48,16 @@ bool is_buyer_id(str_t text);
 bool is_idempotency_key(str_t text);
 
 /*
- * The key that the value of an Idempotency-Key header names: 1 to KEY_BYTES_MAX visible ASCII
- * characters, as they are or as a quoted string (draft-ietf-httpapi-idempotency-key-header: a
- * string of RFC 8941), which is the same key without its quotes. False: it names none. Stricter
- * than the draft: no spaces in a key, no parameters after it. Borrowed from `value`, or from
- * `bytes` (KEY_BYTES_MAX) if something in it was escaped.
+ * Reads the key from the value of an Idempotency-Key header: 1 to KEY_BYTES_MAX visible ASCII
+ * characters, either bare or as a quoted string (draft-ietf-httpapi-idempotency-key-header: a
+ * string of RFC 8941), which is the same key without its quotes. False: the value is not a key.
+ * Stricter than the draft: no spaces in a key, no parameters after it. *key is borrowed from
+ * `value`, or from `bytes` (KEY_BYTES_MAX) if the string has escapes.
  */
 bool idempotency_key_read(str_t value, char *bytes, str_t *key);
 
-/* A Content-Type names `type` ("application/json", in lower case), whatever its well-formed
-   parameters say (RFC 9110, 8.3.1; RFC 8259 gives them no meaning). */
+/* Whether a Content-Type names `type` ("application/json", in lower case). It may have any
+   well-formed parameters (RFC 9110, 8.3.1; RFC 8259 gives them no meaning). */
 bool is_media_type(str_t value, const char *type);
 
 /* Decodes %XX of one path segment or query value into `out` (as long as the input);

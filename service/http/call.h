@@ -1,13 +1,17 @@
 /*
- * A request that needs blocking work: a pool job that outlives its exchange if the client goes.
+ * A request that needs blocking work: a pool job that outlives its exchange if the client
+ * disconnects.
  *
- * Embed a call_t first in a struct made with alloc_zero(). `run` is on a pool thread and may not
- * touch the exchange; `reply` is on the loop and is left out when the client has gone; then the
- * struct is freed (`dispose` first, if set).
+ * Embed a call_t as the first member of a struct made with alloc_zero(). call_submit() takes the
+ * struct over. `run` is called on a pool thread and must not touch the exchange. `reply` is called
+ * on the loop, or left out if the client has disconnected. Then the struct is freed (after
+ * `dispose`, if set), on the loop.
  *
- * With a deadline the client hears 503 when it passes: all threads of the pool may be waiting for a
- * server that is silent, and the queue is long. A job that was not begun by then is left out; one
- * that was goes on without a client.
+ * With a deadline the client receives 503 when it passes: all pool threads may be blocked on a
+ * silent server, and the queue may be long. A job that has not begun by then is not run; one that
+ * has begun runs to its end without a client.
+ *
+ * Loop thread only; no function blocks.
  */
 #ifndef HOLDFAST_HTTP_CALL_H
 #define HOLDFAST_HTTP_CALL_H
@@ -16,7 +20,7 @@
 
 typedef struct call {
     job_t job;
-    exchange_t *exchange; /* NULL: the client has gone */
+    exchange_t *exchange; /* NULL: answered, or the client has disconnected */
     engine_loop_t *engine;
     void (*run)(struct call *call, worker_t *worker);
     void (*reply)(struct call *call, exchange_t *exchange);
@@ -26,9 +30,11 @@ typedef struct call {
     atomic_bool over; /* the deadline has passed */
 } call_t;
 
-/* Takes `call`. A full pool, or a shard that is known to be silent, is answered 503 at once. `run`,
-   `reply`, `dispose` and `deadline_ms` are set by the caller. */
+/* Submits `call` to the pool of `shard` and takes it over. The caller has set `run`, `reply`,
+   `dispose` and `deadline_ms`. If the pool is full or the prober reports the shard silent, the
+   answer is 503 inside this call, and `call` is freed. */
 void call_submit(exchange_t *exchange, unsigned shard, call_t *call);
-/* Likewise, for what is about one item: in its slot of the pool of its shard. */
+/* The same for a job about one item: it counts in the item's slot, in the pool of the item's
+   shard. */
 void call_submit_for_item(exchange_t *exchange, const item_ref_t *item, call_t *call);
 #endif

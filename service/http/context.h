@@ -1,8 +1,8 @@
 /*
- * What the routes of both listeners use besides the loop of their request: the configuration, the
- * shards, what is known of servers, whether the process ends. Made by serve, whole before
- * server_start(), and there until server_end() has returned. Any thread may read it; nothing in it
- * changes meanwhile but what is atomic or has a lock of its own.
+ * Shared data of the routes of both listeners: the configuration, the shards, the state of the
+ * servers, whether the process ends. serve makes it and owns it; it is complete before
+ * server_start(), and remains until server_end() has returned. Any thread may read it. Members
+ * change only if they are atomic or have a lock of their own.
  */
 #ifndef HOLDFAST_HTTP_CONTEXT_H
 #define HOLDFAST_HTTP_CONTEXT_H
@@ -21,8 +21,8 @@ typedef struct {
     remote_clock_t *gate_clock;      /* of Redis */
     gate_health_t *gate_health;      /* of the loops' connections to Redis */
     struct prober *prober;           /* the state of each server */
-    struct rate_limits *rate_limits; /* of purchases; NULL: there are none */
-    atomic_bool draining;            /* the process ends: readiness says so */
+    struct rate_limits *rate_limits; /* of purchases; NULL: no limits */
+    atomic_bool draining;            /* the process ends: /readyz answers 503 */
 } http_context_t;
 
 #endif

@@ -1,12 +1,15 @@
 /*
- * A request that asks all shards side by side: a pool job for each, and one answer when all have
- * ended or the deadline has passed. A shard that is known to be silent is not asked at all.
+ * A request to all shards in parallel: a pool job for each, and one answer when all have ended or
+ * the deadline has passed. A shard that the prober reports silent gets no job.
  *
- * Embed a fan_t first in a struct made with alloc_zero(). `run` is on a pool thread, once for each
- * shard, and may write what belongs to that shard only. `reply` is on the loop, once, and may read
- * only what belongs to shards that have answered; it is left out when the client has gone. The
- * struct is freed (`dispose` first, if set) when the last job has ended, which may be long after
- * the answer.
+ * Embed a fan_t as the first member of a struct made with alloc_zero(). fan_start() takes the
+ * struct over. `run` is called on a pool thread, once for each shard, and may write that shard's
+ * data only. `reply` is called on the loop, at most once, and may read the data of shards that have
+ * answered only; it is left out if the client has disconnected. The struct is freed on the loop
+ * (after `dispose`, if set) when the last job has ended, which may be long after the answer.
+ *
+ * Loop thread only, except `run`; no function blocks. A shard without an answer is the only sign of
+ * a failure: fan_has_answer().
  */
 #ifndef HOLDFAST_HTTP_FAN_H
 #define HOLDFAST_HTTP_FAN_H
@@ -27,9 +30,9 @@ struct fan {
     void (*run)(fan_t *fan, unsigned shard, worker_t *worker);
     void (*reply)(fan_t *fan, exchange_t *exchange);
     void (*dispose)(fan_t *fan); /* or NULL */
-    uint32_t deadline_ms;        /* 0: none, waits for all. A job that is late is not begun */
-    /* The fan's own: */
-    exchange_t *exchange; /* NULL: answered, or the client has gone */
+    uint32_t deadline_ms;        /* 0: none, waits for all. A job is not begun after it */
+    /* Private: */
+    exchange_t *exchange; /* NULL: answered, or the client has disconnected */
     engine_loop_t *engine;
     loop_timer_t deadline;
     atomic_bool over; /* the deadline has passed */
@@ -37,9 +40,10 @@ struct fan {
     fan_part_t *parts;
 };
 
-/* Takes `fan`. May answer inside this call. */
+/* Starts the jobs and takes `fan` over. If no job could be started, it answers and frees `fan`
+   inside this call. */
 void fan_start(exchange_t *exchange, fan_t *fan);
-/* From `reply`. */
+/* For `reply`: whether this shard's job has ended. */
 bool fan_has_answer(const fan_t *fan, unsigned shard);
 
 #endif

@@ -1,4 +1,5 @@
-/* Items as the public sees them. */
+/* GET /v1/items/{sku}: an item as buyers see it. Loop thread only; the row is read on a pool
+   thread. */
 #ifndef HOLDFAST_HTTP_ITEMS_H
 #define HOLDFAST_HTTP_ITEMS_H
 
@@ -7,6 +8,7 @@
 
 void handle_item_get(exchange_t *exchange, const route_match_t *match);
 
+/* Any thread; the caller owns the JSON. */
 cJSON *item_to_json(const item_t *item);
 
 #endif

@@ -1,5 +1,5 @@
-/* POST /v1/orders/{order_id}/confirm, /cancel, /extend: from a request to a intended
- * (store/move.h). */
+/* POST /v1/orders/{order_id}/confirm, /cancel, /extend: parses the HTTP request into a
+   move_request_t (store/move.h). Loop thread only; the move runs on a pool thread. */
 #ifndef HOLDFAST_HTTP_MOVES_H
 #define HOLDFAST_HTTP_MOVES_H
 

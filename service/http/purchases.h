@@ -1,9 +1,10 @@
 /*
- * POST /v1/orders: from a body to a purchase to its answer.
+ * POST /v1/orders: parses the body, starts the purchase (engine/purchase.h), and sends its answer.
+ * Loop thread only; does not block.
  *
- * Rate limits come first: that of the client's address before anything is parsed, that of the buyer
- * as soon as his name is known, before the purchase is looked at. What the address was charged is
- * not given back if the buyer is refused. A repeat of an idempotency key is a request like any.
+ * Rate limits come first: the client address's before anything is parsed, the buyer's as soon as
+ * the name has been read, before the purchase starts. The charge of the address is not given back
+ * if the buyer is refused. A repeat of an idempotency key counts as a request like any other.
  */
 #ifndef HOLDFAST_HTTP_PURCHASES_H
 #define HOLDFAST_HTTP_PURCHASES_H

@@ -1,34 +1,36 @@
 /*
- * From method and path to a handler. Both listeners have a table each.
+ * Maps method and path to a handler. Each of the two listeners has a constant table. Loop thread
+ * only; nothing blocks.
  */
 #ifndef HOLDFAST_HTTP_ROUTE_H
 #define HOLDFAST_HTTP_ROUTE_H
 
 #include "http/exchange.h"
 
-/* What a listener serves. */
+/* The functions that serve a listener. */
 typedef struct routes {
     void (*dispatch)(exchange_t *exchange); /* answers one request; on the thread of its loop */
-    /* As route_refuses(); it may refuse more. */
+    /* Like route_refuses(); it may refuse more. */
     bool (*refuses)(const h2o_req_t *head, const config_t *config);
-    void *data; /* for its handlers; NULL: they need none */
+    void *data; /* for its handlers; NULL: they use none */
 } routes_t;
 
 #define PARAM_BYTES_MAX 512
 
-/* What the one `*` of a pattern matched, percent-decoded; and the raw query. */
+/* The segment that the `*` of a pattern matched, percent-decoded; and the raw query. */
 typedef struct {
     char bytes[PARAM_BYTES_MAX];
     str_t param;
     str_t query;
 } route_match_t;
 
-/* What a call takes. Whatever comes else is refused: nobody could tell what its sender expects. */
+/* The bodies that a call accepts. Any other body is refused: the sender expects an effect that it
+   would not have. */
 typedef enum {
-    BODY_IGNORED,  /* of a GET, where HTTP gives it no meaning */
+    BODY_IGNORED,  /* for GET, where HTTP gives a body no meaning */
     BODY_EMPTY,    /* none, or {} */
-    BODY_OPTIONAL, /* none, or JSON of the type and encoding that the request says, if it does */
-    BODY_DEMANDED  /* likewise, but not none */
+    BODY_OPTIONAL, /* none, or JSON; if the request names a type and encoding, they must fit */
+    BODY_DEMANDED  /* the same, but required */
 } route_body_t;
 
 typedef struct {
@@ -36,21 +38,20 @@ typedef struct {
     const char *pattern; /* "/v1/orders/(*)/confirm" without the brackets: * is one segment */
     route_t route;
     route_body_t body;
-    const char *query; /* names of its parameters, a space behind each; NULL: any */
+    const char *query; /* names of its parameters, each followed by a space; NULL: any */
     void (*handle)(exchange_t *exchange, const route_match_t *match);
 } route_entry_t;
 
-/* Finds the handler and calls it; answers 404, 405 or 415 itself, and 400 to a parameter or body
-   that the call does not take. `table` ends with a NULL method.
-   HEAD is served as GET. */
+/* Finds the handler and calls it. Answers 404, 405 or 415 itself, and 400 to a parameter or body
+   that the call does not accept. `table` ends with a NULL method. HEAD is served as GET. */
 void route_dispatch(const route_entry_t *table, exchange_t *exchange);
 
-/* Of a request with this head nothing but 404, 405 or 415 can come of it. Only method, path,
-   query_at and headers are looked at. */
+/* Whether a request with this head can only be answered 404, 405 or 415. Only method, path,
+   query_at and headers of `head` are read. */
 bool route_refuses(const route_entry_t *table, const h2o_req_t *head);
 
-/* The value of a query parameter, still encoded: STR_NONE if absent, "" if it has none. False: it
-   is there more than once, so that nobody can tell which one is meant. */
+/* Reads the value of a query parameter, still encoded: STR_NONE if absent, "" if it is empty.
+   False: it occurs more than once, so that its value is not certain. */
 bool query_value(str_t query, const char *name, str_t *value);
 
 #endif

@@ -1,12 +1,13 @@
 /*
- * The HTTP side: a thread with an event loop per core, each with its own listener on the public
- * address (SO_REUSEPORT); the first also has the admin listener.
+ * The HTTP server: one thread with an event loop per core, each with its own listener on the public
+ * address (SO_REUSEPORT); the first loop also has the admin listener.
  *
- *   RUNNING ──server_drain()──▶ readyz says 503, all goes on
- *           ──readiness_delay──▶ listeners closed, answers say `Connection: close`
+ *   RUNNING ──server_drain()──▶ readyz answers 503, all goes on
+ *           ──readiness_delay──▶ listeners closed, answers have `Connection: close`
  *           ──nothing under way──▶ loops end ──▶ stores are stopped
  *
- * A purchase that was started is finished first. All functions are for the main thread.
+ * A purchase that was started is finished first. The process has one server; the main thread makes
+ * all calls.
  */
 #ifndef HOLDFAST_HTTP_SERVER_H
 #define HOLDFAST_HTTP_SERVER_H
@@ -15,18 +16,21 @@
 
 typedef struct server server_t;
 
-/* Opens the sockets and makes node->announcements; reports on stderr and returns NULL if a socket
-   cannot be had. `admin_routes` is what the admin listener serves. All three outlive the server. */
+/* Opens the sockets and makes node->announcements. The admin listener serves `admin_routes`. All
+   three arguments must outlive the server. Returns NULL, after a report on stderr, if a socket or
+   the certificate cannot be used: the process then ends. */
 server_t *server_open(node_t *node, const http_context_t *http, const routes_t *admin_routes);
-/* Starts the threads; node->loops is filled when it returns. */
+/* Starts the threads. Blocks until every loop is set up; node->loops is then filled. */
 void server_start(server_t *server);
-/* New connections get the certificate and the key that are in the configuration's files now; those
-   that are open keep theirs. What cannot be used is logged and changes nothing. Does not wait for
-   the loops. Without TLS: does nothing. */
+/* Loads the certificate and the key from the configuration's files. New connections use them; open
+   connections keep theirs. If they cannot be used, that is logged and nothing changes. Does not
+   wait for the loops. Without TLS it does nothing. */
 void server_renew_tls(server_t *server);
-/* Blocks until nothing is under way on any loop; from then on requests are answered 503. */
+/* Closes the listeners, and blocks until no work is under way on any loop; from then on requests
+   are answered 503. */
 void server_drain(server_t *server);
-/* After server_drain(), when everything that posts to loops has ended. */
+/* Ends the loops and joins their threads. Call after server_drain(), when all threads that post to
+   loops have ended. */
 void server_end(server_t *server);
 
 #endif

@@ -74,7 +74,7 @@ static bool invariant_ok(const invariant_t *invariant)
     return invariant->violations_total == 0 && invariant->error[0] == '\0';
 }
 
-/* Gives the violations away. */
+/* Moves the violations into the JSON. */
 static cJSON *describe_invariant(audit_t *audit, audit_id_t id)
 {
     invariant_t *invariant = &audit->invariants[id];
@@ -127,23 +127,24 @@ static audit_verdict_t judge(const audit_t *audit)
 
 /* --- one shard, in a thread of its own --- */
 
-/* As long as a shard is silent, before it is given up. */
+/* A shard that is silent for so long is given up. */
 #define SILENT_MAX_MS 5000
-/* Until one that was told to stop is left behind. */
+/* A thread that does not end within this time of a stop is left behind. */
 #define STOP_MAX_MS 1000
-/* Between two looks of the thread that waits for the shards. */
+/* The interval at which the waiting thread checks the shards. */
 #define LOOK_US (10 * 1000)
 
-/* The thread and who waits for it leave it one after the other; the second frees it. */
+/* Two threads use it: the shard's, and the one that waits for it. Either may leave first, since a
+   thread may be left behind; the second to leave frees it. */
 typedef struct {
     audit_t audit;
     audit_progress_t progress;
     const char *name;
     const config_server_t *server;
     config_t config;
-    atomic_int left; /* of the two */
+    atomic_int left; /* users that have not left yet */
     atomic_bool done;
-    bool given_up; /* by who waits */
+    bool given_up; /* by the thread that waits */
 } part_t;
 
 static atomic_uint threads_left;
@@ -229,13 +230,14 @@ typedef struct {
     prober_t *prober;
     audit_watch_cb watch;
     void *context;
-    uint64_t stopped_ms; /* when it was told to stop; monotonic, 0: it was not */
+    uint64_t stopped_ms; /* when the stop was requested; monotonic */
     unsigned count;
     char (*silent)[320]; /* why a shard was given up */
     part_t **parts;
 } run_t;
 
-/* One that has been silent for too long, or does not stop. */
+/* Returns whether to give up the shard: it has been silent for too long, or has not ended after a
+   stop. */
 static bool is_hopeless(const run_t *run, unsigned shard)
 {
     health_t health;
@@ -251,7 +253,7 @@ static bool is_hopeless(const run_t *run, unsigned shard)
     return true;
 }
 
-/* True: no shard is still looked at. */
+/* Returns true when every shard has ended or is given up. */
 static bool look_after(run_t *run)
 {
     bool open = false;
@@ -294,7 +296,7 @@ static void wait_for_parts(run_t *run)
     }
 }
 
-/* Takes what the shard has found. */
+/* Adds the result of one shard; its violations move to `sum`. */
 static void add_part(audit_t *sum, audit_t *part)
 {
     cJSON *violation;
@@ -364,7 +366,7 @@ typedef struct {
     uint64_t said_ms;
 } progress_t;
 
-/* A line a second; on a terminal it is written over the last one. */
+/* Prints a line a second; on a terminal each overwrites the last one. */
 static bool print_progress(void *context, const char *line)
 {
     progress_t *progress = context;

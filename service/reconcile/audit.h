@@ -1,36 +1,39 @@
 /*
- * The audit: are the promises kept? Computed from MySQL and Redis themselves, on connections of
- * its own, so that the command, the admin call and a service in full traffic share one path.
+ * The audit checks whether the promises are kept. It computes them from MySQL and Redis, on
+ * connections of its own. The command, the admin call and a service in full traffic share this one
+ * path.
  *
- *   A  Per item, the units of its live orders are what its row says is allocated, and that is
- *      between 0 and total. Read in one snapshot of the shard, so it is exact under traffic.
+ *   A  For each item, the units of its live orders equal the allocated units of its row, and these
+ *      are between 0 and total. Both are read in one snapshot of the shard: exact under traffic.
  *
- *   B  Per item of the lua and watch strategies, what its gate has available is total - allocated
- *      - unsettled, where unsettled counts only orders that MySQL does not have yet; and the
- *      gate's counters say what `unsettled` really holds. Gate and MySQL cannot be read in one
- *      moment, so MySQL is read between two looks at a gate that did not change, and a
- *      difference counts only if it stays. A gate that is missing, foreign or of another epoch is
- *      "pending_rebuild" (the next purchase rebuilds it), one that did not hold still for two
- *      seconds is "busy": neither is a violation, and neither is known to be right.
+ *   B  For each item of the lua and watch strategies, its gate has available = total - allocated -
+ *      unsettled. `unsettled` here counts only orders that MySQL does not have yet. The gate's
+ *      counters also match the content of `unsettled`. Gate and MySQL cannot be read in one moment.
+ *      So MySQL is read between two reads of a gate that did not change in between, and a
+ *      difference counts only if it persists. A gate that is missing, foreign or of another epoch
+ *      is "pending_rebuild": the next purchase rebuilds it. A gate that changed at every attempt
+ *      for two seconds is "busy". Neither is a violation, and neither is confirmed to be right.
  *
- *   C  No buyer has more live units of an item than its limit. A lowered limit leaves earlier
- *      orders alone and no history of limits is kept. So a buyer past the limit is a violation
- *      only if one of the live orders is of the item's present epoch (and was issued in it, not
- *      carried over by a rebuild: the time in its id is past the epoch, which is a time too); all
- *      others are counted as "grandfathered". Where no limit was lowered that must be 0.
+ *   C  No buyer has more live units of an item than its limit. A lowered limit does not affect
+ *      earlier orders, and no history of limits is kept; the row has only the epoch under which the
+ *      limit was last lowered. So a buyer past the limit is a violation only if one of the live
+ *      orders has this epoch or a later one and was issued since. (An order that a rebuild carried
+ *      over was issued before: the time in its id is before the epoch, which is a time too.) All
+ *      other buyers past the limit are counted as "grandfathered". Where no limit was lowered, that
+ *      count must be 0.
  *
- *   D  No two orders have the same sku, buyer and key; and the winner that the loser of a key
- *      names is there.
+ *   D  No two orders have the same sku, buyer and key. If an order was rejected because another
+ *      order has its key, that other order (the winner) exists.
  *
- *   E  Each held order has a reminder in `holds` that does not come after its deadline: without one
- *      nobody would notice that its time is over.
+ *   E  Each held order has a reminder in `holds` that is not later than its deadline. Without a
+ *      reminder the order would never expire.
  *
- * Shards are looked at side by side, and what is read of one (A, C, D, E) is of one snapshot of it,
- * however many statements it takes: so those are exact under traffic. No invariant spans shards.
+ * The shards are audited in parallel. A, C, D and E of one shard are read in one snapshot of it,
+ * however many statements they take, so they are exact under traffic. No invariant spans shards.
  *
- * The JSON: {"ok", "invariants": [{"id", "name", "ok", "checked", "violations_total",
- * "violations": [the first 20, with their numbers], "error" if it could not look}], "totals"}.
- * A name in it that is not printable ASCII has \xNN in place of each other byte.
+ * The JSON: {"ok", "invariants": [{"id", "name", "ok", "checked", "violations_total", "violations":
+ * [the first 20, with their numbers], "error" if something could not be read}], "totals"}. In a
+ * name that is not printable ASCII, \xNN replaces each other byte.
  */
 #ifndef HOLDFAST_RECONCILE_AUDIT_H
 #define HOLDFAST_RECONCILE_AUDIT_H
@@ -42,26 +45,32 @@
 
 struct prober;
 
-/* The exit status of `holdfast audit`. A promise that was seen broken outranks one not seen. */
+/* The exit status of `holdfast audit`. AUDIT_BROKEN: at least one promise is broken. AUDIT_BLIND:
+   no violation was found, but a part could not be read. */
 typedef enum { AUDIT_OK = 0, AUDIT_BROKEN = 1, AUDIT_BLIND = 2 } audit_verdict_t;
 
-/* Called some times a second by whoever waits for the run; false: stop it. `line` says for each
-   shard which part it is at and how far. */
+/* Called on the thread that runs audit_run(), about every 10 ms, until all shards have ended or are
+   given up. Returns false to stop the run. `line` names for each shard its present part and the
+   progress; it is valid during the call only. */
 typedef bool (*audit_watch_cb)(void *context, const char *line);
 
 /*
- * Blocks, for seconds on a large shard. The JSON is the caller's, and never NULL. The prober says
- * which shard is silent: after some seconds that one is given up, and its thread is left behind in
- * its read until that ends.
+ * Runs one audit. Blocks, for seconds on a large shard; for a thread that may do so. Any number may
+ * run at a time. The caller owns the JSON; it is never NULL. `watch` may be NULL. There are no
+ * errors besides *verdict: a part that could not be read has an "error" in the JSON.
+ *
+ * The prober reports which shard is silent. A shard that is silent for 5 s is given up; its thread
+ * stays behind in its read until that ends. `prober` must outlive the call.
  */
 cJSON *audit_run(const config_t *config, struct prober *prober, audit_watch_cb watch, void *context,
                  audit_verdict_t *verdict);
-/* Threads that are left behind: while there are some, neither `config` nor the client library may
-   go. */
+/* The number of shard threads that still run, among them those left behind. While it is not 0,
+   neither `config` nor the client library may be freed. Any thread; does not block. */
 unsigned audit_threads_left(void);
 
-/* The command: prints the progress to standard error, each second, and the JSON to `out`; returns
-   the verdict. */
+/* The command. Prints the progress to standard error once a second and the JSON to `out`; returns
+   the verdict. Blocks. If a thread is left behind, it ends the process itself, with the verdict as
+   status. */
 int audit_main(const config_t *config, FILE *out);
 
 #endif

@@ -5,19 +5,20 @@
 #include <unistd.h>
 
 /*
- * How gate and row are compared (B).
+ * The comparison of gate and row (B).
  *
- * available = capacity - reserved + unreserved + released, where capacity = total - allocated as
- * they were when the epoch began. Since then allocated grew by what was committed and shrank by
- * what was released, and what was reserved and not unreserved is committed or pending. So
+ * available = capacity - reserved + unreserved + released, where capacity = total - allocated when
+ * the epoch began. Since then allocated has grown by the committed units and shrunk by the released
+ * ones. Units that are reserved and not unreserved are committed or pending. So
  *
- *     available = total - allocated - pending - (released in MySQL, the gate not told yet)
+ *     available = total - allocated - pending - (released in MySQL, the gate not notified yet)
  *
- * with pending: in `unsettled` and not in MySQL, or there as `rejected` (its units were never
- * allocated, and unreserve is on its way). What is committed and not yet settled is not pending.
- * The last term passes in milliseconds, which is why a difference has to last.
+ * Pending units are those of orders in `unsettled` that are not in MySQL, or are there as
+ * `rejected` (such units were never allocated, and an unreserve is on its way). Units that are
+ * committed and not yet settled are not pending. The last term becomes 0 within milliseconds; this
+ * is why a difference counts only if it persists.
  *
- * Counters only grow: two equal looks at a gate mean that nothing happened to it in between.
+ * Counters only grow, so two equal reads of a gate prove that it did not change in between.
  */
 
 #define ROUNDS_MAX 20
@@ -37,7 +38,7 @@ typedef struct {
     gate_state_t gate;
     int64_t pending;
     look_t look;
-    unsigned same; /* looks in a row that found this very difference */
+    unsigned same; /* comparisons in a row, after the first, with this same difference */
 } suspect_t;
 
 static int64_t drift_of(const suspect_t *suspect)
@@ -78,7 +79,8 @@ static look_t compare(const suspect_t *suspect)
     return counted && drift_of(suspect) == 0 ? LOOK_AGREES : LOOK_DIFFERS;
 }
 
-/* Units of the orders among `ids` that were allocated: there, and not born rejected. */
+/* Sums the units that were allocated for the orders in `ids`: those that MySQL has and did not
+   insert as rejected. */
 static result_t sum_allocated(audit_t *audit, const order_id_t *ids, size_t count, int64_t *units)
 {
     result_t result = RESULT_DONE;
@@ -97,7 +99,7 @@ static result_t sum_allocated(audit_t *audit, const order_id_t *ids, size_t coun
     return result;
 }
 
-/* The row and what MySQL has of `ids`, of one moment. */
+/* Reads the row and MySQL's part of `ids` in one snapshot. */
 static bool read_store(audit_t *audit, suspect_t *suspect, const order_id_t *ids, size_t count)
 {
     int64_t settling = 0;
@@ -135,7 +137,8 @@ static look_t look_closely(audit_t *audit, suspect_t *suspect)
     if (!seen)
         return LOOK_BLIND;
     if (!item_uses_gate(row))
-        return LOOK_AGREES; /* toggled meanwhile: the gate is closed and nobody asks it */
+        return LOOK_AGREES; /* the strategy was changed meanwhile: the gate is closed and not
+                               used */
     if (!gate_is_of(&suspect->gate, row))
         return LOOK_PENDING;
     return same_moment(&suspect->gate, &after) ? compare(suspect) : LOOK_BUSY;
@@ -151,7 +154,7 @@ static void look_again(audit_t *audit, suspect_t *suspect)
     suspect->same = same ? suspect->same + 1 : 0;
 }
 
-/* The cheap look at each item: one call, and the row as the snapshot had it. */
+/* The cheap comparison of each item: one call to Redis, and the row from the snapshot. */
 static bool look_at_all(audit_t *audit, suspect_t *suspects, size_t *count)
 {
     for (size_t i = 0; i < audit->shard_items_count; ++i) {
@@ -170,7 +173,8 @@ static bool look_at_all(audit_t *audit, suspect_t *suspects, size_t *count)
     return true;
 }
 
-/* Until all agree or only wait for a rebuild, which a purchase has to ask for. */
+/* Repeats until all agree or only lack a rebuild. A pending rebuild is not waited for: only a
+   purchase starts it. */
 static bool look_until_settled(audit_t *audit, suspect_t *suspects, size_t count)
 {
     bool open = count != 0;

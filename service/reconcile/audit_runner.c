@@ -8,7 +8,7 @@
 #include "base/fatal.h"
 #include "base/log.h"
 
-/* A run that takes less is cheap enough to follow another at once. */
+/* A shorter run is cheap enough to be followed by another at once. */
 #define SHORT_MS 1000
 #define REST_MAX_MS 60000
 
@@ -23,12 +23,12 @@ struct audit_runner {
     const config_t *config;
     struct prober *prober;
     pthread_t thread;
-    pthread_mutex_t mutex; /* over all that follows */
+    pthread_mutex_t mutex; /* protects all members below */
     pthread_cond_t asked;
     bool stopping;
     uint64_t wanted, begun; /* numbers of runs */
     ended_t last, last_whole;
-    cJSON *report; /* of the last; NULL: none */
+    cJSON *report; /* of the last run; NULL: none has ended */
 };
 
 static bool is_stopping(audit_runner_t *runner)
@@ -45,7 +45,7 @@ static bool watch(void *context, const char *line)
     return !is_stopping(context);
 }
 
-/* Until somebody asks and the rest is over; false: the end. */
+/* Blocks until a run is asked for and the rest is over. False: the runner stops. */
 static bool wait_for_work(audit_runner_t *runner, uint64_t rest_ms)
 {
     struct timespec until = clock_mono_in((uint32_t)rest_ms);

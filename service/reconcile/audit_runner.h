@@ -1,9 +1,12 @@
 /*
- * The audits of a service: one at a time, in a thread of its own, whenever somebody asks for one.
+ * Runs the audits of a service on a thread of its own, one at a time, on request.
  *
- * Nobody waits for it inside a call. Who asks gets the number of the first run that begins from
- * then on, and looks later whether it has ended. An audit that took longer than a second is
- * followed by a rest of the same length, so that polling does not keep the servers busy.
+ * No call waits for a run. A caller asks for one, receives the number of the first run that begins
+ * after that, and checks later whether it has ended. After an audit that took longer than 1 s the
+ * runner rests for the same time (up to a maximum), so that polling does not keep the servers busy.
+ *
+ * serve owns the runner. Nothing here returns an error: a part that an audit could not read is in
+ * its report.
  */
 #ifndef HOLDFAST_RECONCILE_AUDIT_RUNNER_H
 #define HOLDFAST_RECONCILE_AUDIT_RUNNER_H
@@ -14,32 +17,34 @@
 
 typedef struct audit_runner audit_runner_t;
 
-/* All that is given outlives it. */
+/* Starts the thread. `config` and `prober` must outlive the runner. Main thread. */
 audit_runner_t *audit_runner_start(const config_t *config, struct prober *prober);
-/* Ends the run under way, within some seconds. Then audit_threads_left() says whether a thread had
-   to be left behind. */
+/* Stops the run under way and frees the runner. Blocks, for some seconds at most. Afterwards
+   audit_threads_left() tells whether a thread was left behind. Main thread. */
 void audit_runner_stop(audit_runner_t *runner);
 
-/* --- any thread, none blocks --- */
-/* The number of a run that begins after this call. */
+/* --- any thread; none waits for a server --- */
+/* Asks for a run; returns the number of the first run that begins after this call. */
 uint64_t audit_runner_ask(audit_runner_t *runner);
-/* The number of the last run that has ended; 0: none. */
+/* The number of the last run that has ended; 0: no run has. */
 uint64_t audit_runner_ended(audit_runner_t *runner);
 /*
- * What the last run found (see audit.h), and
+ * The findings of the last run that has ended (see audit.h), and
+ *
  *   "run"                its number in this process
  *   "at", "age_ms"       when it began
- *   "took_ms"
- *   "asked"              the number that audit_runner_ask() gave
- *   "running"            is a run under way?
- *   "last_whole"         "run", "ok", "at" and "age_ms" of the last run that could look at
- *                        everything, which may be this one; null: none has
- * What only a run can tell is null if none has ended. The caller's.
+ *   "took_ms"            how long it took
+ *   "asked"              the number that audit_runner_ask() returned
+ *   "running"            whether a run is under way
+ *   "last_whole"         "run", "ok", "at" and "age_ms" of the last run that could read everything;
+ *                        it may be this one; null: there was none
+ *
+ * Members that need a run are null if none has ended. The caller owns the JSON.
  */
 cJSON *audit_runner_report(audit_runner_t *runner, uint64_t asked);
 
 typedef struct {
-    bool ended; /* at least one; else the rest says nothing */
+    bool ended; /* at least one has; otherwise the other members are not valid */
     audit_verdict_t verdict;
     uint64_t age_ms;
 } audit_age_t;

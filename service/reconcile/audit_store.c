@@ -59,7 +59,7 @@ static audit_item_t *find_item(audit_t *audit, str_t sku, unsigned bucket)
     return NULL;
 }
 
-/* For the progress only: the server's own estimate. */
+/* The server's own estimate; for the progress only. */
 static result_t count_roughly(audit_t *audit, int64_t *orders)
 {
     sql_reset(&audit->sql);
@@ -84,7 +84,7 @@ static void violate_a(audit_t *audit, const audit_item_t *at)
     audit_violation(audit, AUDIT_A, numbers);
 }
 
-/* One row of a chunk's sums. */
+/* Adds one row of a chunk's sums. */
 static void note_sums(audit_t *audit)
 {
     db_t *db = audit->db;
@@ -107,10 +107,11 @@ static void note_sums(audit_t *audit)
         at->quantity_max = quantity_max;
 }
 
-/* All that is counted of each order, in one walk over the table. */
+/* All sums over orders are taken in one walk over the table. A chunk bounds the duration of a
+   statement, so that progress and a stop are handled in between. */
 #define CHUNK_ORDERS 50000
 
-/* The first id of the next chunk; ORDER_ID_NONE: this is the last one. */
+/* Finds the first id of the next chunk; ORDER_ID_NONE: this chunk is the last one. */
 static result_t find_chunk_end(audit_t *audit, const order_id_t *from, order_id_t *end)
 {
     *end = ORDER_ID_NONE;
@@ -160,7 +161,7 @@ static result_t sum_orders(audit_t *audit)
     return result;
 }
 
-/* Rare: by then it is known that there are some. */
+/* Runs only if the sums have shown that there are strays; that is rare. */
 static result_t look_for_strays(audit_t *audit)
 {
     db_t *db = audit->db;
@@ -199,11 +200,11 @@ static result_t look_at_a(audit_t *audit)
 /* --- C --- */
 
 /*
- * First the buyers who may be past a limit are named, those with more orders of an item than
- * `orders`: that runs along the index and reads no row. Then the rows of these are read. In one
- * statement MariaDB would start with the rows of all orders.
+ * The first step names the buyers who may be past a limit: those with more than `orders` orders of
+ * an item. It runs along the index and reads no row. The second step reads the rows of these
+ * buyers. As one statement, MariaDB would start with the rows of all orders.
  *
- * If one order may be past the limit by itself (`orders` is 0), the first step reads all rows.
+ * If one order alone may be past the limit (`orders` is 0), the first step reads all rows.
  */
 #define CANDIDATES 1000
 
@@ -218,7 +219,7 @@ static void candidate_of_row(const db_t *db, candidate_t *out)
     buyer_set(&out->buyer, db_bytes(db, 1));
 }
 
-/* The next ones behind `last`, which is NULL at first. */
+/* Finds the next candidates behind `last`, which is NULL at first. */
 static result_t find_candidates(audit_t *audit, uint64_t orders, uint64_t smallest_limit,
                                 const candidate_t *last, candidate_t *out, size_t *count)
 {
@@ -257,8 +258,8 @@ static void note_past_limit(audit_t *audit)
     audit_violation(audit, AUDIT_C, numbers);
 }
 
-/* An epoch is the shard's clock in ms when it began (or a little above), and so comparable with
-   the 48 bits of time that head an order id. */
+/* An epoch is the shard's clock in ms when it began (or a little above). So it can be compared with
+   the time in the first 48 bits of an order id. */
 static result_t check_candidates(audit_t *audit, const candidate_t *candidates, size_t count)
 {
     sql_t *sql = &audit->sql;
@@ -301,9 +302,9 @@ static result_t check_all_candidates(audit_t *audit, uint64_t orders, uint64_t s
 }
 
 /*
- * A buyer is past a limit only with more orders than limit / (units of the largest live order): the
- * smallest such number of all items. 0: it says nothing, because an order is as large as a limit,
- * or is of a part of an item that no row speaks for. UINT64_MAX: nobody can be past a limit.
+ * A buyer can be past a limit only with more orders than limit / (units of the largest live order).
+ * Returns the smallest such number of all items. 0: the number excludes no buyer, because an order
+ * is as large as a limit, or has no row of an item. UINT64_MAX: no buyer can be past a limit.
  */
 static uint64_t orders_within_limits(const audit_t *audit)
 {
@@ -362,7 +363,7 @@ static void add_order_id(cJSON *object, const char *name, order_id_t id)
     cJSON_AddStringToObject(object, name, text);
 }
 
-/* The winner is of the same sku, so on the same shard. */
+/* The winner has the same sku, so it is on the same shard. */
 static result_t look_for_lost_winners(audit_t *audit)
 {
     db_t *db = audit->db;
@@ -382,7 +383,8 @@ static result_t look_for_lost_winners(audit_t *audit)
     return result;
 }
 
-/* By the way of A it is known how many orders have a key, and whether any lost one to another. */
+/* The walk for A has counted the orders with a key and those that lost their key to another order;
+   without any, the statements are left out. */
 static result_t look_at_d(audit_t *audit)
 {
     result_t result = RESULT_DONE;
@@ -393,8 +395,8 @@ static result_t look_at_d(audit_t *audit)
 
 /* --- E --- */
 
-/* Reminders are not found by order, and a join of the two would compare each order with all of
-   them: so both are put in one list and grouped, which grows with their number only. */
+/* `holds` has no index by order, so a join would compare each order with all reminders. Instead
+   both are put into one list and grouped; the cost grows with their number only. */
 static void query_without_reminder(sql_t *sql)
 {
     sql_reset(sql);
@@ -421,7 +423,7 @@ static result_t look_at_e(audit_t *audit)
     return result;
 }
 
-/* In order: each leaves behind what the next relies on. All are of one snapshot. */
+/* The order matters: each part leaves data that the next ones use. All run in one snapshot. */
 static const struct {
     const char *name;
     result_t (*look)(audit_t *audit);
@@ -433,7 +435,7 @@ static const struct {
 bool audit_store(audit_t *audit)
 {
     int64_t orders = 0;
-    /* A table that a stranger has locked is not waited for all day. */
+    /* Another user of the server may keep a table locked: the audit then fails after 5 s. */
     result_t result = db_run(audit->db, "SET SESSION lock_wait_timeout = 5");
     if (result == RESULT_DONE)
         result = count_roughly(audit, &orders);

@@ -9,7 +9,7 @@
 #include "reconcile/freeze.h"
 #include "reconcile/sync.h"
 
-/* How long a change is tried: under a SQL strategy it competes with every buyer for the row. */
+/* How long a change is retried: under a SQL strategy it competes with every buyer for the row. */
 #define CHANGE_PATIENCE_MS 15000
 
 static item_terms_t merge(const item_terms_t *now, const item_change_t *change)
@@ -46,9 +46,9 @@ static bool window_is_valid(const item_terms_t *terms)
            terms->starts_at_ms < terms->ends_at_ms;
 }
 
-/* Totals follow rows from the beginning. Finished orders of the name are those of an item that was
-   deleted; live ones are there only if somebody has deleted its row by hand. None can come
-   meanwhile, since there is no row to allocate them in. */
+/* Computes the totals of a new row from the orders of the name, since totals follow rows. Finished
+   orders are those of an item that was deleted. Live ones exist only if a user has deleted the row
+   by hand. No order can arrive meanwhile, since there is no row to allocate it in. */
 static result_t insert_item(worker_t *worker, str_t sku, const item_terms_t *terms)
 {
     sql_reset(&worker->sql);
@@ -70,7 +70,8 @@ sync_result_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
     const item_t *item = &rebuild->item;
     uint64_t epoch, deadline = clock_mono_ms() + DRAIN_PATIENCE_MS;
     bool frozen = true;
-    assert(!rebuild->needs_freeze); /* a second freeze would leave the first to run out by itself */
+    assert(!rebuild->needs_freeze); /* a second freeze would lose the first one's deadline, and with
+                                       it the means to end it */
     if (gate_sync_freeze(worker->gate, item->ref.slot, item_sku(item), FREEZE_MS,
                          &rebuild->unsettled_max, &epoch, &rebuild->frozen_until_ms) != RESULT_DONE)
         return SYNC_GATE_AWAY;
@@ -90,7 +91,8 @@ sync_result_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
     return SYNC_READY;
 }
 
-/* Is `total` below what is sold or about to be? Reads the row anew: draining sold some. */
+/* Checks whether `total` is below the sold and unsettled units. Reads the row again: orders were
+   sold during the drain. */
 static sync_result_t check_total(worker_t *worker, rebuild_t *rebuild, bool *too_low)
 {
     bool found;
@@ -105,16 +107,18 @@ static sync_result_t check_total(worker_t *worker, rebuild_t *rebuild, bool *too
     return SYNC_READY;
 }
 
-/* Buyers of an `accepted` item heard 202 as soon as the gate had admitted them. A SQL strategy
-   knows nothing of their units and would sell them to others: first all of them reach MySQL. */
+/* Buyers of an `accepted` item received 202 as soon as the gate had admitted them. A SQL strategy
+   has no record of their units and would sell them again; so all of these orders must reach MySQL
+   first. */
 static bool leaves_accepted(const item_t *before, const item_terms_t *after)
 {
     return item_uses_gate(before) && before->terms.acknowledge == ACKNOWLEDGE_ACCEPTED &&
            (!strategy_uses_gate(after->strategy) || after->acknowledge != ACKNOWLEDGE_ACCEPTED);
 }
 
-/* What has to be known of the gate before the row is changed. One that is away says nothing of the
-   orders that it has admitted: who leaves it leaves them to Redis. */
+/* Finds out from the gate what has to be certain before the row is changed. A gate that is away
+   cannot report the orders that it has admitted: a change that leaves the gate then goes ahead, and
+   these orders stay in Redis until it is back. */
 static sync_result_t prepare_gate(worker_t *worker, rebuild_t *rebuild, bool *too_low)
 {
     const item_t *item = &rebuild->item;
@@ -122,7 +126,7 @@ static sync_result_t prepare_gate(worker_t *worker, rebuild_t *rebuild, bool *to
     bool drains = leaves_accepted(item, rebuild->terms);
     sync_result_t step = SYNC_READY;
     if (lowers && item->gate_down)
-        return SYNC_GATE_AWAY; /* nobody can tell what it has admitted */
+        return SYNC_GATE_AWAY; /* the units that the gate has admitted cannot be read */
     if (item_uses_gate(item) && (lowers || drains))
         step = freeze_and_drain(worker, rebuild);
     if (step == SYNC_GATE_AWAY && !lowers) {
@@ -157,12 +161,12 @@ static sync_result_t create_item(worker_t *worker, str_t sku, const item_change_
     if (result != RESULT_REFUSED)
         return sync_of_store(result);
     if (db_error_is_duplicate(worker->db))
-        return SYNC_BUSY;          /* another has made it meanwhile */
+        return SYNC_BUSY;          /* another caller has created it meanwhile */
     *outcome = CHANGE_WRONG_STATE; /* orders of an item of that name have more units than `total` */
     return SYNC_READY;
 }
 
-/* Of a row that is there and whose terms differ. */
+/* Changes a row that exists and has other terms. */
 static sync_result_t change_terms(worker_t *worker, const item_terms_t *terms, uint64_t gate_epoch,
                                   item_t *out, change_outcome_t *outcome)
 {
@@ -173,12 +177,12 @@ static sync_result_t change_terms(worker_t *worker, const item_terms_t *terms, u
     *outcome = too_low ? CHANGE_WRONG_STATE : CHANGE_DONE;
     if (too_low)
         return SYNC_READY;
-    /* Redis away after the row was changed: the change is made, the gate follows when it is back.
-     */
+    /* If Redis went away after the row was changed, the change is made; the gate is rebuilt when
+       Redis is back. */
     return result == SYNC_GATE_AWAY && terms_equal(terms, &out->terms) ? SYNC_READY : result;
 }
 
-/* One look and one try. *again: something moved meanwhile, look anew. */
+/* One read and one attempt. *again: the item changed meanwhile; read again. */
 static sync_result_t try_change(worker_t *worker, str_t sku, const item_change_t *change,
                                 item_t *out, change_outcome_t *outcome, bool *again)
 {
@@ -198,7 +202,7 @@ static sync_result_t try_change(worker_t *worker, str_t sku, const item_change_t
     *outcome = !window_is_valid(&terms) ? CHANGE_INVALID_WINDOW : CHANGE_NONE;
     if (*outcome == CHANGE_INVALID_WINDOW || terms_equal(&terms, &out->terms))
         return SYNC_READY;
-    /* A gate that does not agree with the row cannot say what is unsettled: first mend it. */
+    /* Only a gate that agrees with the row can report what is unsettled: rebuild it first. */
     if (looked && !gate_agrees(answer, out) &&
         (result = item_agree(worker, sku, out)) != SYNC_READY)
         return result;
@@ -218,9 +222,9 @@ sync_result_t item_change(worker_t *worker, str_t sku, const item_change_t *chan
             usleep(random_backoff(2000, 20000, tries));
         result = try_change(worker, sku, change, out, outcome, &again);
         if (result == SYNC_READY && *outcome == CHANGE_NONE && tries != 0)
-            *outcome = CHANGE_DONE; /* a try before may have changed it, and lost the answer */
+            *outcome = CHANGE_DONE; /* an earlier attempt may have changed it and lost the answer */
     }
-    /* Builds the gate of a new item, and finishes what a lost race left. */
+    /* Builds the gate of a new item, and completes a rebuild that a lost race has left. */
     if (result == SYNC_READY && CHANGE_IS_MADE(*outcome))
         item_agree(worker, sku, out);
     return result;

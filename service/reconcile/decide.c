@@ -2,15 +2,14 @@
 
 #include <assert.h>
 
-/* No freeze that this program asks for lasts longer than this. */
+/* No freeze that this program makes lasts longer than this. */
 #define FREEZE_MAX_MS 5000
-/* A release that has not reached the gate after so long will not. */
+/* A release that has not reached the gate after this time will not reach it. */
 #define RELEASE_PATIENCE_MS 2000
-/* So many looks in a row find something, then it is drift. */
+/* A finding in so many comparisons in a row is drift. */
 #define MISSES_MAX 2
-/* Redis answers for so long again before the gate is trusted with the sale, unless somebody says
- * so.
- */
+/* Redis must have answered for so long before the gate sells again, unless an operator asks for it:
+   a server that restarts may be away again at once. */
 #define GATE_BACK_MS 1500
 
 const char *finding_name(finding_t finding)
@@ -50,7 +49,7 @@ static bool buyers_counted(const gate_state_t *gate)
     return gate->known_buyers == gate->buyers;
 }
 
-/* Nothing happened between the two looks at the gate. */
+/* Nothing changed between the two reads of the gate, and no order is unsettled. */
 static bool quiet(const gate_state_t *before, const gate_state_t *after)
 {
     return before->reserved == after->reserved && before->settled == after->settled &&
@@ -71,7 +70,7 @@ static bool is_short_for_long(const memory_t *memory, const snapshot_t *s)
            s->now_ms - memory->short_since_ms >= RELEASE_PATIENCE_MS;
 }
 
-/* Has the gate not heard of a release that MySQL made long enough ago? */
+/* Whether a release that MySQL made long enough ago has not reached the gate. */
 static bool release_is_missing(const memory_t *memory, const snapshot_t *s)
 {
     return memory->released_at_ms != 0 &&
@@ -87,9 +86,9 @@ static finding_t compare(const memory_t *memory, const snapshot_t *s)
     int64_t released = row->released_total - row->epoch_released_total;
     if (row->gate_down)
         return FINDING_GATE_BACK;
-    if (!built(before, row) || !built(after, row)) /* unless somebody is at it */
+    if (!built(before, row) || !built(after, row)) /* unless a rebuild is under way */
         return row->rebuilding ? FINDING_AGREE : FINDING_NOT_BUILT;
-    if (after->closed) /* under a SQL strategy nothing but the epoch is compared */
+    if (after->closed) /* under a SQL strategy only the epoch is compared */
         return FINDING_AGREE;
     if (!same_terms(after, &row->terms))
         return FINDING_TERMS;
@@ -110,14 +109,15 @@ static finding_t compare(const memory_t *memory, const snapshot_t *s)
     return FINDING_AGREE;
 }
 
-/* What was kept of another epoch says nothing of this one. */
+/* The memory of another epoch does not apply to this one. */
 static void begin_epoch(memory_t *memory, const item_t *row)
 {
     if (memory->epoch != row->epoch)
         *memory = (memory_t){.epoch = row->epoch};
 }
 
-/* The oldest count that the gate must have reached by now is the one that is kept. */
+/* Keeps a count until the gate must have reached it, and only then takes a newer one: with a newer
+   count at each comparison the time would never be over. */
 static void keep_releases(memory_t *memory, const snapshot_t *s)
 {
     if (memory->released_at_ms != 0 && s->now_ms - memory->released_at_ms < RELEASE_PATIENCE_MS)
@@ -147,7 +147,7 @@ static action_t act_on(memory_t *memory, const snapshot_t *s, finding_t finding)
 decision_t reconcile_decide(memory_t *memory, const snapshot_t *s)
 {
     decision_t decision = {FINDING_AGREE, ACTION_NONE};
-    /* What is kept was seen before this look, and drift was acted upon when it was seen. */
+    /* The memory is older than this snapshot, and MISSES_MAX findings were acted upon at once. */
     assert(memory->released_at_ms <= s->now_ms && memory->short_since_ms <= s->now_ms &&
            memory->gate_back_ms <= s->now_ms && memory->misses < MISSES_MAX);
     begin_epoch(memory, &s->row);
@@ -159,7 +159,8 @@ decision_t reconcile_decide(memory_t *memory, const snapshot_t *s)
         memory->short_since_ms = 0;
     else if (memory->short_since_ms == 0)
         memory->short_since_ms = s->now_ms;
-    /* What differs is looked at again or acted upon: only a gate that is back may have to wait. */
+    /* Every finding leads to another comparison or an action; only the end of a fallback may have
+       to wait. */
     assert((decision.action == ACTION_NONE) ==
            (decision.finding == FINDING_AGREE ||
             (decision.finding == FINDING_GATE_BACK && decision.action != ACTION_RESTORE)));

@@ -8,33 +8,34 @@
 #include "reconcile/freeze.h"
 #include "reconcile/sync.h"
 
-/* How long it is tried: it competes with every buyer and move for the row. */
+/* How long a deletion is retried: it competes with every buyer and move for the row. */
 #define DELETE_PATIENCE_MS 8000
 #define DRAIN_PAUSE_US 5000
 
 typedef struct {
     worker_t *worker;
-    rebuild_t rebuild;  /* of the present try: what is frozen */
-    bool unsettled;     /* likewise: orders are on their way */
-    bool redis_answers; /* likewise: as asked, where it is not needed */
+    rebuild_t rebuild;  /* of the present attempt: the freeze */
+    bool unsettled;     /* likewise: orders are on their way to MySQL */
+    bool redis_answers; /* likewise: Redis answered, for an item without an open gate */
     bool doubt;         /* a COMMIT was lost: the row may be gone */
 } deletion_t;
 
-/* While the optimistic strategy stands in, only Redis knows what the gate had admitted. Under the
-   SQL strategies there is nothing to ask: a gate that is closed may stay. */
+/* During a fallback only Redis has the orders that the gate had admitted. Under a SQL strategy
+   there is nothing to ask: a closed gate may stay. */
 static bool needs_redis(const item_t *item)
 {
     return item_uses_gate(item) || item->gate_down;
 }
 
-/* Redis is known to be away: where it is not needed it is not asked. */
+/* Whether Redis is away already. Where it is not needed, no call then has to wait for its
+   time-out. */
 static bool redis_is_down(worker_t *worker)
 {
     return gate_health_down_ms(worker->shard->gate_health) != 0;
 }
 
-/* Of an item that no gate admits for: orders of an earlier strategy may still be on their way.
- *left: how many. */
+/* Drains an item whose gate does not admit: orders of an earlier strategy may still be on their
+   way. *left: the number that remain. */
 static result_t drain_closed(worker_t *worker, const item_t *item, size_t *left)
 {
     uint64_t deadline = clock_mono_ms() + DRAIN_PATIENCE_MS;
@@ -49,7 +50,7 @@ static result_t drain_closed(worker_t *worker, const item_t *item, size_t *left)
     }
 }
 
-/* Nothing of the item is on its way to MySQL any more, and its gate admits nobody. */
+/* Makes the gate admit no orders and waits until none is on its way to MySQL. */
 static sync_result_t quiesce(deletion_t *deletion)
 {
     worker_t *worker = deletion->worker;
@@ -114,7 +115,8 @@ static sync_result_t delete_row(deletion_t *deletion)
     return sync_of_store(result);
 }
 
-/* Reads the row, and sees to it that the gate is of its epoch, if it has one. */
+/* Reads the row, and makes the gate agree with its epoch, if the item uses one and could be
+   deleted. */
 static sync_result_t look(worker_t *worker, str_t sku, item_t *item)
 {
     bool found;
@@ -127,7 +129,7 @@ static sync_result_t look(worker_t *worker, str_t sku, item_t *item)
                                                              : SYNC_READY;
 }
 
-/* One look and one try. SYNC_BUSY: something moved meanwhile, look anew. */
+/* One read and one attempt. SYNC_BUSY: the item changed meanwhile; read again. */
 static sync_result_t try_delete(deletion_t *deletion, str_t sku, uint64_t *epoch,
                                 delete_outcome_t *outcome)
 {

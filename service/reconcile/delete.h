@@ -1,19 +1,20 @@
 /*
- * Deletion of an item, by an admin, under traffic. Blocking; for pool threads.
+ * Deletes an item for an admin, under traffic. Blocks on MySQL and Redis, for 8 s and some at most;
+ * for pool threads.
  *
- * An item goes if none of its orders is live or on its way:
+ * An item is deleted if none of its orders is live or on its way to MySQL:
  *
- *   1. its gate is frozen, and what it has admitted reaches MySQL
- *   2. one transaction: the row is deleted, if it still has the epoch that was frozen and no unit
- * is allocated. From here on the row is locked: nobody commits an order
- *   3. the gate is removed. A crash, or a Redis that does not answer, leaves the row as it was and
- *      no gate, which is then rebuilt
- *   4. COMMIT
+ *   1. Its gate is frozen, and the orders that the gate has admitted reach MySQL.
+ *   2. One transaction deletes the row, if it still has the epoch that was frozen and no unit is
+ *      allocated. From here on the row is locked: no other transaction commits an order.
+ *   3. The gate is removed. After a crash, or if Redis does not answer, the row is unchanged and
+ *      there is no gate; the gate is then rebuilt.
+ *   4. COMMIT.
  *
- * So a gate never outlives its row but for one that a stalled rebuild puts there later. What such a
- * gate admits cannot commit; the order ends as a `rejected` row. Under a SQL strategy there is no
- * gate to ask, and Redis may be away. Finished orders stay, and are read by their ids as before. An
- * item that is made again under the name has a higher epoch.
+ * So a gate never outlives its row, with one exception: a stalled rebuild may write a gate later.
+ * Orders that such a gate admits cannot commit; each ends as a `rejected` row. Under a SQL strategy
+ * no gate admits, and Redis may be away. Finished orders stay, and are read by their ids as before.
+ * An item that is created again under the name has a higher epoch.
  */
 #ifndef HOLDFAST_RECONCILE_DELETE_H
 #define HOLDFAST_RECONCILE_DELETE_H
@@ -24,13 +25,13 @@
 
 typedef enum {
     DELETE_DONE,
-    DELETE_LIVE,     /* an order is held or confirmed */
-    DELETE_UNSETTLED /* orders are on their way to MySQL: the same call again, later */
+    DELETE_LIVE,     /* an order is held or confirmed: not deleted */
+    DELETE_UNSETTLED /* orders are on their way to MySQL: not deleted; repeat the call later */
 } delete_outcome_t;
 
-/* SYNC_READY: *outcome says what came of it; any other result: nothing is deleted, or (SYNC_BUSY
-   after a lost COMMIT) the same call again tells. *epoch: above that of the row that was deleted,
-   for announce_item_changed(). */
+/* SYNC_READY: *outcome is the outcome. SYNC_BUSY after a lost COMMIT: the row may be gone; the same
+   call again tells. Any other result: nothing is deleted. *epoch: above that of the row that was
+   deleted, for announce_item_changed(); 0: no row was read. */
 sync_result_t item_delete(worker_t *worker, str_t sku, uint64_t *epoch, delete_outcome_t *outcome);
 
 #endif

@@ -8,12 +8,12 @@
 #include "base/log.h"
 
 #define INTERVAL_MS 2000
-/* Of a Redis that does not let us ask: each refusal is logged, and ends the connection. */
+/* For a Redis that refuses CONFIG GET: each refusal is logged, and ends the connection. */
 #define REFUSED_INTERVAL_MS 10000
 
 typedef struct {
-    const char *name;      /* as in the log and in metrics */
-    uint64_t looked_at_ms; /* monotonic; of the one thread that looks */
+    const char *name;      /* in the log and in metrics */
+    uint64_t looked_at_ms; /* monotonic; used by the one thread that reads */
     uint64_t pause_ms;
     durability_t seen; /* under the mutex */
 } server_t;
@@ -21,7 +21,7 @@ typedef struct {
 struct durability {
     pthread_mutex_t mutex;
     unsigned shards_count;
-    server_t servers[]; /* the shards', then that of Redis */
+    server_t servers[]; /* of the shards, then of Redis */
 };
 
 durability_watch_t *durability_new(const config_t *config)
@@ -44,7 +44,7 @@ void durability_free(durability_watch_t *watch)
     free(watch);
 }
 
-/* --- what was seen --- */
+/* --- the state --- */
 
 static void read_seen(durability_watch_t *watch, const server_t *server, durability_t *out)
 {
@@ -82,9 +82,9 @@ static void note(durability_watch_t *watch, server_t *server, const durability_t
     log_change(server, &before, now);
 }
 
-/* --- looking --- */
+/* --- reading the settings --- */
 
-/* One more thing that is not as it should be. */
+/* Adds one more reason why the server is not durable. */
 static void add(durability_t *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void add(durability_t *out, const char *format, ...)
 {
@@ -126,7 +126,8 @@ static void judge_mysql(db_t *db, durability_t *out)
         add(out, "innodb_doublewrite is off");
 }
 
-/* One that came up late, or was changed while it was away, is told of too: once for each reason. */
+/* Logs a shard that is the wrong one, once for each reason: also one that was away at the start, or
+   was exchanged while it was away. */
 static void log_unfit(const server_t *server, const durability_t *now)
 {
     if (strcmp(server->seen.why, now->why) != 0)
@@ -164,7 +165,7 @@ static void judge_redis(const gate_settings_t *settings, durability_t *out)
         add(out, "maxmemory-policy is %s", settings->maxmemory_policy);
 }
 
-/* False: Redis does not let us ask. */
+/* False: Redis refuses to show its settings. */
 static bool look_at_redis(worker_t *worker, durability_t *out)
 {
     gate_settings_t settings;

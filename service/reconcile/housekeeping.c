@@ -10,10 +10,10 @@
 #include "store/expiry.h"
 #include "store/settings.h"
 
-/* Epochs are at least the shard's clock when they were made; COMMIT may come this much later. */
+/* An epoch is at least the shard's clock when it was made; its COMMIT may come this much later. */
 #define EPOCH_OVERLAP_MS 10000
 
-/* In one pass, of holds that are due, and of those set aside. */
+/* Time in one pass for holds that are due, and for those set aside. */
 #define EXPIRE_MS 500
 #define RETRY_MS 50
 
@@ -25,7 +25,7 @@ struct housekeeping {
     expiry_t expiry;
     uint64_t epochs_read_ms; /* monotonic */
     bool away;
-    bool more; /* holds are due that the last pass had no time for */
+    bool more; /* the last pass had no time for all due holds */
     pthread_t thread;
     pacer_t pacer;
 };
@@ -55,7 +55,8 @@ static void hand_on(housekeeping_t *housekeeping)
     release_to_gate(&housekeeping->worker, expiry->releases, expiry->count);
 }
 
-/* What is due first, then what was set aside. The epochs wait for neither. */
+/* Expires holds that are due first, then those set aside. The limits keep the reading of epochs
+   from waiting for either. */
 static void expire(housekeeping_t *housekeeping)
 {
     expiry_t *expiry = &housekeeping->expiry;
@@ -92,7 +93,7 @@ static void follow_epochs(housekeeping_t *housekeeping)
     int strategy = housekeeping->shard->index == 0
                        ? settings_read_default_strategy(housekeeping->worker.db)
                        : -1;
-    if (strategy >= 0) /* another node may have been told */
+    if (strategy >= 0) /* another node may have changed it */
         atomic_store(housekeeping->default_strategy, strategy);
     remote_clock_observe(&housekeeping->shard->clock, sent, now_ms);
     if (item_scan(housekeeping->worker.db, &housekeeping->worker.sql, now_ms - EPOCH_OVERLAP_MS,

@@ -1,7 +1,8 @@
 /*
- * The shard's clockwork, a thread: expires holds, follows epochs and the default strategy that
- * other nodes change, keeps the shard's clock. Any number of nodes may run it at once: what it does
- * is guarded in MySQL.
+ * Housekeeping of a shard, on a thread of its own: expires holds, reads changes of epochs and of
+ * the default strategy that other nodes have made, keeps the shard's clock. Any number of nodes may
+ * run it at once: guarded statements in MySQL make each action happen once. serve owns it. A shard
+ * that is away is logged and tried again; there are no errors to handle.
  */
 #ifndef HOLDFAST_RECONCILE_HOUSEKEEPING_H
 #define HOLDFAST_RECONCILE_HOUSEKEEPING_H
@@ -10,10 +11,11 @@
 
 typedef struct housekeeping housekeeping_t;
 
-/* `default_strategy` (a strategy_id_t) is set to what the first shard has. */
+/* Starts the thread. It sets `default_strategy` (a strategy_id_t) to the first shard's value. All
+   three arguments must outlive it. Main thread. */
 housekeeping_t *housekeeping_start(shard_t *shard, atomic_int *default_strategy,
                                    durability_watch_t *durability);
-/* Ends after the pass that is under way. */
+/* Ends the thread after the pass that is under way, and frees it. Blocks until then. */
 void housekeeping_stop(housekeeping_t *housekeeping);
 
 #endif

@@ -10,34 +10,35 @@
 #include "metrics/metrics.h"
 #include "work/writer.h"
 
-/* Seen without an owner for so long, then taken over: a Redis that has just come back has heard no
-   heartbeat yet. */
+/* An order is taken over after so long without an owner: a Redis that has just come back has
+   received no heartbeat yet. */
 #define WATCHED_MS 500
-/* An own order past its deadline may still wait for MySQL in this process. */
+/* An order of this process past its deadline may still be queued for MySQL here. */
 #define OWN_WATCHED_MS 4000
-/* Past its deadline for so long although its owner lives: the owner has forgotten it. A reserve
-   call that was held up and sent again may come after its order was settled, and admits it anew. */
+/* An order so long past its deadline whose owner lives: the owner has lost it. A reserve call that
+   was delayed and sent again may arrive after its order was settled; it then admits the order
+   anew. */
 #define LIVING_WATCHED_MS 8000
-/* Taken over and still there after so long: once more. */
+/* An order that was taken over and is still there after so long is taken over once more. */
 #define AGAIN_MS 5000
-/* Looked at in one slot and pass; more, if all of these were known before. */
+/* Records read in one slot and pass; more, if all of these were taken over before. */
 #define SLOT_MAX 256
 #define SLOT_MORE_MAX 65536
-/* A slot without items may hold orders too, whose item was deleted: so all are looked at in one of
-   so many passes. */
+/* A slot without items may contain orders of an item that was deleted. So one pass of so many reads
+   all slots. */
 #define ALL_SLOTS_PASSES 16
-/* Waits of slots that are set aside. */
+/* Backoff of slots that are set aside. */
 #define ASIDE_BASE_MS 1000
 #define ASIDE_CAP_MS 10000
-/* Processes whose heartbeat is asked for in one pass; more cannot own orders at one time. */
+/* Processes whose heartbeat is read in one pass; more cannot own orders at one time. */
 #define OWNERS_MAX 64
 
 typedef struct {
     UT_hash_handle hh;
     order_id_t id;
-    uint64_t since_ms;   /* monotonic: first seen so */
-    uint64_t adopted_ms; /* 0: not yet */
-    unsigned pass;       /* last seen in */
+    uint64_t since_ms;   /* monotonic: first seen */
+    uint64_t adopted_ms; /* monotonic: taken over; 0: not yet */
+    unsigned pass;       /* in which it was last seen */
 } sighting_t;
 
 struct orphans {
@@ -45,10 +46,10 @@ struct orphans {
     unsigned pass;
     unsigned adopted; /* in this pass */
     unsigned met,
-        fresh;      /* in the present call: records, and those that nothing was done about yet */
+        fresh;      /* in the present call: records, and those that were not taken over before */
     aside_t *aside; /* slots */
     worker_t *worker;
-    gate_owner_t gone[OWNERS_MAX], living[OWNERS_MAX]; /* as heard in this pass */
+    gate_owner_t gone[OWNERS_MAX], living[OWNERS_MAX]; /* as read in this pass */
     unsigned gone_count, living_count;
 };
 
@@ -59,7 +60,7 @@ orphans_t *orphans_new(void)
     return orphans;
 }
 
-/* Forgets those that the pass with this number did not see. */
+/* Forgets the orders that the pass with this number did not see. */
 static void forget_unseen(orphans_t *orphans, unsigned pass)
 {
     sighting_t *sighting, *next;
@@ -94,7 +95,7 @@ static sighting_t *sight(orphans_t *orphans, const order_id_t *id)
     return sighting;
 }
 
-/* --- who lives --- */
+/* --- owners --- */
 
 static bool is_among(const gate_owner_t *owners, unsigned count, str_t name)
 {
@@ -104,7 +105,8 @@ static bool is_among(const gate_owner_t *owners, unsigned count, str_t name)
     return false;
 }
 
-/* In doubt alive: then nothing is done in this pass. */
+/* An owner counts as alive unless Redis reports that it is not: after an error its orders are left
+   alone in this pass. */
 static void ask_for(orphans_t *orphans, const gate_owner_t *owner)
 {
     bool alive = true;
@@ -149,8 +151,8 @@ static void look_at(void *context, const order_id_t *id, const gate_record_t *re
     announce_order_orphaned(orphans->worker->shard->announcements, id, record);
 }
 
-/* Those that were taken over before and have not ended yet, and records that are none, may take all
-   the room of a call: then it asks for more. */
+/* Reads the records of a slot. Orders that were taken over and have not ended, and invalid records,
+   may fill a whole answer; then it asks for more. */
 static result_t look_at_records(orphans_t *orphans, uint16_t slot)
 {
     result_t call;
@@ -196,7 +198,7 @@ static void put_aside(orphans_t *orphans, uint16_t slot)
              LOG_INT("retry_ms", aside_wait_ms(orphans->aside, key, now)));
 }
 
-/* False: Redis is away for all. */
+/* False: Redis is away, so the pass ends. */
 static bool pass_over_slot(orphans_t *orphans, uint16_t slot)
 {
     str_t key = key_of_slot(&slot);
@@ -213,7 +215,7 @@ static bool pass_over_slot(orphans_t *orphans, uint16_t slot)
     return true;
 }
 
-/* Slots that have items. */
+/* Reads the slots that have items. */
 static unsigned read_slots(worker_t *worker, uint16_t *slots)
 {
     const sql_t sql = {(char *)"SELECT DISTINCT slot FROM inventory", 35, 0};
@@ -238,15 +240,15 @@ unsigned orphans_pass(orphans_t *orphans, worker_t *worker)
 {
     uint16_t slots[SLOT_COUNT];
     if (writer_is_away(worker->shard->writer))
-        return 0; /* what is taken over now could only wait */
+        return 0; /* MySQL is away: an order taken over now could not be written */
     bool all = ++orphans->pass % ALL_SLOTS_PASSES == 0;
     unsigned count = all ? all_slots(worker, slots) : read_slots(worker, slots);
     orphans->adopted = orphans->gone_count = orphans->living_count = 0;
     orphans->worker = worker;
     for (unsigned i = 0; i < count; ++i)
         if (!pass_over_slot(orphans, slots[i]))
-            return orphans->adopted; /* what was seen is kept */
-    if (all)                         /* else those of slots without items were not looked for */
+            return orphans->adopted; /* the sightings are kept for the next pass */
+    if (all)                         /* otherwise slots without items were not read */
         forget_unseen(orphans, orphans->pass);
     if (orphans->adopted != 0)
         LOG_INFO("took over orders whose owner is gone", LOG_INT("shard", worker->shard->index),

@@ -33,7 +33,7 @@ bool reconcile_row_is_free(worker_t *worker, str_t sku)
                 "SELECT sku FROM inventory WHERE sku = %s AND bucket = 0 FOR UPDATE SKIP LOCKED",
                 sku);
         if (db_query(worker->db, &worker->sql) != RESULT_DONE || db_next(worker->db))
-            return true; /* or it cannot be said: what follows will */
+            return true; /* or MySQL returned an error, which the caller's next statement meets */
     }
     return false;
 }

@@ -1,6 +1,6 @@
 /*
- * A pass of the reconciler over one item: look, decide, act. Blocking. The decisions are in
- * reconcile/decide.h; this is the I/O around them.
+ * A pass of the reconciler over one item: read, decide, act. reconcile/decide.h has the decisions;
+ * this is the I/O around them. Blocks on Redis and MySQL; for pool threads and the reconciler.
  */
 #ifndef HOLDFAST_RECONCILE_PASS_H
 #define HOLDFAST_RECONCILE_PASS_H
@@ -10,28 +10,31 @@
 
 typedef struct {
     sync_result_t result; /* SYNC_READY: the pass was made */
-    bool look_again;      /* nothing is decided until a look PASS_LOOK_AGAIN_US later */
-    bool failed;          /* there was something to be done, and it could not be: see `result` */
+    bool look_again;      /* nothing is decided before another comparison, PASS_LOOK_AGAIN_US
+                             later */
+    bool failed;          /* an action was due and failed: see `result` */
     finding_t finding;
     action_t done; /* NONE, SYNC, REBUILD or RESTORE */
     item_t item;
-    gate_state_t gate; /* as last seen before the mending */
+    gate_state_t gate; /* as read last, before the action */
 } pass_t;
 
 #define PASS_LOOK_AGAIN_US 50000
 
-/* One look, and what follows from it. `memory` is the item's between looks. `lease` NULL: somebody
-   asked for it by hand. `wait`: for a row that another transaction has locked; else such an item is
-   SYNC_BUSY at once, and the caller can go on with others. */
+/* One comparison and the action that follows from it. The caller owns `memory`, which is the item's
+   between comparisons. `lease` NULL: an operator asked for it. `wait`: wait for a row that another
+   transaction has locked; otherwise such an item is SYNC_BUSY at once, and the caller can go on
+   with other items. */
 pass_t reconcile_look(worker_t *worker, str_t sku, memory_t *memory, const lease_t *lease,
                       bool wait);
-/* Is the item's row there, and free of locks at one of some looks within PASS_FREE_US? A sale locks
-   its row again and again, for a short time; a stranger may keep it. */
+/* Returns whether the item's row exists and is not locked, at one of several reads within
+   PASS_FREE_US. A sale locks its row often, for a short time each; another user of the server may
+   keep the lock. True also if MySQL returned an error: the caller's next statement meets it. */
 #define PASS_FREE_US 40000
 bool reconcile_row_is_free(worker_t *worker, str_t sku);
-/* By hand: looks, and waits in between, until all is decided. */
+/* For an operator: compares, and waits in between, until all is decided. */
 pass_t reconcile_pass(worker_t *worker, str_t sku);
-/* "nothing", "rebuilt", ...: for people. */
+/* The action that was carried out ("nothing", "rebuilt", "restored"), for people. Static. */
 const char *pass_action(const pass_t *pass);
 
 #endif

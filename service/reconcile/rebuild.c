@@ -9,9 +9,9 @@
 #include "base/random.h"
 #include "metrics/metrics.h"
 
-/* A rebuild that says nothing for so long may be taken over by another; with many orders it is
-   silent for longer, while the server reads them. Were it taken over then, two services would end
-   each other's rebuild without end. */
+/* Another node may take over a rebuild that has not renewed its lease for so long. With many orders
+   a rebuild renews it later, because it first waits while the server reads them: the lease grows
+   with the orders. With too short a lease, two services would end each other's rebuild for ever. */
 #define REBUILD_LEASE_MS 2000
 #define REBUILD_LEASE_MAX_MS 30000
 #define REBUILD_LEASE_US_AN_ORDER 50
@@ -20,7 +20,8 @@
 
 /* --- step 1: the row --- */
 
-/* Assignments run from left to right: `epoch` is the new one, the limit still the old. */
+/* MySQL evaluates assignments from left to right: `epoch` is already the new one, the limit still
+   the old. */
 static void add_changes(sql_t *sql, const rebuild_t *rebuild)
 {
     if (rebuild->fallback || rebuild->restore)
@@ -36,8 +37,8 @@ static void add_changes(sql_t *sql, const rebuild_t *rebuild)
     sql_add(sql, ", gate_down = gate_down AND strategy IN ('lua', 'watch')");
 }
 
-/* Only as the row was last seen, and only if nobody's rebuild is under way: a change of terms may
-   end one, whose gate is then refused as old. */
+/* Only while the row has the epoch that was read, and only if no rebuild is under way. A change of
+   terms may end another rebuild, whose gate is then refused as old. */
 static void add_conditions(sql_t *sql, const rebuild_t *rebuild)
 {
     const item_t *item = &rebuild->item;
@@ -72,7 +73,9 @@ static void raise_epoch_statement(sql_t *sql, const rebuild_t *rebuild, uint64_t
     add_conditions(sql, rebuild);
 }
 
-/* A second connection sees what was committed before the row was locked, and nothing later. */
+/* A second connection, with a snapshot: it sees everything that was committed before the row was
+   locked, and nothing later. The transaction that locks the row could not keep the snapshot beyond
+   its COMMIT. */
 static result_t open_snapshot(worker_t *worker)
 {
     result_t result =
@@ -103,8 +106,8 @@ void rebuild_thaw(worker_t *worker, const rebuild_t *rebuild)
         gate_sync_thaw(worker->gate, item->ref.slot, item_sku(item), rebuild->frozen_until_ms);
 }
 
-/* `rebuild->item` is the row as it was, and then, if all went well, as it is. *locked_us: since
-   when it is locked. */
+/* rebuild->item: in the row before, out (on SYNC_READY) the row now. *locked_us: since when the row
+   is locked. */
 static sync_result_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *rebuild,
                                                 uint64_t gate_epoch, uint64_t *locked_us)
 {
@@ -129,7 +132,8 @@ static sync_result_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *reb
     return step;
 }
 
-/* The second connection is made before the row is locked: every buyer waits for that lock. */
+/* The second connection is opened before the row is locked, because every buyer of the item waits
+   for that lock. */
 static sync_result_t raise_epoch(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
 {
     uint64_t locked_us = 0;
@@ -148,7 +152,7 @@ static sync_result_t raise_epoch(worker_t *worker, rebuild_t *rebuild, uint64_t 
     FAILPOINT("rebuild_row_locked");
     step = sync_of_store(db_commit(worker->db));
     if (step != SYNC_READY)
-        db_rollback(worker->db_snapshot); /* the next rebuild could not open its own */
+        db_rollback(worker->db_snapshot); /* or else the next rebuild could not open its snapshot */
     metric_observe(HISTOGRAM_rebuild_lock_seconds, clock_mono_us() - locked_us);
     return step;
 }
@@ -198,8 +202,9 @@ typedef struct {
     char bytes[STAGE_CHUNK * BUYER_BYTES_MAX];
 } chunk_t;
 
-/* Many buyers take their time: others go on waiting while it goes on. The row is counted, so it has
-   to change although a clock that was set back may give the same deadline again. */
+/* Staging many buyers takes long; the renewed lease makes other nodes wait for it. The affected row
+   is the check that the lease is still ours, so the row must change even if a clock that was set
+   back gives the same deadline again. */
 static sync_result_t keep_lease(worker_t *worker, const rebuild_t *rebuild)
 {
     uint64_t affected[1] = {0};
@@ -225,10 +230,11 @@ static sync_result_t stage_chunk(worker_t *worker, const item_t *item, const chu
     return call == RESULT_DONE ? SYNC_READY : SYNC_GATE_AWAY;
 }
 
-/* Of which the buyers' units are made up. */
+/* The orders that make up the buyers' units. */
 #define ORDERS_OF_ITEM "FROM orders WHERE sku = %s AND bucket = 0 AND state <> 'rejected'"
 
-/* In the snapshot; a server that does not say how many knows none. */
+/* Counts in the snapshot. A server that returns no row counts as 0 orders: all_were_read() then
+   fails. */
 static result_t count_orders(worker_t *worker, const item_t *item, uint64_t *count)
 {
     db_t *db = worker->db_snapshot;
@@ -241,8 +247,8 @@ static result_t count_orders(worker_t *worker, const item_t *item, uint64_t *cou
     return result;
 }
 
-/* Every buyer whom the gate would know by now, also those who own nothing any more: their field
-   says "look in MySQL for the key". */
+/* Every buyer that the gate would have by now, including buyers without units: their field means
+   "look in MySQL for the key". */
 static result_t query_buyers(worker_t *worker, const item_t *item)
 {
     sql_reset(&worker->sql);
@@ -254,8 +260,8 @@ static result_t query_buyers(worker_t *worker, const item_t *item)
     return db_query(worker->db_snapshot, &worker->sql);
 }
 
-/* A gate that lacks buyers would sell them more than their limit: whatever it is that keeps the
-   server from saying all of them, the rebuild fails. */
+/* A gate that lacks buyers would sell them more than their limit. So if the server has not returned
+   all of them, for whatever reason, the rebuild fails. */
 static sync_result_t all_were_read(const item_t *item, uint64_t orders, uint64_t orders_read)
 {
     if (orders == orders_read)
@@ -298,7 +304,7 @@ static sync_result_t stage_buyers(worker_t *worker, const rebuild_t *rebuild, ga
         }
     }
     free(chunk);
-    db_rollback(worker->db_snapshot); /* the snapshot has served */
+    db_rollback(worker->db_snapshot); /* the snapshot is not needed any more */
     return step == SYNC_READY ? all_were_read(&rebuild->item, orders, orders_read) : step;
 }
 
@@ -308,7 +314,7 @@ static sync_result_t swap_gate(worker_t *worker, const item_t *item, gate_rebuil
     result_t call =
         gate_sync_rebuild(worker->gate, item->ref.slot, item_sku(item), rebuild, &outcome);
     if (call == RESULT_UNKNOWN && !gate_sync_error_is_reply(worker->gate))
-        return SYNC_BUSY; /* never resent: the next look finds it done, or begins anew */
+        return SYNC_BUSY; /* never sent again: the next read finds it done, or starts again */
     if (call != RESULT_DONE)
         return SYNC_GATE_AWAY;
     return outcome == GATE_REBUILT ? SYNC_READY : SYNC_BUSY;
@@ -340,7 +346,8 @@ static sync_result_t build_gate(worker_t *worker, const rebuild_t *rebuild)
     return step;
 }
 
-/* Others need not wait for the lease to run out. Losing this statement costs them that time. */
+/* Lets other nodes go on before the lease runs out. If this statement fails, they wait until
+   then. */
 static void end_lease(worker_t *worker, const rebuild_t *rebuild)
 {
     sql_reset(&worker->sql);
@@ -364,7 +371,8 @@ sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
     uint64_t begun = clock_mono_us();
     assert(!rebuild->fallback || !rebuild->restore);
     assert(rebuild->terms == NULL || (!rebuild->fallback && !rebuild->restore));
-    /* Only a change of terms ends another's rebuild; two that did so would go on for ever. */
+    /* Only a change of terms may end another rebuild; two rebuilds that did so would go on for
+       ever. */
     assert(rebuild->terms != NULL || !rebuild->item.rebuilding);
     rebuild->token = random_u64() >> 1;
     rebuild->previous_epoch = rebuild->item.epoch;
@@ -374,7 +382,7 @@ sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
     if (!rebuild->fallback)
         step = build_gate(worker, rebuild);
     if (step != SYNC_READY) {
-        db_rollback(worker->db_snapshot); /* it may have ended before the snapshot had served */
+        db_rollback(worker->db_snapshot); /* the failure may have left the snapshot open */
         end_lease(worker, rebuild);
         METRIC_INC(gate_rebuild_failures_total);
         return step;

@@ -1,17 +1,17 @@
 /*
- * Rebuild: the one way to change a gate, and with it an item's terms or strategy. No stop of the
- * traffic is needed:
+ * Rebuild: the only way to change a gate, and with it an item's terms or strategy. The traffic goes
+ * on:
  *
- *   1. MySQL, one transaction: the row's epoch goes up first; then totals and, in a snapshot taken
- *      while the row is locked, each buyer's live units. From its COMMIT on nothing commits
- *      under the old epoch.
+ *   1. MySQL, one transaction: it raises the row's epoch first. Then it reads the totals and, in a
+ *      snapshot taken while the row is locked, each buyer's live units. After its COMMIT no other
+ *      transaction commits under the old epoch.
  *   2. The item's unsettled orders are looked up in MySQL.
- *   3. The gate is swapped: those found are dropped, all others are carried as reserved under the
- *      new epoch.
+ *   3. The gate is swapped: orders that MySQL has are dropped; all others are carried over as
+ *      reserved under the new epoch.
  *
- * A crash anywhere is redone with a higher epoch. Step 1 writes into the row who rebuilds and until
- * when, so that others wait instead of doing the same. Blocking; for pool threads and the
- * background.
+ * A rebuild that a crash has cut off is done again with a higher epoch. Step 1 writes a token and a
+ * deadline into the row: other nodes wait for this rebuild instead of starting their own. Blocks on
+ * MySQL and Redis; for pool threads and background threads. The caller owns the rebuild_t.
  */
 #ifndef HOLDFAST_RECONCILE_REBUILD_H
 #define HOLDFAST_RECONCILE_REBUILD_H
@@ -21,34 +21,37 @@
 #include "store/lease.h"
 #include "work/pool.h"
 
-/* How long the gate admits nobody while `total` is being lowered, at the most: before the row is
-   changed, and from then on until the gate is swapped. What was admitted in between would find no
-   room. */
+/* The longest times for which the gate admits no orders while `total` is being lowered: before the
+   row is changed, and from then until the gate is swapped. Orders that were admitted in between
+   might not fit into the lowered total. */
 #define FREEZE_MS 1000
 #define FREEZE_TO_SWAP_MS 4000
 
 typedef struct {
-    item_t item;               /* the row as last seen; afterwards as it is */
-    const item_terms_t *terms; /* to be set, or NULL: they stay as they are */
-    int64_t unsettled_max;     /* for a lowered total: units the gate held when it froze */
-    uint64_t frozen_until_ms;  /* by that change's own freeze */
-    bool needs_freeze;         /* checked once more under the row's lock, and prolonged */
-    const lease_t *lease;      /* must still be held; NULL: none is needed */
-    bool fallback;             /* no gate is built: the optimistic strategy rules until restored */
-    bool restore;              /* the gate admits again */
+    item_t item;               /* in: the row as last read; out: as it is now */
+    const item_terms_t *terms; /* to be set; NULL: they stay */
+    int64_t unsettled_max;     /* for a lowered total: unsettled units when the gate froze */
+    uint64_t frozen_until_ms;  /* wall clock of Redis; set by the freeze, and names it */
+    bool needs_freeze;         /* the freeze is checked and prolonged under the row's lock */
+    const lease_t *lease;      /* the rebuild needs it to be held; NULL: it needs none */
+    bool fallback;             /* no gate is built: the optimistic strategy sells until `restore` */
+    bool restore;              /* ends the fallback: the gate admits again */
     uint64_t token;            /* private */
-    uint64_t previous_epoch;   /* private: of the row as it was */
+    uint64_t previous_epoch;   /* private: of the row before */
 } rebuild_t;
 
-/* Under the lock of the row: is the gate still frozen by this change, and does it hold no more than
-   unsettled_max? If so the freeze is prolonged; else SYNC_BUSY. */
+/* Called while the row is locked. Checks that this change's freeze still holds and that no more
+   than unsettled_max units are unsettled, and prolongs the freeze by FREEZE_TO_SWAP_MS; otherwise
+   SYNC_BUSY. SYNC_READY at once without needs_freeze. */
 sync_result_t rebuild_still_frozen(worker_t *worker, rebuild_t *rebuild);
-/* Nothing came of a change: the gate that it froze admits again. */
+/* Ends the freeze of a change that was given up: the gate admits again. An error is ignored: the
+   freeze ends by itself, after its time. */
 void rebuild_thaw(worker_t *worker, const rebuild_t *rebuild);
 
-/* All three steps. If it ends before the row is changed it thaws. The new epoch is above the row's,
- * `gate_epoch` and the shard's clock in ms. SYNC_BUSY: the row or the gate moved meanwhile, or the
- * lease is gone. SYNC_GATE_AWAY: the row may have been changed; the gate was not. */
+/* Carries out all three steps. If it ends before the row is changed, it ends the freeze. The new
+   epoch is above the row's, `gate_epoch` and the shard's clock in ms. SYNC_BUSY: the row or the
+   gate changed meanwhile, or the lease is gone. SYNC_GATE_AWAY: the row may have changed; the gate
+   has not. */
 sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch);
 
 #endif

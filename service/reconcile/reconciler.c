@@ -13,30 +13,32 @@
 #include "reconcile/pass.h"
 #include "store/canary.h"
 
-/* Skus read at a time. */
+/* Skus that one statement reads. */
 #define PAGE 200
-/* A pass over items ends after so long; the next goes on behind. */
+/* A pass over items ends after this time; the next continues behind it. */
 #define PASS_MS 1000
-/* A shard of more items than these has shorter passes: comparing them without a pause takes most of
-   a core, of this process and of the stores, from the sale. */
+/* A shard with more items than this has shorter passes: to compare them without a pause would take
+   most of a core, of this process and of the stores, from the sale. */
 #define MANY_ITEMS 2000
 #define PASS_OF_MANY_MS 40
-/* Others may take the shard over when its holder says nothing for so long. */
+/* Another node may take over the shard if its holder has not renewed the lease for so long. */
 #define LEASE_MS 2000
-/* Waits of what is set aside; and what was not met again for so long is forgotten. */
+/* Backoff of items that are set aside, and the time after which one that was not met again is
+   forgotten. */
 #define ASIDE_BASE_MS 250
 #define ASIDE_CAP_MS 5000
 #define ASIDE_FORGET_MS 60000
-/* So often in a row its row was locked whenever it was looked at: then a lock is waited for, since
-   it may be a sale and no stranger. Such tries end after so long; the rest is for the next pass. */
+/* After so many comparisons in a row that found the row locked, the pass waits for the lock: the
+   cause may be a sale and not another user of the server. Such attempts end after this time; the
+   rest is left to the next pass. */
 #define LOOKS_BEFORE_WAIT 3
 #define WAITS_MS 200
 
-/* What is kept of an item between passes. */
+/* The state of an item that is kept between passes. */
 typedef struct {
     UT_hash_handle hh;
     memory_t memory;
-    unsigned round; /* last compared in */
+    unsigned round; /* in which it was last compared */
     sku_t sku;
 } tracked_t;
 
@@ -46,16 +48,16 @@ typedef struct {
     unsigned count;
 } page_t;
 
-/* Some of the shard's items, in the order of their skus, and how far they were compared. */
+/* A scan over some of the shard's items, by sku, and its progress. */
 typedef struct {
     const char *which; /* SQL */
-    sku_t after;       /* the last sku that was compared; none: none yet */
+    sku_t after;       /* the last sku that was compared; empty: none yet */
 } walk_t;
 
 typedef enum {
     WALK_ON,     /* there is another page */
-    WALK_ENDED,  /* all were met; it begins anew */
-    WALK_PAUSED, /* it goes on in the next pass: time is up, or a server is away */
+    WALK_ENDED,  /* all were compared; it starts again */
+    WALK_PAUSED, /* the next pass continues: time is up */
 } progress_t;
 
 struct reconciler {
@@ -63,19 +65,19 @@ struct reconciler {
     worker_t worker;
     lease_t lease;
     uint64_t taken_ms; /* monotonic: when the lease was last taken or renewed */
-    bool lease_locked; /* somebody keeps its row locked: nobody can have it */
+    bool lease_locked; /* its row is locked: no node can take it */
     orphans_t *orphans;
     page_t page;
     tracked_t *tracked;       /* uthash by sku */
-    unsigned round;           /* of all items */
-    unsigned met, met_before; /* items, in this round so far, and in all of the last */
+    unsigned round;           /* the number of this scan over all items */
+    unsigned met, met_before; /* items in this round so far; in the last round */
     walk_t all, stand_ins;
-    /* Items that are set aside: whose repair has failed, and whose comparison has, under the lease.
-     */
+    /* Items that are set aside: after a failed repair; after a failed comparison under the
+       lease. */
     aside_t *repairs_aside, *compared_aside;
-    char why[256]; /* of the last that is_of_the_item() was asked about */
+    char why[256]; /* the error of the last failure that is_of_the_item() judged */
     pthread_t thread;
-    pthread_mutex_t mutex; /* of what follows */
+    pthread_mutex_t mutex; /* protects the members below */
     reconciler_report_t report;
     uint64_t last_pass_ms; /* monotonic */
 };
@@ -92,7 +94,7 @@ static void note_aside(reconciler_t *reconciler)
     pthread_mutex_unlock(&reconciler->mutex);
 }
 
-/* reconciler->why says why. */
+/* reconciler->why has the reason. */
 static void put_aside(reconciler_t *reconciler, aside_t *aside, str_t sku)
 {
     uint64_t now = clock_mono_ms();
@@ -113,7 +115,8 @@ static void drop_aside(reconciler_t *reconciler, aside_t *aside, str_t sku)
     note_aside(reconciler);
 }
 
-/* Another node compares this shard's items now, or an item was deleted while it was set aside. */
+/* Forgets items that are set aside: all comparisons if another node compares this shard now, and
+   items that were not tried for long, which may have been deleted. */
 static void forget_aside(reconciler_t *reconciler)
 {
     if (reconciler->lease.fence == 0)
@@ -123,8 +126,8 @@ static void forget_aside(reconciler_t *reconciler)
     note_aside(reconciler);
 }
 
-/* Does a failure say something of the item, or is a server away for all? Keeps its words, before
-   another is asked. */
+/* Returns whether a failure concerns the item alone; false: a server is away. Keeps the error's
+   text in `why` first, because the check uses the same connection. */
 static bool is_of_the_item(reconciler_t *reconciler, sync_result_t why)
 {
     worker_t *worker = &reconciler->worker;
@@ -141,7 +144,7 @@ static bool is_of_the_item(reconciler_t *reconciler, sync_result_t why)
 
 /* --- the repair queue --- */
 
-/* A row that is not there is locked by nobody either. */
+/* Tells a locked row from one that does not exist: reconcile_row_is_free() is false for both. */
 static bool item_is_there(reconciler_t *reconciler, str_t sku)
 {
     item_t item;
@@ -150,7 +153,7 @@ static bool item_is_there(reconciler_t *reconciler, str_t sku)
     return item_read(worker->db, &worker->sql, sku, false, &item, &found) != RESULT_DONE || found;
 }
 
-/* False: a server is away for all. */
+/* False: a server is away, so the queue waits. */
 static bool mend_gate(reconciler_t *reconciler, const repair_t *repair, bool wait)
 {
     item_t item;
@@ -175,7 +178,8 @@ static bool mend_gate(reconciler_t *reconciler, const repair_t *repair, bool wai
     return true;
 }
 
-/* Those first that have never failed; then those that may wait for a lock, for a while. */
+/* Items that have not failed often come first; then those that may wait for a lock, for a limited
+   time. */
 static void mend_gates(reconciler_t *reconciler)
 {
     repair_t *all = repair_queue_take(&reconciler->shard->repairs), *repair, *next;
@@ -200,7 +204,7 @@ static void mend_gates(reconciler_t *reconciler)
     }
 }
 
-/* --- what is remembered of items --- */
+/* --- the memory of items --- */
 
 static memory_t *memory_of(reconciler_t *reconciler, str_t sku)
 {
@@ -215,7 +219,8 @@ static memory_t *memory_of(reconciler_t *reconciler, str_t sku)
     return &tracked->memory;
 }
 
-/* Those that a whole round did not meet; `all`: every one, since another node goes on. */
+/* Forgets the items that a whole round did not meet; `all`: every item, because another node goes
+   on. */
 static void forget_items(reconciler_t *reconciler, bool all)
 {
     tracked_t *tracked, *next;
@@ -252,7 +257,7 @@ static bool take_lease(reconciler_t *reconciler)
     return holds;
 }
 
-/* Renewed when half of it is over. */
+/* Renews the lease when half of its time is over. False: it is lost. */
 static bool keep_lease(reconciler_t *reconciler)
 {
     return clock_mono_ms() - reconciler->taken_ms < LEASE_MS / 2 || take_lease(reconciler);
@@ -260,7 +265,7 @@ static bool keep_lease(reconciler_t *reconciler)
 
 /* --- comparing --- */
 
-/* The next items of the walk. */
+/* Reads the next items of the scan. */
 static bool read_page(reconciler_t *reconciler, const walk_t *walk)
 {
     worker_t *worker = &reconciler->worker;
@@ -302,7 +307,7 @@ static void note_finding(reconciler_t *reconciler, str_t sku, const pass_t *pass
     pthread_mutex_unlock(&reconciler->mutex);
 }
 
-/* True: it is to be looked at again. */
+/* True: the item needs a second comparison. */
 static bool compare_one(reconciler_t *reconciler, str_t sku)
 {
     bool wait = aside_failures(reconciler->compared_aside, sku) >= LOOKS_BEFORE_WAIT;
@@ -348,8 +353,8 @@ static bool compare_first(reconciler_t *reconciler, walk_t *walk, uint64_t deadl
     return true;
 }
 
-/* Those of the page that want it, all after one wait. What is not met again now, because time is
-   up, is met in the next round: what was found is remembered. */
+/* The second comparison of a page's items, all after one pause. Items that are left when time is up
+   are compared in the next round: their memory is kept. */
 static bool compare_again(reconciler_t *reconciler, uint64_t deadline)
 {
     const page_t *page = &reconciler->page;
@@ -383,8 +388,8 @@ static progress_t compare_page(reconciler_t *reconciler, walk_t *walk, uint64_t 
     return WALK_ENDED;
 }
 
-/* A pass over the shard's items: those first for which a stand-in sells, so that they get their
-   gates back at once and not when it is their turn. */
+/* A pass over the shard's items. Items with a fallback come first, so that their gates admit again
+   at once and not when it is their turn. */
 static void compare_items(reconciler_t *reconciler, bool many)
 {
     uint64_t deadline = clock_mono_ms() + PASS_MS;
@@ -413,7 +418,8 @@ static void pass_over_shard(reconciler_t *reconciler)
     if (!take_lease(reconciler)) {
         forget_items(reconciler, true);
         forget_aside(reconciler);
-        if (reconciler->lease_locked) /* the lease saves work, and gives no safety */
+        if (reconciler->lease_locked) /* safe without the lease: it only saves work, and no node can
+                                         hold it now */
             orphans_pass(reconciler->orphans, &reconciler->worker);
         return;
     }

@@ -11,10 +11,10 @@
 
 #define LATER_MS 1000
 #define LATER_PAUSE_US 20000
-/* A call has waited for the time-out, or nearly: nothing is told before so long. */
+/* After a call that took the time-out, or nearly, no gate is notified for so long. */
 #define SILENT_MS 1000
 
-/* What has become of the releases of one item and epoch. */
+/* The state of the releases of one item and epoch. */
 typedef enum { TOLD, LATER, NOT_TOLD } telling_t;
 
 typedef struct {
@@ -44,7 +44,7 @@ static unsigned make_groups(const release_t *releases, unsigned count, group_t *
         }
         ++group->count;
     }
-    assert(groups_count <= count); /* the room that there is */
+    assert(groups_count <= count); /* the size of `groups` */
     return groups_count;
 }
 
@@ -63,7 +63,8 @@ static void tell(worker_t *worker, group_t *group)
         worker->gate_silent_until_ms = now + SILENT_MS;
 }
 
-/* Every one once, before any a second time. */
+/* Notifies every gate once before any a second time, so that one that is `later` does not delay the
+   others. */
 static void tell_all(worker_t *worker, group_t *groups, unsigned count)
 {
     uint64_t deadline = clock_mono_ms() + LATER_MS;
@@ -99,13 +100,13 @@ bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count
     count = make_groups(releases, count, groups);
     for (unsigned i = 0; i < count; ++i)
         if (!strategy_uses_gate(groups[i].releases->strategy))
-            groups[i].state = TOLD; /* there is nothing to tell */
+            groups[i].state = TOLD; /* the strategy has no gate to notify */
     FAILPOINT("release_before_gate");
     tell_all(worker, groups, count);
     FAILPOINT("release_after_gate");
     for (unsigned i = 0; i < count; ++i) {
         const group_t *group = &groups[i];
-        /* Units are there again. */
+        /* There are units again: a loop that refuses because it saw none must forget that. */
         announce_item_changed(worker->shard->announcements, group_sku(group),
                               group->releases->epoch);
         if (group->state != TOLD) {

@@ -7,7 +7,7 @@
 #include "metrics/metrics.h"
 #include "reconcile/rebuild.h"
 
-/* How long item_sync() keeps at it before it says SYNC_BUSY. */
+/* How long item_sync() tries before it returns SYNC_BUSY. */
 #define SYNC_PATIENCE_MS 3000
 
 bool gate_agrees(gate_item_t answer, const item_t *item)
@@ -43,14 +43,14 @@ sync_result_t item_look(worker_t *worker, str_t sku, item_t *item, gate_item_t *
     return seen == SYNC_READY ? look_at_gate(worker, item, answer, gate_epoch) : seen;
 }
 
-/* What is wanted besides agreement, and what came of it. */
+/* The goal besides agreement, and the result. */
 typedef struct {
-    uint64_t epoch;       /* rebuild even if they agree, while the row has this epoch; 0: not */
+    uint64_t epoch;       /* rebuild even if they agree, if the row has */
     bool restore;         /* and let the gate admit again */
     const lease_t *lease; /* or NULL */
     bool for_purchase;    /* see item_sync() */
     item_t *item;
-    sync_result_t result; /* when a try says true: done */
+    sync_result_t result; /* valid when an attempt returns true */
 } goal_t;
 
 static bool done(goal_t *goal, sync_result_t result)
@@ -59,8 +59,9 @@ static bool done(goal_t *goal, sync_result_t result)
     return true;
 }
 
-/* A SQL strategy rules without Redis: an open gate of an older epoch admits nothing that commits.
-   It is closed in the background, when Redis permits; that of a stand-in is left as it is. */
+/* A SQL strategy sells without Redis: an open gate of an older epoch admits nothing that commits.
+   It is closed in the background, when Redis permits; the gate of an item with a fallback is left
+   as it is. */
 static bool leave_gate_out(worker_t *worker, goal_t *goal)
 {
     if (!goal->item->gate_down)
@@ -77,11 +78,12 @@ static bool try_rebuild(worker_t *worker, goal_t *goal, rebuild_t *rebuild, uint
     if (step != SYNC_BUSY)
         return done(goal, step);
     if (rebuild->lease != NULL && !lease_is_held(rebuild->lease))
-        return done(goal, SYNC_BUSY); /* somebody else's work by now */
+        return done(goal, SYNC_BUSY); /* another node has the lease now */
     return false;
 }
 
-/* With a gate strategy the sale stops, or the optimistic strategy stands in. */
+/* An item with a gate strategy stops selling while Redis is away, unless it may change to the
+   fallback. */
 static bool without_gate(worker_t *worker, goal_t *goal)
 {
     const config_t *config = worker->shard->config;
@@ -102,7 +104,8 @@ static bool without_gate(worker_t *worker, goal_t *goal)
     return ended;
 }
 
-/* For a purchase: not if half of the pool's threads look already. */
+/* Peeks for a purchase, unless half of the pool's threads do so already: while Redis is silent each
+   would block until its time-out, and no thread would be left for other work. */
 static sync_result_t look_if_free(worker_t *worker, const item_t *item, gate_item_t *answer,
                                   uint64_t *gate_epoch)
 {
@@ -137,7 +140,7 @@ static bool try_once(worker_t *worker, str_t sku, goal_t *goal)
     if (seen != SYNC_READY)
         return done(goal, seen);
     bool forced = goal->epoch == item->epoch;
-    /* While the optimistic strategy stands in, the gate is left as it is: of an older epoch. */
+    /* During a fallback the gate keeps its older epoch, on purpose. */
     if (!forced && (item->gate_down || gate_agrees(answer, item)))
         return done(goal, SYNC_READY);
     if (item->rebuilding)
@@ -158,9 +161,9 @@ static sync_result_t sync_until_agreed(worker_t *worker, str_t sku, goal_t *goal
     return SYNC_BUSY;
 }
 
-/* The id of an order and the window of its item go by the clocks of the servers, so these are heard
-   before an item is sold: this node's own may be wrong by any amount. That of Redis is heard when a
-   loop connects to it; until then the shard's stands for it. */
+/* The id of an order and the window of its item use the servers' clocks, so these are read before
+   an item is sold: this node's own clock may be wrong by any amount. A loop reads the clock of
+   Redis when it connects to it; until then the shard's is used in its place. */
 static sync_result_t hear_clocks(worker_t *worker)
 {
     shard_t *shard = worker->shard;

@@ -1,8 +1,10 @@
 /*
- * Row and gate of an item, made to agree. Blocking; for pool threads and the background.
+ * Makes the row and the gate of an item agree. Blocks on MySQL and Redis, for some 3 s at most; for
+ * pool threads and background threads. The caller owns the item_t.
  *
- * SYNC_READY: the gate is that of the row's epoch, or none is needed. SYNC_GATE_AWAY: the row is
- * read.
+ * SYNC_READY: the gate is of the row's epoch, or the item needs no gate. SYNC_GATE_AWAY: the row
+ * was read into *out, but Redis does not answer. SYNC_BUSY: another node is at work on the item, or
+ * it kept changing: try again.
  */
 #ifndef HOLDFAST_RECONCILE_SYNC_H
 #define HOLDFAST_RECONCILE_SYNC_H
@@ -12,30 +14,31 @@
 #include "store/lease.h"
 #include "work/pool.h"
 
-/* What a purchase needs: reads the row and, if that uses its gate, makes the gate agree with it. A
-   row that does not use its gate is READY without Redis: an open gate of an older epoch admits
-   nothing that commits, and the reconciler is told to close it. With redis.on_gate_down =
-   optimistic and Redis away for long enough, the optimistic strategy stands in. For pool threads:
-   while half of the pool waits for Redis it is BUSY, since all others share the threads. */
+/* For a purchase. Reads the row and, if the item uses its gate, makes the gate agree with it. If it
+   does not, the result is SYNC_READY without Redis: an open gate of an older epoch admits nothing
+   that commits, and the repair queue gets the gate to be closed. With redis.on_gate_down =
+   optimistic and Redis away for redis.gate_down_after_ms, the item changes to the fallback. For
+   pool threads: while half of the pool waits for Redis it returns SYNC_BUSY, since all other work
+   shares these threads. */
 sync_result_t item_sync(worker_t *worker, str_t sku, item_t *out);
 
-/* Row and gate, whatever the strategy: a SQL strategy's gate is closed, or, while Redis is away,
-   left as it is. */
+/* Makes row and gate agree under every strategy: the gate of a SQL strategy is closed, or left open
+   while Redis is away. */
 sync_result_t item_agree(worker_t *worker, str_t sku, item_t *out);
 
 /* Rebuilds although gate and row have the same epoch, if the row still has `epoch`: for drift that
-   was seen then. With a lease: only while it is held. Else like item_sync(). */
+   was seen under it. With a lease: only while that is held. Otherwise like item_agree(). */
 sync_result_t item_rebuild(worker_t *worker, str_t sku, uint64_t epoch, const lease_t *lease,
                            item_t *out);
 
-/* The gate of an item for which the optimistic strategy stood in admits again. */
+/* Ends the fallback of an item: its gate admits again. `epoch` and `lease` as above. */
 sync_result_t item_restore(worker_t *worker, str_t sku, uint64_t epoch, const lease_t *lease,
                            item_t *out);
 
-/* One look at both; *gate_epoch 0: no gate. */
+/* Reads the row and peeks at the gate, and changes nothing. *gate_epoch 0: there is no gate. */
 sync_result_t item_look(worker_t *worker, str_t sku, item_t *item, gate_item_t *answer,
                         uint64_t *gate_epoch);
-/* Is the gate as item_look() saw it the one that the row needs? */
+/* Returns whether the gate that item_look() saw is the one that the row needs. Pure. */
 bool gate_agrees(gate_item_t answer, const item_t *item);
 
 #endif
