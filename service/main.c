@@ -1,5 +1,6 @@
 /*
- * holdfast: one binary. See usage() for its commands and deploy/README.md for what they are for.
+ * holdfast: the program, with all its commands. usage() lists them; deploy/README.md describes
+ * their use.
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 
 typedef struct {
     const char *name, *summary;
-    const char *help; /* what `holdfast NAME --help` says besides */
+    const char *help; /* the text of `holdfast NAME --help` behind the usage line */
 } command_t;
 
 static const command_t commands[] = {
@@ -63,7 +64,7 @@ static bool asks_for_help(const char *word)
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
-/* What needs no configuration; -1: it is something else. */
+/* Runs a command that needs no configuration, and returns its status; -1: it is another one. */
 static int run_without_configuration(int argc, char **argv)
 {
     const char *first = argc > 1 ? argv[1] : "";
@@ -106,7 +107,8 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
     if (strcmp(argv[1], "serve") == 0)
-        signals_set_up(); /* from the first moment on */
+        signals_set_up(); /* first of all: threads inherit the mask, and a HUP must not end the
+                             process meanwhile */
     int mistakes = config_load(argv[3], &config, stderr);
     if (mistakes != 0) {
         fprintf(stderr, "holdfast: %d mistake%s in %s\n", mistakes, mistakes == 1 ? "" : "s",

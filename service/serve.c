@@ -28,16 +28,17 @@
 #include "work/prober.h"
 #include "work/writer.h"
 
-/* This process. It is made before any thread that uses it, and there until the last has ended. */
+/* The data of this process. It is made before any thread that uses it, and remains until the last
+   has ended. */
 typedef struct {
     const config_t *config;
-    node_t node; /* what the loops share */
+    node_t node; /* shared by the loops */
     http_context_t http;
     admin_t admin;
     routes_t admin_routes;
-    atomic_int default_strategy;    /* of items created without one */
-    housekeeping_t **housekeepings; /* one a shard: expiry, epochs */
-    reconciler_t **reconcilers;     /* one a shard: orphans, drift */
+    atomic_int default_strategy;    /* for items created without one */
+    housekeeping_t **housekeepings; /* one for each shard: expiry, epochs */
+    reconciler_t **reconcilers;     /* one for each shard: orphans, drift */
     durability_watch_t *durability; /* whether the servers keep what they acknowledge */
 } service_t;
 
@@ -85,7 +86,7 @@ static void node_dispose(node_t *node)
     free(node->loops);
 }
 
-/* Before any thread is started that uses it. */
+/* Call before any thread is started that uses it. */
 static void service_init(service_t *service, const config_t *config)
 {
     *service = (service_t){.config = config};
@@ -107,7 +108,7 @@ static void service_init(service_t *service, const config_t *config)
     service->admin_routes = admin_routes(&service->admin);
 }
 
-/* When all threads have ended, or before one has begun. */
+/* Call when all threads have ended, or before the first begins. */
 static void service_dispose(service_t *service)
 {
     rate_limits_free(service->http.rate_limits);
@@ -117,7 +118,7 @@ static void service_dispose(service_t *service)
     node_dispose(&service->node);
 }
 
-/* The toggle's default outlives a restart. */
+/* Reads the default strategy from the shard, since the toggle's default must outlive a restart. */
 static void read_default_strategy(service_t *service, db_t *db)
 {
     int strategy = settings_read_default_strategy(db);
@@ -125,8 +126,8 @@ static void read_default_strategy(service_t *service, db_t *db)
         atomic_store(&service->default_strategy, strategy);
 }
 
-/* What is wrong with the tables will not mend itself while we wait: said at start, it ends the
-   start. A shard that does not answer may come later. */
+/* Tables that do not fit stay so until an operator acts: the process then does not start. A shard
+   that does not answer may come back later, so it does not stop the start. */
 static bool tables_fit(const config_t *config, const config_shard_t *shard)
 {
     sql_t sql = {NULL, 0, 0};
@@ -147,8 +148,8 @@ static bool tables_fit(const config_t *config, const config_shard_t *shard)
     return fits;
 }
 
-/* A shard that is away now, or another one than the configuration has there, stops no other: it is
-   away until it is the right one. */
+/* Connects to a shard once. One that is away, or is not the one in the configuration, does not stop
+   the others: it counts as away until it is the right one. */
 static void meet_shard(service_t *service, unsigned shard)
 {
     const config_shard_t *config = &service->config->shards[shard];
@@ -164,7 +165,7 @@ static void meet_shard(service_t *service, unsigned shard)
     db_free(db);
 }
 
-/* Redis comes last: the shards say which deployment this is. */
+/* Redis comes last: the shards have the name of the deployment, against which Redis is checked. */
 static bool check_stores(service_t *service)
 {
     for (unsigned i = 0; i < service->config->shards_count; ++i)
@@ -193,7 +194,7 @@ static void start_stores(service_t *service)
     }
 }
 
-/* The loops are there: now these may post to them. */
+/* Call when the loops exist, because these threads post to them. */
 static void start_background(service_t *service)
 {
     for (unsigned i = 0; i < service->config->shards_count; ++i) {
@@ -211,7 +212,7 @@ static void stop_background(service_t *service)
     }
 }
 
-/* The loops have drained: nobody submits any more. */
+/* Call when the loops have drained: no thread submits jobs any more. */
 static void stop_stores(service_t *service)
 {
     for (unsigned i = 0; i < service->config->shards_count; ++i) {
@@ -225,8 +226,8 @@ static void stop_stores(service_t *service)
 
 /* --- the end --- */
 
-/* Nobody waits for this thread, and the configuration is freed before the process has ended: so it
-   gets its number by value. */
+/* This thread is not joined, and the configuration is freed before the process has ended. So the
+   deadline is passed by value. */
 static void *watch_the_clock(void *arg)
 {
     uint32_t deadline_ms = (uint32_t)(uintptr_t)arg;
@@ -237,13 +238,13 @@ static void *watch_the_clock(void *arg)
     _exit(1);
 }
 
-/* Why log_open_file() has failed. */
+/* The reason why log_open_file() has failed. */
 static const char *log_file_error(void)
 {
     return errno == EINVAL ? "it is no regular file" : strerror(errno);
 }
 
-/* What an operator asks for by SIGHUP. Nothing that is wrong ends the process: what was goes on. */
+/* Carries out a SIGHUP. No mistake ends the process: what cannot be loaded stays as it was. */
 static void reload(const config_t *config, server_t *server)
 {
     if (config->log.file != NULL && !log_open_file(config->log.file))
@@ -267,17 +268,20 @@ static void wait_for_the_end(const config_t *config, server_t *server)
 static void drain(service_t *service, server_t *server)
 {
     pthread_t clock;
+    /* Readiness fails first and the listeners close later, so that load balancers stop sending
+       before connections are refused. */
     atomic_store(&service->http.draining, true);
     if (pthread_create(&clock, NULL, watch_the_clock,
                        (void *)(uintptr_t)service->config->shutdown.deadline_ms) == 0)
         pthread_detach(clock);
     usleep(service->config->shutdown.readiness_delay_ms * 1000);
-    prober_end(service->http.prober); /* it may wait for a silent server meanwhile */
-    stop_background(service);         /* it would go on giving the loops work */
+    prober_end(service->http.prober); /* it may take as long as a silent server; it ends during the
+                                         drain */
+    stop_background(service);         /* otherwise it would go on posting work to the loops */
     server_drain(server);
 }
 
-/* Before anything is logged. */
+/* Call before anything is logged. */
 static bool open_log(const config_t *config)
 {
     if (config->log.file != NULL && !log_open_file(config->log.file)) {
@@ -292,7 +296,8 @@ static bool open_log(const config_t *config)
 
 int serve(const config_t *config)
 {
-    /* Static: what h2o made for its contexts is never freed, and stays reachable from here. */
+    /* Static, so that a leak checker still reaches the memory of h2o's contexts, which is never
+       freed. */
     static server_t *server;
     service_t service;
     if (!open_log(config))
@@ -319,7 +324,8 @@ int serve(const config_t *config)
     server_end(server);
     service_dispose(&service);
     LOG_INFO("ended");
-    if (audit_threads_left() != 0) /* one waits for a silent server, and uses the configuration */
+    if (audit_threads_left() != 0) /* one is blocked on a silent server, and uses the
+                                      configuration */
         _exit(0);
     return 0;
 }

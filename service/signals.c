@@ -19,7 +19,7 @@ void signals_set_up(void)
     sigset_t set;
     awaited(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
-    /* A shell may have started us with INT or HUP ignored (`&`, nohup). */
+    /* A shell may have started the process with INT or HUP ignored (`&`, nohup). */
     signal(SIGTERM, SIG_DFL);
     signal(SIGINT, SIG_DFL);
     signal(SIGHUP, SIG_DFL);

@@ -5,7 +5,7 @@
 #include "admin/handlers.h"
 #include "base/secret.h"
 
-/* A Prometheus may be configured to send parameters of its own to /metrics. */
+/* Prometheus may be configured to add parameters of its own to /metrics. */
 static const route_entry_t table[] = {
     {"PUT", "/v1/items/*", ROUTE_item_put, BODY_DEMANDED, "", handle_item_put},
     {"PATCH", "/v1/items/*", ROUTE_item_patch, BODY_DEMANDED, "", handle_item_patch},

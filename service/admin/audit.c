@@ -1,6 +1,6 @@
 /*
- * GET /v1/audit: asks for a run and waits for it a moment; a large shard takes longer than that,
- * and then the answer is what the last run found, with its age.
+ * GET /v1/audit: asks for a run and delays the answer for a moment. On a large shard a run takes
+ * longer; the answer is then the report of the last run, with its age.
  */
 #include "admin/handlers.h"
 #include "base/alloc.h"
@@ -13,7 +13,7 @@
 typedef struct {
     exchange_t *exchange;
     audit_runner_t *runner;
-    uint64_t number;   /* of the run that is waited for */
+    uint64_t number;   /* of the run that the answer waits for */
     uint64_t until_ms; /* monotonic */
     loop_timer_t timer;
 } audit_wait_t;

@@ -5,7 +5,7 @@
 #include "http/call.h"
 #include "http/readiness.h"
 
-/* Findings of all shards, by kind. */
+/* Adds up the findings of all shards, by kind. */
 static void count_findings(const exchange_t *exchange, uint64_t findings[FINDING_COUNT])
 {
     reconciler_report_t report;
@@ -22,7 +22,7 @@ static metric_sample_t sample(const char *name, const char *help, const char *la
     return (metric_sample_t){"gauge", name, help, label, value, (int64_t)number};
 }
 
-/* The n-th server: the shards, then Redis. */
+/* Reads the state of the n-th server: the shards, then Redis. Returns its name. */
 static const char *server_health(const http_context_t *http, unsigned n, health_t *out)
 {
     if (n == http->map->shards_count) {
@@ -33,7 +33,7 @@ static const char *server_health(const http_context_t *http, unsigned n, health_
     return http->config->shards[n].name;
 }
 
-/* What never answered has no age. */
+/* A server that never answered has no age. */
 static unsigned add_servers(const http_context_t *http, metric_sample_t *samples)
 {
     health_t health;
@@ -53,7 +53,7 @@ static unsigned add_servers(const http_context_t *http, metric_sample_t *samples
     return count;
 }
 
-/* A server of which nobody knows has no sample. */
+/* A server whose durability is unknown has no sample. */
 static unsigned add_durability(const exchange_t *exchange, metric_sample_t *samples)
 {
     unsigned count = 0, shards = exchange->http->map->shards_count;
@@ -73,7 +73,7 @@ static unsigned add_durability(const exchange_t *exchange, metric_sample_t *samp
     return count;
 }
 
-/* None before the first audit has ended. */
+/* Adds no samples before the first audit has ended. */
 static unsigned add_audit(const admin_t *admin, metric_sample_t *samples)
 {
     audit_age_t age = {.ended = false};

@@ -18,7 +18,7 @@ static void run_delete(call_t *call, worker_t *worker)
     str_t sku = sku_str(&c->item.sku);
     uint64_t epoch;
     c->result = item_delete(worker, sku, &epoch, &c->outcome);
-    if (epoch != 0) /* also if it is not known whether the row is gone */
+    if (epoch != 0) /* also if the outcome of the COMMIT is unknown */
         announce_item_changed(worker->shard->announcements, sku, epoch);
     if (c->result == SYNC_READY && c->outcome == DELETE_DONE)
         LOG_INFO("item deleted", LOG_BYTES("sku", sku), LOG_INT("epoch", epoch - 1));

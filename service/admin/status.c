@@ -9,7 +9,7 @@
 #include "http/readiness.h"
 #include "store/lease.h"
 
-/* What only the shard's MySQL can tell. */
+/* The part of the status that only the shard's MySQL has. */
 typedef struct {
     bool read;
     char holder[65]; /* of the reconciler's lease */
@@ -22,9 +22,9 @@ typedef struct {
     shard_view_t views[];
 } status_call_t;
 
-/* A shard that has not answered by then is not waited for. */
+/* The answer waits for a shard no longer than this. */
 #define STATUS_DEADLINE_MS 700
-/* Items that the answer lists; there may be very many. */
+/* The most items that the answer lists; a shard may have very many. */
 #define STATUS_ITEMS_MAX 1000
 
 static void add_status_item(void *context, const item_t *item)
@@ -88,7 +88,7 @@ static void add_groups(cJSON *json, const config_t *config)
     }
 }
 
-/* What this process's reconciler found and did; the lease may be another's. */
+/* Adds the findings and actions of this process's reconciler; another node may hold the lease. */
 static void add_reconciler(cJSON *shard, reconciler_t *reconciler, const shard_view_t *view)
 {
     reconciler_report_t report;
@@ -123,7 +123,7 @@ static void add_reconciler(cJSON *shard, reconciler_t *reconciler, const shard_v
     cJSON_AddStringToObject(last, "at", at);
 }
 
-/* Of one shard that the answer lists. */
+/* The most entries set aside that the answer lists for a shard. */
 #define STATUS_ASIDE_MAX 100
 
 static void add_aside(void *context, const writer_aside_view_t *view)
@@ -146,7 +146,7 @@ static void add_aside(void *context, const writer_aside_view_t *view)
     cJSON_AddItemToArray(context, json);
 }
 
-/* "durable": true, false with a reason, or null: nobody knows. */
+/* "durable": true, false with a reason, or null: not known. */
 static void add_durability(cJSON *json, const durability_t *seen)
 {
     if (seen->durable == DURABLE_UNKNOWN)
@@ -192,7 +192,7 @@ static void add_shards(cJSON *json, const exchange_t *exchange, status_call_t *c
         add_shard(shards, exchange, i, view_of(c, i));
 }
 
-/* Those of the shards that answered; null if none did. */
+/* Adds the items of the shards that answered; null if none did. */
 static void add_items(cJSON *json, const http_context_t *http, status_call_t *c)
 {
     cJSON *items = NULL, *unknown = cJSON_CreateArray(), *item;
@@ -215,7 +215,7 @@ static void add_items(cJSON *json, const http_context_t *http, status_call_t *c)
     cJSON_AddBoolToObject(json, "items_complete", all && cJSON_GetArraySize(unknown) == 0);
 }
 
-/* Connections that a silent Redis has are none that anybody could use. */
+/* A connection to a silent Redis counts as none: it cannot be used. */
 static void add_redis(cJSON *json, cJSON *connections, const exchange_t *exchange)
 {
     health_t health;

@@ -112,8 +112,8 @@ typedef struct {
 } sku_list_t;
 
 typedef struct {
-    unsigned changed, same, failed; /* `same`: they were so already */
-    bool complete;                  /* all its items were tried */
+    unsigned changed, same, failed; /* items; `same`: had the strategy already */
+    bool complete;                  /* every item of the shard was tried */
 } shard_toggle_t;
 
 typedef struct {
@@ -132,7 +132,8 @@ static void collect_sku(void *context, const item_t *item)
     list->skus[list->count++] = item->ref.sku;
 }
 
-/* A shard that fell silent meanwhile would let each of its items wait. */
+/* Checks that the shard still answers: if it fell silent during the toggle, each of its items would
+   wait for a time-out. */
 static bool shard_answers(worker_t *worker)
 {
     uint64_t now_ms;
@@ -154,7 +155,7 @@ static void toggle_item(const toggle_call_t *c, shard_toggle_t *own, worker_t *w
     }
 }
 
-/* Items whose rows somebody keeps locked come last: each of them takes its time. */
+/* Items whose rows are locked come last, because each of them waits for its lock. */
 static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
 {
     toggle_call_t *c = (toggle_call_t *)fan;
@@ -176,7 +177,7 @@ static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
     free(list.skus);
 }
 
-/* What failed, by shard; "": nothing did. */
+/* Lists the failures by shard; "": there are none. */
 static void sum_up(const toggle_call_t *c, const http_context_t *http, unsigned *changed,
                    unsigned *same, char *failed, size_t size)
 {

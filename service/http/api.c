@@ -6,7 +6,7 @@
 #include "http/purchases.h"
 #include "http/readiness.h"
 
-/* Probes may send parameters of their own to /healthz and /readyz. */
+/* Health checkers may add parameters of their own to /healthz and /readyz. */
 static const route_entry_t table[] = {
     {"POST", "/v1/orders", ROUTE_order_create, BODY_DEMANDED, "", handle_order_create},
     {"GET", "/v1/orders/*", ROUTE_order_get, BODY_IGNORED, "", handle_order_get},

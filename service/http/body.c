@@ -11,7 +11,7 @@
 #define TOTAL_MAX 1000000000
 #define LIMIT_MAX 1000000000
 #define HOLD_SECONDS_MAX (366 * 86400)
-/* Bytes of an unknown name in a detail. */
+/* The most bytes of an unknown name that a detail shows. */
 #define NAME_SHOWN_MAX 40
 
 __attribute__((format(printf, 3, 4))) static bool wrong(mistake_t *mistake, problem_t problem,
@@ -25,7 +25,7 @@ __attribute__((format(printf, 3, 4))) static bool wrong(mistake_t *mistake, prob
     return false;
 }
 
-/* --- what cJSON lets pass --- */
+/* --- JSON that cJSON accepts and RFC 8259 does not --- */
 
 static bool is_digit(char c)
 {
@@ -39,7 +39,7 @@ static size_t skip_digits(str_t s, size_t at)
     return at;
 }
 
-/* The end of the number at `at` by the grammar of RFC 8259, or 0: not one. */
+/* Returns the end of the number at `at` by the grammar of RFC 8259, or 0: it is no number. */
 static size_t number_end(str_t s, size_t at)
 {
     if (at < s.n && s.p[at] == '-')
@@ -72,8 +72,8 @@ static int hex_value(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The end of the four digits of "\uXXXX" at `at`, or 0: not four, or an escaped NUL. cJSON takes
-   what is no digit for a zero. */
+/* Returns the end of the four digits of "\uXXXX" at `at`, or 0: there are not four, or they are an
+   escaped NUL. cJSON reads a character that is no digit as 0. */
 static size_t code_point_end(str_t s, size_t at)
 {
     int all = 0;
@@ -88,8 +88,8 @@ static size_t code_point_end(str_t s, size_t at)
     return all == 0 ? 0 : at;
 }
 
-/* The end of the string that begins at `at`, or 0: a control character, an escaped NUL or a broken
-   code point in it. Other escapes are left to cJSON. */
+/* Returns the end of the string at `at`, or 0: it has a control character, an escaped NUL or a
+   broken code point. cJSON checks the other escapes. */
 static size_t string_end(str_t s, size_t at)
 {
     for (++at; at < s.n; ++at) {
@@ -141,7 +141,7 @@ static bool only_space(const char *from, const char *to)
     return from == to;
 }
 
-/* A flat object of a few members is all that is ever taken: so many names at the most. */
+/* Every accepted body is a flat object of a few members: so many names at most. */
 #define MEMBERS_MAX 32
 
 cJSON *body_parse(str_t body, mistake_t *mistake)
@@ -162,7 +162,7 @@ cJSON *body_parse(str_t body, mistake_t *mistake)
 
 /* --- members --- */
 
-/* As much of a name as fits into a detail, cut between characters: a detail is UTF-8 too. */
+/* The length of a name as a detail shows it, cut between characters, because a detail is UTF-8. */
 static int shown_length(const char *name)
 {
     size_t n = strnlen(name, NAME_SHOWN_MAX + 1);
@@ -191,7 +191,7 @@ static str_t string_of(const cJSON *member)
     return cJSON_IsString(member) ? str_of(member->valuestring) : STR_NONE;
 }
 
-/* A whole number within bounds; doubles are exact up to 2^53, far above any bound here. */
+/* Reads a whole number within bounds. Doubles are exact up to 2^53, far above any bound here. */
 static bool read_whole(const cJSON *member, const char *name, int64_t min, int64_t max,
                        int64_t *out, mistake_t *mistake)
 {
@@ -246,7 +246,7 @@ bool is_idempotency_key(str_t text)
 
 /* --- headers --- */
 
-/* What stands between the quotes, up to the last byte, which is a quote. */
+/* Copies a quoted string without its quotes and escapes. `value` begins and ends with a quote. */
 static bool unquote(str_t value, char *bytes, str_t *out)
 {
     size_t n = 0, end = value.n - 1;
@@ -297,7 +297,7 @@ static size_t skip_token(str_t s, size_t at)
     return at;
 }
 
-/* The end of the quoted string at `at`, or 0: it has none. */
+/* Returns the end of the quoted string at `at`, or 0: there is none. */
 static size_t quoted_end(str_t s, size_t at)
 {
     for (++at; at < s.n && s.p[at] != '"'; ++at)
@@ -306,7 +306,7 @@ static size_t quoted_end(str_t s, size_t at)
     return at < s.n ? at + 1 : 0;
 }
 
-/* The end of `name=value` at `at`, or 0: it is none. */
+/* Returns the end of `name=value` at `at`, or 0: there is none. */
 static size_t parameter_end(str_t s, size_t at)
 {
     size_t name = at;
@@ -360,7 +360,8 @@ bool body_read_order(const cJSON *json, uint32_t quantity_max, order_body_t *out
     return true;
 }
 
-/* Of any order: what orders.quantity_max may be. What the order has is its row's to say. */
+/* The largest value of orders.quantity_max, so a bound for any order. The bound of this order is in
+   its row. */
 #define CANCEL_UNITS_MAX 1000000
 
 bool body_read_cancel(const cJSON *json, uint32_t *units, mistake_t *mistake)

@@ -1,5 +1,5 @@
 /*
- * A buyer's orders: a page of each shard, asked side by side, then merged.
+ * A buyer's orders: a page of each shard, read in parallel, then merged.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,8 @@
 typedef struct {
     bool read;
     unsigned count;
-    order_t orders[PAGE_MAX + 1]; /* newest first; one more than a page, to know if there is more */
+    order_t orders[PAGE_MAX + 1]; /* newest first; one more than a page, which shows that there are
+                                     more */
 } shard_page_t;
 
 typedef struct {
@@ -41,7 +42,7 @@ static void run_list(fan_t *fan, unsigned shard, worker_t *worker)
                                      c->page + 1, page->orders, &page->count) == RESULT_DONE;
 }
 
-/* The orders of all shards, newest first; malloc'ed. */
+/* Merges the orders of all shards, newest first. The caller frees the result. */
 static const order_t **merge(const list_call_t *c, unsigned shards, unsigned *count)
 {
     const order_t **all = alloc_zero(1, (shards * (size_t)(PAGE_MAX + 1) + 1) * sizeof(order_t *));
@@ -90,7 +91,7 @@ static void reply_list(fan_t *fan, exchange_t *exchange)
     reply_json(exchange, 200, page_to_json(c, http->map->shards_count));
 }
 
-/* False: it is there and wrong. */
+/* False: the parameter is present and not valid. */
 static bool read_limit(str_t text, unsigned *out)
 {
     *out = PAGE_DEFAULT;

@@ -19,6 +19,8 @@ static void on_gone(void *waiting)
     ((call_t *)waiting)->exchange = NULL;
 }
 
+/* Answers 503, since the job may be blocked on a silent server for long. The job keeps the struct
+   until done(); `over` keeps a job from beginning that has no client any more. */
 static void on_deadline(loop_timer_t *timer)
 {
     call_t *call = H2O_STRUCT_FROM_MEMBER(call_t, deadline, timer);

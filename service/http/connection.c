@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "metrics/metrics.h"
 
-/* How often answers that nobody takes are looked for. */
+/* The interval of the checks for idle connections and unread answers. */
 #define LOOK_MS 512
 
 /* --- the end of a connection --- */
@@ -24,7 +24,9 @@ void connection_end(connection_t *connection, const char *why)
     shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
 }
 
-/* libh2o closes a connection that is silent, in one time-out for the handshake and one more. */
+/* libh2o closes a silent connection itself, after one time-out for the handshake and one more. So
+   this waits twice the time, and ends mostly connections whose HTTP/2 frames restart libh2o's
+   time-out. */
 static void end_quiet(connections_t *all, uint64_t now_ms)
 {
     while (!h2o_linklist_is_empty(&all->quiet)) {
@@ -146,6 +148,7 @@ void connection_request_ends(connection_answer_t *answer, bool taken)
     if (--connection->requests == 0)
         becomes_quiet(connection);
     expect_next(&connection->expectation);
+    /* A connection is ended once, at RESETS_MAX + 1; beyond that the count only grows. */
     if (!taken && ++connection->resets == RESETS_MAX + 1)
         connection_end(connection, "it takes back its requests");
     else if (taken && connection->resets != 0 && connection->resets <= RESETS_MAX)

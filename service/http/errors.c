@@ -23,8 +23,8 @@ static problem_t problem_of_status(int status)
     return status == 413 ? PROBLEM_BODY_TOO_LARGE : PROBLEM_INVALID_REQUEST;
 }
 
-/* Registered on the host's fallback path, which h2o binds only to requests that it refused before
-   any handler saw them. */
+/* Registered on the host's fallback path, which h2o uses only for requests that it refused before
+   any handler received them. */
 static void on_setup(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t **slot)
 {
     (void)filter;

@@ -11,7 +11,7 @@
 
 #define JSON_TYPE "application/json"
 #define PROBLEM_TYPE "application/problem+json"
-/* Seconds; a client that comes back sooner finds the same queue. */
+/* Seconds. A client that repeats its request sooner meets the same queue. */
 #define RETRY_AFTER "1"
 
 static void on_dispose(void *p)
@@ -20,7 +20,7 @@ static void on_dispose(void *p)
     if (!exchange->answered && exchange->on_gone != NULL)
         exchange->on_gone(exchange->waiting);
     exchange->on_gone = NULL;
-    /* No answer of ours is without a body; of a HEAD nothing of it is sent. */
+    /* Every answer with a content type has a body; for a HEAD h2o sends none of it. */
     const h2o_req_t *req = exchange->req;
     bool head = h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"));
     connection_request_ends(&exchange->taking,
@@ -72,15 +72,16 @@ exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine, const http_conte
 
 /* --- answers --- */
 
-/* The members of its line. */
+/* The members of a request's line in the log. */
 #define REQUEST_FIELDS                                                                             \
     LOG_STR("request_id", exchange->request_id),                                                   \
         LOG_BYTES("method", ((str_t){req->method.base, req->method.len})),                         \
         LOG_BYTES("path", ((str_t){req->path.base, req->path.len})), LOG_INT("status", status),    \
         LOG_INT("micros", micros)
 
-/* Without the access log failed requests are logged at a limited rate: under a load that is
-   refused, a line for each would take time from requests that are served. The metrics count all. */
+/* Without the access log, failed requests are logged at a limited rate: under a load that is
+   refused, one line for each would take time from the requests that are served. The metrics count
+   all. */
 static void log_access(exchange_t *exchange, int status, uint64_t micros)
 {
     const h2o_req_t *req = exchange->req;
@@ -230,8 +231,8 @@ cJSON *time_to_json(uint64_t ms)
     return cJSON_CreateString(text);
 }
 
-/* The text of an order alone, with its NUL; or of a problem with the order's members behind its
-   own, whose text ends with a brace. */
+/* Writes the text of an order, with its NUL: alone, or behind the members of the problem `head`,
+   which ends with a brace. */
 static str_t order_text(char *text, str_t head, const order_t *order)
 {
     char *at = text;
@@ -263,7 +264,7 @@ void reply_order(exchange_t *exchange, int status, const order_t *order, bool re
     reply_text(exchange, status, JSON_TYPE, order_text(text, STR_NONE, order));
 }
 
-/* A client that waits so long comes when the sale has started. */
+/* Retry-After until the sale starts. */
 static void add_retry_at(exchange_t *exchange, uint64_t at_ms)
 {
     char text[U64_DIGITS_MAX + 1], *at = text;
@@ -273,10 +274,10 @@ static void add_retry_at(exchange_t *exchange, uint64_t at_ms)
     add_header(exchange, "retry-after", text);
 }
 
-/* Bytes of its members at the most. */
+/* The most bytes of a refusal's own members. */
 #define WHY_MAX (64 + 2 * U64_DIGITS_MAX)
 
-/* The body of `problem` with these members; the static one if there are none. */
+/* Returns the body of `problem` with the members of `why`; the static body if there are none. */
 static str_t refusal_text(char *text, problem_t problem, const refusal_t *why)
 {
     char *at = text, time[TIME_TEXT_SIZE];

@@ -41,7 +41,8 @@ static bool is_refused(const expectations_t *all, const framing_t *framing)
     return refused;
 }
 
-/* Whichever libh2o waits for: no chunks, or so many bytes as it may wait for at the most. */
+/* Makes up the body for which libh2o waits: an empty chunked one, padded to the longest body that
+   libh2o may wait for. The same bytes serve both framings. */
 static void make_up_body(expectation_t *expectation)
 {
     static const str_t no_chunks = STR("0\r\n\r\n");
@@ -68,13 +69,13 @@ static void on_continued(h2o_socket_t *socket, const char *err)
 static void say_continue(h2o_socket_t *socket)
 {
     h2o_iovec_t text = {H2O_STRLIT("HTTP/1.1 100 Continue\r\n\r\n")};
-    h2o_socket_read_stop(socket); /* an answer must not come before this is written */
+    h2o_socket_read_stop(socket); /* libh2o must not write an answer while this is being written */
     h2o_socket_write(socket, &text, 1, on_continued);
 }
 
 /* --- heads --- */
 
-/* The bytes up to the end of the head; 0: it is not there yet. */
+/* Returns the length of the head in bytes; 0: its end has not arrived. */
 static size_t find_end(expectation_t *expectation)
 {
     const h2o_buffer_t *input = expectation->socket->input;
@@ -84,8 +85,8 @@ static size_t find_end(expectation_t *expectation)
     return end == NULL ? 0 : (size_t)(end - input->bytes) + 4;
 }
 
-/* `head` is all that there is. Of one that will be refused we know that something waits only by a
-   header that libh2o has put in lower case. */
+/* The input is `head` alone. If the head is ambiguous, the raw bytes are searched for Expect: the
+   name is in lower case, since libh2o has parsed the head and converted it. */
 static void judge(expectation_t *expectation, str_t head)
 {
     framing_t framing;
@@ -98,7 +99,8 @@ static void judge(expectation_t *expectation, str_t head)
         say_continue(expectation->socket);
 }
 
-/* libh2o has had its look: if a whole head is in the input, it waits for a body. */
+/* Called after libh2o's callback: if the input still has a whole head, libh2o waits for its
+   body. */
 static void look(expectation_t *expectation)
 {
     h2o_socket_t *socket = expectation->socket;
@@ -114,6 +116,7 @@ static void on_read(h2o_socket_t *socket, const char *err)
 {
     connection_t *connection = socket->on_close.data;
     bool closed = false;
+    /* libh2o may close the connection in this call, which frees it; `closed` is then set. */
     connection->closed = &closed;
     connection->expectation.all->read(socket, err);
     if (closed)
@@ -129,7 +132,7 @@ static void on_turn(loop_timer_t *timer)
         expectation_t *expectation =
             H2O_STRUCT_FROM_MEMBER(expectation_t, link, all->unwatched.next);
         h2o_linklist_unlink(&expectation->link);
-        /* Else it handles a request, or is being closed. */
+        /* Otherwise the connection handles a request or is being closed. */
         if (expectation->socket->_cb.read == all->read) {
             h2o_socket_read_start(expectation->socket, on_read);
             look(expectation);
@@ -144,7 +147,8 @@ void expect_take_over(void)
     H2O_TOKEN_EXPECT->is_init_header_special = 0;
 }
 
-/* It has no name outside libh2o: a socket that has nothing to say shows it. */
+/* Finds libh2o's read callback, which has no name outside libh2o: libh2o sets it on a socket that
+   it accepts, and this socket never has input. */
 static h2o_socket_cb find_read(loop_t *loop, h2o_accept_ctx_t *accept)
 {
     int ends[2];
@@ -152,7 +156,7 @@ static h2o_socket_cb find_read(loop_t *loop, h2o_accept_ctx_t *accept)
         FATAL("a pair of sockets", errno);
     h2o_socket_t *socket = h2o_evloop_socket_create(loop->h2o, ends[0], 0);
     h2o_http1_accept(accept, socket, (struct timeval){0});
-    close(ends[1]); /* upon which libh2o closes it */
+    close(ends[1]); /* libh2o then closes the other end */
     return socket->_cb.read;
 }
 

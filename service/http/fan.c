@@ -30,6 +30,8 @@ static void on_gone(void *waiting)
     ((fan_t *)waiting)->exchange = NULL;
 }
 
+/* Answers with the shards that have answered so far; the jobs that still run keep the struct until
+   the last done(). */
 static void on_deadline(loop_timer_t *timer)
 {
     fan_t *fan = H2O_STRUCT_FROM_MEMBER(fan_t, deadline, timer);
@@ -65,6 +67,8 @@ static void ask(fan_t *fan, unsigned shard)
 {
     fan_part_t *part = &fan->parts[shard];
     *part = (fan_part_t){.fan = fan, .shard = shard};
+    /* A job for a silent shard would block a pool thread until its time-out, and the answer with
+       it. */
     if (prober_shard_is_silent(fan->exchange->http->prober, shard))
         return;
     if (engine_submit(fan->engine, shard, &part->job, run, done))

@@ -1,6 +1,6 @@
 #include "http/fast_order.h"
 
-/* So that no sum of digits overflows. */
+/* So many digits cannot overflow. */
 #define DIGITS_MAX 9
 
 typedef struct {
@@ -13,7 +13,7 @@ static void skip_space(cursor_t *c)
         ++c->at;
 }
 
-/* The sign, with space before and behind it. */
+/* Takes one punctuation mark, with the space around it. */
 static bool take(cursor_t *c, char sign)
 {
     skip_space(c);
@@ -24,7 +24,7 @@ static bool take(cursor_t *c, char sign)
     return true;
 }
 
-/* Printable ASCII, nothing escaped. */
+/* Takes a string of printable ASCII without escapes. */
 static bool take_string(cursor_t *c, str_t *out)
 {
     if (c->at == c->end || *c->at != '"')
@@ -38,7 +38,7 @@ static bool take_string(cursor_t *c, str_t *out)
     return true;
 }
 
-/* From 1, without a sign, a fraction or an exponent. */
+/* Takes a number of at least 1, without a sign, a fraction or an exponent. */
 static bool take_number(cursor_t *c, uint32_t *out)
 {
     const char *begin = c->at;
@@ -63,7 +63,7 @@ static bool take_member(cursor_t *c, order_body_t *out)
 bool fast_order_read(str_t body, uint32_t quantity_max, order_body_t *out)
 {
     *out = (order_body_t){STR_NONE, STR_NONE, 0};
-    if (body.n == 0) /* then there may be no pointer either */
+    if (body.n == 0) /* the pointer may then be NULL */
         return false;
     cursor_t c = {body.p, body.p + body.n};
     if (!take(&c, '{'))

@@ -16,7 +16,7 @@ typedef struct {
     unsigned hosts, lengths, encodings;
 } seen_t;
 
-/* The LF that ends the line at `at`, with CR before it; NULL: it ends otherwise. */
+/* Returns the LF of the CR LF that ends the line at `at`; NULL: the line ends in another way. */
 static inline const char *line_end(const char *at, const char *end)
 {
     const char *lf = at == end ? NULL : memchr(at, '\n', (size_t)(end - at));
@@ -30,8 +30,8 @@ static inline str_t line_up_to(const char *at, const char *lf)
 
 /* --- hosts --- */
 
-/* What RFC 3986 has in a name or, with ':', in an IP literal; escapes are not looked into. A table,
-   since every request has one. */
+/* The characters of a name in RFC 3986 or, with ':', of an IP literal; escapes are not decoded. A
+   table, because every request has a host. */
 static const bool host_chars[256] = {
     ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['-'] = true, ['.'] = true,
     ['_'] = true,         ['~'] = true,         ['%'] = true,         ['!'] = true, ['$'] = true,
@@ -44,7 +44,7 @@ static bool is_host_char(char c)
     return host_chars[(unsigned char)c];
 }
 
-/* A host and perhaps ":port". Nothing at all is a host too: see service/API.md. */
+/* A host and an optional ":port". An empty text is a host too: see service/API.md. */
 static bool is_authority(str_t text)
 {
     size_t i = 0;
@@ -84,7 +84,7 @@ static const char *read_target(str_t target, framing_t *out)
     else if (starts_with(target, STR("https://")))
         scheme = 8;
     else
-        return NULL; /* the name of nothing here */
+        return NULL; /* no path of this service */
     str_t rest = {target.p + scheme, target.n - scheme};
     size_t n = 0;
     while (n < rest.n && rest.p[n] != '/' && rest.p[n] != '?')
@@ -125,7 +125,7 @@ static str_t value_behind(str_t line, size_t colon)
     return value;
 }
 
-/* Inline: most headers are told by the place of their colon. */
+/* Inline: for most headers the position of the colon already decides. */
 static inline bool is_header(str_t line, str_t name, str_t *value)
 {
     if (line.n <= name.n || line.p[name.n] != ':' || !starts_with(line, name))
@@ -154,7 +154,7 @@ static bool read_digits(str_t text, size_t *number)
 static const char *read_header(str_t line, seen_t *seen, framing_t *out)
 {
     str_t value;
-    switch (line.p[0] | 0x20) { /* in lower case; of a tab or a space something else */
+    switch (line.p[0] | 0x20) { /* to lower case; a tab or a space matches no case */
     case 'h':
         if (is_header(line, STR("host"), &value) && (++seen->hosts > 1 || !is_authority(value)))
             return HOST;
@@ -192,7 +192,7 @@ const char *framing_read(str_t bytes, framing_t *out)
     seen_t seen = {0};
     bool is_1_0;
     *out = (framing_t){.length = 0};
-    if (lf == at + 1) { /* what some clients send after a body (RFC 9112, 2.2) */
+    if (lf == at + 1) { /* an empty line, which some clients send after a body (RFC 9112, 2.2) */
         at = lf + 1;
         lf = line_end(at, end);
     }

@@ -13,7 +13,7 @@ enum { FLAG_END_STREAM = 1, FLAG_PADDED = 8 };
 
 typedef struct {
     uint32_t stream;
-    bool dropped; /* libh2o has reset it: nothing of it is kept, whatever still comes */
+    bool dropped; /* libh2o has reset it: it keeps none of the bytes that still arrive */
     size_t bytes;
 } body_t;
 
@@ -54,7 +54,8 @@ static void forget(http2_bodies_t *bodies, body_t *body)
     *body = bodies->open[--bodies->count];
 }
 
-/* NULL: there are as many as there can be. */
+/* Begins a body. If all entries are used, it takes that of a dropped stream. NULL: there is
+   none. */
 static body_t *begin(http2_bodies_t *bodies, uint32_t stream)
 {
     if (bodies->count == HTTP2_STREAMS_MAX)
@@ -86,7 +87,7 @@ static bool add(http2_bodies_t *bodies, uint32_t stream, size_t n)
     return bodies->all <= bodies->all_max;
 }
 
-/* A frame that is whole, of `n` bytes behind its head. */
+/* Counts a whole frame, with `n` bytes behind its head. */
 static bool take_frame(http2_bodies_t *bodies, const uint8_t *head, size_t n)
 {
     unsigned type = head[3], flags = head[4];
@@ -101,7 +102,7 @@ static bool take_frame(http2_bodies_t *bodies, const uint8_t *head, size_t n)
         return true;
     if ((flags & FLAG_PADDED) != 0) {
         size_t padding = n == 0 ? 0 : 1 + (size_t)head[HEAD_BYTES];
-        n = padding > n ? 0 : n - padding; /* else libh2o ends the connection */
+        n = padding > n ? 0 : n - padding; /* libh2o ends a connection with too much padding */
     }
     return add(bodies, stream, n);
 }

@@ -9,7 +9,7 @@ void intake_take_target(h2o_req_t *req, const framing_t *framing)
 {
     bool is_absolute = framing->authority.p != NULL;
     str_t path = is_absolute ? framing->path : framing->target;
-    /* What stands behind the authority is empty, or starts with '/' or '?'. */
+    /* The part behind the authority is empty, or starts with '/' or '?'. */
     bool has_root = !is_absolute || (path.n != 0 && path.p[0] == '/');
     const char *query = path.n == 0 ? NULL : memchr(path.p, '?', path.n);
     if (is_absolute)
@@ -19,8 +19,8 @@ void intake_take_target(h2o_req_t *req, const framing_t *framing)
     req->query_at = query == NULL ? SIZE_MAX : (size_t)(query - path.p) + !has_root;
 }
 
-/* RFC 9112, 9.3. libh2o goes by the last header of the name, and ends the connection for any word
-   in it that is not keep-alive. */
+/* Whether the connection stays open (RFC 9112, 9.3). libh2o uses only the last Connection header,
+   and ends the connection for any word in it that is not keep-alive. */
 static bool goes_on(const h2o_req_t *req)
 {
     bool is_persistent = req->http1_is_persistent || req->version > 0x100;
@@ -57,7 +57,7 @@ bool intake_admits(exchange_t *exchange)
         return false;
     if (req->entity.len <= exchange->http->config->http.body_bytes_max)
         return true;
-    if (req->version >= 0x200) /* in HTTP/1 it is one byte too long */
+    if (req->version >= 0x200) /* in HTTP/1 the body is at most one byte over the limit */
         connection_keeps(&exchange->taking, req->entity.len);
     reply_problem(exchange, PROBLEM_BODY_TOO_LARGE, NULL);
     return false;

@@ -61,6 +61,7 @@ void handle_item_get(exchange_t *exchange, const route_match_t *match)
     c->call.reply = reply_get;
     c->call.deadline_ms = exchange->http->config->orders.answer_deadline_ms;
     c->ref = item_ref_of(match->param);
-    /* Not a job of its slot: it reads without a lock, and goes before those that wait for one. */
+    /* Not counted in its slot: it reads without a lock, so it need not queue behind jobs that wait
+       for one. */
     call_submit(exchange, exchange->http->map->shard_of_slot[c->ref.slot], &c->call);
 }

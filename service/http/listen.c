@@ -13,9 +13,9 @@
 #include "config/file.h"
 
 #define BACKLOG 4096
-/* Of a connection, in the kernel, which takes double. One turn of a loop serves all requests that
-   it finds there, so that it must not find a second's worth; and a client who never reads holds
-   no more than this. A body is far smaller. */
+/* For a connection; the kernel allocates twice as much. One turn of a loop serves all requests that
+   it finds in the buffers, so these must not have the work of a whole second; and a client that
+   never reads occupies no more than this. A body is far smaller. */
 #define RECEIVE_BUFFER_BYTES (32 * 1024)
 #define SEND_BUFFER_BYTES (128 * 1024)
 
@@ -66,7 +66,7 @@ int listen_open(const config_address_t *address)
     return fd;
 }
 
-/* Instead of asking at a terminal. */
+/* Refuses keys with a passphrase; OpenSSL would ask for it at the terminal. */
 static int no_passphrase(char *buffer, int size, int writing, void *unused)
 {
     (void)buffer;
@@ -76,7 +76,8 @@ static int no_passphrase(char *buffer, int size, int writing, void *unused)
     return -1;
 }
 
-/* The same checks as at the start: a key that others can read is refused later, too. */
+/* Repeats the checks of the start, so that a key that other users can read is refused later,
+   too. */
 static bool check_files(const config_t *config, char reason[LISTEN_REASON_SIZE])
 {
     char why[REASON_SIZE];
@@ -93,7 +94,7 @@ static bool check_files(const config_t *config, char reason[LISTEN_REASON_SIZE])
 
 SSL_CTX *listen_tls(const config_t *config, char reason[LISTEN_REASON_SIZE])
 {
-    /* In the order in which they are preferred. */
+    /* In order of preference. */
     static const h2o_iovec_t both[] = {{H2O_STRLIT("h2")}, {H2O_STRLIT("http/1.1")}, {NULL, 0}};
     const h2o_iovec_t *http1_only = both + 1;
     if (!check_files(config, reason))

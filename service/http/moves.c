@@ -14,7 +14,7 @@ void handle_order_extend(exchange_t *exchange, const route_match_t *match)
     order_move_start(exchange, match, &(move_request_t){.move = ORDER_MOVE_EXTEND});
 }
 
-/* False: answered. */
+/* Reads the units of a cancel. False: refused, and answered. */
 static bool read_units(exchange_t *exchange, uint32_t *units)
 {
     mistake_t mistake = {PROBLEM_NONE, ""};

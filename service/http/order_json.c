@@ -2,7 +2,8 @@
 
 #include "base/clock.h"
 
-/* `text` is UTF-8 without control characters, as body_parse() has let it in. */
+/* Appends `text`, escaped. It is UTF-8 without control characters, which body_parse() has
+   checked. */
 static void put_escaped(char **at, str_t text)
 {
     for (size_t i = 0; i < text.n; ++i) {

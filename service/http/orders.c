@@ -8,12 +8,12 @@
 #include "http/call.h"
 #include "reconcile/release.h"
 
-/* --- one order, wherever it is --- */
+/* --- one order, in MySQL or Redis --- */
 
 typedef struct {
     call_t call; /* first */
     order_id_t id;
-    result_t looked; /* of the look; done: `found` says whether it is anywhere */
+    result_t looked; /* of the lookup; RESULT_DONE: `found` is valid */
     bool found;
     order_t order;
     move_request_t intended;
@@ -32,7 +32,7 @@ static void order_of_record(const order_id_t *id, const gate_record_t *record, o
     order_set_buyer(out, record->buyer);
 }
 
-/* Redis holds what is on its way. */
+/* Redis has the orders that are on their way to MySQL. */
 static result_t find_unsettled(worker_t *worker, const order_id_t *id, order_t *out, bool *found)
 {
     gate_record_t record;
@@ -44,13 +44,13 @@ static result_t find_unsettled(worker_t *worker, const order_id_t *id, order_t *
     return result;
 }
 
-/* An id that was issued here and is nowhere, past its commit deadline: it ends now, as rejected.
-   Before that it may still be written: retry. */
+/* Ends an order whose id was issued here and which is in neither server, past its commit deadline:
+   it becomes a `rejected` row. Before the deadline it may still be written: RESULT_RETRY. */
 static result_t decide_if_due(worker_t *worker, const order_id_t *id, order_t *out, bool *found)
 {
     const shard_t *shard = worker->shard;
     uint64_t deadline = order_id_time_ms(id) + shard->config->orders.commit_deadline_ms;
-    /* A node that has just started knows the clock of Redis only by its own. */
+    /* A node that has just started has not read the clock of Redis yet; its own may be wrong. */
     if (!remote_clock_is_heard(shard->gate_clock) ||
         remote_clock_now_ms(shard->gate_clock) <= deadline)
         return RESULT_RETRY;
@@ -59,7 +59,7 @@ static result_t decide_if_due(worker_t *worker, const order_id_t *id, order_t *o
     return result;
 }
 
-/* Only a look at both servers shows that there is no such order. */
+/* Looks the order up. Only a lookup in both servers proves that there is no such order. */
 static result_t look_up(worker_t *worker, const order_id_t *id, order_t *out, bool *found)
 {
     result_t result = order_read(worker->db, &worker->sql, id, false, out, found);
@@ -68,7 +68,7 @@ static result_t look_up(worker_t *worker, const order_id_t *id, order_t *out, bo
     result = find_unsettled(worker, id, out, found);
     if (result != RESULT_DONE || *found)
         return result;
-    /* It may have been settled between the two looks. */
+    /* It may have been settled between the two lookups. */
     result = order_read(worker->db, &worker->sql, id, true, out, found);
     return result != RESULT_DONE || *found ? result : decide_if_due(worker, id, out, found);
 }
@@ -79,7 +79,7 @@ static void run_get(call_t *call, worker_t *worker)
     c->looked = look_up(worker, &c->id, &c->order, &c->found);
 }
 
-/* False: answered, because there is no such order or nobody can tell. */
+/* False: answered: there is no such order, or a server could not tell. */
 static bool is_found(exchange_t *exchange, const order_call_t *c)
 {
     if (c->looked != RESULT_DONE)
@@ -96,7 +96,7 @@ static void reply_get(call_t *call, exchange_t *exchange)
         reply_order(exchange, 200, &c->order, false);
 }
 
-/* NULL: answered, since it is the id of no order. */
+/* NULL: answered: the path has no valid id. */
 static order_call_t *new_call(exchange_t *exchange, const route_match_t *match)
 {
     order_id_t id;
@@ -145,7 +145,7 @@ static void run_move(call_t *call, worker_t *worker)
 static void reply_wrong_state(exchange_t *exchange, const order_t *order)
 {
     char detail[96];
-    bool late = order->state == ORDER_HELD; /* and yet it did not move */
+    bool late = order->state == ORDER_HELD; /* held, and not moved: its deadline has passed */
     snprintf(detail, sizeof(detail), "The order is %s%s", order_state_name(order->state),
              late ? " and its time is over" : "");
     reply_problem(exchange, PROBLEM_WRONG_STATE, detail);
@@ -194,7 +194,7 @@ static void reply_move(call_t *call, exchange_t *exchange)
     case ORDER_MOVE_AT_BOUND:
         reply_at_bound(exchange, &moved->extend);
         break;
-    case ORDER_MOVE_NOT_FOUND: /* in MySQL: on its way there it is reserved */
+    case ORDER_MOVE_NOT_FOUND: /* not in MySQL; if it is on its way there, it is reserved */
         if (is_found(exchange, c))
             reply_wrong_state(exchange, &moved->order);
         break;

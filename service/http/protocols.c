@@ -49,7 +49,8 @@ void protocols_init(protocols_t *protocols, loop_t *loop, const config_t *config
 {
     size_t body_bytes_max = config->http.body_bytes_max;
     *protocols = (protocols_t){.has_http2 = config->http.http2};
-    /* Of chunks libh2o refuses the limit itself, of a length only what is above it. */
+    /* libh2o refuses a chunked body that has just the limit's length, but a body with a length only
+       above the limit: hence the + 1. */
     protocol_init(&protocols->http1, loop, config, body_bytes_max + 1, use);
     if (protocols->has_http2)
         protocol_init(&protocols->http2, loop, config, body_bytes_max + HTTP2_BODY_OVER_BYTES, use);
@@ -72,7 +73,8 @@ static void accept_http1(protocols_t *protocols, h2o_socket_t *socket, struct ti
     h2o_http1_accept(&protocols->http1.accept, socket, connected_at);
 }
 
-/* What libh2o has been given it has taken, but for a frame that is not whole yet. */
+/* Counts the input before libh2o reads it. libh2o takes all of it except an incomplete frame, so
+   each frame is counted once. */
 static void count_bodies(connection_t *connection, const h2o_socket_t *socket)
 {
     if (!connection->ended &&
@@ -88,15 +90,18 @@ static void on_http2_read(h2o_socket_t *socket, const char *err)
     connection->read(socket, err);
 }
 
-/* libh2o sets its callback once; what it is called for after that is counted first. */
+/* libh2o sets its read callback once. It is replaced by one that counts the input first. */
 static void accept_http2(protocols_t *protocols, h2o_socket_t *socket, struct timeval connected_at)
 {
     connection_t *connection = socket->on_close.data;
     size_t limit = protocols->http1.config.max_request_entity_size;
+    /* libh2o parses the bytes that are here already inside h2o_http2_accept(), so count them
+       first. */
     connection->bodies = http2_bodies_new(protocols->http2.config.max_request_entity_size,
                                           HTTP2_STREAMS_MAX * limit + HTTP2_BODY_OVER_BYTES);
     count_bodies(connection, socket);
     bool closed = false;
+    /* libh2o may close the connection in this call, which frees it; `closed` is then set. */
     connection->closed = &closed;
     h2o_http2_accept(&protocols->http2.accept, socket, connected_at);
     if (closed)

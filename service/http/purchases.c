@@ -27,13 +27,15 @@ static void on_answer(void *waiter, const answer_t *answer)
     }
 }
 
-/* False: answered. Asked before anything of the request is parsed. */
+/* Checks the client address's rate limit, before anything of the request is parsed. False: refused,
+   and answered. */
 static bool may_ask_from_here(exchange_t *exchange)
 {
     rate_limits_t *limits = exchange->http->rate_limits;
     if (limits == NULL || limits->addresses == NULL)
         return true;
-    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC}; /* stays so if it is gone already */
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC}; /* remains if the peer has disconnected
+                                                                already */
     h2o_conn_t *connection = exchange->req->conn;
     connection->callbacks->get_peername(connection, (struct sockaddr *)&peer);
     if (rate_limits_take_address(limits, (const struct sockaddr *)&peer,
@@ -43,7 +45,7 @@ static bool may_ask_from_here(exchange_t *exchange)
     return false;
 }
 
-/* `order` is borrowed from *json, which the caller frees, or from the request. */
+/* Reads the body. `order` is borrowed from *json, which the caller frees, or from the request. */
 static bool read_order(exchange_t *exchange, cJSON **json, order_body_t *order, mistake_t *mistake)
 {
     str_t body = {exchange->req->entity.base, exchange->req->entity.len};

@@ -13,12 +13,12 @@
 #include "metrics/metrics.h"
 
 #define NS_PER_S UINT64_C(1000000000)
-/* So many threads may make entries at the same time. */
+/* The number of threads that can make entries at the same time. */
 #define LOCKS 64
 #define CACHE_LINE 64
 
-/* keys[i] says whose TAT tats[i] is; 0: nobody's yet. Keys change under the set's lock only, and
-   stand at 0 while their TAT is replaced. */
+/* tats[i] is the TAT of the key keys[i]; 0: the entry is free. Keys change under the set's lock
+   only, and are 0 while their TAT is replaced. */
 typedef struct {
     _Atomic uint64_t keys[RATE_WAYS];
     _Atomic uint64_t tats[RATE_WAYS];
@@ -76,10 +76,10 @@ void rate_table_free(rate_table_t *table)
 
 typedef enum { RATE_TAKEN, RATE_REFUSED, RATE_ABSENT } rate_verdict_t;
 
-/* The second look at the key, after its TAT: a TAT that was put there for another key is seen only
-   together with the end of this one. The exchange may still meet an entry that changed hands since,
-   if the other key's TAT is the same to the nanosecond: then that one is charged, and this one has
-   been forgotten anyhow. */
+/* The key is read again after its TAT: a TAT that was stored for another key is visible only after
+   this key was removed, so the key then differs. The exchange may still meet an entry that changed
+   its key since, if the other key's TAT is the same to the nanosecond. Then the other key is
+   charged, and this one has lost its entry anyway. */
 static rate_verdict_t take_entry(rate_table_t *table, rate_set_t *set, unsigned i, uint64_t key,
                                  uint64_t now_ns)
 {
@@ -105,7 +105,8 @@ static rate_verdict_t take_known(rate_table_t *table, rate_set_t *set, uint64_t 
     return RATE_ABSENT;
 }
 
-/* Under the set's lock. */
+/* Makes an entry, with one request charged. Call under the set's lock. The key is 0 while the TAT
+   changes, so that no reader charges the old key with the new TAT. */
 static void make_entry(rate_table_t *table, rate_set_t *set, uint64_t key, uint64_t now_ns)
 {
     unsigned victim = 0;
@@ -140,7 +141,7 @@ bool rate_table_take(rate_table_t *table, str_t name, uint64_t now_ns)
 {
     uint64_t hash = XXH3_64bits_withSecret(name.p, name.n, table->secret, sizeof(table->secret));
     uint64_t key = hash == 0 ? 1 : hash;
-    /* The high word of a product: as even as a remainder, and no division. */
+    /* The high word of a product: distributed as evenly as a remainder, without a division. */
     uint32_t at = (uint32_t)(((hash >> 32) * table->sets_count) >> 32);
     rate_verdict_t verdict = take_known(table, &table->sets[at], key, now_ns);
     if (verdict == RATE_ABSENT)

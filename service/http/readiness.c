@@ -11,7 +11,7 @@ void handle_healthz(exchange_t *exchange, const route_match_t *match)
     reply_text(exchange, 200, "application/json", STR("{\"status\":\"ok\"}"));
 }
 
-/* The loops' own connections tell as much as the prober's: it is they that sell. */
+/* The loops' own connections count as much as the prober's, because purchases use them. */
 void readiness_of_redis(const http_context_t *http, health_t *out)
 {
     prober_redis(http->prober, out);
@@ -26,7 +26,8 @@ void readiness_of_redis(const http_context_t *http, health_t *out)
     snprintf(out->reason, sizeof(out->reason), "%s", reason);
 }
 
-/* A lock that a stranger has on all rows, say, is met by orders only: the prober writes none. */
+/* The writer counts because the prober writes nothing: a lock on all rows, for example, held by
+   another user of the server, is met by orders only. */
 void readiness_of_shard(const http_context_t *http, unsigned shard, health_t *out)
 {
     uint64_t away_ms;
@@ -54,7 +55,7 @@ void readiness_add_health(cJSON *json, const health_t *health)
         cJSON_AddNullToObject(json, "age_ms");
 }
 
-/* What is looked at; `shards` has one for each. */
+/* The states that decide; `shards` has one for each shard. */
 typedef struct {
     const http_context_t *http;
     bool starting, draining;
@@ -74,8 +75,8 @@ static look_t *look(const http_context_t *http)
     return look;
 }
 
-/* At least one item could be sold: a shard takes orders, and Redis admits or is not needed, because
-   the optimistic strategy stands in or one of the shard's items has a strategy without Redis. */
+/* Whether at least one item can be sold: a shard takes orders, and Redis admits or is not needed,
+   because of the fallback or because one of the shard's items has a strategy without Redis. */
 static bool can_sell(const look_t *look)
 {
     bool without_redis = look->http->config->redis.on_gate_down == GATE_DOWN_OPTIMISTIC;

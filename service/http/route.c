@@ -4,7 +4,7 @@
 
 #include "http/body.h"
 
-/* A parameter that is too long or wrongly encoded is the name of nothing: it stays empty. */
+/* A parameter that is too long or wrongly encoded names nothing: it stays empty. */
 static void take_param(str_t segment, route_match_t *match)
 {
     size_t n = 0;
@@ -37,8 +37,8 @@ static bool is_method(const char *want, h2o_iovec_t have)
            (strcmp(want, "GET") == 0 && str_eq(STR("HEAD"), (str_t){have.base, have.len}));
 }
 
-/* RFC 7386. Of an item only its times can be taken away by a null; for other members it is refused.
- */
+/* RFC 7386. Only the times of an item can be removed by a null; for other members null is
+   refused. */
 #define MERGE_PATCH "application/merge-patch+json"
 
 static bool is_patch(const route_entry_t *entry)
@@ -46,8 +46,8 @@ static bool is_patch(const route_entry_t *entry)
     return strcmp(entry->method, "PATCH") == 0;
 }
 
-/* NULL, or the header that says that the body is not one that can be read. Every one of a name
-   counts: another reader of the same request may go by another of them. */
+/* Returns the header for which the body cannot be read, or NULL. Every header of a name counts,
+   because another reader of the same request may use another one of them. */
 static const h2o_token_t *unreadable_by(const route_entry_t *entry, const h2o_headers_t *headers)
 {
     for (size_t i = 0; i < headers->size; ++i) {
@@ -65,7 +65,7 @@ static const h2o_token_t *unreadable_by(const route_entry_t *entry, const h2o_he
     return NULL;
 }
 
-/* Takes the parameter up to the next '&' off the front of `query`. */
+/* Takes the first parameter, up to the next '&', off the front of `query`. */
 static str_t next_parameter(str_t *query)
 {
     const char *amp = memchr(query->p, '&', query->n);
@@ -89,10 +89,10 @@ static bool is_taken(const char *names, str_t name)
     return false;
 }
 
-/* Bytes of a name in a detail. */
+/* The most bytes of a name that a detail shows. */
 #define NAME_SHOWN_MAX 40
 
-/* A detail is text, whatever a name is. */
+/* A detail may show only names that are plain text. */
 static bool is_text(str_t name)
 {
     for (size_t i = 0; i < name.n; ++i)
@@ -165,7 +165,7 @@ static void call_handler(const route_entry_t *entry, exchange_t *exchange,
 
 #define ALLOW_SIZE 96
 
-/* NULL: nothing is there, or, if `allow` is not "", not with this method. */
+/* NULL: there is no such path; or, if `allow` is not "", not with this method. */
 static const route_entry_t *find(const route_entry_t *table, const h2o_req_t *req,
                                  route_match_t *match, char allow[ALLOW_SIZE])
 {

@@ -13,7 +13,8 @@
 #include "http/listen.h"
 #include "http/protocols.h"
 
-/* While draining: how often to look, and how long an idle connection may still send something. */
+/* During a drain: the interval of the checks, and how long an idle connection may still send a
+   request. */
 #define DRAIN_LOOK_MS 16
 #define DRAIN_IDLE_MS 1000
 /* Connections accepted in one turn of the loop. */
@@ -40,10 +41,10 @@ typedef struct server_loop {
     listener_t listeners[2]; /* the first is the public one */
     unsigned listeners_count;
     int public_fd, admin_fd; /* admin_fd -1: not on this loop */
-    SSL_CTX *tls;            /* of its public listener; a reference of its own, or NULL */
+    SSL_CTX *tls;            /* of its public listener, or NULL; holds a reference */
     connections_t connections;
-    uint64_t active_ms; /* monotonic: when a request last came */
-    bool drained;       /* its connections bring nothing new any more */
+    uint64_t active_ms; /* monotonic: when the last request arrived */
+    bool drained;       /* its connections send no new requests any more */
     loop_timer_t drain_timer;
     loop_message_t drain_message, end_message;
 } server_loop_t;
@@ -55,7 +56,7 @@ struct server {
     unsigned connections_max;
     unsigned loops_count;
     server_loop_t *loops;
-    pthread_barrier_t engines; /* passed when each loop has its own */
+    pthread_barrier_t engines; /* passed when each loop has its engine */
     h2o_sem_t signal; /* posted by each loop when it is set up, and again when it has drained */
 };
 
@@ -76,7 +77,7 @@ static void serve(h2o_req_t *req, void *context)
     owner->active_ms = clock_mono_ms();
     if (owner->drained) /* the stores are being stopped */
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "Shutting down");
-    else if (connection->ended) /* what libh2o had read of it before its end */
+    else if (connection->ended) /* read by libh2o before the connection was ended */
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "The connection is ending");
     else if (intake_admits(exchange))
         listener->routes->dispatch(exchange);
@@ -113,7 +114,7 @@ static void on_accept(h2o_socket_t *socket, const char *err)
 
 /* --- listeners --- */
 
-/* `tls` NULL: none; else the loop's, which lasts until another takes its place. */
+/* `tls` NULL: no TLS; otherwise the loop's, which remains until the next renewal. */
 static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls, const routes_t *routes)
 {
     listener_t *listener = &owner->listeners[owner->listeners_count++];
@@ -129,7 +130,7 @@ static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls, const rout
     h2o_socket_read_start(listener->socket, on_accept);
 }
 
-/* Those who are in the backlog have connected: they are served, not reset. */
+/* Clients in the backlog are connected already: they are served, and not reset. */
 static void close_listener(listener_t *listener)
 {
     h2o_socket_t *connection;
@@ -243,7 +244,8 @@ static void tell_all(server_t *server, void (*run)(loop_message_t *))
     wait_for_all(server);
 }
 
-/* First the connections of all loops, then what they have sent to the homes of items. */
+/* First the connections of all loops are drained, then the work that they have sent to the owner
+   loops of items. */
 void server_drain(server_t *server)
 {
     tell_all(server, on_drain);
@@ -257,8 +259,8 @@ static void on_end(loop_message_t *message)
 
 /* --- the whole --- */
 
-/* h2o's buffers belong to the thread that made them: all that is a loop's is made and freed here.
- */
+/* h2o's buffers belong to the thread that made them, so all data of a loop is made and freed
+   here. */
 static void *loop_thread(void *arg)
 {
     server_loop_t *owner = arg;
@@ -267,7 +269,7 @@ static void *loop_thread(void *arg)
     FAILPOINT("loop_starting");
     owner->engine = engine_loop_new(&owner->loop, owner->server->node);
     owner->server->node->loops[owner->index] = owner->engine;
-    /* What the first request does may tell the others of it. */
+    /* The first request may post to the other loops, so all engines must exist before it. */
     pthread_barrier_wait(&owner->server->engines);
     open_listener(owner, owner->public_fd, owner->tls, &api_routes);
     if (owner->admin_fd >= 0)
@@ -276,7 +278,8 @@ static void *loop_thread(void *arg)
     loop_run(&owner->loop);
     connections_dispose(&owner->connections);
     SSL_CTX_free(owner->tls);
-    /* What h2o made for its contexts and for connections still open goes with the process. */
+    /* The memory of h2o's contexts and of connections that are still open is not freed: the process
+       ends. */
     engine_loop_free(owner->engine);
     return NULL;
 }
@@ -300,8 +303,8 @@ static unsigned count_loops(const config_t *config)
     return cores < 1 ? 1 : (unsigned)cores;
 }
 
-/* Descriptors that the process needs besides its clients': a connection of each pool thread to
-   Redis and two to MySQL, those that watch leases, and some. */
+/* Descriptors that the process needs besides those of its clients: a connection to Redis and two to
+   MySQL for each pool thread, those of the writers and of `watch`, and some more. */
 static rlim_t own_descriptors(const config_t *config, unsigned loops)
 {
     return 256 + loops * (config->redis.watch_connections + 8) +
@@ -309,8 +312,8 @@ static rlim_t own_descriptors(const config_t *config, unsigned loops)
                (3 * config->mysql.pool_threads + config->mysql.writer_threads + 8);
 }
 
-/* Without a descriptor accept(2) fails for ever, and so do connections to Redis and MySQL that come
-   back: so the clients' are never so many. */
+/* Clients must never take the last descriptors: without one accept(2) fails for ever, and so does
+   every new connection to Redis and MySQL. */
 static unsigned count_connections_max(const config_t *config, unsigned loops)
 {
     struct rlimit limit;
@@ -330,7 +333,7 @@ static unsigned count_connections_max(const config_t *config, unsigned loops)
     return left;
 }
 
-/* NULL in `*tls`: none is wanted. */
+/* *tls NULL: the configuration has no TLS. */
 static bool load_tls(const config_t *config, SSL_CTX **tls)
 {
     char reason[LISTEN_REASON_SIZE];

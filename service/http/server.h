@@ -1,6 +1,6 @@
 /*
- * The HTTP server: one thread with an event loop per core, each with its own listener on the public
- * address (SO_REUSEPORT); the first loop also has the admin listener.
+ * The HTTP server: one thread with an event loop per core (or http.threads of them), each with its
+ * own listener on the public address (SO_REUSEPORT); the first loop also has the admin listener.
  *
  *   RUNNING ──server_drain()──▶ readyz answers 503, all goes on
  *           ──readiness_delay──▶ listeners closed, answers have `Connection: close`

@@ -75,6 +75,8 @@ sync_result_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
     if (gate_sync_freeze(worker->gate, item->ref.slot, item_sku(item), FREEZE_MS,
                          &rebuild->unsettled_max, &epoch, &rebuild->frozen_until_ms) != RESULT_DONE)
         return SYNC_GATE_AWAY;
+    /* The gate froze under another epoch than the row has, so its units are not those of this row.
+       The freeze ends by itself. */
     if (epoch != item->epoch)
         return SYNC_BUSY;
     rebuild->needs_freeze = true;

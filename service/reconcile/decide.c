@@ -153,6 +153,7 @@ decision_t reconcile_decide(memory_t *memory, const snapshot_t *s)
     begin_epoch(memory, &s->row);
     decision.finding = compare(memory, s);
     decision.action = act_on(memory, s, decision.finding);
+    /* A missing release must stay in the memory until the rebuild: a newer count would hide it. */
     if (decision.finding != FINDING_LEAKED)
         keep_releases(memory, s);
     if (!is_short(s))

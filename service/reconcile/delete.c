@@ -93,6 +93,8 @@ static sync_result_t delete_in_transaction(deletion_t *deletion)
     if (step != SYNC_READY)
         return step;
     FAILPOINT("delete_row_locked");
+    /* Before the COMMIT: a gate without a row would admit orders that cannot commit, and no rebuild
+       would replace it. A row without a gate is rebuilt. */
     if (needs_redis(item) && !remove_gate(worker, item))
         return SYNC_GATE_AWAY;
     FAILPOINT("delete_gate_gone");

@@ -331,6 +331,8 @@ static sync_result_t build_gate(worker_t *worker, const rebuild_t *rebuild)
                            .closed = !item_uses_gate(item)};
     assert(!rebuild->fallback);
     FAILPOINT("rebuild_row_raised");
+    /* Only now: after the COMMIT of step 1 no further order commits under the old epoch, so the
+       lookup is final. */
     sync_result_t step = look_up_unsettled(worker, item, &in_mysql, &gate.in_mysql_count);
     gate.in_mysql = in_mysql;
     FAILPOINT("rebuild_looked_up");

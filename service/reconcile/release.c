@@ -59,6 +59,8 @@ static void tell(worker_t *worker, group_t *group)
     uint64_t now = clock_mono_ms();
     if (call == RESULT_DONE)
         group->state = answer == GATE_RELEASE_LATER ? LATER : TOLD;
+    /* Only a call that took long proves that Redis is silent; a connection that is refused at once
+       costs no time. */
     else if (now - sent >= worker->shard->config->redis.timeout_ms / 2)
         worker->gate_silent_until_ms = now + SILENT_MS;
 }
