@@ -1,10 +1,10 @@
 /*
- * Things that failed and are set aside, so that they do not stop the others: each is tried again
- * after a backoff that doubles with every failure, until it succeeds or is gone.
+ * A set of things that failed and are set aside, so that they do not stop the others. Each is tried
+ * again after a backoff, which doubles with every failure, until it succeeds or no longer exists.
  *
- * A key is a name of up to ASIDE_KEY_MAX bytes (a sku, an order id, a slot). In memory only: a
- * process that starts finds out anew. Pure; an aside_t belongs to one thread. Times are ms of the
- * caller's monotonic clock.
+ * A key is a name of up to ASIDE_KEY_MAX bytes (a sku, an order id, a slot). The set is in memory
+ * only; a process that starts begins with an empty one. The caller owns an aside_t; one thread at a
+ * time may use it. Nothing blocks. Times are ms of the caller's monotonic clock.
  */
 #ifndef HOLDFAST_BASE_ASIDE_H
 #define HOLDFAST_BASE_ASIDE_H
@@ -13,38 +13,38 @@
 
 #define ASIDE_KEY_MAX 64
 #define ASIDE_NOTE_MAX 32
-/* Beyond so many entries nothing more is remembered. */
+/* Most entries; further keys are not stored. */
 #define ASIDE_MAX 10000
 
 typedef struct aside aside_t;
 
-/* The first wait lasts `base_ms`, none longer than `cap_ms`. */
+/* The first wait lasts `base_ms`; no wait is longer than `cap_ms`. */
 aside_t *aside_new(uint32_t base_ms, uint32_t cap_ms);
 void aside_free(aside_t *aside);
 
-/* It has failed. Returns how often in a row by now; 0: there are ASIDE_MAX others. `note`: up to
-   ASIDE_NOTE_MAX bytes of the caller's, kept from the first failure on; may be NULL. */
+/* Records a failure. Returns the number of failures in a row; 0: the set is full (ASIDE_MAX).
+   `note`: up to ASIDE_NOTE_MAX bytes of the caller's, stored at the first failure; may be NULL. */
 unsigned aside_put(aside_t *aside, str_t key, const void *note, size_t note_length,
                    uint64_t now_ms);
-/* It has succeeded, or is gone. False: it was not set aside. */
+/* Removes a key that has succeeded or no longer exists. False: it was not set aside. */
 bool aside_drop(aside_t *aside, str_t key);
-/* Is it set aside, whether its wait is over or not? */
+/* Is it set aside, waiting or not? */
 bool aside_has(const aside_t *aside, str_t key);
-/* How often in a row it has failed; 0: it is not set aside. */
+/* The number of failures in a row; 0: it is not set aside. */
 unsigned aside_failures(const aside_t *aside, str_t key);
-/* Is it set aside, and its wait not over? */
+/* Is it set aside, with its wait not yet over? */
 bool aside_waits(const aside_t *aside, str_t key, uint64_t now_ms);
-/* For how much longer; 0: it may be tried. */
+/* The rest of its wait in ms; 0: it may be tried. */
 uint64_t aside_wait_ms(const aside_t *aside, str_t key, uint64_t now_ms);
-/* The one whose wait has been over for longest. False: there is none. `note` has ASIDE_NOTE_MAX
-   bytes. */
+/* Fills in the entry whose wait ended first. False: there is none whose wait has ended. `note` has
+   ASIDE_NOTE_MAX bytes. */
 bool aside_next(const aside_t *aside, uint64_t now_ms, char key[ASIDE_KEY_MAX], size_t *length,
                 void *note);
-/* Drops all. */
+/* Removes all entries. */
 void aside_clear(aside_t *aside);
 unsigned aside_count(const aside_t *aside);
-/* Drops entries whose wait has been over for `ms` and that nobody tried since: what they name is
-   not met any more. Returns how many. */
+/* Removes entries whose wait ended at least `ms` ago and that were not tried since, because their
+   names no longer occur. Returns their number. */
 unsigned aside_forget_untried(aside_t *aside, uint64_t now_ms, uint64_t ms);
 
 #endif

@@ -1,5 +1,7 @@
 /*
  * Files of lua/ and sql/ that are built into the binary, so that it needs no other file.
+ *
+ * Constant data; any thread may read.
  */
 #ifndef HOLDFAST_BASE_EMBEDDED_H
 #define HOLDFAST_BASE_EMBEDDED_H

@@ -1,21 +1,21 @@
 /*
- * Failpoints: named places where a test makes something happen. They are compiled only into the
- * test build (cmake -DHOLDFAST_TESTS=ON); elsewhere the macros are nothing and cost nothing.
+ * Failpoints: named places at which a test injects a fault. They are compiled only into the test
+ * build (cmake -DHOLDFAST_TESTS=ON); elsewhere the macros are empty.
  *
- * The file that $HOLDFAST_FAILPOINTS names says what happens, a line each. It is read again
- * when it changes, so that a test arms a process that is running:
+ * The file named by $HOLDFAST_FAILPOINTS has one fault a line. It is read again when it changes, so
+ * that a test can arm a running process:
  *
  *     NAME ACTION [after=N] [times=N] [every=N]
  *
- * It acts from hit after + 1 on, at each every-th hit, at most so many times.
+ * The action is taken from hit after + 1 on, at each every-th hit, at most `times` times.
  *
- *     kill      SIGKILL to the process       pause=MS  this thread sleeps
- *     stop      SIGSTOP to the process       fail      FAILPOINT_FAILS() is true: the place says
- *                                                      what then fails
+ *     kill      SIGKILL to the process       pause=MS  this thread sleeps for MS milliseconds
+ *     stop      SIGSTOP to the process       fail      FAILPOINT_FAILS() is true; the code at
+ *                                                      the place defines the failure
  *     error=N   FAILPOINT_NUMBER() is N      error=N-M  it is N, the next time N + 1, up to M
  *
- * Each action that is taken is first appended to FILE.hits as "NAME ACTION PID": a test can
- * prove that its fault happened. Any thread.
+ * Each action is appended to FILE.hits as "NAME ACTION PID" before it is taken, so that a test can
+ * prove that its fault happened. Any thread may call; a call blocks for the file and for `pause`.
  */
 #ifndef HOLDFAST_BASE_FAILPOINT_H
 #define HOLDFAST_BASE_FAILPOINT_H

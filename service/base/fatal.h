@@ -1,9 +1,9 @@
 /*
- * The end of the process when it cannot go on: the log says why, with the place, before abort().
+ * Ends the process when it cannot continue: logs the reason and the place, then calls abort().
  *
- * Only for what no caller can do anything about and no request can bring about: no memory, no file
- * descriptor or thread at the start, a table of the program that is wrong. For any thread. Waits
- * 200 ms at most for the reader of the log.
+ * Only for faults that no caller can handle and no request can cause: no memory, no file descriptor
+ * or thread at the start, an inconsistent table of the program. Any thread may call. Waits 200 ms
+ * at most for the reader of the log.
  */
 #ifndef HOLDFAST_BASE_FATAL_H
 #define HOLDFAST_BASE_FATAL_H

@@ -1,13 +1,13 @@
 /*
- * What can be asked of a descriptor without a library.
+ * The state of a descriptor, without the library that owns it. Any thread may call; does not block.
  */
 #ifndef HOLDFAST_BASE_FD_H
 #define HOLDFAST_BASE_FD_H
 
 #include <stdbool.h>
 
-/* Has the other end of this connection gone, or said what nobody asked for? Does not wait. A
-   connection that waits for nothing and is so is of no more use. */
+/* Has the other end closed this connection, or sent data that was not requested? A connection in
+   this state, on which no answer is pending, is not usable any more. */
 bool fd_is_spent(int fd);
 
 #endif

@@ -3,11 +3,13 @@
  *
  *   unix_ts_ms 48 | version 4 | rand_a 12: the slot | variant 2 | check 16 | random 46
  *
- * The slot makes an id find its shard. The check bits are the first 16 bits of SipHash-2-4 over
- * the other 14 bytes, under the first 16 bytes of SHA-256(key): an id that was never issued here
- * fails the check but for one in 65,536, so a stranger's id is 404 without a row being written.
- * The time is that of the gate's clock (see remote_clock_t), or of the shard's until Redis was
- * heard; never the node's own.
+ * The slot leads from an id to its shard. The check bits are the first 16 bits of SipHash-2-4 over
+ * the other 14 bytes, under the first 16 bytes of SHA-256(key). An id that was not issued here
+ * passes the check once in 65,536 times; the service answers 404 to an id that fails it, without
+ * writing a row. The time comes from the gate's clock (see remote_clock_t), or from the shard's
+ * until Redis was observed; never from the node's own.
+ *
+ * Any thread may call after order_id_set_key(); nothing blocks. Times are ms since 1970 UTC.
  */
 #ifndef HOLDFAST_BASE_ORDER_ID_H
 #define HOLDFAST_BASE_ORDER_ID_H
@@ -24,10 +26,10 @@ typedef struct {
 #define ORDER_ID_TEXT 36
 #define ORDER_ID_NONE ((order_id_t){{0}})
 
-/* Sets the key for the whole process; before any thread issues or checks an id. */
+/* Sets the key for the whole process. Comes before any thread issues or checks an id. */
 void order_id_set_key(str_t key);
 order_id_t order_id_issue(uint16_t slot, uint64_t now_ms);
-/* Was it issued under this key (but for one chance in 65,536)? */
+/* Was it issued under this key? Wrong once in 65,536 times for an id that was not. */
 bool order_id_issued_here(const order_id_t *id);
 uint16_t order_id_slot(const order_id_t *id);
 uint64_t order_id_time_ms(const order_id_t *id);

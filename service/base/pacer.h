@@ -1,8 +1,9 @@
 /*
- * The pace of a background thread: it sleeps between two passes, and is woken early or stopped by
- * others. By the monotonic clock: a wall clock that is set back must not stop its work.
+ * The pace of a background thread: it sleeps between two passes, until other threads wake it early
+ * or stop it. It uses the monotonic clock: a wall clock that is set back must not stop its work.
  *
- * One thread waits; wake and stop are for any thread.
+ * The thread's owner owns the pacer. One thread calls pacer_wait(), which blocks; any thread may
+ * call the others.
  */
 #ifndef HOLDFAST_BASE_PACER_H
 #define HOLDFAST_BASE_PACER_H
@@ -19,7 +20,7 @@ typedef struct {
 
 void pacer_init(pacer_t *pacer);
 void pacer_dispose(pacer_t *pacer);
-/* Returns after `ms`, or earlier when woken. False: stop. */
+/* Returns after `ms`, or earlier after pacer_wake(). False: stop. */
 bool pacer_wait(pacer_t *pacer, uint32_t ms);
 void pacer_wake(pacer_t *pacer);
 void pacer_stop(pacer_t *pacer);

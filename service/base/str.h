@@ -1,8 +1,8 @@
 /*
  * A borrowed run of bytes: pointer and length, not terminated, may hold any byte.
  *
- * A `str_t` never owns what it points at; the struct that holds one says who does.
- * All functions here are pure and may be called from any thread.
+ * A `str_t` never owns its bytes; the struct that holds one states the owner. All functions here
+ * are pure; any thread may call.
  */
 #ifndef HOLDFAST_BASE_STR_H
 #define HOLDFAST_BASE_STR_H
@@ -32,7 +32,8 @@ static inline bool str_eq(str_t a, str_t b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
-/* Below, above or equal to 0: in the order of their bytes, the shorter one first. */
+/* Returns a number below, above or equal to 0: bytewise order, a prefix before the longer
+   string. */
 static inline int str_compare(str_t a, str_t b)
 {
     size_t n = a.n < b.n ? a.n : b.n;
@@ -52,7 +53,7 @@ static inline str_t str_put(char **at, str_t s)
 
 #define U64_DIGITS_MAX 20
 
-/* As decimal text. */
+/* The same for a number, as decimal text. */
 static inline str_t str_put_u64(char **at, uint64_t number)
 {
     char text[U64_DIGITS_MAX], *from = text + sizeof(text);

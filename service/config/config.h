@@ -1,11 +1,13 @@
 /*
  * The configuration: one YAML file, read once at start with libyaml.
  *
- * Each setting is one record of config/settings.c (name, type, bounds, default, unit, a
- * sentence); this struct is what those records fill. A `config_t` is immutable after
- * config_load(), but for `deployment`, and shared by all threads; config_free() comes after they
- * are joined.
- * Strings are NUL-terminated and owned by the config. NULL means "not set".
+ * Each setting is one record of config/settings.c (name, type, bounds, default, unit, a sentence);
+ * the records fill this struct. A `config_t` is immutable after config_load(), except for
+ * `deployment`, and shared by all threads. Its owner calls config_free() after they are joined.
+ * Strings are NUL-terminated and owned by the config; NULL means "not set".
+ *
+ * Where a setting has a fixed default, the comment of its member ends with it. config_load() blocks
+ * (it reads files); the main thread calls it.
  */
 #ifndef HOLDFAST_CONFIG_CONFIG_H
 #define HOLDFAST_CONFIG_CONFIG_H
@@ -20,7 +22,8 @@
 /* The most buyers that redis.batch_max may let one reserve call carry. */
 #define REDIS_BATCH_MAX 1024
 
-/* How competing buyers of an item are kept apart. The numbers are private to one process. */
+/* The way in which competing buyers of an item are kept apart. The numbers are private to one
+   process. */
 typedef enum {
     STRATEGY_LUA,
     STRATEGY_WATCH,
@@ -29,7 +32,7 @@ typedef enum {
     STRATEGY_COUNT
 } strategy_id_t;
 
-/* What becomes of items under lua and watch while Redis is away. */
+/* The behaviour of items under lua and watch while Redis is away. */
 typedef enum { GATE_DOWN_REFUSE, GATE_DOWN_OPTIMISTIC } gate_down_t;
 
 /* "host:port", IPv6 in brackets. */
@@ -38,7 +41,7 @@ typedef struct {
     uint16_t port;
 } config_address_t;
 
-/* One MySQL server of a group. The words are those of the groups: see deploy/README.md. */
+/* One MySQL server of a group. The words are those of deploy/README.md. */
 typedef enum { SERVER_PRIMARY, SERVER_SECONDARY, SERVER_SPARE, SERVER_FAULTY } server_status_t;
 typedef enum { SERVER_OFFLINE, SERVER_READ_ONLY, SERVER_READ_WRITE } server_mode_t;
 
@@ -57,14 +60,14 @@ typedef struct {
 typedef struct {
     char *name;
     uint16_t slot_first, slot_last; /* "0-511", both ends included */
-    config_server_t *servers;       /* exactly one with status primary, for now only one at all */
+    config_server_t *servers;       /* exactly one is primary; for now there is only one */
     unsigned servers_count;
 } config_shard_t;
 
 typedef struct {
     struct {
         char *name;       /* default: the host's name */
-        char *deployment; /* NULL: learned from the shards */
+        char *deployment; /* NULL: read from the shards */
     } node;
     struct {
         config_address_t listen;  /* 127.0.0.1:8080 */
@@ -81,38 +84,39 @@ typedef struct {
         char *token;             /* from token or token_file; at least 16 characters */
     } admin;
     struct {
-        uint32_t readiness_delay_ms; /* readyz says 503 for so long before listeners close; 200 */
-        uint32_t deadline_ms;        /* after so long the process ends, whatever is open; 15000 */
+        uint32_t readiness_delay_ms; /* time between the first 503 of readyz and the closing of the
+                                        listeners; 200 */
+        uint32_t deadline_ms;        /* then the process ends, even with open connections; 15000 */
     } shutdown;
     struct {
         strategy_id_t default_strategy; /* of items created without one, until toggled; lua */
         char *id_key;                   /* from id_key or id_key_file: keys the check bits of order
                                            ids; at least 16 characters, the same on all nodes */
         uint32_t answer_deadline_ms;    /* then the answer is 202 or 503; 5000 */
-        uint32_t commit_deadline_ms;    /* then an id may no longer be admitted; 8000 */
+        uint32_t commit_deadline_ms;    /* then an id cannot be admitted any more; 8000 */
         uint32_t retries_max;           /* of one attempt by watch and the SQL strategies; 256 */
         uint32_t quantity_max;          /* units in one order; 1000 */
         uint32_t hold_max_seconds;      /* extends reach no further from the order's creation; 0:
                                            four times the item's hold_seconds; 0 */
-        uint32_t sold_out_cache_ms;     /* a loop refuses by itself for so long; 30 */
+        uint32_t sold_out_cache_ms; /* time for which a loop refuses without asking the gate; 30 */
     } orders;
     struct {
-        uint32_t buyer_per_second;   /* purchases that one buyer may ask for; 0: no limit; 0 */
-        uint32_t buyer_burst;        /* at once, after a rest; 10 */
+        uint32_t buyer_per_second;   /* purchases of one buyer; 0: no limit; 0 */
+        uint32_t buyer_burst;        /* purchases at once after a pause; 10 */
         uint32_t address_per_second; /* the same for a client's address; 0 */
         uint32_t address_burst;      /* 100 */
-        uint32_t entries_max;        /* buyers that are remembered, and addresses; 262144 */
+        uint32_t entries_max;        /* buyers in the table, and addresses; 262144 */
     } limits;
     struct {
         char *socket;
         char *host;
         uint16_t port;
         char *password;              /* from password or password_file */
-        uint32_t timeout_ms;         /* connect and blocking calls; 1000 */
+        uint32_t timeout_ms;         /* of a connect and of a blocking call; 1000 */
         uint32_t watch_connections;  /* leased by the watch strategy, per HTTP thread; 16 */
         uint32_t batch_max;          /* buyers in one reserve call; 256 */
         gate_down_t on_gate_down;    /* refuse */
-        uint32_t gate_down_after_ms; /* away for so long, then on_gate_down applies; 1000 */
+        uint32_t gate_down_after_ms; /* time away after which on_gate_down applies; 1000 */
     } redis;
     struct {
         char *user;
@@ -126,7 +130,7 @@ typedef struct {
         uint32_t writer_threads;             /* per shard; 1 */
         uint32_t writer_queue_max;           /* orders waiting per shard; 8192 */
         uint32_t writer_batch_max;           /* orders in one transaction; 256 */
-        uint32_t writer_linger_ms; /* orders that nobody waits for are kept together; 32 */
+        uint32_t writer_linger_ms; /* orders already answered 202 are collected for this time; 32 */
     } mysql;
     config_shard_t *shards; /* together they hold each of the 1,024 slots exactly once */
     unsigned shards_count;
@@ -134,7 +138,7 @@ typedef struct {
         uint32_t expiry_interval_ms; /* 200 */
         uint32_t pass_interval_ms;   /* 1000 */
         uint32_t epoch_poll_ms;      /* 1000 */
-        uint32_t probe_interval_ms;  /* of a server's health; 1000 */
+        uint32_t probe_interval_ms;  /* between two probes of a server; 1000 */
         uint32_t expiry_batch_max;   /* 256 */
     } reconcile;
     struct {
@@ -142,23 +146,24 @@ typedef struct {
         bool access;       /* a line per request at level info; false: only at debug */
         char *file;        /* NULL: standard error */
     } log;
-    /* Which deployment this is; not a setting, and the one part that changes. NULL in a
-       configuration that was not loaded from a file: then it is not checked. */
+    /* The deployment's name; not a setting, and the only part that changes. NULL in a configuration
+       that was not loaded from a file: then the name is not checked. */
     deployment_t *deployment;
 } config_t;
 
 /*
- * Reads `path`. On success returns 0 and fills `*out`. Otherwise returns the number of
- * mistakes, each of which was printed to `diagnostics` as one line: place (file, line where the
- * parser knows it, and the path of the setting), what is wrong, what would be right.
+ * Reads `path`. On success returns 0 and fills `*out`, which the caller frees with config_free().
+ * Otherwise returns the number of mistakes. Each was printed to `diagnostics` as one line: the
+ * place (file, line if the parser has it, and the path of the setting), the mistake, the accepted
+ * values.
  */
 int config_load(const char *path, config_t **out, FILE *diagnostics);
 void config_free(config_t *config);
 
-/* Prints every setting: name, type, bounds, default, unit, its sentence. */
+/* Prints every setting: name, type, bounds, default, unit and sentence. */
 void config_describe(FILE *out);
 
-/* The word for a strategy ("lua", ...), and back: -1 if there is none such. */
+/* The word for a strategy ("lua", ...), and the strategy of a word: -1 if there is none. */
 const char *strategy_name(strategy_id_t id);
 int strategy_parse(const char *name, size_t n);
 

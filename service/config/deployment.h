@@ -1,10 +1,10 @@
 /*
  * The name of the deployment that this process works for: one set of shards and their Redis.
  *
- * The configuration may give it (node.deployment). Otherwise the process learns it from the stamp
- * of the first shard that it reaches, and every other shard and Redis must then carry the same.
- * Part of the configuration, and the one part of it that changes. Any thread may call; nothing
- * here blocks for longer than a copy of the name.
+ * The configuration may give it (node.deployment). Otherwise the process takes it from the stamp of
+ * the first shard that it reaches, and every other shard and Redis must then carry the same. It is
+ * part of the configuration, and the only part that changes. Any thread may call. A call blocks
+ * only for the time of a copy of the name.
  */
 #ifndef HOLDFAST_CONFIG_DEPLOYMENT_H
 #define HOLDFAST_CONFIG_DEPLOYMENT_H
@@ -13,27 +13,28 @@
 
 #include "base/str.h"
 
-/* Bytes of a name; more is none. */
+/* Most bytes of a name; a longer text is not a name. */
 #define DEPLOYMENT_BYTES_MAX 64
 
 typedef struct deployment deployment_t;
 
-/* `given` NULL: to be learned. */
+/* `given` NULL: the name comes from the first shard. The caller owns the result. */
 deployment_t *deployment_new(const char *given);
 void deployment_free(deployment_t *deployment);
-/* NULL while nobody knows it. Once known it never changes, and lives as long as `deployment`. */
+/* NULL while the name is not known. Once known it never changes, and lives as long as
+   `deployment`. */
 const char *deployment_name(const deployment_t *deployment);
-/* What a shard or Redis carries. True: it is this deployment's, which is known from now on.
-   False: it is another one's, or no name at all. */
+/* Compares `name`, which a shard or Redis carries. True: it is this deployment's name, and known
+   from now on. False: it is another name, or not a name. */
 bool deployment_matches(deployment_t *deployment, str_t name);
 
 /*
- * A shard was found unfit for this process while connections to it were open (its schema was
- * changed, say). Each connection then drops itself where no transaction is open, and is checked
- * again when it is made anew: see db_refresh() in store/db.h.
+ * Records that a shard was found unfit for this process while connections to it were open (its
+ * schema was changed, for example). Each connection then drops itself at the next point outside a
+ * transaction, and the new one is checked: see db_refresh() in store/db.h.
  */
 void deployment_distrust(deployment_t *deployment);
-/* How often that was said. */
+/* The number of calls of deployment_distrust(). */
 unsigned deployment_distrusted(const deployment_t *deployment);
 
 #endif

@@ -1,15 +1,16 @@
-/* The YAML text of a configuration, from its bytes into the places and so into config_t. */
+/* Parses the YAML text of a configuration into the positions and config_t. For the thread that
+   loads the configuration; does not block. */
 #ifndef HOLDFAST_CONFIG_DOCUMENT_H
 #define HOLDFAST_CONFIG_DOCUMENT_H
 
 #include "config/place.h"
 
 /*
- * Fills what is below `root`, which is the whole file and was opened. Every mistake of the text, of
- * its shape and of single values is reported of, and what is right beside it is read: a key that
- * the table does not know or that was given before, an alias, a list where a value belongs...
- * False: the text is no YAML mapping at all, which was reported of, and nothing is known of any
- * setting.
+ * Fills the positions below `root`, which is the whole file and was opened. Reports every mistake
+ * of the text, of its shape and of single values, and reads the correct parts beside it. Mistakes
+ * are: a key that is not in the table or occurs twice, an alias, a list in place of a value...
+ * False: the text is not a YAML mapping at all. That was reported, and no setting has a value from
+ * it.
  */
 bool document_read(str_t text, place_t *root);
 

@@ -1,4 +1,5 @@
-/* Whole small files, read with care: the configuration itself, secrets, PEM files. */
+/* Reads whole small files and checks them: the configuration itself, secrets, PEM files. Blocks;
+   any thread may call. */
 #ifndef HOLDFAST_CONFIG_FILE_H
 #define HOLDFAST_CONFIG_FILE_H
 
@@ -6,17 +7,18 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Room for what is wrong with a value or a file. */
+/* Bytes of a reason: what is wrong with a value or a file. */
 #define REASON_SIZE 160
 
 /*
- * The content of a regular file of 1 to `bytes_max` bytes whose mode has no bit of `forbidden`;
- * `*n` bytes and a NUL, to be freed. NULL: `reason` says why not ("cannot be opened: ...").
+ * Returns the content of a regular file of 1 to `bytes_max` bytes whose mode has no bit of
+ * `forbidden`: `*n` bytes and a NUL, which the caller frees. NULL: `reason` has the cause ("cannot
+ * be opened: ...").
  */
 char *file_read(const char *path, mode_t forbidden, size_t bytes_max, size_t *n,
                 char reason[REASON_SIZE]);
-/* Whether it can be read as a PEM file, and, if it is `private_file`, others cannot; else `reason`.
- */
+/* Can the file be read as a PEM file, and, if `private_file`, can other users not read it? False:
+   `reason` has the cause. */
 bool file_check_pem(const char *path, bool private_file, char reason[REASON_SIZE]);
 
 #endif

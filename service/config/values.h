@@ -1,4 +1,5 @@
-/* From the text of one setting to its field in config_t, and back to freed memory. */
+/* Parses the text of one setting into its field in config_t, and frees the field. For the thread
+   that loads the configuration; blocks where the value is a file. */
 #ifndef HOLDFAST_CONFIG_VALUES_H
 #define HOLDFAST_CONFIG_VALUES_H
 
@@ -8,9 +9,9 @@
 #include "config/settings.h"
 
 /*
- * Fills `field`, of the C type that goes with the setting's type. False: nothing was filled, and
- * `reason` says what is wrong with the value, as a phrase that follows it ("is too large"), and
- * never says the value itself.
+ * Fills `field`, which has the C type of the setting's type. False: nothing was filled, and
+ * `reason` has the mistake as a phrase that follows the value ("is too large"), without the value
+ * itself.
  */
 bool value_read(const setting_t *setting, const char *text, void *field, char reason[REASON_SIZE]);
 void value_free(const setting_t *setting, void *field);

@@ -1,8 +1,9 @@
 /*
- * The gate's words: keys, functions and answers, as in lua/holdfast.lua. Pure.
+ * The protocol of the gate: its keys, functions and answers, as in lua/holdfast.lua.
  *
- * The calls themselves are in gate/redis_link.h (loops, never blocking) and gate/gate_sync.h
- * (pool threads, blocking).
+ * Pure: builds calls and reads replies. gate/redis_link.h (loops, does not block) and
+ * gate/gate_sync.h (pool threads, blocks) send the calls. Any thread may call; nothing here blocks.
+ * The caller owns every buffer and reply that it passes in. Times are ms since 1970 UTC.
  */
 #ifndef HOLDFAST_GATE_GATE_H
 #define HOLDFAST_GATE_GATE_H
@@ -15,22 +16,22 @@
 #include "sale/order.h"
 #include "sale/problem.h"
 
-/* Must be the VERSION of lua/holdfast.lua. */
+/* Equal to VERSION of lua/holdfast.lua. */
 #define GATE_LIBRARY_VERSION 18
 /* Separates the fields of a record in `unsettled`. */
 #define GATE_FIELD_SEPARATOR '\x1f'
 
-/* What reserve says about the item as a whole. */
+/* The answer of reserve about the item as a whole. */
 typedef enum {
     GATE_ITEM_OK,
-    GATE_ITEM_MISSING, /* no gate: empty Redis, or an item that it never had */
+    GATE_ITEM_MISSING, /* no gate: Redis is empty, or never had this item */
     GATE_ITEM_STALE,   /* the caller's epoch is not the gate's */
-    GATE_ITEM_FOREIGN, /* built under another Redis process or role: what it holds may be old */
-    GATE_ITEM_CLOSED,  /* a SQL strategy rules */
-    GATE_ITEM_FROZEN   /* for some milliseconds: `total` is about to be lowered */
+    GATE_ITEM_FOREIGN, /* built under another Redis process or role: its content may be old */
+    GATE_ITEM_CLOSED,  /* a SQL strategy sells this item */
+    GATE_ITEM_FROZEN   /* for some milliseconds, before `total` is lowered */
 } gate_item_t;
 
-/* What it says about one order, as one character: see gate_reply_answer(). */
+/* The answer of reserve about one order, one character on the wire: see gate_reply_answer(). */
 typedef enum {
     GATE_ADMITTED,
     GATE_SOLD_OUT,
@@ -38,63 +39,67 @@ typedef enum {
     GATE_NOT_STARTED,
     GATE_ENDED,
     GATE_LATE, /* past its commit deadline by the clock of Redis */
-    GATE_LOOK, /* would be admitted, once it is known that MySQL has no order of its key */
+    GATE_LOOK, /* would be admitted after a read of MySQL shows that no order has its key */
     GATE_FIRST /* an earlier order of this key is unsettled */
 } gate_answer_t;
-#define GATE_SEEN 8 /* added: the gate has admitted this buyer before */
+#define GATE_SEEN 8 /* added to the answer: the gate has admitted this buyer before */
 
 problem_t gate_answer_problem(gate_answer_t answer);
 
-/* How far reserve knows an order's key. */
+/* The caller's information about an order's key, for reserve. */
 typedef enum {
     GATE_MARK_NO_KEY,
     GATE_MARK_KEY,
-    GATE_MARK_LOOKED /* MySQL has no order of it */
+    GATE_MARK_LOOKED /* MySQL was read, and has no order of this key */
 } gate_mark_t;
 
 #define GATE_KEY_SIZE (SKU_BYTES_MAX + 48)
 typedef enum { GATE_KEY_GATE, GATE_KEY_BUYERS, GATE_KEY_UNSETTLED, GATE_KEY_KEYS } gate_key_t;
 
-/* "FCALL" name and the number of keys; then the keys are added one by one. */
+/* Begins a call: "FCALL", the function's name and the number of keys. The caller then adds that
+   many keys with gate_add_key(). */
 void gate_call(redis_args_t *args, const char *function, unsigned keys);
-/* A whole call: reserve of no orders. It answers with the gate_item_t that a caller of `epoch`
-   would hear and changes nothing, but Redis refuses it whenever it would refuse to admit. */
+/* A complete call: reserve without orders. The reply has the gate_item_t that reserve would return
+   to a caller with this epoch. The call changes nothing, but Redis refuses it whenever it would
+   refuse to admit. */
 void gate_look(redis_args_t *args, const item_ref_t *item, uint64_t epoch);
-/* Of GATE_KEY_UNSETTLED and GATE_KEY_KEYS only the item's slot counts. */
+/* For GATE_KEY_UNSETTLED and GATE_KEY_KEYS only the item's slot is used. */
 void gate_add_key(redis_args_t *args, gate_key_t key, const item_ref_t *item);
-/* Writes the key into `out` (GATE_KEY_SIZE) and returns it. */
+/* Writes the key into `out` (GATE_KEY_SIZE bytes) and returns it, borrowed from `out`. */
 str_t gate_key(char *out, gate_key_t key, const item_ref_t *item);
 
 /*
- * What to do about the answer to hello. A Redis carries the name of its deployment; one without it
- * (empty, or of before there were names) is stamped, one with another name is away.
+ * The next step after the answer to hello. A Redis carries the name of its deployment. A Redis
+ * without a name (empty, or from before names existed) is stamped; a Redis with another name is
+ * away.
  */
 typedef enum {
     GATE_GREETING_OK,
-    GATE_GREETING_LOAD,  /* the functions library is absent or old: load it, say hello again */
-    GATE_GREETING_STAMP, /* gate_stamp(), and then gate_stamp_read() */
-    GATE_GREETING_AWAY   /* not to be used: why says what is wrong */
+    GATE_GREETING_LOAD,  /* the functions library is absent or old: load it, send hello again */
+    GATE_GREETING_STAMP, /* send gate_stamp(), then read the reply with gate_stamp_read() */
+    GATE_GREETING_AWAY   /* not to be used: `why` has the reason */
 } gate_greeting_t;
 
 #define GATE_WHY_SIZE 256
-/* `deployment` NULL: any Redis will do. */
+/* Reads the reply to hello. `deployment` NULL: any Redis is accepted. `why` has room for
+   GATE_WHY_SIZE bytes, and is set for GATE_GREETING_AWAY only. */
 gate_greeting_t gate_greeting_read(const redisReply *reply, const deployment_t *deployment,
                                    char *why);
-/* _OK or _AWAY. */
+/* Reads the reply to gate_stamp(): GATE_GREETING_OK or GATE_GREETING_AWAY. */
 gate_greeting_t gate_stamp_read(const redisReply *reply, const deployment_t *deployment, char *why);
-/* `watches`: its user must be allowed the commands of the watch strategy too. */
+/* `watches`: the user of the connection also needs the commands of the watch strategy. */
 void gate_hello(redis_args_t *args, bool watches);
 void gate_stamp(redis_args_t *args, const deployment_t *deployment);
 
-/* Bytes of the name of a process that owns records. */
+/* Most bytes of the name of a process that owns records. */
 #define GATE_OWNER_MAX 64
 
-/* A process that lives keeps this key, for some seconds at a time. `out` has GATE_OWNER_KEY_SIZE.
- */
+/* The key of a process's heartbeat: the process renews it, and it expires some seconds after the
+   process has died. `out` has GATE_OWNER_KEY_SIZE bytes. */
 #define GATE_OWNER_KEY_SIZE (GATE_OWNER_MAX + 16)
 str_t gate_owner_key(char *out, str_t incarnation);
 
-/* One record of `unsettled`, read back. Borrowed from the text. */
+/* One record of `unsettled`, parsed. Its strings are borrowed from the text. */
 typedef struct {
     uint64_t epoch;
     str_t sku;
@@ -107,40 +112,44 @@ typedef struct {
     uint64_t digest;
 } gate_record_t;
 
+/* False: the text is not a record; `*out` is then not to be used. */
 bool gate_record_parse(str_t text, gate_record_t *out);
 
-/* Bytes of a record, and of a field of the index of keys, at the most. */
+/* Most bytes of a record, and of a field of the index of keys. */
 #define GATE_RECORD_SIZE                                                                           \
     (SKU_BYTES_MAX + BUYER_BYTES_MAX + KEY_BYTES_MAX + GATE_OWNER_MAX + 5 * U64_DIGITS_MAX + 8)
-/* Appends the record as Redis holds it: what gate_record_parse() reads. */
+/* Appends the record in the form in which Redis holds it and gate_record_parse() reads it. `*at`
+   has room for it, and moves past it. */
 str_t gate_record_put(char **at, const gate_record_t *record);
-/* Appends the field under which the index of keys has the order's id. */
+/* Appends the field under which the index of keys has the order's id. `*at` moves past it. */
 str_t gate_key_field_put(char **at, str_t sku, str_t buyer, str_t key);
 
-/* As far as Lua counts exactly; sums of some of these do not overflow, whatever stands in Redis. */
+/* The largest integer that Lua counts exactly. Sums of several such numbers do not overflow,
+   whatever Redis holds. */
 #define GATE_NUMBER_MAX (INT64_C(1) << 53)
-/* The number that a reply is, 0 if it is none; integers come as numbers or as text. One beyond
-   GATE_NUMBER_MAX is taken for that. */
+/* The number in a reply, or 0 if the reply is not a number. Redis returns integers as numbers or as
+   text. A number beyond GATE_NUMBER_MAX is cut to it. */
 int64_t gate_reply_number(const redisReply *reply);
-/* Likewise, of an element. */
+/* The same for one element of an array. */
 int64_t gate_reply_i64(const redisReply *reply, size_t element);
-/* What an error says of its call: see gate_classify(). No reply, or one that is no error, proves
-   nothing: RESULT_UNKNOWN. */
+/* The kind of an error reply: see gate_classify(). No reply, or a reply that is not an error, is
+   RESULT_UNKNOWN. */
 result_t gate_reply_error(const redisReply *reply);
-/* An error that proves that the call changed nothing. */
+/* Is the reply an error that proves that the call changed nothing? */
 static inline bool gate_reply_is_refusal(const redisReply *reply)
 {
     return gate_reply_error(reply) != RESULT_UNKNOWN;
 }
 bool gate_reply_is_array(const redisReply *reply, size_t elements_min);
-/* A reply of reserve has a part for each item: gate_item_t, epoch, available, the answers, and an
-   id for each GATE_FIRST among them. `part` is the first element of one; that of the first item is
-   0. */
-/* What it says about one of the item's orders, with GATE_SEEN or without; -1: nothing. */
+/* A reply of reserve has one part for each item: gate_item_t, epoch, available, the answers, and an
+   id for each GATE_FIRST among them. `part` is the index of a part's first element; it is 0 for the
+   first item. */
+/* The answer for one of the item's orders, with or without GATE_SEEN; -1 if the reply has none. */
 int gate_reply_answer(const redisReply *reply, size_t part, size_t order);
-/* Where the ids of a part are. */
+/* Offset of the ids in a part. */
 #define GATE_PART_IDS 4
-/* The next item's part; where none is, at the end of the reply or behind it. */
+/* The index of the next item's part. Where there is no next part, the result is at or behind the
+   end of the reply. */
 size_t gate_reply_next(const redisReply *reply, size_t part);
 
 #endif

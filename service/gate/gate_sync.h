@@ -1,18 +1,23 @@
 /*
- * Blocking calls to the gate, for pool threads and the reconciler: everything that is not on
- * the path of a purchase. A gate_sync_t belongs to one thread at a time. Each call has
- * redis.timeout_ms; one that got no answer drops the connection. Those that follow the health of
- * the gate say "away" at once while a call would only wait, and give up a wait as soon as that is
- * known.
+ * Blocking calls to the gate, for pool threads and the reconciler: everything that is not on the
+ * path of a purchase.
  *
- * Each returns a result_t, and has logged and counted what is not RESULT_DONE:
+ * The caller owns a gate_sync_t; one thread at a time may use it. Each call blocks for
+ * redis.timeout_ms at most per wait. A call without an answer drops the connection, and the next
+ * call connects again. After gate_sync_follow() a call returns RESULT_AWAY at once while the health
+ * of the gate is hopeless, and ends its wait as soon as the health becomes hopeless.
  *
- *   away     no connection, or an error that Redis gives before it runs a call: nothing happened
- *   refused  the same, of this call only: its user may not, or the functions are not there
- *   unknown  no answer, an answer that makes no sense, or any other error: it may have happened, or
- * a part of it. gate_sync_error_is_reply() says whether Redis has said something
+ * Each call returns a result_t. A result other than RESULT_DONE is already logged and counted:
  *
- * gate_sync_error() has the words. What is filled in is set only by RESULT_DONE.
+ *   away     no connection, or an error that Redis returns before it runs a call:
+ *            nothing has changed
+ *   refused  the same, but for this call only: the user lacks a permission, or the
+ *            functions are missing
+ *   unknown  no answer, a malformed answer, or any other error: all of the call, a part of
+ *            it or none of it has run. gate_sync_error_is_reply() tells whether Redis answered
+ *
+ * gate_sync_error() has the text of the error. Output arguments are set by RESULT_DONE only. Times
+ * are ms since 1970 UTC by the clock of Redis.
  */
 #ifndef HOLDFAST_GATE_GATE_SYNC_H
 #define HOLDFAST_GATE_GATE_SYNC_H
@@ -22,39 +27,43 @@
 
 typedef struct gate_sync gate_sync_t;
 
+/* Does not connect. `config` outlives the result. */
 gate_sync_t *gate_sync_new(const config_t *config);
 void gate_sync_free(gate_sync_t *gate);
-/* From now on it is not asked while `health` is hopeless. `health` outlives it. */
+/* From now on no call is sent while `health` is hopeless. `health` outlives `gate`. */
 void gate_sync_follow(gate_sync_t *gate, gate_health_t *health);
-/* Connects, and loads the functions library (REPLACE) if Redis has none or an older one. One that
-   is another deployment's is away. Every other call does the same when it has to. */
+/* Connects, and loads the functions library (REPLACE) if Redis has none or an older one. A Redis of
+   another deployment is RESULT_AWAY. Every other call connects in the same way if there is no
+   connection. */
 result_t gate_sync_connect(gate_sync_t *gate);
-/* Of the last call that was not done: the words of Redis, or what became of the connection. */
+/* The text of the last failed call: the error of Redis, or the reason why the connection failed.
+   Borrowed until the next call. */
 const char *gate_sync_error(const gate_sync_t *gate);
-/* They are the words of Redis: so it answers. */
+/* Is gate_sync_error() an error reply of Redis? If so, Redis answers calls. */
 bool gate_sync_error_is_reply(const gate_sync_t *gate);
 
-/* Settings of Redis on which it depends that what it acknowledged is kept. */
+/* The settings of Redis that decide whether acknowledged writes survive a crash. */
 #define GATE_SETTING_SIZE 32
 typedef struct {
     char appendonly[GATE_SETTING_SIZE], appendfsync[GATE_SETTING_SIZE];
     char no_appendfsync_on_rewrite[GATE_SETTING_SIZE], maxmemory_policy[GATE_SETTING_SIZE];
 } gate_settings_t;
 
-/* Where CONFIG is not permitted, Redis says so: gate_sync_error_is_reply(). */
+/* If the user may not run CONFIG, the call fails with an error reply:
+   gate_sync_error_is_reply(). */
 result_t gate_sync_settings(gate_sync_t *gate, gate_settings_t *out);
 
-/* What a gate holds, in one moment. */
+/* The content of a gate at one moment. */
 typedef struct {
     gate_item_t answer; /* GATE_ITEM_OK, _MISSING or _FOREIGN */
     uint64_t epoch;
     bool closed;
     int64_t capacity, reserved, unreserved, settled, released;
-    int64_t unsettled_units; /* really in `unsettled` under this epoch */
-    int64_t held_orders;     /* of any epoch */
+    int64_t unsettled_units; /* counted in `unsettled`, under this epoch */
+    int64_t held_orders;     /* under any epoch */
     uint64_t now_ms;         /* the clock of Redis */
     uint64_t per_buyer_limit, starts_at_ms, ends_at_ms, frozen_until_ms;
-    int64_t known_buyers, buyers; /* fields of `buyers`: as counted, and really there */
+    int64_t known_buyers, buyers; /* fields of `buyers`: the stored counter, and the real number */
 } gate_state_t;
 
 static inline int64_t gate_available(const gate_state_t *state)
@@ -67,68 +76,75 @@ static inline int64_t gate_unsettled(const gate_state_t *state)
     return state->reserved - state->unreserved - state->settled;
 }
 
-/* What reserve would say to a caller of `epoch`, and the gate's own epoch (0: no gate). */
+/* The answer that reserve would return to a caller with `epoch`, and the epoch of the gate (0: no
+   gate). Changes nothing. */
 result_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
                         gate_item_t *answer, uint64_t *gate_epoch);
+/* Reads the whole state of one gate. */
 result_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_state_t *out);
-/* The ids of the item's unsettled orders; *ids is malloc'ed. */
+/* The ids of the item's unsettled orders. The caller frees `*ids`. */
 result_t gate_sync_unsettled_ids(gate_sync_t *gate, uint16_t slot, str_t sku, order_id_t **ids,
                                  size_t *count);
-/* The record of one unsettled order. *found false: it is not there. `record` is borrowed
-   from `*text`, which the caller frees. */
+/* The record of one unsettled order. RESULT_DONE with `*found` false: there is no such record.
+   `record` is borrowed from `*text`, which the caller frees. */
 result_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gate_record_t *record,
                                  char **text, bool *found);
 
-/* The incarnation of a process, as in records. */
+/* The incarnation (unique name) of a process, as stored in records. */
 typedef struct {
     char bytes[GATE_OWNER_MAX];
     uint8_t length;
 } gate_owner_t;
 
-/* Who owns unsettled orders in a slot: fills up to `max`. */
+/* The owners of the unsettled orders in a slot. Fills up to `max`. */
 result_t gate_sync_owners(gate_sync_t *gate, uint16_t slot, gate_owner_t *owners, unsigned max,
                           unsigned *count);
-/* Does this process give its heartbeat (engine/engine.h)? */
+/* Does this process send its heartbeat (engine/engine.h)? */
 result_t gate_sync_is_alive(gate_sync_t *gate, const gate_owner_t *owner, bool *alive);
-/* Unsettled orders of a slot that belong to one of `gone`, or are past their commit deadline: up to
-   `max`, each with its record; both are NULL for what is none, which takes room all the same. */
+/* Calls `each` for up to `max` unsettled orders of a slot whose owner is one of `gone` or whose
+   commit deadline has passed. For an entry that is malformed, `id` and `record` are both NULL; it
+   counts towards `max` all the same. */
 result_t gate_sync_orphans(
     gate_sync_t *gate, uint16_t slot, const gate_owner_t *gone, unsigned gone_count, unsigned max,
     void (*each)(void *context, const order_id_t *id, const gate_record_t *record), void *context);
 
 typedef enum { GATE_RELEASE_DONE, GATE_RELEASE_NEWER, GATE_RELEASE_LATER } gate_release_t;
-/* All of one item and epoch. */
+/* Gives the units of these releases back. All must be of one item and one epoch. */
 result_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigned count,
                            gate_release_t *out);
 
-/* *epoch 0: there is no gate, or another change has frozen it. */
+/* Freezes the gate for `ms`: it admits nothing until `*until_ms`. `*epoch` 0: there is no gate, or
+   another change has frozen it. */
 result_t gate_sync_freeze(gate_sync_t *gate, uint16_t slot, str_t sku, uint32_t ms,
                           int64_t *unsettled, uint64_t *epoch, uint64_t *until_ms);
-/* Does the freeze that ends at *until_ms last still? If so it is made to last at least `ms` from
-   now (0: as it is), and *until_ms is its end. */
+/* Is the freeze that ends at `*until_ms` still in force? If so, it is extended to at least `ms`
+   from now (0: not extended), and `*until_ms` is its new end. */
 result_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch, uint32_t ms,
                           uint64_t *until_ms, bool *frozen, int64_t *unsettled);
-/* Ends the freeze that lasts until then, and no other. */
+/* Ends the freeze whose end is `until_ms`, and no other. */
 result_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t until_ms);
 
-/* Removes the gate and its buyers. Whoever needs them builds them again from MySQL. */
+/* Removes the gate and its buyers. A rebuild writes them again from MySQL. */
 result_t gate_sync_forget(gate_sync_t *gate, uint16_t slot, str_t sku);
 
-/* A part of the buyers' table of a rebuild under `epoch`; up to some thousands a call. */
+/* Writes a part of the buyers' table for a rebuild under `epoch`: some thousands of buyers a call
+   at most. */
 result_t gate_sync_stage(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
                          const str_t *buyers, const int64_t *units, size_t count);
 
 typedef struct {
-    uint64_t epoch, previous_epoch; /* of the row, now and before */
-    int64_t capacity;               /* total - allocated when the epoch began */
+    uint64_t epoch, previous_epoch; /* of the item's row: the new epoch and the one before */
+    int64_t capacity;               /* units: total - allocated when the epoch began */
     const item_terms_t *terms;
-    bool closed; /* a SQL strategy rules */
+    bool closed; /* a SQL strategy sells the item: the gate admits nothing */
     size_t staged_buyers;
     int64_t staged_units;
     const order_id_t *in_mysql; /* unsettled ids that MySQL has */
     size_t in_mysql_count;
 } gate_rebuild_t;
 typedef enum { GATE_REBUILT, GATE_REBUILD_OLD, GATE_REBUILD_STAGING } gate_rebuilt_t;
+/* Replaces the gate in one step. GATE_REBUILD_OLD: the gate has a higher epoch.
+   GATE_REBUILD_STAGING: the staged buyers are not complete; stage them again. */
 result_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
                            const gate_rebuild_t *rebuild, gate_rebuilt_t *out);
 

@@ -1,21 +1,23 @@
 /*
- * One connection of a loop to Redis that never blocks, and comes back by itself.
+ * One connection of a loop to Redis. It does not block, and it reconnects by itself.
  *
  *   DOWN ─connect─▶ HELLO ─(library old or absent: LOADING)─▶ PROBING ─▶ UP ─refused─▶ REFUSED
  *    ▲                │                                         │        │                │
  *    └─── backoff ────┴────────── refused, lost, silent ────────┴────────┴── all answered ┘
  *
- * Calls are pipelined and answered in order. A call that was taken ends in exactly one callback,
- * on the loop, later: with the reply, or with NULL, which means *unknown*: it may have happened.
- * hiredis 0.14 has no time-outs of its own; a link whose oldest call waits longer than
- * redis.timeout_ms is dropped.
+ * Calls are pipelined and answered in order. An accepted call ends in exactly one callback, on the
+ * loop, later: with the reply, or with NULL. NULL means *unknown*: the call may have run. hiredis
+ * 0.14 has no time-outs of commands; the link drops a connection whose oldest call waits longer
+ * than redis.timeout_ms.
  *
- * A link is up only if the server takes calls: the probe is a reserve call of no orders, which
+ * A link is up only if the server takes calls. The probe is a reserve call without orders, which
  * Redis refuses whenever it would refuse to admit (out of memory, too few replicas, a replica...).
- * It is sent before the link counts as up, and then several times a second. A link that hears such
- * a refusal takes no more calls, waits for the answers to those that are out, and begins anew at
- * the pace of the backoff until the probe passes. While a call waits too long for its answer the
- * link counts as down, and takes no calls either.
+ * The link sends it before it counts as up, and then several times a second. After such a refusal
+ * the link takes no more calls, waits for the answers to the calls in flight, and starts again with
+ * backoff until the probe passes. While a call waits too long for its answer the link counts as
+ * down, and takes no calls.
+ *
+ * The loop that created a link owns it; only its thread may call.
  */
 #ifndef HOLDFAST_GATE_REDIS_LINK_H
 #define HOLDFAST_GATE_REDIS_LINK_H
@@ -30,28 +32,30 @@ typedef struct redis_link redis_link_t;
 typedef void (*redis_reply_cb)(void *context, const redisReply *reply);
 
 typedef enum {
-    LINK_COUNTS, /* in `health`: a loop's own */
-    LINK_FOLLOWS /* one of several more, which probe only when they connect: down while `health`
-                    is hopeless */
+    LINK_COUNTS, /* counts in `health`: the loop's own connection */
+    LINK_FOLLOWS /* one of several further connections. It probes only when it connects, and is down
+                    while `health` is hopeless */
 } link_kind_t;
 
-/* Starts to connect. `clock` is fed with the time of Redis at each hello. Both may be shared. */
+/* Starts to connect. Each hello sets `clock` from the time of Redis. `clock` and `health` may be
+   shared, and outlive the link, as do `loop` and `config`. */
 redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_t *clock,
                              gate_health_t *health, link_kind_t kind);
-/* Calls that wait end with NULL, inside this call. */
+/* Ends all waiting calls with NULL, inside this call, and frees the link. */
 void redis_link_free(redis_link_t *link);
-/* It takes calls. */
+/* Does the link take calls? */
 bool redis_link_is_up(const redis_link_t *link);
-/* The server has refused it, and it was not up since. */
+/* Has the server refused the link since it was last up? */
 bool redis_link_is_refused(const redis_link_t *link);
-/* Which Redis is behind this connection, as hello says (lua/holdfast.lua); only while it is up. */
+/* The identity of the Redis behind this connection, from hello (lua/holdfast.lua). Valid only while
+   the link is up. */
 str_t redis_link_identity(const redis_link_t *link);
-/* False: not up, and nothing was sent. `args` may be reused at once. `cb` NULL: nobody wants the
-   reply. */
+/* Sends a call. False: the link is not up, and nothing was sent. The caller may reuse `args` at
+   once. `cb` NULL: the reply is discarded. */
 bool redis_link_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb, void *context);
-/* Writes now what else would go at the end of this turn of the loop. */
+/* Writes the pending calls now instead of at the end of this turn of the loop. */
 void redis_link_flush(redis_link_t *link);
-/* Something is wrong with this connection: drop it and begin anew. */
+/* Drops the connection and connects again: for a caller that has found an error on it. */
 void redis_link_drop(redis_link_t *link);
 
 #endif

@@ -1,8 +1,9 @@
 /*
- * One blocking connection to Redis: connect, send, wait for the answer. Of one thread at a time.
+ * One blocking connection to Redis: connects, sends, waits for the answer.
  *
- * A wait ends with the answer, after redis.timeout_ms, or as soon as the loops' connections find
- * that Redis does not answer or refuses calls (gate/health.h): a pool thread has other work.
+ * The caller owns the context; one thread at a time may use it. A wait ends with the answer, after
+ * redis.timeout_ms, or as soon as `health` (gate/health.h) is hopeless, so that the pool thread is
+ * free for other work.
  */
 #ifndef HOLDFAST_GATE_SYNC_WIRE_H
 #define HOLDFAST_GATE_SYNC_WIRE_H
@@ -13,9 +14,11 @@
 #include "gate/health.h"
 #include "gate/redis_args.h"
 
-/* NULL, or a context with `err` set: no connection. `health` may be NULL: nobody knows more. */
+/* Returns a context. NULL, or a context with `err` set: there is no connection. `health` may be
+   NULL: then only the time-out ends a wait. */
 redisContext *sync_wire_connect(const config_t *config, const gate_health_t *health);
-/* Sends the command and waits. NULL: no answer, and the connection is of no more use. */
+/* Sends the command and waits for the reply, which the caller frees. NULL: there is no answer, and
+   the connection is not usable any more. */
 redisReply *sync_wire_ask(redisContext *redis, redis_args_t *args, const config_t *config,
                           const gate_health_t *health);
 

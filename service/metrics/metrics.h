@@ -1,8 +1,9 @@
 /*
- * What the process counts, and its text for Prometheus (exposition format 0.0.4).
+ * The metrics of the process, and their text for Prometheus (exposition format 0.0.4).
  *
- * All are process-wide relaxed atomics: any thread counts, and a scrape may be a moment apart
- * between two of them. Names on the wire are "holdfast_" + the name here; units last.
+ * All are process-wide relaxed atomics. Any thread may count; nothing blocks. A scrape is not one
+ * moment: another thread may count between two values. Names on the wire are "holdfast_" + the name
+ * here, with the unit last.
  */
 #ifndef HOLDFAST_METRICS_METRICS_H
 #define HOLDFAST_METRICS_METRICS_H
@@ -70,7 +71,7 @@
     X(counter, canaries_total, "Trial transactions that ask whether a shard takes orders")         \
     X(counter, pool_slow_jobs_total, "Jobs kept apart because their item made others wait")
 
-/* Per strategy: name, help */
+/* One for each strategy: name, help */
 #define METRICS_BY_STRATEGY(X)                                                                     \
     X(reserved_total, "Purchases that ended in a live order or a place at the gate")               \
     X(refused_total, "Purchases refused for good")                                                 \
@@ -108,7 +109,7 @@ typedef enum {
 } histogram_t;
 
 /* The routes of both listeners, as label values. */
-/* It never comes to rest on this list. */
+/* Each run of clang-format aligns this list in another way, so it is switched off. */
 /* clang-format off */
 #define ROUTE_TABLE(X) \
     X(order_create) \
@@ -148,19 +149,19 @@ extern _Atomic int64_t metric_strategy_values[METRIC_BY_STRATEGY_COUNT][STRATEGY
     atomic_fetch_add_explicit(&metric_strategy_values[METRIC_BY_STRATEGY_##name_][strategy_],      \
                               (n_), memory_order_relaxed)
 
-/* `value` in microseconds for a histogram of seconds, else a count. */
+/* Adds one observation. `value` is in microseconds for a histogram of seconds, else a count. */
 void metric_observe(histogram_t histogram, uint64_t value);
-/* One answer of a route, with the time from its request's arrival. */
+/* Counts one answer of a route, with the time in microseconds since its request arrived. */
 void metric_request(route_t route, int status, uint64_t micros);
 
-/* What is read from its owner at a scrape (queue depths); `type` "gauge" or "counter";
-   `label` NULL: none. */
+/* A value that its owner supplies at a scrape (queue depths). `type` is "gauge" or "counter";
+   `label` NULL: no label. Strings are borrowed during metrics_render(). */
 typedef struct {
     const char *type, *name, *help, *label, *label_value;
     int64_t value;
 } metric_sample_t;
 
-/* Appends the whole exposition to a malloc'ed, NUL-terminated string, which the caller frees. */
+/* Returns the whole exposition as a malloc'ed, NUL-terminated string, which the caller frees. */
 char *metrics_render(const metric_sample_t *samples, unsigned samples_count);
 
 #endif

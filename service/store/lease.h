@@ -1,11 +1,12 @@
 /*
- * A lease: one node at a time does a piece of work for a shard. Kept in the shard's own MySQL and
- * timed by its clock, so that nodes with differing clocks agree.
+ * A lease: one node at a time does a piece of work for a shard. The shard's own MySQL holds it and
+ * its clock times it, so that nodes with differing clocks agree.
  *
- * It saves work and never gives safety: a holder that was paused may wake up after its time. What
- * it then does must be refused by epochs and, to spare useless work, by the fence:
- * a number that goes up whenever the holder changes. lease_condition() puts "still mine" into
- * the statement that acts.
+ * A lease saves work and gives no safety: a holder that was paused may continue after its time.
+ * Epochs must refuse its changes. The fence, a number that is raised whenever the holder changes,
+ * avoids useless work: lease_condition() makes a statement depend on the caller's fence.
+ *
+ * The caller owns a lease_t; one thread at a time may use it. Functions that take a db_t block.
  */
 #ifndef HOLDFAST_STORE_LEASE_H
 #define HOLDFAST_STORE_LEASE_H
@@ -13,19 +14,19 @@
 #include "store/db.h"
 
 typedef struct {
-    const char *name;   /* of the work; a literal */
-    const char *holder; /* the incarnation that asks; outlives the lease */
+    const char *name;   /* name of the work; a literal */
+    const char *holder; /* incarnation of this process; outlives the lease */
     uint64_t fence;     /* 0: not held */
-    uint64_t until_ms;  /* monotonic: not relied upon after it; before the server's own end */
+    uint64_t until_ms;  /* monotonic ms: valid here until then; before the server's end */
 } lease_t;
 
 /* Takes the lease, or renews it, for `ms`. RESULT_DONE and lease->fence 0: another holds it. */
 result_t lease_take(db_t *db, sql_t *sql, lease_t *lease, uint32_t ms);
-/* By this node's monotonic clock. */
+/* Is it held, by this node's monotonic clock? Asks no server. */
 bool lease_is_held(const lease_t *lease);
-/* Who holds it, by the server: "" if nobody does. `out` has 65 bytes. */
+/* Reads the holder from the server: "" if the lease is free. `out` has 65 bytes. */
 result_t lease_holder(db_t *db, sql_t *sql, const char *name, char *out);
-/* Appends " AND EXISTS (...)": true while the server too says that it is still held. */
+/* Appends " AND EXISTS (...)": true while the lease is still held by the server's row too. */
 void lease_condition(sql_t *sql, const lease_t *lease);
 
 #endif

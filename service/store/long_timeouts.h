@@ -1,16 +1,19 @@
 /*
- * Connections for work that takes its time: migrations, audits.
+ * Connections for slow work: migrations, audits.
  *
- * mysql.timeout_ms bounds every statement of the service, because a buyer waits for it. The
- * CREATE INDEX of a migration or the sums over a million orders may take longer and are right
- * to; and an audit, which locks no row, may think for more than a moment inside its snapshot.
+ * mysql.timeout_ms bounds every statement of the service, because a buyer waits for it. The CREATE
+ * INDEX of a migration, or sums over a million orders, may take longer. An audit locks no row, so
+ * it may also pause for longer inside its snapshot.
+ *
+ * Pure; any thread may call.
  */
 #ifndef HOLDFAST_STORE_LONG_TIMEOUTS_H
 #define HOLDFAST_STORE_LONG_TIMEOUTS_H
 
 #include "config/config.h"
 
-/* Borrows all that `config` owns: is never given to config_free() and does not outlive it. */
+/* Returns a copy of `config` with time-outs of at least `seconds`. The copy borrows the content of
+   `config`: it does not outlive it and is never passed to config_free(). */
 static inline config_t config_with_long_timeouts(const config_t *config, uint32_t seconds)
 {
     config_t copy = *config;
