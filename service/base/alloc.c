@@ -15,7 +15,7 @@ static _Noreturn void no_memory(const char *file, int line, size_t bytes)
     abort();
 }
 
-/* More than there can be if the product does not fit. */
+/* count * bytes, or a size that no allocation can have if the product overflows. */
 static size_t product(size_t count, size_t bytes)
 {
     size_t all;

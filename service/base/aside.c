@@ -76,6 +76,7 @@ unsigned aside_put(aside_t *aside, str_t key, const void *note, size_t note_leng
         return 0;
     if (entry == NULL)
         entry = add(aside, key, note, note_length);
+    /* The bound keeps the shift below 64 bits; `cap_ms` is reached long before. */
     unsigned doublings = entry->failures < 20 ? entry->failures : 20;
     uint64_t wait = (uint64_t)aside->base_ms << doublings;
     entry->until_ms = now_ms + (wait < aside->cap_ms ? wait : aside->cap_ms);

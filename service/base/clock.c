@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-/* 9999-12-31T23:59:59.999Z: what both text forms can still say. */
+/* 9999-12-31T23:59:59.999Z: the last time that both text forms can express. */
 #define TIME_MS_MAX INT64_C(253402300799999)
 
 static uint64_t clock_read_us(clockid_t id)
@@ -55,9 +55,9 @@ void remote_clock_init(remote_clock_t *clock)
 }
 
 /*
- * The server read its clock at some moment between the question and now, so the true offset
- * is within [remote - now, remote - sent]. The estimate moves by the least that brings it in
- * there: a quick answer makes it exact, a slow one says little and never makes it worse.
+ * The server read its clock at some moment between the request and now, so the true offset is
+ * within [remote - now, remote - sent]. The estimate moves by the least that brings it into that
+ * interval: a quick answer makes it exact, and a slow one never makes it worse.
  */
 void remote_clock_observe(remote_clock_t *clock, uint64_t sent_mono_ms, uint64_t remote_ms)
 {
@@ -68,12 +68,13 @@ void remote_clock_observe(remote_clock_t *clock, uint64_t sent_mono_ms, uint64_t
         offset = high;
     if (offset < low)
         offset = low;
-    /* Two observers may race: either value lies within an interval that was just seen. */
+    /* Two observers may race: either value lies within an interval that was just measured. */
     atomic_store_explicit(&clock->offset_ms, offset, memory_order_relaxed);
     atomic_store_explicit(&clock->heard, true, memory_order_release);
 }
 
-/* The offset is read before `heard`: an observation meanwhile has changed it, and stays. */
+/* The offset is read before `heard`. If an observation comes in between, the compare-and-swap
+   fails, and the observation stays. */
 void remote_clock_guess_by(remote_clock_t *clock, const remote_clock_t *other)
 {
     int64_t before = atomic_load(&clock->offset_ms);
@@ -117,7 +118,8 @@ static void put_second(char *at, time_t seconds)
     put_digits(at, (unsigned)tm.tm_sec, 2, '.');
 }
 
-/* A thread writes mostly of one second: gmtime_r() takes a lock and reads the zone each time. */
+/* Most calls of a thread are for the same second, so the text is cached: gmtime_r() takes a lock
+   and reads the zone each time. */
 static char *put_date_time(char *at, uint64_t ms, char between)
 {
     static _Thread_local struct {
@@ -163,7 +165,7 @@ static bool take_digits(cursor_t *c, int width, int *value)
     return true;
 }
 
-/* One character out of `set`. */
+/* Takes one character of `set`. */
 static bool take_one_of(cursor_t *c, const char *set)
 {
     if (c->at == c->end || *c->at == '\0' || strchr(set, *c->at) == NULL)
@@ -172,7 +174,7 @@ static bool take_one_of(cursor_t *c, const char *set)
     return true;
 }
 
-/* "2026-01-31T12:00:00" to seconds since 1970; a 30th of February is no date. */
+/* Takes "2026-01-31T12:00:00" as seconds since 1970; refuses a 30th of February. */
 static bool take_date_time(cursor_t *c, const char *between, int64_t *seconds)
 {
     struct tm tm = {0};
@@ -181,14 +183,14 @@ static bool take_date_time(cursor_t *c, const char *between, int64_t *seconds)
         take_one_of(c, "-") && take_digits(c, 2, &tm.tm_mday) && take_one_of(c, between) &&
         take_digits(c, 2, &tm.tm_hour) && take_one_of(c, ":") && take_digits(c, 2, &tm.tm_min) &&
         take_one_of(c, ":") && take_digits(c, 2, &tm.tm_sec);
-    /* 60 is a leap second: the first moment of the next minute. */
+    /* 60 is a leap second; it becomes the first moment of the next minute. */
     if (!shaped || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60)
         return false;
     tm.tm_year -= 1900;
     tm.tm_mon -= 1;
     int month = tm.tm_mon, second = tm.tm_sec;
     struct tm date = {.tm_year = tm.tm_year, .tm_mon = tm.tm_mon, .tm_mday = tm.tm_mday};
-    timegm(&date); /* normalizes: another month comes out if the day does not exist */
+    timegm(&date); /* timegm() normalises: the month changes if the day does not exist */
     if (date.tm_mon != month || date.tm_mday != tm.tm_mday)
         return false;
     tm.tm_sec = 0;
@@ -196,7 +198,7 @@ static bool take_date_time(cursor_t *c, const char *between, int64_t *seconds)
     return true;
 }
 
-/* ".123456" to 123; nothing is 0. */
+/* Takes ".123456" as 123 ms; no fraction is 0. */
 static bool take_fraction(cursor_t *c, int64_t *ms)
 {
     *ms = 0;

@@ -22,7 +22,7 @@ typedef struct {
     act_t act;
     unsigned pause_ms;
     unsigned after, times, every; /* see the header */
-    unsigned first, last;         /* numbers of ACT_ERROR */
+    unsigned first, last;         /* range of ACT_ERROR */
     unsigned hits, acted;
 } point_t;
 
@@ -32,7 +32,7 @@ static unsigned points_count;
 static struct timespec read_at;
 static ino_t read_inode;
 
-/* "error=N": each time this one; "error=N-M": the next one each time, up to M. */
+/* "error=N": N at each hit. "error=N-M": the next number at each hit, up to M. */
 static bool parse_numbers(point_t *point)
 {
     int found = sscanf(point->action, "error=%u-%u", &point->first, &point->last);
@@ -78,7 +78,8 @@ static void parse_line(const char *line)
         fprintf(stderr, "failpoints: not understood: %s", line);
 }
 
-/* The file is replaced as a whole by whoever arms; a new inode or time is a new file. */
+/* Reads the file if it is new. A test replaces the whole file, so a new inode or time means a new
+   file. */
 static void read_if_new(const char *path)
 {
     struct stat about;
@@ -102,7 +103,7 @@ static void read_if_new(const char *path)
     fclose(in);
 }
 
-/* Before it is done: a process that kills itself says nothing afterwards. */
+/* Written before the action: a process that kills itself cannot write afterwards. */
 static void note(const char *path, const point_t *point)
 {
     char file[4096], line[160];
@@ -137,7 +138,7 @@ static bool due(const char *path, const char *name, point_t *out)
     return found;
 }
 
-/* False: nothing is due. */
+/* Takes the action if one is due. False: none is due. */
 static bool act(const char *name, point_t *point)
 {
     const char *path = getenv("HOLDFAST_FAILPOINTS");
@@ -148,7 +149,7 @@ static bool act(const char *name, point_t *point)
         raise(SIGKILL);
         break;
     case ACT_STOP:
-        raise(SIGSTOP); /* to this thread, which then goes no step further */
+        raise(SIGSTOP); /* to this thread, so that it executes no further step */
         break;
     case ACT_PAUSE:
         usleep(point->pause_ms * 1000);
@@ -175,6 +176,6 @@ unsigned failpoint_number(const char *name)
 }
 
 #else
-/* A file of nothing is no C file. */
+/* ISO C forbids an empty translation unit. */
 typedef int failpoint_none_t;
 #endif

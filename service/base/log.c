@@ -10,10 +10,10 @@
 #include "base/log_sink.h"
 
 #define LINE_BYTES_MAX SINK_LINE_BYTES_MAX
-/* What ends a line that was cut. Room for it is kept free, so that it is always valid JSON. */
+/* The end of a line that was cut. Room for it is reserved, so that every line is valid JSON. */
 #define LINE_CUT ",\"truncated\":true}\n"
 
-/* How long the end of the process waits for the reader of the log. */
+/* Limit in ms of the wait for the reader of the log at the end of the process. */
 #define STOP_MS 1000
 #define FLUSH_MS 200
 
@@ -35,7 +35,7 @@ bool log_enabled(log_level_t level)
     return (int)level >= atomic_load_explicit(&level_now, memory_order_relaxed);
 }
 
-/* Whole or not at all: an escape or a character is never split. */
+/* Appends all of `s` or nothing: an escape or a character is never split. */
 static bool line_put(line_t *line, str_t s)
 {
     if (s.n > LINE_BYTES_MAX - sizeof(LINE_CUT) - line->n)
@@ -88,7 +88,7 @@ static bool line_put_control(line_t *line, unsigned char c)
     }
 }
 
-/* One character at `p`; returns the bytes it took, 0 if the line is full. */
+/* Appends one character at `p`. Returns the bytes that it took; 0 if the line is full. */
 static size_t line_put_char(line_t *line, const char *p, size_t n)
 {
     unsigned char c = (unsigned char)*p;
@@ -102,14 +102,14 @@ static size_t line_put_char(line_t *line, const char *p, size_t n)
     return line_put(line, (str_t){p, length}) ? length : 0;
 }
 
-/* A JSON string; what does not fit is cut off. False if not even the quotes fit. */
+/* Appends a JSON string, cut to the room. False if not even the quotes fit. */
 static bool line_put_string(line_t *line, str_t s)
 {
     if (s.p == NULL)
         return line_put(line, STR("null"));
     if (!line_put(line, STR("\"\"")))
         return false;
-    line->n--; /* the closing quote has its place already */
+    line->n--; /* room for the closing quote is reserved */
     size_t room_for_quote = 1;
     for (size_t i = 0, step; i < s.n; i += step) {
         size_t before = line->n;
@@ -139,7 +139,7 @@ static bool line_put_number(line_t *line, long long number)
     return line_put(line, (str_t){digits + at, sizeof(digits) - at});
 }
 
-/* A member that does not fit at all is left out, and the line says that it was cut. */
+/* Appends a member. One that does not fit at all is left out, and the line is marked as cut. */
 static void line_put_member(line_t *line, const log_field_t *field)
 {
     size_t before = line->n;
@@ -153,7 +153,7 @@ static void line_put_member(line_t *line, const log_field_t *field)
     line->cut = true;
 }
 
-/* The last folder and the name: "http/server.c", wherever the compiler ran. */
+/* The last folder and the name: "http/server.c", independent of the compiler's directory. */
 static str_t short_path(const char *file)
 {
     const char *start = file;
@@ -189,7 +189,7 @@ static void line_put_head(line_t *line, log_level_t level)
 
 static void line_end(line_t *line)
 {
-    /* The room for LINE_CUT was never given away by line_put(). */
+    /* line_put() never uses the room for LINE_CUT. */
     str_t end = line->cut ? STR(LINE_CUT) : STR("}\n");
     memcpy(line->bytes + line->n, end.p, end.n);
     line->n += end.n;
@@ -201,16 +201,16 @@ static void line_write(line_t *line)
     sink_put(line->bytes, line->n);
 }
 
-/* --- at most so many of a kind --- */
+/* --- the limit of each kind --- */
 
-/* Of what is kept. Lines that are only counted do not take it, so a flood of them waits for nobody:
-   only they change a limiter without it. */
+/* Guards the kept lines. Lines that are only counted do not take it, so that a flood of them never
+   blocks; they change a limiter by compare-and-swap. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static log_site_t *sites;
 static unsigned kept_count;
 static _Atomic uint64_t held_back_total;
 
-/* What would become of a line now; done only if it is counted. */
+/* The verdict on a line now. The change is stored only for LOG_LINE_COUNT. */
 static log_verdict_t site_count(log_site_t *site, uint64_t now_ms)
 {
     log_limiter_t old = atomic_load_explicit(&site->limiter, memory_order_relaxed), new;
@@ -236,7 +236,7 @@ static log_verdict_t site_step(log_site_t *site, uint64_t now_ms, uint32_t *held
     return verdict;
 }
 
-/* Under the mutex. The result is the caller's; NULL: nothing is kept. */
+/* Under the mutex. The caller frees the result; NULL: no line is kept. */
 static line_t *site_take_kept(log_site_t *site)
 {
     line_t *line = site->kept;
@@ -245,7 +245,7 @@ static line_t *site_take_kept(log_site_t *site)
     return line;
 }
 
-/* Under the mutex. Without memory for it, the line is only counted. */
+/* Under the mutex. If there is no memory for a copy, the line is only counted. */
 static void site_keep(log_site_t *site, const line_t *line)
 {
     assert(site->kept == NULL);
@@ -262,8 +262,8 @@ static void site_keep(log_site_t *site, const line_t *line)
     sink_wake();
 }
 
-/* Under the mutex. The kept line of this site, if its time is there or `all` are to be written;
-   then `held_back` is set. */
+/* Under the mutex. The kept line of this site, if it is due or `all` is true; then `held_back` is
+   set. */
 static line_t *site_due(log_site_t *site, uint64_t now_ms, bool all, uint32_t *held_back)
 {
     log_limiter_t old = atomic_load(&site->limiter), new;
@@ -286,7 +286,8 @@ static void line_write_for_others(line_t *line, uint32_t held_back)
     line_write(line);
 }
 
-/* Lines are written without the mutex: without a thread that may take long. */
+/* Lines are written without the mutex, because a write may block for long if there is no sink
+   thread. */
 static void write_due(uint64_t now_ms, bool all)
 {
     uint32_t held_back = 0;
@@ -303,7 +304,7 @@ static void write_due(uint64_t now_ms, bool all)
     } while (line != NULL);
 }
 
-/* For the sink's thread. */
+/* Called by the sink's thread. */
 static bool look(void)
 {
     write_due(clock_mono_ms(), false);
@@ -363,7 +364,7 @@ uint64_t log_lines_dropped(void)
 
 /* --- one line --- */
 
-/* All of a line but its end, which line_write() adds. */
+/* Fills all of a line except its end, which line_write() adds. */
 static void line_fill(line_t *line, log_level_t level, const char *file, int line_number,
                       const char *msg, va_list fields)
 {

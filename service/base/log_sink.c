@@ -15,19 +15,19 @@ static struct {
     pthread_mutex_t mutex;
     const sink_calls_t *calls;
     bool started, ending, woken;
-    bool writing;          /* what was taken out is not written yet */
-    pthread_cond_t filled; /* for the thread */
-    pthread_cond_t empty;  /* for sink_flush() */
+    bool writing;          /* lines were taken out of the ring and are not yet written */
+    pthread_cond_t filled; /* wakes the thread */
+    pthread_cond_t empty;  /* wakes sink_flush() */
     pthread_t thread;
     /* A ring: `n` bytes from `first` on, whole lines. */
     size_t first, n;
-    uint64_t dropped; /* and not yet said */
+    uint64_t dropped; /* dropped, and not yet reported */
     char bytes[SINK_BYTES];
 } sink = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static _Atomic uint64_t dropped_total;
 
-/* May wait for the reader. */
+/* May block until the reader reads. */
 static void write_all(const char *bytes, size_t n)
 {
     for (size_t sent = 0; sent < n;) {
@@ -35,7 +35,7 @@ static void write_all(const char *bytes, size_t n)
         if (now < 0 && errno == EINTR)
             continue;
         if (now <= 0)
-            return; /* there is nowhere to report that the log is gone */
+            return; /* there is no place to report that the log is gone */
         sent += (size_t)now;
     }
 }
@@ -51,7 +51,7 @@ static void ring_add(const char *bytes, size_t n)
     sink.n += n;
 }
 
-/* As many whole lines as `out` has room for. */
+/* Takes as many whole lines as `out` has room for. */
 static size_t ring_take(char out[SINK_LINE_BYTES_MAX])
 {
     size_t n = 0, most = sink.n < SINK_LINE_BYTES_MAX ? sink.n : SINK_LINE_BYTES_MAX;
@@ -66,7 +66,7 @@ static size_t ring_take(char out[SINK_LINE_BYTES_MAX])
     return n;
 }
 
-/* What was dropped is said in its place: ahead of all that comes later. */
+/* Reports the dropped lines at their place: before all later lines. */
 static void say_dropped(void)
 {
     char line[SINK_LINE_BYTES_MAX];
@@ -139,7 +139,7 @@ void sink_put(const char *bytes, size_t n)
         ring_add(bytes, n);
         pthread_cond_signal(&sink.filled);
     } else if (started) {
-        ++sink.dropped; /* none goes ahead of the line that says so */
+        ++sink.dropped; /* no line may come before the report of the dropped ones */
         atomic_fetch_add_explicit(&dropped_total, 1, memory_order_relaxed);
     }
     pthread_mutex_unlock(&sink.mutex);
@@ -190,7 +190,7 @@ void sink_stop(uint32_t ms)
     if (written)
         pthread_join(sink.thread, NULL);
     else
-        pthread_detach(sink.thread); /* it waits for the reader */
+        pthread_detach(sink.thread); /* the thread is blocked by the reader */
 }
 
 int sink_open_file(const char *path)
@@ -199,12 +199,12 @@ int sink_open_file(const char *path)
     int error = 0;
     int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
     if (fd < 0)
-        return errno == ENXIO ? EINVAL : errno; /* a pipe that nobody reads */
+        return errno == ENXIO ? EINVAL : errno; /* ENXIO: a pipe without a reader */
     if (fstat(fd, &about) != 0)
         error = errno;
     else if (!S_ISREG(about.st_mode))
         error = EINVAL;
-    else if (dup2(fd, STDERR_FILENO) < 0) /* at once: no line is torn, none is lost */
+    else if (dup2(fd, STDERR_FILENO) < 0) /* dup2() is atomic: no line is torn, and none is lost */
         error = errno;
     close(fd);
     return error;

@@ -15,9 +15,9 @@
 #define CHECKED_BYTES 14
 
 /*
- * SipHash-2-4, keyed with 16 bytes: a keyed hash for short messages, whose tag is as good as random
- * to who has not the key, at a seventh of what HMAC costs here, once for each order.
- * Source: "SipHash: a fast short-input PRF", Aumasson and Bernstein, 2012.
+ * SipHash-2-4, keyed with 16 bytes: a keyed hash for short messages. Without the key its tag cannot
+ * be told from random bits; it costs a seventh of HMAC here, once for each order. Source: "SipHash:
+ * a fast short-input PRF", Aumasson and Bernstein, 2012.
  */
 #define KEY_BYTES 16
 #define TAG_BYTES 8
@@ -25,12 +25,12 @@
 static EVP_MAC *siphash;
 static unsigned char mac_key[KEY_BYTES];
 static pthread_key_t mine_destructor;
-static _Thread_local EVP_MAC_CTX *mine; /* a MAC context is not shared by threads */
+static _Thread_local EVP_MAC_CTX *mine; /* threads cannot share a MAC context */
 
 static void require(bool ok, const char *what)
 {
     if (!ok)
-        FATAL(what, 0); /* an id without its check would be refused everywhere */
+        FATAL(what, 0); /* an id without a valid check would be refused by every node */
 }
 
 static void free_mac(void *mac)
@@ -43,7 +43,7 @@ static void create_destructor(void)
     require(pthread_key_create(&mine_destructor, free_mac) == 0, "pthread_key_create");
 }
 
-/* A key of any length, as the configuration has it, becomes one of 16 bytes. */
+/* Hashes a key of any length, as the configuration has it, to 16 bytes. */
 void order_id_set_key(str_t key)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -13,7 +13,7 @@
 #define BUFFER_BYTES 4096
 
 static _Thread_local struct {
-    size_t left; /* the unused bytes are the last `left` of the buffer */
+    size_t left; /* the last `left` bytes of the buffer are unused */
     unsigned char bytes[BUFFER_BYTES];
     bool seeded;
     uint64_t state;
@@ -21,7 +21,8 @@ static _Thread_local struct {
 
 static pthread_once_t fork_guard = PTHREAD_ONCE_INIT;
 
-/* A forked child holds a copy of the buffer: both would hand out the same bytes. */
+/* A forked child has a copy of the buffer: without this, parent and child would return the same
+   bytes. */
 static void forget_after_fork(void)
 {
     mine.left = 0;
@@ -38,7 +39,7 @@ static void fill(void *out, size_t n)
     pthread_once(&fork_guard, install_fork_guard);
     if (RAND_bytes(out, (int)n) == 1)
         return;
-    FATAL("random bytes", 0); /* ids that can be guessed are worse than no service */
+    FATAL("random bytes", 0); /* no service is better than ids that can be guessed */
 }
 
 void random_bytes(void *out, size_t n)

@@ -4,7 +4,7 @@
 
 #include "config/config.h"
 
-/* ---- what a record says of another setting of its section ---- */
+/* --- relations between the settings of one section --- */
 
 static bool is_given(const place_t *section, const char *key)
 {
@@ -52,15 +52,15 @@ static void check_places(place_t *place)
         check_places(&place->below[i]);
 }
 
-/* ---- across sections ---- */
+/* --- across sections --- */
 
 static bool is_every_address(const char *host)
 {
     return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
 }
 
-/* Said here, because listeners that share a port by SO_REUSEPORT would start: and the kernel
-   would deal buyers out to both. */
+/* Reported here, because two listeners would share a port by SO_REUSEPORT without an error, and the
+   kernel would distribute buyers to both. */
 static void check_listeners(const place_t *root)
 {
     const place_t *http_place = place_below(place_below(root, STR("http")), STR("listen"));

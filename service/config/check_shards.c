@@ -1,7 +1,7 @@
 #include "config/check.h"
 #include "config/config.h"
 
-/* ---- names ---- */
+/* --- names --- */
 
 static bool is_same_text(const char *a, const char *b)
 {
@@ -13,7 +13,7 @@ static const char *name_of(const place_t *element)
     return *(char **)place_below(element, STR("name"))->data;
 }
 
-/* The name of no two elements is the same. */
+/* No two elements may have the same name. */
 static void check_names(const place_t *list)
 {
     for (size_t i = 0; i < list->below_count; i++) {
@@ -28,9 +28,9 @@ static void check_names(const place_t *list)
     }
 }
 
-/* ---- slots ---- */
+/* --- slots --- */
 
-/* Which shard holds each slot, counted from 1; 0: none yet. */
+/* The shard of each slot, counted from 1; 0: none yet. */
 typedef unsigned slot_owners_t[CONFIG_SLOT_COUNT];
 
 static unsigned run_end(const slot_owners_t owners, unsigned first, unsigned last)
@@ -76,7 +76,7 @@ static void check_slots(place_t *shards)
     }
 }
 
-/* ---- servers ---- */
+/* --- servers --- */
 
 static bool is_same_server(const place_t *a_place, const place_t *b_place)
 {
@@ -88,7 +88,7 @@ static bool is_same_server(const place_t *a_place, const place_t *b_place)
            place_is_known(place_below(b_place, STR("port")));
 }
 
-/* A server that stands in two places would be counted, and fail over, twice. */
+/* A server that is listed twice would be counted twice, and fail over twice. */
 static void check_twin(const place_t *shards, place_t *server)
 {
     for (size_t i = 0; i < shards->below_count; i++) {
@@ -147,7 +147,7 @@ static void check_servers(const place_t *shards, place_t *servers)
     check_primary(servers);
 }
 
-/* ---- shards ---- */
+/* --- shards --- */
 
 void check_shards(place_t *shards)
 {

@@ -10,7 +10,7 @@
 
 #define FILE_BYTES_MAX (1 << 20)
 
-/* ---- defaults that depend on something ---- */
+/* --- computed defaults --- */
 
 static void default_node_name(config_t *config, const place_t *root)
 {
@@ -65,7 +65,7 @@ void config_free(config_t *config)
     free(config);
 }
 
-/* Fills `config` with what the text says, and reports of all that is wrong. */
+/* Fills `config` from the text, and reports all mistakes. */
 static void read_text(str_t text, config_t *config, diagnostics_t *diagnostics)
 {
     place_t root = {.diagnostics = diagnostics, .section = &config_root, .data = config};

@@ -8,8 +8,8 @@
 #include "base/alloc.h"
 
 struct deployment {
-    pthread_mutex_t mutex; /* of whoever learns the name */
-    atomic_bool known;     /* set after `name`, which then stays */
+    pthread_mutex_t mutex; /* held while the name is set */
+    atomic_bool known;     /* set after `name`, which then never changes */
     char name[DEPLOYMENT_BYTES_MAX + 1];
     atomic_uint distrusted;
 };

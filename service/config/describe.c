@@ -1,4 +1,4 @@
-/* What a setting takes, in words: for diagnostics, and for the list of all settings. */
+/* The accepted values of a setting as text: for diagnostics, and for the list of all settings. */
 #include <string.h>
 
 #include "config/config.h"
@@ -13,7 +13,7 @@ static void print_words(const char *const *words, FILE *out)
     }
 }
 
-/* What a type is called, and what it takes: min and max are the arguments. */
+/* The text of each type; min and max are its arguments. */
 static const struct {
     const char *word, *wanted;
 } types[SETTING_TYPE_COUNT] = {

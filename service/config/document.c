@@ -9,15 +9,15 @@
 #include "base/fatal.h"
 #include "config/values.h"
 
-/* Far beyond what the table has, and far below what hurts. */
+/* Most nesting: far more than the table has, and cheap to parse. */
 #define DEPTH_MAX 32
 #define ANCHORS_MAX 100
 
-/* ---- from nodes to settings ---- */
+/* --- from nodes to settings --- */
 
 typedef struct {
     yaml_document_t *document;
-    bool *seen; /* by node: an alias is the same node a second time */
+    bool *seen; /* by node: an alias leads to the same node again */
 } walk_t;
 
 static const yaml_node_t *node_of(const walk_t *walk, int id)
@@ -35,7 +35,7 @@ static str_t text_of(const yaml_node_t *scalar)
     return (str_t){(const char *)scalar->data.scalar.value, scalar->data.scalar.length};
 }
 
-/* Marks the node. True if it was met before: then an alias led here. */
+/* Marks the node. True if it was marked before: then an alias led here. */
 static bool is_alias(walk_t *walk, int id)
 {
     bool before = walk->seen[id - 1];
@@ -69,7 +69,7 @@ static void read_setting(place_t *place, const yaml_node_t *node)
         report_value(place, "holds a NUL character");
         return;
     }
-    value_free(place->setting, place->data); /* the default; a secret given in both ways */
+    value_free(place->setting, place->data); /* a default, or a secret given both ways */
     if (value_read(place->setting, text.p, place->data, reason))
         return;
     bool secret = place->setting->type == SETTING_SECRET;
@@ -109,7 +109,7 @@ static void read_value(walk_t *walk, place_t *place, int id)
     else if (place->setting != NULL)
         read_setting(place, node);
     else if (is_nothing(node))
-        return; /* a heading with everything below it commented out */
+        return; /* a heading whose content is commented out */
     else if (place->section->list)
         read_list(walk, place, node);
     else
@@ -161,13 +161,13 @@ static bool read_document(yaml_document_t *document, place_t *root)
     }
     size_t nodes = (size_t)(document->nodes.top - document->nodes.start);
     walk_t walk = {.document = document, .seen = alloc_zero(nodes, sizeof(*walk.seen))};
-    walk.seen[0] = true; /* the top, which an alias could name */
+    walk.seen[0] = true; /* marks the top, because an alias could lead back to it */
     read_mapping(&walk, root, top);
     free(walk.seen);
     return true;
 }
 
-/* ---- from bytes to nodes ---- */
+/* --- from bytes to nodes --- */
 
 static void start_parser(yaml_parser_t *parser, str_t text)
 {
@@ -176,7 +176,7 @@ static void start_parser(yaml_parser_t *parser, str_t text)
     yaml_parser_set_input_string(parser, (const unsigned char *)text.p, text.n);
 }
 
-/* How a token changes the depth. */
+/* The change of depth by a token. */
 static int depth_step(yaml_token_type_t type)
 {
     switch (type) {
@@ -194,7 +194,8 @@ static int depth_step(yaml_token_type_t type)
     }
 }
 
-/* libyaml takes time by the square of the nesting and of the anchors: minutes for a mebibyte. */
+/* Limits nesting and anchors before the parse: libyaml's time grows with the square of both, to
+   minutes for 1 MiB. */
 static bool is_tame(str_t text, const place_t *root)
 {
     yaml_parser_t parser;
@@ -202,11 +203,11 @@ static bool is_tame(str_t text, const place_t *root)
     int depth = 0, anchors = 0;
     bool ended = false;
     start_parser(&parser, text);
-    /* What is no YAML is named by the one who loads it. */
+    /* A syntax error ends the loop; the parser that loads the text reports it. */
     while (!ended && depth <= DEPTH_MAX && anchors <= ANCHORS_MAX &&
            yaml_parser_scan(&parser, &token)) {
         int step = depth_step(token.type);
-        depth += depth == 0 && step < 0 ? 0 : step; /* a bracket too many is no YAML */
+        depth += depth == 0 && step < 0 ? 0 : step; /* a surplus bracket: not YAML */
         anchors += token.type == YAML_ANCHOR_TOKEN;
         ended = token.type == YAML_STREAM_END_TOKEN;
         if (depth > DEPTH_MAX)
@@ -221,7 +222,7 @@ static bool is_tame(str_t text, const place_t *root)
     return depth <= DEPTH_MAX && anchors <= ANCHORS_MAX;
 }
 
-/* A reader's error has no mark, but the number of the byte. */
+/* A reader error has no mark, only the offset of the byte. */
 static void report_syntax(const yaml_parser_t *parser, str_t text, const place_t *root)
 {
     unsigned line = (unsigned)parser->problem_mark.line + 1;
@@ -235,7 +236,7 @@ static void report_syntax(const yaml_parser_t *parser, str_t text, const place_t
               parser->context == NULL ? "" : " ", parser->context == NULL ? "" : parser->context);
 }
 
-/* One file is one document. */
+/* A file must contain exactly one document. */
 static void check_end(yaml_parser_t *parser, str_t text, const place_t *root)
 {
     yaml_document_t second;

@@ -12,7 +12,7 @@
 #include "base/alloc.h"
 
 #define PEM_BYTES_MAX (1 << 20)
-#define MODE_OTHERS 0007 /* a key file may belong to a group such as ssl-cert */
+#define MODE_OTHERS 0007 /* a key file may be readable by a group such as ssl-cert */
 
 static bool is_acceptable(int fd, mode_t forbidden, size_t bytes_max, char reason[REASON_SIZE])
 {
@@ -35,7 +35,7 @@ static bool is_acceptable(int fd, mode_t forbidden, size_t bytes_max, char reaso
     return false;
 }
 
-/* Up to `room` bytes; -1 and errno if the file cannot be read. */
+/* Reads up to `room` bytes. Returns -1, with errno, if the file cannot be read. */
 static ssize_t read_all(int fd, char *to, size_t room)
 {
     size_t n = 0;
@@ -54,7 +54,7 @@ static ssize_t read_all(int fd, char *to, size_t room)
 
 static char *read_open_file(int fd, size_t bytes_max, size_t *n, char reason[REASON_SIZE])
 {
-    /* Two bytes more: the NUL, and one that shows that the file has grown since. */
+    /* Two more bytes: the NUL, and one that shows that the file has grown since fstat(). */
     char *content = alloc_bytes(bytes_max + 2);
     ssize_t got = read_all(fd, content, bytes_max + 1);
     if (got > 0 && (size_t)got <= bytes_max) {
@@ -73,7 +73,7 @@ static char *read_open_file(int fd, size_t bytes_max, size_t *n, char reason[REA
 char *file_read(const char *path, mode_t forbidden, size_t bytes_max, size_t *n,
                 char reason[REASON_SIZE])
 {
-    /* Not blocking: opening a pipe that no one writes would wait for ever. */
+    /* O_NONBLOCK: opening a pipe without a writer would block for ever. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0) {
         snprintf(reason, REASON_SIZE, "cannot be opened: %s", strerror(errno));

@@ -10,12 +10,12 @@
 
 struct diagnostic {
     unsigned line;
-    int number; /* keeps those of one line in their order */
+    int number; /* keeps the order of diagnostics of the same line */
     char *text;
     size_t n;
 };
 
-/* ---- the tree ---- */
+/* --- the tree --- */
 
 static void *field_at(void *base, size_t offset)
 {
@@ -99,7 +99,7 @@ bool place_is_known(const place_t *place)
     return true;
 }
 
-/* ---- diagnostics ---- */
+/* --- diagnostics --- */
 
 /* "shards[0].slots" */
 static void print_path(const place_t *place, FILE *out)
@@ -121,7 +121,7 @@ static unsigned nearest_line(const place_t *place)
     return place->line;
 }
 
-/* Starts a diagnostic, which the caller writes to the end and closes; they do not nest. */
+/* Starts a diagnostic. The caller writes its text and closes it before the next one starts. */
 static FILE *start(const place_t *place, unsigned line)
 {
     diagnostics_t *diagnostics = place->diagnostics;
@@ -150,7 +150,7 @@ static void end(FILE *out)
         FATAL("a text in memory", errno);
 }
 
-/* `wanted`: a setting, and what it takes is said too; or NULL. */
+/* Reports a mistake. `wanted`: a setting whose accepted values are added, or NULL. */
 static void say(const place_t *place, unsigned line, const setting_t *wanted, const char *format,
                 va_list args)
 {
@@ -200,11 +200,11 @@ void report_key(const place_t *place, unsigned line, str_t key)
     end(out);
 }
 
-/* By line; what has none comes last: mostly what is missing. */
+/* Sorts by line. Diagnostics without a line, mostly missing settings, come last. */
 static int by_line(const void *a_, const void *b_)
 {
     const diagnostic_t *a = a_, *b = b_;
-    unsigned a_line = a->line - 1, b_line = b->line - 1; /* 0 becomes the greatest */
+    unsigned a_line = a->line - 1, b_line = b->line - 1; /* 0 wraps to the greatest value */
     if (a_line != b_line)
         return a_line < b_line ? -1 : 1;
     return a->number - b->number;
@@ -227,7 +227,7 @@ const char *quote_value(char out[QUOTE_SIZE], str_t value)
     size_t shown = value.n <= room ? value.n : room;
     char *at = out;
     while (shown < value.n && shown > 0 && ((unsigned char)value.p[shown] & 0xc0) == 0x80)
-        shown--; /* no UTF-8 character is split */
+        shown--; /* a UTF-8 character is never split */
     *at++ = '\'';
     for (size_t i = 0; i < shown; i++) {
         unsigned char c = (unsigned char)value.p[i];

@@ -5,13 +5,13 @@
 #include "config/config.h"
 
 #define COUNT(array_) (sizeof(array_) / sizeof((array_)[0]))
-#define BYTES_MAX_UNIX_SOCKET 107 /* sun_path, less its NUL */
+#define BYTES_MAX_UNIX_SOCKET 107 /* size of sun_path without the NUL */
 #define SECRET_BYTES_MIN 16
 #define SECRET_BYTES_MAX 4096
 #define HOUR_MS 3600000
-/* Of http/rate_limit.h, which stands above this module. */
+/* As in http/rate_limit.h, which is in a layer above this module. */
 #define RATE_MAX 1000000
-/* Of http/body.c, which stands above it too. */
+/* As in http/body.c, also in a layer above. */
 #define HOLD_SECONDS_MAX (366 * 86400)
 
 static const char *const strategy_words[] = {"lua", "watch", "optimistic", "serializable", NULL};
@@ -91,7 +91,7 @@ static const setting_t orders_settings[] = {
     {NUMBER(orders, answer_deadline_ms, 10, 16384), .unit = "milliseconds", .fallback = "5000",
      .help = "A buyer who has no answer by then gets 202 or 503."},
     {NUMBER(orders, commit_deadline_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "8000",
-     .above = "answer_deadline_ms", /* an order may still be admitted while its buyer waits */
+     .above = "answer_deadline_ms", /* an order may be admitted for as long as its buyer waits */
      .help = "An order id may not be admitted any more after this time; above answer_deadline_ms."},
     {NUMBER(orders, retries_max, 0, 100000), .unit = "retries", .fallback = "256",
      .help = "How often watch and the SQL strategies try one order again."},

@@ -9,7 +9,7 @@
 #include "base/alloc.h"
 #include "config/config.h"
 
-#define MODE_NOT_OWNER 0077 /* a secret is its owner's alone */
+#define MODE_NOT_OWNER 0077 /* only the owner may read a secret */
 
 _Static_assert(sizeof(strategy_id_t) == sizeof(int) && sizeof(log_level_t) == sizeof(int) &&
                    sizeof(server_status_t) == sizeof(int) && sizeof(server_mode_t) == sizeof(int) &&
@@ -22,9 +22,9 @@ static bool wrong(char reason[REASON_SIZE], const char *what)
     return false;
 }
 
-/* ---- numbers ---- */
+/* --- numbers --- */
 
-/* Decimal digits only; a 0 in front would be octal to some readers of YAML. */
+/* Decimal digits only. A leading 0 is refused, because some YAML parsers read it as octal. */
 static bool is_whole_number(const char *text, size_t n)
 {
     if (n == 0 || (n > 1 && text[0] == '0'))
@@ -39,7 +39,7 @@ static bool read_whole(const char *text, size_t n, const setting_t *setting, uin
         return wrong(reason, "is too small");
     if (!is_whole_number(text, n))
         return wrong(reason, "is not a whole number");
-    unsigned long long value = strtoull(text, NULL, 10); /* the greatest, if there are too many */
+    unsigned long long value = strtoull(text, NULL, 10); /* ULLONG_MAX if it is out of range */
     if (value > setting->max)
         return wrong(reason, "is too large");
     if (value < setting->min)
@@ -99,7 +99,7 @@ static bool read_slots(const setting_t *setting, const char *text, void *field, 
     return true;
 }
 
-/* ---- words ---- */
+/* --- words --- */
 
 static bool read_bool(const setting_t *setting, const char *text, void *field, char *reason)
 {
@@ -122,7 +122,7 @@ static bool read_word(const setting_t *setting, const char *text, void *field, c
     return wrong(reason, "is not one of its words");
 }
 
-/* ---- texts ---- */
+/* --- texts --- */
 
 static const char name_characters[] =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
@@ -178,9 +178,9 @@ static bool read_text(const setting_t *setting, const char *text, void *field, c
     return true;
 }
 
-/* ---- addresses ---- */
+/* --- addresses --- */
 
-/* "host:port" or "[v6]:port"; the host is kept without its brackets. */
+/* "host:port" or "[v6]:port". The host is stored without brackets. */
 static bool read_address(const setting_t *setting, const char *text, void *field, char *reason)
 {
     static const setting_t port_bounds = {.min = 1, .max = UINT16_MAX};
@@ -206,9 +206,9 @@ static bool read_address(const setting_t *setting, const char *text, void *field
                               : "has a host that is neither a name nor an IP address");
 }
 
-/* ---- secrets in files ---- */
+/* --- secrets in files --- */
 
-/* The newline that editors leave at the end is no part of a secret. */
+/* Cuts the newline that editors write at the end: it is not part of a secret. */
 static size_t without_newline(const char *content, size_t n)
 {
     if (n > 0 && content[n - 1] == '\n')

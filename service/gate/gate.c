@@ -75,7 +75,7 @@ static str_t next_field(str_t *rest)
     return field;
 }
 
-/* Digits only, at most `max`; anything else spoils the record. */
+/* Parses digits only, at most `max`. Anything else makes the whole record invalid. */
 static uint64_t number_field(str_t *rest, uint64_t max, bool *ok)
 {
     str_t field = next_field(rest);
@@ -238,7 +238,8 @@ static gate_greeting_t compare_stamp(const redisReply *stamp, const char *name, 
     return GATE_GREETING_AWAY;
 }
 
-/* An older library is not replaced in a Redis that says that it is another's. */
+/* The stamp is compared before the version: an older library in the Redis of another deployment
+   must not be replaced. */
 gate_greeting_t gate_greeting_read(const redisReply *reply, const deployment_t *deployment,
                                    char *why)
 {

@@ -15,7 +15,7 @@ static const struct {
     {"MASTERDOWN ", RESULT_AWAY},
     {"NOAUTH ", RESULT_AWAY},
     {"WRONGPASS ", RESULT_AWAY},
-    {"DENIED ", RESULT_AWAY},                   /* protected mode: the connection is closed */
+    {"DENIED ", RESULT_AWAY},                   /* protected mode: Redis closes the connection */
     {"ERR max number of clients", RESULT_AWAY}, /* likewise */
     {"CLUSTERDOWN ", RESULT_AWAY},
     {"MOVED ", RESULT_AWAY},
@@ -26,7 +26,7 @@ static const struct {
     {"ERR unknown command", RESULT_REFUSED},
     {"ERR Function not found", RESULT_REFUSED},
     {"ERR Can not run script on cluster", RESULT_REFUSED},
-    {"EXECABORT ", RESULT_REFUSED}, /* nothing of a transaction ran */
+    {"EXECABORT ", RESULT_REFUSED}, /* no command of the transaction ran */
 };
 
 static bool has(str_t text, str_t part)
@@ -34,8 +34,9 @@ static bool has(str_t text, str_t part)
     return memmem(text.p, text.n, part.p, part.n) != NULL;
 }
 
-/* Redis adds the place to an error that a command raises inside a function: "... script:
-   holdfast_reserve, on @user_function:361." */
+/* Does the error come from a command inside a function? Redis then appends the place: "... script:
+   holdfast_reserve, on @user_function:361." Such an error does not prove that the call changed
+   nothing. */
 static bool is_from_inside(str_t text)
 {
     return has(text, STR(" script: ")) && has(text, STR(", on @"));

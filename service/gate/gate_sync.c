@@ -17,8 +17,8 @@ struct gate_sync {
     redisContext *redis; /* NULL: not connected */
     redis_args_t args;
     char error[GATE_WHY_SIZE]; /* of the last call that failed */
-    bool error_is_reply;       /* Redis itself said it */
-    gate_health_t *health;     /* NULL: nobody knows more than this connection */
+    bool error_is_reply;       /* it is an error reply of Redis */
+    gate_health_t *health;     /* NULL: no shared health, only this connection */
 };
 
 gate_sync_t *gate_sync_new(const config_t *config)
@@ -38,7 +38,7 @@ bool gate_sync_error_is_reply(const gate_sync_t *gate)
     return gate->error_is_reply;
 }
 
-/* What Redis said, or what became of the connection. */
+/* Keeps the error reply of Redis, or the reason why the connection failed. */
 static void keep_error(gate_sync_t *gate, const redisReply *reply)
 {
     const char *why = reply == NULL ? "no answer" : "an odd reply";
@@ -71,7 +71,7 @@ void gate_sync_follow(gate_sync_t *gate, gate_health_t *health)
     gate->health = health;
 }
 
-/* Sends a command and waits. NULL: no answer, which was logged. */
+/* Sends a command and waits. NULL: there is no answer; that was logged. */
 static redisReply *ask(gate_sync_t *gate, redis_args_t *args)
 {
     assert(gate->redis != NULL);
@@ -85,7 +85,7 @@ static redisReply *ask(gate_sync_t *gate, redis_args_t *args)
     return reply;
 }
 
-/* Keeps the error that is the answer to this call, or says that the answer is odd. */
+/* Keeps the error reply of this call, or a text for a malformed answer. */
 static void note_refusal(gate_sync_t *gate, const redisReply *reply, const char *call)
 {
     keep_error(gate, reply);
@@ -93,7 +93,7 @@ static void note_refusal(gate_sync_t *gate, const redisReply *reply, const char 
     LOG_WARN("redis refuses a call", LOG_STR("call", call), LOG_STR("error", gate->error));
 }
 
-/* Takes the reply, and logs what is not expected. */
+/* Frees the reply; logs an unexpected one. */
 static bool is_fine(gate_sync_t *gate, redisReply *reply, bool expected, const char *call)
 {
     if (reply != NULL && !expected)
@@ -127,7 +127,7 @@ static bool load_library(gate_sync_t *gate)
     return is_fine(gate, reply, reply != NULL && reply->type != REDIS_REPLY_ERROR, "FUNCTION LOAD");
 }
 
-/* gate->error says why. */
+/* The reason is in gate->error. */
 static void be_turned_away(gate_sync_t *gate, const redisReply *reply)
 {
     gate->error_is_reply = reply->type == REDIS_REPLY_ERROR;
@@ -164,7 +164,7 @@ static bool stamp(gate_sync_t *gate)
     return ok;
 }
 
-/* A Redis that came up empty has no library and no stamp: every new connection sees to it. */
+/* Greets every new connection, because a Redis that restarted empty has no library and no stamp. */
 static bool greet(gate_sync_t *gate)
 {
     gate_greeting_t greeting = say_hello(gate);
@@ -176,7 +176,7 @@ static bool greet(gate_sync_t *gate)
 static bool connect_redis(gate_sync_t *gate)
 {
     if (gate->redis != NULL && fd_is_spent(gate->redis->fd))
-        disconnect(gate); /* else the first call after a restart of Redis would be lost */
+        disconnect(gate); /* avoids the loss of the first call after a restart of Redis */
     if (gate->redis != NULL)
         return true;
     gate->redis = sync_wire_connect(gate->config, gate->health);
@@ -199,8 +199,8 @@ result_t gate_sync_connect(gate_sync_t *gate)
     return connect_redis(gate) ? RESULT_DONE : RESULT_AWAY;
 }
 
-/* What an answer comes to that is an error, or not of the expected kind. The connection goes: it
-   may lead to a server that has lost the library, or is another one now. */
+/* The result of an error reply or a malformed answer. Drops the connection: it may lead to a server
+   that has lost the library, or is another server now. */
 static result_t end_by_error(gate_sync_t *gate, redisReply *reply)
 {
     result_t result = gate_reply_error(reply);
@@ -210,7 +210,7 @@ static result_t end_by_error(gate_sync_t *gate, redisReply *reply)
     return result;
 }
 
-/* What a call is answered with. */
+/* The expected kind of answer. */
 typedef enum { REPLY_ARRAY, REPLY_TEXT_OR_NIL, REPLY_NUMBER } reply_kind_t;
 
 static bool is_of_kind(const redisReply *reply, reply_kind_t kind, size_t elements_min)
@@ -225,8 +225,8 @@ static bool is_of_kind(const redisReply *reply, reply_kind_t kind, size_t elemen
     }
 }
 
-/* Sends gate->args; *reply is the caller's when the call is done, else NULL. An answer that makes
-   no sense says nothing: read as an empty list, it would hide orders. */
+/* Sends gate->args. With RESULT_DONE the caller frees `*reply`; else it is NULL. A malformed answer
+   is an error, because reading it as an empty list would hide orders. */
 static result_t call(gate_sync_t *gate, reply_kind_t kind, size_t elements_min, redisReply **reply)
 {
     *reply = NULL;
@@ -479,7 +479,8 @@ result_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigne
     add_key(gate, GATE_KEY_BUYERS, slot, sku);
     redis_args_add_u64(&gate->args, releases[0].epoch);
     for (unsigned i = 0; i < count; ++i) {
-        /* One epoch is sent for all: a release of another one would free units of this one's. */
+        /* The call carries one epoch for all releases: a release of another epoch would free units
+           of this one. */
         assert(releases[i].epoch == releases[0].epoch);
         assert(str_eq(sku, sku_str(&releases[i].sku)));
         redis_args_add(&gate->args, buyer_str(&releases[i].buyer));
@@ -543,7 +544,7 @@ result_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t un
     return result;
 }
 
-/* The staging key bears the epoch: two rebuilds at once never mix their tables. */
+/* The staging key contains the epoch, so that two concurrent rebuilds never mix their tables. */
 static void add_staging_key(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch)
 {
     char text[GATE_KEY_SIZE + 32];
@@ -574,7 +575,7 @@ result_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
 {
     redisReply *reply;
     const item_terms_t *terms = rebuild->terms;
-    assert(!rebuild->closed || rebuild->staged_buyers == 0); /* a closed gate admits nobody */
+    assert(!rebuild->closed || rebuild->staged_buyers == 0); /* a closed gate admits no order */
     assert(rebuild->in_mysql_count == 0 || rebuild->in_mysql != NULL);
     begin(gate, "holdfast_rebuild", 5);
     add_key(gate, GATE_KEY_GATE, slot, sku);

@@ -7,7 +7,8 @@
  * call connects again. After gate_sync_follow() a call returns RESULT_AWAY at once while the health
  * of the gate is hopeless, and ends its wait as soon as the health becomes hopeless.
  *
- * Each call returns a result_t. A result other than RESULT_DONE is already logged and counted:
+ * Each call returns a result_t. A result other than RESULT_DONE is already logged and counted (the
+ * loops' connections log that the health is hopeless):
  *
  *   away     no connection, or an error that Redis returns before it runs a call:
  *            nothing has changed
@@ -16,8 +17,8 @@
  *   unknown  no answer, a malformed answer, or any other error: all of the call, a part of
  *            it or none of it has run. gate_sync_error_is_reply() tells whether Redis answered
  *
- * gate_sync_error() has the text of the error. Output arguments are set by RESULT_DONE only. Times
- * are ms since 1970 UTC by the clock of Redis.
+ * gate_sync_error() has the text of the error. Output arguments are valid after RESULT_DONE only.
+ * Times are ms since 1970 UTC by the clock of Redis.
  */
 #ifndef HOLDFAST_GATE_GATE_SYNC_H
 #define HOLDFAST_GATE_GATE_SYNC_H

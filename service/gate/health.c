@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 
-/* A connection that was lost is back sooner than that if Redis is well. */
+/* A lost connection reconnects within this time if Redis is available. */
 #define RECONNECT_MS 250
 
 void gate_health_init(gate_health_t *health)
@@ -26,7 +26,7 @@ void gate_health_add(gate_health_t *health)
     pthread_mutex_unlock(&health->mutex);
 }
 
-/* With the mutex. */
+/* The caller holds the mutex. */
 static void set_reason(gate_health_t *health, gate_condition_t condition, const char *reason)
 {
     atomic_store(&health->condition, condition);
@@ -34,12 +34,12 @@ static void set_reason(gate_health_t *health, gate_condition_t condition, const 
     snprintf(health->reason, sizeof(health->reason), "%s", reason);
 }
 
-/* The moment is set before the last one counts no more, so that nobody reads an older one. */
+/* down_since_ms is set before `up` becomes 0, so that no reader sees an older time. */
 void gate_health_remove(gate_health_t *health, gate_condition_t condition, const char *reason)
 {
     pthread_mutex_lock(&health->mutex);
     set_reason(health, condition, reason);
-    assert(atomic_load(&health->up) != 0); /* a connection counts once, and no more once */
+    assert(atomic_load(&health->up) != 0); /* a connection is added once and removed once */
     if (atomic_load(&health->up) == 1)
         atomic_store(&health->down_since_ms, clock_mono_ms());
     atomic_fetch_sub(&health->up, 1);
@@ -72,6 +72,8 @@ void gate_health_reason(gate_health_t *health, char *out)
     pthread_mutex_unlock(&health->mutex);
 }
 
+/* An unknown gate does not answer, so it is hopeless at once. An away gate gets RECONNECT_MS,
+   because a connection that was only lost is back by then. */
 bool gate_health_is_hopeless(const gate_health_t *health)
 {
     uint64_t down_ms = gate_health_down_ms(health);

@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 
-/* A letter, a number and the end of a line. */
+/* Bytes of a length line: a letter, a number and the end of the line. */
 #define HEAD_MAX (1 + U64_DIGITS_MAX + 2)
 
 void redis_args_reset(redis_args_t *args)

@@ -12,12 +12,12 @@
 #include "base/random.h"
 #include "metrics/metrics.h"
 
-/* A call that waits longer than that for its answer, or than redis.timeout_ms. */
+/* The link is silent while a call waits longer than this, or than redis.timeout_ms. */
 #define SILENT_MS 1000
 #define PROBE_INTERVAL_MS 512
 #define WATCHDOG_MS 64
 
-/* A reason for an outage that lasts is logged so often. */
+/* Interval at which the same reason of an outage is logged again. */
 #define LOG_AGAIN_MS 5000
 
 typedef enum {
@@ -43,18 +43,18 @@ struct redis_link {
     loop_timer_t retry, watchdog;
     unsigned attempts;
     unsigned waiting;     /* calls without an answer */
-    uint64_t progress_ms; /* when the last answer came, or the first waiting call went */
+    uint64_t progress_ms; /* time of the last answer, or of sending the first waiting call */
     uint64_t hello_ms;
     uint64_t probed_ms;
     char identity[96];
     char why[GATE_REASON_SIZE];    /* it went down */
-    char logged[GATE_REASON_SIZE]; /* likewise, as last logged; "": it was up since */
-    uint64_t logged_ms;            /* monotonic, when that was */
+    char logged[GATE_REASON_SIZE]; /* `why` as last logged; "": it was up since */
+    uint64_t logged_ms;            /* monotonic: time of that log line */
     bool refused;                  /* by the server, and not up since */
     bool freeing;
 };
 
-/* One call: the caller's callback behind one of ours that keeps count. */
+/* One call: the caller's callback, wrapped by ours, which counts waiting calls. */
 typedef struct {
     redis_link_t *link;
     redis_reply_cb cb;
@@ -64,7 +64,7 @@ typedef struct {
 
 static void connect_now(redis_link_t *link);
 
-/* --- hiredis on h2o's loop: readiness only, hiredis itself reads and writes --- */
+/* --- hiredis on h2o's loop: the loop reports readiness, hiredis reads and writes --- */
 
 static void on_readable(loop_watch_t *watch)
 {
@@ -93,7 +93,7 @@ static void add_write(void *data)
 
 static void del_write(void *data)
 {
-    (void)data; /* it is told once */
+    (void)data; /* reported once */
 }
 
 static void cleanup(void *data)
@@ -120,7 +120,7 @@ static void on_retry(loop_timer_t *timer)
     connect_now(H2O_STRUCT_FROM_MEMBER(redis_link_t, retry, timer));
 }
 
-/* Counts, or no more, as its state is by now. */
+/* Adds the link to `health` or removes it, according to its state. */
 static void recount(redis_link_t *link, gate_condition_t condition)
 {
     bool counts = link->state == LINK_UP && !link->silent;
@@ -145,8 +145,8 @@ static void note_why(redis_link_t *link, const char *call, const char *error)
         snprintf(link->why, sizeof(link->why), "%s: %.150s", call, error);
 }
 
-/* A reason that lasts is logged again from time to time: of several loops that log at once, only
-   some lines are written. */
+/* Logs why the link is down. The same reason is logged again from time to time; when several loops
+   log at once, the limit of the log writes only some lines. */
 static void log_down(redis_link_t *link)
 {
     uint64_t now_ms = clock_mono_ms();
@@ -185,7 +185,7 @@ static void on_disconnect(const redisAsyncContext *redis, int status)
     redis_link_t *link = redis->data;
     if (link->redis != redis)
         return;
-    if (link->state != LINK_REFUSED) { /* else the refusal is the reason */
+    if (link->state != LINK_REFUSED) { /* a refused link keeps the refusal as its reason */
         METRIC_INC(redis_lost_total);
         note_why(link, NULL, status == REDIS_OK ? "closed" : redis->errstr);
     }
@@ -206,8 +206,9 @@ static void on_connect(const redisAsyncContext *redis, int status)
 static void drop(redis_link_t *link, gate_condition_t condition)
 {
     redisAsyncContext *redis = link->redis;
-    went_down(link, condition); /* first: callbacks find a link that takes no calls */
-    redisAsyncFree(redis);      /* answers every waiting call with NULL */
+    went_down(link, condition); /* before redisAsyncFree(): its callbacks must find a link that
+                                   takes no calls */
+    redisAsyncFree(redis);      /* ends every waiting call with NULL */
 }
 
 void redis_link_drop(redis_link_t *link)
@@ -235,7 +236,7 @@ static void be_silent(redis_link_t *link, bool silent)
 
 static void probe(redis_link_t *link);
 
-/* The oldest call waits for so long. */
+/* The time in ms for which the oldest call has waited. */
 static uint64_t waits_ms(const redis_link_t *link)
 {
     return link->waiting == 0 ? 0 : clock_mono_ms() - link->progress_ms;
@@ -259,9 +260,9 @@ static void on_watchdog(loop_timer_t *timer)
     loop_timer_start(link->loop, &link->watchdog, WATCHDOG_MS, on_watchdog);
 }
 
-/* Is what it refuses needed for the gate? A command that is forbidden to us says nothing of the
-   functions; one of those that is gone, or forbidden, leaves no gate. The watch strategy needs all
-   of its commands: without MULTI the rest of a transaction would run by itself. */
+/* Does the gate need the refused command? A plain command that is forbidden does not affect the
+   functions, but without a function (missing or forbidden) there is no gate. The watch strategy
+   needs all of its commands: without MULTI the rest of a transaction would run without it. */
 static bool refuses_gate(const call_t *call, const redisReply *reply)
 {
     result_t error = gate_reply_error(reply);
@@ -270,7 +271,8 @@ static bool refuses_gate(const call_t *call, const redisReply *reply)
     return error == RESULT_AWAY;
 }
 
-/* One that says nothing of the connection; what does is told by it. */
+/* Counts and logs an error that does not affect the connection. An error that does is logged with
+   the connection's state. */
 static void note_error(const redis_link_t *link, const char *call, const redisReply *reply)
 {
     METRIC_INC(redis_refusals_total);
@@ -278,7 +280,7 @@ static void note_error(const redis_link_t *link, const char *call, const redisRe
              LOG_INT("loop", link->loop->index));
 }
 
-/* No more calls; those that are out are answered. */
+/* Takes no more calls. Calls in flight still receive their answers. */
 static void be_refused(redis_link_t *link, const char *call, const redisReply *reply)
 {
     METRIC_INC(gate_refusals_total);
@@ -307,11 +309,11 @@ static void on_reply(redisAsyncContext *redis, void *reply, void *privdata)
     assert(link->waiting != 0); /* each call ends in one callback */
     --link->waiting;
     link->progress_ms = clock_mono_ms();
-    if (link->redis != redis) { /* it is being dropped */
+    if (link->redis != redis) { /* the connection is being dropped */
         answer(&call, NULL);
         return;
     }
-    bool up = link->state == LINK_UP; /* before that, each step knows what to do */
+    bool up = link->state == LINK_UP; /* before the link is up, each step handles its own errors */
     if (reply != NULL)
         be_silent(link, false);
     if (up && refuses_gate(&call, reply))
@@ -344,7 +346,7 @@ static bool send_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb,
 
 static void say_hello(redis_link_t *link);
 
-/* The server does not want what makes a link: from the start, at the pace of the backoff. */
+/* The server refuses a step of the start: drop the connection and start again with backoff. */
 static void give_up(redis_link_t *link, const char *call, const redisReply *reply)
 {
     METRIC_INC(redis_refusals_total);
@@ -377,7 +379,7 @@ static void probe_passed(redis_link_t *link)
 {
     assert(link->state == LINK_PROBING || link->state == LINK_UP);
     if (link->state == LINK_UP) {
-        link->attempts = 0; /* up for good: the backoff begins anew */
+        link->attempts = 0; /* a probe passed while up: the backoff starts from its base */
         return;
     }
     log_up(link);
@@ -409,7 +411,7 @@ static void probe(redis_link_t *link)
     redis_args_free(&args);
 }
 
-/* It is not the Redis to be used, for a reason of ours. */
+/* Drops a Redis that we do not accept (another deployment, for example). */
 static void turn_away(redis_link_t *link, const char *call, const char *why)
 {
     METRIC_INC(redis_refusals_total);
@@ -459,7 +461,7 @@ static void on_hello(void *context, const redisReply *reply)
     char why[GATE_WHY_SIZE];
     if (reply == NULL)
         return;
-    assert(link->state == LINK_HELLO); /* no call goes before the server is known */
+    assert(link->state == LINK_HELLO); /* no call is sent before the server is identified */
     switch (gate_greeting_read(reply, link->config->deployment, why)) {
     case GATE_GREETING_LOAD:
         load_library(link);
@@ -496,8 +498,8 @@ static void on_auth(void *context, const redisReply *reply)
 static void connect_now(redis_link_t *link)
 {
     const config_t *config = link->config;
-    /* The connection before has answered all its calls: what still waited would be counted to this
-       one, and never be missed. */
+    /* The previous connection has ended all its calls. A call that still waited would be counted
+       for this connection, and `waiting` would never return to 0. */
     assert(link->redis == NULL && link->state == LINK_DOWN && link->waiting == 0);
     redisAsyncContext *redis = config->redis.socket != NULL
                                    ? redisAsyncConnectUnix(config->redis.socket)
@@ -546,7 +548,7 @@ void redis_link_free(redis_link_t *link)
     redis_link_drop(link);
     loop_timer_stop(&link->retry);
     loop_timer_stop(&link->watchdog);
-    assert(link->waiting == 0 && !link->counted); /* a callback would find no link */
+    assert(link->waiting == 0 && !link->counted); /* a later callback would use freed memory */
     free(link);
 }
 
@@ -566,8 +568,9 @@ str_t redis_link_identity(const redis_link_t *link)
     return str_of(link->identity);
 }
 
-/* Not by redisAsyncHandleWrite(): that frees the connection if it fails, perhaps under a callback.
-   An error stays in the context until the loop says that it can be written. */
+/* redisAsyncHandleWrite() is not used: it frees the connection if it fails, perhaps under a
+   callback. redisBufferWrite() keeps the error in the context until the loop reports that the
+   socket is writable. */
 void redis_link_flush(redis_link_t *link)
 {
     int done;

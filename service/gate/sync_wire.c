@@ -5,10 +5,10 @@
 
 #include "base/clock.h"
 
-/* While a call waits, the health of the gate is looked at this often. */
+/* Interval at which a waiting call reads the health of the gate. */
 #define LOOK_MS 50
-/* A connection, and room to send, are there by then or Redis is away; if the loops' connections
-   are there to find it back. */
+/* Limit for a connect, and for room to send, if the loops' connections are there to detect that
+   Redis is back. After it Redis is treated as away. */
 #define PATIENCE_MS 1000
 
 redisContext *sync_wire_connect(const config_t *config, const gate_health_t *health)
@@ -26,6 +26,7 @@ redisContext *sync_wire_connect(const config_t *config, const gate_health_t *hea
     return redis;
 }
 
+/* Waits in steps of LOOK_MS, so that it can end early when the health becomes hopeless. */
 static bool wait_readable(const redisContext *redis, uint64_t deadline_ms,
                           const gate_health_t *health)
 {

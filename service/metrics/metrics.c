@@ -10,14 +10,14 @@
 
 #define BUCKETS 14
 
-/* Upper bounds: microseconds, and counts. */
+/* Upper bounds of the buckets: microseconds, and counts. */
 static const uint64_t SECONDS_bounds[BUCKETS] = {250,    500,     1000,    2500,   5000,
                                                  10000,  25000,   50000,   100000, 250000,
                                                  500000, 1000000, 2500000, 5000000};
 static const uint64_t COUNTS_bounds[BUCKETS] = {1,  2,   4,   8,   16,  32,   64,
                                                 96, 128, 192, 256, 512, 1024, 4096};
 
-/* Statuses that Holdfast gives; the last stands for any other. */
+/* The statuses that Holdfast returns; the last entry stands for all others. */
 static const int statuses[] = {200, 201, 202, 204, 400, 401, 404, 405,
                                409, 413, 415, 422, 429, 503, 0};
 #define STATUSES (sizeof(statuses) / sizeof(statuses[0]))
@@ -140,7 +140,7 @@ static void render_plain(FILE *out)
     }
 }
 
-/* The log counts for itself: it is below the metrics. */
+/* The log has its own counters, because it is in a layer below the metrics. */
 static void render_log(FILE *out)
 {
     const struct {

@@ -7,12 +7,12 @@
 #include "metrics/metrics.h"
 
 typedef struct {
-    char name[24]; /* its sku and its buyer; random, since several services may try at once */
+    char name[24]; /* its sku and its buyer; random, since services may run one at once */
     order_id_t id;
     uint64_t now_ms;
 } canary_t;
 
-/* `first`: the first character. '!' sorts before all skus, '~' behind them: where a stranger has
+/* `first`: the first character. '!' sorts before all skus, '~' after them: if another user has
    locked a gap at one end of an index, the other end is free. */
 static canary_t canary_make(char first)
 {
@@ -34,7 +34,7 @@ static result_t insert_item(const canary_t *canary, db_t *db, sql_t *sql)
     return db_exec(db, sql, NULL, 0);
 }
 
-/* As the writer has it; a duplicate would show as a count of rows, not as an error. */
+/* The writer's statement. A duplicate would show as a count of rows, not as an error. */
 static result_t insert_order(const canary_t *canary, db_t *db, sql_t *sql)
 {
     uint64_t affected[1] = {0};
@@ -79,7 +79,7 @@ static result_t try_rows(char first, db_t *db, sql_t *sql)
     return result;
 }
 
-/* A row of its own in a table that every service writes anyway. */
+/* Commits a row of its own, in a table that every service writes anyway. */
 static result_t try_commit(db_t *db, sql_t *sql)
 {
     sql_reset(sql);

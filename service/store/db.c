@@ -19,17 +19,17 @@
 struct db {
     const config_t *config;
     const config_server_t *server;
-    const config_shard_t *shard; /* whose server it is; NULL: any database will do */
+    const config_shard_t *shard; /* the shard of this server; NULL: any database is accepted */
     MYSQL *mysql;                /* NULL: not connected */
-    unsigned distrusted;         /* deployment_distrusted() when it was connected */
+    unsigned distrusted;         /* value of deployment_distrusted() at the connect */
     MYSQL_RES *rows;
     MYSQL_ROW row;
     unsigned long *lengths;
     uint64_t used_ms;    /* monotonic: when the last statement was sent */
-    unsigned last_errno; /* of the last statement, or of the connection; 0: it did not fail */
+    unsigned last_errno; /* of the last statement or connect; 0: it succeeded */
     unsigned lock_waits;
-    bool suspect; /* an error in no list: the session may be to blame, and a new one is not */
-    bool unfit;   /* the last failure: which database it is, and no error of the server */
+    bool suspect; /* the last error is in no list: only a new session is trusted */
+    bool unfit;   /* the last failure: the identity did not fit; no error of the server */
     char last_error[IDENTITY_WHY_SIZE + 64];
 };
 
@@ -121,12 +121,12 @@ bool db_error_is_done(const db_t *db)
            db->last_errno == ER_CANT_DROP_FIELD_OR_KEY;
 }
 
-/* --- errors: logged and counted here, whatever becomes of them --- */
+/* --- errors: logged and counted here, whatever the caller does with them --- */
 
 #define STATEMENT_SHOWN_MAX 96
 
-/* The n-th statement of a text, as far as it has no values: those are in quotes, and hold no ';'.
- */
+/* The start of the n-th statement of a text, up to its first value. Values are in quotes, and
+   contain no ';'. */
 static str_t statement_of(const sql_t *sql, unsigned nth)
 {
     const char *from = sql->p, *end = sql->p + sql->n, *at;
@@ -139,7 +139,8 @@ static str_t statement_of(const sql_t *sql, unsigned nth)
     return (str_t){from, (size_t)(at - from)};
 }
 
-/* A deadlock, a row that moved and a key that is there are daily work: they are only counted. */
+/* Counts and logs a failure. A deadlock, a row that moved and a duplicate key are normal: they are
+   only counted. */
 static void tell_failure(const db_t *db, result_t result, str_t statement)
 {
     if (result == RESULT_UNKNOWN)
@@ -167,7 +168,7 @@ static void tell_no_connection(const db_t *db)
     LOG_WARN("no connection to MySQL", LOG_STR("error", db->last_error));
 }
 
-/* Keeps the error text and decides what became of the call. */
+/* Keeps the error text, and returns the kind of the failure. */
 static result_t note_failure(db_t *db)
 {
     db->last_errno = mysql_errno(db->mysql);
@@ -185,12 +186,12 @@ static result_t note_failure(db_t *db)
     return result;
 }
 
-/* Of the n-th statement of `sql`. */
+/* Handles a failure of the n-th statement of `sql`. */
 static result_t fail(db_t *db, const sql_t *sql, unsigned nth)
 {
     result_t result = note_failure(db);
     if (db->shard !=
-        NULL) /* migrations meet errors that they expect, and say those that they do not */
+        NULL) /* migrations meet errors that they expect, and log the others by themselves */
         tell_failure(db, result, statement_of(sql, nth));
     return result;
 }
@@ -253,7 +254,7 @@ static void add_session_of_family(sql_t *sql, const config_t *config, const char
         sql_add(sql, "; SET SESSION max_execution_time=0");
 }
 
-/* Runs `sql`; of the last statement that returned a row, that row is in `identity`. */
+/* Runs `sql`. The row of the last statement that returned one is in `identity`. */
 static result_t run_for_identity(db_t *db, const sql_t *sql, identity_t *identity, bool *found)
 {
     *found = false;
@@ -382,7 +383,7 @@ result_t db_check_identity(db_t *db)
     return result;
 }
 
-/* Less often than this, a statement finds out by itself. */
+/* After a shorter idle time the next statement finds a dead connection itself. */
 #define REFRESH_AFTER_MS 500
 
 static void drop_dead(db_t *db)
@@ -393,7 +394,7 @@ static void drop_dead(db_t *db)
 
 void db_refresh(db_t *db)
 {
-    /* One that the server has ended while it was idle: the next statement would be lost. */
+    /* The server has ended the idle connection: the next statement on it would be lost. */
     if (db->mysql != NULL && fd_is_spent((int)db->mysql->net.fd))
         drop_dead(db);
     else if (db->suspect)
@@ -438,8 +439,8 @@ result_t db_run(db_t *db, const char *literal)
     return db_exec(db, &sql, NULL, 0);
 }
 
-/* Tests: the server's answer to COMMIT is this error. It leaves the connection as a server would
-   that rolls back when it goes. */
+/* Tests: the answer to COMMIT is this error. The connection is left in the state of a server that
+   rolls back when it ends. */
 static result_t commit_pretends(db_t *db, unsigned error)
 {
     db->last_errno = error;
@@ -463,13 +464,16 @@ result_t db_commit(db_t *db)
         pretended = FAILPOINT_NUMBER("commit_done_and_refused");
         return pretended == 0 ? RESULT_DONE : commit_pretends(db, pretended);
     }
-    /* A COMMIT that the server refused is rolled back only if it says so; else look again. */
+    /* A refused COMMIT is rolled back only if the server's error proves it (RESULT_RETRY); else it
+       is unknown. */
     if (fail(db, &(const sql_t){(char *)"COMMIT", 6, 0}, 0) == RESULT_RETRY)
         return RESULT_RETRY;
     db_disconnect(db);
     return RESULT_UNKNOWN;
 }
 
+/* A session whose error is in no list is not trusted with a ROLLBACK: the end of the connection
+   rolls back for certain. */
 void db_rollback(db_t *db)
 {
     drop_rows(db);

@@ -3,16 +3,16 @@
 #include <errmsg.h>
 #include <mysqld_error.h>
 
-/* Names that only one of the two families' headers has. */
+/* Names that only one of the two families has in its headers. */
 enum {
     ERROR_CHECKREAD = 1020,         /* MariaDB: innodb_snapshot_isolation */
     ERROR_SHUTDOWN = 1053,          /* server shutdown in progress */
-    ERROR_NORMAL_SHUTDOWN = 1077,   /* the same, said at its end */
+    ERROR_NORMAL_SHUTDOWN = 1077,   /* the same, at its end */
     ERROR_CONNECTION_KILLED = 1927, /* MariaDB */
     ERROR_SESSION_KILLED = 3169,    /* MySQL */
     ERROR_SHUTTING_DOWN = 3168,     /* MySQL: the server is not available for this session */
     ERROR_DISCONNECTING = 4031,     /* MySQL: disconnected because of inactivity */
-    ERROR_LOCK_NOWAIT = 3572,       /* MySQL: NOWAIT met a lock; MariaDB says 1205 */
+    ERROR_LOCK_NOWAIT = 3572,       /* MySQL: NOWAIT met a lock; MariaDB returns 1205 */
     ERROR_CHECK_VIOLATED = 3819,    /* MySQL */
     ERROR_CONSTRAINT_FAILED = 4025  /* MariaDB */
 };

@@ -12,22 +12,22 @@
 #include "metrics/metrics.h"
 #include "store/canary.h"
 
-/* What is set aside is tried again after so long at first, and at the latest: a lock that ends is
-   not announced. A try may wait for a lock until the time-out. */
+/* First and longest backoff of an entry that is set aside: nothing announces the end of a lock, so
+   it must be tried. Each try may wait for a lock until the time-out. */
 #define ASIDE_BASE_MS 1000
 #define ASIDE_CAP_MS 5000
-/* A walk that has passed over at least one batch of what is set aside is not begun anew before so
-   long, and not before ten times of what it took. */
+/* After a walk that skipped at least one batch of entries that are set aside, the next whole walk
+   starts at the earliest after this time, and after ten times the duration of that walk. */
 #define WHOLE_WALK_MS 1000
 #define WHOLE_WALK_FACTOR 10
-/* So many connections lost in a row by the same batch, then it is looked at what in it does that.
- */
+/* After this number of lost connections in a row with the same batch, the batch is searched for the
+   cause. */
 #define LOST_MAX 3
-/* A conflict with others who move the same orders is no illness before so many in a row. */
+/* Fewer conflicts in a row are normal: other transactions move the same orders. */
 #define CONFLICTS_MAX 8
 
 typedef enum {
-    FATE_STAYS, /* somebody has locked its order, or it is set aside */
+    FATE_STAYS, /* its order is locked, or it is set aside */
     FATE_MOVES,
     FATE_GOES
 } fate_t;
@@ -70,13 +70,14 @@ void reminder_add(sql_t *sql, unsigned nth, const order_t *order)
     add_row(sql, nth, order->expires_at_ms, &order->id);
 }
 
-/* It is there where a transaction is tried again whose COMMIT was lost, or is an order's twin. */
+/* A reminder exists already if a transaction is repeated after its COMMIT was lost, or if the order
+   has a twin. */
 void reminder_end(sql_t *sql)
 {
     sql_add(sql, " ON DUPLICATE KEY UPDATE order_id = holds.order_id");
 }
 
-/* --- to look --- */
+/* --- reading --- */
 
 static int by_id(const void *a, const void *b)
 {
@@ -84,8 +85,8 @@ static int by_id(const void *a, const void *b)
     return memcmp(x->id.bytes, y->id.bytes, sizeof(x->id.bytes));
 }
 
-/* Runs a SELECT of reminders; they are sorted by id afterwards for those who look them up. *last:
-   in the order of the SELECT. */
+/* Runs a SELECT of reminders and sorts them by id for reminder_of(). `*last` is the last in the
+   order of the SELECT. */
 static result_t pick(expiry_t *expiry, reminder_t *last)
 {
     result_t result = db_query(expiry->db, expiry->sql);
@@ -99,7 +100,7 @@ static result_t pick(expiry_t *expiry, reminder_t *last)
     return result;
 }
 
-/* The next due ones of the walk that no other service has in hand. */
+/* The next due reminders of the walk that no other service has locked. */
 static result_t pick_due(expiry_t *expiry, reminder_t *last)
 {
     const expiry_walk_t *walk = &expiry->walk;
@@ -124,7 +125,7 @@ static result_t pick_one(expiry_t *expiry, reminder_t *one)
     return pick(expiry, one);
 }
 
-/* Of the reminders that stay so far; false: there is none. */
+/* Appends the ids of the reminders that stay so far. False: there is none. */
 static bool add_ids(sql_t *sql, const reminder_t *reminders, unsigned count)
 {
     bool any = false;
@@ -147,14 +148,14 @@ static str_t key_of_item(const release_t *release)
     return sku_str(&release->sku);
 }
 
-/* A trial passes nothing over: its order and the item of that order may both be set aside, and each
-   would wait for the other. */
+/* A trial skips nothing: its order and that order's item may both be set aside, and each would wait
+   for the other. */
 static bool is_aside(const expiry_t *expiry, str_t key)
 {
     return !expiry->trial && aside_has(expiry->aside, key);
 }
 
-/* What the order's row, which is locked by now, means for its reminder. */
+/* Derives the reminder's fate from its order's row, which is locked by now. */
 static void note_order(expiry_t *expiry, reminder_t *reminder, const order_t *order, bool due)
 {
     reminder->fate = FATE_GOES;
@@ -171,8 +172,8 @@ static void note_order(expiry_t *expiry, reminder_t *reminder, const order_t *or
     }
 }
 
-/* Rows come in the order of the reminders. Of two reminders of one order the second finds nothing
-   left to do, and only goes. */
+/* Rows come in the order of the reminders. If one order has two reminders, the second has no work
+   left and is only deleted. */
 static result_t look_at_orders(expiry_t *expiry)
 {
     reminder_t *at = expiry->reminders, *end = at + expiry->picked;
@@ -196,8 +197,8 @@ static result_t look_at_orders(expiry_t *expiry)
     return result;
 }
 
-/* What a read that skips locked rows has not shown is locked, or is not there. A plain read tells:
-   a reminder and its order are committed together. */
+/* An order that a read with SKIP LOCKED did not return is locked, or does not exist. A plain read
+   distinguishes the two, because a reminder and its order are committed together. */
 static result_t look_for_gone(expiry_t *expiry)
 {
     reminder_t *at = expiry->reminders, *end = at + expiry->picked;
@@ -222,9 +223,9 @@ static result_t look_for_gone(expiry_t *expiry)
     return result;
 }
 
-/* --- to set aside --- */
+/* --- setting aside --- */
 
-/* What is kept with what is set aside: the reminder that it is tried again with. */
+/* The note of an entry that is set aside: the reminder for its retry. */
 typedef struct {
     uint64_t at_ms;
     order_id_t id;
@@ -272,7 +273,8 @@ static void drop_aside(expiry_t *expiry, str_t key)
         METRIC_ADD(expiry_set_aside, -1);
 }
 
-/* Takes the orders of one item, which `releases` has in a row, out of the present transaction. */
+/* Takes the orders of one item, which are adjacent in `releases`, out of the current
+   transaction. */
 static void leave_item(expiry_t *expiry, unsigned from, unsigned to)
 {
     assert(from < to && to <= expiry->count);
@@ -283,7 +285,7 @@ static void leave_item(expiry_t *expiry, unsigned from, unsigned to)
     expiry->count -= to - from;
 }
 
-/* --- to act --- */
+/* --- writing --- */
 
 static result_t mark_expired(db_t *db, sql_t *sql, const release_t *releases, unsigned count)
 {
@@ -295,12 +297,13 @@ static result_t mark_expired(db_t *db, sql_t *sql, const release_t *releases, un
         sql_add(sql, i == 0 ? "%o" : ", %o", &releases[i].id);
     sql_add(sql, ")");
     result_t result = db_exec(db, sql, affected, 1);
-    /* The rows are locked by us: fewer changed would mean that totals no longer follow rows. */
+    /* This transaction has locked the rows. If fewer changed, the totals would no longer follow the
+       rows, so the transaction is repeated. */
     return result == RESULT_DONE && affected[0] != count ? RESULT_RETRY : result;
 }
 
-/* A statement for each, by its whole key: one for all might scan the table, and wait for reminders
-   that others have in hand. */
+/* One statement for each reminder, by its whole key: a single one for all might scan the table, and
+   wait for reminders that other services have locked. */
 static result_t settle_reminders(expiry_t *expiry)
 {
     unsigned moved = 0, settled = 0;
@@ -340,8 +343,8 @@ static unsigned end_of_item(const expiry_t *expiry, unsigned from)
     return to;
 }
 
-/* In a careful walk: locks the items' rows that nobody else has locked, and leaves the orders of
-   all others for later. Their own rows are locked already: items come last, as everywhere. */
+/* In a careful walk: locks the free rows of items, and leaves the orders of locked items for later.
+   The orders' own rows are locked already: items come last, as in every transaction. */
 static result_t lock_items(expiry_t *expiry)
 {
     unsigned at = 0;
@@ -390,8 +393,8 @@ static result_t release_by_item(expiry_t *expiry)
     return RESULT_DONE;
 }
 
-/* Each order that is released has its reminder among those that were picked, and that one goes:
-   else it would be released again. */
+/* Does each released order have its reminder in this batch, to be deleted? Otherwise the order
+   would be released again. */
 static bool releases_are_picked(const expiry_t *expiry)
 {
     for (unsigned i = 0; i < expiry->count; ++i)
@@ -400,7 +403,7 @@ static bool releases_are_picked(const expiry_t *expiry)
     return expiry->count <= expiry->picked;
 }
 
-/* The hot rows are changed last, as by all who change them. */
+/* The hot rows are changed last, as in every transaction, so that their locks are short. */
 static result_t act(expiry_t *expiry)
 {
     result_t result = look_at_orders(expiry);
@@ -418,7 +421,8 @@ static result_t act(expiry_t *expiry)
     return result == RESULT_DONE ? release_by_item(expiry) : result;
 }
 
-/* `pick` chooses the reminders. After a failure `count` and `sick` still say what it was about. */
+/* `pick` chooses the reminders. After a failure `count` and `sick` still contain the orders of the
+   transaction and the item that failed. */
 static result_t in_transaction(expiry_t *expiry, db_t *db, sql_t *sql,
                                result_t (*pick_some)(expiry_t *, reminder_t *), reminder_t *last)
 {
@@ -460,7 +464,7 @@ static void begin_walk(expiry_t *expiry)
     walk->passed_over = 0;
 }
 
-/* However many are passed over, the walks take a tenth of the time. */
+/* The walks take a tenth of the time, however many entries they skip. */
 static void end_walk(expiry_t *expiry)
 {
     expiry_walk_t *walk = &expiry->walk;
@@ -493,8 +497,8 @@ static const char *why_sick(const expiry_t *expiry)
                                                               : db_error(expiry->db);
 }
 
-/* What expiry writes and orders do not, for an order that nobody has: a server that refuses it
-   refuses it to all. */
+/* Does the server accept the statements that only expiry runs? They are tried for an order that
+   does not exist, so a refusal is about the server. */
 static bool takes_expiry(expiry_t *expiry)
 {
     order_id_t nobody;
@@ -505,7 +509,7 @@ static bool takes_expiry(expiry_t *expiry)
     return db_exec(expiry->db, expiry->sql, NULL, 0) == RESULT_DONE;
 }
 
-/* Does the failure say something of what the transaction was about? */
+/* Is the failure about the orders of the transaction? */
 static bool is_of_the_orders(expiry_t *expiry, result_t result)
 {
     if (expiry->picked == 0)
@@ -514,11 +518,11 @@ static bool is_of_the_orders(expiry_t *expiry, result_t result)
         return false;
     if (result != RESULT_UNKNOWN && result != RESULT_AWAY)
         return true;
-    /* Nothing can be said of the orders unless the server takes others. */
+    /* A failure is about the orders only if the server takes other orders. */
     return canary_passes_or_waits(expiry->db, expiry->sql) && takes_expiry(expiry);
 }
 
-/* The walk goes on with what has failed left out, or with a part of the batch to find it. */
+/* Continues the walk without the part that failed, or with a smaller batch to find that part. */
 static void find_sick(expiry_t *expiry, result_t result, const reminder_t *last)
 {
     char why[256];
@@ -527,9 +531,9 @@ static void find_sick(expiry_t *expiry, result_t result, const reminder_t *last)
         expiry->more = true;
         return;
     }
-    snprintf(why, sizeof(why), "%s", why_sick(expiry)); /* before it is asked for another's sake */
+    snprintf(why, sizeof(why), "%s", why_sick(expiry)); /* before a trial overwrites the error */
     if (!is_of_the_orders(expiry, result)) {
-        expiry->walk.under_way = false; /* MySQL is away: from the beginning, later */
+        expiry->walk.under_way = false; /* MySQL is away: a new walk starts later */
         return;
     }
     expiry->more = true;
@@ -560,9 +564,9 @@ result_t expiry_batch(expiry_t *expiry, db_t *db, sql_t *sql)
     return result;
 }
 
-/* --- what is set aside --- */
+/* --- retries --- */
 
-/* It was not picked: another has it in hand, or it is gone. */
+/* The reminder was not picked: another service has locked it, or it no longer exists. */
 static bool is_there(expiry_t *expiry, const reminder_t *one)
 {
     sql_reset(expiry->sql);
@@ -576,11 +580,11 @@ static void well_again(expiry_t *expiry, const aside_note_t *note, str_t key)
     if (note->is_item)
         LOG_INFO("holds of an item are expired again", LOG_BYTES("sku", key));
     drop_aside(expiry, key);
-    expiry->walk.under_way = false; /* the others of the item are behind the walk */
+    expiry->walk.under_way = false; /* the item's other reminders are behind the walk */
     expiry->walk.whole_at_ms = 0;
 }
 
-/* False: MySQL is away, which says nothing of what was tried. */
+/* False: MySQL is away, so the retry proves nothing. */
 static bool still_sick(expiry_t *expiry, result_t result, const aside_note_t *note, str_t key,
                        const reminder_t *one)
 {
@@ -589,7 +593,7 @@ static bool still_sick(expiry_t *expiry, result_t result, const aside_note_t *no
     if (!is_of_the_orders(expiry, result))
         return false;
     expiry->lost = 0;
-    if (note->is_item && expiry->sick == NULL) { /* it is this order only */
+    if (note->is_item && expiry->sick == NULL) { /* only this order fails */
         drop_aside(expiry, key);
         put_aside(expiry, STR_NONE, one, why);
     } else {

@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-/* Of orders.hold_max_seconds that is not set: so many times the hold of the item. */
+/* Default of orders.hold_max_seconds, in multiples of the item's hold_seconds. */
 #define HOLDS_MAX 4
 
 static void find_bound(extend_t *extend, const order_t *order, const item_terms_t *terms,
@@ -16,7 +16,8 @@ static void find_bound(extend_t *extend, const order_t *order, const item_terms_
         extend->bound_ms = terms->ends_at_ms;
 }
 
-/* A repeat of the extend that reached the bound is told from an order that was born there. */
+/* Has an earlier extend moved the deadline to the bound? Distinguishes a repeat of that extend from
+   an order whose first deadline was at the bound. */
 static bool was_moved_to_bound(const extend_t *extend, const order_t *order,
                                const item_terms_t *terms)
 {

@@ -10,7 +10,7 @@
 
 #include "base/embedded.h"
 
-/* --- what this binary knows --- */
+/* --- the migrations of this binary --- */
 
 static struct {
     unsigned newest;
@@ -32,7 +32,7 @@ static void know_once(void)
     pthread_once(&once, know);
 }
 
-/* --- what the database says --- */
+/* --- reading the database's identity --- */
 
 void identity_add_select(sql_t *sql)
 {
@@ -53,7 +53,7 @@ static void copy(char *to, str_t from)
     to[n] = '\0';
 }
 
-/* Columns are terminated by the client library. */
+/* Columns are NUL-terminated by the client library. */
 static uint64_t number(str_t text)
 {
     return text.p == NULL ? 0 : strtoull(text.p, NULL, 10);
@@ -70,7 +70,7 @@ void identity_read(identity_t *identity, const str_t columns[IDENTITY_COLUMNS])
     identity->checksums = number(columns[6]);
 }
 
-/* --- what that means --- */
+/* --- the verdict --- */
 
 static identity_verdict_t behind(char *why)
 {

@@ -2,7 +2,7 @@
 
 #include "base/clock.h"
 
-/* The lease as its row says, if it is `holder`'s and its time is not up. */
+/* Reads the fence of the lease; 0 if the row has another holder or its time is over. */
 static result_t read_fence(db_t *db, sql_t *sql, const lease_t *lease, uint64_t *fence)
 {
     *fence = 0;
@@ -29,6 +29,8 @@ static void take_statements(sql_t *sql, const lease_t *lease, uint32_t ms)
             lease->holder);
 }
 
+/* The lease runs here from the moment of the request, and on the server from a later one: so it
+   ends here first. */
 result_t lease_take(db_t *db, sql_t *sql, lease_t *lease, uint32_t ms)
 {
     uint64_t asked_ms = clock_mono_ms();

@@ -13,18 +13,21 @@
 #include "store/identity.h"
 #include "store/long_timeouts.h"
 
-/* A statement may copy a large table; another node's migration may be doing that now. */
+/* Time-out in s: a statement may copy a large table, or wait for another node's migration that
+   does. */
 #define STATEMENT_S 3600
 #define LOCK_WAIT_S 600
-/* For a table that is in use. While a statement waits for it, all later ones wait behind it. */
+/* Wait in s for the metadata lock of a table in use. All later statements on the table wait behind
+   this one. */
 #define METADATA_WAIT_S 60
 
-/* Server-wide, so the database is part of the name; hashed, because 64 characters is the most. */
+/* The lock is server-wide, so its name contains the database; hashed, because 64 characters is the
+   limit. */
 #define LOCK_NAME "CONCAT('holdfast.migrate.', SHA1(DATABASE()))"
 
 #define MIGRATIONS_MAX 256
 
-/* Of one shard: which of embedded_migrations[] are recorded, and the first thing that is wrong. */
+/* The record of one shard: the applied ones of embedded_migrations[], and the first mistake. */
 typedef struct {
     bool applied[MIGRATIONS_MAX];
     unsigned wrong_version; /* of MIGRATE_CHANGED, MIGRATE_TOO_NEW and MIGRATE_AHEAD */
@@ -60,12 +63,13 @@ static int index_of(uint64_t version)
     return -1;
 }
 
-/* --- what is recorded --- */
+/* --- reading the record --- */
 
 #define READ_MIGRATIONS "SELECT 1 FROM schema_migrations LIMIT 0"
 #define READ_IDENTITY "SELECT 1 FROM shard_identity LIMIT 0"
 
-/* By a read of it: information_schema hides a table for which the account has no privilege. */
+/* Reads the table itself, because information_schema hides a table for which the account has no
+   privilege. */
 static result_t table_exists(db_t *db, const char *read, bool *exists)
 {
     result_t result = db_run(db, read);
@@ -73,7 +77,8 @@ static result_t table_exists(db_t *db, const char *read, bool *exists)
     return !*exists && db_error_is_no_table(db) ? RESULT_DONE : result;
 }
 
-/* Of the first row that is wrong; MIGRATE_AHEAD is worth less than that. */
+/* The status after one row. The first wrong row decides; MIGRATE_AHEAD gives way to a worse
+   status. */
 static migrate_status_t note_row(record_t *record, migrate_status_t so_far, uint64_t version,
                                  uint64_t recorded_checksum)
 {
@@ -101,7 +106,7 @@ static result_t read_migrations(db_t *db, sql_t *sql, record_t *record, migrate_
     return result;
 }
 
-/* A database that has no such table yet fits every binary. */
+/* A database without this table fits every binary. */
 static result_t read_min_binary(db_t *db, sql_t *sql, record_t *record)
 {
     bool exists;
@@ -121,7 +126,7 @@ static unsigned newest_known(void)
     return embedded_migrations[embedded_migrations_count - 1].number;
 }
 
-/* Of the tables whose record is read. */
+/* The status of the tables whose record was read. */
 static migrate_status_t judge(record_t *record, migrate_status_t so_far)
 {
     if (so_far == MIGRATE_CHANGED)
@@ -154,7 +159,7 @@ result_t migrate_check(db_t *db, sql_t *sql, migrate_status_t *status)
     return result == RESULT_DONE && exists ? read_record(db, sql, &record, status) : result;
 }
 
-/* --- to apply --- */
+/* --- applying --- */
 
 /* One shard that is being migrated. */
 typedef struct {
@@ -196,8 +201,9 @@ static int create_table(migration_run_t *run)
     return result == RESULT_DONE ? 0 : say_db_error(run, "cannot create schema_migrations");
 }
 
-/* A run that died before it could record a migration has applied it: what cannot be said twice is
-   the one statement of its file. */
+/* An earlier run may have applied the migration and died before it could record it. Then the
+   statement fails with db_error_is_done(), because a statement that cannot be repeated is the only
+   one of its file. */
 static int apply(migration_run_t *run, const embedded_migration_t *migration)
 {
     const sql_t text = {(char *)migration->text.p, migration->text.n, 0};
@@ -247,9 +253,9 @@ static int apply_missing(migration_run_t *run)
     return 0;
 }
 
-/* --- which shard it is --- */
+/* --- the stamp --- */
 
-/* *identity of a database without a stamp, or without the table for it, is empty. */
+/* Reads the stamp. `*identity` is empty if there is no stamp, or no table for it. */
 static result_t read_identity(migration_run_t *run, identity_t *identity)
 {
     bool exists;
@@ -268,7 +274,7 @@ static result_t read_identity(migration_run_t *run, identity_t *identity)
     return result;
 }
 
-/* Before anything is changed. A database that has no stamp is not another's, as far as it says. */
+/* Runs before any change. A database without a stamp passes. */
 static int check_stamp(migration_run_t *run)
 {
     identity_t identity;
@@ -283,7 +289,7 @@ static int check_stamp(migration_run_t *run)
     return 1;
 }
 
-/* How many rows lie in a slot that is not this shard's, and one such slot. */
+/* Counts the rows in slots of other shards, and returns one such slot. */
 static result_t count_foreign(migration_run_t *run, const char *format, uint64_t *count,
                               uint64_t *slot)
 {
@@ -325,7 +331,7 @@ static int refuse_foreign_rows(migration_run_t *run)
     return 1;
 }
 
-/* The name of the deployment, which is made up here if nobody knows one. */
+/* The name of the deployment; generated here if neither the configuration nor a shard has one. */
 static const char *name_deployment(deployment_t *deployment)
 {
     char name[33];
@@ -379,14 +385,14 @@ static int migrate_shard(migration_run_t *run)
     if (lock(run) != 0)
         return 1;
     int failed = migrate_locked(run);
-    /* With the connection goes the lock; a broken one is not worth a last word. */
+    /* The lock ends with the connection, so a failure to release it only drops the connection. */
     if (failed != 0 || db_run(run->db, "DO RELEASE_LOCK(" LOCK_NAME ")") != RESULT_DONE)
         db_disconnect(run->db);
     return failed;
 }
 
-/* What any shard that answers is stamped with. One that does not answer, or is another's, is
-   reported of when its turn comes. */
+/* Takes the deployment's name from the first stamped shard that answers. A shard that is away, or
+   is another's, is reported when it is migrated. */
 static void learn_deployment(const config_t *config, migration_run_t *run)
 {
     identity_t identity;

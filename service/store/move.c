@@ -9,14 +9,15 @@
 #include "base/random.h"
 #include "metrics/metrics.h"
 
-/* A move competes for the item's row with all who buy it, under SERIALIZABLE for longest. */
+/* Limit in ms of all tries: a move competes with all purchases of the item for its row, under
+   SERIALIZABLE for longest. */
 #define MOVE_PATIENCE_MS 4000
-/* And waits so often for a lock until its time-out: somebody keeps that, and others want the
+/* Limit of lock waits until the time-out: then another user keeps the lock, and other jobs need the
    thread. */
 #define MOVE_LOCK_WAITS_MAX 2
 
-/* What the steps of the transaction share. Each returns what became of its statement, and leaves in
-   out->outcome what the move comes to so far; one that is not ORDER_MOVED ends it. */
+/* The state that the steps of the transaction share. Each step returns the result of its statement,
+   and sets out->outcome. An outcome other than ORDER_MOVED ends the transaction. */
 typedef struct {
     db_t *db;
     sql_t *sql;
@@ -38,8 +39,8 @@ static result_t read_order(move_t *m, bool lock)
     return result;
 }
 
-/* The statement that is built changes one row, or none if its guard refuses: then the order has the
-   state already, or one that forbids it. */
+/* Runs the statement in m->sql. It changes one row, or none if its guard refuses: then the order
+   has the state already, or a state that forbids the move. */
 static result_t change_state(move_t *m, order_state_t state, bool *changed)
 {
     uint64_t affected[1] = {0};
@@ -52,8 +53,8 @@ static result_t change_state(move_t *m, order_state_t state, bool *changed)
     return result;
 }
 
-/* A hold that ran out can be cancelled (its units return once, this way or by expiry), but neither
-   confirmed nor extended. */
+/* A hold whose time is over can be cancelled (its units return once, by the cancel or by expiry),
+   but neither confirmed nor extended. */
 static result_t confirm(move_t *m)
 {
     bool changed;
@@ -65,7 +66,8 @@ static result_t confirm(move_t *m)
     return change_state(m, ORDER_CONFIRMED, &changed);
 }
 
-/* The last step: the hot row is changed last, as by all who change it. */
+/* The last step: the hot row is changed last, as in every transaction, so that its lock is
+   short. */
 static result_t release(move_t *m, uint32_t units)
 {
     release_of_order(&m->out->order, &m->out->release);
@@ -87,7 +89,8 @@ static result_t cancel_all(move_t *m)
     return changed ? release(m, m->out->order.quantity) : result;
 }
 
-/* The order's row is locked: whoever inserts a cancel of it has that lock too. */
+/* The order's row is locked. A transaction that inserts a cancel of this order holds that lock too,
+   so this read is exact. */
 static result_t find_by_key(move_t *m, bool *found)
 {
     sql_reset(m->sql);
@@ -112,14 +115,14 @@ static result_t remember_key(move_t *m)
     return db_exec(m->db, m->sql, NULL, 0);
 }
 
-/* The row is locked, and live. What a cancelled order had stays in `quantity`, so that it is never
-   0. */
+/* The row is locked, and live. A cancelled order keeps its units in `quantity`, so that `quantity`
+   is never 0. */
 static result_t take_off(move_t *m, uint32_t units)
 {
     uint64_t affected[1] = {0};
     order_t *order = &m->out->order;
     bool all = units == order->quantity;
-    assert(units <= order->quantity); /* no more is given back than was allocated for it */
+    assert(units <= order->quantity); /* a release never exceeds the allocation */
     sql_reset(m->sql);
     if (all)
         sql_add(m->sql, "UPDATE orders SET state = 'cancelled', updated_at = NOW(3)");
@@ -138,7 +141,7 @@ static result_t take_off(move_t *m, uint32_t units)
     return result == RESULT_DONE && affected[0] != 1 ? RESULT_RETRY : result;
 }
 
-/* May the order that was read give back these units? Says what it comes to if not. */
+/* May the order give back these units? If not, sets the outcome. */
 static bool may_give_back(move_t *m, uint32_t *units)
 {
     const order_t *order = &m->out->order;
@@ -246,8 +249,8 @@ static result_t move_in_transaction(move_t *m)
     return result;
 }
 
-/* The connection has told what MySQL said; only this knows of which order, and what is no error of
-   MySQL. */
+/* store/db.h has logged the error of MySQL. Only this function has the order's id, and the failures
+   that are not errors of MySQL. */
 static void note_failed_move(const move_t *m, result_t result)
 {
     char text[ORDER_ID_TEXT + 1];
