@@ -16,7 +16,7 @@ static const struct {
     {"NOAUTH ", RESULT_AWAY},
     {"WRONGPASS ", RESULT_AWAY},
     {"DENIED ", RESULT_AWAY},                   /* protected mode: Redis closes the connection */
-    {"ERR max number of clients", RESULT_AWAY}, /* likewise */
+    {"ERR max number of clients", RESULT_AWAY}, /* Redis closes the connection too */
     {"CLUSTERDOWN ", RESULT_AWAY},
     {"MOVED ", RESULT_AWAY},
     {"ASK ", RESULT_AWAY},

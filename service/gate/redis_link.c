@@ -166,7 +166,7 @@ static void log_up(redis_link_t *link)
     link->logged[0] = '\0';
 }
 
-/* link->why says why. */
+/* The reason is in link->why. */
 static void went_down(redis_link_t *link, gate_condition_t condition)
 {
     link->state = LINK_DOWN;
@@ -202,7 +202,7 @@ static void on_connect(const redisAsyncContext *redis, int status)
     went_down(link, GATE_AWAY);
 }
 
-/* link->why says why. */
+/* The reason is in link->why. */
 static void drop(redis_link_t *link, gate_condition_t condition)
 {
     redisAsyncContext *redis = link->redis;

@@ -204,19 +204,19 @@ unsigned db_lock_waits(const db_t *db)
 /* --- a new session --- */
 
 /*
- * Whatever a server's global settings or its init_connect could change in what a statement of ours
- * means, how many rows it returns, or how long it waits:
+ * Sets each session variable by which a server's global settings or its init_connect could change
+ * the meaning of our statements, the number of rows that they return, or the time that they wait:
  *
  *   time_zone, sql_mode, names, isolation, READ WRITE, autocommit
  *   completion_type            CHAIN begins a transaction after each COMMIT and ROLLBACK, RELEASE
  *                              ends the session
  *   sql_select_limit           cuts what a SELECT returns, without an error
  *   max_join_size, sql_big_selects, sql_safe_updates
- *                              refuse statements that they think too large
+ *                              refuse statements that may touch too many rows
  *   sql_auto_is_null           changes what IS NULL finds after an INSERT
  *   max_sort_length            a GROUP BY or ORDER BY that sorts looks at no more bytes than that
  *   unique_checks, foreign_key_checks, check_constraint_checks
- *                              switch off what the tables promise
+ *                              switch off constraints of the tables
  *   innodb_lock_wait_timeout, lock_wait_timeout
  *                              the second is for metadata locks, and a day by default
  *   max_statement_time, max_execution_time, idle_*_timeout

@@ -43,7 +43,7 @@ typedef struct {
     bool careful;   /* another transaction has locked an item: the walk does not wait for locks of
                        items */
     uint64_t at_ms; /* of the last reminder that was read; 0: none yet */
-    order_id_t id;  /* likewise */
+    order_id_t id;  /* id of its order */
     uint64_t begun_ms;    /* monotonic */
     unsigned passed_over; /* reminders skipped because their order or item is set aside */
     uint64_t whole_at_ms; /* monotonic: until then a walk starts where the last one ended */
@@ -56,10 +56,10 @@ typedef struct {
     bool more; /* the walk continues: others may be due now */
     /* private */
     struct reminder *reminders;
-    unsigned picked;    /* reminders of the present transaction */
+    unsigned picked;    /* reminders of the current transaction */
     unsigned size;      /* reminders of the next batch: fewer after a failure */
     unsigned lost;      /* connections lost one after the other */
-    unsigned conflicts; /* likewise */
+    unsigned conflicts; /* conflicts one after the other */
     aside_t *aside;     /* items and orders */
     bool trial;         /* retrying one reminder that is set aside */
     release_t *sick;    /* the item whose row refused the current transaction, or NULL */
