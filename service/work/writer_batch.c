@@ -379,12 +379,12 @@ static result_t run_statements(writer_core_t *core, writer_order_t **orders, uns
 
 /* COMMIT is sent only if every order was inserted and every hot row changed. Duplicates are
    resolved before the count of changed rows is used: the UPDATE counted their units too, so it may
-   have failed for that alone. */
-writer_attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
-                                group_t *groups, writer_failure_kind_t *failure)
+   have failed for that alone. *changed: the rows that were just read have changed the batch. */
+static writer_attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
+                                group_t *groups, writer_failure_kind_t *failure, bool *changed)
 {
     changed_rows_t rows;
-    bool lock = core->misses >= MISSES_BEFORE_LOCK, changed;
+    bool lock = core->misses >= MISSES_BEFORE_LOCK;
     if (HASH_COUNT(core->rows) > HOT_ROWS_MAX)
         forget_rows(core);
     unsigned groups_count = make_groups(orders, count, groups), hits;
@@ -395,10 +395,10 @@ writer_attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, un
     if (result == RESULT_DONE && lock)
         result = db_run(core->db, "START TRANSACTION");
     if (result == RESULT_DONE)
-        result = find_versions(core, groups, groups_count, lock, &changed);
+        result = find_versions(core, groups, groups_count, lock, changed);
     if (result != RESULT_DONE)
         return fail(core, result, failure);
-    if (changed)
+    if (*changed)
         return again(core);
     FAILPOINT("writer_versions_found");
     result = run_statements(core, orders, count, groups, groups_count, lock, &rows);
@@ -407,7 +407,6 @@ writer_attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, un
     if (rows.inserted != count) {
         db_rollback(core->db);
         result = resolve_duplicates(core, orders, count, &hits);
-        writer_forget_refusals(orders, count);
         if (result != RESULT_DONE)
             return fail(core, result, failure);
         /* No hit: no row has them, so two orders of this batch share an id or a key. */
@@ -429,4 +428,17 @@ writer_attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, un
     FAILPOINT("writer_after_commit");
     committed(groups, groups_count, orders, count);
     return ATTEMPT_COMMITTED;
+}
+
+/* A refusal counts the units of the orders before it in the batch. It holds for the attempt after
+   the read, which writes them with it under the version that was read, and for no other. */
+writer_attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
+                                group_t *groups, writer_failure_kind_t *failure)
+{
+    bool changed = false;
+    writer_attempt_t outcome = attempt(core, orders, count, groups, failure, &changed);
+    bool read_anew = outcome == ATTEMPT_AGAIN && changed;
+    if (outcome != ATTEMPT_COMMITTED && !read_anew)
+        writer_forget_refusals(orders, count);
+    return outcome;
 }

@@ -81,13 +81,14 @@ void writer_lose_key(writer_order_t *order, const order_t *first)
     order->has_first = true;
     order->order.original_id = first->id;
     order->key = STR_NONE;
+    order->drift = false; /* it needs no room */
     intend_rejected(order, PROBLEM_DUPLICATE_REQUEST);
 }
 
 void writer_forget_refusals(writer_order_t **orders, unsigned count)
 {
     for (unsigned i = 0; i < count; ++i) {
-        if (!orders[i]->drift || orders[i]->has_first)
+        if (!orders[i]->drift)
             continue;
         orders[i]->order.state = ORDER_CONFIRMED;
         orders[i]->order.reject_code = PROBLEM_NONE;

@@ -26,8 +26,9 @@ bool writer_check_group(writer_group_t *group, const item_t *item);
 void writer_take_row(writer_order_t *order, const order_t *row);
 /* Another order has its key: the order is to be rejected as a duplicate of that one. */
 void writer_lose_key(writer_order_t *order, const order_t *first);
-/* Some orders of the batch were in MySQL already, so their units were counted twice when others
-   found no room. Those others are decided anew. */
+/* The orders of the batch are not all written as the last read of rows assumed: some were in MySQL
+   already, or the attempt has failed. The orders that found no room after them are decided
+   anew. */
 void writer_forget_refusals(writer_order_t **orders, unsigned count);
 
 /* --- a batch, after a failure --- */

@@ -112,8 +112,10 @@ static void test_an_order_that_lost_its_key_is_a_duplicate(void **state)
 {
     (void)state;
     orders[0].key = STR("k");
+    orders[0].drift = true;
     writer_lose_key(&orders[0], &orders[1].order);
     assert_int_equal(orders[0].order.state, ORDER_REJECTED);
+    assert_false(orders[0].drift);
     assert_int_equal(orders[0].order.reject_code, PROBLEM_DUPLICATE_REQUEST);
     assert_true(order_id_eq(&orders[0].order.original_id, &orders[1].order.id));
     assert_true(orders[0].has_first);
@@ -121,7 +123,7 @@ static void test_an_order_that_lost_its_key_is_a_duplicate(void **state)
     assert_int_equal(writer_drop_marked(batch, ORDERS), ORDERS); /* its own row is to come */
 }
 
-/* But not one that has lost its key: it has no room whatever the others do. */
+/* But not that of a lost key: it holds whatever room there is. */
 static void test_refusals_for_want_of_room_are_forgotten(void **state)
 {
     (void)state;
