@@ -62,10 +62,12 @@ static struct {
 
 /* --- what stands around the handlers --- */
 
-problem_t __wrap_visit_refuse_early(engine_loop_t *engine, const purchase_request_t *request);
-cross_request_t *__wrap_visit_start(engine_loop_t *engine, const purchase_request_t *request,
-                                    purchase_answer_cb answer, void *waiter);
-void __wrap_visit_forget_waiter(cross_request_t *visit);
+problem_t __wrap_cross_request_refuse_early(engine_loop_t *engine,
+                                            const purchase_request_t *request);
+cross_request_t *__wrap_cross_request_start(engine_loop_t *engine,
+                                            const purchase_request_t *request,
+                                            purchase_answer_cb answer, void *waiter);
+void __wrap_cross_request_forget_waiter(cross_request_t *visit);
 bool __wrap_engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
                           void (*run)(job_t *, worker_t *), void (*done)(job_t *));
 unsigned __wrap_writer_depth(writer_t *writer);
@@ -74,7 +76,8 @@ bool __wrap_writer_away_for(writer_t *writer, uint64_t *ms, char *why);
 unsigned __wrap_pool_depth(pool_t *pool);
 void __wrap_reconciler_report(reconciler_t *reconciler, reconciler_report_t *out);
 
-problem_t __wrap_visit_refuse_early(engine_loop_t *engine, const purchase_request_t *request)
+problem_t __wrap_cross_request_refuse_early(engine_loop_t *engine,
+                                            const purchase_request_t *request)
 {
     EXPECT(engine == &world.engine);
     return str_eq(request->sku, STR("gone")) ? PROBLEM_SOLD_OUT : PROBLEM_NONE;
@@ -87,8 +90,9 @@ static void check_request(const purchase_request_t *request)
     EXPECT(request->quantity >= 1 && request->quantity <= world.config.orders.quantity_max);
 }
 
-cross_request_t *__wrap_visit_start(engine_loop_t *engine, const purchase_request_t *request,
-                                    purchase_answer_cb answer, void *waiter)
+cross_request_t *__wrap_cross_request_start(engine_loop_t *engine,
+                                            const purchase_request_t *request,
+                                            purchase_answer_cb answer, void *waiter)
 {
     waiting_t *waiting = calloc(1, sizeof(*waiting));
     char *at = waiting->bytes;
@@ -101,7 +105,7 @@ cross_request_t *__wrap_visit_start(engine_loop_t *engine, const purchase_reques
     return (cross_request_t *)waiting;
 }
 
-void __wrap_visit_forget_waiter(cross_request_t *visit)
+void __wrap_cross_request_forget_waiter(cross_request_t *visit)
 {
     waiting_t *waiting = (waiting_t *)visit;
     EXPECT(waiting->waiter != NULL);
