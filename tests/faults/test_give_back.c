@@ -206,12 +206,12 @@ static void each_gives_back_once_whatever_dies(void **state)
     sale = (sale_t){.strategy = *state};
     sale.sku = sale_item(stack, "back", "\"total\":%d,\"per_buyer_limit\":%d,\"strategy\":\"%s\"",
                          ORDERS * QUANTITY, QUANTITY, sale.strategy);
-    sale_tally_t sold = sale_rush(&(sale_rush_t){.stack = stack,
-                                                 .other = node,
-                                                 .sku = sale.sku,
-                                                 .buyers = ORDERS,
-                                                 .quantity = QUANTITY,
-                                                 .connections = SALE_FEW});
+    sale_tally_t sold = sale_rush_to_the_end(&(sale_rush_t){.stack = stack,
+                                                            .other = node,
+                                                            .sku = sale.sku,
+                                                            .buyers = ORDERS,
+                                                            .quantity = QUANTITY,
+                                                            .connections = SALE_FEW});
     EXPECT(sold.created == ORDERS, "%s", sale_show(&sold));
     sale.ids = sold.ids;
     kill_while_units_are_given_back(&sale);

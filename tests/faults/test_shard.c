@@ -241,8 +241,8 @@ static void is_put_back_to_an_old_copy(void **state)
     const char *terms =
         test_text("\"total\":400,\"per_buyer_limit\":2,\"strategy\":\"%s\"", strategy);
     const char *sku = item_on(BROKEN, "yesterday", terms);
-    sale_tally_t kept =
-        sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 100, .connections = 16});
+    sale_tally_t kept = sale_rush_to_the_end(
+        &(sale_rush_t){.stack = stack, .sku = sku, .buyers = 100, .connections = 16});
     EXPECT(kept.created == 100, "%s", sale_show(&kept));
     mysqld_stop(stack, BROKEN);
     mysqld_copy_data(stack, BROKEN);

@@ -79,6 +79,9 @@ typedef struct {
 } sale_tally_t;
 
 sale_tally_t sale_rush(const sale_rush_t *rush);
+/* Then waits for orders that a slow machine has answered 202: `created` are all that are live in
+   the end, `other` those that are not, `pending` none. */
+sale_tally_t sale_rush_to_the_end(const sale_rush_t *rush);
 const char *sale_show(const sale_tally_t *tally);
 
 /* --- what must be true --- */

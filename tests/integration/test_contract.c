@@ -610,8 +610,8 @@ static void expect_all_sold(const char *sku, const sale_tally_t *tally, unsigned
 static void six_hundred_buyers_get_120_units(void **state)
 {
     const char *sku = new_item(state, "\"total\":120");
-    sale_tally_t tally =
-        sale_rush(&(sale_rush_t){.stack = STACK, .sku = sku, .buyers = 600, .connections = 16});
+    sale_tally_t tally = sale_rush_to_the_end(
+        &(sale_rush_t){.stack = STACK, .sku = sku, .buyers = 600, .connections = 16});
     expect_all_sold(sku, &tally, 120, 600);
     EXPECT_NUMBER(sale_allocated(STACK, sku), 120);
     EXPECT_NUMBER(sale_available(STACK, sku), 0);
@@ -622,7 +622,7 @@ static void six_hundred_buyers_get_120_units(void **state)
 static void threes_of_ten_units_leave_one(void **state)
 {
     const char *sku = new_item(state, "\"total\":10");
-    sale_tally_t tally = sale_rush(
+    sale_tally_t tally = sale_rush_to_the_end(
         &(sale_rush_t){.stack = STACK, .sku = sku, .buyers = 40, .connections = 16, .quantity = 3});
     expect_all_sold(sku, &tally, 3, 40);
     EXPECT_NUMBER(sale_available(STACK, sku), 1);

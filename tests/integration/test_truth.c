@@ -114,8 +114,8 @@ static void a_lying_gate_oversells_nothing(void **state)
     EXPECT_STATUS(first, 201);
     EXPECT_GATE_AGREES(stack, sku);
     redis_run(stack, "HINCRBY %s capacity 1000", redis_key(stack, "gate", sku));
-    sale_tally_t tally =
-        sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 200, .connections = 32});
+    sale_tally_t tally = sale_rush_to_the_end(
+        &(sale_rush_t){.stack = stack, .sku = sku, .buyers = 200, .connections = 32});
     EXPECT(tally.created == 19 && tally.sold_out == 181, "%s", sale_show(&tally));
     EXPECT_NUMBER(sale_live_orders(stack, sku), 20);
     long long rejected = rows_sum(stack,
@@ -254,8 +254,8 @@ static void a_row_changed_behind_its_back_is_obeyed(void **state)
         rows_change(stack, "UPDATE inventory SET epoch = epoch + 5000 WHERE sku = '%s'", sku);
     EXPECT_NUMBER(error, 0);
     long long epoch = rows_sum(stack, "SELECT epoch FROM inventory WHERE sku = '%s'", sku);
-    sale_tally_t tally =
-        sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 40, .connections = 8});
+    sale_tally_t tally = sale_rush_to_the_end(
+        &(sale_rush_t){.stack = stack, .sku = sku, .buyers = 40, .connections = 8});
     EXPECT(tally.created == 40, "%s", sale_show(&tally));
     long long old_epochs = rows_sum(stack,
                                     "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND buyer_id <> "
@@ -266,7 +266,8 @@ static void a_row_changed_behind_its_back_is_obeyed(void **state)
     error = rows_change(
         stack, "UPDATE inventory SET total = 43, version = version + 1 WHERE sku = '%s'", sku);
     EXPECT_NUMBER(error, 0);
-    tally = sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 9, .connections = 3});
+    tally = sale_rush_to_the_end(
+        &(sale_rush_t){.stack = stack, .sku = sku, .buyers = 9, .connections = 3});
     EXPECT(tally.created == 2 && tally.sold_out == 7, "%s", sale_show(&tally));
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
@@ -329,8 +330,8 @@ static void the_other_shard_sells_on(void **state)
     while (rows_shard_of(stack, other) == rows_shard_of(stack, sku));
     pid_t mysql = mysql_of(sku);
     process_signal(mysql, SIGSTOP);
-    sale_tally_t tally =
-        sale_rush(&(sale_rush_t){.stack = stack, .sku = other, .buyers = 60, .connections = 8});
+    sale_tally_t tally = sale_rush_to_the_end(
+        &(sale_rush_t){.stack = stack, .sku = other, .buyers = 60, .connections = 8});
     web_answer_t ready = WEB(.base = stack->url, .path = "/readyz");
     process_signal(mysql, SIGCONT);
     EXPECT(tally.created == 50 && tally.sold_out == 10, "%s", sale_show(&tally));
@@ -690,8 +691,8 @@ static void redis_dies_and_comes_back(void **state)
 {
     (void)state;
     const char *sku = sale_item(stack, "dies", "\"total\":100,\"strategy\":\"lua\"");
-    sale_tally_t before =
-        sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 50, .connections = 8});
+    sale_tally_t before = sale_rush_to_the_end(
+        &(sale_rush_t){.stack = stack, .sku = sku, .buyers = 50, .connections = 8});
     EXPECT(before.created == 50, "%s", sale_show(&before));
     pid_t service = stack->pid;
     process_signal(stack->redis_pid, SIGKILL);
