@@ -20,11 +20,12 @@ static void on_dispose(void *p)
     if (!exchange->answered && exchange->on_gone != NULL)
         exchange->on_gone(exchange->waiting);
     exchange->on_gone = NULL;
-    /* Every answer with a content type has a body; for a HEAD h2o sends none of it. */
+    /* Every answer but a 204 has a body; libh2o sends none of it for a HEAD. */
     const h2o_req_t *req = exchange->req;
-    bool head = h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"));
+    bool bodiless =
+        req->res.status == 204 || h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"));
     connection_request_ends(&exchange->taking,
-                            exchange->answered && (head || req->bytes_sent != 0));
+                            exchange->answered && (bodiless || req->bytes_sent != 0));
 }
 
 static bool is_request_id(h2o_iovec_t value)

@@ -219,6 +219,27 @@ static void a_connection_stays_unless_close_is_said(void **state)
     }
 }
 
+/* More in a row than the resets that end a connection: an answer without a body is no reset. */
+#define DELETIONS 110
+
+static void many_answers_without_a_body_end_no_connection(void **state)
+{
+    (void)state;
+    const char *skus[DELETIONS];
+    for (unsigned i = 0; i < DELETIONS; i++)
+        skus[i] = sale_item(STACK, "short", "\"total\":1");
+    int fd = web_connect(STACK->admin_url);
+    for (unsigned i = 0; i < DELETIONS; i++) {
+        const char *request =
+            test_text("DELETE /v1/items/%s HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %s\r\n\r\n",
+                      skus[i], STACK->token);
+        bool sent = send(fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request);
+        web_answer_t answer = web_read(fd, PATIENCE_MS);
+        EXPECT(sent && answer.status == 204, "number %u: %s", i, web_show(&answer));
+    }
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +250,7 @@ int main(void)
         TEST(clients_that_go_away_leave_no_trace),
         TEST(pipelined_requests_are_answered_in_order),
         TEST(a_connection_stays_unless_close_is_said),
+        TEST(many_answers_without_a_body_end_no_connection),
         TEST(no_input_has_earned_a_500),
         TEST(the_service_still_sells),
     };
