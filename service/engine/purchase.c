@@ -467,7 +467,8 @@ static void on_answer_deadline(loop_timer_t *timer)
 
 /* --- starting --- */
 
-uint64_t purchase_digest(str_t sku, str_t buyer, uint32_t quantity)
+/* XXH3 of the request's contents: a repeat of a key must have the same digest. */
+static uint64_t digest_of(str_t sku, str_t buyer, uint32_t quantity)
 {
     char text[SKU_BYTES_MAX + BUYER_BYTES_MAX + 16], *at = text;
     assert(sku.n <= SKU_BYTES_MAX && buyer.n <= BUYER_BYTES_MAX);
@@ -505,7 +506,7 @@ void purchase_start(engine_loop_t *engine, const purchase_request_t *request,
 {
     purchase_t *p = new_purchase(engine, request);
     p->machine = purchase_machine_new(request->key.n != 0);
-    p->attempt.order.digest = purchase_digest(request->sku, request->buyer, request->quantity);
+    p->attempt.order.digest = digest_of(request->sku, request->buyer, request->quantity);
     p->answer = answer;
     p->waiter = waiter;
     assert(waiter != NULL);

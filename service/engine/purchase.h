@@ -81,7 +81,4 @@ void purchase_attempt_done(attempt_t *attempt, const outcome_t *outcome);
 typedef enum { EPOCH_RULES, EPOCH_IS_OVER, EPOCH_UNKNOWN } epoch_verdict_t;
 void purchase_epoch_checked(purchase_t *purchase, epoch_verdict_t verdict);
 
-/* XXH3 of the request's contents: a repeat of a key must have the same digest. */
-uint64_t purchase_digest(str_t sku, str_t buyer, uint32_t quantity);
-
 #endif

@@ -9,16 +9,10 @@
 /* Bytes of a length line: a letter, a number and the end of the line. */
 #define HEAD_MAX (1 + U64_DIGITS_MAX + 2)
 
-void redis_args_reset(redis_args_t *args)
-{
-    args->name = NULL;
-    args->count = 0;
-    args->used = 0;
-}
-
 void redis_args_begin(redis_args_t *args, const char *name)
 {
-    redis_args_reset(args);
+    args->count = 0;
+    args->used = 0;
     args->name = name;
     redis_args_add(args, str_of(name));
 }

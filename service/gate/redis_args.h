@@ -20,7 +20,6 @@ typedef struct {
     size_t used, capacity;
 } redis_args_t;
 
-void redis_args_reset(redis_args_t *args);
 /* Begins a plain command. `name` is a literal. */
 void redis_args_begin(redis_args_t *args, const char *name);
 void redis_args_free(redis_args_t *args);
