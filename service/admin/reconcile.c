@@ -17,7 +17,7 @@ static void run_pass(call_t *call, worker_t *worker)
 {
     pass_call_t *c = (pass_call_t *)call;
     str_t sku = sku_str(&c->item.sku);
-    c->pass = reconcile_pass(worker, sku);
+    c->pass = reconcile_pass(worker, &c->item);
     if (c->pass.done != ACTION_NONE)
         announce_item_changed(worker->shard->announcements, sku, c->pass.item.epoch);
 }

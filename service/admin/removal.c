@@ -17,7 +17,7 @@ static void run_delete(call_t *call, worker_t *worker)
     delete_call_t *c = (delete_call_t *)call;
     str_t sku = sku_str(&c->item.sku);
     uint64_t epoch;
-    c->result = item_delete(worker, sku, &epoch, &c->outcome);
+    c->result = item_delete(worker, &c->item, &epoch, &c->outcome);
     if (epoch != 0) /* also if the outcome of the COMMIT is unknown */
         announce_item_changed(worker->shard->announcements, sku, epoch);
     if (c->result == SYNC_READY && c->outcome == DELETE_DONE)

@@ -26,7 +26,7 @@ static void run_change(call_t *call, worker_t *worker)
 {
     change_call_t *c = (change_call_t *)call;
     str_t sku = sku_str(&c->ref.sku);
-    c->result = item_change(worker, sku, &c->change, &c->item, &c->outcome);
+    c->result = item_change(worker, &c->ref, &c->change, &c->item, &c->outcome);
     if (c->result != SYNC_READY || !CHANGE_IS_MADE(c->outcome))
         return;
     if (c->outcome != CHANGE_NONE)
@@ -107,9 +107,9 @@ void handle_item_patch(exchange_t *exchange, const route_match_t *match)
 /* --- the toggle: every item of every shard, and the default for new ones --- */
 
 typedef struct {
-    sku_t *skus;
+    item_ref_t *items;
     size_t count, capacity;
-} sku_list_t;
+} item_list_t;
 
 typedef struct {
     unsigned changed, same, failed; /* items; `same`: had the strategy already */
@@ -122,14 +122,14 @@ typedef struct {
     shard_toggle_t shards[];
 } toggle_call_t;
 
-static void collect_sku(void *context, const item_t *item)
+static void collect_item(void *context, const item_t *item)
 {
-    sku_list_t *list = context;
+    item_list_t *list = context;
     if (list->count == list->capacity) {
         list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-        list->skus = alloc_resize(list->skus, list->capacity, sizeof(*list->skus));
+        list->items = alloc_resize(list->items, list->capacity, sizeof(*list->items));
     }
-    list->skus[list->count++] = item->ref.sku;
+    list->items[list->count++] = item->ref;
 }
 
 /* Checks that the shard still answers: if it fell silent during the toggle, each of its items would
@@ -140,15 +140,16 @@ static bool shard_answers(worker_t *worker)
     return shard_clock_read(worker->db, &now_ms) == RESULT_DONE;
 }
 
-static void toggle_item(const toggle_call_t *c, shard_toggle_t *own, worker_t *worker, str_t sku)
+static void toggle_item(const toggle_call_t *c, shard_toggle_t *own, worker_t *worker,
+                        const item_ref_t *ref)
 {
     item_change_t change = {.has_strategy = true, .terms = {.strategy = c->strategy}};
     item_t item;
     change_outcome_t outcome;
-    sync_result_t result = item_change(worker, sku, &change, &item, &outcome);
+    sync_result_t result = item_change(worker, ref, &change, &item, &outcome);
     if (result == SYNC_READY && CHANGE_IS_MADE(outcome)) {
         ++*(outcome == CHANGE_NONE ? &own->same : &own->changed);
-        announce_item_changed(worker->shard->announcements, sku, item.epoch);
+        announce_item_changed(worker->shard->announcements, sku_str(&ref->sku), item.epoch);
     } else {
         ++own->failed;
         own->complete = shard_answers(worker);
@@ -160,21 +161,21 @@ static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
 {
     toggle_call_t *c = (toggle_call_t *)fan;
     shard_toggle_t *own = &c->shards[shard];
-    sku_list_t list = {0};
+    item_list_t list = {0};
     size_t locked = 0;
     own->complete =
         settings_save_default_strategy(worker->db, &worker->sql, c->strategy) == RESULT_DONE &&
-        item_scan(worker->db, &worker->sql, 0, collect_sku, &list) == RESULT_DONE;
+        item_scan(worker->db, &worker->sql, 0, collect_item, &list) == RESULT_DONE;
     for (size_t i = 0; own->complete && i < list.count; ++i) {
-        str_t sku = sku_str(&list.skus[i]);
-        if (reconcile_row_is_free(worker, sku))
-            toggle_item(c, own, worker, sku);
+        const item_ref_t *ref = &list.items[i];
+        if (reconcile_row_is_free(worker, ref))
+            toggle_item(c, own, worker, ref);
         else
-            list.skus[locked++] = list.skus[i];
+            list.items[locked++] = *ref;
     }
     for (size_t i = 0; own->complete && i < locked; ++i)
-        toggle_item(c, own, worker, sku_str(&list.skus[i]));
-    free(list.skus);
+        toggle_item(c, own, worker, &list.items[i]);
+    free(list.items);
 }
 
 /* Lists the failures by shard; "": there are none. */

@@ -17,7 +17,7 @@ typedef struct {
 static void run(job_t *job, worker_t *worker)
 {
     item_read_t *read = H2O_STRUCT_FROM_MEMBER(item_read_t, job, job);
-    read->result = item_sync(worker, loop_item_sku(read->item), &read->row);
+    read->result = item_sync(worker, &read->item->base.ref, &read->row);
 }
 
 static void unpark_all(loop_item_t *item, sync_result_t why)

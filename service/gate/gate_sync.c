@@ -262,15 +262,21 @@ static void begin_plain(gate_sync_t *gate, const char *command)
     redis_args_begin(&gate->args, command);
 }
 
-static item_ref_t ref_of(uint16_t slot, str_t sku)
+static void add_key(gate_sync_t *gate, gate_key_t key, const item_ref_t *item)
 {
-    return (item_ref_t){.slot = slot, .bucket = BUCKET_ONLY, .sku = sku_of(sku)};
+    gate_add_key(&gate->args, key, item);
 }
 
-static void add_key(gate_sync_t *gate, gate_key_t key, uint16_t slot, str_t sku)
+/* The key of the slot's unsettled orders, of which the name of an item is no part. */
+static void add_unsettled_key(gate_sync_t *gate, uint16_t slot)
 {
-    const item_ref_t item = ref_of(slot, sku);
-    gate_add_key(&gate->args, key, &item);
+    add_key(gate, GATE_KEY_UNSETTLED, &(item_ref_t){.slot = slot});
+}
+
+static void add_item(gate_sync_t *gate, const item_ref_t *item)
+{
+    redis_args_add(&gate->args, sku_str(&item->sku));
+    redis_args_add_u64(&gate->args, item->bucket);
 }
 
 static void add_ids(gate_sync_t *gate, const order_id_t *ids, size_t count)
@@ -307,12 +313,11 @@ result_t gate_sync_settings(gate_sync_t *gate, gate_settings_t *out)
     return RESULT_DONE;
 }
 
-result_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
+result_t gate_sync_peek(gate_sync_t *gate, const item_ref_t *item, uint64_t epoch,
                         gate_item_t *answer, uint64_t *gate_epoch)
 {
     redisReply *reply;
-    const item_ref_t item = ref_of(slot, sku);
-    gate_look(&gate->args, &item, epoch);
+    gate_look(&gate->args, item, epoch);
     result_t result = call(gate, REPLY_ARRAY, 2, &reply);
     if (result != RESULT_DONE)
         return result;
@@ -322,15 +327,14 @@ result_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t ep
     return RESULT_DONE;
 }
 
-result_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_state_t *out)
+result_t gate_sync_inspect(gate_sync_t *gate, const item_ref_t *item, gate_state_t *out)
 {
     redisReply *reply;
     begin(gate, "holdfast_inspect", 3);
-    add_key(gate, GATE_KEY_GATE, slot, sku);
-    add_key(gate, GATE_KEY_BUYERS, slot, sku);
-    add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
-    redis_args_add(&gate->args, sku);
-    redis_args_add_u64(&gate->args, 0);
+    add_key(gate, GATE_KEY_GATE, item);
+    add_key(gate, GATE_KEY_BUYERS, item);
+    add_key(gate, GATE_KEY_UNSETTLED, item);
+    add_item(gate, item);
     result_t result = call(gate, REPLY_ARRAY, 17, &reply);
     if (result != RESULT_DONE)
         return result;
@@ -355,16 +359,15 @@ result_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_sta
     return RESULT_DONE;
 }
 
-result_t gate_sync_unsettled_ids(gate_sync_t *gate, uint16_t slot, str_t sku, order_id_t **ids,
+result_t gate_sync_unsettled_ids(gate_sync_t *gate, const item_ref_t *item, order_id_t **ids,
                                  size_t *count)
 {
     redisReply *reply;
     *ids = NULL;
     *count = 0;
     begin(gate, "holdfast_unsettled_ids", 1);
-    add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
-    redis_args_add(&gate->args, sku);
-    redis_args_add_u64(&gate->args, 0);
+    add_key(gate, GATE_KEY_UNSETTLED, item);
+    add_item(gate, item);
     result_t result = call(gate, REPLY_ARRAY, 0, &reply);
     if (result != RESULT_DONE)
         return result;
@@ -383,7 +386,7 @@ result_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gate_r
     *text = NULL;
     *found = false;
     begin_plain(gate, "HGET");
-    add_key(gate, GATE_KEY_UNSETTLED, order_id_slot(id), STR_NONE);
+    add_unsettled_key(gate, order_id_slot(id));
     add_ids(gate, id, 1);
     result_t result = call(gate, REPLY_TEXT_OR_NIL, 0, &reply);
     if (result != RESULT_DONE)
@@ -403,7 +406,7 @@ result_t gate_sync_owners(gate_sync_t *gate, uint16_t slot, gate_owner_t *owners
     redisReply *reply;
     *count = 0;
     begin(gate, "holdfast_owners", 1);
-    add_key(gate, GATE_KEY_UNSETTLED, slot, STR_NONE);
+    add_unsettled_key(gate, slot);
     result_t result = call(gate, REPLY_ARRAY, 0, &reply);
     if (result != RESULT_DONE)
         return result;
@@ -457,7 +460,7 @@ result_t gate_sync_orphans(
 {
     redisReply *reply;
     begin(gate, "holdfast_orphans", 1);
-    add_key(gate, GATE_KEY_UNSETTLED, slot, STR_NONE);
+    add_unsettled_key(gate, slot);
     redis_args_add_u64(&gate->args, max);
     for (unsigned i = 0; i < gone_count; ++i)
         redis_args_add(&gate->args, (str_t){gone[i].bytes, gone[i].length});
@@ -472,17 +475,16 @@ result_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigne
                            gate_release_t *out)
 {
     redisReply *reply;
-    str_t sku = sku_str(&releases[0].sku);
-    uint16_t slot = slot_of_sku(sku);
+    const item_ref_t *item = &releases[0].item;
     begin(gate, "holdfast_release", 2);
-    add_key(gate, GATE_KEY_GATE, slot, sku);
-    add_key(gate, GATE_KEY_BUYERS, slot, sku);
+    add_key(gate, GATE_KEY_GATE, item);
+    add_key(gate, GATE_KEY_BUYERS, item);
     redis_args_add_u64(&gate->args, releases[0].epoch);
     for (unsigned i = 0; i < count; ++i) {
         /* The call carries one epoch for all releases: a release of another epoch would free units
            of this one. */
         assert(releases[i].epoch == releases[0].epoch);
-        assert(str_eq(sku, sku_str(&releases[i].sku)));
+        assert(str_eq(sku_str(&item->sku), sku_str(&releases[i].item.sku)));
         redis_args_add(&gate->args, buyer_str(&releases[i].buyer));
         redis_args_add_u64(&gate->args, releases[i].quantity);
     }
@@ -497,12 +499,12 @@ result_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigne
     return RESULT_DONE;
 }
 
-result_t gate_sync_freeze(gate_sync_t *gate, uint16_t slot, str_t sku, uint32_t ms,
+result_t gate_sync_freeze(gate_sync_t *gate, const item_ref_t *item, uint32_t ms,
                           int64_t *unsettled, uint64_t *epoch, uint64_t *until_ms)
 {
     redisReply *reply;
     begin(gate, "holdfast_freeze", 1);
-    add_key(gate, GATE_KEY_GATE, slot, sku);
+    add_key(gate, GATE_KEY_GATE, item);
     redis_args_add_u64(&gate->args, ms);
     result_t result = call(gate, REPLY_ARRAY, 3, &reply);
     if (result != RESULT_DONE)
@@ -514,12 +516,12 @@ result_t gate_sync_freeze(gate_sync_t *gate, uint16_t slot, str_t sku, uint32_t 
     return RESULT_DONE;
 }
 
-result_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch, uint32_t ms,
+result_t gate_sync_frozen(gate_sync_t *gate, const item_ref_t *item, uint64_t epoch, uint32_t ms,
                           uint64_t *until_ms, bool *frozen, int64_t *unsettled)
 {
     redisReply *reply;
     begin(gate, "holdfast_frozen", 1);
-    add_key(gate, GATE_KEY_GATE, slot, sku);
+    add_key(gate, GATE_KEY_GATE, item);
     redis_args_add_u64(&gate->args, epoch);
     redis_args_add_u64(&gate->args, *until_ms);
     redis_args_add_u64(&gate->args, ms);
@@ -533,11 +535,11 @@ result_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t 
     return RESULT_DONE;
 }
 
-result_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t until_ms)
+result_t gate_sync_thaw(gate_sync_t *gate, const item_ref_t *item, uint64_t until_ms)
 {
     redisReply *reply;
     begin(gate, "holdfast_thaw", 1);
-    add_key(gate, GATE_KEY_GATE, slot, sku);
+    add_key(gate, GATE_KEY_GATE, item);
     redis_args_add_u64(&gate->args, until_ms);
     result_t result = call(gate, REPLY_NUMBER, 0, &reply);
     freeReplyObject(reply);
@@ -545,22 +547,21 @@ result_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t un
 }
 
 /* The staging key contains the epoch, so that two concurrent rebuilds never mix their tables. */
-static void add_staging_key(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch)
+static void add_staging_key(gate_sync_t *gate, const item_ref_t *item, uint64_t epoch)
 {
     char text[GATE_KEY_SIZE + 32];
-    const item_ref_t item = ref_of(slot, sku);
-    str_t buyers = gate_key(text, GATE_KEY_BUYERS, &item);
+    str_t buyers = gate_key(text, GATE_KEY_BUYERS, item);
     int more =
         snprintf(text + buyers.n, sizeof(text) - buyers.n, ":%llu", (unsigned long long)epoch);
     redis_args_add(&gate->args, (str_t){text, buyers.n + (size_t)more});
 }
 
-result_t gate_sync_stage(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
+result_t gate_sync_stage(gate_sync_t *gate, const item_ref_t *item, uint64_t epoch,
                          const str_t *buyers, const int64_t *units, size_t count)
 {
     redisReply *reply;
     begin(gate, "holdfast_stage", 1);
-    add_staging_key(gate, slot, sku, epoch);
+    add_staging_key(gate, item, epoch);
     for (size_t i = 0; i < count; ++i) {
         redis_args_add(&gate->args, buyers[i]);
         redis_args_add_i64(&gate->args, units[i]);
@@ -570,22 +571,21 @@ result_t gate_sync_stage(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t e
     return result;
 }
 
-result_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
-                           const gate_rebuild_t *rebuild, gate_rebuilt_t *out)
+result_t gate_sync_rebuild(gate_sync_t *gate, const item_ref_t *item, const gate_rebuild_t *rebuild,
+                           gate_rebuilt_t *out)
 {
     redisReply *reply;
     const item_terms_t *terms = rebuild->terms;
     assert(!rebuild->closed || rebuild->staged_buyers == 0); /* a closed gate admits no order */
     assert(rebuild->in_mysql_count == 0 || rebuild->in_mysql != NULL);
     begin(gate, "holdfast_rebuild", 5);
-    add_key(gate, GATE_KEY_GATE, slot, sku);
-    add_key(gate, GATE_KEY_BUYERS, slot, sku);
-    add_key(gate, GATE_KEY_UNSETTLED, slot, sku);
-    add_key(gate, GATE_KEY_KEYS, slot, sku);
-    add_staging_key(gate, slot, sku, rebuild->epoch);
+    add_key(gate, GATE_KEY_GATE, item);
+    add_key(gate, GATE_KEY_BUYERS, item);
+    add_key(gate, GATE_KEY_UNSETTLED, item);
+    add_key(gate, GATE_KEY_KEYS, item);
+    add_staging_key(gate, item, rebuild->epoch);
     redis_args_add_u64(&gate->args, rebuild->epoch);
-    redis_args_add(&gate->args, sku);
-    redis_args_add_u64(&gate->args, 0);
+    add_item(gate, item);
     redis_args_add_i64(&gate->args, rebuild->capacity);
     redis_args_add_u64(&gate->args, terms->per_buyer_limit);
     redis_args_add_u64(&gate->args, terms->starts_at_ms);
@@ -606,12 +606,12 @@ result_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
     return RESULT_DONE;
 }
 
-result_t gate_sync_forget(gate_sync_t *gate, uint16_t slot, str_t sku)
+result_t gate_sync_forget(gate_sync_t *gate, const item_ref_t *item)
 {
     redisReply *reply;
     begin_plain(gate, "DEL");
-    add_key(gate, GATE_KEY_GATE, slot, sku);
-    add_key(gate, GATE_KEY_BUYERS, slot, sku);
+    add_key(gate, GATE_KEY_GATE, item);
+    add_key(gate, GATE_KEY_BUYERS, item);
     result_t result = call(gate, REPLY_NUMBER, 0, &reply);
     freeReplyObject(reply);
     return result;

@@ -79,12 +79,12 @@ static inline int64_t gate_unsettled(const gate_state_t *state)
 
 /* The answer that reserve would return to a caller with `epoch`, and the epoch of the gate (0: no
    gate). Changes nothing. */
-result_t gate_sync_peek(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
+result_t gate_sync_peek(gate_sync_t *gate, const item_ref_t *item, uint64_t epoch,
                         gate_item_t *answer, uint64_t *gate_epoch);
 /* Reads the whole state of one gate. */
-result_t gate_sync_inspect(gate_sync_t *gate, uint16_t slot, str_t sku, gate_state_t *out);
+result_t gate_sync_inspect(gate_sync_t *gate, const item_ref_t *item, gate_state_t *out);
 /* The ids of the item's unsettled orders. The caller frees `*ids`. */
-result_t gate_sync_unsettled_ids(gate_sync_t *gate, uint16_t slot, str_t sku, order_id_t **ids,
+result_t gate_sync_unsettled_ids(gate_sync_t *gate, const item_ref_t *item, order_id_t **ids,
                                  size_t *count);
 /* The record of one unsettled order. RESULT_DONE with `*found` false: there is no such record.
    `record` is borrowed from `*text`, which the caller frees. */
@@ -116,21 +116,21 @@ result_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigne
 
 /* Freezes the gate for `ms`: it admits nothing until `*until_ms`. `*epoch` 0: there is no gate, or
    another change has frozen it. */
-result_t gate_sync_freeze(gate_sync_t *gate, uint16_t slot, str_t sku, uint32_t ms,
+result_t gate_sync_freeze(gate_sync_t *gate, const item_ref_t *item, uint32_t ms,
                           int64_t *unsettled, uint64_t *epoch, uint64_t *until_ms);
 /* Is the freeze that ends at `*until_ms` still in force? If so, it is extended to at least `ms`
    from now (0: not extended), and `*until_ms` is its new end. */
-result_t gate_sync_frozen(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch, uint32_t ms,
+result_t gate_sync_frozen(gate_sync_t *gate, const item_ref_t *item, uint64_t epoch, uint32_t ms,
                           uint64_t *until_ms, bool *frozen, int64_t *unsettled);
 /* Ends the freeze whose end is `until_ms`, and no other. */
-result_t gate_sync_thaw(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t until_ms);
+result_t gate_sync_thaw(gate_sync_t *gate, const item_ref_t *item, uint64_t until_ms);
 
 /* Removes the gate and its buyers. A rebuild writes them again from MySQL. */
-result_t gate_sync_forget(gate_sync_t *gate, uint16_t slot, str_t sku);
+result_t gate_sync_forget(gate_sync_t *gate, const item_ref_t *item);
 
 /* Writes a part of the buyers' table for a rebuild under `epoch`: some thousands of buyers a call
    at most. */
-result_t gate_sync_stage(gate_sync_t *gate, uint16_t slot, str_t sku, uint64_t epoch,
+result_t gate_sync_stage(gate_sync_t *gate, const item_ref_t *item, uint64_t epoch,
                          const str_t *buyers, const int64_t *units, size_t count);
 
 typedef struct {
@@ -146,7 +146,7 @@ typedef struct {
 typedef enum { GATE_REBUILT, GATE_REBUILD_OLD, GATE_REBUILD_STAGING } gate_rebuilt_t;
 /* Replaces the gate in one step. GATE_REBUILD_OLD: the gate has a higher epoch.
    GATE_REBUILD_STAGING: the staged buyers are not complete; stage them again. */
-result_t gate_sync_rebuild(gate_sync_t *gate, uint16_t slot, str_t sku,
-                           const gate_rebuild_t *rebuild, gate_rebuilt_t *out);
+result_t gate_sync_rebuild(gate_sync_t *gate, const item_ref_t *item, const gate_rebuild_t *rebuild,
+                           gate_rebuilt_t *out);
 
 #endif

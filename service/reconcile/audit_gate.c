@@ -55,7 +55,7 @@ static int64_t expected_of(const suspect_t *suspect)
 
 static bool inspect(audit_t *audit, const item_t *row, gate_state_t *out)
 {
-    if (gate_sync_inspect(audit->gate, row->ref.slot, item_sku(row), out) == RESULT_DONE)
+    if (gate_sync_inspect(audit->gate, &row->ref, out) == RESULT_DONE)
         return true;
     audit_cannot_look(audit, AUDIT_B, "the gate cannot be read: Redis is away, or refuses");
     return false;
@@ -127,8 +127,7 @@ static look_t look_closely(audit_t *audit, suspect_t *suspect)
     item_t *row = &suspect->row;
     if (!inspect(audit, row, &suspect->gate))
         return LOOK_BLIND;
-    if (gate_sync_unsettled_ids(audit->gate, row->ref.slot, item_sku(row), &ids, &count) !=
-        RESULT_DONE) {
+    if (gate_sync_unsettled_ids(audit->gate, &row->ref, &ids, &count) != RESULT_DONE) {
         audit_cannot_look(audit, AUDIT_B, "the gate cannot be read: Redis is away, or refuses");
         return LOOK_BLIND;
     }

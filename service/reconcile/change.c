@@ -49,8 +49,9 @@ static bool window_is_valid(const item_terms_t *terms)
 /* Computes the totals of a new row from the orders of the name, since totals follow rows. Finished
    orders are those of an item that was deleted. Live ones exist only if a user has deleted the row
    by hand. No order can arrive meanwhile, since there is no row to allocate it in. */
-static result_t insert_item(worker_t *worker, str_t sku, const item_terms_t *terms)
+static result_t insert_item(worker_t *worker, const item_ref_t *ref, const item_terms_t *terms)
 {
+    str_t sku = sku_str(&ref->sku);
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
             "INSERT INTO inventory SET sku = %s, bucket = 0, slot = %u, created_at = NOW(3), "
@@ -60,7 +61,7 @@ static result_t insert_item(worker_t *worker, str_t sku, const item_terms_t *ter
             "released_total = (SELECT COALESCE(SUM(given_back + "
             "IF(state IN ('cancelled', 'expired'), quantity, 0)), 0) FROM orders WHERE sku = %s "
             "AND state <> 'rejected')",
-            sku, (uint64_t)slot_of_sku(sku), sku, sku);
+            sku, (uint64_t)ref->slot, sku, sku);
     item_add_terms(&worker->sql, terms);
     return db_exec(worker->db, &worker->sql, NULL, 0);
 }
@@ -72,8 +73,8 @@ sync_result_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
     bool frozen = true;
     assert(!rebuild->needs_freeze); /* a second freeze would lose the first one's deadline, and with
                                        it the means to end it */
-    if (gate_sync_freeze(worker->gate, item->ref.slot, item_sku(item), FREEZE_MS,
-                         &rebuild->unsettled_max, &epoch, &rebuild->frozen_until_ms) != RESULT_DONE)
+    if (gate_sync_freeze(worker->gate, &item->ref, FREEZE_MS, &rebuild->unsettled_max, &epoch,
+                         &rebuild->frozen_until_ms) != RESULT_DONE)
         return SYNC_GATE_AWAY;
     /* The gate froze under another epoch than the row has, so its units are not those of this row.
        The freeze ends by itself. */
@@ -83,8 +84,7 @@ sync_result_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
     FAILPOINT("rebuild_frozen");
     while (rebuild->unsettled_max != 0 && clock_mono_ms() < deadline) {
         usleep(5000);
-        if (gate_sync_frozen(worker->gate, item->ref.slot, item_sku(item), epoch, 0,
-                             &rebuild->frozen_until_ms, &frozen,
+        if (gate_sync_frozen(worker->gate, &item->ref, epoch, 0, &rebuild->frozen_until_ms, &frozen,
                              &rebuild->unsettled_max) != RESULT_DONE)
             return SYNC_GATE_AWAY;
         if (!frozen)
@@ -151,15 +151,15 @@ static sync_result_t change_once(worker_t *worker, rebuild_t *rebuild, uint64_t 
     return step;
 }
 
-static sync_result_t create_item(worker_t *worker, str_t sku, const item_change_t *change,
-                                 change_outcome_t *outcome)
+static sync_result_t create_item(worker_t *worker, const item_ref_t *ref,
+                                 const item_change_t *change, change_outcome_t *outcome)
 {
     *outcome = !change->create                    ? CHANGE_UNKNOWN_ITEM
                : !window_is_valid(&change->terms) ? CHANGE_INVALID_WINDOW
                                                   : CHANGE_CREATED;
     if (*outcome != CHANGE_CREATED)
         return SYNC_READY;
-    result_t result = insert_item(worker, sku, &change->terms);
+    result_t result = insert_item(worker, ref, &change->terms);
     if (result != RESULT_REFUSED)
         return sync_of_store(result);
     if (db_error_is_duplicate(worker->db))
@@ -185,16 +185,17 @@ static sync_result_t change_terms(worker_t *worker, const item_terms_t *terms, u
 }
 
 /* One read and one attempt. *again: the item changed meanwhile; read again. */
-static sync_result_t try_change(worker_t *worker, str_t sku, const item_change_t *change,
-                                item_t *out, change_outcome_t *outcome, bool *again)
+static sync_result_t try_change(worker_t *worker, const item_ref_t *ref,
+                                const item_change_t *change, item_t *out, change_outcome_t *outcome,
+                                bool *again)
 {
     uint64_t gate_epoch;
     gate_item_t answer;
-    sync_result_t result = item_look(worker, sku, out, &answer, &gate_epoch);
+    sync_result_t result = item_look(worker, ref, out, &answer, &gate_epoch);
     bool looked = result == SYNC_READY;
     *again = result == SYNC_BUSY;
     if (result == SYNC_UNKNOWN_ITEM) {
-        result = create_item(worker, sku, change, outcome);
+        result = create_item(worker, ref, change, outcome);
         *again = result == SYNC_BUSY;
         return result;
     }
@@ -206,15 +207,15 @@ static sync_result_t try_change(worker_t *worker, str_t sku, const item_change_t
         return SYNC_READY;
     /* Only a gate that agrees with the row can report what is unsettled: rebuild it first. */
     if (looked && !gate_agrees(answer, out) &&
-        (result = item_agree(worker, sku, out)) != SYNC_READY)
+        (result = item_agree(worker, ref, out)) != SYNC_READY)
         return result;
     result = change_terms(worker, &terms, gate_epoch, out, outcome);
     *again = result == SYNC_BUSY;
     return result;
 }
 
-sync_result_t item_change(worker_t *worker, str_t sku, const item_change_t *change, item_t *out,
-                          change_outcome_t *outcome)
+sync_result_t item_change(worker_t *worker, const item_ref_t *ref, const item_change_t *change,
+                          item_t *out, change_outcome_t *outcome)
 {
     uint64_t deadline = clock_mono_ms() + CHANGE_PATIENCE_MS;
     sync_result_t result = SYNC_BUSY;
@@ -222,12 +223,12 @@ sync_result_t item_change(worker_t *worker, str_t sku, const item_change_t *chan
     for (unsigned tries = 0; again && clock_mono_ms() < deadline; ++tries) {
         if (tries != 0)
             usleep(random_backoff(2000, 20000, tries));
-        result = try_change(worker, sku, change, out, outcome, &again);
+        result = try_change(worker, ref, change, out, outcome, &again);
         if (result == SYNC_READY && *outcome == CHANGE_NONE && tries != 0)
             *outcome = CHANGE_DONE; /* an earlier attempt may have changed it and lost the answer */
     }
     /* Builds the gate of a new item, and completes a rebuild that a lost race has left. */
     if (result == SYNC_READY && CHANGE_IS_MADE(*outcome))
-        item_agree(worker, sku, out);
+        item_agree(worker, ref, out);
     return result;
 }

@@ -33,7 +33,7 @@ typedef enum {
 /* Changes terms under a new epoch; purchases during the change get correct answers. SYNC_READY:
    *outcome is the outcome and *out the row. SYNC_BUSY: the outcome is not known. Any other result:
    the item has not changed. */
-sync_result_t item_change(worker_t *worker, str_t sku, const item_change_t *change, item_t *out,
-                          change_outcome_t *outcome);
+sync_result_t item_change(worker_t *worker, const item_ref_t *ref, const item_change_t *change,
+                          item_t *out, change_outcome_t *outcome);
 
 #endif

@@ -41,8 +41,7 @@ static result_t drain_closed(worker_t *worker, const item_t *item, size_t *left)
     uint64_t deadline = clock_mono_ms() + DRAIN_PATIENCE_MS;
     for (;;) {
         order_id_t *ids = NULL;
-        result_t call =
-            gate_sync_unsettled_ids(worker->gate, item->ref.slot, item_sku(item), &ids, left);
+        result_t call = gate_sync_unsettled_ids(worker->gate, &item->ref, &ids, left);
         free(ids);
         if (call != RESULT_DONE || *left == 0 || clock_mono_ms() >= deadline)
             return call;
@@ -71,7 +70,7 @@ static sync_result_t quiesce(deletion_t *deletion)
 
 static bool remove_gate(worker_t *worker, const item_t *item)
 {
-    return gate_sync_forget(worker->gate, item->ref.slot, item_sku(item)) == RESULT_DONE;
+    return gate_sync_forget(worker->gate, &item->ref) == RESULT_DONE;
 }
 
 static sync_result_t delete_in_transaction(deletion_t *deletion)
@@ -119,26 +118,26 @@ static sync_result_t delete_row(deletion_t *deletion)
 
 /* Reads the row, and makes the gate agree with its epoch, if the item uses one and could be
    deleted. */
-static sync_result_t look(worker_t *worker, str_t sku, item_t *item)
+static sync_result_t look(worker_t *worker, const item_ref_t *ref, item_t *item)
 {
     bool found;
-    result_t result = item_read(worker->db, &worker->sql, sku, false, item, &found);
+    result_t result = item_read(worker->db, &worker->sql, sku_str(&ref->sku), false, item, &found);
     if (result != RESULT_DONE)
         return sync_of_store(result);
     if (!found)
         return SYNC_UNKNOWN_ITEM;
-    return item_uses_gate(item) && item_allocated(item) == 0 ? item_sync(worker, sku, item)
+    return item_uses_gate(item) && item_allocated(item) == 0 ? item_sync(worker, ref, item)
                                                              : SYNC_READY;
 }
 
 /* One read and one attempt. SYNC_BUSY: the item changed meanwhile; read again. */
-static sync_result_t try_delete(deletion_t *deletion, str_t sku, uint64_t *epoch,
+static sync_result_t try_delete(deletion_t *deletion, const item_ref_t *ref, uint64_t *epoch,
                                 delete_outcome_t *outcome)
 {
     const item_t *item = &deletion->rebuild.item;
     deletion->rebuild = (rebuild_t){.terms = NULL};
     deletion->unsettled = deletion->redis_answers = false;
-    sync_result_t result = look(deletion->worker, sku, &deletion->rebuild.item);
+    sync_result_t result = look(deletion->worker, ref, &deletion->rebuild.item);
     if (result != SYNC_READY)
         return result;
     *epoch = item->epoch + 1;
@@ -157,7 +156,8 @@ static sync_result_t try_delete(deletion_t *deletion, str_t sku, uint64_t *epoch
     return result;
 }
 
-sync_result_t item_delete(worker_t *worker, str_t sku, uint64_t *epoch, delete_outcome_t *outcome)
+sync_result_t item_delete(worker_t *worker, const item_ref_t *ref, uint64_t *epoch,
+                          delete_outcome_t *outcome)
 {
     uint64_t deadline = clock_mono_ms() + DELETE_PATIENCE_MS;
     sync_result_t result = SYNC_BUSY;
@@ -166,13 +166,13 @@ sync_result_t item_delete(worker_t *worker, str_t sku, uint64_t *epoch, delete_o
     for (unsigned tries = 0; result == SYNC_BUSY && clock_mono_ms() < deadline; ++tries) {
         if (tries != 0)
             usleep(random_backoff(2000, 20000, tries));
-        result = try_delete(&deletion, sku, epoch, outcome);
+        result = try_delete(&deletion, ref, epoch, outcome);
     }
     if (result == SYNC_UNKNOWN_ITEM && deletion.doubt) {
         *outcome = DELETE_DONE; /* by the COMMIT whose answer was lost */
         return SYNC_READY;
     }
     if (result == SYNC_UNKNOWN_ITEM && !redis_is_down(worker))
-        gate_sync_forget(worker->gate, slot_of_sku(sku), sku); /* if a stalled rebuild left one */
+        gate_sync_forget(worker->gate, ref); /* if a stalled rebuild left one */
     return result;
 }

@@ -32,6 +32,7 @@ typedef enum {
 /* SYNC_READY: *outcome is the outcome. SYNC_BUSY after a lost COMMIT: the row may be gone; the same
    call again tells. Any other result: nothing is deleted. *epoch: above that of the row that was
    deleted, for announce_item_changed(); 0: no row was read. */
-sync_result_t item_delete(worker_t *worker, str_t sku, uint64_t *epoch, delete_outcome_t *outcome);
+sync_result_t item_delete(worker_t *worker, const item_ref_t *ref, uint64_t *epoch,
+                          delete_outcome_t *outcome);
 
 #endif

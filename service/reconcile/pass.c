@@ -4,18 +4,18 @@
 
 #include "base/failpoint.h"
 
-static sync_result_t look(worker_t *worker, str_t sku, snapshot_t *snapshot)
+static sync_result_t look(worker_t *worker, const item_ref_t *ref, snapshot_t *snapshot)
 {
     bool found;
-    uint16_t slot = slot_of_sku(sku);
-    if (gate_sync_inspect(worker->gate, slot, sku, &snapshot->before) != RESULT_DONE)
+    if (gate_sync_inspect(worker->gate, ref, &snapshot->before) != RESULT_DONE)
         return SYNC_GATE_AWAY;
-    result_t result = item_read(worker->db, &worker->sql, sku, false, &snapshot->row, &found);
+    result_t result =
+        item_read(worker->db, &worker->sql, sku_str(&ref->sku), false, &snapshot->row, &found);
     if (result != RESULT_DONE)
         return sync_of_store(result);
     if (!found)
         return SYNC_UNKNOWN_ITEM;
-    if (gate_sync_inspect(worker->gate, slot, sku, &snapshot->after) != RESULT_DONE)
+    if (gate_sync_inspect(worker->gate, ref, &snapshot->after) != RESULT_DONE)
         return SYNC_GATE_AWAY;
     snapshot->now_ms = clock_mono_ms();
     return SYNC_READY;
@@ -23,7 +23,7 @@ static sync_result_t look(worker_t *worker, str_t sku, snapshot_t *snapshot)
 
 #define FREE_LOOKS 4
 
-bool reconcile_row_is_free(worker_t *worker, str_t sku)
+bool reconcile_row_is_free(worker_t *worker, const item_ref_t *ref)
 {
     for (unsigned looks = 0; looks < FREE_LOOKS; ++looks) {
         if (looks != 0)
@@ -31,26 +31,27 @@ bool reconcile_row_is_free(worker_t *worker, str_t sku)
         sql_reset(&worker->sql);
         sql_add(&worker->sql,
                 "SELECT sku FROM inventory WHERE sku = %s AND bucket = 0 FOR UPDATE SKIP LOCKED",
-                sku);
+                sku_str(&ref->sku));
         if (db_query(worker->db, &worker->sql) != RESULT_DONE || db_next(worker->db))
             return true; /* or MySQL returned an error, which the caller's next statement meets */
     }
     return false;
 }
 
-static void act(worker_t *worker, str_t sku, action_t action, const lease_t *lease, pass_t *pass)
+static void act(worker_t *worker, const item_ref_t *ref, action_t action, const lease_t *lease,
+                pass_t *pass)
 {
     uint64_t epoch = pass->item.epoch;
     FAILPOINT("reconcile_looked");
     switch (action) {
     case ACTION_SYNC:
-        pass->result = item_agree(worker, sku, &pass->item);
+        pass->result = item_agree(worker, ref, &pass->item);
         break;
     case ACTION_REBUILD:
-        pass->result = item_rebuild(worker, sku, epoch, lease, &pass->item);
+        pass->result = item_rebuild(worker, ref, epoch, lease, &pass->item);
         break;
     case ACTION_RESTORE:
-        pass->result = item_restore(worker, sku, epoch, lease, &pass->item);
+        pass->result = item_restore(worker, ref, epoch, lease, &pass->item);
         break;
     default:
         return;
@@ -65,12 +66,12 @@ static bool needs_row(action_t action)
     return action == ACTION_SYNC || action == ACTION_REBUILD || action == ACTION_RESTORE;
 }
 
-pass_t reconcile_look(worker_t *worker, str_t sku, memory_t *memory, const lease_t *lease,
-                      bool wait)
+pass_t reconcile_look(worker_t *worker, const item_ref_t *ref, memory_t *memory,
+                      const lease_t *lease, bool wait)
 {
     snapshot_t snapshot = {.by_hand = lease == NULL};
     pass_t pass = {.finding = FINDING_AGREE};
-    pass.result = look(worker, sku, &snapshot);
+    pass.result = look(worker, ref, &snapshot);
     if (pass.result != SYNC_READY)
         return pass;
     decision_t decision = reconcile_decide(memory, &snapshot);
@@ -78,22 +79,22 @@ pass_t reconcile_look(worker_t *worker, str_t sku, memory_t *memory, const lease
     pass.item = snapshot.row;
     pass.gate = snapshot.after;
     pass.look_again = decision.action == ACTION_LOOK_AGAIN;
-    if (!wait && needs_row(decision.action) && !reconcile_row_is_free(worker, sku)) {
+    if (!wait && needs_row(decision.action) && !reconcile_row_is_free(worker, ref)) {
         pass.result = SYNC_BUSY;
         pass.failed = true;
         return pass;
     }
-    act(worker, sku, decision.action, lease, &pass);
+    act(worker, ref, decision.action, lease, &pass);
     return pass;
 }
 
-pass_t reconcile_pass(worker_t *worker, str_t sku)
+pass_t reconcile_pass(worker_t *worker, const item_ref_t *ref)
 {
     memory_t memory = {0};
-    pass_t pass = reconcile_look(worker, sku, &memory, NULL, true);
+    pass_t pass = reconcile_look(worker, ref, &memory, NULL, true);
     while (pass.look_again) {
         usleep(PASS_LOOK_AGAIN_US);
-        pass = reconcile_look(worker, sku, &memory, NULL, true);
+        pass = reconcile_look(worker, ref, &memory, NULL, true);
     }
     return pass;
 }

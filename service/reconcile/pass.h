@@ -25,15 +25,15 @@ typedef struct {
    between comparisons. `lease` NULL: an operator asked for it. `wait`: wait for a row that another
    transaction has locked; otherwise such an item is SYNC_BUSY at once, and the caller can go on
    with other items. */
-pass_t reconcile_look(worker_t *worker, str_t sku, memory_t *memory, const lease_t *lease,
-                      bool wait);
+pass_t reconcile_look(worker_t *worker, const item_ref_t *ref, memory_t *memory,
+                      const lease_t *lease, bool wait);
 /* Returns whether the item's row exists and is not locked, at one of several reads within
    PASS_FREE_US. A sale locks its row often, for a short time each; another user of the server may
    keep the lock. True also if MySQL returned an error: the caller's next statement meets it. */
 #define PASS_FREE_US 40000
-bool reconcile_row_is_free(worker_t *worker, str_t sku);
+bool reconcile_row_is_free(worker_t *worker, const item_ref_t *ref);
 /* For an operator: compares, and waits in between, until all is decided. */
-pass_t reconcile_pass(worker_t *worker, str_t sku);
+pass_t reconcile_pass(worker_t *worker, const item_ref_t *ref);
 /* The action that was carried out ("nothing", "rebuilt", "restored"), for people. Static. */
 const char *pass_action(const pass_t *pass);
 

@@ -92,9 +92,8 @@ sync_result_t rebuild_still_frozen(worker_t *worker, rebuild_t *rebuild)
     const item_t *item = &rebuild->item;
     if (!rebuild->needs_freeze)
         return SYNC_READY;
-    if (gate_sync_frozen(worker->gate, item->ref.slot, item_sku(item), item->epoch,
-                         FREEZE_TO_SWAP_MS, &rebuild->frozen_until_ms, &frozen,
-                         &unsettled) != RESULT_DONE)
+    if (gate_sync_frozen(worker->gate, &item->ref, item->epoch, FREEZE_TO_SWAP_MS,
+                         &rebuild->frozen_until_ms, &frozen, &unsettled) != RESULT_DONE)
         return SYNC_GATE_AWAY;
     return frozen && unsettled <= rebuild->unsettled_max ? SYNC_READY : SYNC_BUSY;
 }
@@ -103,7 +102,7 @@ void rebuild_thaw(worker_t *worker, const rebuild_t *rebuild)
 {
     const item_t *item = &rebuild->item;
     if (rebuild->needs_freeze)
-        gate_sync_thaw(worker->gate, item->ref.slot, item_sku(item), rebuild->frozen_until_ms);
+        gate_sync_thaw(worker->gate, &item->ref, rebuild->frozen_until_ms);
 }
 
 /* rebuild->item: in the row before, out (on SYNC_READY) the row now. *locked_us: since when the row
@@ -181,8 +180,7 @@ static sync_result_t look_up_unsettled(worker_t *worker, const item_t *item, ord
     size_t count;
     *found_count = 0;
     *found = NULL;
-    if (gate_sync_unsettled_ids(worker->gate, item->ref.slot, item_sku(item), &ids, &count) !=
-        RESULT_DONE)
+    if (gate_sync_unsettled_ids(worker->gate, &item->ref, &ids, &count) != RESULT_DONE)
         return SYNC_GATE_AWAY;
     *found = alloc_zero(count + 1, sizeof(**found));
     result_t result = RESULT_DONE;
@@ -225,8 +223,8 @@ static sync_result_t stage_chunk(worker_t *worker, const item_t *item, const chu
     if (count == 0)
         return SYNC_READY;
     FAILPOINT("rebuild_staging");
-    result_t call = gate_sync_stage(worker->gate, item->ref.slot, item_sku(item), item->epoch,
-                                    chunk->buyers, chunk->units, count);
+    result_t call =
+        gate_sync_stage(worker->gate, &item->ref, item->epoch, chunk->buyers, chunk->units, count);
     return call == RESULT_DONE ? SYNC_READY : SYNC_GATE_AWAY;
 }
 
@@ -311,8 +309,7 @@ static sync_result_t stage_buyers(worker_t *worker, const rebuild_t *rebuild, ga
 static sync_result_t swap_gate(worker_t *worker, const item_t *item, gate_rebuild_t *rebuild)
 {
     gate_rebuilt_t outcome;
-    result_t call =
-        gate_sync_rebuild(worker->gate, item->ref.slot, item_sku(item), rebuild, &outcome);
+    result_t call = gate_sync_rebuild(worker->gate, &item->ref, rebuild, &outcome);
     if (call == RESULT_UNKNOWN && !gate_sync_error_is_reply(worker->gate))
         return SYNC_BUSY; /* never sent again: the next read finds it done, or starts again */
     if (call != RESULT_DONE)

@@ -13,7 +13,7 @@
 #include "reconcile/pass.h"
 #include "store/canary.h"
 
-/* Skus that one statement reads. */
+/* Items that one statement reads. */
 #define PAGE 200
 /* A pass over items ends after this time; the next continues behind it. */
 #define PASS_MS 1000
@@ -43,7 +43,7 @@ typedef struct {
 } tracked_t;
 
 typedef struct {
-    sku_t skus[PAGE];
+    item_ref_t items[PAGE];
     bool look_again[PAGE];
     unsigned count;
 } page_t;
@@ -159,10 +159,11 @@ static bool mend_gate(reconciler_t *reconciler, const repair_t *repair, bool wai
     item_t item;
     sync_result_t result = SYNC_BUSY;
     str_t sku = sku_str(&repair->sku);
+    const item_ref_t ref = item_ref_of(sku);
     worker_t *worker = &reconciler->worker;
-    if (wait || reconcile_row_is_free(worker, sku))
-        result = repair->epoch != 0 ? item_rebuild(worker, sku, repair->epoch, NULL, &item)
-                                    : item_agree(worker, sku, &item);
+    if (wait || reconcile_row_is_free(worker, &ref))
+        result = repair->epoch != 0 ? item_rebuild(worker, &ref, repair->epoch, NULL, &item)
+                                    : item_agree(worker, &ref, &item);
     else if (!item_is_there(reconciler, sku))
         result = SYNC_UNKNOWN_ITEM;
     if (result == SYNC_READY && item.epoch != repair->sql_epoch)
@@ -279,7 +280,7 @@ static bool read_page(reconciler_t *reconciler, const walk_t *walk)
     if (db_query(worker->db, &worker->sql) != RESULT_DONE)
         return false;
     while (db_next(worker->db))
-        sku_set(&page->skus[page->count++], db_bytes(worker->db, 0));
+        page->items[page->count++] = item_ref_of(db_bytes(worker->db, 0));
     return true;
 }
 
@@ -308,10 +309,11 @@ static void note_finding(reconciler_t *reconciler, str_t sku, const pass_t *pass
 }
 
 /* True: the item needs a second comparison. */
-static bool compare_one(reconciler_t *reconciler, str_t sku)
+static bool compare_one(reconciler_t *reconciler, const item_ref_t *ref)
 {
+    str_t sku = sku_str(&ref->sku);
     bool wait = aside_failures(reconciler->compared_aside, sku) >= LOOKS_BEFORE_WAIT;
-    pass_t pass = reconcile_look(&reconciler->worker, sku, memory_of(reconciler, sku),
+    pass_t pass = reconcile_look(&reconciler->worker, ref, memory_of(reconciler, sku),
                                  &reconciler->lease, wait);
     pthread_mutex_lock(&reconciler->mutex);
     ++reconciler->report.items;
@@ -345,10 +347,10 @@ static bool compare_first(reconciler_t *reconciler, walk_t *walk, uint64_t deadl
             page->count = i;
             return false;
         }
-        str_t sku = sku_str(&page->skus[i]);
-        if (!aside_waits(reconciler->compared_aside, sku, clock_mono_ms()))
-            page->look_again[i] = compare_one(reconciler, sku);
-        walk->after = page->skus[i];
+        const item_ref_t *ref = &page->items[i];
+        if (!aside_waits(reconciler->compared_aside, sku_str(&ref->sku), clock_mono_ms()))
+            page->look_again[i] = compare_one(reconciler, ref);
+        walk->after = ref->sku;
     }
     return true;
 }
@@ -369,7 +371,7 @@ static bool compare_again(reconciler_t *reconciler, uint64_t deadline)
         waited = true;
         if (!may_go_on(reconciler, deadline))
             return false;
-        compare_one(reconciler, sku_str(&page->skus[i]));
+        compare_one(reconciler, &page->items[i]);
     }
     return true;
 }

@@ -25,12 +25,12 @@ typedef struct {
 
 static bool same_gate(const release_t *a, const release_t *b)
 {
-    return a->epoch == b->epoch && str_eq(sku_str(&a->sku), sku_str(&b->sku));
+    return a->epoch == b->epoch && str_eq(sku_str(&a->item.sku), sku_str(&b->item.sku));
 }
 
 static str_t group_sku(const group_t *group)
 {
-    return sku_str(&group->releases->sku);
+    return sku_str(&group->releases->item.sku);
 }
 
 static unsigned make_groups(const release_t *releases, unsigned count, group_t *groups)

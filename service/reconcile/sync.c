@@ -17,10 +17,10 @@ bool gate_agrees(gate_item_t answer, const item_t *item)
     return answer == GATE_ITEM_CLOSED;
 }
 
-static sync_result_t read_row(worker_t *worker, str_t sku, item_t *item)
+static sync_result_t read_row(worker_t *worker, const item_ref_t *ref, item_t *item)
 {
     bool found;
-    result_t result = item_read(worker->db, &worker->sql, sku, false, item, &found);
+    result_t result = item_read(worker->db, &worker->sql, sku_str(&ref->sku), false, item, &found);
     if (result != RESULT_DONE)
         return sync_of_store(result);
     return found ? SYNC_READY : SYNC_UNKNOWN_ITEM;
@@ -31,15 +31,14 @@ static sync_result_t look_at_gate(worker_t *worker, const item_t *item, gate_ite
 {
     *gate_epoch = 0;
     *answer = GATE_ITEM_MISSING;
-    result_t call = gate_sync_peek(worker->gate, item->ref.slot, item_sku(item), item->epoch,
-                                   answer, gate_epoch);
+    result_t call = gate_sync_peek(worker->gate, &item->ref, item->epoch, answer, gate_epoch);
     return call == RESULT_DONE ? SYNC_READY : SYNC_GATE_AWAY;
 }
 
-sync_result_t item_look(worker_t *worker, str_t sku, item_t *item, gate_item_t *answer,
+sync_result_t item_look(worker_t *worker, const item_ref_t *ref, item_t *item, gate_item_t *answer,
                         uint64_t *gate_epoch)
 {
-    sync_result_t seen = read_row(worker, sku, item);
+    sync_result_t seen = read_row(worker, ref, item);
     return seen == SYNC_READY ? look_at_gate(worker, item, answer, gate_epoch) : seen;
 }
 
@@ -118,12 +117,12 @@ static sync_result_t look_if_free(worker_t *worker, const item_t *item, gate_ite
     return seen;
 }
 
-static bool try_once(worker_t *worker, str_t sku, goal_t *goal)
+static bool try_once(worker_t *worker, const item_ref_t *ref, goal_t *goal)
 {
     gate_item_t answer;
     uint64_t gate_epoch;
     item_t *item = goal->item;
-    sync_result_t seen = read_row(worker, sku, item);
+    sync_result_t seen = read_row(worker, ref, item);
     if (seen == SYNC_READY && goal->for_purchase) {
         if (!item_uses_gate(item))
             return leave_gate_out(worker, goal);
@@ -150,11 +149,11 @@ static bool try_once(worker_t *worker, str_t sku, goal_t *goal)
     return try_rebuild(worker, goal, &rebuild, gate_epoch);
 }
 
-static sync_result_t sync_until_agreed(worker_t *worker, str_t sku, goal_t *goal)
+static sync_result_t sync_until_agreed(worker_t *worker, const item_ref_t *ref, goal_t *goal)
 {
     uint64_t deadline = clock_mono_ms() + SYNC_PATIENCE_MS;
     for (unsigned tries = 0; clock_mono_ms() < deadline; ++tries) {
-        if (try_once(worker, sku, goal))
+        if (try_once(worker, ref, goal))
             return goal->result;
         usleep(random_backoff(2000, 30000, tries));
     }
@@ -179,28 +178,28 @@ static sync_result_t hear_clocks(worker_t *worker)
     return SYNC_READY;
 }
 
-sync_result_t item_sync(worker_t *worker, str_t sku, item_t *out)
+sync_result_t item_sync(worker_t *worker, const item_ref_t *ref, item_t *out)
 {
     sync_result_t heard = hear_clocks(worker);
     if (heard != SYNC_READY)
         return heard;
-    return sync_until_agreed(worker, sku, &(goal_t){.for_purchase = true, .item = out});
+    return sync_until_agreed(worker, ref, &(goal_t){.for_purchase = true, .item = out});
 }
 
-sync_result_t item_agree(worker_t *worker, str_t sku, item_t *out)
+sync_result_t item_agree(worker_t *worker, const item_ref_t *ref, item_t *out)
 {
-    return sync_until_agreed(worker, sku, &(goal_t){.item = out});
+    return sync_until_agreed(worker, ref, &(goal_t){.item = out});
 }
 
-sync_result_t item_rebuild(worker_t *worker, str_t sku, uint64_t epoch, const lease_t *lease,
-                           item_t *out)
+sync_result_t item_rebuild(worker_t *worker, const item_ref_t *ref, uint64_t epoch,
+                           const lease_t *lease, item_t *out)
 {
-    return sync_until_agreed(worker, sku, &(goal_t){.epoch = epoch, .lease = lease, .item = out});
+    return sync_until_agreed(worker, ref, &(goal_t){.epoch = epoch, .lease = lease, .item = out});
 }
 
-sync_result_t item_restore(worker_t *worker, str_t sku, uint64_t epoch, const lease_t *lease,
-                           item_t *out)
+sync_result_t item_restore(worker_t *worker, const item_ref_t *ref, uint64_t epoch,
+                           const lease_t *lease, item_t *out)
 {
     goal_t goal = {.epoch = epoch, .restore = true, .lease = lease, .item = out};
-    return sync_until_agreed(worker, sku, &goal);
+    return sync_until_agreed(worker, ref, &goal);
 }

@@ -20,23 +20,23 @@
    optimistic and Redis away for redis.gate_down_after_ms, the item changes to the fallback. For
    pool threads: while half of the pool waits for Redis it returns SYNC_BUSY, since all other work
    shares these threads. */
-sync_result_t item_sync(worker_t *worker, str_t sku, item_t *out);
+sync_result_t item_sync(worker_t *worker, const item_ref_t *ref, item_t *out);
 
 /* Makes row and gate agree under every strategy: the gate of a SQL strategy is closed, or left open
    while Redis is away. */
-sync_result_t item_agree(worker_t *worker, str_t sku, item_t *out);
+sync_result_t item_agree(worker_t *worker, const item_ref_t *ref, item_t *out);
 
 /* Rebuilds although gate and row have the same epoch, if the row still has `epoch`: for drift that
    was seen under it. With a lease: only while that is held. Otherwise like item_agree(). */
-sync_result_t item_rebuild(worker_t *worker, str_t sku, uint64_t epoch, const lease_t *lease,
-                           item_t *out);
+sync_result_t item_rebuild(worker_t *worker, const item_ref_t *ref, uint64_t epoch,
+                           const lease_t *lease, item_t *out);
 
 /* Ends the fallback of an item: its gate admits again. `epoch` and `lease` as above. */
-sync_result_t item_restore(worker_t *worker, str_t sku, uint64_t epoch, const lease_t *lease,
-                           item_t *out);
+sync_result_t item_restore(worker_t *worker, const item_ref_t *ref, uint64_t epoch,
+                           const lease_t *lease, item_t *out);
 
 /* Reads the row and peeks at the gate, and changes nothing. *gate_epoch 0: there is no gate. */
-sync_result_t item_look(worker_t *worker, str_t sku, item_t *item, gate_item_t *answer,
+sync_result_t item_look(worker_t *worker, const item_ref_t *ref, item_t *item, gate_item_t *answer,
                         uint64_t *gate_epoch);
 /* Returns whether the gate that item_look() saw is the one that the row needs. Pure. */
 bool gate_agrees(gate_item_t answer, const item_t *item);

@@ -18,6 +18,8 @@ order_state_t order_state_of_name(str_t name)
 
 void release_of_order(const order_t *order, release_t *release)
 {
-    *release = (release_t){
-        .id = order->id, .sku = order->sku, .buyer = order->buyer, .quantity = order->quantity};
+    *release = (release_t){.id = order->id,
+                           .item = item_ref_of(order_sku(order)),
+                           .buyer = order->buyer,
+                           .quantity = order->quantity};
 }

@@ -76,7 +76,7 @@ static inline void order_set_buyer(order_t *order, str_t buyer)
 /* Units that a move took out of a live state. The gate is notified of them once. */
 typedef struct {
     order_id_t id;
-    sku_t sku;
+    item_ref_t item;
     buyer_t buyer;
     uint32_t quantity;
     uint64_t epoch;         /* read under the row lock of the move */

@@ -145,7 +145,7 @@ static str_t key_of_id(const order_id_t *id)
 
 static str_t key_of_item(const release_t *release)
 {
-    return sku_str(&release->sku);
+    return sku_str(&release->item.sku);
 }
 
 /* A trial skips nothing: its order and that order's item may both be set aside, and each would wait
@@ -332,7 +332,7 @@ static result_t settle_reminders(expiry_t *expiry)
 static int by_sku(const void *a, const void *b)
 {
     const release_t *x = a, *y = b;
-    return str_compare(sku_str(&x->sku), sku_str(&y->sku));
+    return str_compare(key_of_item(x), key_of_item(y));
 }
 
 static unsigned end_of_item(const expiry_t *expiry, unsigned from)

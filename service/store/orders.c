@@ -64,7 +64,7 @@ result_t order_decide_rejected(db_t *db, sql_t *sql, const order_id_t *id, probl
 result_t release_units(db_t *db, sql_t *sql, release_t *release)
 {
     uint64_t affected[1] = {0};
-    str_t sku = sku_str(&release->sku);
+    str_t sku = sku_str(&release->item.sku);
     sql_reset(sql);
     sql_add(sql,
             "UPDATE inventory SET released_total = released_total + %u, version = version + 1, "

@@ -322,11 +322,12 @@ static void *shard_thread(void *arg)
    it whenever it would refuse that of a buyer (no memory, no replicas, read-only...). */
 static result_t ask_redis(prober_t *prober, gate_sync_t *gate)
 {
+    const item_ref_t probe = item_ref_of(STR(PROBE_SKU));
     gate_item_t answer;
     uint64_t epoch;
     result_t result = gate_sync_connect(gate);
     if (result == RESULT_DONE && prober->writes)
-        result = gate_sync_peek(gate, 0, STR(PROBE_SKU), 1, &answer, &epoch);
+        result = gate_sync_peek(gate, &probe, 1, &answer, &epoch);
     return result;
 }
 

@@ -14,6 +14,7 @@
 /* A call that is refused connects anew for the next; at most so many calls are made. */
 #define SERVER_ENDS_MAX 16
 
+static item_ref_t item; /* that the calls are about */
 static const char hello[] = "*3\r\n:1000000\r\n$3\r\nrun\r\n:1\r\n";
 static str_t server_says;
 static bool says_hello;
@@ -86,7 +87,7 @@ static void get_ids(gate_sync_t *gate)
 {
     order_id_t *ids = NULL;
     size_t count = 0;
-    result_t result = gate_sync_unsettled_ids(gate, 7, STR("sku"), &ids, &count);
+    result_t result = gate_sync_unsettled_ids(gate, &item, &ids, &count);
     EXPECT(result == RESULT_DONE ? ids != NULL : count == 0);
     free(ids);
 }
@@ -98,9 +99,9 @@ static void look(gate_sync_t *gate, unsigned which)
     uint64_t epoch;
     bool flag;
     if (which == 0)
-        gate_sync_peek(gate, 7, STR("sku"), 5, &answer, &epoch);
+        gate_sync_peek(gate, &item, 5, &answer, &epoch);
     else if (which == 1)
-        gate_sync_inspect(gate, 7, STR("sku"), &state);
+        gate_sync_inspect(gate, &item, &state);
     else if (which == 2)
         get_ids(gate);
     else if (which == 3)
@@ -113,7 +114,7 @@ static void look(gate_sync_t *gate, unsigned which)
 
 static void change(gate_sync_t *gate, unsigned which)
 {
-    release_t release = {.sku = {3, "sku"}, .buyer = {1, "b"}, .quantity = 1};
+    release_t release = {.item = item, .buyer = {1, "b"}, .quantity = 1};
     const item_terms_t terms = {.total = 5};
     const gate_rebuild_t rebuild = {.epoch = 9, .capacity = 5, .terms = &terms};
     gate_release_t released = GATE_RELEASE_LATER;
@@ -125,17 +126,17 @@ static void change(gate_sync_t *gate, unsigned which)
         gate_sync_release(gate, &release, 1, &released);
         EXPECT(released <= GATE_RELEASE_LATER);
     } else if (which == 1) {
-        gate_sync_freeze(gate, 7, STR("sku"), 100, &unsettled, &epoch, &until);
+        gate_sync_freeze(gate, &item, 100, &unsettled, &epoch, &until);
     } else if (which == 2) {
         until = 100;
-        gate_sync_frozen(gate, 7, STR("sku"), 9, 100, &until, &frozen, &unsettled);
+        gate_sync_frozen(gate, &item, 9, 100, &until, &frozen, &unsettled);
     } else if (which == 3) {
-        gate_sync_rebuild(gate, 7, STR("sku"), &rebuild, &rebuilt);
+        gate_sync_rebuild(gate, &item, &rebuild, &rebuilt);
         EXPECT(rebuilt <= GATE_REBUILD_STAGING);
     } else if (which == 4) {
-        gate_sync_stage(gate, 7, STR("sku"), 9, &(str_t){"b", 1}, &(int64_t){3}, 1);
+        gate_sync_stage(gate, &item, 9, &(str_t){"b", 1}, &(int64_t){3}, 1);
     } else {
-        gate_sync_thaw(gate, 7, STR("sku"), 100);
+        gate_sync_thaw(gate, &item, 100);
     }
 }
 
@@ -145,6 +146,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_input_t input = {data, size};
     unsigned which = fuzz_take_byte(&input) % 24;
     log_set_level(LOG_LEVEL_ERROR + 1);
+    item = item_ref_of(STR("sku"));
     says_hello = which < 12;
     which %= 12;
     server_says = fuzz_take_rest(&input);

@@ -93,8 +93,7 @@ static inline void build_gate(int64_t allocated)
     const gate_rebuild_t rebuild = {
         .epoch = sale.epoch, .capacity = TOTAL - allocated, .terms = &terms};
     gate_rebuilt_t built = GATE_REBUILD_OLD;
-    EXPECT_NUMBER(gate_sync_rebuild(sale.gate, sale.slot, str_of(sale.sku), &rebuild, &built),
-                  RESULT_DONE);
+    EXPECT_NUMBER(gate_sync_rebuild(sale.gate, sale_ref(), &rebuild, &built), RESULT_DONE);
     EXPECT_NUMBER(built, GATE_REBUILT);
 }
 

@@ -259,7 +259,7 @@ static void *live_through(void *unused)
     gate_sync_t *gate = gate_sync_new(here.config);
     sql_t sql = {NULL, 0, 0};
     str_t sku = str_of(sale.sku);
-    release_t release = {.sku = sku_of(sku), .quantity = 1, .epoch = sale.epoch};
+    release_t release = {.item = item_ref_of(sku), .quantity = 1, .epoch = sale.epoch};
     buyer_set(&release.buyer, STR("cy"));
     unsigned lives = 0;
     for (gate_release_t told; atomic_load(&selling); ++lives) {

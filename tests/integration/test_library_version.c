@@ -66,9 +66,10 @@ static const config_t *config_of_stack(void)
 static void connect_a_thread(void)
 {
     gate_sync_t *gate = gate_sync_new(config_of_stack());
+    const item_ref_t item = item_ref_of(STR("no-such-item"));
     uint64_t epoch;
     gate_item_t answer;
-    result_t call = gate_sync_peek(gate, 0, STR("no-such-item"), 1, &answer, &epoch);
+    result_t call = gate_sync_peek(gate, &item, 1, &answer, &epoch);
     gate_sync_free(gate);
     EXPECT_NUMBER(call, RESULT_DONE);
 }

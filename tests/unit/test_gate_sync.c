@@ -20,6 +20,7 @@
 #include "gate/gate_sync.h"
 #include "metrics/metrics.h"
 
+static const item_ref_t item = {.slot = 7, .sku = {3, "sku"}}; /* that the calls are about */
 static const char hello[] = "*3\r\n:1000000\r\n$3\r\nrun\r\n:1\r\n";
 
 /* What the server answers to all but hello; NULL: it closes the connection. */
@@ -70,22 +71,22 @@ static int stop(void **state)
 /* Each of the calls whose answer somebody relies on. */
 static result_t peek(gate_sync_t *gate)
 {
-    gate_item_t item;
+    gate_item_t answered;
     uint64_t epoch;
-    return gate_sync_peek(gate, 7, STR("sku"), 5, &item, &epoch);
+    return gate_sync_peek(gate, &item, 5, &answered, &epoch);
 }
 
 static result_t inspect(gate_sync_t *gate)
 {
     gate_state_t state;
-    return gate_sync_inspect(gate, 7, STR("sku"), &state);
+    return gate_sync_inspect(gate, &item, &state);
 }
 
 static result_t unsettled_ids(gate_sync_t *gate)
 {
     order_id_t *ids;
     size_t count;
-    result_t result = gate_sync_unsettled_ids(gate, 7, STR("sku"), &ids, &count);
+    result_t result = gate_sync_unsettled_ids(gate, &item, &ids, &count);
     free(ids);
     return result;
 }
@@ -118,12 +119,12 @@ static result_t freeze(gate_sync_t *gate)
 {
     int64_t unsettled;
     uint64_t epoch, until_ms;
-    return gate_sync_freeze(gate, 7, STR("sku"), 100, &unsettled, &epoch, &until_ms);
+    return gate_sync_freeze(gate, &item, 100, &unsettled, &epoch, &until_ms);
 }
 
 static result_t forget(gate_sync_t *gate)
 {
-    return gate_sync_forget(gate, 7, STR("sku"));
+    return gate_sync_forget(gate, &item);
 }
 
 static const struct {
