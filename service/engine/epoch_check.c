@@ -23,7 +23,7 @@ static void run(job_t *job, worker_t *worker)
 {
     epoch_check_t *check = H2O_STRUCT_FROM_MEMBER(epoch_check_t, job, job);
     check->result =
-        item_read_epoch(worker->db, &worker->sql, loop_item_sku(check->item), &check->epoch);
+        item_read_epoch(worker->db, &worker->sql, &check->item->base.ref, &check->epoch);
 }
 
 static epoch_verdict_t verdict_of(const epoch_check_t *check, const purchase_t *purchase)

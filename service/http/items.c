@@ -35,8 +35,7 @@ cJSON *item_to_json(const item_t *item)
 static void run_get(call_t *call, worker_t *worker)
 {
     item_call_t *c = (item_call_t *)call;
-    c->result =
-        item_read(worker->db, &worker->sql, sku_str(&c->ref.sku), false, &c->item, &c->found);
+    c->result = item_read(worker->db, &worker->sql, &c->ref, false, &c->item, &c->found);
 }
 
 static void reply_get(call_t *call, exchange_t *exchange)

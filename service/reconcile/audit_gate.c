@@ -107,7 +107,7 @@ static bool read_store(audit_t *audit, suspect_t *suspect, const order_id_t *ids
     item_t row;
     result_t result = audit_snapshot(audit);
     if (result == RESULT_DONE)
-        result = item_read(audit->db, &audit->sql, item_sku(&suspect->row), false, &row, &found);
+        result = item_read(audit->db, &audit->sql, &suspect->row.ref, false, &row, &found);
     if (result == RESULT_DONE)
         result = sum_allocated(audit, ids, count, &settling);
     if (result != RESULT_DONE)

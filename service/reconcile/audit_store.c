@@ -251,7 +251,7 @@ static void note_past_limit(audit_t *audit)
         audit->grandfathered++;
         return;
     }
-    cJSON *numbers = audit_numbers_of(db_bytes(db, 0), 0);
+    cJSON *numbers = audit_numbers_of(db_bytes(db, 0), BUCKET_ONLY);
     audit_add_text(numbers, "buyer_id", db_bytes(db, 1));
     cJSON_AddNumberToObject(numbers, "live_units", (double)db_i64(db, 2));
     cJSON_AddNumberToObject(numbers, "per_buyer_limit", (double)db_i64(db, 3));
@@ -264,12 +264,14 @@ static result_t check_candidates(audit_t *audit, const candidate_t *candidates, 
 {
     sql_t *sql = &audit->sql;
     sql_reset(sql);
-    sql_add(sql, "SELECT o.sku, o.buyer_id, SUM(o.quantity) AS units, i.per_buyer_limit, "
-                 "SUM(o.epoch >= i.limit_epoch AND "
-                 "CAST(CONV(HEX(LEFT(o.order_id, 6)), 16, 10) AS UNSIGNED) >= i.limit_epoch) "
-                 "FROM orders o FORCE INDEX (orders_idempotency) "
-                 "JOIN inventory i ON i.sku = o.sku AND i.bucket = 0 "
-                 "WHERE i.per_buyer_limit > 0 AND o.state IN " LIVE " AND (");
+    sql_add(sql,
+            "SELECT o.sku, o.buyer_id, SUM(o.quantity) AS units, i.per_buyer_limit, "
+            "SUM(o.epoch >= i.limit_epoch AND "
+            "CAST(CONV(HEX(LEFT(o.order_id, 6)), 16, 10) AS UNSIGNED) >= i.limit_epoch) "
+            "FROM orders o FORCE INDEX (orders_idempotency) "
+            "JOIN inventory i ON i.sku = o.sku AND i.bucket = %u "
+            "WHERE i.per_buyer_limit > 0 AND o.state IN " LIVE " AND (",
+            BUCKET_ONLY);
     for (size_t i = 0; i < count; ++i)
         sql_add(sql,
                 i == 0 ? "(o.sku = %s AND o.buyer_id = %s)"
@@ -314,7 +316,7 @@ static uint64_t orders_within_limits(const audit_t *audit)
     for (size_t i = 0; i < audit->shard_items_count; ++i) {
         const audit_item_t *at = &audit->shard_items[i];
         uint32_t limit = at->item.terms.per_buyer_limit;
-        if (at->item.ref.bucket != 0)
+        if (at->item.ref.bucket != BUCKET_ONLY)
             return 0;
         if (limit != 0 && at->quantity_max > 0 && limit / (uint64_t)at->quantity_max < orders)
             orders = limit / (uint64_t)at->quantity_max;
@@ -347,7 +349,7 @@ static result_t look_for_duplicates(audit_t *audit)
                          "GROUP BY sku, buyer_id, idempotency_key HAVING COUNT(*) > 1");
     result_t result = db_query(db, &audit->sql);
     while (result == RESULT_DONE && db_next(db)) {
-        cJSON *numbers = audit_numbers_of(db_bytes(db, 0), 0);
+        cJSON *numbers = audit_numbers_of(db_bytes(db, 0), BUCKET_ONLY);
         audit_add_text(numbers, "buyer_id", db_bytes(db, 1));
         audit_add_text(numbers, "idempotency_key", db_bytes(db, 2));
         cJSON_AddNumberToObject(numbers, "orders", (double)db_i64(db, 3));
@@ -403,7 +405,7 @@ static void query_without_reminder(sql_t *sql)
     sql_add(sql, "SELECT MAX(sku), MAX(bucket), order_id FROM ("
                  "SELECT order_id, sku, bucket, 1 AS held, expires_at AS deadline, "
                  "NULL AS reminder FROM orders WHERE state = 'held' UNION ALL "
-                 "SELECT order_id, NULL, 0, 0, NULL, expires_at FROM holds) looks "
+                 "SELECT order_id, NULL, NULL, 0, NULL, expires_at FROM holds) looks "
                  "GROUP BY order_id HAVING MAX(held) = 1 AND "
                  "NOT COALESCE(MIN(reminder) <= MAX(deadline), FALSE)");
 }

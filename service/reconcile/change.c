@@ -54,14 +54,14 @@ static result_t insert_item(worker_t *worker, const item_ref_t *ref, const item_
     str_t sku = sku_str(&ref->sku);
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
-            "INSERT INTO inventory SET sku = %s, bucket = 0, slot = %u, created_at = NOW(3), "
+            "INSERT INTO inventory SET sku = %s, bucket = %u, slot = %u, created_at = NOW(3), "
             "updated_at = NOW(3), epoch = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED), "
             "allocated_total = (SELECT COALESCE(SUM(quantity + given_back), 0) FROM orders WHERE "
             "sku = %s AND state <> 'rejected'), "
             "released_total = (SELECT COALESCE(SUM(given_back + "
             "IF(state IN ('cancelled', 'expired'), quantity, 0)), 0) FROM orders WHERE sku = %s "
             "AND state <> 'rejected')",
-            sku, (uint64_t)ref->slot, sku, sku);
+            sku, (uint64_t)ref->bucket, (uint64_t)ref->slot, sku, sku);
     item_add_terms(&worker->sql, terms);
     return db_exec(worker->db, &worker->sql, NULL, 0);
 }
@@ -99,8 +99,7 @@ static sync_result_t check_total(worker_t *worker, rebuild_t *rebuild, bool *too
 {
     bool found;
     item_t now;
-    result_t result =
-        item_read(worker->db, &worker->sql, item_sku(&rebuild->item), false, &now, &found);
+    result_t result = item_read(worker->db, &worker->sql, &rebuild->item.ref, false, &now, &found);
     if (result != RESULT_DONE)
         return sync_of_store(result);
     if (!found || now.epoch != rebuild->item.epoch)

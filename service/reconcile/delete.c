@@ -80,9 +80,9 @@ static sync_result_t delete_in_transaction(deletion_t *deletion)
     const item_t *item = &deletion->rebuild.item;
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
-            "DELETE FROM inventory WHERE sku = %s AND bucket = 0 AND epoch = %u AND "
+            "DELETE FROM inventory WHERE %i AND epoch = %u AND "
             "allocated_total = released_total",
-            item_sku(item), item->epoch);
+            &item->ref, item->epoch);
     result_t result = db_exec(worker->db, &worker->sql, affected, 1);
     if (result == RESULT_DONE && affected[0] != 1)
         return SYNC_BUSY;
@@ -121,7 +121,7 @@ static sync_result_t delete_row(deletion_t *deletion)
 static sync_result_t look(worker_t *worker, const item_ref_t *ref, item_t *item)
 {
     bool found;
-    result_t result = item_read(worker->db, &worker->sql, sku_str(&ref->sku), false, item, &found);
+    result_t result = item_read(worker->db, &worker->sql, ref, false, item, &found);
     if (result != RESULT_DONE)
         return sync_of_store(result);
     if (!found)

@@ -9,8 +9,7 @@ static sync_result_t look(worker_t *worker, const item_ref_t *ref, snapshot_t *s
     bool found;
     if (gate_sync_inspect(worker->gate, ref, &snapshot->before) != RESULT_DONE)
         return SYNC_GATE_AWAY;
-    result_t result =
-        item_read(worker->db, &worker->sql, sku_str(&ref->sku), false, &snapshot->row, &found);
+    result_t result = item_read(worker->db, &worker->sql, ref, false, &snapshot->row, &found);
     if (result != RESULT_DONE)
         return sync_of_store(result);
     if (!found)
@@ -29,9 +28,7 @@ bool reconcile_row_is_free(worker_t *worker, const item_ref_t *ref)
         if (looks != 0)
             usleep(PASS_FREE_US / FREE_LOOKS);
         sql_reset(&worker->sql);
-        sql_add(&worker->sql,
-                "SELECT sku FROM inventory WHERE sku = %s AND bucket = 0 FOR UPDATE SKIP LOCKED",
-                sku_str(&ref->sku));
+        sql_add(&worker->sql, "SELECT sku FROM inventory WHERE %i FOR UPDATE SKIP LOCKED", ref);
         if (db_query(worker->db, &worker->sql) != RESULT_DONE || db_next(worker->db))
             return true; /* or MySQL returned an error, which the caller's next statement meets */
     }

@@ -42,7 +42,7 @@ static void add_changes(sql_t *sql, const rebuild_t *rebuild)
 static void add_conditions(sql_t *sql, const rebuild_t *rebuild)
 {
     const item_t *item = &rebuild->item;
-    sql_add(sql, " WHERE sku = %s AND bucket = 0 AND epoch = %u", item_sku(item), item->epoch);
+    sql_add(sql, " WHERE %i AND epoch = %u", &item->ref, item->epoch);
     if (rebuild->terms != NULL)
         sql_add(sql, " AND allocated_total - released_total + %d <= %d", rebuild->unsettled_max,
                 rebuild->terms->total);
@@ -117,10 +117,9 @@ static sync_result_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *reb
     *locked_us = clock_mono_us();
     if (result == RESULT_DONE && affected[0] != 1)
         return SYNC_BUSY;
-    str_t sku = item_sku(&rebuild->item);
     item_t now;
     if (result == RESULT_DONE)
-        result = item_read(worker->db, &worker->sql, sku, false, &now, &found);
+        result = item_read(worker->db, &worker->sql, &rebuild->item.ref, false, &now, &found);
     if (result == RESULT_DONE && item_uses_gate(&now))
         result = open_snapshot(worker);
     if (result != RESULT_DONE)
@@ -209,10 +208,8 @@ static sync_result_t keep_lease(worker_t *worker, const rebuild_t *rebuild)
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
             "UPDATE inventory SET rebuild_until = NOW(3) + INTERVAL %u "
-            "MICROSECOND, " SQL_UPDATED_AT_GROWS
-            " WHERE sku = %s AND bucket = 0 AND epoch = %u AND rebuild_token = %u",
-            lease_us(&rebuild->item), item_sku(&rebuild->item), rebuild->item.epoch,
-            rebuild->token);
+            "MICROSECOND, " SQL_UPDATED_AT_GROWS " WHERE %i AND epoch = %u AND rebuild_token = %u",
+            lease_us(&rebuild->item), &rebuild->item.ref, rebuild->item.epoch, rebuild->token);
     result_t result = db_exec(worker->db, &worker->sql, affected, 1);
     return result == RESULT_DONE && affected[0] != 1 ? SYNC_BUSY : sync_of_store(result);
 }
@@ -229,7 +226,7 @@ static sync_result_t stage_chunk(worker_t *worker, const item_t *item, const chu
 }
 
 /* The orders that make up the buyers' units. */
-#define ORDERS_OF_ITEM "FROM orders WHERE sku = %s AND bucket = 0 AND state <> 'rejected'"
+#define ORDERS_OF_ITEM "FROM orders WHERE %i AND state <> 'rejected'"
 
 /* Counts in the snapshot. A server that returns no row counts as 0 orders: all_were_read() then
    fails. */
@@ -237,7 +234,7 @@ static result_t count_orders(worker_t *worker, const item_t *item, uint64_t *cou
 {
     db_t *db = worker->db_snapshot;
     sql_reset(&worker->sql);
-    sql_add(&worker->sql, "SELECT COUNT(*) " ORDERS_OF_ITEM, item_sku(item));
+    sql_add(&worker->sql, "SELECT COUNT(*) " ORDERS_OF_ITEM, &item->ref);
     result_t result = db_query(db, &worker->sql);
     *count = 0;
     while (result == RESULT_DONE && db_next(db))
@@ -254,7 +251,7 @@ static result_t query_buyers(worker_t *worker, const item_t *item)
         &worker->sql,
         "SELECT buyer_id, SUM(CASE WHEN state IN ('held', 'confirmed') THEN quantity ELSE 0 END), "
         "COUNT(*) " ORDERS_OF_ITEM " GROUP BY buyer_id",
-        item_sku(item));
+        &item->ref);
     return db_query(worker->db_snapshot, &worker->sql);
 }
 
@@ -351,9 +348,9 @@ static void end_lease(worker_t *worker, const rebuild_t *rebuild)
 {
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
-            "UPDATE inventory SET rebuild_token = NULL, rebuild_until = NULL WHERE sku = %s AND "
-            "bucket = 0 AND epoch = %u AND rebuild_token = %u",
-            item_sku(&rebuild->item), rebuild->item.epoch, rebuild->token);
+            "UPDATE inventory SET rebuild_token = NULL, rebuild_until = NULL WHERE %i AND "
+            "epoch = %u AND rebuild_token = %u",
+            &rebuild->item.ref, rebuild->item.epoch, rebuild->token);
     db_exec(worker->db, &worker->sql, NULL, 0);
 }
 

@@ -145,12 +145,12 @@ static bool is_of_the_item(reconciler_t *reconciler, sync_result_t why)
 /* --- the repair queue --- */
 
 /* Tells a locked row from one that does not exist: reconcile_row_is_free() is false for both. */
-static bool item_is_there(reconciler_t *reconciler, str_t sku)
+static bool item_is_there(reconciler_t *reconciler, const item_ref_t *ref)
 {
     item_t item;
     bool found;
     worker_t *worker = &reconciler->worker;
-    return item_read(worker->db, &worker->sql, sku, false, &item, &found) != RESULT_DONE || found;
+    return item_read(worker->db, &worker->sql, ref, false, &item, &found) != RESULT_DONE || found;
 }
 
 /* False: a server is away, so the queue waits. */
@@ -164,7 +164,7 @@ static bool mend_gate(reconciler_t *reconciler, const repair_t *repair, bool wai
     if (wait || reconcile_row_is_free(worker, &ref))
         result = repair->epoch != 0 ? item_rebuild(worker, &ref, repair->epoch, NULL, &item)
                                     : item_agree(worker, &ref, &item);
-    else if (!item_is_there(reconciler, sku))
+    else if (!item_is_there(reconciler, &ref))
         result = SYNC_UNKNOWN_ITEM;
     if (result == SYNC_READY && item.epoch != repair->sql_epoch)
         announce_item_changed(reconciler->shard->announcements, sku, item.epoch);
@@ -273,8 +273,8 @@ static bool read_page(reconciler_t *reconciler, const walk_t *walk)
     page_t *page = &reconciler->page;
     page->count = 0;
     sql_reset(&worker->sql);
-    sql_add(&worker->sql, "SELECT sku FROM inventory WHERE bucket = 0 AND sku > %s AND ",
-            sku_str(&walk->after));
+    sql_add(&worker->sql, "SELECT sku FROM inventory WHERE bucket = %u AND sku > %s AND ",
+            BUCKET_ONLY, sku_str(&walk->after));
     sql_add(&worker->sql, walk->which);
     sql_add(&worker->sql, " ORDER BY sku LIMIT %u", (uint64_t)PAGE);
     if (db_query(worker->db, &worker->sql) != RESULT_DONE)

@@ -20,7 +20,7 @@ bool gate_agrees(gate_item_t answer, const item_t *item)
 static sync_result_t read_row(worker_t *worker, const item_ref_t *ref, item_t *item)
 {
     bool found;
-    result_t result = item_read(worker->db, &worker->sql, sku_str(&ref->sku), false, item, &found);
+    result_t result = item_read(worker->db, &worker->sql, ref, false, item, &found);
     if (result != RESULT_DONE)
         return sync_of_store(result);
     return found ? SYNC_READY : SYNC_UNKNOWN_ITEM;

@@ -10,8 +10,9 @@
 #include "sale/shard_map.h"
 
 /* The only part of an item: no item is split into several yet. It is the column `bucket`, and the
-   end of the gate's keys. */
-#define BUCKET_ONLY 0
+   end of the gate's keys. A statement about many items names it too, because it relies on one row
+   for each name: that of this part. */
+#define BUCKET_ONLY UINT64_C(0)
 
 typedef struct {
     uint16_t slot; /* slot_of_sku() */

@@ -27,10 +27,10 @@ static result_t insert_item(const canary_t *canary, db_t *db, sql_t *sql)
 {
     sql_reset(sql);
     sql_add(sql,
-            "INSERT INTO inventory SET sku = %s, bucket = 0, slot = 0, created_at = NOW(3), "
+            "INSERT INTO inventory SET sku = %s, bucket = %u, slot = 0, created_at = NOW(3), "
             "updated_at = NOW(3), epoch = 1, total = 1, per_buyer_limit = 1, hold_seconds = 1, "
             "starts_at = NULL, ends_at = NULL, strategy = 'lua', acknowledge = 'committed'",
-            str_of(canary->name));
+            str_of(canary->name), BUCKET_ONLY);
     return db_exec(db, sql, NULL, 0);
 }
 
@@ -58,9 +58,9 @@ static result_t update_item(const canary_t *canary, db_t *db, sql_t *sql)
     sql_reset(sql);
     sql_add(sql,
             "UPDATE inventory SET allocated_total = allocated_total + 1, version = version + 1, "
-            "updated_at = NOW(3) WHERE sku = %s AND bucket = 0 AND version = 1 AND epoch = 1 "
+            "updated_at = NOW(3) WHERE sku = %s AND bucket = %u AND version = 1 AND epoch = 1 "
             "AND allocated_total - released_total + 1 <= total",
-            str_of(canary->name));
+            str_of(canary->name), BUCKET_ONLY);
     result_t result = db_exec(db, sql, affected, 1);
     return result == RESULT_DONE && affected[0] != 1 ? RESULT_RETRY : result;
 }

@@ -39,11 +39,11 @@ void item_add_terms(sql_t *sql, const item_terms_t *terms)
             acknowledge_name(terms->acknowledge));
 }
 
-result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, bool *found)
+result_t item_read(db_t *db, sql_t *sql, const item_ref_t *ref, bool lock, item_t *out, bool *found)
 {
     *found = false;
     sql_reset(sql);
-    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE sku = %s AND bucket = 0", sku);
+    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE %i", ref);
     if (lock)
         sql_add(sql, " FOR UPDATE");
     result_t result = db_query(db, sql);
@@ -52,11 +52,11 @@ result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, bool
     return result;
 }
 
-result_t item_read_epoch(db_t *db, sql_t *sql, str_t sku, uint64_t *epoch)
+result_t item_read_epoch(db_t *db, sql_t *sql, const item_ref_t *ref, uint64_t *epoch)
 {
     *epoch = 0;
     sql_reset(sql);
-    sql_add(sql, "SELECT epoch FROM inventory WHERE sku = %s AND bucket = 0", sku);
+    sql_add(sql, "SELECT epoch FROM inventory WHERE %i", ref);
     result_t result = db_query(db, sql);
     if (result == RESULT_DONE && db_next(db))
         *epoch = db_u64(db, 0);
@@ -80,7 +80,8 @@ result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count,
 {
     static const char *const ends[] = {")", ") FOR UPDATE", ") FOR UPDATE SKIP LOCKED"};
     sql_reset(sql);
-    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE bucket = 0 AND sku IN (");
+    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE bucket = %u AND sku IN (",
+            BUCKET_ONLY);
     for (unsigned i = 0; i < count; ++i)
         sql_add(sql, i == 0 ? "%s" : ",%s", skus[i]);
     sql_add(sql, ends[lock]);

@@ -17,9 +17,10 @@
 /* Adds ", total = ..., strategy = ..." for an INSERT ... SET or an UPDATE. */
 void item_add_terms(sql_t *sql, const item_terms_t *terms);
 /* Reads one row, and locks it if `lock`. RESULT_DONE with `*found` false: there is no such row. */
-result_t item_read(db_t *db, sql_t *sql, str_t sku, bool lock, item_t *out, bool *found);
+result_t item_read(db_t *db, sql_t *sql, const item_ref_t *ref, bool lock, item_t *out,
+                   bool *found);
 /* Reads the item's epoch; 0 if there is no such item, and so no valid epoch. */
-result_t item_read_epoch(db_t *db, sql_t *sql, str_t sku, uint64_t *epoch);
+result_t item_read_epoch(db_t *db, sql_t *sql, const item_ref_t *ref, uint64_t *epoch);
 typedef enum {
     ITEM_LOCK_NONE,
     ITEM_LOCK_WAIT, /* locks the rows, in the order of their skus */

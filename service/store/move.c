@@ -223,7 +223,8 @@ static result_t extend(move_t *m)
         m->out->outcome = ORDER_MOVE_WRONG_STATE;
         return RESULT_DONE;
     }
-    result = item_read(m->db, m->sql, order_sku(&m->out->order), false, &item, &found);
+    const item_ref_t ref = item_ref_of(order_sku(&m->out->order));
+    result = item_read(m->db, m->sql, &ref, false, &item, &found);
     if (result == RESULT_DONE)
         result = shard_clock_read(m->db, &now_ms);
     return result == RESULT_DONE ? extend_held(m, found ? &item.terms : NULL, now_ms) : result;

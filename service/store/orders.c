@@ -64,12 +64,11 @@ result_t order_decide_rejected(db_t *db, sql_t *sql, const order_id_t *id, probl
 result_t release_units(db_t *db, sql_t *sql, release_t *release)
 {
     uint64_t affected[1] = {0};
-    str_t sku = sku_str(&release->item.sku);
     sql_reset(sql);
     sql_add(sql,
             "UPDATE inventory SET released_total = released_total + %u, version = version + 1, "
-            "updated_at = NOW(3) WHERE sku = %s AND bucket = 0",
-            (uint64_t)release->quantity, sku);
+            "updated_at = NOW(3) WHERE %i",
+            (uint64_t)release->quantity, &release->item);
     result_t result = db_exec(db, sql, affected, 1);
     if (result != RESULT_DONE)
         return result;
@@ -78,7 +77,7 @@ result_t release_units(db_t *db, sql_t *sql, release_t *release)
         return RESULT_REFUSED;
     item_t item;
     bool found;
-    result = item_read(db, sql, sku, false, &item, &found);
+    result = item_read(db, sql, &release->item, false, &item, &found);
     if (result == RESULT_DONE) {
         release->epoch = item.epoch;
         release->strategy = item_strategy(&item);

@@ -86,6 +86,14 @@ static void add_order_id(sql_t *sql, const order_id_t *id)
     add_hex(sql, id == NULL || order_id_is_none(id) ? NULL : id->bytes, sizeof(id->bytes));
 }
 
+static void add_item(sql_t *sql, const item_ref_t *item)
+{
+    add_raw(sql, "sku = ", 6);
+    add_hex(sql, item->sku.bytes, item->sku.length);
+    add_raw(sql, " AND bucket = ", 14);
+    add_u64(sql, item->bucket);
+}
+
 void sql_reset(sql_t *sql)
 {
     sql->n = 0;
@@ -126,6 +134,9 @@ void sql_add(sql_t *sql, const char *format, ...)
             break;
         case 't':
             add_time(sql, va_arg(args, uint64_t));
+            break;
+        case 'i':
+            add_item(sql, va_arg(args, const item_ref_t *));
             break;
         case 'w':
             add_word(sql, va_arg(args, const char *));

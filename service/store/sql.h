@@ -8,6 +8,7 @@
  *   %s str_t (NULL when .p is NULL)      %u uint64_t      %d int64_t
  *   %o const order_id_t * (NULL if none) %t uint64_t ms since 1970 (NULL when 0)
  *   %w const char *, one of our words    (NULL when NULL) %% a percent sign
+ *   %i const item_ref_t *: the condition "sku = ... AND bucket = ...", of the one row of an item
  *
  * The caller owns a `sql_t`; one thread at a time may use it. sql_reset() keeps its memory for the
  * next text, sql_free() frees it. Does not block.
@@ -19,6 +20,7 @@
 #include <stddef.h>
 
 #include "base/str.h"
+#include "sale/item_ref.h"
 
 typedef struct {
     char *p;

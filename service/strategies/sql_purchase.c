@@ -120,10 +120,10 @@ static void insert_statement(sql_attempt_t *a, sql_t *sql, const item_t *item, u
     sql_add(sql,
             "INSERT INTO orders (order_id, sku, bucket, buyer_id, quantity, state, "
             "idempotency_key, request_digest, epoch, created_at, expires_at, updated_at) "
-            "VALUES (%o, %s, 0, %s, %u, %w, %s, %u, %u, %t, %t, %t)",
-            &row->id, order_sku(row), order_buyer(row), (uint64_t)row->quantity,
-            order_state_name(row->state), attempt_key(a->attempt), row->digest, item->epoch, now_ms,
-            row->expires_at_ms, now_ms);
+            "VALUES (%o, %s, %u, %s, %u, %w, %s, %u, %u, %t, %t, %t)",
+            &row->id, order_sku(row), (uint64_t)item->ref.bucket, order_buyer(row),
+            (uint64_t)row->quantity, order_state_name(row->state), attempt_key(a->attempt),
+            row->digest, item->epoch, now_ms, row->expires_at_ms, now_ms);
     if (row->state == ORDER_HELD) {
         sql_add(sql, "; ");
         reminder_add(sql, 0, row);
@@ -137,9 +137,9 @@ static void update_statement(uint64_t units, const sql_strategy_t *strategy, sql
     sql_reset(sql);
     sql_add(sql,
             "UPDATE inventory SET allocated_total = allocated_total + %u, version = version + 1, "
-            "updated_at = NOW(3) WHERE sku = %s AND bucket = 0 AND epoch = %u "
+            "updated_at = NOW(3) WHERE %i AND epoch = %u "
             "AND allocated_total - released_total + %u <= total",
-            units, item_sku(item), item->epoch, units);
+            units, &item->ref, item->epoch, units);
     if (strategy->check_version)
         sql_add(sql, " AND version = %u", item->version);
 }
@@ -188,11 +188,10 @@ static ended_t in_transaction(sql_attempt_t *a, const sql_strategy_t *strategy, 
     item_t item;
     bool found;
     ended_t ended = ENDED_CONFLICT;
-    str_t sku = order_sku(&a->attempt->order);
     result_t result = db_run(worker->db, strategy->begin);
     if (result ==
         RESULT_DONE) /* the version is read first: the whole snapshot is checked against it */
-        result = item_read(worker->db, &worker->sql, sku, false, &item, &found);
+        result = item_read(worker->db, &worker->sql, &a->attempt->item->ref, false, &item, &found);
     if (result != RESULT_DONE)
         return failed(a, worker, result);
     if (!found || item_strategy(&item) != strategy->id)

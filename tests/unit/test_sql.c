@@ -109,6 +109,14 @@ static void test_order_ids(void **state)
     EXPECT_SQL("NULL", "%o", (const order_id_t *)NULL);
 }
 
+static void test_items(void **state)
+{
+    (void)state;
+    const item_ref_t item = {.slot = 9, .bucket = 65535, .sku = {2, "a'"}};
+    EXPECT_SQL("WHERE sku = x'6127' AND bucket = 65535 AND epoch = 7", "WHERE %i AND epoch = %u",
+               &item, (uint64_t)7);
+}
+
 static void test_all_together(void **state)
 {
     (void)state;
@@ -222,6 +230,7 @@ int main(void)
         cmocka_unit_test(test_hostile_bytes),  cmocka_unit_test(test_every_byte),
         cmocka_unit_test(test_numbers),        cmocka_unit_test(test_times),
         cmocka_unit_test(test_words),          cmocka_unit_test(test_order_ids),
+        cmocka_unit_test(test_items),          cmocka_unit_test(test_growth),
         cmocka_unit_test(test_all_together),   cmocka_unit_test(test_growth),
         cmocka_unit_test(test_one_huge_value), cmocka_unit_test(test_reset_keeps_memory),
         cmocka_unit_test(test_mistakes_abort),
