@@ -8,7 +8,7 @@
 
 #include "base/str.h"
 
-/* lua/holdfast.lua */
+/* The functions library of Redis: the parts in lua/, joined. */
 str_t embedded_lua_library(void);
 
 /* sql/NNNN_name.sql, in the order of their numbers. */

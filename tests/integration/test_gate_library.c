@@ -1,5 +1,5 @@
 /*
- * Guards of lua/holdfast.lua whose absence the row and the reconciler would make good for, so that
+ * Guards of the library in lua/ whose absence the row and the reconciler would make good for, so that
  * no sale shows it. The item is one that MySQL does not know: the service leaves its gate alone.
  */
 #include "harness/sale.h"

@@ -7,6 +7,7 @@
 #include "harness/rows.h"
 
 #include "base/clock.h"
+#include "base/embedded.h"
 #include "config/config.h"
 #include "config/deployment.h"
 #include "gate/gate_sync.h"
@@ -26,12 +27,7 @@ static long long version_there(void)
 static void load(int version)
 {
     static const char head[] = "local VERSION = ";
-    const size_t size = 1 << 17;
-    char *text = test_bytes(size);
-    FILE *in = fopen(test_text("%s/lua/holdfast.lua", test_environment("HOLDFAST_REPO")), "re");
-    EXPECT(in != NULL && fread(text, 1, size - 1, in) != 0, "no library");
-    fclose(in);
-    char *at = strstr(text, head);
+    const char *text = embedded_lua_library().p, *at = strstr(text, head); /* a zero byte ends it */
     EXPECT(at != NULL, "it has no version");
     at += strlen(head);
     redis_run(

@@ -57,7 +57,7 @@ static void usage(FILE *out)
           "  --histories N  so many at most; default 1000000, or 1 with --trace\n"
           "  --seconds T    and no longer than this; default 10, or 600 with HOLDFAST_LONG=1\n"
           "  --trace        tells what happens\n"
-          "  --library FILE in the place of lua/holdfast.lua\n",
+          "  --library FILE in the place of the library in lua/\n",
           out);
 }
 

@@ -11,7 +11,7 @@
 
 #include "redis_store.h"
 
-/* The text of lua/holdfast.lua, perhaps with a guard taken out. */
+/* The text of the library in lua/, perhaps with a guard taken out. */
 void redis_lua_init(str_t library);
 void redis_lua_exit(void);
 
