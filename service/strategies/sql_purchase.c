@@ -6,7 +6,6 @@
 
 #include "base/alloc.h"
 #include "base/failpoint.h"
-#include "base/log.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
 #include "sale/admission.h"
@@ -59,13 +58,9 @@ static ended_t failed(sql_attempt_t *a, worker_t *worker, result_t result)
         a->lost_commit = true;
         return ENDED_CONFLICT;
     /* away, or refused: nothing of this transaction is left. An earlier COMMIT whose answer was
-       lost may still have taken effect. */
+       lost may still have taken effect. The connection has logged the error. */
     default:
         METRIC_INC(sql_purchase_errors_total);
-        if (result == RESULT_REFUSED) /* the connection has logged all other errors */
-            LOG_WARN("MySQL refuses the values of a purchase",
-                     LOG_BYTES("sku", order_sku(&a->attempt->order)),
-                     LOG_STR("error", db_error(worker->db)));
         return a->lost_commit ? ENDED_CONFLICT : refuse(a, PROBLEM_UNAVAILABLE);
     }
 }
