@@ -121,9 +121,10 @@ static void service_dispose(service_t *service)
 /* Reads the default strategy from the shard, since the toggle's default must outlive a restart. */
 static void read_default_strategy(service_t *service, db_t *db)
 {
-    int strategy = settings_read_default_strategy(db);
-    if (strategy >= 0)
-        atomic_store(&service->default_strategy, strategy);
+    strategy_id_t strategy;
+    bool found;
+    if (settings_read_default_strategy(db, &strategy, &found) == RESULT_DONE && found)
+        atomic_store(&service->default_strategy, (int)strategy);
 }
 
 /* Tables that do not fit stay so until an operator acts: the process then does not start. A shard

@@ -82,6 +82,17 @@ static void on_epoch(void *context, const item_t *item)
     announce_item_changed(context, item_sku(item), item->epoch);
 }
 
+/* Another node may have changed it. After an error the last value stays in force. */
+static void follow_default_strategy(housekeeping_t *housekeeping)
+{
+    strategy_id_t strategy;
+    bool found;
+    if (housekeeping->shard->index == 0 &&
+        settings_read_default_strategy(housekeeping->worker.db, &strategy, &found) == RESULT_DONE &&
+        found)
+        atomic_store(housekeeping->default_strategy, (int)strategy);
+}
+
 static void follow_epochs(housekeeping_t *housekeeping)
 {
     uint64_t sent = clock_mono_ms(), now_ms;
@@ -90,11 +101,7 @@ static void follow_epochs(housekeeping_t *housekeeping)
         return;
     if (shard_clock_read(housekeeping->worker.db, &now_ms) != RESULT_DONE)
         return;
-    int strategy = housekeeping->shard->index == 0
-                       ? settings_read_default_strategy(housekeeping->worker.db)
-                       : -1;
-    if (strategy >= 0) /* another node may have changed it */
-        atomic_store(housekeeping->default_strategy, strategy);
+    follow_default_strategy(housekeeping);
     remote_clock_observe(&housekeeping->shard->clock, sent, now_ms);
     if (item_scan(housekeeping->worker.db, &housekeeping->worker.sql, now_ms - EPOCH_OVERLAP_MS,
                   on_epoch, housekeeping->shard->announcements) == RESULT_DONE)

@@ -1,13 +1,19 @@
 #include "store/settings.h"
 
-int settings_read_default_strategy(db_t *db)
+result_t settings_read_default_strategy(db_t *db, strategy_id_t *strategy, bool *found)
 {
     static const char text[] = "SELECT value FROM settings WHERE name = 'default_strategy'";
     const sql_t sql = {(char *)text, sizeof(text) - 1, 0};
-    if (db_query(db, &sql) != RESULT_DONE || !db_next(db))
-        return -1;
+    *found = false;
+    result_t result = db_query(db, &sql);
+    if (result != RESULT_DONE || !db_next(db))
+        return result;
     str_t word = db_bytes(db, 0);
-    return strategy_parse(word.p, word.n);
+    int known = strategy_parse(word.p, word.n);
+    *found = known >= 0;
+    if (*found)
+        *strategy = (strategy_id_t)known;
+    return RESULT_DONE;
 }
 
 result_t settings_save_default_strategy(db_t *db, sql_t *sql, strategy_id_t strategy)

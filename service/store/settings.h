@@ -9,8 +9,9 @@
 
 #include "store/db.h"
 
-/* The strategy of items created without one, or -1: it was never set here, or MySQL is away. */
-int settings_read_default_strategy(db_t *db);
+/* Reads the strategy of items that are created without one. RESULT_DONE with `*found` false: it was
+   never set here, or a newer service has set one that this one does not know. */
+result_t settings_read_default_strategy(db_t *db, strategy_id_t *strategy, bool *found);
 result_t settings_save_default_strategy(db_t *db, sql_t *sql, strategy_id_t strategy);
 
 #endif
