@@ -10,12 +10,12 @@ struct cross {
     loop_message_t message;
     engine_loop_t *origin, *home;
     purchase_answer_cb answer;
-    void *waiter;               /* used by the origin; NULL: the buyer has disconnected */
-    unsigned changes;           /* `origin->changes` when the request was posted */
-    purchase_request_t request; /* its texts are in `bytes` */
+    void *waiter;         /* used by the origin; NULL: the buyer has disconnected */
+    unsigned changes;     /* `origin->changes` when the request was posted */
+    purchase_t *purchase; /* until it is started: then it is the owner loop's */
+    item_ref_t item;      /* of the purchase, which the answer may outlive */
     answer_t said;
     order_t order; /* the order of `said` */
-    char bytes[];
 };
 
 problem_t cross_request_refuse_early(engine_loop_t *engine, const purchase_request_t *request)
@@ -49,7 +49,7 @@ static void remember_sold_out(const cross_request_t *cross)
     const answer_t *said = &cross->said;
     if (said->sold_out_until_ms == 0 || cross->origin->changes != cross->changes)
         return;
-    loop_item_t *item = loop_item_get(cross->origin, cross->request.sku);
+    loop_item_t *item = loop_item_get(cross->origin, &cross->item);
     item->sold_out_until_ms = said->sold_out_until_ms;
     item->item.terms.strategy = said->strategy;
 }
@@ -77,10 +77,17 @@ static void on_answer_far(void *waiter, const answer_t *answer)
     loop_post(cross->origin->loop, &cross->message);
 }
 
+/* On the thread of the item's owner loop. */
+static void start(cross_request_t *cross, purchase_answer_cb answer)
+{
+    purchase_t *purchase = cross->purchase;
+    cross->purchase = NULL;
+    purchase_start(purchase, cross->home, &cross->item, answer, cross);
+}
+
 static void on_arrival(loop_message_t *message)
 {
-    cross_request_t *cross = H2O_STRUCT_FROM_MEMBER(cross_request_t, message, message);
-    purchase_start(cross->home, &cross->request, on_answer_far, cross);
+    start(H2O_STRUCT_FROM_MEMBER(cross_request_t, message, message), on_answer_far);
 }
 
 static void on_answer_near(void *waiter, const answer_t *answer)
@@ -88,32 +95,22 @@ static void on_answer_near(void *waiter, const answer_t *answer)
     end(waiter, answer);
 }
 
-static void copy_request(cross_request_t *cross, const purchase_request_t *request)
-{
-    char *at = cross->bytes;
-    cross->request = *request;
-    cross->request.sku = str_put(&at, request->sku);
-    cross->request.buyer = str_put(&at, request->buyer);
-    if (request->key.n != 0)
-        cross->request.key = str_put(&at, request->key);
-}
-
 cross_request_t *cross_request_start(engine_loop_t *engine, const purchase_request_t *request,
                                      purchase_answer_cb answer, void *waiter)
 {
-    cross_request_t *cross =
-        alloc_bytes(sizeof(*cross) + request->sku.n + request->buyer.n + request->key.n);
+    cross_request_t *cross = alloc_bytes(sizeof(*cross));
+    cross->item = item_ref_of(request->sku);
+    cross->purchase = purchase_new(request);
     cross->origin = engine;
-    cross->home = engine_owner_loop(engine->node, slot_of_sku(request->sku));
+    cross->home = engine_owner_loop(engine->node, cross->item.slot);
     cross->answer = answer;
     cross->waiter = waiter;
     cross->changes = engine->changes;
     ++engine->cross_requests;
     if (cross->home == engine) {
-        purchase_start(engine, request, on_answer_near, cross);
+        start(cross, on_answer_near);
         return cross;
     }
-    copy_request(cross, request);
     cross->message.run = on_arrival;
     loop_post(cross->home->loop, &cross->message);
     return cross;

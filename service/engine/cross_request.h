@@ -26,8 +26,8 @@ typedef struct cross cross_request_t;
    out and the request has no key. */
 problem_t cross_request_refuse_early(engine_loop_t *engine, const purchase_request_t *request);
 /* Runs on the thread of `engine`. `answer` runs there too: once, and never inside this call. Copies
-   `request`. The engine owns the returned object and frees it after the answer: do not use it
-   then. */
+   `request`, once: into the purchase, which goes to the owner loop as it is. The engine owns the
+   returned object and frees it after the answer: do not use it then. */
 cross_request_t *cross_request_start(engine_loop_t *engine, const purchase_request_t *request,
                                      purchase_answer_cb answer, void *waiter);
 /* The buyer has disconnected: `answer` is not called. The purchase goes on. */

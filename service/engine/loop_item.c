@@ -16,26 +16,25 @@ loop_item_t *loop_item_find(const engine_loop_t *engine, str_t sku)
     return item;
 }
 
-static loop_item_t *new_item(engine_loop_t *engine, str_t sku)
+static loop_item_t *new_item(engine_loop_t *engine, const item_ref_t *ref)
 {
-    const item_ref_t ref = item_ref_of(sku);
     loop_item_t *item = alloc_zero(1, sizeof(*item));
     item->engine = engine;
     item->base = (strategy_item_t){.loop = &engine->strategies,
-                                   .shard = node_shard_of_slot(engine->node, ref.slot),
-                                   .ref = ref};
-    item->owned = engine_owner_loop(engine->node, ref.slot) == engine;
+                                   .shard = node_shard_of_slot(engine->node, ref->slot),
+                                   .ref = *ref};
+    item->owned = engine_owner_loop(engine->node, ref->slot) == engine;
     h2o_linklist_init_anchor(&item->parked);
     h2o_linklist_init_anchor(&item->unchecked);
     HASH_ADD_KEYPTR(hh, engine->items, item->base.ref.sku.bytes, item->base.ref.sku.length, item);
     return item;
 }
 
-loop_item_t *loop_item_get(engine_loop_t *engine, str_t sku)
+loop_item_t *loop_item_get(engine_loop_t *engine, const item_ref_t *ref)
 {
-    loop_item_t *item = loop_item_find(engine, sku);
+    loop_item_t *item = loop_item_find(engine, sku_str(&ref->sku));
     if (item == NULL)
-        item = new_item(engine, sku);
+        item = new_item(engine, ref);
     item->used_ms = clock_mono_ms();
     return item;
 }

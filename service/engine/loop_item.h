@@ -70,7 +70,7 @@ static inline bool loop_item_is_known(const loop_item_t *item)
 /* Returns NULL if the loop has no entry for the item. */
 loop_item_t *loop_item_find(const struct engine_loop *engine, str_t sku);
 /* Makes the entry if there is none. */
-loop_item_t *loop_item_get(struct engine_loop *engine, str_t sku);
+loop_item_t *loop_item_get(struct engine_loop *engine, const item_ref_t *ref);
 /* Frees the entry. Only if loop_item_is_idle(). */
 void loop_item_forget(loop_item_t *item);
 /* Nothing of the item is under way. */

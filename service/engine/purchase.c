@@ -480,36 +480,42 @@ static uint64_t digest_of(str_t sku, str_t buyer, uint32_t quantity)
     return XXH3_64bits(text, (size_t)(at - text)) >> 1; /* fits a signed 64-bit integer too */
 }
 
-static purchase_t *new_purchase(engine_loop_t *engine, const purchase_request_t *request)
+purchase_t *purchase_new(const purchase_request_t *request)
 {
     purchase_t *p = alloc_zero(1, sizeof(*p));
     attempt_t *a = &p->attempt;
-    p->engine = engine;
-    p->item = loop_item_get(engine, request->sku);
-    a->item = &p->item->base;
+    p->machine = purchase_machine_new(request->key.n != 0);
     order_set_sku(&a->order, request->sku);
     order_set_buyer(&a->order, request->buyer);
     a->order.quantity = request->quantity;
+    a->order.digest = digest_of(request->sku, request->buyer, request->quantity);
     if (request->key.n != 0) {
         memcpy(a->key_bytes, request->key.p, request->key.n);
         a->key_length = (uint8_t)request->key.n;
     }
+    return p;
+}
+
+/* Gives the purchase to the loop of `engine`, which routes it in its next turn. */
+static void begin(purchase_t *p, engine_loop_t *engine, const item_ref_t *ref)
+{
+    assert(p->engine == NULL && str_eq(order_sku(&p->attempt.order), sku_str(&ref->sku)));
+    p->engine = engine;
+    p->item = loop_item_get(engine, ref);
+    p->attempt.item = &p->item->base;
     ++engine->purchases;
     ++p->item->purchases;
     METRIC_ADD(purchases_in_flight, 1);
     wait_ms(p, 0);
-    return p;
 }
 
-void purchase_start(engine_loop_t *engine, const purchase_request_t *request,
+void purchase_start(purchase_t *p, engine_loop_t *engine, const item_ref_t *ref,
                     purchase_answer_cb answer, void *waiter)
 {
-    purchase_t *p = new_purchase(engine, request);
-    p->machine = purchase_machine_new(request->key.n != 0);
-    p->attempt.order.digest = digest_of(request->sku, request->buyer, request->quantity);
+    assert(waiter != NULL);
+    begin(p, engine, ref);
     p->answer = answer;
     p->waiter = waiter;
-    assert(waiter != NULL);
     loop_timer_start(engine->loop, &p->answer_timer,
                      engine->node->config->orders.answer_deadline_ms, on_answer_deadline);
 }
@@ -517,9 +523,11 @@ void purchase_start(engine_loop_t *engine, const purchase_request_t *request,
 void purchase_adopt(engine_loop_t *engine, const order_id_t *id, const gate_record_t *record)
 {
     const purchase_request_t request = {record->sku, record->buyer, record->key, record->quantity};
-    purchase_t *p = new_purchase(engine, &request);
+    const item_ref_t ref = item_ref_of(record->sku);
+    purchase_t *p = purchase_new(&request);
     p->machine = purchase_machine_adopted(request.key.n != 0);
     p->attempt.order.id = *id;
     p->attempt.order.digest = record->digest;
     p->attempt.commit_deadline_ms = record->deadline_ms;
+    begin(p, engine, &ref);
 }

@@ -7,10 +7,11 @@
  * The buyer gets one answer: at the end, or earlier as 202 (acknowledge = accepted, or the outcome
  * is not known in time). A buyer who disconnects cancels nothing: what was started is finished.
  *
- * The item's owner loop owns a purchase, from purchase_start() until the purchase frees itself. All
- * functions run on the thread of that loop, and none blocks. Requests reach it through
- * engine/cross_request.h. An error of a server is no return value: it ends in an answer
- * (ANSWER_REFUSED, or ANSWER_PENDING while the outcome is unknown).
+ * The order of a request is copied once, by purchase_new(), on the loop of the buyer's connection,
+ * whose cross-loop request (engine/cross_request.h) then owns the purchase. The item's owner loop
+ * owns it from purchase_start() until the purchase frees itself. All other functions run on the
+ * thread of that loop. No function blocks. An error of a server is no return value: it ends in an
+ * answer (ANSWER_REFUSED, or ANSWER_PENDING while the outcome is unknown).
  */
 #ifndef HOLDFAST_ENGINE_PURCHASE_H
 #define HOLDFAST_ENGINE_PURCHASE_H
@@ -60,9 +61,11 @@ typedef struct purchase {
     void *waiter; /* NULL: no buyer is connected, or he has been answered */
 } purchase_t;
 
-/* Starts a purchase, on the owner loop of the item. Copies `request`. Keeps `waiter` until it has
-   called `answer`. */
-void purchase_start(engine_loop_t *engine, const purchase_request_t *request,
+/* Makes a purchase that is not started yet. Copies `request`. Any thread. */
+purchase_t *purchase_new(const purchase_request_t *request);
+/* Starts and takes over the purchase, on the owner loop of its item, which is `ref`. Keeps `waiter`
+   until it has called `answer`. */
+void purchase_start(purchase_t *purchase, engine_loop_t *engine, const item_ref_t *ref,
                     purchase_answer_cb answer, void *waiter);
 /* The process that admitted this order is gone. Takes the order over: it ends in MySQL under its
    own id. Copies `record`. Nobody is answered. */
