@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <stdlib.h>
 
 #include "admin/handlers.h"
@@ -94,7 +95,9 @@ void handle_metrics(exchange_t *exchange, const route_match_t *match)
     const http_context_t *http = exchange->http;
     unsigned shards = http->map->shards_count, count = 0;
     uint64_t findings[FINDING_COUNT] = {0};
-    metric_sample_t *samples = alloc_zero(1, (5 * shards + FINDING_COUNT + 5) * sizeof(*samples));
+    /* Of a shard five; of Redis three; two of the audit; one of each finding. */
+    unsigned room = 5 * shards + 3 + 2 + FINDING_COUNT;
+    metric_sample_t *samples = alloc_zero(room, sizeof(*samples));
     for (unsigned i = 0; i < shards; ++i)
         samples[count++] = (metric_sample_t){
             "gauge", "writer_queue_orders",        "Places taken in the writer's queue",
@@ -114,6 +117,7 @@ void handle_metrics(exchange_t *exchange, const route_match_t *match)
         samples[count++] = (metric_sample_t){
             "counter", "reconciler_findings_total", "Gates found to disagree with MySQL",
             "found",   finding_name((finding_t)f),  (int64_t)findings[f]};
+    assert(count <= room);
     char *text = metrics_render(samples, count);
     reply_text(exchange, 200, "text/plain; version=0.0.4", str_of(text));
     free(text);

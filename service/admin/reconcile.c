@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,6 +19,7 @@ static void run_pass(call_t *call, worker_t *worker)
     pass_call_t *c = (pass_call_t *)call;
     str_t sku = sku_str(&c->item.sku);
     c->pass = reconcile_pass(worker, &c->item);
+    assert(c->pass.done == ACTION_NONE || c->pass.result == SYNC_READY); /* `item` is the new row */
     if (c->pass.done != ACTION_NONE)
         announce_item_changed(worker->shard->announcements, sku, c->pass.item.epoch);
 }

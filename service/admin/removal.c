@@ -1,3 +1,5 @@
+#include <assert.h>
+
 #include "admin/handlers.h"
 #include "base/alloc.h"
 #include "base/log.h"
@@ -18,6 +20,8 @@ static void run_delete(call_t *call, worker_t *worker)
     str_t sku = sku_str(&c->item.sku);
     uint64_t epoch;
     c->result = item_delete(worker, &c->item, &epoch, &c->outcome);
+    /* A deletion has read the row first: the loops are told under which epoch it went. */
+    assert(c->result != SYNC_READY || epoch != 0);
     if (epoch != 0) /* also if the outcome of the COMMIT is unknown */
         announce_item_changed(worker->shard->announcements, sku, epoch);
     if (c->result == SYNC_READY && c->outcome == DELETE_DONE)

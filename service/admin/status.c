@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -41,6 +42,7 @@ static void add_status_item(void *context, const item_t *item)
 static void run_status(fan_t *fan, unsigned shard, worker_t *worker)
 {
     shard_view_t *view = &((status_call_t *)fan)->views[shard];
+    assert(shard < ((status_call_t *)fan)->shards && view->items == NULL); /* one job a shard */
     view->items = cJSON_CreateArray();
     view->read =
         item_list(worker->db, &worker->sql, STATUS_ITEMS_MAX, add_status_item, view->items) ==

@@ -1,5 +1,6 @@
 #include "config/check.h"
 
+#include <assert.h>
 #include <strings.h>
 
 #include "config/config.h"
@@ -26,6 +27,7 @@ static void check_above(place_t *place)
 {
     const char *key = place->setting->above;
     const place_t *lower = place_below(place->above, str_of(key));
+    assert(place->setting->type == SETTING_NUMBER && lower->setting->type == SETTING_NUMBER);
     uint32_t value = *(uint32_t *)place->data, bound = *(uint32_t *)lower->data;
     if (place_is_known(place) && place_is_known(lower) && value <= bound)
         report(place, "%u is not above %s.%s, which is %u", value, place->above->section->name, key,

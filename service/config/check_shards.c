@@ -1,3 +1,5 @@
+#include <assert.h>
+
 #include "config/check.h"
 #include "config/config.h"
 
@@ -44,6 +46,8 @@ static unsigned run_end(const slot_owners_t owners, unsigned first, unsigned las
 static void claim_slots(const place_t *shards, unsigned shard, slot_owners_t owners, place_t *slots)
 {
     const config_shard_t *held = shards->below[shard].data;
+    /* A range that is known has passed read_slots(); another one would end behind `owners`. */
+    assert(held->slot_first <= held->slot_last && held->slot_last < CONFIG_SLOT_COUNT);
     for (unsigned first = held->slot_first, end; first <= held->slot_last; first = end + 1) {
         end = run_end(owners, first, held->slot_last);
         if (owners[first] != 0) {

@@ -1,5 +1,6 @@
 #include "config/config.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -96,6 +97,7 @@ int config_load(const char *path, config_t **out, FILE *diagnostics_out)
         read_text(text, config, &diagnostics);
     free(content);
     int mistakes = diagnostics.count;
+    assert(mistakes != 0 || config->deployment != NULL); /* without a mistake, all of it was read */
     diagnostics_finish(&diagnostics, diagnostics_out);
     if (mistakes == 0)
         *out = config;

@@ -1,5 +1,6 @@
 #include "config/deployment.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@ struct deployment {
 
 static void learn(deployment_t *deployment, str_t name)
 {
+    assert(!atomic_load(&deployment->known)); /* readers hold the name without the mutex */
+    assert(name.n >= 1 && name.n <= DEPLOYMENT_BYTES_MAX);
     memcpy(deployment->name, name.p, name.n);
     deployment->name[name.n] = '\0';
     atomic_store(&deployment->known, true);

@@ -38,6 +38,7 @@ static str_t text_of(const yaml_node_t *scalar)
 /* Marks the node. True if it was marked before: then an alias led here. */
 static bool is_alias(walk_t *walk, int id)
 {
+    assert(id >= 1); /* libyaml counts the nodes of a document from 1 */
     bool before = walk->seen[id - 1];
     walk->seen[id - 1] = true;
     return before;

@@ -1,5 +1,6 @@
 #include "config/place.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@ static void open_setting(place_t *place, void *base)
 void place_open(place_t *place)
 {
     const section_t *section = place->section;
+    assert(place->below == NULL); /* else the places below it would lose their values */
     place->below_count = section->settings_count + section->children_count;
     place->below = alloc_zero(place->below_count, sizeof(*place->below));
     for (size_t i = 0; i < place->below_count; i++) {
@@ -53,6 +55,7 @@ void place_open(place_t *place)
 void place_open_list(place_t *list, size_t count)
 {
     const section_t *section = list->section;
+    assert(section->list && list->below == NULL && count <= section->count_max);
     if (count == 0)
         return;
     char *elements = alloc_zero(count, section->element_size);
@@ -175,6 +178,7 @@ void report(place_t *place, const char *format, ...)
 void report_value(place_t *place, const char *format, ...)
 {
     va_list args;
+    assert(place->setting != NULL); /* only a setting has accepted values */
     place->wrong = true;
     va_start(args, format);
     say(place, nearest_line(place), place->setting, format, args);

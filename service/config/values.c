@@ -1,6 +1,7 @@
 #include "config/values.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <ctype.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -56,6 +57,7 @@ static bool read_number(const setting_t *setting, const char *text, void *field,
 static bool read_port(const setting_t *setting, const char *text, void *field, char *reason)
 {
     uint32_t port;
+    assert(setting->max <= UINT16_MAX); /* the table; the field has 16 bits */
     if (!read_whole(text, strlen(text), setting, &port, reason))
         return false;
     *(uint16_t *)field = (uint16_t)port;
@@ -85,6 +87,7 @@ static bool read_slots(const setting_t *setting, const char *text, void *field, 
 {
     uint32_t first, last;
     const char *hyphen = strchr(text, '-');
+    assert(setting->max <= UINT16_MAX); /* likewise */
     if (hyphen == NULL || !is_whole_number(text, (size_t)(hyphen - text)) ||
         !is_whole_number(hyphen + 1, strlen(hyphen + 1)))
         return wrong(reason, "is not a range of slots");
@@ -174,6 +177,7 @@ static bool read_text(const setting_t *setting, const char *text, void *field, c
         return wrong(reason, "is neither a host name nor an IP address");
     if (setting->type == SETTING_FILE && !file_check_pem(text, setting->private_file, reason))
         return false;
+    assert(*(char **)field == NULL); /* value_free() has freed an earlier value */
     *(char **)field = alloc_text(text);
     return true;
 }
@@ -221,6 +225,7 @@ static size_t without_newline(const char *content, size_t n)
 static bool read_secret_file(const setting_t *setting, const char *text, void *field, char *reason)
 {
     size_t n;
+    assert(*(char **)field == NULL); /* likewise, one that was given as the secret itself */
     if (text[0] == '\0')
         return wrong(reason, "is empty");
     char *content = file_read(text, MODE_NOT_OWNER, setting->max + 2, &n, reason);

@@ -1,5 +1,6 @@
 #include "reconcile/orphans.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <uthash.h>
 
@@ -76,6 +77,7 @@ static void forget_unseen(orphans_t *orphans, unsigned pass)
 void orphans_free(orphans_t *orphans)
 {
     forget_unseen(orphans, orphans->pass + 1);
+    assert(orphans->sightings == NULL);
     METRIC_ADD(orphans_set_aside, -(int64_t)aside_count(orphans->aside));
     aside_free(orphans->aside);
     free(orphans);
@@ -158,6 +160,9 @@ static result_t look_at_records(orphans_t *orphans, uint16_t slot)
     result_t call;
     unsigned max = SLOT_MAX;
     bool full;
+    /* Else the orders that this process is about to commit would be taken over under it. */
+    assert(
+        !is_among(orphans->gone, orphans->gone_count, str_of(orphans->worker->shard->incarnation)));
     do {
         orphans->met = orphans->fresh = 0;
         call = gate_sync_orphans(orphans->worker->gate, slot, orphans->gone, orphans->gone_count,
@@ -233,12 +238,14 @@ static unsigned all_slots(const worker_t *worker, uint16_t *slots)
     for (unsigned slot = 0; slot < SLOT_COUNT; ++slot)
         if (worker->shard->map->shard_of_slot[slot] == worker->shard->index)
             slots[count++] = (uint16_t)slot;
+    assert(count != 0); /* every shard holds a range of slots */
     return count;
 }
 
 unsigned orphans_pass(orphans_t *orphans, worker_t *worker)
 {
     uint16_t slots[SLOT_COUNT];
+    assert(orphans->worker == NULL || orphans->worker == worker); /* sightings are of one shard */
     if (writer_is_away(worker->shard->writer))
         return 0; /* MySQL is away: an order taken over now could not be written */
     bool all = ++orphans->pass % ALL_SLOTS_PASSES == 0;

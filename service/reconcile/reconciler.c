@@ -1,5 +1,6 @@
 #include "reconcile/reconciler.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -203,6 +204,7 @@ static void mend_gates(reconciler_t *reconciler)
             free(repair);
         }
     }
+    assert(all == NULL); /* each was tried or put back: one that is lost leaves its gate as it is */
 }
 
 /* --- the memory of items --- */
@@ -279,7 +281,7 @@ static bool read_page(reconciler_t *reconciler, const walk_t *walk)
     sql_add(&worker->sql, " ORDER BY sku LIMIT %u", (uint64_t)PAGE);
     if (db_query(worker->db, &worker->sql) != RESULT_DONE)
         return false;
-    while (db_next(worker->db))
+    while (page->count < PAGE && db_next(worker->db))
         page->items[page->count++] = item_ref_of(db_bytes(worker->db, 0));
     return true;
 }
@@ -318,6 +320,7 @@ static bool compare_one(reconciler_t *reconciler, const item_ref_t *ref)
     pthread_mutex_lock(&reconciler->mutex);
     ++reconciler->report.items;
     pthread_mutex_unlock(&reconciler->mutex);
+    assert(!pass.look_again || pass.done == ACTION_NONE); /* one look alone decides nothing */
     if (pass.look_again)
         return true;
     bool waiting = pass.finding == FINDING_GATE_BACK && pass.done == ACTION_NONE;
@@ -395,6 +398,7 @@ static progress_t compare_page(reconciler_t *reconciler, walk_t *walk, uint64_t 
 static void compare_items(reconciler_t *reconciler, bool many)
 {
     uint64_t deadline = clock_mono_ms() + PASS_MS;
+    assert(reconciler->lease.fence != 0); /* one node compares a shard */
     while (compare_page(reconciler, &reconciler->stand_ins, deadline) == WALK_ON)
         ;
     deadline = clock_mono_ms() + (many ? PASS_OF_MANY_MS : PASS_MS);
@@ -486,6 +490,7 @@ void reconciler_free(reconciler_t *reconciler)
     aside_free(reconciler->repairs_aside);
     aside_free(reconciler->compared_aside);
     forget_items(reconciler, true);
+    assert(reconciler->tracked == NULL);
     pthread_mutex_destroy(&reconciler->mutex);
     free(reconciler);
 }

@@ -1,5 +1,6 @@
 #include "reconcile/sync.h"
 
+#include <assert.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -63,6 +64,8 @@ static bool done(goal_t *goal, sync_result_t result)
    as it is. */
 static bool leave_gate_out(worker_t *worker, goal_t *goal)
 {
+    /* Else its buyers would be sent to a gate of another epoch. */
+    assert(!item_uses_gate(goal->item));
     if (!goal->item->gate_down)
         repair_queue_close(&worker->shard->repairs, item_sku(goal->item), goal->item->epoch);
     return done(goal, SYNC_READY);
@@ -96,6 +99,7 @@ static bool without_gate(worker_t *worker, goal_t *goal)
     rebuild_t rebuild = {.item = *goal->item, .fallback = true};
     bool ended = try_rebuild(worker, goal, &rebuild, 0);
     if (ended && goal->result == SYNC_READY) {
+        assert(goal->item->gate_down); /* or lua and watch would go on with a gate that is away */
         METRIC_INC(stand_ins_total);
         LOG_WARN("Redis is away: the optimistic strategy stands in",
                  LOG_BYTES("sku", item_sku(goal->item)), LOG_INT("epoch", goal->item->epoch));
@@ -113,7 +117,8 @@ static sync_result_t look_if_free(worker_t *worker, const item_t *item, gate_ite
     sync_result_t seen = SYNC_BUSY;
     if (atomic_fetch_add(looks, 1) < max)
         seen = look_at_gate(worker, item, answer, gate_epoch);
-    atomic_fetch_sub(looks, 1);
+    unsigned looking = atomic_fetch_sub(looks, 1);
+    assert(looking != 0); /* every thread that was counted leaves once */
     return seen;
 }
 
@@ -152,6 +157,9 @@ static bool try_once(worker_t *worker, const item_ref_t *ref, goal_t *goal)
 static sync_result_t sync_until_agreed(worker_t *worker, const item_ref_t *ref, goal_t *goal)
 {
     uint64_t deadline = clock_mono_ms() + SYNC_PATIENCE_MS;
+    /* A purchase builds a gate that is missing; what forces another epoch on a gate that agrees was
+       decided under that epoch before. */
+    assert(!goal->for_purchase || goal->epoch == 0);
     for (unsigned tries = 0; clock_mono_ms() < deadline; ++tries) {
         if (try_once(worker, ref, goal))
             return goal->result;
