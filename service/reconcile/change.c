@@ -213,6 +213,19 @@ static sync_result_t try_change(worker_t *worker, const item_ref_t *ref,
     return result;
 }
 
+/* Builds the gate of a new item, and completes a rebuild that a lost race has left. The row of a
+   new item may be deleted or out of reach before it is read for the first time: SYNC_BUSY. */
+static sync_result_t finish_change(worker_t *worker, const item_ref_t *ref,
+                                   change_outcome_t outcome, item_t *out)
+{
+    if (outcome == CHANGE_CREATED) {
+        FAILPOINT("item_created");
+        out->epoch = 0; /* no row has this epoch */
+    }
+    item_agree(worker, ref, out);
+    return outcome == CHANGE_CREATED && out->epoch == 0 ? SYNC_BUSY : SYNC_READY;
+}
+
 sync_result_t item_change(worker_t *worker, const item_ref_t *ref, const item_change_t *change,
                           item_t *out, change_outcome_t *outcome)
 {
@@ -226,8 +239,7 @@ sync_result_t item_change(worker_t *worker, const item_ref_t *ref, const item_ch
         if (result == SYNC_READY && *outcome == CHANGE_NONE && tries != 0)
             *outcome = CHANGE_DONE; /* an earlier attempt may have changed it and lost the answer */
     }
-    /* Builds the gate of a new item, and completes a rebuild that a lost race has left. */
-    if (result == SYNC_READY && CHANGE_IS_MADE(*outcome))
-        item_agree(worker, ref, out);
-    return result;
+    return result == SYNC_READY && CHANGE_IS_MADE(*outcome)
+               ? finish_change(worker, ref, *outcome, out)
+               : result;
 }

@@ -168,6 +168,36 @@ static void an_admitted_order_counts_as_live(void **state)
     EXPECT_GATE_AGREES(stack, sku);
 }
 
+/* --- an item that is not there for long --- */
+
+static void *put_an_item(void *sku)
+{
+    web_answer_t *answer = test_bytes(sizeof(*answer));
+    *answer = ADMIN(stack, .method = "PUT", .path = test_text("/v1/items/%s", (const char *)sku),
+                    .body = "{\"total\":5}");
+    return answer;
+}
+
+/* Its row is deleted before the answer to its creation was read from it: the answer says nothing of
+   an item that no row had. */
+static void it_is_deleted_while_it_is_created(void **state)
+{
+    (void)state;
+    pthread_t admin;
+    void *answer;
+    const char *sku = test_text("brief-%d", getpid());
+    fault_arm(stack, "item_created pause=3000 times=1\n");
+    EXPECT_NUMBER(pthread_create(&admin, NULL, put_an_item, (void *)sku), 0);
+    EXPECT_FAULT(stack, "item_created");
+    web_answer_t deleted = delete_at(node, sku);
+    EXPECT_STATUS(deleted, 204);
+    pthread_join(admin, &answer);
+    const web_answer_t *put = answer;
+    EXPECT(put->status == 503 || strstr(put->body, test_text("\"sku\":\"%s\"", sku)) != NULL, "%s",
+           web_show(put));
+    expect_gone(sku);
+}
+
 /* --- a crowd --- */
 
 #define CROWD 1500
@@ -329,6 +359,7 @@ int main(void)
         UNDER("lua", live_orders_forbid_it),
         UNDER("optimistic", live_orders_forbid_it),
         TEST(an_admitted_order_counts_as_live),
+        TEST(it_is_deleted_while_it_is_created),
         UNDER("lua", a_crowd_buys_while_it_is_deleted),
         UNDER("watch", a_crowd_buys_while_it_is_deleted),
         UNDER("optimistic", a_crowd_buys_while_it_is_deleted),
