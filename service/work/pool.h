@@ -42,10 +42,10 @@ typedef struct job {
     void (*run)(struct job *job, worker_t *worker);
     void (*done)(struct job *job);
     struct job *next;
-    unsigned slot; /* slot of its item, plus 1; 0: it is not about a single item */
+    unsigned slot; /* slot of its item, plus 1; 0: no lock of a single item can stop it */
 } job_t;
 
-/* Call it before the job is submitted, if the job is about an item of this slot. */
+/* Call it before the job is submitted, if the job may wait for locks of an item of this slot. */
 static inline void job_set_slot(job_t *job, uint16_t slot)
 {
     job->slot = slot + 1U;
