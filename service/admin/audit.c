@@ -8,7 +8,7 @@
 #include "http/call.h"
 
 #define WAIT_MS 800
-#define LOOK_MS 16
+#define CHECK_MS 16
 
 typedef struct {
     exchange_t *exchange;
@@ -25,12 +25,12 @@ static void on_gone(void *waiting)
     free(wait);
 }
 
-static void look(loop_timer_t *timer)
+static void check_ended(loop_timer_t *timer)
 {
     audit_wait_t *wait = H2O_STRUCT_FROM_MEMBER(audit_wait_t, timer, timer);
     exchange_t *exchange = wait->exchange;
     if (audit_runner_ended(wait->runner) < wait->number && clock_mono_ms() < wait->until_ms) {
-        loop_timer_start(exchange->engine->loop, &wait->timer, LOOK_MS, look);
+        loop_timer_start(exchange->engine->loop, &wait->timer, CHECK_MS, check_ended);
         return;
     }
     cJSON *report = audit_runner_report(wait->runner, wait->number);
@@ -54,5 +54,5 @@ void handle_audit(exchange_t *exchange, const route_match_t *match)
                            .until_ms = clock_mono_ms() + WAIT_MS};
     exchange->on_gone = on_gone;
     exchange->waiting = wait;
-    loop_timer_start(exchange->engine->loop, &wait->timer, LOOK_MS, look);
+    loop_timer_start(exchange->engine->loop, &wait->timer, CHECK_MS, check_ended);
 }

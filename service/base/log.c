@@ -305,7 +305,7 @@ static void write_due(uint64_t now_ms, bool all)
 }
 
 /* Called by the sink's thread. */
-static bool look(void)
+static bool write_kept(void)
 {
     write_due(clock_mono_ms(), false);
     pthread_mutex_lock(&mutex);
@@ -330,7 +330,7 @@ static size_t say_dropped(char out[SINK_LINE_BYTES_MAX], uint64_t dropped)
 
 void log_start(void)
 {
-    static const sink_calls_t calls = {.look = look, .say_dropped = say_dropped};
+    static const sink_calls_t calls = {.before_sleep = write_kept, .say_dropped = say_dropped};
     sink_start(&calls);
 }
 

@@ -78,11 +78,11 @@ static void say_dropped(void)
 
 /* --- the thread --- */
 
-static void sleep_until_something_comes(bool look_again)
+static void sleep_until_something_comes(bool call_again)
 {
-    struct timespec until = clock_mono_in(SINK_LOOK_MS);
+    struct timespec until = clock_mono_in(SINK_SLEEP_MS);
     while (sink.n == 0 && !sink.ending && !sink.woken) {
-        if (!look_again)
+        if (!call_again)
             pthread_cond_wait(&sink.filled, &sink.mutex);
         else if (pthread_cond_timedwait(&sink.filled, &sink.mutex, &until) == ETIMEDOUT)
             break;
@@ -110,9 +110,9 @@ static void *sink_thread(void *unused)
     pthread_mutex_lock(&sink.mutex);
     while (write_what_is_there(), !sink.ending) {
         pthread_mutex_unlock(&sink.mutex);
-        bool look_again = sink.calls->look();
+        bool call_again = sink.calls->before_sleep();
         pthread_mutex_lock(&sink.mutex);
-        sleep_until_something_comes(look_again);
+        sleep_until_something_comes(call_again);
     }
     pthread_mutex_unlock(&sink.mutex);
     return NULL;

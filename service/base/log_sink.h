@@ -23,18 +23,18 @@
 
 typedef struct {
     /* Called by the thread before it sleeps; may put lines. Returns true if it must be called again
-       within SINK_LOOK_MS; else the next line triggers the next call. */
-    bool (*look)(void);
+       within SINK_SLEEP_MS; else the next line triggers the next call. */
+    bool (*before_sleep)(void);
     /* Makes the line that reports the number of dropped lines; returns its length. */
     size_t (*say_dropped)(char line[SINK_LINE_BYTES_MAX], uint64_t dropped);
 } sink_calls_t;
-#define SINK_LOOK_MS 100
+#define SINK_SLEEP_MS 100
 
 /* `calls` must outlive the process. */
 void sink_start(const sink_calls_t *calls);
 /* A whole line with its newline, at most SINK_LINE_BYTES_MAX bytes. */
 void sink_put(const char *bytes, size_t n);
-/* Makes the thread call look() soon. */
+/* Makes the thread call before_sleep() soon. */
 void sink_wake(void);
 /* Waits until all lines are written, for `ms` at most. Returns whether all are. */
 bool sink_flush(uint32_t ms);

@@ -32,7 +32,7 @@ static void run_key(job_t *job, worker_t *worker)
 
 /* The order that the gate named as the first may itself have been a repeat, and may have been
    rejected for another reason. Then the order that has the key in MySQL is the first. */
-static void look_for_winner(key_read_t *read, worker_t *worker)
+static void read_winner(key_read_t *read, worker_t *worker)
 {
     order_t winner;
     read_by_key(read, worker, true, &winner);
@@ -50,7 +50,7 @@ static void run_first(job_t *job, worker_t *worker)
     else
         read->result = order_read(worker->db, &worker->sql, first, true, &read->row, &read->found);
     if (read->result == RESULT_DONE && read->found && read->row.state == ORDER_REJECTED)
-        look_for_winner(read, worker);
+        read_winner(read, worker);
 }
 
 static void done(job_t *job)

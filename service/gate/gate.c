@@ -53,7 +53,7 @@ void gate_add_key(redis_args_t *args, gate_key_t key, const item_ref_t *item)
     redis_args_add(args, gate_key(text, key, item));
 }
 
-void gate_look(redis_args_t *args, const item_ref_t *item, uint64_t epoch)
+void gate_peek(redis_args_t *args, const item_ref_t *item, uint64_t epoch)
 {
     static const char *const none[] = {"0", "0", "1", ""}; /* count, deadline, quantity, marks */
     gate_call(args, "holdfast_reserve", 4);

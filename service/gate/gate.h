@@ -38,9 +38,9 @@ typedef enum {
     GATE_BUYER_LIMIT,
     GATE_NOT_STARTED,
     GATE_ENDED,
-    GATE_LATE, /* past its commit deadline by the clock of Redis */
-    GATE_LOOK, /* would be admitted after a read of MySQL shows that no order has its key */
-    GATE_FIRST /* an earlier order of this key is unsettled */
+    GATE_LATE,      /* past its commit deadline by the clock of Redis */
+    GATE_CHECK_KEY, /* would be admitted after a read of MySQL shows that no order has its key */
+    GATE_FIRST      /* an earlier order of this key is unsettled */
 } gate_answer_t;
 #define GATE_SEEN 8 /* added to the answer: the gate has admitted this buyer before */
 
@@ -50,7 +50,7 @@ problem_t gate_answer_problem(gate_answer_t answer);
 typedef enum {
     GATE_MARK_NO_KEY,
     GATE_MARK_KEY,
-    GATE_MARK_LOOKED /* MySQL was read, and has no order of this key */
+    GATE_MARK_KEY_FREE /* MySQL was read, and has no order of this key */
 } gate_mark_t;
 
 #define GATE_KEY_SIZE (SKU_BYTES_MAX + 48)
@@ -62,7 +62,7 @@ void gate_call(redis_args_t *args, const char *function, unsigned keys);
 /* A complete call: reserve without orders. The reply has the gate_item_t that reserve would return
    to a caller with this epoch. The call changes nothing, but Redis refuses it whenever it would
    refuse to admit. */
-void gate_look(redis_args_t *args, const item_ref_t *item, uint64_t epoch);
+void gate_peek(redis_args_t *args, const item_ref_t *item, uint64_t epoch);
 /* For GATE_KEY_UNSETTLED and GATE_KEY_KEYS only the item's slot is used. */
 void gate_add_key(redis_args_t *args, gate_key_t key, const item_ref_t *item);
 /* Writes the key into `out` (GATE_KEY_SIZE bytes) and returns it, borrowed from `out`. */

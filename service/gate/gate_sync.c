@@ -317,7 +317,7 @@ result_t gate_sync_peek(gate_sync_t *gate, const item_ref_t *item, uint64_t epoc
                         gate_item_t *answer, uint64_t *gate_epoch)
 {
     redisReply *reply;
-    gate_look(&gate->args, item, epoch);
+    gate_peek(&gate->args, item, epoch);
     result_t result = call(gate, REPLY_ARRAY, 2, &reply);
     if (result != RESULT_DONE)
         return result;

@@ -406,7 +406,7 @@ static void probe(redis_link_t *link)
 {
     redis_args_t args = {0};
     link->probed_ms = clock_mono_ms();
-    gate_look(&args, &(item_ref_t){0}, 0);
+    gate_peek(&args, &(item_ref_t){0}, 0);
     send_call(link, &args, on_probe, link);
     redis_args_free(&args);
 }

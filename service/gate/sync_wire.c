@@ -6,7 +6,7 @@
 #include "base/clock.h"
 
 /* Interval at which a waiting call reads the health of the gate. */
-#define LOOK_MS 50
+#define HEALTH_CHECK_MS 50
 /* Limit for a connect, and for room to send, if the loops' connections are there to detect that
    Redis is back. After it Redis is treated as away. */
 #define PATIENCE_MS 1000
@@ -26,13 +26,13 @@ redisContext *sync_wire_connect(const config_t *config, const gate_health_t *hea
     return redis;
 }
 
-/* Waits in steps of LOOK_MS, so that it can end early when the health becomes hopeless. */
+/* Waits in steps of HEALTH_CHECK_MS, so that it can end early when the health becomes hopeless. */
 static bool wait_readable(const redisContext *redis, uint64_t deadline_ms,
                           const gate_health_t *health)
 {
-    struct pollfd look = {.fd = redis->fd, .events = POLLIN};
+    struct pollfd readable = {.fd = redis->fd, .events = POLLIN};
     for (;;) {
-        int ready = poll(&look, 1, LOOK_MS);
+        int ready = poll(&readable, 1, HEALTH_CHECK_MS);
         if (ready > 0)
             return true;
         if ((ready < 0 && errno != EINTR) || clock_mono_ms() >= deadline_ms ||

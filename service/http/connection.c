@@ -9,7 +9,7 @@
 #include "metrics/metrics.h"
 
 /* The interval of the checks for idle connections and unread answers. */
-#define LOOK_MS 512
+#define CHECK_MS 512
 
 /* --- the end of a connection --- */
 
@@ -31,7 +31,7 @@ static void end_quiet(connections_t *all, uint64_t now_ms)
 {
     while (!h2o_linklist_is_empty(&all->quiet)) {
         connection_t *oldest = H2O_STRUCT_FROM_MEMBER(connection_t, link, all->quiet.next);
-        if (now_ms - oldest->quiet_ms < UINT64_C(2) * all->idle_timeout_ms + LOOK_MS)
+        if (now_ms - oldest->quiet_ms < UINT64_C(2) * all->idle_timeout_ms + CHECK_MS)
             break;
         h2o_linklist_unlink(&oldest->link);
         connection_end(oldest, "it asks nothing");
@@ -50,13 +50,13 @@ static void end_untaken(connections_t *all, uint64_t now_ms)
     }
 }
 
-static void on_look(loop_timer_t *timer)
+static void on_check(loop_timer_t *timer)
 {
     connections_t *all = H2O_STRUCT_FROM_MEMBER(connections_t, timer, timer);
     uint64_t now_ms = clock_mono_ms();
     end_quiet(all, now_ms);
     end_untaken(all, now_ms);
-    loop_timer_start(all->loop, &all->timer, LOOK_MS, on_look);
+    loop_timer_start(all->loop, &all->timer, CHECK_MS, on_check);
 }
 
 void connections_init(connections_t *all, loop_t *loop, const config_t *config)
@@ -64,7 +64,7 @@ void connections_init(connections_t *all, loop_t *loop, const config_t *config)
     *all = (connections_t){.loop = loop, .idle_timeout_ms = config->http.idle_timeout_ms};
     h2o_linklist_init_anchor(&all->quiet);
     h2o_linklist_init_anchor(&all->untaken);
-    loop_timer_start(loop, &all->timer, LOOK_MS, on_look);
+    loop_timer_start(loop, &all->timer, CHECK_MS, on_check);
 }
 
 void connections_dispose(connections_t *all)

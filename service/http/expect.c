@@ -79,9 +79,9 @@ static void say_continue(h2o_socket_t *socket)
 static size_t find_end(expectation_t *expectation)
 {
     const h2o_buffer_t *input = expectation->socket->input;
-    size_t from = expectation->looked_bytes < 3 ? 0 : expectation->looked_bytes - 3;
+    size_t from = expectation->searched_bytes < 3 ? 0 : expectation->searched_bytes - 3;
     const char *end = memmem(input->bytes + from, input->size - from, "\r\n\r\n", 4);
-    expectation->looked_bytes = input->size;
+    expectation->searched_bytes = input->size;
     return end == NULL ? 0 : (size_t)(end - input->bytes) + 4;
 }
 
@@ -101,13 +101,13 @@ static void judge(expectation_t *expectation, str_t head)
 
 /* Called after libh2o's callback: if the input still has a whole head, libh2o waits for its
    body. */
-static void look(expectation_t *expectation)
+static void inspect_input(expectation_t *expectation)
 {
     h2o_socket_t *socket = expectation->socket;
-    if (expectation->looked || socket->_cb.read != on_read || socket->input->size == 0)
+    if (expectation->inspected || socket->_cb.read != on_read || socket->input->size == 0)
         return;
     size_t n = find_end(expectation);
-    expectation->looked = n != 0;
+    expectation->inspected = n != 0;
     if (n == socket->input->size)
         judge(expectation, (str_t){socket->input->bytes, n});
 }
@@ -122,7 +122,7 @@ static void on_read(h2o_socket_t *socket, const char *err)
     if (closed)
         return;
     connection->closed = NULL;
-    look(&connection->expectation);
+    inspect_input(&connection->expectation);
 }
 
 static void on_turn(loop_timer_t *timer)
@@ -135,7 +135,7 @@ static void on_turn(loop_timer_t *timer)
         /* Otherwise the connection handles a request or is being closed. */
         if (expectation->socket->_cb.read == all->read) {
             h2o_socket_read_start(expectation->socket, on_read);
-            look(expectation);
+            inspect_input(expectation);
         }
     }
 }
@@ -188,8 +188,8 @@ void expect_next(expectation_t *expectation)
 {
     if (expectation->all == NULL)
         return;
-    expectation->looked_bytes = 0;
-    expectation->looked = expectation->was_cut = false;
+    expectation->searched_bytes = 0;
+    expectation->inspected = expectation->was_cut = false;
     watch_soon(expectation);
 }
 

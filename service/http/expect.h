@@ -40,9 +40,9 @@ typedef struct {
     expectations_t *all; /* NULL: not HTTP/1 */
     h2o_socket_t *socket;
     h2o_linklist_t link;
-    size_t looked_bytes; /* bytes of the input that do not contain the end of a head */
-    bool looked;         /* this request's head was inspected */
-    bool was_cut;        /* this request has a made-up body */
+    size_t searched_bytes; /* bytes of the input that do not contain the end of a head */
+    bool inspected;        /* this request's head was inspected */
+    bool was_cut;          /* this request has a made-up body */
 } expectation_t;
 
 /* Call once in the process, before there are loops. */

@@ -13,7 +13,7 @@
 typedef struct {
     call_t call; /* first */
     order_id_t id;
-    result_t looked; /* of the lookup; RESULT_DONE: `found` is valid */
+    result_t lookup; /* of the lookup; RESULT_DONE: `found` is valid */
     bool found;
     order_t order;
     move_request_t intended;
@@ -76,17 +76,17 @@ static result_t look_up(worker_t *worker, const order_id_t *id, order_t *out, bo
 static void run_get(call_t *call, worker_t *worker)
 {
     order_call_t *c = (order_call_t *)call;
-    c->looked = look_up(worker, &c->id, &c->order, &c->found);
+    c->lookup = look_up(worker, &c->id, &c->order, &c->found);
 }
 
 /* False: answered: there is no such order, or a server could not tell. */
 static bool is_found(exchange_t *exchange, const order_call_t *c)
 {
-    if (c->looked != RESULT_DONE)
+    if (c->lookup != RESULT_DONE)
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "Nobody can tell yet; ask again");
     else if (!c->found)
         reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
-    return c->looked == RESULT_DONE && c->found;
+    return c->lookup == RESULT_DONE && c->found;
 }
 
 static void reply_get(call_t *call, exchange_t *exchange)
@@ -139,7 +139,7 @@ static void run_move(call_t *call, worker_t *worker)
     if (moved->outcome == ORDER_MOVED && moved->released)
         release_to_gate(worker, &moved->release, 1);
     if (moved->outcome == ORDER_MOVE_NOT_FOUND)
-        c->looked = look_up(worker, &c->id, &moved->order, &c->found);
+        c->lookup = look_up(worker, &c->id, &moved->order, &c->found);
 }
 
 static void reply_wrong_state(exchange_t *exchange, const order_t *order)

@@ -160,7 +160,7 @@ static void on_first_bytes(h2o_socket_t *socket, const char *err)
         go_on(socket->data, may_be_http2);
 }
 
-static void look_at_first_bytes(arrival_t *arrival)
+static void read_first_bytes(arrival_t *arrival)
 {
     h2o_socket_read_start(arrival->socket, on_first_bytes);
     if (arrival->socket->input->size != 0)
@@ -186,7 +186,7 @@ static void on_handshake(h2o_socket_t *socket, const char *err)
     else if (is_http2_by_alpn(socket))
         go_on(arrival, true);
     else
-        look_at_first_bytes(arrival);
+        read_first_bytes(arrival);
 }
 
 void protocols_accept(protocols_t *protocols, h2o_socket_t *socket)
@@ -204,5 +204,5 @@ void protocols_accept(protocols_t *protocols, h2o_socket_t *socket)
     if (protocols->tls != NULL)
         h2o_socket_ssl_handshake(socket, protocols->tls, NULL, on_handshake);
     else
-        look_at_first_bytes(arrival);
+        read_first_bytes(arrival);
 }

@@ -61,28 +61,29 @@ typedef struct {
     bool starting, draining;
     health_t redis;
     health_t shards[];
-} look_t;
+} states_t;
 
-static look_t *look(const http_context_t *http)
+static states_t *read_states(const http_context_t *http)
 {
-    look_t *look = alloc_zero(1, sizeof(*look) + http->map->shards_count * sizeof(look->shards[0]));
-    look->http = http;
-    look->draining = atomic_load(&http->draining);
-    look->starting = !prober_has_asked_all(http->prober);
-    readiness_of_redis(http, &look->redis);
+    states_t *states =
+        alloc_zero(1, sizeof(*states) + http->map->shards_count * sizeof(states->shards[0]));
+    states->http = http;
+    states->draining = atomic_load(&http->draining);
+    states->starting = !prober_has_asked_all(http->prober);
+    readiness_of_redis(http, &states->redis);
     for (unsigned i = 0; i < http->map->shards_count; ++i)
-        readiness_of_shard(http, i, &look->shards[i]);
-    return look;
+        readiness_of_shard(http, i, &states->shards[i]);
+    return states;
 }
 
 /* Whether at least one item can be sold: a shard takes orders, and Redis admits or is not needed,
    because of the fallback or because one of the shard's items has a strategy without Redis. */
-static bool can_sell(const look_t *look)
+static bool can_sell(const states_t *states)
 {
-    bool without_redis = look->http->config->redis.on_gate_down == GATE_DOWN_OPTIMISTIC;
-    for (unsigned i = 0; i < look->http->map->shards_count; ++i) {
-        const health_t *shard = &look->shards[i];
-        bool sells = look->redis.state == HEALTH_OK || without_redis || shard->sql_items != 0;
+    bool without_redis = states->http->config->redis.on_gate_down == GATE_DOWN_OPTIMISTIC;
+    for (unsigned i = 0; i < states->http->map->shards_count; ++i) {
+        const health_t *shard = &states->shards[i];
+        bool sells = states->redis.state == HEALTH_OK || without_redis || shard->sql_items != 0;
         if (shard->state == HEALTH_OK && sells)
             return true;
     }
@@ -94,29 +95,29 @@ static void add_missing(cJSON *missing, const char *name)
     cJSON_AddItemToArray(missing, cJSON_CreateString(name));
 }
 
-static void list_missing(cJSON *json, const look_t *look)
+static void list_missing(cJSON *json, const states_t *states)
 {
     cJSON *missing = cJSON_AddArrayToObject(json, "missing");
-    const config_t *config = look->http->config;
-    if (look->starting)
+    const config_t *config = states->http->config;
+    if (states->starting)
         add_missing(missing, "still starting");
-    if (look->draining)
+    if (states->draining)
         add_missing(missing, "shutting down");
-    if (look->redis.state != HEALTH_OK && config->redis.on_gate_down == GATE_DOWN_REFUSE)
+    if (states->redis.state != HEALTH_OK && config->redis.on_gate_down == GATE_DOWN_REFUSE)
         add_missing(missing, "redis");
-    for (unsigned i = 0; i < look->http->map->shards_count; ++i)
-        if (look->shards[i].state != HEALTH_OK)
+    for (unsigned i = 0; i < states->http->map->shards_count; ++i)
+        if (states->shards[i].state != HEALTH_OK)
             add_missing(missing, config->shards[i].name);
 }
 
-static void list_servers(cJSON *json, const look_t *look)
+static void list_servers(cJSON *json, const states_t *states)
 {
-    readiness_add_health(cJSON_AddObjectToObject(json, "redis"), &look->redis);
+    readiness_add_health(cJSON_AddObjectToObject(json, "redis"), &states->redis);
     cJSON *shards = cJSON_AddArrayToObject(json, "shards");
-    for (unsigned i = 0; i < look->http->map->shards_count; ++i) {
+    for (unsigned i = 0; i < states->http->map->shards_count; ++i) {
         cJSON *shard = cJSON_CreateObject();
-        cJSON_AddStringToObject(shard, "name", look->http->config->shards[i].name);
-        readiness_add_health(shard, &look->shards[i]);
+        cJSON_AddStringToObject(shard, "name", states->http->config->shards[i].name);
+        readiness_add_health(shard, &states->shards[i]);
         cJSON_AddItemToArray(shards, shard);
     }
 }
@@ -124,12 +125,12 @@ static void list_servers(cJSON *json, const look_t *look)
 void handle_readyz(exchange_t *exchange, const route_match_t *match)
 {
     (void)match;
-    look_t *at = look(exchange->http);
-    bool ready = !at->starting && !at->draining && can_sell(at);
+    states_t *states = read_states(exchange->http);
+    bool ready = !states->starting && !states->draining && can_sell(states);
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "status", ready ? "ready" : "not ready");
-    list_missing(json, at);
-    list_servers(json, at);
-    free(at);
+    list_missing(json, states);
+    list_servers(json, states);
+    free(states);
     reply_json(exchange, ready ? 200 : 503, json);
 }

@@ -15,7 +15,7 @@
 
 /* During a drain: the interval of the checks, and how long an idle connection may still send a
    request. */
-#define DRAIN_LOOK_MS 16
+#define DRAIN_CHECK_MS 16
 #define DRAIN_IDLE_MS 1000
 /* Connections accepted in one turn of the loop. */
 #define ACCEPT_BATCH 64
@@ -189,9 +189,9 @@ void server_renew_tls(server_t *server)
 
 /* --- draining --- */
 
-static void look_again(server_loop_t *owner, void (*look)(loop_timer_t *))
+static void check_again(server_loop_t *owner, void (*check)(loop_timer_t *))
 {
-    loop_timer_start(&owner->loop, &owner->drain_timer, DRAIN_LOOK_MS, look);
+    loop_timer_start(&owner->loop, &owner->drain_timer, DRAIN_CHECK_MS, check);
 }
 
 static void on_drain_timer(loop_timer_t *timer)
@@ -203,7 +203,7 @@ static void on_drain_timer(loop_timer_t *timer)
     if (owner->drained)
         h2o_sem_post(&owner->server->signal);
     else
-        look_again(owner, on_drain_timer);
+        check_again(owner, on_drain_timer);
 }
 
 static void on_idle_timer(loop_timer_t *timer)
@@ -212,7 +212,7 @@ static void on_idle_timer(loop_timer_t *timer)
     if (engine_loop_is_idle(owner->engine))
         h2o_sem_post(&owner->server->signal);
     else
-        look_again(owner, on_idle_timer);
+        check_again(owner, on_idle_timer);
 }
 
 static void on_drain(loop_message_t *message)
@@ -221,12 +221,12 @@ static void on_drain(loop_message_t *message)
     for (unsigned i = 0; i < owner->listeners_count; ++i)
         close_listener(&owner->listeners[i]);
     owner->active_ms = clock_mono_ms();
-    look_again(owner, on_drain_timer);
+    check_again(owner, on_drain_timer);
 }
 
 static void on_idle(loop_message_t *message)
 {
-    look_again(H2O_STRUCT_FROM_MEMBER(server_loop_t, drain_message, message), on_idle_timer);
+    check_again(H2O_STRUCT_FROM_MEMBER(server_loop_t, drain_message, message), on_idle_timer);
 }
 
 static void wait_for_all(server_t *server)

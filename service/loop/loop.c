@@ -120,7 +120,7 @@ void loop_watch_stop(loop_watch_t *watch)
     watch->socket = NULL;
 }
 
-static void look_at(loop_watch_t *watch)
+static void poll_watch(loop_watch_t *watch)
 {
     struct pollfd ready = {
         .fd = h2o_socket_get_fd(watch->socket),
@@ -139,20 +139,20 @@ static void look_at(loop_watch_t *watch)
 /* At most once a millisecond: after a shorter turn libh2o's own list is short, so it reports the
    watches soon enough. Each watch goes to the end of the list before it is polled, because a
    callback may stop this watch and others. */
-static void look_at_watches(loop_t *loop)
+static void poll_watches(loop_t *loop)
 {
     unsigned count = 0;
     uint64_t now_ms = clock_mono_ms();
-    if (loop->looked_ms == now_ms)
+    if (loop->polled_ms == now_ms)
         return;
-    loop->looked_ms = now_ms;
+    loop->polled_ms = now_ms;
     for (h2o_linklist_t *at = loop->watches.next; at != &loop->watches; at = at->next)
         ++count;
     for (; count > 0 && !h2o_linklist_is_empty(&loop->watches); --count) {
         loop_watch_t *watch = H2O_STRUCT_FROM_MEMBER(loop_watch_t, link, loop->watches.next);
         h2o_linklist_unlink(&watch->link);
         h2o_linklist_insert(&loop->watches, &watch->link);
-        look_at(watch);
+        poll_watch(watch);
     }
 }
 
@@ -176,7 +176,7 @@ void loop_run(loop_t *loop)
     while (!loop->stop) {
         h2o_evloop_run(loop->h2o, INT32_MAX);
         run_messages(loop);
-        look_at_watches(loop);
+        poll_watches(loop);
     }
 }
 

@@ -38,7 +38,7 @@ typedef struct {
     atomic_bool has_mail;
     h2o_socket_t *bell; /* an eventfd; written to when there is mail */
     h2o_linklist_t watches;
-    uint64_t looked_ms; /* monotonic; when the watches were last polled */
+    uint64_t polled_ms; /* monotonic; when the watches were last polled */
     h2o_timeout_t delays[LOOP_DELAYS_COUNT];
     unsigned index;
     bool stop; /* set by a message */

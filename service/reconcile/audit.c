@@ -35,7 +35,7 @@ void audit_violation(audit_t *audit, audit_id_t id, cJSON *numbers)
         cJSON_Delete(numbers);
 }
 
-void audit_cannot_look(audit_t *audit, audit_id_t id, const char *error)
+void audit_cannot_read(audit_t *audit, audit_id_t id, const char *error)
 {
     invariant_t *invariant = &audit->invariants[id];
     if (invariant->error[0] == '\0')
@@ -132,7 +132,7 @@ static audit_verdict_t judge(const audit_t *audit)
 /* A thread that does not end within this time of a stop is left behind. */
 #define STOP_MAX_MS 1000
 /* The interval at which the waiting thread checks the shards. */
-#define LOOK_US (10 * 1000)
+#define CHECK_US (10 * 1000)
 
 /* Two threads use it: the shard's, and the one that waits for it. Either may leave first, since a
    thread may be left behind; the second to leave frees it. */
@@ -186,10 +186,10 @@ static void part_leave(part_t *part)
     free(part);
 }
 
-static void cannot_look_at_all(audit_t *audit, const char *error)
+static void cannot_read_all(audit_t *audit, const char *error)
 {
     for (int id = 0; id < AUDIT_INVARIANTS; ++id)
-        audit_cannot_look(audit, (audit_id_t)id, error);
+        audit_cannot_read(audit, (audit_id_t)id, error);
 }
 
 static void *part_thread(void *arg)
@@ -198,12 +198,12 @@ static void *part_thread(void *arg)
     audit_t *audit = &part->audit;
     audit->gate = gate_sync_new(&part->config);
     audit->db = db_new(&part->config, part->server);
-    FAILPOINT("audit_looks");
+    FAILPOINT("audit_reads");
     if (audit_store(audit))
         audit_gates(audit);
     else
-        cannot_look_at_all(audit, atomic_load(&part->progress.stop) ? "it was stopped"
-                                                                    : db_error(audit->db));
+        cannot_read_all(audit,
+                        atomic_load(&part->progress.stop) ? "it was stopped" : db_error(audit->db));
     audit_begin_part(audit, "done", 0);
     db_free(audit->db);
     gate_sync_free(audit->gate);
@@ -254,7 +254,7 @@ static bool is_hopeless(const run_t *run, unsigned shard)
 }
 
 /* Returns true when every shard has ended or is given up. */
-static bool look_after(run_t *run)
+static bool have_all_ended(run_t *run)
 {
     bool open = false;
     for (unsigned i = 0; i < run->count; ++i) {
@@ -285,8 +285,8 @@ static void say_progress(const run_t *run, char *line, size_t size)
 static void wait_for_parts(run_t *run)
 {
     char line[1024];
-    while (!look_after(run)) {
-        usleep(LOOK_US);
+    while (!have_all_ended(run)) {
+        usleep(CHECK_US);
         say_progress(run, line, sizeof(line));
         if (run->watch == NULL || run->watch(run->context, line) || run->stopped_ms != 0)
             continue;
@@ -308,7 +308,7 @@ static void add_part(audit_t *sum, audit_t *part)
             audit_violation(sum, (audit_id_t)id, violation);
         to->violations_total = before + from->violations_total;
         if (from->error[0] != '\0')
-            audit_cannot_look(sum, (audit_id_t)id, from->error);
+            audit_cannot_read(sum, (audit_id_t)id, from->error);
     }
     sum->items += part->items;
     sum->orders += part->orders;
@@ -324,7 +324,7 @@ static void add_up(run_t *run, audit_t *sum)
 {
     for (unsigned i = 0; i < run->count; ++i) {
         if (run->parts[i]->given_up)
-            cannot_look_at_all(sum, run->silent[i]);
+            cannot_read_all(sum, run->silent[i]);
         else
             add_part(sum, &run->parts[i]->audit);
         part_leave(run->parts[i]);

@@ -26,18 +26,18 @@
 #define LOOK_UP_CHUNK 500
 
 typedef enum {
-    LOOK_AGREES,
-    LOOK_DIFFERS,
-    LOOK_PENDING, /* no gate of the row's epoch: the next purchase rebuilds it */
-    LOOK_BUSY,    /* the gate changed meanwhile */
-    LOOK_BLIND
-} look_t;
+    COMPARED_AGREES,
+    COMPARED_DIFFERS,
+    COMPARED_PENDING, /* no gate of the row's epoch: the next purchase rebuilds it */
+    COMPARED_BUSY,    /* the gate changed meanwhile */
+    COMPARED_FAILED
+} comparison_t;
 
 typedef struct {
     item_t row; /* as last read */
     gate_state_t gate;
     int64_t pending;
-    look_t look;
+    comparison_t comparison;
     unsigned same; /* comparisons in a row, after the first, with this same difference */
 } suspect_t;
 
@@ -57,7 +57,7 @@ static bool inspect(audit_t *audit, const item_t *row, gate_state_t *out)
 {
     if (gate_sync_inspect(audit->gate, &row->ref, out) == RESULT_DONE)
         return true;
-    audit_cannot_look(audit, AUDIT_B, "the gate cannot be read: Redis is away, or refuses");
+    audit_cannot_read(audit, AUDIT_B, "the gate cannot be read: Redis is away, or refuses");
     return false;
 }
 
@@ -73,10 +73,10 @@ static bool same_moment(const gate_state_t *a, const gate_state_t *b)
            a->settled == b->settled && a->released == b->released;
 }
 
-static look_t compare(const suspect_t *suspect)
+static comparison_t compare(const suspect_t *suspect)
 {
     bool counted = gate_unsettled(&suspect->gate) == suspect->gate.unsettled_units;
-    return counted && drift_of(suspect) == 0 ? LOOK_AGREES : LOOK_DIFFERS;
+    return counted && drift_of(suspect) == 0 ? COMPARED_AGREES : COMPARED_DIFFERS;
 }
 
 /* Sums the units that were allocated for the orders in `ids`: those that MySQL has and did not
@@ -111,7 +111,7 @@ static bool read_store(audit_t *audit, suspect_t *suspect, const order_id_t *ids
     if (result == RESULT_DONE)
         result = sum_allocated(audit, ids, count, &settling);
     if (result != RESULT_DONE)
-        audit_cannot_look(audit, AUDIT_B, db_error(audit->db));
+        audit_cannot_read(audit, AUDIT_B, db_error(audit->db));
     db_rollback(audit->db);
     if (result == RESULT_DONE && found)
         suspect->row = row;
@@ -119,42 +119,42 @@ static bool read_store(audit_t *audit, suspect_t *suspect, const order_id_t *ids
     return result == RESULT_DONE;
 }
 
-static look_t look_closely(audit_t *audit, suspect_t *suspect)
+static comparison_t compare_closely(audit_t *audit, suspect_t *suspect)
 {
     gate_state_t after;
     order_id_t *ids = NULL;
     size_t count = 0;
     item_t *row = &suspect->row;
     if (!inspect(audit, row, &suspect->gate))
-        return LOOK_BLIND;
+        return COMPARED_FAILED;
     if (gate_sync_unsettled_ids(audit->gate, &row->ref, &ids, &count) != RESULT_DONE) {
-        audit_cannot_look(audit, AUDIT_B, "the gate cannot be read: Redis is away, or refuses");
-        return LOOK_BLIND;
+        audit_cannot_read(audit, AUDIT_B, "the gate cannot be read: Redis is away, or refuses");
+        return COMPARED_FAILED;
     }
     bool seen = read_store(audit, suspect, ids, count) && inspect(audit, row, &after);
     free(ids);
     if (!seen)
-        return LOOK_BLIND;
+        return COMPARED_FAILED;
     if (!item_uses_gate(row))
-        return LOOK_AGREES; /* the strategy was changed meanwhile: the gate is closed and not
+        return COMPARED_AGREES; /* the strategy was changed meanwhile: the gate is closed and not
                                used */
     if (!gate_is_of(&suspect->gate, row))
-        return LOOK_PENDING;
-    return same_moment(&suspect->gate, &after) ? compare(suspect) : LOOK_BUSY;
+        return COMPARED_PENDING;
+    return same_moment(&suspect->gate, &after) ? compare(suspect) : COMPARED_BUSY;
 }
 
-static void look_again(audit_t *audit, suspect_t *suspect)
+static void compare_again(audit_t *audit, suspect_t *suspect)
 {
-    look_t look_before = suspect->look;
+    comparison_t before = suspect->comparison;
     int64_t drift_before = drift_of(suspect);
-    suspect->look = look_closely(audit, suspect);
-    bool same = look_before == LOOK_DIFFERS && suspect->look == LOOK_DIFFERS &&
+    suspect->comparison = compare_closely(audit, suspect);
+    bool same = before == COMPARED_DIFFERS && suspect->comparison == COMPARED_DIFFERS &&
                 drift_of(suspect) == drift_before;
     suspect->same = same ? suspect->same + 1 : 0;
 }
 
 /* The cheap comparison of each item: one call to Redis, and the row from the snapshot. */
-static bool look_at_all(audit_t *audit, suspect_t *suspects, size_t *count)
+static bool compare_all(audit_t *audit, suspect_t *suspects, size_t *count)
 {
     for (size_t i = 0; i < audit->shard_items_count; ++i) {
         suspect_t suspect = {.row = audit->shard_items[i].item};
@@ -165,8 +165,9 @@ static bool look_at_all(audit_t *audit, suspect_t *suspects, size_t *count)
         audit->invariants[AUDIT_B].checked++;
         atomic_fetch_add(&audit->progress->done, 1);
         audit->unsettled += suspect.gate.unsettled_units;
-        suspect.look = gate_is_of(&suspect.gate, &suspect.row) ? compare(&suspect) : LOOK_PENDING;
-        if (suspect.look != LOOK_AGREES || suspect.gate.unsettled_units != 0)
+        suspect.comparison =
+            gate_is_of(&suspect.gate, &suspect.row) ? compare(&suspect) : COMPARED_PENDING;
+        if (suspect.comparison != COMPARED_AGREES || suspect.gate.unsettled_units != 0)
             suspects[(*count)++] = suspect;
     }
     return true;
@@ -174,7 +175,7 @@ static bool look_at_all(audit_t *audit, suspect_t *suspects, size_t *count)
 
 /* Repeats until all agree or only lack a rebuild. A pending rebuild is not waited for: only a
    purchase starts it. */
-static bool look_until_settled(audit_t *audit, suspect_t *suspects, size_t count)
+static bool compare_until_settled(audit_t *audit, suspect_t *suspects, size_t count)
 {
     bool open = count != 0;
     for (unsigned round = 0; open && round < ROUNDS_MAX && !atomic_load(&audit->progress->stop);
@@ -183,12 +184,13 @@ static bool look_until_settled(audit_t *audit, suspect_t *suspects, size_t count
             usleep(ROUND_US);
         open = false;
         for (size_t i = 0; i < count; ++i) {
-            if (suspects[i].look == LOOK_AGREES && round != 0)
+            if (suspects[i].comparison == COMPARED_AGREES && round != 0)
                 continue;
-            look_again(audit, &suspects[i]);
-            if (suspects[i].look == LOOK_BLIND)
+            compare_again(audit, &suspects[i]);
+            if (suspects[i].comparison == COMPARED_FAILED)
                 return false;
-            open = open || suspects[i].look == LOOK_DIFFERS || suspects[i].look == LOOK_BUSY;
+            open = open || suspects[i].comparison == COMPARED_DIFFERS ||
+                   suspects[i].comparison == COMPARED_BUSY;
         }
     }
     return true;
@@ -213,11 +215,11 @@ static void violate_b(audit_t *audit, const suspect_t *suspect)
 
 static void judge(audit_t *audit, const suspect_t *suspect)
 {
-    if (suspect->look == LOOK_PENDING)
+    if (suspect->comparison == COMPARED_PENDING)
         audit->pending_rebuild++;
-    else if (suspect->look == LOOK_DIFFERS && suspect->same != 0)
+    else if (suspect->comparison == COMPARED_DIFFERS && suspect->same != 0)
         violate_b(audit, suspect);
-    else if (suspect->look != LOOK_AGREES)
+    else if (suspect->comparison != COMPARED_AGREES)
         audit->busy++;
 }
 
@@ -226,7 +228,7 @@ void audit_gates(audit_t *audit)
     audit_begin_part(audit, "gates", (int64_t)audit->shard_items_count);
     suspect_t *suspects = alloc_zero(audit->shard_items_count + 1, sizeof(*suspects));
     size_t count = 0;
-    if (look_at_all(audit, suspects, &count) && look_until_settled(audit, suspects, count))
+    if (compare_all(audit, suspects, &count) && compare_until_settled(audit, suspects, count))
         for (size_t i = 0; i < count; ++i)
             judge(audit, &suspects[i]);
     free(suspects);

@@ -54,7 +54,7 @@ typedef struct {
 /* Counts a violation of `id`. Takes ownership of `numbers`; drops them if the list is full. */
 void audit_violation(audit_t *audit, audit_id_t id, cJSON *numbers);
 /* Records that a part of `id` could not be read. Only the first error of an invariant is kept. */
-void audit_cannot_look(audit_t *audit, audit_id_t id, const char *error);
+void audit_cannot_read(audit_t *audit, audit_id_t id, const char *error);
 /* Makes {"sku", "bucket"}; the caller owns it. */
 cJSON *audit_numbers_of(str_t sku, uint64_t bucket);
 /* Adds a text from a store as a member; \xNN replaces bytes that are not printable ASCII. */

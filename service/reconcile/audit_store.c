@@ -162,7 +162,7 @@ static result_t sum_orders(audit_t *audit)
 }
 
 /* Runs only if the sums have shown that there are strays; that is rare. */
-static result_t look_for_strays(audit_t *audit)
+static result_t find_strays(audit_t *audit)
 {
     db_t *db = audit->db;
     sql_reset(&audit->sql);
@@ -182,11 +182,11 @@ static result_t look_for_strays(audit_t *audit)
     return result;
 }
 
-static result_t look_at_a(audit_t *audit)
+static result_t check_a(audit_t *audit)
 {
     result_t result = sum_orders(audit);
     if (result == RESULT_DONE && audit->strays)
-        result = look_for_strays(audit);
+        result = find_strays(audit);
     for (size_t i = 0; result == RESULT_DONE && i < audit->shard_items_count; ++i) {
         const audit_item_t *at = &audit->shard_items[i];
         int64_t allocated = item_allocated(&at->item);
@@ -324,7 +324,7 @@ static uint64_t orders_within_limits(const audit_t *audit)
     return orders;
 }
 
-static result_t look_at_c(audit_t *audit)
+static result_t check_c(audit_t *audit)
 {
     uint64_t smallest = UINT64_MAX, orders = orders_within_limits(audit);
     for (size_t i = 0; i < audit->shard_items_count; ++i) {
@@ -340,7 +340,7 @@ static result_t look_at_c(audit_t *audit)
 
 /* --- D --- */
 
-static result_t look_for_duplicates(audit_t *audit)
+static result_t find_duplicates(audit_t *audit)
 {
     db_t *db = audit->db;
     sql_reset(&audit->sql);
@@ -366,7 +366,7 @@ static void add_order_id(cJSON *object, const char *name, order_id_t id)
 }
 
 /* The winner has the same sku, so it is on the same shard. */
-static result_t look_for_lost_winners(audit_t *audit)
+static result_t find_lost_winners(audit_t *audit)
 {
     db_t *db = audit->db;
     sql_reset(&audit->sql);
@@ -387,12 +387,12 @@ static result_t look_for_lost_winners(audit_t *audit)
 
 /* The walk for A has counted the orders with a key and those that lost their key to another order;
    without any, the statements are left out. */
-static result_t look_at_d(audit_t *audit)
+static result_t check_d(audit_t *audit)
 {
     result_t result = RESULT_DONE;
     if (audit->invariants[AUDIT_D].checked != 0)
-        result = look_for_duplicates(audit);
-    return result == RESULT_DONE && audit->losers != 0 ? look_for_lost_winners(audit) : result;
+        result = find_duplicates(audit);
+    return result == RESULT_DONE && audit->losers != 0 ? find_lost_winners(audit) : result;
 }
 
 /* --- E --- */
@@ -405,12 +405,12 @@ static void query_without_reminder(sql_t *sql)
     sql_add(sql, "SELECT MAX(sku), MAX(bucket), order_id FROM ("
                  "SELECT order_id, sku, bucket, 1 AS held, expires_at AS deadline, "
                  "NULL AS reminder FROM orders WHERE state = 'held' UNION ALL "
-                 "SELECT order_id, NULL, NULL, 0, NULL, expires_at FROM holds) looks "
+                 "SELECT order_id, NULL, NULL, 0, NULL, expires_at FROM holds) pairs "
                  "GROUP BY order_id HAVING MAX(held) = 1 AND "
                  "NOT COALESCE(MIN(reminder) <= MAX(deadline), FALSE)");
 }
 
-static result_t look_at_e(audit_t *audit)
+static result_t check_e(audit_t *audit)
 {
     db_t *db = audit->db;
     if (audit->held_orders == 0)
@@ -428,10 +428,10 @@ static result_t look_at_e(audit_t *audit)
 /* The order matters: each part leaves data that the next ones use. All run in one snapshot. */
 static const struct {
     const char *name;
-    result_t (*look)(audit_t *audit);
+    result_t (*check)(audit_t *audit);
 } parts[] = {
-    {"items", read_items}, {"orders", look_at_a},    {"limits", look_at_c},
-    {"keys", look_at_d},   {"reminders", look_at_e},
+    {"items", read_items}, {"orders", check_a},    {"limits", check_c},
+    {"keys", check_d},     {"reminders", check_e},
 };
 
 bool audit_store(audit_t *audit)
@@ -444,8 +444,8 @@ bool audit_store(audit_t *audit)
     if (result == RESULT_DONE)
         result = audit_snapshot(audit);
     for (size_t i = 0; result == RESULT_DONE && i < sizeof(parts) / sizeof(parts[0]); ++i) {
-        audit_begin_part(audit, parts[i].name, parts[i].look == look_at_a ? orders : 0);
-        result = parts[i].look(audit);
+        audit_begin_part(audit, parts[i].name, parts[i].check == check_a ? orders : 0);
+        result = parts[i].check(audit);
     }
     bool stopped = atomic_load(&audit->progress->stop);
     db_rollback(audit->db);

@@ -190,22 +190,22 @@ static sync_result_t try_change(worker_t *worker, const item_ref_t *ref,
 {
     uint64_t gate_epoch;
     gate_item_t answer;
-    sync_result_t result = item_look(worker, ref, out, &answer, &gate_epoch);
-    bool looked = result == SYNC_READY;
+    sync_result_t result = item_peek(worker, ref, out, &answer, &gate_epoch);
+    bool peeked = result == SYNC_READY;
     *again = result == SYNC_BUSY;
     if (result == SYNC_UNKNOWN_ITEM) {
         result = create_item(worker, ref, change, outcome);
         *again = result == SYNC_BUSY;
         return result;
     }
-    if (!looked && result != SYNC_GATE_AWAY)
+    if (!peeked && result != SYNC_GATE_AWAY)
         return result;
     item_terms_t terms = merge(&out->terms, change);
     *outcome = !window_is_valid(&terms) ? CHANGE_INVALID_WINDOW : CHANGE_NONE;
     if (*outcome == CHANGE_INVALID_WINDOW || terms_equal(&terms, &out->terms))
         return SYNC_READY;
     /* Only a gate that agrees with the row can report what is unsettled: rebuild it first. */
-    if (looked && !gate_agrees(answer, out) &&
+    if (peeked && !gate_agrees(answer, out) &&
         (result = item_agree(worker, ref, out)) != SYNC_READY)
         return result;
     result = change_terms(worker, &terms, gate_epoch, out, outcome);

@@ -139,7 +139,7 @@ static action_t act_on(memory_t *memory, const snapshot_t *s, finding_t finding)
                                                                               : ACTION_NONE;
     }
     if (++memory->misses < MISSES_MAX)
-        return ACTION_LOOK_AGAIN;
+        return ACTION_COMPARE_AGAIN;
     memory->misses = 0;
     return finding == FINDING_NOT_BUILT ? ACTION_SYNC : ACTION_REBUILD;
 }

@@ -38,10 +38,10 @@ const char *finding_name(finding_t finding);
 
 typedef enum {
     ACTION_NONE,
-    ACTION_LOOK_AGAIN, /* compare again, in some tens of milliseconds */
-    ACTION_SYNC,       /* make the gate agree with the row's epoch */
-    ACTION_REBUILD,    /* a new epoch, and a gate from MySQL */
-    ACTION_RESTORE     /* a new epoch, under which the gate admits again: the fallback ends */
+    ACTION_COMPARE_AGAIN, /* compare again, in some tens of milliseconds */
+    ACTION_SYNC,          /* make the gate agree with the row's epoch */
+    ACTION_REBUILD,       /* a new epoch, and a gate from MySQL */
+    ACTION_RESTORE        /* a new epoch, under which the gate admits again: the fallback ends */
 } action_t;
 
 typedef struct {

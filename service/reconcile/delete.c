@@ -118,7 +118,7 @@ static sync_result_t delete_row(deletion_t *deletion)
 
 /* Reads the row, and makes the gate agree with its epoch, if the item uses one and could be
    deleted. */
-static sync_result_t look(worker_t *worker, const item_ref_t *ref, item_t *item)
+static sync_result_t read_and_sync(worker_t *worker, const item_ref_t *ref, item_t *item)
 {
     bool found;
     result_t result = item_read(worker->db, &worker->sql, ref, false, item, &found);
@@ -137,7 +137,7 @@ static sync_result_t try_delete(deletion_t *deletion, const item_ref_t *ref, uin
     const item_t *item = &deletion->rebuild.item;
     deletion->rebuild = (rebuild_t){.terms = NULL};
     deletion->unsettled = deletion->redis_answers = false;
-    sync_result_t result = look(deletion->worker, ref, &deletion->rebuild.item);
+    sync_result_t result = read_and_sync(deletion->worker, ref, &deletion->rebuild.item);
     if (result != SYNC_READY)
         return result;
     *epoch = item->epoch + 1;

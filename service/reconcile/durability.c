@@ -12,8 +12,8 @@
 #define REFUSED_INTERVAL_MS 10000
 
 typedef struct {
-    const char *name;      /* in the log and in metrics */
-    uint64_t looked_at_ms; /* monotonic; used by the one thread that reads */
+    const char *name;    /* in the log and in metrics */
+    uint64_t checked_ms; /* monotonic; used by the one thread that reads */
     uint64_t pause_ms;
     durability_t seen; /* under the mutex */
 } server_t;
@@ -32,7 +32,7 @@ durability_watch_t *durability_new(const config_t *config)
     watch->shards_count = count;
     for (unsigned i = 0; i <= count; ++i)
         watch->servers[i] = (server_t){.name = i < count ? config->shards[i].name : "redis",
-                                       .seen = {DURABLE_UNKNOWN, "nobody has looked yet"}};
+                                       .seen = {DURABLE_UNKNOWN, "it has not been checked yet"}};
     return watch;
 }
 
@@ -134,7 +134,7 @@ static void log_unfit(const server_t *server, const durability_t *now)
         LOG_ERROR("a shard is not used", LOG_STR("shard", server->name), LOG_STR("why", now->why));
 }
 
-static void look_at_mysql(worker_t *worker, const server_t *server, durability_t *out)
+static void check_mysql(worker_t *worker, const server_t *server, durability_t *out)
 {
     *out = (durability_t){DURABLE_YES, ""};
     sql_reset(&worker->sql);
@@ -166,7 +166,7 @@ static void judge_redis(const gate_settings_t *settings, durability_t *out)
 }
 
 /* False: Redis refuses to show its settings. */
-static bool look_at_redis(worker_t *worker, durability_t *out)
+static bool check_redis(worker_t *worker, durability_t *out)
 {
     gate_settings_t settings;
     *out = (durability_t){DURABLE_YES, ""};
@@ -181,9 +181,9 @@ static bool look_at_redis(worker_t *worker, durability_t *out)
 static bool is_due(server_t *server)
 {
     uint64_t now_ms = clock_mono_ms();
-    if (server->looked_at_ms != 0 && now_ms - server->looked_at_ms < server->pause_ms)
+    if (server->checked_ms != 0 && now_ms - server->checked_ms < server->pause_ms)
         return false;
-    server->looked_at_ms = now_ms;
+    server->checked_ms = now_ms;
     server->pause_ms = INTERVAL_MS;
     return true;
 }
@@ -194,11 +194,11 @@ void durability_check(durability_watch_t *watch, worker_t *worker)
     server_t *server = &watch->servers[shard], *redis = &watch->servers[watch->shards_count];
     durability_t now;
     if (is_due(server)) {
-        look_at_mysql(worker, server, &now);
+        check_mysql(worker, server, &now);
         note(watch, server, &now);
     }
     if (shard == 0 && is_due(redis)) {
-        if (!look_at_redis(worker, &now))
+        if (!check_redis(worker, &now))
             redis->pause_ms = REFUSED_INTERVAL_MS;
         note(watch, redis, &now);
     }

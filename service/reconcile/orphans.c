@@ -134,7 +134,7 @@ static uint64_t watched_ms(const orphans_t *orphans, str_t owner)
     return is_among(orphans->gone, orphans->gone_count, owner) ? WATCHED_MS : LIVING_WATCHED_MS;
 }
 
-static void look_at(void *context, const order_id_t *id, const gate_record_t *record)
+static void on_record(void *context, const order_id_t *id, const gate_record_t *record)
 {
     orphans_t *orphans = context;
     ++orphans->met;
@@ -155,7 +155,7 @@ static void look_at(void *context, const order_id_t *id, const gate_record_t *re
 
 /* Reads the records of a slot. Orders that were taken over and have not ended, and invalid records,
    may fill a whole answer; then it asks for more. */
-static result_t look_at_records(orphans_t *orphans, uint16_t slot)
+static result_t scan_records(orphans_t *orphans, uint16_t slot)
 {
     result_t call;
     unsigned max = SLOT_MAX;
@@ -166,14 +166,14 @@ static result_t look_at_records(orphans_t *orphans, uint16_t slot)
     do {
         orphans->met = orphans->fresh = 0;
         call = gate_sync_orphans(orphans->worker->gate, slot, orphans->gone, orphans->gone_count,
-                                 max, look_at, orphans);
+                                 max, on_record, orphans);
         full = call == RESULT_DONE && orphans->met == max && orphans->fresh == 0;
         max *= 4;
     } while (full && max <= SLOT_MORE_MAX);
     return call;
 }
 
-static result_t look_at_slot(orphans_t *orphans, uint16_t slot)
+static result_t scan_slot(orphans_t *orphans, uint16_t slot)
 {
     gate_sync_t *gate = orphans->worker->gate;
     gate_owner_t owners[OWNERS_MAX];
@@ -183,7 +183,7 @@ static result_t look_at_slot(orphans_t *orphans, uint16_t slot)
         return call;
     for (unsigned i = 0; i < count; ++i)
         ask_for(orphans, &owners[i]);
-    return look_at_records(orphans, slot);
+    return scan_records(orphans, slot);
 }
 
 static str_t key_of_slot(const uint16_t *slot)
@@ -209,7 +209,7 @@ static bool pass_over_slot(orphans_t *orphans, uint16_t slot)
     str_t key = key_of_slot(&slot);
     if (aside_waits(orphans->aside, key, clock_mono_ms()))
         return true;
-    if (!FAILPOINT_FAILS("orphans_slot") && look_at_slot(orphans, slot) == RESULT_DONE) {
+    if (!FAILPOINT_FAILS("orphans_slot") && scan_slot(orphans, slot) == RESULT_DONE) {
         if (aside_drop(orphans->aside, key))
             METRIC_ADD(orphans_set_aside, -1);
         return true;

@@ -4,7 +4,7 @@
 
 #include "base/failpoint.h"
 
-static sync_result_t look(worker_t *worker, const item_ref_t *ref, snapshot_t *snapshot)
+static sync_result_t take_snapshot(worker_t *worker, const item_ref_t *ref, snapshot_t *snapshot)
 {
     bool found;
     if (gate_sync_inspect(worker->gate, ref, &snapshot->before) != RESULT_DONE)
@@ -20,13 +20,13 @@ static sync_result_t look(worker_t *worker, const item_ref_t *ref, snapshot_t *s
     return SYNC_READY;
 }
 
-#define FREE_LOOKS 4
+#define FREE_READS 4
 
 bool reconcile_row_is_free(worker_t *worker, const item_ref_t *ref)
 {
-    for (unsigned looks = 0; looks < FREE_LOOKS; ++looks) {
-        if (looks != 0)
-            usleep(PASS_FREE_US / FREE_LOOKS);
+    for (unsigned reads = 0; reads < FREE_READS; ++reads) {
+        if (reads != 0)
+            usleep(PASS_FREE_US / FREE_READS);
         sql_reset(&worker->sql);
         sql_add(&worker->sql, "SELECT sku FROM inventory WHERE %i FOR UPDATE SKIP LOCKED", ref);
         if (db_query(worker->db, &worker->sql) != RESULT_DONE || db_next(worker->db))
@@ -39,7 +39,7 @@ static void act(worker_t *worker, const item_ref_t *ref, action_t action, const 
                 pass_t *pass)
 {
     uint64_t epoch = pass->item.epoch;
-    FAILPOINT("reconcile_looked");
+    FAILPOINT("reconcile_compared");
     switch (action) {
     case ACTION_SYNC:
         pass->result = item_agree(worker, ref, &pass->item);
@@ -63,19 +63,19 @@ static bool needs_row(action_t action)
     return action == ACTION_SYNC || action == ACTION_REBUILD || action == ACTION_RESTORE;
 }
 
-pass_t reconcile_look(worker_t *worker, const item_ref_t *ref, memory_t *memory,
-                      const lease_t *lease, bool wait)
+pass_t reconcile_compare(worker_t *worker, const item_ref_t *ref, memory_t *memory,
+                         const lease_t *lease, bool wait)
 {
     snapshot_t snapshot = {.by_hand = lease == NULL};
     pass_t pass = {.finding = FINDING_AGREE};
-    pass.result = look(worker, ref, &snapshot);
+    pass.result = take_snapshot(worker, ref, &snapshot);
     if (pass.result != SYNC_READY)
         return pass;
     decision_t decision = reconcile_decide(memory, &snapshot);
     pass.finding = decision.finding;
     pass.item = snapshot.row;
     pass.gate = snapshot.after;
-    pass.look_again = decision.action == ACTION_LOOK_AGAIN;
+    pass.compare_again = decision.action == ACTION_COMPARE_AGAIN;
     if (!wait && needs_row(decision.action) && !reconcile_row_is_free(worker, ref)) {
         pass.result = SYNC_BUSY;
         pass.failed = true;
@@ -88,10 +88,10 @@ pass_t reconcile_look(worker_t *worker, const item_ref_t *ref, memory_t *memory,
 pass_t reconcile_pass(worker_t *worker, const item_ref_t *ref)
 {
     memory_t memory = {0};
-    pass_t pass = reconcile_look(worker, ref, &memory, NULL, true);
-    while (pass.look_again) {
-        usleep(PASS_LOOK_AGAIN_US);
-        pass = reconcile_look(worker, ref, &memory, NULL, true);
+    pass_t pass = reconcile_compare(worker, ref, &memory, NULL, true);
+    while (pass.compare_again) {
+        usleep(PASS_COMPARE_AGAIN_US);
+        pass = reconcile_compare(worker, ref, &memory, NULL, true);
     }
     return pass;
 }

@@ -10,8 +10,8 @@
 
 typedef struct {
     sync_result_t result; /* SYNC_READY: the pass was made */
-    bool look_again;      /* nothing is decided before another comparison, PASS_LOOK_AGAIN_US
-                             later */
+    bool compare_again;   /* nothing is decided before another comparison, PASS_COMPARE_AGAIN_US
+                          later */
     bool failed;          /* an action was due and failed: see `result` */
     finding_t finding;
     action_t done; /* NONE, SYNC, REBUILD or RESTORE */
@@ -19,14 +19,14 @@ typedef struct {
     gate_state_t gate; /* as read last, before the action */
 } pass_t;
 
-#define PASS_LOOK_AGAIN_US 50000
+#define PASS_COMPARE_AGAIN_US 50000
 
 /* One comparison and the action that follows from it. The caller owns `memory`, which is the item's
    between comparisons. `lease` NULL: an operator asked for it. `wait`: wait for a row that another
    transaction has locked; otherwise such an item is SYNC_BUSY at once, and the caller can go on
    with other items. */
-pass_t reconcile_look(worker_t *worker, const item_ref_t *ref, memory_t *memory,
-                      const lease_t *lease, bool wait);
+pass_t reconcile_compare(worker_t *worker, const item_ref_t *ref, memory_t *memory,
+                         const lease_t *lease, bool wait);
 /* Returns whether the item's row exists and is not locked, at one of several reads within
    PASS_FREE_US. A sale locks its row often, for a short time each; another user of the server may
    keep the lock. True also if MySQL returned an error: the caller's next statement meets it. */

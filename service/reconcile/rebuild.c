@@ -243,7 +243,7 @@ static result_t count_orders(worker_t *worker, const item_t *item, uint64_t *cou
 }
 
 /* Every buyer that the gate would have by now, including buyers without units: their field means
-   "look in MySQL for the key". */
+   "read MySQL for the key". */
 static result_t query_buyers(worker_t *worker, const item_t *item)
 {
     sql_reset(&worker->sql);

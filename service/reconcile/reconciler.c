@@ -32,7 +32,7 @@
 /* After so many comparisons in a row that found the row locked, the pass waits for the lock: the
    cause may be a sale and not another user of the server. Such attempts end after this time; the
    rest is left to the next pass. */
-#define LOOKS_BEFORE_WAIT 3
+#define FAILURES_BEFORE_WAIT 3
 #define WAITS_MS 200
 
 /* The state of an item that is kept between passes. */
@@ -45,7 +45,7 @@ typedef struct {
 
 typedef struct {
     item_ref_t items[PAGE];
-    bool look_again[PAGE];
+    bool compare_again[PAGE];
     unsigned count;
 } page_t;
 
@@ -193,7 +193,7 @@ static void mend_gates(reconciler_t *reconciler)
         {
             str_t sku = sku_str(&repair->sku);
             unsigned failures = aside_failures(reconciler->repairs_aside, sku);
-            if (waits == 0 && failures >= LOOKS_BEFORE_WAIT)
+            if (waits == 0 && failures >= FAILURES_BEFORE_WAIT)
                 continue;
             if (well && !aside_waits(reconciler->repairs_aside, sku, now) &&
                 clock_mono_ms() < deadline)
@@ -314,14 +314,14 @@ static void note_finding(reconciler_t *reconciler, str_t sku, const pass_t *pass
 static bool compare_one(reconciler_t *reconciler, const item_ref_t *ref)
 {
     str_t sku = sku_str(&ref->sku);
-    bool wait = aside_failures(reconciler->compared_aside, sku) >= LOOKS_BEFORE_WAIT;
-    pass_t pass = reconcile_look(&reconciler->worker, ref, memory_of(reconciler, sku),
-                                 &reconciler->lease, wait);
+    bool wait = aside_failures(reconciler->compared_aside, sku) >= FAILURES_BEFORE_WAIT;
+    pass_t pass = reconcile_compare(&reconciler->worker, ref, memory_of(reconciler, sku),
+                                    &reconciler->lease, wait);
     pthread_mutex_lock(&reconciler->mutex);
     ++reconciler->report.items;
     pthread_mutex_unlock(&reconciler->mutex);
-    assert(!pass.look_again || pass.done == ACTION_NONE); /* one look alone decides nothing */
-    if (pass.look_again)
+    assert(!pass.compare_again || pass.done == ACTION_NONE); /* one comparison alone decides nothing */
+    if (pass.compare_again)
         return true;
     bool waiting = pass.finding == FINDING_GATE_BACK && pass.done == ACTION_NONE;
     if (pass.failed && lease_is_held(&reconciler->lease) && is_of_the_item(reconciler, pass.result))
@@ -345,14 +345,14 @@ static bool compare_first(reconciler_t *reconciler, walk_t *walk, uint64_t deadl
 {
     page_t *page = &reconciler->page;
     for (unsigned i = 0; i < page->count; ++i) {
-        page->look_again[i] = false;
+        page->compare_again[i] = false;
         if (!may_go_on(reconciler, deadline)) {
             page->count = i;
             return false;
         }
         const item_ref_t *ref = &page->items[i];
         if (!aside_waits(reconciler->compared_aside, sku_str(&ref->sku), clock_mono_ms()))
-            page->look_again[i] = compare_one(reconciler, ref);
+            page->compare_again[i] = compare_one(reconciler, ref);
         walk->after = ref->sku;
     }
     return true;
@@ -365,11 +365,11 @@ static bool compare_again(reconciler_t *reconciler, uint64_t deadline)
     const page_t *page = &reconciler->page;
     bool waited = false;
     for (unsigned i = 0; i < page->count; ++i) {
-        if (!page->look_again[i])
+        if (!page->compare_again[i])
             continue;
         if (!waited) {
             FAILPOINT("reconcile_waits");
-            usleep(PASS_LOOK_AGAIN_US);
+            usleep(PASS_COMPARE_AGAIN_US);
         }
         waited = true;
         if (!may_go_on(reconciler, deadline))

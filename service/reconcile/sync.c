@@ -27,7 +27,7 @@ static sync_result_t read_row(worker_t *worker, const item_ref_t *ref, item_t *i
     return found ? SYNC_READY : SYNC_UNKNOWN_ITEM;
 }
 
-static sync_result_t look_at_gate(worker_t *worker, const item_t *item, gate_item_t *answer,
+static sync_result_t peek_at_gate(worker_t *worker, const item_t *item, gate_item_t *answer,
                                   uint64_t *gate_epoch)
 {
     *gate_epoch = 0;
@@ -36,11 +36,11 @@ static sync_result_t look_at_gate(worker_t *worker, const item_t *item, gate_ite
     return call == RESULT_DONE ? SYNC_READY : SYNC_GATE_AWAY;
 }
 
-sync_result_t item_look(worker_t *worker, const item_ref_t *ref, item_t *item, gate_item_t *answer,
+sync_result_t item_peek(worker_t *worker, const item_ref_t *ref, item_t *item, gate_item_t *answer,
                         uint64_t *gate_epoch)
 {
     sync_result_t seen = read_row(worker, ref, item);
-    return seen == SYNC_READY ? look_at_gate(worker, item, answer, gate_epoch) : seen;
+    return seen == SYNC_READY ? peek_at_gate(worker, item, answer, gate_epoch) : seen;
 }
 
 /* The goal besides agreement, and the result. */
@@ -109,16 +109,16 @@ static bool without_gate(worker_t *worker, goal_t *goal)
 
 /* Peeks for a purchase, unless half of the pool's threads do so already: while Redis is silent each
    would block until its time-out, and no thread would be left for other work. */
-static sync_result_t look_if_free(worker_t *worker, const item_t *item, gate_item_t *answer,
+static sync_result_t peek_if_free(worker_t *worker, const item_t *item, gate_item_t *answer,
                                   uint64_t *gate_epoch)
 {
-    atomic_uint *looks = &worker->shard->gate_looks;
+    atomic_uint *peeks = &worker->shard->gate_peeks;
     unsigned max = (worker->shard->config->mysql.pool_threads + 1) / 2;
     sync_result_t seen = SYNC_BUSY;
-    if (atomic_fetch_add(looks, 1) < max)
-        seen = look_at_gate(worker, item, answer, gate_epoch);
-    unsigned looking = atomic_fetch_sub(looks, 1);
-    assert(looking != 0); /* every thread that was counted leaves once */
+    if (atomic_fetch_add(peeks, 1) < max)
+        seen = peek_at_gate(worker, item, answer, gate_epoch);
+    unsigned peeking = atomic_fetch_sub(peeks, 1);
+    assert(peeking != 0); /* every thread that was counted leaves once */
     return seen;
 }
 
@@ -131,11 +131,11 @@ static bool try_once(worker_t *worker, const item_ref_t *ref, goal_t *goal)
     if (seen == SYNC_READY && goal->for_purchase) {
         if (!item_uses_gate(item))
             return leave_gate_out(worker, goal);
-        seen = look_if_free(worker, item, &answer, &gate_epoch);
+        seen = peek_if_free(worker, item, &answer, &gate_epoch);
         if (seen == SYNC_BUSY)
             return done(goal, SYNC_BUSY);
     } else if (seen == SYNC_READY) {
-        seen = look_at_gate(worker, item, &answer, &gate_epoch);
+        seen = peek_at_gate(worker, item, &answer, &gate_epoch);
     }
     if (seen == SYNC_GATE_AWAY)
         return without_gate(worker, goal);

@@ -36,9 +36,9 @@ sync_result_t item_restore(worker_t *worker, const item_ref_t *ref, uint64_t epo
                            const lease_t *lease, item_t *out);
 
 /* Reads the row and peeks at the gate, and changes nothing. *gate_epoch 0: there is no gate. */
-sync_result_t item_look(worker_t *worker, const item_ref_t *ref, item_t *item, gate_item_t *answer,
+sync_result_t item_peek(worker_t *worker, const item_ref_t *ref, item_t *item, gate_item_t *answer,
                         uint64_t *gate_epoch);
-/* Returns whether the gate that item_look() saw is the one that the row needs. Pure. */
+/* Returns whether the gate that item_peek() saw is the one that the row needs. Pure. */
 bool gate_agrees(gate_item_t answer, const item_t *item);
 
 #endif

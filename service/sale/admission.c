@@ -19,7 +19,7 @@ admission_t admission_decide(const admission_case_t *a)
         return ADMISSION_SOLD_OUT;
     if (a->limit != 0 && a->owned + a->quantity > a->limit)
         return ADMISSION_BUYER_LIMIT;
-    return a->key_is_unchecked ? ADMISSION_LOOK : ADMISSION_GRANTED;
+    return a->key_is_unchecked ? ADMISSION_CHECK_KEY : ADMISSION_GRANTED;
 }
 
 problem_t admission_problem(admission_t admission)

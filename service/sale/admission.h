@@ -22,7 +22,7 @@ typedef enum {
     ADMISSION_ENDED,
     ADMISSION_SOLD_OUT, /* fewer units are left than it asks for */
     ADMISSION_BUYER_LIMIT,
-    ADMISSION_LOOK, /* its key must be read in MySQL before it can be admitted */
+    ADMISSION_CHECK_KEY, /* its key must be read in MySQL before it can be admitted */
     ADMISSION_GRANTED
 } admission_t;
 

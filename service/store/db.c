@@ -214,7 +214,7 @@ unsigned db_lock_waits(const db_t *db)
  *   max_join_size, sql_big_selects, sql_safe_updates
  *                              refuse statements that may touch too many rows
  *   sql_auto_is_null           changes what IS NULL finds after an INSERT
- *   max_sort_length            a GROUP BY or ORDER BY that sorts looks at no more bytes than that
+ *   max_sort_length            a GROUP BY or ORDER BY that sorts compares no more bytes than that
  *   unique_checks, foreign_key_checks, check_constraint_checks
  *                              switch off constraints of the tables
  *   innodb_lock_wait_timeout, lock_wait_timeout

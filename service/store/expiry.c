@@ -174,7 +174,7 @@ static void note_order(expiry_t *expiry, reminder_t *reminder, const order_t *or
 
 /* Rows come in the order of the reminders. If one order has two reminders, the second has no work
    left and is only deleted. */
-static result_t look_at_orders(expiry_t *expiry)
+static result_t read_orders(expiry_t *expiry)
 {
     reminder_t *at = expiry->reminders, *end = at + expiry->picked;
     db_t *db = expiry->db;
@@ -199,7 +199,7 @@ static result_t look_at_orders(expiry_t *expiry)
 
 /* An order that a read with SKIP LOCKED did not return is locked, or does not exist. A plain read
    distinguishes the two, because a reminder and its order are committed together. */
-static result_t look_for_gone(expiry_t *expiry)
+static result_t find_gone(expiry_t *expiry)
 {
     reminder_t *at = expiry->reminders, *end = at + expiry->picked;
     db_t *db = expiry->db;
@@ -406,9 +406,9 @@ static bool releases_are_picked(const expiry_t *expiry)
 /* The hot rows are changed last, as in every transaction, so that their locks are short. */
 static result_t act(expiry_t *expiry)
 {
-    result_t result = look_at_orders(expiry);
+    result_t result = read_orders(expiry);
     if (result == RESULT_DONE)
-        result = look_for_gone(expiry);
+        result = find_gone(expiry);
     if (result == RESULT_DONE && expiry->count != 0)
         qsort(expiry->releases, expiry->count, sizeof(release_t), by_sku);
     if (result == RESULT_DONE && expiry->count != 0 && expiry->walk.careful && !expiry->trial)

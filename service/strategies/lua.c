@@ -118,7 +118,7 @@ static outcome_t outcome_of(const attempt_t *attempt, int answer)
     bool seen = answer >= GATE_SEEN;
     if (plain == GATE_ADMITTED)
         return (outcome_t){OUTCOME_ADMITTED, .seen = seen};
-    if (plain != GATE_LOOK)
+    if (plain != GATE_CHECK_KEY)
         return (outcome_t){OUTCOME_REFUSED, .problem = gate_answer_problem(plain), .seen = seen};
     return (outcome_t){may_be_unchecked(attempt) ? OUTCOME_KEY_UNCHECKED : OUTCOME_UNKNOWN};
 }
@@ -290,7 +290,7 @@ static gate_mark_t mark_of(const attempt_t *attempt)
 {
     if (attempt->key_length == 0)
         return GATE_MARK_NO_KEY;
-    return attempt->key_is_free ? GATE_MARK_LOOKED : GATE_MARK_KEY;
+    return attempt->key_is_free ? GATE_MARK_KEY_FREE : GATE_MARK_KEY;
 }
 
 /* One digit for each attempt; an empty string if no attempt has a key. */

@@ -22,8 +22,8 @@
 #include "strategies/watch_pool.h"
 
 /* If the reads take this long, Redis may be silent. */
-#define LOOK_SLOW_MS 1024
-#define LOOK_REPLIES 7 /* WATCH, HMGET gate, HGET buyer, HGET id, HGET key, TIME, HLEN buyers */
+#define READS_SLOW_MS 1024
+#define READ_REPLIES 7 /* WATCH, HMGET gate, HGET buyer, HGET id, HGET key, TIME, HLEN buyers */
 
 typedef struct {
     attempt_t *attempt;
@@ -46,7 +46,7 @@ typedef struct {
         /* number of buyers: as the gate counts them, and as its hash has them */
         int64_t known, buyers;
         order_id_t first;
-    } look;
+    } read;
     bool away;    /* Redis refused a read */
     bool refused; /* or the keys are no gate */
 } watch_t;
@@ -155,7 +155,7 @@ static void execute(watch_t *a)
     redis_args_add(args, STR("reserved"));
     redis_args_add_u64(args, p->order.quantity);
     send_command(a, args, on_exec_reply);
-    if (!a->look.has_units) {
+    if (!a->read.has_units) {
         begin(args, "HINCRBY", p->item, GATE_KEY_GATE);
         redis_args_add(args, STR("known"));
         redis_args_add_u64(args, 1);
@@ -200,15 +200,15 @@ static void finish_refused(watch_t *a, problem_t why)
 
 static bool is_stale(const watch_t *a)
 {
-    return !a->look.present || !a->look.same_server || a->look.epoch != a->attempt->epoch ||
-           a->look.closed || a->look.known != a->look.buyers;
+    return !a->read.present || !a->read.same_server || a->read.epoch != a->attempt->epoch ||
+           a->read.closed || a->read.known != a->read.buyers;
 }
 
 static void stale(watch_t *a)
 {
     const attempt_t *p = a->attempt;
     const outcome_t outcome = {OUTCOME_STALE};
-    bool newer = a->look.present && a->look.epoch > p->epoch;
+    bool newer = a->read.present && a->read.epoch > p->epoch;
     if (!newer && loop_of(a)->host->gate_is_elsewhere(p->item, p->epoch)) {
         redis_link_drop(a->link);
         finish(a, &outcome);
@@ -221,30 +221,30 @@ static void past_limit(watch_t *a)
 {
     finish_unwatched(a, &(outcome_t){OUTCOME_REFUSED, .problem = PROBLEM_BUYER_LIMIT_EXCEEDED,
                                      .seen = a->seen,
-                                     .why = {.owned_is_known = true, .owned = a->look.units}});
+                                     .why = {.owned_is_known = true, .owned = a->read.units}});
 }
 
 static int64_t units_left(const watch_t *a)
 {
-    return a->look.capacity - a->look.reserved + a->look.unreserved + a->look.released;
+    return a->read.capacity - a->read.reserved + a->read.unreserved + a->read.released;
 }
 
 static admission_t admission_of(const watch_t *a)
 {
     const attempt_t *p = a->attempt;
-    bool has_first = a->look.has_first && !order_id_eq(&a->look.first, &p->order.id);
+    bool has_first = a->read.has_first && !order_id_eq(&a->read.first, &p->order.id);
     return admission_decide(
         &(admission_case_t){.quantity = p->order.quantity,
-                            .is_known = a->look.known_id,
+                            .is_known = a->read.known_id,
                             .has_first = has_first,
                             .key_is_unchecked = a->seen && p->key_length != 0 && !p->key_is_free,
-                            .now_ms = a->look.now,
+                            .now_ms = a->read.now,
                             .deadline_ms = p->commit_deadline_ms,
-                            .starts_at_ms = a->look.starts_at,
-                            .ends_at_ms = a->look.ends_at,
+                            .starts_at_ms = a->read.starts_at,
+                            .ends_at_ms = a->read.ends_at,
                             .left = units_left(a),
-                            .limit = a->look.limit,
-                            .owned = a->look.units});
+                            .limit = a->read.limit,
+                            .owned = a->read.units});
 }
 
 /* The gate has the attempt's epoch, and is open. */
@@ -256,9 +256,9 @@ static void decide(watch_t *a)
         finish_unwatched(a, &(outcome_t){OUTCOME_ADMITTED});
         break;
     case ADMISSION_REPEAT:
-        finish_unwatched(a, &(outcome_t){OUTCOME_REPEAT, .first = a->look.first});
+        finish_unwatched(a, &(outcome_t){OUTCOME_REPEAT, .first = a->read.first});
         break;
-    case ADMISSION_LOOK:
+    case ADMISSION_CHECK_KEY:
         finish_unwatched(a, &(outcome_t){OUTCOME_KEY_UNCHECKED});
         break;
     case ADMISSION_GRANTED:
@@ -275,12 +275,12 @@ static void decide(watch_t *a)
 }
 
 /* The checks of the item come first, as in the Lua function. */
-static void on_looked(watch_t *a)
+static void on_all_read(watch_t *a)
 {
-    a->seen = a->look.has_units;
+    a->seen = a->read.has_units;
     if (is_stale(a))
         stale(a);
-    else if (a->look.frozen_until > a->look.now)
+    else if (a->read.frozen_until > a->read.now)
         finish_unwatched(a, &(outcome_t){OUTCOME_DELAYED});
     else
         decide(a);
@@ -293,19 +293,19 @@ static void read_gate(watch_t *a, const redisReply *reply)
     const redisReply *server = reply->element[1];
     str_t built_under =
         server->type == REDIS_REPLY_STRING ? (str_t){server->str, (size_t)server->len} : STR_NONE;
-    a->look.present = true;
-    a->look.epoch = (uint64_t)gate_reply_i64(reply, 0);
-    a->look.same_server = str_eq(built_under, redis_link_identity(a->link));
-    a->look.closed = gate_reply_i64(reply, 2) != 0;
-    a->look.frozen_until = (uint64_t)gate_reply_i64(reply, 3);
-    a->look.limit = gate_reply_i64(reply, 4);
-    a->look.starts_at = (uint64_t)gate_reply_i64(reply, 5);
-    a->look.ends_at = (uint64_t)gate_reply_i64(reply, 6);
-    a->look.capacity = gate_reply_i64(reply, 7);
-    a->look.reserved = gate_reply_i64(reply, 8);
-    a->look.unreserved = gate_reply_i64(reply, 9);
-    a->look.released = gate_reply_i64(reply, 11);
-    a->look.known = gate_reply_i64(reply, 12);
+    a->read.present = true;
+    a->read.epoch = (uint64_t)gate_reply_i64(reply, 0);
+    a->read.same_server = str_eq(built_under, redis_link_identity(a->link));
+    a->read.closed = gate_reply_i64(reply, 2) != 0;
+    a->read.frozen_until = (uint64_t)gate_reply_i64(reply, 3);
+    a->read.limit = gate_reply_i64(reply, 4);
+    a->read.starts_at = (uint64_t)gate_reply_i64(reply, 5);
+    a->read.ends_at = (uint64_t)gate_reply_i64(reply, 6);
+    a->read.capacity = gate_reply_i64(reply, 7);
+    a->read.reserved = gate_reply_i64(reply, 8);
+    a->read.unreserved = gate_reply_i64(reply, 9);
+    a->read.released = gate_reply_i64(reply, 11);
+    a->read.known = gate_reply_i64(reply, 12);
 }
 
 static void read_reply(watch_t *a, unsigned index, const redisReply *reply)
@@ -316,31 +316,31 @@ static void read_reply(watch_t *a, unsigned index, const redisReply *reply)
         read_gate(a, reply);
         break;
     case 2:
-        a->look.has_units = text;
-        a->look.units = gate_reply_number(reply);
+        a->read.has_units = text;
+        a->read.units = gate_reply_number(reply);
         break;
     case 3:
-        a->look.known_id = text;
+        a->read.known_id = text;
         break;
     case 4:
-        if (text && reply->len == sizeof(a->look.first.bytes) && a->attempt->key_length != 0) {
-            a->look.has_first = true;
-            memcpy(a->look.first.bytes, reply->str, sizeof(a->look.first.bytes));
+        if (text && reply->len == sizeof(a->read.first.bytes) && a->attempt->key_length != 0) {
+            a->read.has_first = true;
+            memcpy(a->read.first.bytes, reply->str, sizeof(a->read.first.bytes));
         }
         break;
     case 5:
-        a->look.now =
+        a->read.now =
             (uint64_t)gate_reply_i64(reply, 0) * 1000 + (uint64_t)gate_reply_i64(reply, 1) / 1000;
         break;
     case 6:
-        a->look.buyers = gate_reply_number(reply);
+        a->read.buyers = gate_reply_number(reply);
         break;
     default:
         break;
     }
 }
 
-static void on_look_reply(void *context, const redisReply *reply)
+static void on_read_reply(void *context, const redisReply *reply)
 {
     watch_t *a = context;
     assert(a->replies_due != 0 && a->link != NULL);
@@ -351,7 +351,7 @@ static void on_look_reply(void *context, const redisReply *reply)
     else if (reply->type == REDIS_REPLY_ERROR)
         a->refused = true;
     else
-        read_reply(a, LOOK_REPLIES - a->replies_due, reply);
+        read_reply(a, READ_REPLIES - a->replies_due, reply);
     if (--a->replies_due != 0)
         return;
     loop_timer_stop(&a->timer);
@@ -362,21 +362,21 @@ static void on_look_reply(void *context, const redisReply *reply)
     else if (a->refused)
         finish_unwatched(a, &(outcome_t){OUTCOME_STALE});
     else
-        on_looked(a);
+        on_all_read(a);
 }
 
 /* Only reads were sent: the buyer can be refused at once and need not wait until the connection
    times out. */
-static void on_slow_look(loop_timer_t *timer)
+static void on_slow_reads(loop_timer_t *timer)
 {
     watch_t *a = H2O_STRUCT_FROM_MEMBER(watch_t, timer, timer);
     if (redis_link_is_up(a->link))
-        loop_timer_start(loop_of(a)->loop, &a->timer, LOOK_SLOW_MS, on_slow_look);
+        loop_timer_start(loop_of(a)->loop, &a->timer, READS_SLOW_MS, on_slow_reads);
     else
         redis_link_drop(a->link); /* this ends the attempt: its replies become NULL */
 }
 
-static void look(watch_t *a)
+static void send_reads(watch_t *a)
 {
     const attempt_t *p = a->attempt;
     redis_args_t *args = &loop_of(a)->args;
@@ -384,34 +384,34 @@ static void look(watch_t *a)
         "epoch",     "built_under", "closed",   "frozen_until", "per_buyer_limit",
         "starts_at", "ends_at",     "capacity", "reserved",     "unreserved",
         "settled",   "released",    "known"};
-    memset(&a->look, 0, sizeof(a->look));
+    memset(&a->read, 0, sizeof(a->read));
     a->units_back = p->item->units_back;
     a->lost = a->away = a->refused = false;
     a->replies_due = 0;
     begin(args, "WATCH", p->item, GATE_KEY_GATE);
     gate_add_key(args, GATE_KEY_BUYERS, &p->item->ref);
-    send_command(a, args, on_look_reply);
+    send_command(a, args, on_read_reply);
     begin(args, "HMGET", p->item, GATE_KEY_GATE);
     for (unsigned i = 0; i < sizeof(fields) / sizeof(fields[0]); ++i)
         redis_args_add(args, str_of(fields[i]));
-    send_command(a, args, on_look_reply);
+    send_command(a, args, on_read_reply);
     begin(args, "HGET", p->item, GATE_KEY_BUYERS);
     redis_args_add(args, order_buyer(&p->order));
-    send_command(a, args, on_look_reply);
+    send_command(a, args, on_read_reply);
     begin(args, "HGET", p->item, GATE_KEY_UNSETTLED);
     gate_order_add_id(args, p);
-    send_command(a, args, on_look_reply);
+    send_command(a, args, on_read_reply);
     begin(args, "HGET", p->item, GATE_KEY_KEYS);
     gate_order_add_field(args, p);
-    send_command(a, args, on_look_reply);
+    send_command(a, args, on_read_reply);
     redis_args_begin(args, "TIME");
-    send_command(a, args, on_look_reply);
+    send_command(a, args, on_read_reply);
     begin(args, "HLEN", p->item, GATE_KEY_BUYERS);
-    send_command(a, args, on_look_reply);
+    send_command(a, args, on_read_reply);
     if (a->replies_due == 0)
         finish_away(a);
     else
-        loop_timer_start(loop_of(a)->loop, &a->timer, LOOK_SLOW_MS, on_slow_look);
+        loop_timer_start(loop_of(a)->loop, &a->timer, READS_SLOW_MS, on_slow_reads);
 }
 
 static void on_leased(attempt_t *attempt, redis_link_t *link)
@@ -422,7 +422,7 @@ static void on_leased(attempt_t *attempt, redis_link_t *link)
     if (link == NULL)
         finish_away(a);
     else
-        look(a);
+        send_reads(a);
 }
 
 static void lease(watch_t *a)

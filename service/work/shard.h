@@ -29,7 +29,7 @@ typedef struct shard {
     announcements_t *announcements;
     repair_queue_t repairs;
     /* number of pool threads that wait for Redis on behalf of a purchase */
-    atomic_uint gate_looks;
+    atomic_uint gate_peeks;
 } shard_t;
 
 #endif

@@ -330,7 +330,7 @@ static void a_long_audit_runs_in_the_background(void **state)
 {
     (void)state;
     web_answer_t first = sale_audit(stack);
-    fault_arm(stack, "audit_looks pause=6000 times=2");
+    fault_arm(stack, "audit_reads pause=6000 times=2");
     web_answer_t meanwhile = at_once("/v1/audit");
     EXPECT(cJSON_IsTrue(cJSON_GetObjectItem(meanwhile.json, "running")), "%s",
            web_show(&meanwhile));

@@ -216,7 +216,7 @@ static void rebuilds_beget_no_rebuilds(void **state)
    never rests. */
 static const char *const slow_steps =
     "rebuild_row_raised pause=80\nrebuild_looked_up pause=80\nrebuild_staging pause=80\n"
-    "rebuild_staged pause=80\nrebuild_swapped pause=80\nreconcile_looked pause=20\n"
+    "rebuild_staged pause=80\nrebuild_swapped pause=80\nreconcile_compared pause=20\n"
     "reconcile_lease_taken pause=50\nrelease_before_gate pause=20\nrelease_after_gate pause=20\n"
     "notify_gate pause=10\nwriter_after_commit pause=20\n";
 
@@ -234,7 +234,8 @@ static void a_restless_reconciler_repairs_nothing_that_is_right(void **state)
         usleep(700000);
     }
     WAIT_UNTIL(on_both("reconciler_passes_total") > passes + 2 &&
-               fault_hits(stack, "reconcile_looked") + fault_hits(node, "reconcile_looked") > 20);
+               fault_hits(stack, "reconcile_compared") + fault_hits(node, "reconcile_compared") >
+                   20);
     rebuilds = on_both("gate_rebuilds_total") - rebuilds;
     repairs = on_both("reconciler_repairs_total") - repairs;
     passes = on_both("reconciler_passes_total") - passes;

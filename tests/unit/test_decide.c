@@ -186,7 +186,7 @@ static void test_units_that_leaked_show_in_traffic_after_a_while(void **state)
     assert_int_equal(decide(&memory, gate, row, later, 2900).finding, FINDING_AGREE);
     decision_t first = decide(&memory, gate, row, later, 3000);
     assert_int_equal(first.finding, FINDING_LEAKED);
-    assert_int_equal(first.action, ACTION_LOOK_AGAIN);
+    assert_int_equal(first.action, ACTION_COMPARE_AGAIN);
     decision_t second = decide(&memory, gate, row, later, 3050);
     assert_int_equal(second.finding, FINDING_LEAKED);
     assert_int_equal(second.action, ACTION_REBUILD);
@@ -202,9 +202,9 @@ static void test_one_miss_is_a_moment_two_are_drift(void **state)
     memory_t memory = {0};
     gate_state_t wrong = a_gate();
     wrong.unsettled_units = 1;
-    assert_int_equal(decide(&memory, wrong, a_row(), wrong, 1).action, ACTION_LOOK_AGAIN);
+    assert_int_equal(decide(&memory, wrong, a_row(), wrong, 1).action, ACTION_COMPARE_AGAIN);
     assert_int_equal(decide(&memory, a_gate(), a_row(), a_gate(), 2).action, ACTION_NONE);
-    assert_int_equal(decide(&memory, wrong, a_row(), wrong, 3).action, ACTION_LOOK_AGAIN);
+    assert_int_equal(decide(&memory, wrong, a_row(), wrong, 3).action, ACTION_COMPARE_AGAIN);
     assert_int_equal(decide(&memory, wrong, a_row(), wrong, 4).action, ACTION_REBUILD);
 }
 
@@ -215,9 +215,9 @@ static void test_a_miss_of_another_epoch_does_not_count(void **state)
     gate_state_t wrong = a_gate();
     item_t row = a_row();
     wrong.unsettled_units = 1;
-    assert_int_equal(decide(&memory, wrong, row, wrong, 1).action, ACTION_LOOK_AGAIN);
+    assert_int_equal(decide(&memory, wrong, row, wrong, 1).action, ACTION_COMPARE_AGAIN);
     wrong.epoch = row.epoch = 8;
-    assert_int_equal(decide(&memory, wrong, row, wrong, 2).action, ACTION_LOOK_AGAIN);
+    assert_int_equal(decide(&memory, wrong, row, wrong, 2).action, ACTION_COMPARE_AGAIN);
     assert_int_equal(decide(&memory, wrong, row, wrong, 3).action, ACTION_REBUILD);
 }
 
@@ -227,7 +227,7 @@ static void test_a_gate_of_another_epoch_is_synchronised_not_rebuilt(void **stat
     memory_t memory = {0};
     gate_state_t old = a_gate();
     old.epoch = 6;
-    assert_int_equal(decide(&memory, old, a_row(), old, 1).action, ACTION_LOOK_AGAIN);
+    assert_int_equal(decide(&memory, old, a_row(), old, 1).action, ACTION_COMPARE_AGAIN);
     assert_int_equal(decide(&memory, old, a_row(), old, 2).action, ACTION_SYNC);
 }
 

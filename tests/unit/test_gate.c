@@ -274,12 +274,12 @@ static void test_numbers_of_the_library(void **state)
     assert_int_equal(GATE_NOT_STARTED, 3);
     assert_int_equal(GATE_ENDED, 4);
     assert_int_equal(GATE_LATE, 5);
-    assert_int_equal(GATE_LOOK, 6);
+    assert_int_equal(GATE_CHECK_KEY, 6);
     assert_int_equal(GATE_FIRST, 7);
     assert_int_equal(GATE_SEEN, 8);
     assert_int_equal(GATE_MARK_NO_KEY, 0);
     assert_int_equal(GATE_MARK_KEY, 1);
-    assert_int_equal(GATE_MARK_LOOKED, 2);
+    assert_int_equal(GATE_MARK_KEY_FREE, 2);
 }
 
 static void test_replies(void **state)
