@@ -5,7 +5,7 @@
 #include "admin/handlers.h"
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "http/call.h"
+#include "http/request_job.h"
 
 #define WAIT_MS 800
 #define CHECK_MS 16

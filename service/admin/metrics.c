@@ -3,8 +3,8 @@
 
 #include "admin/handlers.h"
 #include "base/alloc.h"
-#include "http/call.h"
 #include "http/readiness.h"
+#include "http/request_job.h"
 
 /* Adds up the findings of all shards, by kind. */
 static void count_findings(const exchange_t *exchange, uint64_t findings[FINDING_COUNT])

@@ -5,23 +5,23 @@
 #include "admin/handlers.h"
 #include "base/alloc.h"
 #include "http/body.h"
-#include "http/call.h"
+#include "http/request_job.h"
 #include "reconcile/pass.h"
 
 typedef struct {
-    call_t call; /* first */
+    request_job_t request; /* first */
     item_ref_t item;
     pass_t pass;
-} pass_call_t;
+} pass_request_t;
 
-static void run_pass(call_t *call, worker_t *worker)
+static void run_pass(request_job_t *request, worker_t *worker)
 {
-    pass_call_t *c = (pass_call_t *)call;
-    str_t sku = sku_str(&c->item.sku);
-    c->pass = reconcile_pass(worker, &c->item);
-    assert(c->pass.done == ACTION_NONE || c->pass.result == SYNC_READY); /* `item` is the new row */
-    if (c->pass.done != ACTION_NONE)
-        announce_item_changed(worker->shard->announcements, sku, c->pass.item.epoch);
+    pass_request_t *r = (pass_request_t *)request;
+    str_t sku = sku_str(&r->item.sku);
+    r->pass = reconcile_pass(worker, &r->item);
+    assert(r->pass.done == ACTION_NONE || r->pass.result == SYNC_READY); /* `item` is the new row */
+    if (r->pass.done != ACTION_NONE)
+        announce_item_changed(worker->shard->announcements, sku, r->pass.item.epoch);
 }
 
 static void add_pass_numbers(cJSON *json, const pass_t *pass)
@@ -40,17 +40,17 @@ static void add_pass_numbers(cJSON *json, const pass_t *pass)
     cJSON_AddNumberToObject(row, "allocated", (double)item_allocated(&pass->item));
 }
 
-static void reply_pass(call_t *call, exchange_t *exchange)
+static void reply_pass(request_job_t *request, exchange_t *exchange)
 {
-    pass_call_t *c = (pass_call_t *)call;
-    if (c->pass.result != SYNC_READY) {
-        reply_not_synced(exchange, c->pass.result);
+    pass_request_t *r = (pass_request_t *)request;
+    if (r->pass.result != SYNC_READY) {
+        reply_not_synced(exchange, r->pass.result);
         return;
     }
     cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "found", finding_name(c->pass.finding));
-    cJSON_AddStringToObject(json, "did", pass_action(&c->pass));
-    add_pass_numbers(json, &c->pass);
+    cJSON_AddStringToObject(json, "found", finding_name(r->pass.finding));
+    cJSON_AddStringToObject(json, "did", pass_action(&r->pass));
+    add_pass_numbers(json, &r->pass);
     reply_json(exchange, 200, json);
 }
 
@@ -69,9 +69,9 @@ void handle_reconcile(exchange_t *exchange, const route_match_t *match)
         reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
         return;
     }
-    pass_call_t *c = alloc_zero(1, sizeof(*c));
-    c->call.run = run_pass;
-    c->call.reply = reply_pass;
-    c->item = item_ref_of(match->param);
-    call_submit_for_item(exchange, &c->item, &c->call);
+    pass_request_t *r = alloc_zero(1, sizeof(*r));
+    r->request.run = run_pass;
+    r->request.reply = reply_pass;
+    r->item = item_ref_of(match->param);
+    request_job_submit_for_item(exchange, &r->item, &r->request);
 }

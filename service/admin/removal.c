@@ -4,38 +4,38 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "http/body.h"
-#include "http/call.h"
+#include "http/request_job.h"
 #include "reconcile/delete.h"
 
 typedef struct {
-    call_t call; /* first */
+    request_job_t request; /* first */
     item_ref_t item;
     sync_result_t result;
     delete_outcome_t outcome; /* of SYNC_READY */
-} delete_call_t;
+} delete_request_t;
 
-static void run_delete(call_t *call, worker_t *worker)
+static void run_delete(request_job_t *request, worker_t *worker)
 {
-    delete_call_t *c = (delete_call_t *)call;
-    str_t sku = sku_str(&c->item.sku);
+    delete_request_t *r = (delete_request_t *)request;
+    str_t sku = sku_str(&r->item.sku);
     uint64_t epoch;
-    c->result = item_delete(worker, &c->item, &epoch, &c->outcome);
+    r->result = item_delete(worker, &r->item, &epoch, &r->outcome);
     /* A deletion has read the row first: the loops are told under which epoch it went. */
-    assert(c->result != SYNC_READY || epoch != 0);
+    assert(r->result != SYNC_READY || epoch != 0);
     if (epoch != 0) /* also if the outcome of the COMMIT is unknown */
         announce_item_changed(worker->shard->announcements, sku, epoch);
-    if (c->result == SYNC_READY && c->outcome == DELETE_DONE)
+    if (r->result == SYNC_READY && r->outcome == DELETE_DONE)
         LOG_INFO("item deleted", LOG_BYTES("sku", sku), LOG_INT("epoch", epoch - 1));
 }
 
-static void reply_delete(call_t *call, exchange_t *exchange)
+static void reply_delete(request_job_t *request, exchange_t *exchange)
 {
-    delete_call_t *c = (delete_call_t *)call;
-    if (c->result != SYNC_READY) {
-        reply_not_synced(exchange, c->result);
+    delete_request_t *r = (delete_request_t *)request;
+    if (r->result != SYNC_READY) {
+        reply_not_synced(exchange, r->result);
         return;
     }
-    switch (c->outcome) {
+    switch (r->outcome) {
     case DELETE_DONE:
         reply_nothing(exchange);
         break;
@@ -56,9 +56,9 @@ void handle_item_delete(exchange_t *exchange, const route_match_t *match)
         reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
         return;
     }
-    delete_call_t *c = alloc_zero(1, sizeof(*c));
-    c->call.run = run_delete;
-    c->call.reply = reply_delete;
-    c->item = item_ref_of(match->param);
-    call_submit_for_item(exchange, &c->item, &c->call);
+    delete_request_t *r = alloc_zero(1, sizeof(*r));
+    r->request.run = run_delete;
+    r->request.reply = reply_delete;
+    r->item = item_ref_of(match->param);
+    request_job_submit_for_item(exchange, &r->item, &r->request);
 }

@@ -4,10 +4,10 @@
 
 #include "admin/handlers.h"
 #include "base/alloc.h"
-#include "http/call.h"
 #include "http/fan.h"
 #include "http/items.h"
 #include "http/readiness.h"
+#include "http/request_job.h"
 #include "store/lease.h"
 
 /* The part of the status that only the shard's MySQL has. */
@@ -21,7 +21,7 @@ typedef struct {
     fan_t fan; /* first */
     unsigned shards;
     shard_view_t views[];
-} status_call_t;
+} status_request_t;
 
 /* The answer waits for a shard no longer than this. */
 #define STATUS_DEADLINE_MS 700
@@ -41,8 +41,8 @@ static void add_status_item(void *context, const item_t *item)
 
 static void run_status(fan_t *fan, unsigned shard, worker_t *worker)
 {
-    shard_view_t *view = &((status_call_t *)fan)->views[shard];
-    assert(shard < ((status_call_t *)fan)->shards && view->items == NULL); /* one job a shard */
+    shard_view_t *view = &((status_request_t *)fan)->views[shard];
+    assert(shard < ((status_request_t *)fan)->shards && view->items == NULL); /* one job a shard */
     view->items = cJSON_CreateArray();
     view->read =
         item_list(worker->db, &worker->sql, STATUS_ITEMS_MAX, add_status_item, view->items) ==
@@ -51,9 +51,9 @@ static void run_status(fan_t *fan, unsigned shard, worker_t *worker)
 }
 
 /* NULL: not known. */
-static shard_view_t *view_of(status_call_t *c, unsigned shard)
+static shard_view_t *view_of(status_request_t *r, unsigned shard)
 {
-    return fan_has_answer(&c->fan, shard) && c->views[shard].read ? &c->views[shard] : NULL;
+    return fan_has_answer(&r->fan, shard) && r->views[shard].read ? &r->views[shard] : NULL;
 }
 
 static const char *const status_words[] = {"primary", "secondary", "spare", "faulty"};
@@ -187,20 +187,20 @@ static void add_shard(cJSON *shards, const exchange_t *exchange, unsigned i,
     cJSON_AddItemToArray(shards, shard);
 }
 
-static void add_shards(cJSON *json, const exchange_t *exchange, status_call_t *c)
+static void add_shards(cJSON *json, const exchange_t *exchange, status_request_t *r)
 {
     cJSON *shards = cJSON_AddArrayToObject(json, "shards");
     for (unsigned i = 0; i < exchange->http->map->shards_count; ++i)
-        add_shard(shards, exchange, i, view_of(c, i));
+        add_shard(shards, exchange, i, view_of(r, i));
 }
 
 /* Adds the items of the shards that answered; null if none did. */
-static void add_items(cJSON *json, const http_context_t *http, status_call_t *c)
+static void add_items(cJSON *json, const http_context_t *http, status_request_t *r)
 {
     cJSON *items = NULL, *unknown = cJSON_CreateArray(), *item;
     bool all = true;
     for (unsigned i = 0; i < http->map->shards_count; ++i) {
-        shard_view_t *view = view_of(c, i);
+        shard_view_t *view = view_of(r, i);
         if (view == NULL) {
             cJSON_AddItemToArray(unknown, cJSON_CreateString(http->config->shards[i].name));
             continue;
@@ -261,31 +261,31 @@ static void add_process(cJSON *json, const exchange_t *exchange)
 
 static void reply_status(fan_t *fan, exchange_t *exchange)
 {
-    status_call_t *c = (status_call_t *)fan;
+    status_request_t *r = (status_request_t *)fan;
     cJSON *json = cJSON_CreateObject();
     add_process(json, exchange);
-    add_shards(json, exchange, c);
+    add_shards(json, exchange, r);
     add_groups(json, exchange->http->config);
-    add_items(json, exchange->http, c);
+    add_items(json, exchange->http, r);
     reply_json(exchange, 200, json);
 }
 
 static void dispose_status(fan_t *fan)
 {
-    status_call_t *c = (status_call_t *)fan;
-    for (unsigned i = 0; i < c->shards; ++i)
-        cJSON_Delete(c->views[i].items);
+    status_request_t *r = (status_request_t *)fan;
+    for (unsigned i = 0; i < r->shards; ++i)
+        cJSON_Delete(r->views[i].items);
 }
 
 void handle_status(exchange_t *exchange, const route_match_t *match)
 {
     (void)match;
     unsigned shards = exchange->http->map->shards_count;
-    status_call_t *c = alloc_zero(1, sizeof(*c) + shards * sizeof(c->views[0]));
-    c->shards = shards;
-    c->fan.run = run_status;
-    c->fan.reply = reply_status;
-    c->fan.dispose = dispose_status;
-    c->fan.deadline_ms = STATUS_DEADLINE_MS;
-    fan_start(exchange, &c->fan);
+    status_request_t *r = alloc_zero(1, sizeof(*r) + shards * sizeof(r->views[0]));
+    r->shards = shards;
+    r->fan.run = run_status;
+    r->fan.reply = reply_status;
+    r->fan.dispose = dispose_status;
+    r->fan.deadline_ms = STATUS_DEADLINE_MS;
+    fan_start(exchange, &r->fan);
 }

@@ -6,52 +6,52 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "http/body.h"
-#include "http/call.h"
 #include "http/fan.h"
 #include "http/items.h"
+#include "http/request_job.h"
 #include "reconcile/pass.h"
 #include "store/settings.h"
 
 /* --- one item --- */
 
 typedef struct {
-    call_t call; /* first */
+    request_job_t request; /* first */
     item_ref_t ref;
     item_change_t change;
     sync_result_t result;
     change_outcome_t outcome; /* of SYNC_READY */
     item_t item;
-} change_call_t;
+} change_request_t;
 
-static void run_change(call_t *call, worker_t *worker)
+static void run_change(request_job_t *request, worker_t *worker)
 {
-    change_call_t *c = (change_call_t *)call;
-    str_t sku = sku_str(&c->ref.sku);
-    c->result = item_change(worker, &c->ref, &c->change, &c->item, &c->outcome);
-    if (c->result != SYNC_READY || !CHANGE_IS_MADE(c->outcome))
+    change_request_t *r = (change_request_t *)request;
+    str_t sku = sku_str(&r->ref.sku);
+    r->result = item_change(worker, &r->ref, &r->change, &r->item, &r->outcome);
+    if (r->result != SYNC_READY || !CHANGE_IS_MADE(r->outcome))
         return;
-    if (c->outcome != CHANGE_NONE)
+    if (r->outcome != CHANGE_NONE)
         LOG_ALWAYS(LOG_LEVEL_INFO, "item changed", LOG_BYTES("sku", sku),
-                   LOG_INT("total", c->item.terms.total),
-                   LOG_STR("strategy", strategy_name(c->item.terms.strategy)),
-                   LOG_INT("epoch", c->item.epoch));
-    announce_item_changed(worker->shard->announcements, sku, c->item.epoch);
+                   LOG_INT("total", r->item.terms.total),
+                   LOG_STR("strategy", strategy_name(r->item.terms.strategy)),
+                   LOG_INT("epoch", r->item.epoch));
+    announce_item_changed(worker->shard->announcements, sku, r->item.epoch);
 }
 
-static void reply_change(call_t *call, exchange_t *exchange)
+static void reply_change(request_job_t *request, exchange_t *exchange)
 {
-    change_call_t *c = (change_call_t *)call;
-    if (c->result != SYNC_READY) {
-        reply_not_synced(exchange, c->result);
+    change_request_t *r = (change_request_t *)request;
+    if (r->result != SYNC_READY) {
+        reply_not_synced(exchange, r->result);
         return;
     }
-    switch (c->outcome) {
+    switch (r->outcome) {
     case CHANGE_CREATED:
-        reply_json(exchange, 201, item_to_json(&c->item));
+        reply_json(exchange, 201, item_to_json(&r->item));
         break;
     case CHANGE_DONE:
     case CHANGE_NONE:
-        reply_json(exchange, 200, item_to_json(&c->item));
+        reply_json(exchange, 200, item_to_json(&r->item));
         break;
     case CHANGE_UNKNOWN_ITEM:
         reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
@@ -87,12 +87,12 @@ static void change_item(exchange_t *exchange, const route_match_t *match, bool c
         reply_problem(exchange, mistake.problem, mistake.detail);
         return;
     }
-    change_call_t *c = alloc_zero(1, sizeof(*c));
-    c->call.run = run_change;
-    c->call.reply = reply_change;
-    c->ref = item_ref_of(match->param);
-    c->change = change;
-    call_submit_for_item(exchange, &c->ref, &c->call);
+    change_request_t *r = alloc_zero(1, sizeof(*r));
+    r->request.run = run_change;
+    r->request.reply = reply_change;
+    r->ref = item_ref_of(match->param);
+    r->change = change;
+    request_job_submit_for_item(exchange, &r->ref, &r->request);
 }
 
 void handle_item_put(exchange_t *exchange, const route_match_t *match)
@@ -121,7 +121,7 @@ typedef struct {
     fan_t fan; /* first */
     strategy_id_t strategy;
     shard_toggle_t shards[];
-} toggle_call_t;
+} toggle_request_t;
 
 static void collect_item(void *context, const item_t *item)
 {
@@ -141,10 +141,10 @@ static bool shard_answers(worker_t *worker)
     return shard_clock_read(worker->db, &now_ms) == RESULT_DONE;
 }
 
-static void toggle_item(const toggle_call_t *c, shard_toggle_t *own, worker_t *worker,
+static void toggle_item(const toggle_request_t *r, shard_toggle_t *own, worker_t *worker,
                         const item_ref_t *ref)
 {
-    item_change_t change = {.has_strategy = true, .terms = {.strategy = c->strategy}};
+    item_change_t change = {.has_strategy = true, .terms = {.strategy = r->strategy}};
     item_t item;
     change_outcome_t outcome;
     sync_result_t result = item_change(worker, ref, &change, &item, &outcome);
@@ -160,37 +160,37 @@ static void toggle_item(const toggle_call_t *c, shard_toggle_t *own, worker_t *w
 /* Items whose rows are locked come last, because each of them waits for its lock. */
 static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
 {
-    toggle_call_t *c = (toggle_call_t *)fan;
-    shard_toggle_t *own = &c->shards[shard];
+    toggle_request_t *r = (toggle_request_t *)fan;
+    shard_toggle_t *own = &r->shards[shard];
     item_list_t list = {0};
     size_t locked = 0;
     own->complete =
-        settings_save_default_strategy(worker->db, &worker->sql, c->strategy) == RESULT_DONE &&
+        settings_save_default_strategy(worker->db, &worker->sql, r->strategy) == RESULT_DONE &&
         item_scan(worker->db, &worker->sql, 0, collect_item, &list) == RESULT_DONE;
     for (size_t i = 0; own->complete && i < list.count; ++i) {
         const item_ref_t *ref = &list.items[i];
         if (reconcile_row_is_free(worker, ref))
-            toggle_item(c, own, worker, ref);
+            toggle_item(r, own, worker, ref);
         else
             list.items[locked++] = *ref;
     }
     for (size_t i = 0; own->complete && i < locked; ++i)
-        toggle_item(c, own, worker, &list.items[i]);
+        toggle_item(r, own, worker, &list.items[i]);
     /* The answer counts items: each of the shard once, whether its row was locked or not. */
     assert(!own->complete || own->changed + own->same + own->failed == list.count);
     free(list.items);
 }
 
 /* Lists the failures by shard; "": there are none. */
-static void sum_up(const toggle_call_t *c, const http_context_t *http, unsigned *changed,
+static void sum_up(const toggle_request_t *r, const http_context_t *http, unsigned *changed,
                    unsigned *same, char *failed, size_t size)
 {
     size_t n = 0;
     *changed = *same = 0;
     failed[0] = '\0';
     for (unsigned i = 0; i < http->map->shards_count; ++i) {
-        bool answered = fan_has_answer(&c->fan, i);
-        const shard_toggle_t *own = &c->shards[i];
+        bool answered = fan_has_answer(&r->fan, i);
+        const shard_toggle_t *own = &r->shards[i];
         *changed += answered ? own->changed : 0;
         *same += answered ? own->same : 0;
         if ((answered && own->complete && own->failed == 0) || n >= size)
@@ -207,11 +207,11 @@ static void sum_up(const toggle_call_t *c, const http_context_t *http, unsigned 
 
 static void reply_toggle(fan_t *fan, exchange_t *exchange)
 {
-    toggle_call_t *c = (toggle_call_t *)fan;
+    toggle_request_t *r = (toggle_request_t *)fan;
     atomic_int *default_strategy = admin_of(exchange)->default_strategy;
     char failed[256], detail[400];
     unsigned changed, same;
-    sum_up(c, exchange->http, &changed, &same, failed, sizeof(failed));
+    sum_up(r, exchange->http, &changed, &same, failed, sizeof(failed));
     if (failed[0] != '\0') {
         snprintf(detail, sizeof(detail),
                  "Changed: %u items. Not changed: %s. The same call again changes the rest",
@@ -219,12 +219,12 @@ static void reply_toggle(fan_t *fan, exchange_t *exchange)
         reply_problem(exchange, PROBLEM_UNAVAILABLE, detail);
         return;
     }
-    bool other = atomic_exchange(default_strategy, (int)c->strategy) != (int)c->strategy;
+    bool other = atomic_exchange(default_strategy, (int)r->strategy) != (int)r->strategy;
     if (other || changed != 0)
         LOG_ALWAYS(LOG_LEVEL_INFO, "strategy changed",
-                   LOG_STR("strategy", strategy_name(c->strategy)), LOG_INT("items", changed));
+                   LOG_STR("strategy", strategy_name(r->strategy)), LOG_INT("items", changed));
     cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "strategy", strategy_name(c->strategy));
+    cJSON_AddStringToObject(json, "strategy", strategy_name(r->strategy));
     cJSON_AddNumberToObject(json, "items", changed + same);
     reply_json(exchange, 200, json);
 }
@@ -243,9 +243,9 @@ void handle_strategy_put(exchange_t *exchange, const route_match_t *match)
         return;
     }
     unsigned shards = exchange->http->map->shards_count;
-    toggle_call_t *c = alloc_zero(1, sizeof(*c) + shards * sizeof(c->shards[0]));
-    c->fan.run = run_toggle;
-    c->fan.reply = reply_toggle;
-    c->strategy = strategy;
-    fan_start(exchange, &c->fan);
+    toggle_request_t *r = alloc_zero(1, sizeof(*r) + shards * sizeof(r->shards[0]));
+    r->fan.run = run_toggle;
+    r->fan.reply = reply_toggle;
+    r->strategy = strategy;
+    fan_start(exchange, &r->fan);
 }

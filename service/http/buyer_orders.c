@@ -6,9 +6,9 @@
 
 #include "base/alloc.h"
 #include "http/body.h"
-#include "http/call.h"
 #include "http/fan.h"
 #include "http/orders.h"
+#include "http/request_job.h"
 
 #define PAGE_DEFAULT 20
 #define PAGE_MAX 100
@@ -26,7 +26,7 @@ typedef struct {
     order_id_t before;
     unsigned page;
     shard_page_t shards[];
-} list_call_t;
+} list_request_t;
 
 static int newest_first(const void *a, const void *b)
 {
@@ -36,33 +36,33 @@ static int newest_first(const void *a, const void *b)
 
 static void run_list(fan_t *fan, unsigned shard, worker_t *worker)
 {
-    list_call_t *c = (list_call_t *)fan;
-    shard_page_t *page = &c->shards[shard];
-    page->read = order_page_of_buyer(worker->db, &worker->sql, buyer_str(&c->buyer), &c->before,
-                                     c->page + 1, page->orders, &page->count) == RESULT_DONE;
+    list_request_t *r = (list_request_t *)fan;
+    shard_page_t *page = &r->shards[shard];
+    page->read = order_page_of_buyer(worker->db, &worker->sql, buyer_str(&r->buyer), &r->before,
+                                     r->page + 1, page->orders, &page->count) == RESULT_DONE;
 }
 
 /* Merges the orders of all shards, newest first. The caller frees the result. */
-static const order_t **merge(const list_call_t *c, unsigned shards, unsigned *count)
+static const order_t **merge(const list_request_t *r, unsigned shards, unsigned *count)
 {
     const order_t **all = alloc_zero(1, (shards * (size_t)(PAGE_MAX + 1) + 1) * sizeof(order_t *));
     *count = 0;
     for (unsigned i = 0; i < shards; ++i)
-        for (unsigned j = 0; j < c->shards[i].count; ++j)
-            all[(*count)++] = &c->shards[i].orders[j];
+        for (unsigned j = 0; j < r->shards[i].count; ++j)
+            all[(*count)++] = &r->shards[i].orders[j];
     qsort(all, *count, sizeof(all[0]), newest_first);
     return all;
 }
 
-static cJSON *page_to_json(const list_call_t *c, unsigned shards)
+static cJSON *page_to_json(const list_request_t *r, unsigned shards)
 {
     char cursor[ORDER_ID_TEXT + 1];
     unsigned count;
-    const order_t **all = merge(c, shards, &count);
-    bool more = count > c->page;
+    const order_t **all = merge(r, shards, &count);
+    bool more = count > r->page;
     cJSON *json = cJSON_CreateObject();
     cJSON *orders = cJSON_AddArrayToObject(json, "orders");
-    count = more ? c->page : count;
+    count = more ? r->page : count;
     for (unsigned i = 0; i < count; ++i)
         cJSON_AddItemToArray(orders, order_to_json(all[i]));
     if (more) {
@@ -77,18 +77,18 @@ static cJSON *page_to_json(const list_call_t *c, unsigned shards)
 
 static void reply_list(fan_t *fan, exchange_t *exchange)
 {
-    list_call_t *c = (list_call_t *)fan;
+    list_request_t *r = (list_request_t *)fan;
     const http_context_t *http = exchange->http;
     char detail[160];
     for (unsigned i = 0; i < http->map->shards_count; ++i) {
-        if (fan_has_answer(fan, i) && c->shards[i].read)
+        if (fan_has_answer(fan, i) && r->shards[i].read)
             continue;
         snprintf(detail, sizeof(detail), "%.100s %s", http->config->shards[i].name,
                  fan_has_answer(fan, i) ? "is away" : "does not answer");
         reply_problem(exchange, PROBLEM_UNAVAILABLE, detail);
         return;
     }
-    reply_json(exchange, 200, page_to_json(c, http->map->shards_count));
+    reply_json(exchange, 200, page_to_json(r, http->map->shards_count));
 }
 
 /* False: the parameter is present and not valid. */
@@ -130,12 +130,12 @@ void handle_buyer_orders(exchange_t *exchange, const route_match_t *match)
         return;
     }
     const http_context_t *http = exchange->http;
-    list_call_t *c = alloc_zero(1, sizeof(*c) + http->map->shards_count * sizeof(c->shards[0]));
-    c->fan.run = run_list;
-    c->fan.reply = reply_list;
-    c->fan.deadline_ms = http->config->orders.answer_deadline_ms;
-    buyer_set(&c->buyer, match->param);
-    c->before = before;
-    c->page = page;
-    fan_start(exchange, &c->fan);
+    list_request_t *r = alloc_zero(1, sizeof(*r) + http->map->shards_count * sizeof(r->shards[0]));
+    r->fan.run = run_list;
+    r->fan.reply = reply_list;
+    r->fan.deadline_ms = http->config->orders.answer_deadline_ms;
+    buyer_set(&r->buyer, match->param);
+    r->before = before;
+    r->page = page;
+    fan_start(exchange, &r->fan);
 }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "http/call.h"
+#include "http/request_job.h"
 #include "work/prober.h"
 
 static void dispose(fan_t *fan)

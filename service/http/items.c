@@ -4,15 +4,15 @@
 
 #include "base/alloc.h"
 #include "http/body.h"
-#include "http/call.h"
+#include "http/request_job.h"
 
 typedef struct {
-    call_t call; /* first */
+    request_job_t request; /* first */
     item_ref_t ref;
     result_t result;
     bool found;
     item_t item;
-} item_call_t;
+} item_request_t;
 
 cJSON *item_to_json(const item_t *item)
 {
@@ -32,21 +32,21 @@ cJSON *item_to_json(const item_t *item)
     return json;
 }
 
-static void run_get(call_t *call, worker_t *worker)
+static void run_get(request_job_t *request, worker_t *worker)
 {
-    item_call_t *c = (item_call_t *)call;
-    c->result = item_read(worker->db, &worker->sql, &c->ref, false, &c->item, &c->found);
+    item_request_t *r = (item_request_t *)request;
+    r->result = item_read(worker->db, &worker->sql, &r->ref, false, &r->item, &r->found);
 }
 
-static void reply_get(call_t *call, exchange_t *exchange)
+static void reply_get(request_job_t *request, exchange_t *exchange)
 {
-    item_call_t *c = (item_call_t *)call;
-    if (c->result != RESULT_DONE)
+    item_request_t *r = (item_request_t *)request;
+    if (r->result != RESULT_DONE)
         reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
-    else if (!c->found)
+    else if (!r->found)
         reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
     else
-        reply_json(exchange, 200, item_to_json(&c->item));
+        reply_json(exchange, 200, item_to_json(&r->item));
 }
 
 void handle_item_get(exchange_t *exchange, const route_match_t *match)
@@ -55,12 +55,12 @@ void handle_item_get(exchange_t *exchange, const route_match_t *match)
         reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
         return;
     }
-    item_call_t *c = alloc_zero(1, sizeof(*c));
-    c->call.run = run_get;
-    c->call.reply = reply_get;
-    c->call.deadline_ms = exchange->http->config->orders.answer_deadline_ms;
-    c->ref = item_ref_of(match->param);
+    item_request_t *r = alloc_zero(1, sizeof(*r));
+    r->request.run = run_get;
+    r->request.reply = reply_get;
+    r->request.deadline_ms = exchange->http->config->orders.answer_deadline_ms;
+    r->ref = item_ref_of(match->param);
     /* Not counted in its slot: it reads without a lock, so it need not queue behind jobs that wait
        for one. */
-    call_submit(exchange, exchange->http->map->shard_of_slot[c->ref.slot], &c->call);
+    request_job_submit(exchange, exchange->http->map->shard_of_slot[r->ref.slot], &r->request);
 }

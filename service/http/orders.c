@@ -5,13 +5,13 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "http/call.h"
+#include "http/request_job.h"
 #include "reconcile/release.h"
 
 /* --- one order, in MySQL or Redis --- */
 
 typedef struct {
-    call_t call; /* first */
+    request_job_t request; /* first */
     order_id_t id;
     result_t lookup; /* of the lookup; RESULT_DONE: `found` is valid */
     bool found;
@@ -20,7 +20,7 @@ typedef struct {
     char key_bytes[KEY_BYTES_MAX]; /* of `intended` */
     result_t result;               /* of the move */
     moved_t moved;
-} order_call_t;
+} order_request_t;
 
 static void order_of_record(const order_id_t *id, const gate_record_t *record, order_t *out)
 {
@@ -73,73 +73,73 @@ static result_t look_up(worker_t *worker, const order_id_t *id, order_t *out, bo
     return result != RESULT_DONE || *found ? result : decide_if_due(worker, id, out, found);
 }
 
-static void run_get(call_t *call, worker_t *worker)
+static void run_get(request_job_t *request, worker_t *worker)
 {
-    order_call_t *c = (order_call_t *)call;
-    c->lookup = look_up(worker, &c->id, &c->order, &c->found);
+    order_request_t *r = (order_request_t *)request;
+    r->lookup = look_up(worker, &r->id, &r->order, &r->found);
 }
 
 /* False: answered: there is no such order, or a server could not tell. */
-static bool is_found(exchange_t *exchange, const order_call_t *c)
+static bool is_found(exchange_t *exchange, const order_request_t *r)
 {
-    if (c->lookup != RESULT_DONE)
+    if (r->lookup != RESULT_DONE)
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "Nobody can tell yet; ask again");
-    else if (!c->found)
+    else if (!r->found)
         reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
-    return c->lookup == RESULT_DONE && c->found;
+    return r->lookup == RESULT_DONE && r->found;
 }
 
-static void reply_get(call_t *call, exchange_t *exchange)
+static void reply_get(request_job_t *request, exchange_t *exchange)
 {
-    order_call_t *c = (order_call_t *)call;
-    if (is_found(exchange, c))
-        reply_order(exchange, 200, &c->order, false);
+    order_request_t *r = (order_request_t *)request;
+    if (is_found(exchange, r))
+        reply_order(exchange, 200, &r->order, false);
 }
 
 /* NULL: answered: the path has no valid id. */
-static order_call_t *new_call(exchange_t *exchange, const route_match_t *match)
+static order_request_t *new_request(exchange_t *exchange, const route_match_t *match)
 {
     order_id_t id;
     if (!order_id_parse(match->param, &id) || order_id_slot(&id) >= SLOT_COUNT) {
         reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
         return NULL;
     }
-    order_call_t *c = alloc_zero(1, sizeof(*c));
-    c->id = id;
-    c->call.deadline_ms = exchange->http->config->orders.answer_deadline_ms;
-    job_set_slot(&c->call.job, order_id_slot(&id));
-    return c;
+    order_request_t *r = alloc_zero(1, sizeof(*r));
+    r->id = id;
+    r->request.deadline_ms = exchange->http->config->orders.answer_deadline_ms;
+    job_set_slot(&r->request.job, order_id_slot(&id));
+    return r;
 }
 
-static void submit(exchange_t *exchange, order_call_t *c)
+static void submit(exchange_t *exchange, order_request_t *r)
 {
-    unsigned slot = order_id_slot(&c->id);
-    call_submit(exchange, exchange->http->map->shard_of_slot[slot], &c->call);
+    unsigned slot = order_id_slot(&r->id);
+    request_job_submit(exchange, exchange->http->map->shard_of_slot[slot], &r->request);
 }
 
 void handle_order_get(exchange_t *exchange, const route_match_t *match)
 {
-    order_call_t *c = new_call(exchange, match);
-    if (c == NULL)
+    order_request_t *r = new_request(exchange, match);
+    if (r == NULL)
         return;
-    c->call.run = run_get;
-    c->call.reply = reply_get;
-    submit(exchange, c);
+    r->request.run = run_get;
+    r->request.reply = reply_get;
+    submit(exchange, r);
 }
 
 /* --- moves --- */
 
-static void run_move(call_t *call, worker_t *worker)
+static void run_move(request_job_t *request, worker_t *worker)
 {
-    order_call_t *c = (order_call_t *)call;
-    moved_t *moved = &c->moved;
-    c->result = order_move(worker->db, &worker->sql, &c->intended, moved);
-    if (c->result != RESULT_DONE)
+    order_request_t *r = (order_request_t *)request;
+    moved_t *moved = &r->moved;
+    r->result = order_move(worker->db, &worker->sql, &r->intended, moved);
+    if (r->result != RESULT_DONE)
         return;
     if (moved->outcome == ORDER_MOVED && moved->released)
         release_to_gate(worker, &moved->release, 1);
     if (moved->outcome == ORDER_MOVE_NOT_FOUND)
-        c->lookup = look_up(worker, &c->id, &moved->order, &c->found);
+        r->lookup = look_up(worker, &r->id, &moved->order, &r->found);
 }
 
 static void reply_wrong_state(exchange_t *exchange, const order_t *order)
@@ -169,11 +169,11 @@ static void reply_too_many(exchange_t *exchange, const order_t *order)
     reply_problem(exchange, PROBLEM_INVALID_REQUEST, detail);
 }
 
-static void reply_move(call_t *call, exchange_t *exchange)
+static void reply_move(request_job_t *request, exchange_t *exchange)
 {
-    order_call_t *c = (order_call_t *)call;
-    const moved_t *moved = &c->moved;
-    if (c->result != RESULT_DONE) {
+    order_request_t *r = (order_request_t *)request;
+    const moved_t *moved = &r->moved;
+    if (r->result != RESULT_DONE) {
         reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
         return;
     }
@@ -195,7 +195,7 @@ static void reply_move(call_t *call, exchange_t *exchange)
         reply_at_bound(exchange, &moved->extend);
         break;
     case ORDER_MOVE_NOT_FOUND: /* not in MySQL; if it is on its way there, it is reserved */
-        if (is_found(exchange, c))
+        if (is_found(exchange, r))
             reply_wrong_state(exchange, &moved->order);
         break;
     }
@@ -204,17 +204,17 @@ static void reply_move(call_t *call, exchange_t *exchange)
 void order_move_start(exchange_t *exchange, const route_match_t *match,
                       const move_request_t *intended)
 {
-    order_call_t *c = new_call(exchange, match);
-    if (c == NULL)
+    order_request_t *r = new_request(exchange, match);
+    if (r == NULL)
         return;
-    c->call.run = run_move;
-    c->call.reply = reply_move;
-    c->intended = *intended;
-    c->intended.id = c->id;
-    c->intended.hold_max_seconds = exchange->http->config->orders.hold_max_seconds;
+    r->request.run = run_move;
+    r->request.reply = reply_move;
+    r->intended = *intended;
+    r->intended.id = r->id;
+    r->intended.hold_max_seconds = exchange->http->config->orders.hold_max_seconds;
     if (intended->key.n != 0) {
-        memcpy(c->key_bytes, intended->key.p, intended->key.n);
-        c->intended.key.p = c->key_bytes;
+        memcpy(r->key_bytes, intended->key.p, intended->key.n);
+        r->intended.key.p = r->key_bytes;
     }
-    submit(exchange, c);
+    submit(exchange, r);
 }

@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
-#include "http/call.h"
+#include "http/request_job.h"
 
 void handle_healthz(exchange_t *exchange, const route_match_t *match)
 {

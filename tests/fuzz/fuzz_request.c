@@ -17,10 +17,10 @@
 #include "fuzz/fuzz.h"
 #include "http/api.h"
 #include "http/body.h"
-#include "http/call.h"
 #include "http/connection.h"
 #include "http/intake.h"
 #include "http/protocols.h"
+#include "http/request_job.h"
 #include "reconcile/reconciler.h"
 
 #define TOKEN "0123456789abcdef"
@@ -117,9 +117,9 @@ void __wrap_cross_request_forget_waiter(cross_request_t *visit)
 bool __wrap_engine_submit(engine_loop_t *engine, unsigned shard, job_t *job,
                           void (*run)(job_t *, worker_t *), void (*done)(job_t *))
 {
-    call_t *call = H2O_STRUCT_FROM_MEMBER(call_t, job, job);
+    request_job_t *request = H2O_STRUCT_FROM_MEMBER(request_job_t, job, job);
     EXPECT(engine == &world.engine && shard == 0 && run != NULL);
-    if (call->exchange->req->version < 0x200 || world.jobs_count == WAITING_MAX)
+    if (request->exchange->req->version < 0x200 || world.jobs_count == WAITING_MAX)
         return false;
     job->done = done;
     ++engine->jobs;
@@ -193,7 +193,7 @@ static void end_jobs(void)
 {
     while (world.jobs_count != 0) {
         job_t *job = world.jobs[--world.jobs_count];
-        EXPECT(H2O_STRUCT_FROM_MEMBER(call_t, job, job)->exchange == NULL);
+        EXPECT(H2O_STRUCT_FROM_MEMBER(request_job_t, job, job)->exchange == NULL);
         job->done(job);
     }
     EXPECT(world.engine.jobs == 0);
