@@ -18,11 +18,11 @@
 typedef struct {
     yaml_document_t *document;
     bool *seen; /* by node: an alias leads to the same node again */
-} walk_t;
+} tree_t;
 
-static const yaml_node_t *node_of(const walk_t *walk, int id)
+static const yaml_node_t *node_of(const tree_t *tree, int id)
 {
-    return yaml_document_get_node(walk->document, id);
+    return yaml_document_get_node(tree->document, id);
 }
 
 static unsigned line_of(const yaml_node_t *node)
@@ -36,11 +36,11 @@ static str_t text_of(const yaml_node_t *scalar)
 }
 
 /* Marks the node. True if it was marked before: then an alias led here. */
-static bool is_alias(walk_t *walk, int id)
+static bool is_alias(tree_t *tree, int id)
 {
     assert(id >= 1); /* libyaml counts the nodes of a document from 1 */
-    bool before = walk->seen[id - 1];
-    walk->seen[id - 1] = true;
+    bool before = tree->seen[id - 1];
+    tree->seen[id - 1] = true;
     return before;
 }
 
@@ -77,9 +77,9 @@ static void read_setting(place_t *place, const yaml_node_t *node)
     report_value(place, "%s %s", secret ? "the secret" : quote_value(shown, text), reason);
 }
 
-static void read_mapping(walk_t *walk, place_t *place, const yaml_node_t *node);
+static void read_mapping(tree_t *tree, place_t *place, const yaml_node_t *node);
 
-static void read_list(walk_t *walk, place_t *list, const yaml_node_t *node)
+static void read_list(tree_t *tree, place_t *list, const yaml_node_t *node)
 {
     if (node->type != YAML_SEQUENCE_NODE) {
         report(list, "must be a list: lines below it that start with '- '");
@@ -94,34 +94,34 @@ static void read_list(walk_t *walk, place_t *list, const yaml_node_t *node)
     place_open_list(list, count);
     for (size_t i = 0; i < count; i++) {
         place_t *element = &list->below[i];
-        element->line = line_of(node_of(walk, items[i]));
-        if (is_alias(walk, items[i]))
+        element->line = line_of(node_of(tree, items[i]));
+        if (is_alias(tree, items[i]))
             report(element, "is an alias; write it out");
         else
-            read_mapping(walk, element, node_of(walk, items[i]));
+            read_mapping(tree, element, node_of(tree, items[i]));
     }
 }
 
-static void read_value(walk_t *walk, place_t *place, int id)
+static void read_value(tree_t *tree, place_t *place, int id)
 {
-    const yaml_node_t *node = node_of(walk, id);
-    if (is_alias(walk, id))
+    const yaml_node_t *node = node_of(tree, id);
+    if (is_alias(tree, id))
         report(place, "is an alias; write it out");
     else if (place->setting != NULL)
         read_setting(place, node);
     else if (is_nothing(node))
         return; /* a heading whose content is commented out */
     else if (place->section->list)
-        read_list(walk, place, node);
+        read_list(tree, place, node);
     else
-        read_mapping(walk, place, node);
+        read_mapping(tree, place, node);
 }
 
-static void read_pair(walk_t *walk, place_t *place, const yaml_node_pair_t *pair)
+static void read_pair(tree_t *tree, place_t *place, const yaml_node_pair_t *pair)
 {
-    const yaml_node_t *key = node_of(walk, pair->key);
+    const yaml_node_t *key = node_of(tree, pair->key);
     unsigned line = line_of(key);
-    if (key->type != YAML_SCALAR_NODE || is_alias(walk, pair->key)) {
+    if (key->type != YAML_SCALAR_NODE || is_alias(tree, pair->key)) {
         report_at(place, line, "%sa key must be a plain word",
                   place->above == NULL ? "top level: " : "");
         return;
@@ -133,11 +133,11 @@ static void read_pair(walk_t *walk, place_t *place, const yaml_node_pair_t *pair
         report_at(below, line, "is given twice; it stands on line %u already", below->line);
     } else {
         below->line = line;
-        read_value(walk, below, pair->value);
+        read_value(tree, below, pair->value);
     }
 }
 
-static void read_mapping(walk_t *walk, place_t *place, const yaml_node_t *node)
+static void read_mapping(tree_t *tree, place_t *place, const yaml_node_t *node)
 {
     if (node->type != YAML_MAPPING_NODE) {
         report(place, "must be a mapping: 'key: value' lines below it");
@@ -145,7 +145,7 @@ static void read_mapping(walk_t *walk, place_t *place, const yaml_node_t *node)
     }
     const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
     for (; pair != node->data.mapping.pairs.top; pair++)
-        read_pair(walk, place, pair);
+        read_pair(tree, place, pair);
 }
 
 static bool read_document(yaml_document_t *document, place_t *root)
@@ -161,10 +161,10 @@ static bool read_document(yaml_document_t *document, place_t *root)
         return false;
     }
     size_t nodes = (size_t)(document->nodes.top - document->nodes.start);
-    walk_t walk = {.document = document, .seen = alloc_zero(nodes, sizeof(*walk.seen))};
-    walk.seen[0] = true; /* marks the top, because an alias could lead back to it */
-    read_mapping(&walk, root, top);
-    free(walk.seen);
+    tree_t tree = {.document = document, .seen = alloc_zero(nodes, sizeof(*tree.seen))};
+    tree.seen[0] = true; /* marks the top, because an alias could lead back to it */
+    read_mapping(&tree, root, top);
+    free(tree.seen);
     return true;
 }
 

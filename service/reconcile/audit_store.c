@@ -107,7 +107,7 @@ static void note_sums(audit_t *audit)
         at->quantity_max = quantity_max;
 }
 
-/* All sums over orders are taken in one walk over the table. A chunk bounds the duration of a
+/* All sums over orders are taken in one scan over the table. A chunk bounds the duration of a
    statement, so that progress and a stop are handled in between. */
 #define CHUNK_ORDERS 50000
 
@@ -385,7 +385,7 @@ static result_t find_lost_winners(audit_t *audit)
     return result;
 }
 
-/* The walk for A has counted the orders with a key and those that lost their key to another order;
+/* The scan for A has counted the orders with a key and those that lost their key to another order;
    without any, the statements are left out. */
 static result_t check_d(audit_t *audit)
 {

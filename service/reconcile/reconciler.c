@@ -53,13 +53,13 @@ typedef struct {
 typedef struct {
     const char *which; /* SQL */
     sku_t after;       /* the last sku that was compared; empty: none yet */
-} walk_t;
+} scan_t;
 
 typedef enum {
-    WALK_ON,     /* there is another page */
-    WALK_ENDED,  /* all were compared; it starts again */
-    WALK_PAUSED, /* the next pass continues: time is up */
-} progress_t;
+    SCAN_CONTINUES, /* there is another page */
+    SCAN_ENDED,     /* all were compared; it starts again */
+    SCAN_PAUSED,    /* the next pass continues: time is up */
+} scan_progress_t;
 
 struct reconciler {
     shard_t *shard;
@@ -72,7 +72,7 @@ struct reconciler {
     tracked_t *tracked;       /* uthash by sku */
     unsigned round;           /* the number of this scan over all items */
     unsigned met, met_before; /* items in this round so far; in the last round */
-    walk_t all, stand_ins;
+    scan_t all, fallbacks;
     /* Items that are set aside: after a failed repair; after a failed comparison under the
        lease. */
     aside_t *repairs_aside, *compared_aside;
@@ -155,7 +155,7 @@ static bool item_is_there(reconciler_t *reconciler, const item_ref_t *ref)
 }
 
 /* False: a server is away, so the queue waits. */
-static bool mend_gate(reconciler_t *reconciler, const repair_t *repair, bool wait)
+static bool repair_gate(reconciler_t *reconciler, const repair_t *repair, bool wait)
 {
     item_t item;
     sync_result_t result = SYNC_BUSY;
@@ -182,10 +182,10 @@ static bool mend_gate(reconciler_t *reconciler, const repair_t *repair, bool wai
 
 /* Items that have not failed often come first; then those that may wait for a lock, for a limited
    time. */
-static void mend_gates(reconciler_t *reconciler)
+static void repair_gates(reconciler_t *reconciler)
 {
     repair_t *all = repair_queue_take(&reconciler->shard->repairs), *repair, *next;
-    bool well = !gate_health_is_hopeless(reconciler->shard->gate_health);
+    bool healthy = !gate_health_is_hopeless(reconciler->shard->gate_health);
     uint64_t now = clock_mono_ms(), deadline = 0;
     for (unsigned waits = 0; waits < 2; ++waits) {
         deadline = waits ? clock_mono_ms() + WAITS_MS : UINT64_MAX;
@@ -195,9 +195,9 @@ static void mend_gates(reconciler_t *reconciler)
             unsigned failures = aside_failures(reconciler->repairs_aside, sku);
             if (waits == 0 && failures >= FAILURES_BEFORE_WAIT)
                 continue;
-            if (well && !aside_waits(reconciler->repairs_aside, sku, now) &&
+            if (healthy && !aside_waits(reconciler->repairs_aside, sku, now) &&
                 clock_mono_ms() < deadline)
-                well = mend_gate(reconciler, repair, waits != 0);
+                healthy = repair_gate(reconciler, repair, waits != 0);
             else
                 repair_queue_put_back(&reconciler->shard->repairs, repair);
             HASH_DEL(all, repair);
@@ -269,15 +269,15 @@ static bool keep_lease(reconciler_t *reconciler)
 /* --- comparing --- */
 
 /* Reads the next items of the scan. */
-static bool read_page(reconciler_t *reconciler, const walk_t *walk)
+static bool read_page(reconciler_t *reconciler, const scan_t *scan)
 {
     worker_t *worker = &reconciler->worker;
     page_t *page = &reconciler->page;
     page->count = 0;
     sql_reset(&worker->sql);
     sql_add(&worker->sql, "SELECT sku FROM inventory WHERE bucket = %u AND sku > %s AND ",
-            BUCKET_ONLY, sku_str(&walk->after));
-    sql_add(&worker->sql, walk->which);
+            BUCKET_ONLY, sku_str(&scan->after));
+    sql_add(&worker->sql, scan->which);
     sql_add(&worker->sql, " ORDER BY sku LIMIT %u", (uint64_t)PAGE);
     if (db_query(worker->db, &worker->sql) != RESULT_DONE)
         return false;
@@ -320,7 +320,8 @@ static bool compare_one(reconciler_t *reconciler, const item_ref_t *ref)
     pthread_mutex_lock(&reconciler->mutex);
     ++reconciler->report.items;
     pthread_mutex_unlock(&reconciler->mutex);
-    assert(!pass.compare_again || pass.done == ACTION_NONE); /* one comparison alone decides nothing */
+    assert(!pass.compare_again ||
+           pass.done == ACTION_NONE); /* one comparison alone decides nothing */
     if (pass.compare_again)
         return true;
     bool waiting = pass.finding == FINDING_GATE_BACK && pass.done == ACTION_NONE;
@@ -341,7 +342,7 @@ static bool may_go_on(reconciler_t *reconciler, uint64_t deadline)
            keep_lease(reconciler);
 }
 
-static bool compare_first(reconciler_t *reconciler, walk_t *walk, uint64_t deadline)
+static bool compare_first(reconciler_t *reconciler, scan_t *scan, uint64_t deadline)
 {
     page_t *page = &reconciler->page;
     for (unsigned i = 0; i < page->count; ++i) {
@@ -353,7 +354,7 @@ static bool compare_first(reconciler_t *reconciler, walk_t *walk, uint64_t deadl
         const item_ref_t *ref = &page->items[i];
         if (!aside_waits(reconciler->compared_aside, sku_str(&ref->sku), clock_mono_ms()))
             page->compare_again[i] = compare_one(reconciler, ref);
-        walk->after = ref->sku;
+        scan->after = ref->sku;
     }
     return true;
 }
@@ -379,18 +380,18 @@ static bool compare_again(reconciler_t *reconciler, uint64_t deadline)
     return true;
 }
 
-static progress_t compare_page(reconciler_t *reconciler, walk_t *walk, uint64_t deadline)
+static scan_progress_t compare_page(reconciler_t *reconciler, scan_t *scan, uint64_t deadline)
 {
     page_t *page = &reconciler->page;
-    if (!read_page(reconciler, walk))
-        return WALK_PAUSED;
+    if (!read_page(reconciler, scan))
+        return SCAN_PAUSED;
     bool last = page->count < PAGE;
-    if (!compare_first(reconciler, walk, deadline) || !compare_again(reconciler, deadline))
-        return WALK_PAUSED;
+    if (!compare_first(reconciler, scan, deadline) || !compare_again(reconciler, deadline))
+        return SCAN_PAUSED;
     if (!last)
-        return WALK_ON;
-    walk->after.length = 0;
-    return WALK_ENDED;
+        return SCAN_CONTINUES;
+    scan->after.length = 0;
+    return SCAN_ENDED;
 }
 
 /* A pass over the shard's items. Items with a fallback come first, so that their gates admit again
@@ -399,15 +400,15 @@ static void compare_items(reconciler_t *reconciler, bool many)
 {
     uint64_t deadline = clock_mono_ms() + PASS_MS;
     assert(reconciler->lease.fence != 0); /* one node compares a shard */
-    while (compare_page(reconciler, &reconciler->stand_ins, deadline) == WALK_ON)
+    while (compare_page(reconciler, &reconciler->fallbacks, deadline) == SCAN_CONTINUES)
         ;
     deadline = clock_mono_ms() + (many ? PASS_OF_MANY_MS : PASS_MS);
-    progress_t progress;
+    scan_progress_t progress;
     do {
         progress = compare_page(reconciler, &reconciler->all, deadline);
         reconciler->met += reconciler->page.count;
-    } while (progress == WALK_ON);
-    if (progress != WALK_ENDED)
+    } while (progress == SCAN_CONTINUES);
+    if (progress != SCAN_ENDED)
         return;
     forget_items(reconciler, false);
     ++reconciler->round;
@@ -420,7 +421,7 @@ static void compare_items(reconciler_t *reconciler, bool many)
 static void pass_over_shard(reconciler_t *reconciler)
 {
     bool many = reconciler->met > MANY_ITEMS || reconciler->met_before > MANY_ITEMS;
-    mend_gates(reconciler);
+    repair_gates(reconciler);
     if (!take_lease(reconciler)) {
         forget_items(reconciler, true);
         forget_aside(reconciler);
@@ -464,7 +465,7 @@ reconciler_t *reconciler_new(shard_t *shard)
     reconciler->shard = shard;
     reconciler->lease = (lease_t){.name = RECONCILER_LEASE, .holder = shard->incarnation};
     reconciler->all.which = "strategy IN ('lua', 'watch')";
-    reconciler->stand_ins.which = "gate_down = 1";
+    reconciler->fallbacks.which = "gate_down = 1";
     reconciler->orphans = orphans_new();
     reconciler->repairs_aside = aside_new(ASIDE_BASE_MS, ASIDE_CAP_MS);
     reconciler->compared_aside = aside_new(ASIDE_BASE_MS, ASIDE_CAP_MS);

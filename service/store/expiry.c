@@ -16,10 +16,10 @@
    it must be tried. Each try may wait for a lock until the time-out. */
 #define ASIDE_BASE_MS 1000
 #define ASIDE_CAP_MS 5000
-/* After a walk that skipped at least one batch of entries that are set aside, the next whole walk
-   starts at the earliest after this time, and after ten times the duration of that walk. */
-#define WHOLE_WALK_MS 1000
-#define WHOLE_WALK_FACTOR 10
+/* After a scan that skipped at least one batch of entries that are set aside, the next whole scan
+   starts at the earliest after this time, and after ten times the duration of that scan. */
+#define WHOLE_SCAN_MS 1000
+#define WHOLE_SCAN_FACTOR 10
 /* After this number of lost connections in a row with the same batch, the batch is searched for the
    cause. */
 #define LOST_MAX 3
@@ -100,16 +100,16 @@ static result_t pick(expiry_t *expiry, reminder_t *last)
     return result;
 }
 
-/* The next due reminders of the walk that no other service has locked. */
+/* The next due reminders of the scan that no other service has locked. */
 static result_t pick_due(expiry_t *expiry, reminder_t *last)
 {
-    const expiry_walk_t *walk = &expiry->walk;
-    assert(walk->under_way && expiry->size >= 1 && expiry->size <= expiry->max);
+    const expiry_scan_t *scan = &expiry->scan;
+    assert(scan->under_way && expiry->size >= 1 && expiry->size <= expiry->max);
     sql_reset(expiry->sql);
     sql_add(expiry->sql, "SELECT expires_at, order_id FROM holds WHERE expires_at <= NOW(3)");
-    if (walk->at_ms != 0)
+    if (scan->at_ms != 0)
         sql_add(expiry->sql, " AND expires_at >= %t AND (expires_at > %t OR order_id > %o)",
-                walk->at_ms, walk->at_ms, &walk->id);
+                scan->at_ms, scan->at_ms, &scan->id);
     sql_add(expiry->sql, " ORDER BY expires_at, order_id LIMIT %u FOR UPDATE SKIP LOCKED",
             (uint64_t)expiry->size);
     return pick(expiry, last);
@@ -163,7 +163,7 @@ static void note_order(expiry_t *expiry, reminder_t *reminder, const order_t *or
         return;
     if (due && (is_aside(expiry, order_sku(order)) || is_aside(expiry, key_of_id(&order->id)))) {
         reminder->fate = FATE_STAYS;
-        ++expiry->walk.passed_over;
+        ++expiry->scan.passed_over;
     } else if (due) {
         release_of_order(order, &expiry->releases[expiry->count++]);
     } else if (order->expires_at_ms != 0) {
@@ -343,7 +343,7 @@ static unsigned end_of_item(const expiry_t *expiry, unsigned from)
     return to;
 }
 
-/* In a careful walk: locks the free rows of items, and leaves the orders of locked items for later.
+/* In a careful scan: locks the free rows of items, and leaves the orders of locked items for later.
    The orders' own rows are locked already: items come last, as in every transaction. */
 static result_t lock_items(expiry_t *expiry)
 {
@@ -382,7 +382,7 @@ static result_t release_by_item(expiry_t *expiry)
         result_t result = release_units(expiry->db, expiry->sql, &sum);
         if (result != RESULT_DONE) {
             releases[from].item_missing = sum.item_missing;
-            expiry->sick = &releases[from];
+            expiry->failing = &releases[from];
             return result;
         }
         for (unsigned i = from; i < to; ++i) {
@@ -411,7 +411,7 @@ static result_t act(expiry_t *expiry)
         result = find_gone(expiry);
     if (result == RESULT_DONE && expiry->count != 0)
         qsort(expiry->releases, expiry->count, sizeof(release_t), by_sku);
-    if (result == RESULT_DONE && expiry->count != 0 && expiry->walk.careful && !expiry->trial)
+    if (result == RESULT_DONE && expiry->count != 0 && expiry->scan.careful && !expiry->trial)
         result = lock_items(expiry);
     assert(result != RESULT_DONE || releases_are_picked(expiry));
     if (result == RESULT_DONE && expiry->count != 0)
@@ -421,8 +421,8 @@ static result_t act(expiry_t *expiry)
     return result == RESULT_DONE ? release_by_item(expiry) : result;
 }
 
-/* `pick` chooses the reminders. After a failure `count` and `sick` still contain the orders of the
-   transaction and the item that failed. */
+/* `pick` chooses the reminders. After a failure `count` and `failing` still contain the orders of
+   the transaction and the item that failed. */
 static result_t in_transaction(expiry_t *expiry, db_t *db, sql_t *sql,
                                result_t (*pick_some)(expiry_t *, reminder_t *), reminder_t *last)
 {
@@ -430,7 +430,7 @@ static result_t in_transaction(expiry_t *expiry, db_t *db, sql_t *sql,
     expiry->sql = sql;
     expiry->count = expiry->picked = 0;
     expiry->more = false;
-    expiry->sick = NULL;
+    expiry->failing = NULL;
     result_t result = db_run(db, "START TRANSACTION");
     if (result == RESULT_DONE)
         result = pick_some(expiry, last);
@@ -446,55 +446,55 @@ static result_t in_transaction(expiry_t *expiry, db_t *db, sql_t *sql,
     return result;
 }
 
-/* --- the walk --- */
+/* --- the scan --- */
 
-static void begin_walk(expiry_t *expiry)
+static void begin_scan(expiry_t *expiry)
 {
-    expiry_walk_t *walk = &expiry->walk;
+    expiry_scan_t *scan = &expiry->scan;
     uint64_t now = clock_mono_ms();
-    if (walk->under_way)
+    if (scan->under_way)
         return;
-    walk->under_way = true;
-    walk->careful = false;
-    walk->whole = now >= walk->whole_at_ms;
-    if (!walk->whole)
+    scan->under_way = true;
+    scan->careful = false;
+    scan->whole = now >= scan->whole_at_ms;
+    if (!scan->whole)
         return;
-    walk->at_ms = 0;
-    walk->begun_ms = now;
-    walk->passed_over = 0;
+    scan->at_ms = 0;
+    scan->begun_ms = now;
+    scan->passed_over = 0;
 }
 
-/* The walks take a tenth of the time, however many entries they skip. */
-static void end_walk(expiry_t *expiry)
+/* The scans take a tenth of the time, however many entries they skip. */
+static void end_scan(expiry_t *expiry)
 {
-    expiry_walk_t *walk = &expiry->walk;
+    expiry_scan_t *scan = &expiry->scan;
     uint64_t now = clock_mono_ms();
-    walk->under_way = false;
-    if (!walk->whole)
+    scan->under_way = false;
+    if (!scan->whole)
         return;
-    uint64_t pause = WHOLE_WALK_FACTOR * (now - walk->begun_ms);
-    bool long_way = walk->passed_over >= expiry->max;
-    walk->whole_at_ms = !long_way ? 0 : now + (pause > WHOLE_WALK_MS ? pause : WHOLE_WALK_MS);
+    uint64_t pause = WHOLE_SCAN_FACTOR * (now - scan->begun_ms);
+    bool long_way = scan->passed_over >= expiry->max;
+    scan->whole_at_ms = !long_way ? 0 : now + (pause > WHOLE_SCAN_MS ? pause : WHOLE_SCAN_MS);
 }
 
-static void walk_on(expiry_t *expiry, const reminder_t *last)
+static void continue_scan(expiry_t *expiry, const reminder_t *last)
 {
     unsigned asked = expiry->size;
     expiry->lost = expiry->conflicts = 0;
     if (expiry->picked != 0) {
-        expiry->walk.at_ms = last->at_ms;
-        expiry->walk.id = last->id;
+        expiry->scan.at_ms = last->at_ms;
+        expiry->scan.id = last->id;
     }
     expiry->size = expiry->size > expiry->max / 2 ? expiry->max : expiry->size * 2;
     expiry->more = expiry->picked == asked;
     if (!expiry->more)
-        end_walk(expiry);
+        end_scan(expiry);
 }
 
-static const char *why_sick(const expiry_t *expiry)
+static const char *failure_text(const expiry_t *expiry)
 {
-    return expiry->sick != NULL && expiry->sick->item_missing ? "it has no row in inventory"
-                                                              : db_error(expiry->db);
+    return expiry->failing != NULL && expiry->failing->item_missing ? "it has no row in inventory"
+                                                                    : db_error(expiry->db);
 }
 
 /* Does the server accept the statements that only expiry runs? They are tried for an order that
@@ -522,8 +522,8 @@ static bool is_of_the_orders(expiry_t *expiry, result_t result)
     return canary_passes_or_waits(expiry->db, expiry->sql) && takes_expiry(expiry);
 }
 
-/* Continues the walk without the part that failed, or with a smaller batch to find that part. */
-static void find_sick(expiry_t *expiry, result_t result, const reminder_t *last)
+/* Continues the scan without the part that failed, or with a smaller batch to find that part. */
+static void isolate_failure(expiry_t *expiry, result_t result, const reminder_t *last)
 {
     char why[256];
     bool locked = result == RESULT_RETRY && db_error_is_lock(expiry->db);
@@ -531,34 +531,36 @@ static void find_sick(expiry_t *expiry, result_t result, const reminder_t *last)
         expiry->more = true;
         return;
     }
-    snprintf(why, sizeof(why), "%s", why_sick(expiry)); /* before a trial overwrites the error */
+    /* before a trial overwrites the error */
+    snprintf(why, sizeof(why), "%s", failure_text(expiry));
     if (!is_of_the_orders(expiry, result)) {
-        expiry->walk.under_way = false; /* MySQL is away: a new walk starts later */
+        expiry->scan.under_way = false; /* MySQL is away: a new scan starts later */
         return;
     }
     expiry->more = true;
     expiry->lost = expiry->conflicts = 0;
-    if (expiry->sick != NULL) {
-        expiry->walk.careful = expiry->walk.careful || locked;
-        put_aside(expiry, key_of_item(expiry->sick), reminder_of(expiry, &expiry->sick->id), why);
+    if (expiry->failing != NULL) {
+        expiry->scan.careful = expiry->scan.careful || locked;
+        put_aside(expiry, key_of_item(expiry->failing), reminder_of(expiry, &expiry->failing->id),
+                  why);
     } else if (expiry->picked > 1) {
         expiry->size = expiry->picked / 2;
     } else {
         put_aside(expiry, STR_NONE, last, why);
-        expiry->walk.at_ms = last->at_ms;
-        expiry->walk.id = last->id;
+        expiry->scan.at_ms = last->at_ms;
+        expiry->scan.id = last->id;
     }
 }
 
 result_t expiry_batch(expiry_t *expiry, db_t *db, sql_t *sql)
 {
     reminder_t last = {.at_ms = 0};
-    begin_walk(expiry);
+    begin_scan(expiry);
     result_t result = in_transaction(expiry, db, sql, pick_due, &last);
     if (result == RESULT_DONE) {
-        walk_on(expiry, &last);
+        continue_scan(expiry, &last);
     } else {
-        find_sick(expiry, result, &last);
+        isolate_failure(expiry, result, &last);
         expiry->count = 0;
     }
     return result;
@@ -575,25 +577,25 @@ static bool is_there(expiry_t *expiry, const reminder_t *one)
     return db_query(expiry->db, expiry->sql) != RESULT_DONE || db_next(expiry->db);
 }
 
-static void well_again(expiry_t *expiry, const aside_note_t *note, str_t key)
+static void recovered(expiry_t *expiry, const aside_note_t *note, str_t key)
 {
     if (note->is_item)
         LOG_INFO("holds of an item are expired again", LOG_BYTES("sku", key));
     drop_aside(expiry, key);
-    expiry->walk.under_way = false; /* the item's other reminders are behind the walk */
-    expiry->walk.whole_at_ms = 0;
+    expiry->scan.under_way = false; /* the item's other reminders are behind the scan */
+    expiry->scan.whole_at_ms = 0;
 }
 
 /* False: MySQL is away, so the retry proves nothing. */
-static bool still_sick(expiry_t *expiry, result_t result, const aside_note_t *note, str_t key,
-                       const reminder_t *one)
+static bool still_fails(expiry_t *expiry, result_t result, const aside_note_t *note, str_t key,
+                        const reminder_t *one)
 {
     char why[256];
-    snprintf(why, sizeof(why), "%s", why_sick(expiry));
+    snprintf(why, sizeof(why), "%s", failure_text(expiry));
     if (!is_of_the_orders(expiry, result))
         return false;
     expiry->lost = 0;
-    if (note->is_item && expiry->sick == NULL) { /* only this order fails */
+    if (note->is_item && expiry->failing == NULL) { /* only this order fails */
         drop_aside(expiry, key);
         put_aside(expiry, STR_NONE, one, why);
     } else {
@@ -617,12 +619,12 @@ bool expiry_retry(expiry_t *expiry, db_t *db, sql_t *sql)
     result_t result = in_transaction(expiry, db, sql, pick_one, &one);
     expiry->trial = false;
     if (result != RESULT_DONE) {
-        bool known = still_sick(expiry, result, &note, key, &one);
+        bool known = still_fails(expiry, result, &note, key, &one);
         expiry->count = 0;
         return known;
     }
     if (expiry->picked != 0 ? expiry->reminders[0].fate != FATE_STAYS : !is_there(expiry, &one))
-        well_again(expiry, &note, key);
+        recovered(expiry, &note, key);
     else
         aside_put(expiry->aside, key, NULL, 0, clock_mono_ms());
     return true;

@@ -112,7 +112,7 @@ static void log_change(const target_t *target, const record_t *now)
         LOG_WARN("a server is away", LOG_STR("server", target->name),
                  LOG_STR("reason", now->reason));
     else
-        LOG_INFO("a server is well", LOG_STR("server", target->name));
+        LOG_INFO("a server is healthy", LOG_STR("server", target->name));
 }
 
 /* `answered`: the server itself answered; false: nothing came, or there was no server. */
