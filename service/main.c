@@ -59,7 +59,7 @@ static const command_t *find_command(const char *word)
     return NULL;
 }
 
-static bool asks_for_help(const char *word)
+static bool is_help(const char *word)
 {
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
@@ -69,8 +69,8 @@ static int run_without_configuration(int argc, char **argv)
 {
     const char *first = argc > 1 ? argv[1] : "";
     const command_t *command = find_command(first);
-    bool help = argc == 3 && asks_for_help(argv[2]);
-    if (argc == 2 && (asks_for_help(first) || strcmp(first, "help") == 0))
+    bool help = argc == 3 && is_help(argv[2]);
+    if (argc == 2 && (is_help(first) || strcmp(first, "help") == 0))
         return usage(stdout);
     if (argc == 2 && strcmp(first, "--version") == 0)
         return puts("holdfast " HOLDFAST_VERSION) < 0;

@@ -1,5 +1,5 @@
 /*
- * GET /v1/audit: asks for a run and delays the answer for a moment. On a large shard a run takes
+ * GET /v1/audit: requests a run and delays the answer for a moment. On a large shard a run takes
  * longer; the answer is then the report of the last run, with its age.
  */
 #include "admin/handlers.h"
@@ -50,7 +50,7 @@ void handle_audit(exchange_t *exchange, const route_match_t *match)
     audit_wait_t *wait = alloc_zero(1, sizeof(*wait));
     *wait = (audit_wait_t){.exchange = exchange,
                            .runner = runner,
-                           .number = audit_runner_ask(runner),
+                           .number = audit_runner_request(runner),
                            .until_ms = clock_mono_ms() + WAIT_MS};
     exchange->on_gone = on_gone;
     exchange->waiting = wait;

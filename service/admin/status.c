@@ -173,7 +173,7 @@ static void add_shard(cJSON *shards, const exchange_t *exchange, unsigned i,
     cJSON *shard = cJSON_CreateObject();
     cJSON_AddStringToObject(shard, "name", config->name);
     cJSON_AddStringToObject(shard, "slots", slots);
-    if (health.asked)
+    if (health.probed)
         cJSON_AddBoolToObject(shard, "answers", health.answers);
     else
         cJSON_AddNullToObject(shard, "answers");

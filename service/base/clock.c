@@ -51,7 +51,7 @@ uint64_t clock_wall_ms(void)
 void remote_clock_init(remote_clock_t *clock)
 {
     atomic_store(&clock->offset_ms, (int64_t)clock_wall_ms() - (int64_t)clock_mono_ms());
-    atomic_store(&clock->heard, false);
+    atomic_store(&clock->observed, false);
 }
 
 /*
@@ -70,15 +70,15 @@ void remote_clock_observe(remote_clock_t *clock, uint64_t sent_mono_ms, uint64_t
         offset = low;
     /* Two observers may race: either value lies within an interval that was just measured. */
     atomic_store_explicit(&clock->offset_ms, offset, memory_order_relaxed);
-    atomic_store_explicit(&clock->heard, true, memory_order_release);
+    atomic_store_explicit(&clock->observed, true, memory_order_release);
 }
 
-/* The offset is read before `heard`. If an observation comes in between, the compare-and-swap
+/* The offset is read before `observed`. If an observation comes in between, the compare-and-swap
    fails, and the observation stays. */
 void remote_clock_guess_by(remote_clock_t *clock, const remote_clock_t *other)
 {
     int64_t before = atomic_load(&clock->offset_ms);
-    if (!remote_clock_is_heard(clock) && remote_clock_is_heard(other))
+    if (!remote_clock_is_observed(clock) && remote_clock_is_observed(other))
         atomic_compare_exchange_strong(&clock->offset_ms, &before, atomic_load(&other->offset_ms));
 }
 
@@ -88,9 +88,9 @@ uint64_t remote_clock_now_ms(const remote_clock_t *clock)
     return (uint64_t)((int64_t)clock_mono_ms() + offset);
 }
 
-bool remote_clock_is_heard(const remote_clock_t *clock)
+bool remote_clock_is_observed(const remote_clock_t *clock)
 {
-    return atomic_load_explicit(&clock->heard, memory_order_acquire);
+    return atomic_load_explicit(&clock->observed, memory_order_acquire);
 }
 
 static char *put_digits(char *at, unsigned value, int width, char after)

@@ -31,8 +31,8 @@ uint64_t clock_wall_ms(void);
    may update it. */
 typedef struct {
     _Atomic int64_t offset_ms; /* remote - monotonic */
-    _Atomic bool heard; /* observed at least once; else the offset is a guess, from this node's wall
-                           clock or another server's clock */
+    /* at least once; else the offset is a guess, from this node's wall clock or another server's */
+    _Atomic bool observed;
 } remote_clock_t;
 
 void remote_clock_init(remote_clock_t *clock);
@@ -44,7 +44,7 @@ void remote_clock_observe(remote_clock_t *clock, uint64_t sent_mono_ms, uint64_t
 void remote_clock_guess_by(remote_clock_t *clock, const remote_clock_t *other);
 uint64_t remote_clock_now_ms(const remote_clock_t *clock);
 /* Was it ever observed? Decisions that cannot be undone must not rely on a guess. */
-bool remote_clock_is_heard(const remote_clock_t *clock);
+bool remote_clock_is_observed(const remote_clock_t *clock);
 
 /* Writes "2026-01-31T12:00:00.000Z" (24 characters and a NUL). `ms` is below year 10000. */
 #define TIME_TEXT_SIZE 25

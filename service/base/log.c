@@ -314,7 +314,7 @@ static bool write_kept(void)
     return again;
 }
 
-static size_t say_dropped(char out[SINK_LINE_BYTES_MAX], uint64_t dropped)
+static size_t report_dropped(char out[SINK_LINE_BYTES_MAX], uint64_t dropped)
 {
     line_t line = {.n = 0, .cut = false};
     log_field_t msg = LOG_STR("msg", "lines of the log were dropped: nobody reads them in time");
@@ -330,7 +330,8 @@ static size_t say_dropped(char out[SINK_LINE_BYTES_MAX], uint64_t dropped)
 
 void log_start(void)
 {
-    static const sink_calls_t calls = {.before_sleep = write_kept, .say_dropped = say_dropped};
+    static const sink_calls_t calls = {.before_sleep = write_kept,
+                                       .report_dropped = report_dropped};
     sink_start(&calls);
 }
 

@@ -15,7 +15,7 @@
  * written at most once a second: base/log_limiter.h has the rule. A line that stands for others has
  * their number in `held_back`; log_lines_held_back() is the sum of these. A kept line has the `ts`
  * of its event. Lines of one kind may name different items, so the important facts about each must
- * be in a metric too. Output that an operator has asked for is not limited: debug lines, the access
+ * be in a metric too. Output that an operator has requested is not limited: debug lines, the access
  * log (log.access), and the record of an operator's change, by LOG_ALWAYS.
  *
  * Arguments are borrowed for the duration of the call.

@@ -67,12 +67,12 @@ static size_t ring_take(char out[SINK_LINE_BYTES_MAX])
 }
 
 /* Reports the dropped lines at their place: before all later lines. */
-static void say_dropped(void)
+static void report_dropped(void)
 {
     char line[SINK_LINE_BYTES_MAX];
     if (sink.dropped == 0 || sink.n > SINK_BYTES - sizeof(line))
         return;
-    ring_add(line, sink.calls->say_dropped(line, sink.dropped));
+    ring_add(line, sink.calls->report_dropped(line, sink.dropped));
     sink.dropped = 0;
 }
 
@@ -93,7 +93,7 @@ static void sleep_until_something_comes(bool call_again)
 static void write_what_is_there(void)
 {
     char chunk[SINK_LINE_BYTES_MAX];
-    while (say_dropped(), sink.n != 0) {
+    while (report_dropped(), sink.n != 0) {
         size_t n = ring_take(chunk);
         sink.writing = true;
         pthread_mutex_unlock(&sink.mutex);

@@ -26,7 +26,7 @@ typedef struct {
        within SINK_SLEEP_MS; else the next line triggers the next call. */
     bool (*before_sleep)(void);
     /* Makes the line that reports the number of dropped lines; returns its length. */
-    size_t (*say_dropped)(char line[SINK_LINE_BYTES_MAX], uint64_t dropped);
+    size_t (*report_dropped)(char line[SINK_LINE_BYTES_MAX], uint64_t dropped);
 } sink_calls_t;
 #define SINK_SLEEP_MS 100
 

@@ -16,8 +16,8 @@
 
 /*
  * SipHash-2-4, keyed with 16 bytes: a keyed hash for short messages. Without the key its tag cannot
- * be told from random bits; it costs a seventh of HMAC here, once for each order. Source: "SipHash:
- * a fast short-input PRF", Aumasson and Bernstein, 2012.
+ * be distinguished from random bits; it costs a seventh of HMAC here, once for each order. Source:
+ * "SipHash: a fast short-input PRF", Aumasson and Bernstein, 2012.
  */
 #define KEY_BYTES 16
 #define TAG_BYTES 8

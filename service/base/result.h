@@ -4,12 +4,12 @@
 /* clang-format off */
 /*
  *   kind      what has happened                    what the caller may do
- *   done      the call did what was asked          go on
+ *   done      the call did its work                go on
  *   retry     nothing: a competitor was in the     repeat the whole, reading anew: at once, or
  *             way, or has changed the data         after a backoff
  *   away      nothing: the server cannot be        wait until it is back; decide nothing about
- *             reached, or takes no such calls now  what was asked
- *   refused   nothing, and the same call is        give it up, or ask for something else
+ *             reached, or takes no such calls now  the request
+ *   refused   nothing, and the same call is        give it up, or request something else
  *             refused again
  *   unknown   not known: all of it, a part,        look it up; never repeat it blindly
  *             or nothing
@@ -17,7 +17,7 @@
 /* clang-format on */
 /*
  * An error that is in no list is `away` where the call cannot have changed anything, and `unknown`
- * where it can. It is never a verdict on what was asked.
+ * where it can. It is never a verdict on the request.
  *
  * The layer that meets an error logs it and counts it, once, with the server's own words, and
  * returns a kind. The layers above return the same kind, or a named outcome of their own that

@@ -98,7 +98,7 @@ typedef struct {
         uint32_t quantity_max;          /* units in one order; 1000 */
         uint32_t hold_max_seconds;      /* extends reach no further from the order's creation; 0:
                                            four times the item's hold_seconds; 0 */
-        uint32_t sold_out_cache_ms; /* time for which a loop refuses without asking the gate; 30 */
+        uint32_t sold_out_cache_ms;     /* time for which a loop refuses without the gate; 30 */
     } orders;
     struct {
         uint32_t buyer_per_second;   /* purchases of one buyer; 0: no limit; 0 */

@@ -38,7 +38,7 @@ static const struct {
 void setting_print_wanted(const setting_t *setting, FILE *out)
 {
     const char *fallback =
-        setting->fallback_said != NULL ? setting->fallback_said : setting->fallback;
+        setting->fallback_shown != NULL ? setting->fallback_shown : setting->fallback;
     fprintf(out, types[setting->type].wanted, setting->min, setting->max);
     if (setting->type == SETTING_WORD)
         print_words(setting->words, out);

@@ -131,9 +131,10 @@ static FILE *start(const place_t *place, unsigned line)
     size_t count = (size_t)diagnostics->count;
     if ((count & (count - 1)) == 0) { /* doubles the room whenever it is full */
         size_t room = count == 0 ? 1 : 2 * count;
-        diagnostics->said = alloc_resize(diagnostics->said, room, sizeof(*diagnostics->said));
+        diagnostics->entries =
+            alloc_resize(diagnostics->entries, room, sizeof(*diagnostics->entries));
     }
-    diagnostic_t *diagnostic = &diagnostics->said[diagnostics->count++];
+    diagnostic_t *diagnostic = &diagnostics->entries[diagnostics->count++];
     *diagnostic = (diagnostic_t){.line = line, .number = (int)count};
     FILE *out = alloc_check(open_memstream(&diagnostic->text, &diagnostic->n));
     fputs(diagnostics->file, out);
@@ -154,8 +155,8 @@ static void end(FILE *out)
 }
 
 /* Reports a mistake. `wanted`: a setting whose accepted values are added, or NULL. */
-static void say(const place_t *place, unsigned line, const setting_t *wanted, const char *format,
-                va_list args)
+static void add_diagnostic(const place_t *place, unsigned line, const setting_t *wanted,
+                           const char *format, va_list args)
 {
     FILE *out = start(place, line);
     vfprintf(out, format, args);
@@ -171,7 +172,7 @@ void report(place_t *place, const char *format, ...)
     va_list args;
     place->wrong = true;
     va_start(args, format);
-    say(place, nearest_line(place), NULL, format, args);
+    add_diagnostic(place, nearest_line(place), NULL, format, args);
     va_end(args);
 }
 
@@ -181,7 +182,7 @@ void report_value(place_t *place, const char *format, ...)
     assert(place->setting != NULL); /* only a setting has accepted values */
     place->wrong = true;
     va_start(args, format);
-    say(place, nearest_line(place), place->setting, format, args);
+    add_diagnostic(place, nearest_line(place), place->setting, format, args);
     va_end(args);
 }
 
@@ -189,7 +190,7 @@ void report_at(const place_t *place, unsigned line, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    say(place, line, NULL, format, args);
+    add_diagnostic(place, line, NULL, format, args);
     va_end(args);
 }
 
@@ -217,12 +218,13 @@ static int by_line(const void *a_, const void *b_)
 void diagnostics_finish(diagnostics_t *diagnostics, FILE *out)
 {
     if (diagnostics->count > 1)
-        qsort(diagnostics->said, (size_t)diagnostics->count, sizeof(*diagnostics->said), by_line);
+        qsort(diagnostics->entries, (size_t)diagnostics->count, sizeof(*diagnostics->entries),
+              by_line);
     for (int i = 0; i < diagnostics->count; i++) {
-        fwrite(diagnostics->said[i].text, 1, diagnostics->said[i].n, out);
-        free(diagnostics->said[i].text);
+        fwrite(diagnostics->entries[i].text, 1, diagnostics->entries[i].n, out);
+        free(diagnostics->entries[i].text);
     }
-    free(diagnostics->said);
+    free(diagnostics->entries);
 }
 
 const char *quote_value(char out[QUOTE_SIZE], str_t value)

@@ -23,7 +23,7 @@ typedef struct diagnostic diagnostic_t;
 /* All mistakes in one file. */
 typedef struct {
     const char *file; /* borrowed */
-    diagnostic_t *said;
+    diagnostic_t *entries;
     int count;
 } diagnostics_t;
 

@@ -29,10 +29,10 @@ _Static_assert(COUNT(strategy_words) == STRATEGY_COUNT + 1, "a word for each str
     FIELD(#key_, NUMBER, config_t, section_.key_), BOUNDS(min_, max_)
 
 static const setting_t node_settings[] = {
-    {FIELD("name", NAME, config_t, node.name), BOUNDS(1, 64), .fallback_said = "the host's name",
+    {FIELD("name", NAME, config_t, node.name), BOUNDS(1, 64), .fallback_shown = "the host's name",
      .help = "Names this process in the log, in metrics and in leases; unique among the nodes."},
     {FIELD("deployment", NAME, config_t, node.deployment), BOUNDS(1, DEPLOYMENT_BYTES_MAX),
-     .fallback_said = "the name that the shards are stamped with",
+     .fallback_shown = "the name that the shards are stamped with",
      .help = "Names the shards and the Redis that belong together; the same on all nodes, and for "
              "ever. Without it `holdfast migrate` makes a name up and stamps the shards with it."},
 };
@@ -192,7 +192,7 @@ static const setting_t server_settings[] = {
     {FIELD("status", WORD, config_server_t, status), .words = status_words, .fallback = "primary",
      .help = "What the server is in its shard; each shard has exactly one primary."},
     {FIELD("mode", WORD, config_server_t, mode), .words = mode_words,
-     .fallback_said = "read-write of a primary, read-only of the others",
+     .fallback_shown = "read-write of a primary, read-only of the others",
      .help = "What may be done on the server; a primary is read-write, and only a primary."},
     {FIELD("weight", FRACTION, config_server_t, weight), BOUNDS(0, 1000), .fallback = "1.0",
      .help = "Its share of the reads, beside the other servers of the shard."},
@@ -229,7 +229,7 @@ static const setting_t log_settings[] = {
      .help = "Lines below this level are not written."},
     {FIELD("access", BOOL, config_t, log.access), .fallback = "false",
      .help = "Whether each request is a line at level info; otherwise only at debug."},
-    {FIELD("file", TEXT, config_t, log.file), BOUNDS(1, 4095), .fallback_said = "standard error",
+    {FIELD("file", TEXT, config_t, log.file), BOUNDS(1, 4095), .fallback_shown = "standard error",
      .help = "The file of the log of `serve`, opened for appending and again at SIGHUP."},
 };
 

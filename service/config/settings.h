@@ -39,9 +39,9 @@ typedef struct {
     const char *key;
     const char *help; /* a sentence */
     const char *unit;
-    const char *fallback;      /* the default, in the form of the file; NULL: none */
-    const char *fallback_said; /* printed instead of `fallback`: a default that is computed */
-    const char *const *words;  /* of a SETTING_WORD, in the order of its enum, then NULL */
+    const char *fallback;       /* the default, in the form of the file; NULL: none */
+    const char *fallback_shown; /* printed instead of `fallback`: a default that is computed */
+    const char *const *words;   /* of a SETTING_WORD, in the order of its enum, then NULL */
     /* Relations to another setting of its section, by key. */
     const char *instead;    /* has the same meaning: at most one of the two is allowed */
     const char *needs;      /* is valid only with it */

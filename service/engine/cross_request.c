@@ -8,14 +8,14 @@
 
 struct cross {
     loop_message_t message;
-    engine_loop_t *origin, *home;
+    engine_loop_t *origin, *owner;
     purchase_answer_cb answer;
     void *waiter;         /* used by the origin; NULL: the buyer has disconnected */
     unsigned changes;     /* `origin->changes` when the request was posted */
     purchase_t *purchase; /* until it is started: then it is the owner loop's */
     item_ref_t item;      /* of the purchase, which the answer may outlive */
-    answer_t said;
-    order_t order; /* the order of `said` */
+    answer_t result;      /* the owner loop's answer */
+    order_t order;        /* the order of `result` */
 };
 
 problem_t cross_request_refuse_early(engine_loop_t *engine, const purchase_request_t *request)
@@ -46,19 +46,19 @@ static void end(cross_request_t *cross, const answer_t *answer)
    answer did. */
 static void remember_sold_out(const cross_request_t *cross)
 {
-    const answer_t *said = &cross->said;
-    if (said->sold_out_until_ms == 0 || cross->origin->changes != cross->changes)
+    const answer_t *result = &cross->result;
+    if (result->sold_out_until_ms == 0 || cross->origin->changes != cross->changes)
         return;
     loop_item_t *item = loop_item_get(cross->origin, &cross->item);
-    item->sold_out_until_ms = said->sold_out_until_ms;
-    item->item.terms.strategy = said->strategy;
+    item->sold_out_until_ms = result->sold_out_until_ms;
+    item->item.terms.strategy = result->strategy;
 }
 
 static void on_return(loop_message_t *message)
 {
     cross_request_t *cross = H2O_STRUCT_FROM_MEMBER(cross_request_t, message, message);
     remember_sold_out(cross);
-    end(cross, &cross->said);
+    end(cross, &cross->result);
 }
 
 static void on_arrival(loop_message_t *message);
@@ -68,10 +68,10 @@ static void on_answer_far(void *waiter, const answer_t *answer)
     cross_request_t *cross = waiter;
     assert(cross->message.run == on_arrival); /* the answer has not been posted yet */
     /* The answer borrows its order from the purchase, which may be gone before the message runs. */
-    cross->said = *answer;
+    cross->result = *answer;
     if (answer->order != NULL) {
         cross->order = *answer->order;
-        cross->said.order = &cross->order;
+        cross->result.order = &cross->order;
     }
     cross->message.run = on_return;
     loop_post(cross->origin->loop, &cross->message);
@@ -82,7 +82,7 @@ static void start(cross_request_t *cross, purchase_answer_cb answer)
 {
     purchase_t *purchase = cross->purchase;
     cross->purchase = NULL;
-    purchase_start(purchase, cross->home, &cross->item, answer, cross);
+    purchase_start(purchase, cross->owner, &cross->item, answer, cross);
 }
 
 static void on_arrival(loop_message_t *message)
@@ -102,17 +102,17 @@ cross_request_t *cross_request_start(engine_loop_t *engine, const purchase_reque
     cross->item = item_ref_of(request->sku);
     cross->purchase = purchase_new(request);
     cross->origin = engine;
-    cross->home = engine_owner_loop(engine->node, cross->item.slot);
+    cross->owner = engine_owner_loop(engine->node, cross->item.slot);
     cross->answer = answer;
     cross->waiter = waiter;
     cross->changes = engine->changes;
     ++engine->cross_requests;
-    if (cross->home == engine) {
+    if (cross->owner == engine) {
         start(cross, on_answer_near);
         return cross;
     }
     cross->message.run = on_arrival;
-    loop_post(cross->home->loop, &cross->message);
+    loop_post(cross->owner->loop, &cross->message);
     return cross;
 }
 

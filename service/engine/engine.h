@@ -29,7 +29,7 @@ typedef struct engine_loop {
     loop_outbox_t outbox;
     loop_timer_t housekeeping, heartbeat;
     /* monotonic; when the TIME call in flight was sent; 0: none is in flight */
-    uint64_t time_asked_ms;
+    uint64_t time_sent_ms;
 } engine_loop_t;
 
 engine_loop_t *engine_loop_new(loop_t *loop, node_t *node);

@@ -30,10 +30,10 @@ static epoch_verdict_t verdict_of(const epoch_check_t *check, const purchase_t *
 {
     if (check->result != RESULT_DONE)
         return EPOCH_UNKNOWN;
-    return check->epoch == purchase->attempt.epoch ? EPOCH_RULES : EPOCH_IS_OVER;
+    return check->epoch == purchase->attempt.epoch ? EPOCH_IS_VALID : EPOCH_IS_OVER;
 }
 
-static void tell_all(const epoch_check_t *check, h2o_linklist_t *purchases)
+static void answer_all(const epoch_check_t *check, h2o_linklist_t *purchases)
 {
     while (!h2o_linklist_is_empty(purchases)) {
         purchase_t *purchase = H2O_STRUCT_FROM_MEMBER(purchase_t, link, purchases->next);
@@ -54,7 +54,7 @@ static void done(job_t *job)
     item->checking = false;
     /* Purchases that joined during this read get a new one: it must begin after their refusal. */
     schedule(item);
-    tell_all(check, &check->purchases);
+    answer_all(check, &check->purchases);
     free(check);
 }
 
@@ -74,7 +74,7 @@ static void begin(loop_item_t *item)
     }
     METRIC_INC(queue_full_total);
     check->result = RESULT_AWAY;
-    tell_all(check, &check->purchases);
+    answer_all(check, &check->purchases);
     free(check);
 }
 

@@ -6,10 +6,10 @@ static void on_time(void *context, const redisReply *reply)
 {
     engine_loop_t *engine = context;
     if (gate_reply_is_array(reply, 2))
-        remote_clock_observe(&engine->node->gate_clock, engine->time_asked_ms,
+        remote_clock_observe(&engine->node->gate_clock, engine->time_sent_ms,
                              (uint64_t)gate_reply_i64(reply, 0) * 1000 +
                                  (uint64_t)gate_reply_i64(reply, 1) / 1000);
-    engine->time_asked_ms = 0;
+    engine->time_sent_ms = 0;
 }
 
 /* The clock is read again at each beat. With a single reading that was slow, or with a clock that
@@ -18,8 +18,8 @@ static void follow_clock(engine_loop_t *engine)
 {
     uint64_t now = clock_mono_ms();
     redis_args_begin(&engine->args, "TIME");
-    if (engine->time_asked_ms == 0 && redis_link_call(engine->gate, &engine->args, on_time, engine))
-        engine->time_asked_ms = now;
+    if (engine->time_sent_ms == 0 && redis_link_call(engine->gate, &engine->args, on_time, engine))
+        engine->time_sent_ms = now;
 }
 
 static void beat(engine_loop_t *engine)

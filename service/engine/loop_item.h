@@ -4,7 +4,7 @@
  *
  * The owner's entry is the row as item_sync() has read it, so the item's gate has the same epoch:
  *
- *   UNKNOWN ──a purchase asks──▶ READING ──▶ READY ──invalidated──▶ UNKNOWN
+ *   UNKNOWN ──a purchase begins──▶ READING ──▶ READY ──invalidated──▶ UNKNOWN
  *      ▲                           │ ▲ └─ invalidated meanwhile, and a purchase waits: read again
  *      └────────── failed ─────────┘
  *

@@ -37,11 +37,11 @@ static void list_add(notices_t *list, const attempt_t *a)
     notice->field = gate_key_field_put(&at, sku, buyer, attempt_key(a));
 }
 
-/* The call with the first `sending` notices has ended. `heard`: Redis has answered it. */
-static void list_sent(notices_t *list, bool heard)
+/* The call with the first `sending` notices has ended. `answered`: Redis has answered it. */
+static void list_sent(notices_t *list, bool answered)
 {
     assert(list->sending <= list->count);
-    if (heard) {
+    if (answered) {
         for (size_t i = 0; i < list->sending; ++i)
             free((char *)list->notices[i].field.p);
         list->count -= list->sending;
@@ -95,16 +95,16 @@ bool outbox_is_quiet(const item_outbox_t *outbox)
     return outbox->settled.count == 0 && outbox->rejected.count == 0;
 }
 
-/* The call with notices of `list` has ended. `heard`: Redis has answered it. */
-static void on_called(loop_item_t *item, notices_t *list, bool heard)
+/* The call with notices of `list` has ended. `answered`: Redis has answered it. */
+static void on_called(loop_item_t *item, notices_t *list, bool answered)
 {
     item_outbox_t *outbox = &item->outbox;
     assert(outbox->calling && item->engine->outbox.items != 0);
     outbox->calling = false;
-    list_sent(list, heard);
+    list_sent(list, answered);
     if (outbox_is_quiet(outbox))
         --item->engine->outbox.items;
-    else if (!heard)
+    else if (!answered)
         call_later(item, RETRY_MS);
     else if (is_urgent(outbox))
         call_later(item, 0);
@@ -132,12 +132,12 @@ static void add_id(redis_args_t *args, const notice_t *notice)
 static void on_unreserved(void *context, const redisReply *reply)
 {
     loop_item_t *item = context;
-    bool heard = reply != NULL && reply->type == REDIS_REPLY_INTEGER;
-    if (heard)
+    bool answered = reply != NULL && reply->type == REDIS_REPLY_INTEGER;
+    if (answered)
         METRIC_ADD(unreserved_total, reply->integer);
     else
         METRIC_INC(gate_calls_unknown_total);
-    on_called(item, &item->outbox.rejected, heard);
+    on_called(item, &item->outbox.rejected, answered);
 }
 
 static void add_keys(redis_args_t *args, const loop_item_t *item, bool buyers)
@@ -210,13 +210,13 @@ typedef struct {
 static void on_settled(void *context, const redisReply *reply)
 {
     settle_t *settle = context;
-    bool heard = gate_reply_is_array(reply, settle->count);
-    if (!heard)
+    bool answered = gate_reply_is_array(reply, settle->count);
+    if (!answered)
         METRIC_INC(gate_calls_unknown_total);
     for (unsigned i = 0; i < settle->count; ++i) {
-        if (heard)
+        if (answered)
             METRIC_ADD(settled_total, gate_reply_i64(reply, i));
-        on_called(settle->items[i], &settle->items[i]->outbox.settled, heard);
+        on_called(settle->items[i], &settle->items[i]->outbox.settled, answered);
     }
     free(settle);
 }

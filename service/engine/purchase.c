@@ -94,29 +94,29 @@ static answer_t answer_of_row(const purchase_t *p, const order_t *row)
     return (answer_t){ANSWER_REFUSED, row->reject_code, row, false};
 }
 
-static void say(purchase_t *p, const purchase_effects_t *effects, const order_t *row)
+static void answer_buyer(purchase_t *p, const purchase_effects_t *effects, const order_t *row)
 {
     order_t order;
-    switch (effects->say) {
-    case SAY_NOTHING:
+    switch (effects->answer) {
+    case ANSWER_NONE:
         break;
-    case SAY_PENDING:
+    case ANSWER_WITH_ID:
         order = order_on_its_way(p, &p->attempt.order.id);
         give_answer(p, (answer_t){ANSWER_PENDING, PROBLEM_NONE, &order, false});
         break;
-    case SAY_PENDING_FIRST:
+    case ANSWER_WITH_FIRST_ID:
         order = order_on_its_way(p, &p->first_id);
         give_answer(p, (answer_t){ANSWER_PENDING, PROBLEM_NONE, &order, true});
         break;
-    case SAY_OWN_ROW:
+    case ANSWER_WITH_ROW:
         assert(row != NULL && order_id_eq(&row->id, &p->attempt.order.id));
         give_answer(p, answer_of_row(p, row));
         break;
-    case SAY_FIRST_ROW:
+    case ANSWER_WITH_FIRST_ROW:
         assert(row != NULL);
         give_answer(p, answer_of_first(p, row));
         break;
-    case SAY_REFUSED:
+    case ANSWER_WITH_REFUSAL:
         METRIC_STRATEGY_ADD(refused_total, p->strategy, 1);
         give_answer(p, (answer_t){ANSWER_REFUSED, effects->problem, NULL, false});
         break;
@@ -234,7 +234,7 @@ void purchase_attempt_sent(attempt_t *attempt)
 {
     const purchase_event_t event = {EVENT_SENT};
     purchase_effects_t effects = purchase_step(&purchase_of(attempt)->machine, &event);
-    assert(!effects.enter && effects.say == SAY_NOTHING);
+    assert(!effects.enter && effects.answer == ANSWER_NONE);
 }
 
 /* The gate admits no id past its commit deadline; a SQL strategy has no such bound. */
@@ -303,7 +303,7 @@ static void enter_checking_key(purchase_t *p)
 
 void purchase_epoch_checked(purchase_t *p, epoch_verdict_t verdict)
 {
-    static const purchase_event_kind_t events[] = {[EPOCH_RULES] = EVENT_EPOCH_RULES,
+    static const purchase_event_kind_t events[] = {[EPOCH_IS_VALID] = EVENT_EPOCH_VALID,
                                                    [EPOCH_IS_OVER] = EVENT_EPOCH_OVER,
                                                    [EPOCH_UNKNOWN] = EVENT_READ_FAILED};
     advance_by(p, events[verdict], NULL);
@@ -447,8 +447,8 @@ static void advance(purchase_t *p, const purchase_event_t *event, const order_t 
     if (effects.rebuild)
         repair_queue_rebuild(&p->item->base.shard->repairs, loop_item_sku(p->item),
                              p->attempt.epoch);
-    if (effects.say != SAY_NOTHING)
-        say(p, &effects, row);
+    if (effects.answer != ANSWER_NONE)
+        answer_buyer(p, &effects, row);
     if (effects.enter)
         enter_state(p, &effects);
 }

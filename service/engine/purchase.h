@@ -68,7 +68,7 @@ purchase_t *purchase_new(const purchase_request_t *request);
 void purchase_start(purchase_t *purchase, engine_loop_t *engine, const item_ref_t *ref,
                     purchase_answer_cb answer, void *waiter);
 /* The process that admitted this order is gone. Takes the order over: it ends in MySQL under its
-   own id. Copies `record`. Nobody is answered. */
+   own id. Copies `record`. No buyer is answered. */
 void purchase_adopt(engine_loop_t *engine, const order_id_t *id, const gate_record_t *record);
 
 /* --- for engine.c --- */
@@ -81,7 +81,7 @@ void purchase_attempt_done(attempt_t *attempt, const outcome_t *outcome);
 /* --- for epoch_check.c --- */
 /* The answer of MySQL about the epoch of the refusal that the purchase waits with: it is still the
    item's epoch, it is not, or MySQL gave no answer. */
-typedef enum { EPOCH_RULES, EPOCH_IS_OVER, EPOCH_UNKNOWN } epoch_verdict_t;
+typedef enum { EPOCH_IS_VALID, EPOCH_IS_OVER, EPOCH_UNKNOWN } epoch_verdict_t;
 void purchase_epoch_checked(purchase_t *purchase, epoch_verdict_t verdict);
 
 #endif

@@ -124,16 +124,16 @@ static void find_first(purchase_machine_t *m, purchase_effects_t *out, purchase_
     enter(m, out, PURCHASE_FINDING_FIRST);
 }
 
-static void end(purchase_machine_t *m, purchase_effects_t *out, purchase_say_t say)
+static void end(purchase_machine_t *m, purchase_effects_t *out, purchase_answer_t answer)
 {
     enter(m, out, PURCHASE_ENDED);
-    out->say = say;
+    out->answer = answer;
 }
 
 /* Ends without a row. The buyer gets the refusal, unless he has an answer already. */
 static void end_refused(purchase_machine_t *m, purchase_effects_t *out, problem_t why)
 {
-    end(m, out, m->buyer == BUYER_HAS_ANSWER ? SAY_NOTHING : SAY_REFUSED);
+    end(m, out, m->buyer == BUYER_HAS_ANSWER ? ANSWER_NONE : ANSWER_WITH_REFUSAL);
     out->problem = why;
 }
 
@@ -214,7 +214,7 @@ static void admitted(purchase_machine_t *m, const purchase_event_t *event, purch
         /* An attempt may have taken effect, so the order ends in a row: the buyer gets its id and
            can read how it ended. */
         m->buyer = BUYER_HAS_ID;
-        out->say = SAY_PENDING;
+        out->answer = ANSWER_WITH_ID;
     }
     write_row(m, out, PROBLEM_NONE);
 }
@@ -245,7 +245,7 @@ static void repeat(purchase_machine_t *m, bool has_row, purchase_effects_t *out)
     if (purchase_must_end_in_row(m)) {
         write_row(m, out, PROBLEM_DUPLICATE_REQUEST);
     } else if (has_row) {
-        end(m, out, SAY_FIRST_ROW);
+        end(m, out, ANSWER_WITH_FIRST_ROW);
     } else {
         m->refusal = PROBLEM_UNAVAILABLE;
         find_first(m, out, FIRST_NAMED);
@@ -301,7 +301,7 @@ static void outcome(purchase_machine_t *m, const purchase_event_t *event, purcha
     default:
         assert(event->outcome == OUTCOME_DECIDED);
         note_row(m, out, event->rejected);
-        end(m, out, SAY_OWN_ROW);
+        end(m, out, ANSWER_WITH_ROW);
     }
 }
 
@@ -322,7 +322,7 @@ static void checking_key(purchase_machine_t *m, const purchase_event_t *event,
     switch (event->kind) {
     case EVENT_KEY_IS_OWN:
         note_row(m, out, false); /* a rejected row has no key */
-        end(m, out, SAY_OWN_ROW);
+        end(m, out, ANSWER_WITH_ROW);
         break;
     case EVENT_KEY_TAKEN:
         repeat(m, true, out);
@@ -330,7 +330,7 @@ static void checking_key(purchase_machine_t *m, const purchase_event_t *event,
     case EVENT_KEY_FREE:
         m->key = KEY_FREE;
         if (m->buyer == BUYER_HAS_ANSWER)
-            end(m, out, SAY_NOTHING);
+            end(m, out, ANSWER_NONE);
         else
             route(m, out);
         break;
@@ -348,7 +348,7 @@ static void checking_epoch(purchase_machine_t *m, const purchase_event_t *event,
 {
     if (m->buyer == BUYER_HAS_ANSWER || event->kind == EVENT_READ_FAILED) {
         end_refused(m, out, PROBLEM_UNAVAILABLE);
-    } else if (event->kind == EVENT_EPOCH_RULES) {
+    } else if (event->kind == EVENT_EPOCH_VALID) {
         end_refused(m, out, m->refusal);
     } else {
         assert(event->kind == EVENT_EPOCH_OVER);
@@ -362,7 +362,7 @@ static void finding_first(purchase_machine_t *m, const purchase_event_t *event,
     bool by_key = m->first == FIRST_POSSIBLE;
     switch (event->kind) {
     case EVENT_FIRST_FOUND:
-        end(m, out, SAY_FIRST_ROW);
+        end(m, out, ANSWER_WITH_FIRST_ROW);
         break;
     case EVENT_FIRST_LOST_KEY:
         find_first(m, out, FIRST_NAMED);
@@ -373,11 +373,11 @@ static void finding_first(purchase_machine_t *m, const purchase_event_t *event,
     default:
         assert(event->kind == EVENT_NOT_FOUND || event->kind == EVENT_READ_FAILED);
         if (by_key && event->kind == EVENT_NOT_FOUND && m->known == KNOWN_IN_ROW)
-            end(m, out, SAY_OWN_ROW); /* written before this read */
+            end(m, out, ANSWER_WITH_ROW); /* written before this read */
         else if (by_key && event->kind == EVENT_NOT_FOUND)
             end_refused(m, out, m->refusal);
         else if (m->buyer != BUYER_WAITS)
-            end(m, out, SAY_NOTHING);
+            end(m, out, ANSWER_NONE);
         else
             enter(m, out, PURCHASE_AWAITING_FIRST);
     }
@@ -388,7 +388,7 @@ static void awaiting_first(purchase_machine_t *m, const purchase_event_t *event,
 {
     assert(event->kind == EVENT_DUE);
     if (m->buyer != BUYER_WAITS)
-        end(m, out, SAY_NOTHING);
+        end(m, out, ANSWER_NONE);
     else
         find_first(m, out, m->first);
 }
@@ -406,12 +406,12 @@ static void committing(purchase_machine_t *m, const purchase_event_t *event,
     note_row(m, out, event->rejected);
     out->rebuild = event->drift;
     if (event->has_first) {
-        end(m, out, SAY_FIRST_ROW);
+        end(m, out, ANSWER_WITH_FIRST_ROW);
     } else if (event->rejected && m->first != FIRST_NONE && m->buyer == BUYER_WAITS) {
         m->refusal = event->problem;
         find_first(m, out, m->first); /* its row is written; its buyer gets the first order */
     } else {
-        end(m, out, SAY_OWN_ROW);
+        end(m, out, ANSWER_WITH_ROW);
     }
 }
 
@@ -429,7 +429,7 @@ static void deadline(purchase_machine_t *m, purchase_effects_t *out)
     /* The purchase ends when its present wait is over; the buyer gets his answer now. */
     if (only_reads(m) && !purchase_must_end_in_row(m)) {
         m->buyer = BUYER_HAS_ANSWER;
-        out->say = m->first == FIRST_NAMED ? SAY_PENDING_FIRST : SAY_REFUSED;
+        out->answer = m->first == FIRST_NAMED ? ANSWER_WITH_FIRST_ID : ANSWER_WITH_REFUSAL;
         out->problem = PROBLEM_UNAVAILABLE;
     } else if (m->known == KNOWN_NOT_SENT) {
         /* Nothing was sent, and from now on nothing may be: units must not be taken for a buyer who
@@ -438,7 +438,7 @@ static void deadline(purchase_machine_t *m, purchase_effects_t *out)
         end_refused(m, out, PROBLEM_UNAVAILABLE);
     } else {
         m->buyer = BUYER_HAS_ID;
-        out->say = SAY_PENDING;
+        out->answer = ANSWER_WITH_ID;
     }
 }
 

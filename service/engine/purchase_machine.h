@@ -138,7 +138,7 @@ typedef enum {
     /* PARKED: the row was read */
     EVENT_ITEM_READY,
     EVENT_ITEM_GONE, /* there is none; `permit` */
-    EVENT_ITEM_BUSY, /* it is being changed: ask again */
+    EVENT_ITEM_BUSY, /* it is being changed: try again */
     EVENT_ITEM_AWAY, /* MySQL or Redis gives no answer */
 
     /* ADMITTING */
@@ -150,7 +150,7 @@ typedef enum {
     EVENT_KEY_IS_OWN, /* the order of the key is this one */
     EVENT_KEY_TAKEN,  /* another order has the key */
     EVENT_KEY_FREE,
-    EVENT_EPOCH_RULES,
+    EVENT_EPOCH_VALID,
     EVENT_EPOCH_OVER,
     EVENT_FIRST_FOUND,
     EVENT_FIRST_LOST_KEY, /* the order found lost its key to another, which is named now */
@@ -183,13 +183,13 @@ typedef struct {
 /* The answer to the buyer, if he waits for one. The end of an order whose buyer has an answer
    already has a value too, because it is counted. */
 typedef enum {
-    SAY_NOTHING,
-    SAY_PENDING,       /* 202, its own id */
-    SAY_PENDING_FIRST, /* 202, the first order's id */
-    SAY_OWN_ROW,       /* the contents of its row */
-    SAY_FIRST_ROW,     /* the contents of the first order's row */
-    SAY_REFUSED        /* `problem`, without a row */
-} purchase_say_t;
+    ANSWER_NONE,
+    ANSWER_WITH_ID,        /* 202, its own id */
+    ANSWER_WITH_FIRST_ID,  /* 202, the first order's id */
+    ANSWER_WITH_ROW,       /* the contents of its row */
+    ANSWER_WITH_FIRST_ROW, /* the contents of the first order's row */
+    ANSWER_WITH_REFUSAL    /* `problem`, without a row */
+} purchase_answer_t;
 
 typedef enum { NOTIFY_NOTHING, NOTIFY_SETTLED, NOTIFY_REJECTED } purchase_notice_t;
 
@@ -201,10 +201,11 @@ typedef struct {
     bool withdraw;
     purchase_notice_t notify_gate; /* NOTIFY_REJECTED: its units return */
     bool rebuild;                  /* the gate is wrong: request its rebuild */
-    purchase_say_t say;
-    problem_t problem; /* SAY_REFUSED; entering COMMITTING: the reject code, NONE: a live order */
-    bool enter;        /* enter the state (perhaps the same one): start its wait */
-    bool at_once;      /* entering ROUTING: without a timer */
+    purchase_answer_t answer;
+    /* ANSWER_WITH_REFUSAL; entering COMMITTING: the reject code, NONE: a live order */
+    problem_t problem;
+    bool enter;               /* enter the state (perhaps the same one): start its wait */
+    bool at_once;             /* entering ROUTING: without a timer */
     uint32_t backoff_base_ms; /* else: the backoff's base */
     unsigned backoff_tries;   /* and the number of tries so far */
 } purchase_effects_t;

@@ -72,10 +72,10 @@ void gate_sync_follow(gate_sync_t *gate, gate_health_t *health)
 }
 
 /* Sends a command and waits. NULL: there is no answer; that was logged. */
-static redisReply *ask(gate_sync_t *gate, redis_args_t *args)
+static redisReply *call_redis(gate_sync_t *gate, redis_args_t *args)
 {
     assert(gate->redis != NULL);
-    redisReply *reply = sync_wire_ask(gate->redis, args, gate->config, gate->health);
+    redisReply *reply = sync_wire_call(gate->redis, args, gate->config, gate->health);
     if (reply == NULL) {
         keep_error(gate, NULL);
         METRIC_INC(redis_lost_total);
@@ -109,7 +109,7 @@ static bool authenticate(gate_sync_t *gate)
         return true;
     redis_args_begin(&args, "AUTH");
     redis_args_add(&args, str_of(gate->config->redis.password));
-    redisReply *reply = ask(gate, &args);
+    redisReply *reply = call_redis(gate, &args);
     redis_args_free(&args);
     return is_fine(gate, reply, reply != NULL && reply->type != REDIS_REPLY_ERROR, "AUTH");
 }
@@ -122,7 +122,7 @@ static bool load_library(gate_sync_t *gate)
     redis_args_add(&args, STR("LOAD"));
     redis_args_add(&args, STR("REPLACE"));
     redis_args_add(&args, embedded_lua_library());
-    redisReply *reply = ask(gate, &args);
+    redisReply *reply = call_redis(gate, &args);
     redis_args_free(&args);
     return is_fine(gate, reply, reply != NULL && reply->type != REDIS_REPLY_ERROR, "FUNCTION LOAD");
 }
@@ -135,12 +135,12 @@ static void be_turned_away(gate_sync_t *gate, const redisReply *reply)
     LOG_WARN("redis is not used", LOG_STR("why", gate->error));
 }
 
-static gate_greeting_t say_hello(gate_sync_t *gate)
+static gate_greeting_t call_hello(gate_sync_t *gate)
 {
     redis_args_t args = {0};
     gate_greeting_t greeting = GATE_GREETING_AWAY;
     gate_hello(&args, false);
-    redisReply *reply = ask(gate, &args);
+    redisReply *reply = call_redis(gate, &args);
     redis_args_free(&args);
     if (reply != NULL)
         greeting = gate_greeting_read(reply, gate->config->deployment, gate->error);
@@ -154,7 +154,7 @@ static bool stamp(gate_sync_t *gate)
 {
     redis_args_t args = {0};
     gate_stamp(&args, gate->config->deployment);
-    redisReply *reply = ask(gate, &args);
+    redisReply *reply = call_redis(gate, &args);
     redis_args_free(&args);
     bool ok = reply != NULL &&
               gate_stamp_read(reply, gate->config->deployment, gate->error) == GATE_GREETING_OK;
@@ -167,9 +167,9 @@ static bool stamp(gate_sync_t *gate)
 /* Greets every new connection, because a Redis that restarted empty has no library and no stamp. */
 static bool greet(gate_sync_t *gate)
 {
-    gate_greeting_t greeting = say_hello(gate);
+    gate_greeting_t greeting = call_hello(gate);
     if (greeting == GATE_GREETING_LOAD)
-        greeting = load_library(gate) ? say_hello(gate) : GATE_GREETING_AWAY;
+        greeting = load_library(gate) ? call_hello(gate) : GATE_GREETING_AWAY;
     return greeting == GATE_GREETING_OK || (greeting == GATE_GREETING_STAMP && stamp(gate));
 }
 
@@ -237,7 +237,7 @@ static result_t call(gate_sync_t *gate, reply_kind_t kind, size_t elements_min, 
     }
     if (!connect_redis(gate))
         return RESULT_AWAY;
-    redisReply *answer = ask(gate, &gate->args);
+    redisReply *answer = call_redis(gate, &gate->args);
     if (answer != NULL && FAILPOINT_FAILS("gate_sync_answer_lost")) {
         freeReplyObject(answer);
         answer = NULL;

@@ -15,7 +15,7 @@
  *   refused  the same, but for this call only: the user lacks a permission, or the
  *            functions are missing
  *   unknown  no answer, a malformed answer, or any other error: all of the call, a part of
- *            it or none of it has run. gate_sync_error_is_reply() tells whether Redis answered
+ *            it or none of it has run. gate_sync_error_is_reply() shows whether Redis answered
  *
  * gate_sync_error() has the text of the error. Output arguments are valid after RESULT_DONE only.
  * Times are ms since 1970 UTC by the clock of Redis.

@@ -13,7 +13,7 @@ void gate_health_init(gate_health_t *health)
     atomic_store(&health->up, 0);
     atomic_store(&health->condition, GATE_UNKNOWN);
     atomic_store(&health->down_since_ms, clock_mono_ms());
-    atomic_store(&health->heard, false);
+    atomic_store(&health->known, false);
     pthread_mutex_init(&health->mutex, NULL);
     snprintf(health->reason, sizeof(health->reason), "not connected yet");
 }
@@ -22,7 +22,7 @@ void gate_health_add(gate_health_t *health)
 {
     pthread_mutex_lock(&health->mutex);
     atomic_fetch_add(&health->up, 1);
-    atomic_store(&health->heard, true);
+    atomic_store(&health->known, true);
     pthread_mutex_unlock(&health->mutex);
 }
 
@@ -30,7 +30,7 @@ void gate_health_add(gate_health_t *health)
 static void set_reason(gate_health_t *health, gate_condition_t condition, const char *reason)
 {
     atomic_store(&health->condition, condition);
-    atomic_store(&health->heard, true);
+    atomic_store(&health->known, true);
     snprintf(health->reason, sizeof(health->reason), "%s", reason);
 }
 
@@ -77,6 +77,6 @@ void gate_health_reason(gate_health_t *health, char *out)
 bool gate_health_is_hopeless(const gate_health_t *health)
 {
     uint64_t down_ms = gate_health_down_ms(health);
-    return atomic_load(&health->up) == 0 && atomic_load(&health->heard) &&
+    return atomic_load(&health->up) == 0 && atomic_load(&health->known) &&
            (atomic_load(&health->condition) == GATE_UNKNOWN || down_ms >= RECONNECT_MS);
 }

@@ -20,7 +20,7 @@
 typedef enum {
     GATE_OK,     /* at least one connection counts */
     GATE_AWAY,   /* no connection counts: none is open, or the server refuses calls */
-    GATE_UNKNOWN /* no connection counts: the server does not answer, or was not asked yet */
+    GATE_UNKNOWN /* no connection counts: the server does not answer, or was not called yet */
 } gate_condition_t;
 
 /* Bytes of a reason, with its NUL. */
@@ -30,7 +30,7 @@ typedef struct {
     atomic_uint up;                 /* connections that count */
     atomic_uint condition;          /* while `up` is 0: gate_condition_t */
     _Atomic uint64_t down_since_ms; /* monotonic: when `up` became 0 */
-    atomic_bool heard;              /* a connection has been up or has failed */
+    atomic_bool known;              /* a connection has been up or has failed */
     pthread_mutex_t mutex;          /* guards `reason`; every writer of this struct holds it */
     char reason[GATE_REASON_SIZE];
 } gate_health_t;

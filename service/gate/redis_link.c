@@ -344,7 +344,7 @@ static bool send_call(redis_link_t *link, redis_args_t *args, redis_reply_cb cb,
     return true;
 }
 
-static void say_hello(redis_link_t *link);
+static void send_hello(redis_link_t *link);
 
 /* The server refuses a step of the start: drop the connection and start again with backoff. */
 static void give_up(redis_link_t *link, const char *call, const redisReply *reply)
@@ -360,7 +360,7 @@ static void on_loaded(void *context, const redisReply *reply)
     if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
         give_up(context, "FUNCTION LOAD", reply);
     else if (reply != NULL)
-        say_hello(context);
+        send_hello(context);
 }
 
 static void load_library(redis_link_t *link)
@@ -479,7 +479,7 @@ static void on_hello(void *context, const redisReply *reply)
     }
 }
 
-static void say_hello(redis_link_t *link)
+static void send_hello(redis_link_t *link)
 {
     redis_args_t args = {0};
     link->state = LINK_HELLO;
@@ -524,7 +524,7 @@ static void connect_now(redis_link_t *link)
         send_call(link, &args, on_auth, link);
         redis_args_free(&args);
     }
-    say_hello(link);
+    send_hello(link);
 }
 
 redis_link_t *redis_link_new(loop_t *loop, const config_t *config, remote_clock_t *clock,

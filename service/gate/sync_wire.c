@@ -9,13 +9,13 @@
 #define HEALTH_CHECK_MS 50
 /* Limit for a connect, and for room to send, if the loops' connections are there to detect that
    Redis is back. After it Redis is treated as away. */
-#define PATIENCE_MS 1000
+#define CONNECT_TIMEOUT_MS 1000
 
 redisContext *sync_wire_connect(const config_t *config, const gate_health_t *health)
 {
     uint32_t ms = config->redis.timeout_ms;
-    if (health != NULL && ms > PATIENCE_MS)
-        ms = PATIENCE_MS;
+    if (health != NULL && ms > CONNECT_TIMEOUT_MS)
+        ms = CONNECT_TIMEOUT_MS;
     struct timeval timeout = {ms / 1000, (ms % 1000) * 1000};
     redisContext *redis =
         config->redis.socket != NULL
@@ -41,8 +41,8 @@ static bool wait_readable(const redisContext *redis, uint64_t deadline_ms,
     }
 }
 
-redisReply *sync_wire_ask(redisContext *redis, redis_args_t *args, const config_t *config,
-                          const gate_health_t *health)
+redisReply *sync_wire_call(redisContext *redis, redis_args_t *args, const config_t *config,
+                           const gate_health_t *health)
 {
     void *reply = NULL;
     int done = 0;

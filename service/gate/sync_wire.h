@@ -19,7 +19,7 @@
 redisContext *sync_wire_connect(const config_t *config, const gate_health_t *health);
 /* Sends the command and waits for the reply, which the caller frees. NULL: there is no answer, and
    the connection is not usable any more. */
-redisReply *sync_wire_ask(redisContext *redis, redis_args_t *args, const config_t *config,
-                          const gate_health_t *health);
+redisReply *sync_wire_call(redisContext *redis, redis_args_t *args, const config_t *config,
+                           const gate_health_t *health);
 
 #endif

@@ -66,7 +66,7 @@ static void on_continued(h2o_socket_t *socket, const char *err)
         h2o_socket_read_start(socket, on_read);
 }
 
-static void say_continue(h2o_socket_t *socket)
+static void send_continue(h2o_socket_t *socket)
 {
     h2o_iovec_t text = {H2O_STRLIT("HTTP/1.1 100 Continue\r\n\r\n")};
     h2o_socket_read_stop(socket); /* libh2o must not write an answer while this is being written */
@@ -96,7 +96,7 @@ static void judge(expectation_t *expectation, str_t head)
     if (!is_plain || is_refused(expectation->all, &framing))
         make_up_body(expectation);
     else
-        say_continue(expectation->socket);
+        send_continue(expectation->socket);
 }
 
 /* Called after libh2o's callback: if the input still has a whole head, libh2o waits for its

@@ -63,7 +63,7 @@ bool fan_has_answer(const fan_t *fan, unsigned shard)
     return fan->parts[shard].has_answered;
 }
 
-static void ask(fan_t *fan, unsigned shard)
+static void submit_part(fan_t *fan, unsigned shard)
 {
     fan_part_t *part = &fan->parts[shard];
     *part = (fan_part_t){.fan = fan, .shard = shard};
@@ -84,7 +84,7 @@ void fan_start(exchange_t *exchange, fan_t *fan)
     fan->engine = exchange->engine;
     fan->parts = alloc_zero(1, shards * sizeof(fan->parts[0]));
     for (unsigned i = 0; i < shards; ++i)
-        ask(fan, i);
+        submit_part(fan, i);
     if (fan->open == 0) {
         answer(fan);
         dispose(fan);

@@ -51,7 +51,7 @@ static result_t decide_if_due(worker_t *worker, const order_id_t *id, order_t *o
     const shard_t *shard = worker->shard;
     uint64_t deadline = order_id_time_ms(id) + shard->config->orders.commit_deadline_ms;
     /* A node that has just started has not read the clock of Redis yet; its own may be wrong. */
-    if (!remote_clock_is_heard(shard->gate_clock) ||
+    if (!remote_clock_is_observed(shard->gate_clock) ||
         remote_clock_now_ms(shard->gate_clock) <= deadline)
         return RESULT_RETRY;
     result_t result = order_decide_rejected(worker->db, &worker->sql, id, PROBLEM_UNAVAILABLE, out);
@@ -79,7 +79,7 @@ static void run_get(request_job_t *request, worker_t *worker)
     r->lookup = look_up(worker, &r->id, &r->order, &r->found);
 }
 
-/* False: answered: there is no such order, or a server could not tell. */
+/* False: answered: there is no such order, or a server gave no answer. */
 static bool is_found(exchange_t *exchange, const order_request_t *r)
 {
     if (r->lookup != RESULT_DONE)

@@ -29,7 +29,7 @@ static void on_answer(void *waiter, const answer_t *answer)
 
 /* Checks the client address's rate limit, before anything of the request is parsed. False: refused,
    and answered. */
-static bool may_ask_from_here(exchange_t *exchange)
+static bool may_address_buy(exchange_t *exchange)
 {
     rate_limits_t *limits = exchange->http->rate_limits;
     if (limits == NULL || limits->addresses == NULL)
@@ -74,7 +74,7 @@ void handle_order_create(exchange_t *exchange, const route_match_t *match)
     order_body_t body;
     purchase_request_t request;
     char key_bytes[KEY_BYTES_MAX];
-    if (!may_ask_from_here(exchange) || !request_key(exchange, key_bytes, &request.key))
+    if (!may_address_buy(exchange) || !request_key(exchange, key_bytes, &request.key))
         return;
     if (!read_order(exchange, &json, &body, &mistake)) {
         cJSON_Delete(json);

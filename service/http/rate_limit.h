@@ -1,5 +1,5 @@
 /*
- * Limits how often one buyer, and one client address, may ask for a purchase. Off unless limits.*
+ * Limits how often one buyer, and one client address, may request a purchase. Off unless limits.*
  * are set.
  *
  * The rule is the GCRA of ITU-T Recommendation I.371 (traffic control in B-ISDN) in its virtual
@@ -19,7 +19,7 @@
  * nothing. If none has, the one that owes least is lost: its key starts again with a whole burst,
  * and rate_limit_forgotten_total counts it. So a table that is too small for its number of keys
  * errs on the side of buyers, and loses the keys with the most requests last: keys with one request
- * each cannot displace a key that owes a whole burst. Keys are told apart by their 64-bit hash
+ * each cannot displace a key that owes a whole burst. Keys are distinguished by their 64-bit hash
  * alone, XXH3 with a random secret for each table: without the secret a client cannot choose a name
  * that falls into another key's set or entry.
  *
@@ -77,12 +77,12 @@ typedef struct rate_limits {
 /* NULL if the configuration sets no limits: then each check is one branch, without a call. */
 rate_limits_t *rate_limits_new(const config_t *config);
 void rate_limits_free(rate_limits_t *limits);
-/* Whether the buyer may ask now. A refusal is counted. */
+/* Whether the buyer may make a request now. A refusal is counted. */
 bool rate_limits_take_buyer(rate_limits_t *limits, str_t buyer, uint64_t now_ns);
-/* Whether the client address may ask now. An IPv4 address counts as a whole, also if it is mapped
-   into IPv6 (RFC 4291, 2.5.5.2: a listener on [::] shows it so). Of an IPv6 address the first 64
-   bits count: the rest is the interface's (RFC 4291, 2.5.1), of which one machine may use any
-   number and change them often (RFC 8981). Addresses of another kind are not limited. */
+/* Whether the client address may make a request now. An IPv4 address counts as a whole, also if it
+   is mapped into IPv6 (RFC 4291, 2.5.5.2: a listener on [::] shows it so). Of an IPv6 address the
+   first 64 bits count: the rest is the interface's (RFC 4291, 2.5.1), of which one machine may use
+   any number and change them often (RFC 8981). Addresses of another kind are not limited. */
 bool rate_limits_take_address(rate_limits_t *limits, const struct sockaddr *address,
                               uint64_t now_ns);
 

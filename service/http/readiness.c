@@ -69,7 +69,7 @@ static states_t *read_states(const http_context_t *http)
         alloc_zero(1, sizeof(*states) + http->map->shards_count * sizeof(states->shards[0]));
     states->http = http;
     states->draining = atomic_load(&http->draining);
-    states->starting = !prober_has_asked_all(http->prober);
+    states->starting = !prober_has_probed_all(http->prober);
     readiness_of_redis(http, &states->redis);
     for (unsigned i = 0; i < http->map->shards_count; ++i)
         readiness_of_shard(http, i, &states->shards[i]);

@@ -235,7 +235,7 @@ static void wait_for_all(server_t *server)
         h2o_sem_wait(&server->signal);
 }
 
-static void tell_all(server_t *server, void (*run)(loop_message_t *))
+static void run_on_all(server_t *server, void (*run)(loop_message_t *))
 {
     for (unsigned i = 0; i < server->loops_count; ++i) {
         server->loops[i].drain_message.run = run;
@@ -248,8 +248,8 @@ static void tell_all(server_t *server, void (*run)(loop_message_t *))
    loops of items. */
 void server_drain(server_t *server)
 {
-    tell_all(server, on_drain);
-    tell_all(server, on_idle);
+    run_on_all(server, on_drain);
+    run_on_all(server, on_idle);
 }
 
 static void on_end(loop_message_t *message)

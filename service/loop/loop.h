@@ -4,7 +4,7 @@
  *
  * Each object of a loop is used on the loop's thread only. Other threads post messages; loop_post()
  * is the only function here that another thread may call. No function blocks except loop_run(). A
- * callback never runs inside the call that asked for it. Delays are in milliseconds. If the process
+ * callback never runs inside the call that requested it. Delays are in milliseconds. If the process
  * has no descriptor left, it ends (FATAL): there is no error to return.
  *
  * Messages and the answers of our own servers go before new requests. The kernel lists the ready

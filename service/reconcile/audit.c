@@ -267,7 +267,7 @@ static bool have_all_ended(run_t *run)
     return !open;
 }
 
-static void say_progress(const run_t *run, char *line, size_t size)
+static void format_progress(const run_t *run, char *line, size_t size)
 {
     size_t n = 0;
     line[0] = '\0';
@@ -287,7 +287,7 @@ static void wait_for_parts(run_t *run)
     char line[1024];
     while (!have_all_ended(run)) {
         usleep(CHECK_US);
-        say_progress(run, line, sizeof(line));
+        format_progress(run, line, sizeof(line));
         if (run->watch == NULL || run->watch(run->context, line) || run->stopped_ms != 0)
             continue;
         run->stopped_ms = clock_mono_ms();
@@ -363,7 +363,7 @@ cJSON *audit_run(const config_t *config, prober_t *prober, audit_watch_cb watch,
 
 typedef struct {
     bool terminal;
-    uint64_t said_ms;
+    uint64_t printed_ms;
 } progress_t;
 
 /* Prints a line a second; on a terminal each overwrites the last one. */
@@ -371,9 +371,9 @@ static bool print_progress(void *context, const char *line)
 {
     progress_t *progress = context;
     uint64_t now = clock_mono_ms();
-    if (now - progress->said_ms < 1000)
+    if (now - progress->printed_ms < 1000)
         return true;
-    progress->said_ms = now;
+    progress->printed_ms = now;
     fprintf(stderr, progress->terminal ? "\r\033[K%s" : "%s\n", line);
     fflush(stderr);
     return true;

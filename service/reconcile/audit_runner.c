@@ -24,7 +24,7 @@ struct audit_runner {
     struct prober *prober;
     pthread_t thread;
     pthread_mutex_t mutex; /* protects all members below */
-    pthread_cond_t asked;
+    pthread_cond_t requested;
     bool stopping;
     uint64_t wanted, begun; /* numbers of runs */
     ended_t last, last_whole;
@@ -45,16 +45,16 @@ static bool watch(void *context, const char *line)
     return !is_stopping(context);
 }
 
-/* Blocks until a run is asked for and the rest is over. False: the runner stops. */
+/* Blocks until a run is requested and the rest is over. False: the runner stops. */
 static bool wait_for_work(audit_runner_t *runner, uint64_t rest_ms)
 {
     struct timespec until = clock_mono_in((uint32_t)rest_ms);
     uint64_t over_ms = clock_mono_ms() + rest_ms;
     pthread_mutex_lock(&runner->mutex);
     while (!runner->stopping && clock_mono_ms() < over_ms)
-        pthread_cond_timedwait(&runner->asked, &runner->mutex, &until);
+        pthread_cond_timedwait(&runner->requested, &runner->mutex, &until);
     while (!runner->stopping && runner->wanted == runner->begun)
-        pthread_cond_wait(&runner->asked, &runner->mutex);
+        pthread_cond_wait(&runner->requested, &runner->mutex);
     bool go_on = !runner->stopping;
     if (go_on)
         ++runner->begun;
@@ -100,7 +100,7 @@ audit_runner_t *audit_runner_start(const config_t *config, struct prober *prober
     runner->config = config;
     runner->prober = prober;
     pthread_mutex_init(&runner->mutex, NULL);
-    clock_cond_init(&runner->asked);
+    clock_cond_init(&runner->requested);
     int error = pthread_create(&runner->thread, NULL, runner_thread, runner);
     if (error != 0)
         FATAL("the thread of audits", error);
@@ -111,20 +111,20 @@ void audit_runner_stop(audit_runner_t *runner)
 {
     pthread_mutex_lock(&runner->mutex);
     runner->stopping = true;
-    pthread_cond_broadcast(&runner->asked);
+    pthread_cond_broadcast(&runner->requested);
     pthread_mutex_unlock(&runner->mutex);
     pthread_join(runner->thread, NULL);
-    pthread_cond_destroy(&runner->asked);
+    pthread_cond_destroy(&runner->requested);
     pthread_mutex_destroy(&runner->mutex);
     cJSON_Delete(runner->report);
     free(runner);
 }
 
-uint64_t audit_runner_ask(audit_runner_t *runner)
+uint64_t audit_runner_request(audit_runner_t *runner)
 {
     pthread_mutex_lock(&runner->mutex);
     uint64_t number = runner->wanted = runner->begun + 1;
-    pthread_cond_broadcast(&runner->asked);
+    pthread_cond_broadcast(&runner->requested);
     pthread_mutex_unlock(&runner->mutex);
     return number;
 }
@@ -167,7 +167,7 @@ static void add_last_whole(cJSON *json, const ended_t *whole)
     add_moment(out, whole);
 }
 
-cJSON *audit_runner_report(audit_runner_t *runner, uint64_t asked)
+cJSON *audit_runner_report(audit_runner_t *runner, uint64_t number)
 {
     pthread_mutex_lock(&runner->mutex);
     cJSON *json = runner->report == NULL ? report_of_none() : cJSON_Duplicate(runner->report, true);
@@ -175,7 +175,7 @@ cJSON *audit_runner_report(audit_runner_t *runner, uint64_t asked)
         add_moment(json, &runner->last);
         cJSON_AddNumberToObject(json, "took_ms", (double)runner->last.took_ms);
     }
-    cJSON_AddNumberToObject(json, "asked", (double)asked);
+    cJSON_AddNumberToObject(json, "asked", (double)number);
     cJSON_AddBoolToObject(json, "running", runner->begun != runner->last.number);
     add_last_whole(json, &runner->last_whole);
     pthread_mutex_unlock(&runner->mutex);

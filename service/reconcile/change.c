@@ -10,7 +10,7 @@
 #include "reconcile/sync.h"
 
 /* How long a change is retried: under a SQL strategy it competes with every buyer for the row. */
-#define CHANGE_PATIENCE_MS 15000
+#define CHANGE_TIMEOUT_MS 15000
 
 static item_terms_t merge(const item_terms_t *now, const item_change_t *change)
 {
@@ -69,7 +69,7 @@ static result_t insert_item(worker_t *worker, const item_ref_t *ref, const item_
 sync_result_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
 {
     const item_t *item = &rebuild->item;
-    uint64_t epoch, deadline = clock_mono_ms() + DRAIN_PATIENCE_MS;
+    uint64_t epoch, deadline = clock_mono_ms() + DRAIN_TIMEOUT_MS;
     bool frozen = true;
     assert(!rebuild->needs_freeze); /* a second freeze would lose the first one's deadline, and with
                                        it the means to end it */
@@ -229,7 +229,7 @@ static sync_result_t finish_change(worker_t *worker, const item_ref_t *ref,
 sync_result_t item_change(worker_t *worker, const item_ref_t *ref, const item_change_t *change,
                           item_t *out, change_outcome_t *outcome)
 {
-    uint64_t deadline = clock_mono_ms() + CHANGE_PATIENCE_MS;
+    uint64_t deadline = clock_mono_ms() + CHANGE_TIMEOUT_MS;
     sync_result_t result = SYNC_BUSY;
     bool again = true;
     for (unsigned tries = 0; again && clock_mono_ms() < deadline; ++tries) {

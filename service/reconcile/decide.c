@@ -5,10 +5,10 @@
 /* No freeze that this program makes lasts longer than this. */
 #define FREEZE_MAX_MS 5000
 /* A release that has not reached the gate after this time will not reach it. */
-#define RELEASE_PATIENCE_MS 2000
+#define RELEASE_WAIT_MS 2000
 /* A finding in so many comparisons in a row is drift. */
 #define MISSES_MAX 2
-/* Redis must have answered for so long before the gate sells again, unless an operator asks for it:
+/* Redis must have answered for so long before the gate sells again, unless an operator requests it:
    a server that restarts may be away again at once. */
 #define GATE_BACK_MS 1500
 
@@ -67,14 +67,13 @@ static bool is_short(const snapshot_t *s)
 static bool is_short_for_long(const memory_t *memory, const snapshot_t *s)
 {
     return memory->short_since_ms != 0 && is_short(s) &&
-           s->now_ms - memory->short_since_ms >= RELEASE_PATIENCE_MS;
+           s->now_ms - memory->short_since_ms >= RELEASE_WAIT_MS;
 }
 
 /* Whether a release that MySQL made long enough ago has not reached the gate. */
 static bool release_is_missing(const memory_t *memory, const snapshot_t *s)
 {
-    return memory->released_at_ms != 0 &&
-           s->now_ms - memory->released_at_ms >= RELEASE_PATIENCE_MS &&
+    return memory->released_at_ms != 0 && s->now_ms - memory->released_at_ms >= RELEASE_WAIT_MS &&
            s->after.released < memory->released;
 }
 
@@ -120,7 +119,7 @@ static void begin_epoch(memory_t *memory, const item_t *row)
    count at each comparison the time would never be over. */
 static void keep_releases(memory_t *memory, const snapshot_t *s)
 {
-    if (memory->released_at_ms != 0 && s->now_ms - memory->released_at_ms < RELEASE_PATIENCE_MS)
+    if (memory->released_at_ms != 0 && s->now_ms - memory->released_at_ms < RELEASE_WAIT_MS)
         return;
     memory->released = s->row.released_total - s->row.epoch_released_total;
     memory->released_at_ms = s->now_ms;

@@ -49,7 +49,7 @@ typedef struct {
     item_t row;
     gate_state_t after;
     uint64_t now_ms; /* monotonic */
-    bool by_hand;    /* an operator asked for this comparison: Redis counts as back for good */
+    bool by_hand;    /* an operator requested this comparison: Redis counts as back for good */
 } snapshot_t;
 
 /* The state of an item that is kept between comparisons; all zero before the first. */

@@ -9,19 +9,19 @@
 #include "reconcile/sync.h"
 
 /* How long a deletion is retried: it competes with every buyer and move for the row. */
-#define DELETE_PATIENCE_MS 8000
+#define DELETE_TIMEOUT_MS 8000
 #define DRAIN_PAUSE_US 5000
 
 typedef struct {
     worker_t *worker;
-    rebuild_t rebuild;  /* of the present attempt: the freeze */
-    bool unsettled;     /* likewise: orders are on their way to MySQL */
-    bool redis_answers; /* likewise: Redis answered, for an item without an open gate */
-    bool doubt;         /* a COMMIT was lost: the row may be gone */
+    rebuild_t rebuild;   /* of the present attempt: the freeze */
+    bool unsettled;      /* likewise: orders are on their way to MySQL */
+    bool redis_answers;  /* likewise: Redis answered, for an item without an open gate */
+    bool commit_unknown; /* a COMMIT was lost: the row may be gone */
 } deletion_t;
 
 /* During a fallback only Redis has the orders that the gate had admitted. Under a SQL strategy
-   there is nothing to ask: a closed gate may stay. */
+   no call is needed: a closed gate may stay. */
 static bool needs_redis(const item_t *item)
 {
     return item_uses_gate(item) || item->gate_down;
@@ -38,7 +38,7 @@ static bool redis_is_down(worker_t *worker)
    way. *left: the number that remain. */
 static result_t drain_closed(worker_t *worker, const item_t *item, size_t *left)
 {
-    uint64_t deadline = clock_mono_ms() + DRAIN_PATIENCE_MS;
+    uint64_t deadline = clock_mono_ms() + DRAIN_TIMEOUT_MS;
     for (;;) {
         order_id_t *ids = NULL;
         result_t call = gate_sync_unsettled_ids(worker->gate, &item->ref, &ids, left);
@@ -112,7 +112,7 @@ static sync_result_t delete_row(deletion_t *deletion)
     }
     result_t result = db_commit(worker->db);
     FAILPOINT("delete_committed");
-    deletion->doubt = deletion->doubt || result == RESULT_UNKNOWN;
+    deletion->commit_unknown = deletion->commit_unknown || result == RESULT_UNKNOWN;
     return sync_of_store(result);
 }
 
@@ -159,7 +159,7 @@ static sync_result_t try_delete(deletion_t *deletion, const item_ref_t *ref, uin
 sync_result_t item_delete(worker_t *worker, const item_ref_t *ref, uint64_t *epoch,
                           delete_outcome_t *outcome)
 {
-    uint64_t deadline = clock_mono_ms() + DELETE_PATIENCE_MS;
+    uint64_t deadline = clock_mono_ms() + DELETE_TIMEOUT_MS;
     sync_result_t result = SYNC_BUSY;
     deletion_t deletion = {.worker = worker};
     *epoch = 0;
@@ -168,7 +168,7 @@ sync_result_t item_delete(worker_t *worker, const item_ref_t *ref, uint64_t *epo
             usleep(random_backoff(2000, 20000, tries));
         result = try_delete(&deletion, ref, epoch, outcome);
     }
-    if (result == SYNC_UNKNOWN_ITEM && deletion.doubt) {
+    if (result == SYNC_UNKNOWN_ITEM && deletion.commit_unknown) {
         *outcome = DELETE_DONE; /* by the COMMIT whose answer was lost */
         return SYNC_READY;
     }

@@ -29,9 +29,9 @@ typedef enum {
     DELETE_UNSETTLED /* orders are on their way to MySQL: not deleted; repeat the call later */
 } delete_outcome_t;
 
-/* SYNC_READY: *outcome is the outcome. SYNC_BUSY after a lost COMMIT: the row may be gone; the same
-   call again tells. Any other result: nothing is deleted. *epoch: above that of the row that was
-   deleted, for announce_item_changed(); 0: no row was read. */
+/* SYNC_READY: *outcome is the outcome. SYNC_BUSY after a lost COMMIT: the row may be gone; the
+   same call again shows it. Any other result: nothing is deleted. *epoch: above that of the row
+   that was deleted, for announce_item_changed(); 0: no row was read. */
 sync_result_t item_delete(worker_t *worker, const item_ref_t *ref, uint64_t *epoch,
                           delete_outcome_t *outcome);
 

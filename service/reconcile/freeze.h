@@ -9,7 +9,7 @@
 #include "reconcile/rebuild.h"
 
 /* How long a frozen gate is kept frozen for orders that are on their way to MySQL. */
-#define DRAIN_PATIENCE_MS 400
+#define DRAIN_TIMEOUT_MS 400
 
 /* Freezes the gate of rebuild->item's epoch and waits for its unsettled orders to reach MySQL.
    rebuild->unsettled_max is the number of units that are still unsettled. rebuild_thaw() undoes it.

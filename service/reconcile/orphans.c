@@ -109,7 +109,7 @@ static bool is_among(const gate_owner_t *owners, unsigned count, str_t name)
 
 /* An owner counts as alive unless Redis reports that it is not: after an error its orders are left
    alone in this pass. */
-static void ask_for(orphans_t *orphans, const gate_owner_t *owner)
+static void read_heartbeat(orphans_t *orphans, const gate_owner_t *owner)
 {
     bool alive = true;
     str_t name = {owner->bytes, owner->length};
@@ -154,7 +154,7 @@ static void on_record(void *context, const order_id_t *id, const gate_record_t *
 }
 
 /* Reads the records of a slot. Orders that were taken over and have not ended, and invalid records,
-   may fill a whole answer; then it asks for more. */
+   may fill a whole answer; then more are read. */
 static result_t scan_records(orphans_t *orphans, uint16_t slot)
 {
     result_t call;
@@ -182,7 +182,7 @@ static result_t scan_slot(orphans_t *orphans, uint16_t slot)
     if (call != RESULT_DONE || count == 0)
         return call;
     for (unsigned i = 0; i < count; ++i)
-        ask_for(orphans, &owners[i]);
+        read_heartbeat(orphans, &owners[i]);
     return scan_records(orphans, slot);
 }
 

@@ -22,7 +22,7 @@ typedef struct {
 #define PASS_COMPARE_AGAIN_US 50000
 
 /* One comparison and the action that follows from it. The caller owns `memory`, which is the item's
-   between comparisons. `lease` NULL: an operator asked for it. `wait`: wait for a row that another
+   between comparisons. `lease` NULL: an operator requested it. `wait`: wait for a row that another
    transaction has locked; otherwise such an item is SYNC_BUSY at once, and the caller can go on
    with other items. */
 pass_t reconcile_compare(worker_t *worker, const item_ref_t *ref, memory_t *memory,

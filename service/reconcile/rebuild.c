@@ -271,7 +271,7 @@ static size_t fill_chunk(db_t *db, chunk_t *chunk, gate_rebuild_t *gate, uint64_
     size_t count = 0;
     char *at = chunk->bytes;
     while (count < STAGE_CHUNK && db_next(db)) {
-        if (FAILPOINT_FAILS("rebuild_row_not_said"))
+        if (FAILPOINT_FAILS("rebuild_row_left_out"))
             continue;
         chunk->buyers[count] = str_put(&at, db_bytes(db, 0));
         chunk->units[count] = db_i64(db, 1);

@@ -145,7 +145,8 @@ static bool is_of_the_item(reconciler_t *reconciler, sync_result_t why)
 
 /* --- the repair queue --- */
 
-/* Tells a locked row from one that does not exist: reconcile_row_is_free() is false for both. */
+/* Distinguishes a locked row from one that does not exist: reconcile_row_is_free() is false for
+ * both. */
 static bool item_is_there(reconciler_t *reconciler, const item_ref_t *ref)
 {
     item_t item;

@@ -15,12 +15,12 @@
 #define SILENT_MS 1000
 
 /* The state of the releases of one item and epoch. */
-typedef enum { TOLD, LATER, NOT_TOLD } telling_t;
+typedef enum { NOTIFIED, LATER, NOT_NOTIFIED } notice_state_t;
 
 typedef struct {
     const release_t *releases;
     unsigned count;
-    telling_t state;
+    notice_state_t state;
 } group_t;
 
 static bool same_gate(const release_t *a, const release_t *b)
@@ -48,17 +48,17 @@ static unsigned make_groups(const release_t *releases, unsigned count, group_t *
     return groups_count;
 }
 
-static void tell(worker_t *worker, group_t *group)
+static void notify(worker_t *worker, group_t *group)
 {
     gate_release_t answer = GATE_RELEASE_LATER;
-    group->state = NOT_TOLD;
+    group->state = NOT_NOTIFIED;
     if (clock_mono_ms() < worker->gate_silent_until_ms)
         return;
     uint64_t sent = clock_mono_ms();
     result_t call = gate_sync_release(worker->gate, group->releases, group->count, &answer);
     uint64_t now = clock_mono_ms();
     if (call == RESULT_DONE)
-        group->state = answer == GATE_RELEASE_LATER ? LATER : TOLD;
+        group->state = answer == GATE_RELEASE_LATER ? LATER : NOTIFIED;
     /* Only a call that took long proves that Redis is silent; a connection that is refused at once
        costs no time. */
     else if (now - sent >= worker->shard->config->redis.timeout_ms / 2)
@@ -67,7 +67,7 @@ static void tell(worker_t *worker, group_t *group)
 
 /* Notifies every gate once before any a second time, so that one that is `later` does not delay the
    others. */
-static void tell_all(worker_t *worker, group_t *groups, unsigned count)
+static void notify_all(worker_t *worker, group_t *groups, unsigned count)
 {
     uint64_t deadline = clock_mono_ms() + LATER_MS;
     for (bool again = true; again;) {
@@ -75,7 +75,7 @@ static void tell_all(worker_t *worker, group_t *groups, unsigned count)
         for (unsigned i = 0; i < count; ++i) {
             if (groups[i].state != LATER)
                 continue;
-            tell(worker, &groups[i]);
+            notify(worker, &groups[i]);
             again = again || groups[i].state == LATER;
         }
         if (clock_mono_ms() >= deadline)
@@ -102,16 +102,16 @@ bool release_to_gate(worker_t *worker, const release_t *releases, unsigned count
     count = make_groups(releases, count, groups);
     for (unsigned i = 0; i < count; ++i)
         if (!strategy_uses_gate(groups[i].releases->strategy))
-            groups[i].state = TOLD; /* the strategy has no gate to notify */
+            groups[i].state = NOTIFIED; /* the strategy has no gate to notify */
     FAILPOINT("release_before_gate");
-    tell_all(worker, groups, count);
+    notify_all(worker, groups, count);
     FAILPOINT("release_after_gate");
     for (unsigned i = 0; i < count; ++i) {
         const group_t *group = &groups[i];
         /* There are units again: a loop that refuses because it saw none must forget that. */
         announce_item_changed(worker->shard->announcements, group_sku(group),
                               group->releases->epoch);
-        if (group->state != TOLD) {
+        if (group->state != NOTIFIED) {
             give_up(worker, group);
             all = false;
         } else if (strategy_uses_gate(group->releases->strategy)) {

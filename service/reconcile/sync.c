@@ -9,7 +9,7 @@
 #include "reconcile/rebuild.h"
 
 /* How long item_sync() tries before it returns SYNC_BUSY. */
-#define SYNC_PATIENCE_MS 3000
+#define SYNC_TIMEOUT_MS 3000
 
 bool gate_agrees(gate_item_t answer, const item_t *item)
 {
@@ -156,7 +156,7 @@ static bool try_once(worker_t *worker, const item_ref_t *ref, goal_t *goal)
 
 static sync_result_t sync_until_agreed(worker_t *worker, const item_ref_t *ref, goal_t *goal)
 {
-    uint64_t deadline = clock_mono_ms() + SYNC_PATIENCE_MS;
+    uint64_t deadline = clock_mono_ms() + SYNC_TIMEOUT_MS;
     /* A purchase builds a gate that is missing; what forces another epoch on a gate that agrees was
        decided under that epoch before. */
     assert(!goal->for_purchase || goal->epoch == 0);
@@ -171,11 +171,11 @@ static sync_result_t sync_until_agreed(worker_t *worker, const item_ref_t *ref, 
 /* The id of an order and the window of its item use the servers' clocks, so these are read before
    an item is sold: this node's own clock may be wrong by any amount. A loop reads the clock of
    Redis when it connects to it; until then the shard's is used in its place. */
-static sync_result_t hear_clocks(worker_t *worker)
+static sync_result_t read_clocks(worker_t *worker)
 {
     shard_t *shard = worker->shard;
     remote_clock_t *clock = &shard->clock;
-    if (!remote_clock_is_heard(clock)) {
+    if (!remote_clock_is_observed(clock)) {
         uint64_t sent = clock_mono_ms(), now_ms;
         result_t result = shard_clock_read(worker->db, &now_ms);
         if (result != RESULT_DONE)
@@ -188,9 +188,9 @@ static sync_result_t hear_clocks(worker_t *worker)
 
 sync_result_t item_sync(worker_t *worker, const item_ref_t *ref, item_t *out)
 {
-    sync_result_t heard = hear_clocks(worker);
-    if (heard != SYNC_READY)
-        return heard;
+    sync_result_t clocks = read_clocks(worker);
+    if (clocks != SYNC_READY)
+        return clocks;
     return sync_until_agreed(worker, ref, &(goal_t){.for_purchase = true, .item = out});
 }
 

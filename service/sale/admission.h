@@ -41,7 +41,7 @@ typedef struct {
     int64_t owned;                     /* units that the buyer has */
 } admission_case_t;
 
-admission_t admission_decide(const admission_case_t *asked);
+admission_t admission_decide(const admission_case_t *a);
 /* PROBLEM_NONE if `admission` is no refusal. */
 problem_t admission_problem(admission_t admission);
 

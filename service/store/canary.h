@@ -2,7 +2,7 @@
  * The canary: a trial transaction that shows whether a shard takes orders.
  *
  * An error that ends the statement of an order may be about that order, or about the whole server
- * (read-only, full, locked, without a table or a privilege). The canary tells the two apart: it
+ * (read-only, full, locked, without a table or a privilege). The canary distinguishes the two: it
  * writes rows of legal values, with the same statements and into the same tables as an order, and
  * rolls them back. Then it commits a row of its own, because some faults show only at COMMIT.
  *

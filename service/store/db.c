@@ -141,7 +141,7 @@ static str_t statement_of(const sql_t *sql, unsigned nth)
 
 /* Counts and logs a failure. A deadlock, a row that moved and a duplicate key are normal: they are
    only counted. */
-static void tell_failure(const db_t *db, result_t result, str_t statement)
+static void report_failure(const db_t *db, result_t result, str_t statement)
 {
     if (result == RESULT_UNKNOWN)
         METRIC_INC(mysql_lost_total);
@@ -158,7 +158,7 @@ static void tell_failure(const db_t *db, result_t result, str_t statement)
     LOG_WARN(what, LOG_BYTES("statement", statement), LOG_STR("error", db->last_error));
 }
 
-static void tell_no_connection(const db_t *db)
+static void report_no_connection(const db_t *db)
 {
     bool refused = db->last_errno < CR_MIN_ERROR || db->last_errno > CR_MAX_ERROR;
     if (refused)
@@ -192,7 +192,7 @@ static result_t fail(db_t *db, const sql_t *sql, unsigned nth)
     result_t result = note_failure(db);
     if (db->shard !=
         NULL) /* migrations meet errors that they expect, and log the others by themselves */
-        tell_failure(db, result, statement_of(sql, nth));
+        report_failure(db, result, statement_of(sql, nth));
     return result;
 }
 
@@ -348,7 +348,7 @@ result_t db_connect(db_t *db)
                            server->socket, CLIENT_MULTI_STATEMENTS) == NULL) {
         note_failure(db);
         if (db->shard != NULL)
-            tell_no_connection(db);
+            report_no_connection(db);
         db_disconnect(db);
         return RESULT_AWAY;
     }

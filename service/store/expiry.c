@@ -479,14 +479,14 @@ static void end_scan(expiry_t *expiry)
 
 static void continue_scan(expiry_t *expiry, const reminder_t *last)
 {
-    unsigned asked = expiry->size;
+    unsigned wanted = expiry->size;
     expiry->lost = expiry->conflicts = 0;
     if (expiry->picked != 0) {
         expiry->scan.at_ms = last->at_ms;
         expiry->scan.id = last->id;
     }
     expiry->size = expiry->size > expiry->max / 2 ? expiry->max : expiry->size * 2;
-    expiry->more = expiry->picked == asked;
+    expiry->more = expiry->picked == wanted;
     if (!expiry->more)
         end_scan(expiry);
 }
@@ -501,11 +501,11 @@ static const char *failure_text(const expiry_t *expiry)
    does not exist, so a refusal is about the server. */
 static bool takes_expiry(expiry_t *expiry)
 {
-    order_id_t nobody;
-    random_bytes(nobody.bytes, sizeof(nobody.bytes));
+    order_id_t absent;
+    random_bytes(absent.bytes, sizeof(absent.bytes));
     sql_reset(expiry->sql);
     sql_add(expiry->sql, "DELETE FROM holds WHERE expires_at = %t AND order_id = %o", UINT64_C(1),
-            &nobody);
+            &absent);
     return db_exec(expiry->db, expiry->sql, NULL, 0) == RESULT_DONE;
 }
 

@@ -37,11 +37,11 @@ extend_t extend_decide(const order_t *order, const item_terms_t *terms, uint32_t
     if (terms == NULL)
         return extend;
     find_bound(&extend, order, terms, hold_max_seconds);
-    uint64_t asked_ms = now_ms + (uint64_t)terms->hold_seconds * 1000;
-    extend.deadline_ms = asked_ms < extend.bound_ms ? asked_ms : extend.bound_ms;
+    uint64_t wanted_ms = now_ms + (uint64_t)terms->hold_seconds * 1000;
+    extend.deadline_ms = wanted_ms < extend.bound_ms ? wanted_ms : extend.bound_ms;
     if (extend.deadline_ms > order->expires_at_ms)
         extend.result = EXTEND_MOVES;
-    else if (asked_ms > order->expires_at_ms && !was_moved_to_bound(&extend, order, terms))
+    else if (wanted_ms > order->expires_at_ms && !was_moved_to_bound(&extend, order, terms))
         extend.result = EXTEND_AT_BOUND;
     return extend;
 }

@@ -33,13 +33,13 @@ static void take_statements(sql_t *sql, const lease_t *lease, uint32_t ms)
    ends here first. */
 result_t lease_take(db_t *db, sql_t *sql, lease_t *lease, uint32_t ms)
 {
-    uint64_t asked_ms = clock_mono_ms();
+    uint64_t sent_ms = clock_mono_ms();
     lease->fence = 0;
     take_statements(sql, lease, ms);
     result_t result = db_exec(db, sql, NULL, 0);
     if (result == RESULT_DONE)
         result = read_fence(db, sql, lease, &lease->fence);
-    lease->until_ms = asked_ms + ms;
+    lease->until_ms = sent_ms + ms;
     return result;
 }
 

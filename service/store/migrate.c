@@ -171,7 +171,7 @@ typedef struct {
     bool stamped; /* before this run */
 } migration_run_t;
 
-static int say_db_error(migration_run_t *run, const char *what)
+static int report_db_error(migration_run_t *run, const char *what)
 {
     fprintf(run->out, "%s: error: %s: %s\n", run->shard->name, what, db_error(run->db));
     return 1;
@@ -182,7 +182,7 @@ static int lock(migration_run_t *run)
     sql_reset(&run->sql);
     sql_add(&run->sql, "SELECT GET_LOCK(" LOCK_NAME ", %u)", (uint64_t)LOCK_WAIT_S);
     if (db_query(run->db, &run->sql) != RESULT_DONE)
-        return say_db_error(run, "cannot take the lock");
+        return report_db_error(run, "cannot take the lock");
     bool taken = db_next(run->db) && db_u64(run->db, 0) == 1;
     if (!taken)
         fprintf(run->out, "%s: error: another node has been migrating it for %d s\n",
@@ -198,7 +198,7 @@ static int create_table(migration_run_t *run)
                         "name VARCHAR(128) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, "
                         "checksum BIGINT UNSIGNED NOT NULL COMMENT 'XXH3-64 of the text', "
                         "applied_at DATETIME(3) NOT NULL) ENGINE=InnoDB");
-    return result == RESULT_DONE ? 0 : say_db_error(run, "cannot create schema_migrations");
+    return result == RESULT_DONE ? 0 : report_db_error(run, "cannot create schema_migrations");
 }
 
 /* An earlier run may have applied the migration and died before it could record it. Then the
@@ -216,12 +216,12 @@ static int apply(migration_run_t *run, const embedded_migration_t *migration)
     sql_add(&run->sql, "INSERT INTO schema_migrations VALUES (%u, %s, %u, NOW(3))",
             (uint64_t)migration->number, str_of(migration->name), checksum(migration));
     if (db_exec(run->db, &run->sql, NULL, 0) != RESULT_DONE)
-        return say_db_error(run, "cannot record a migration");
+        return report_db_error(run, "cannot record a migration");
     fprintf(run->out, "%s: %s: applied\n", run->shard->name, migration->name);
     return 0;
 }
 
-static int say_wrong_version(migration_run_t *run, migrate_status_t status, unsigned version)
+static int report_wrong_version(migration_run_t *run, migrate_status_t status, unsigned version)
 {
     int i = index_of(version);
     if (i >= 0)
@@ -237,9 +237,9 @@ static int apply_missing(migration_run_t *run)
     record_t record;
     migrate_status_t status;
     if (read_record(run->db, &run->sql, &record, &status) != RESULT_DONE)
-        return say_db_error(run, "cannot read schema_migrations");
+        return report_db_error(run, "cannot read schema_migrations");
     if (status == MIGRATE_TOO_NEW || status == MIGRATE_CHANGED)
-        return say_wrong_version(run, status, record.wrong_version);
+        return report_wrong_version(run, status, record.wrong_version);
     for (unsigned i = 0; i < embedded_migrations_count; ++i) {
         const embedded_migration_t *migration = &embedded_migrations[i];
         if (record.applied[i])
@@ -280,7 +280,7 @@ static int check_stamp(migration_run_t *run)
     identity_t identity;
     char why[IDENTITY_WHY_SIZE];
     if (read_identity(run, &identity) != RESULT_DONE)
-        return say_db_error(run, "cannot read shard_identity");
+        return report_db_error(run, "cannot read shard_identity");
     run->stamped = identity.deployment[0] != '\0';
     if (!run->stamped || identity_is_ours(&identity, run->config, run->shard, why))
         return 0;
@@ -318,7 +318,7 @@ static int refuse_foreign_rows(migration_run_t *run)
                       "SELECT COUNT(*), MIN(" ORDER_SLOT ") FROM orders WHERE " ORDER_SLOT
                       " NOT BETWEEN %u AND %u",
                       &orders, &slot) != RESULT_DONE)
-        return say_db_error(run, "cannot look at the slots of its rows");
+        return report_db_error(run, "cannot look at the slots of its rows");
     if (items == 0 && orders == 0)
         return 0;
     fprintf(run->out,
@@ -359,7 +359,7 @@ static int stamp(migration_run_t *run)
             (uint64_t)newest_known(), deployment, str_of(shard->name), (uint64_t)shard->slot_first,
             (uint64_t)shard->slot_last);
     if (db_exec(run->db, &run->sql, NULL, 0) != RESULT_DONE)
-        return say_db_error(run, "cannot stamp it");
+        return report_db_error(run, "cannot stamp it");
     fprintf(run->out, "%s: stamped: slots %u-%u of deployment %.*s\n", shard->name,
             shard->slot_first, shard->slot_last, STR_ARG(deployment));
     return 0;
@@ -372,7 +372,7 @@ static int migrate_locked(migration_run_t *run)
     sql_reset(&run->sql);
     sql_add(&run->sql, "SET SESSION lock_wait_timeout = %u", (uint64_t)METADATA_WAIT_S);
     if (db_exec(run->db, &run->sql, NULL, 0) != RESULT_DONE)
-        return say_db_error(run, "cannot set up the session");
+        return report_db_error(run, "cannot set up the session");
     if (check_stamp(run) != 0 || create_table(run) != 0 || apply_missing(run) != 0)
         return 1;
     return stamp(run);
@@ -381,7 +381,7 @@ static int migrate_locked(migration_run_t *run)
 static int migrate_shard(migration_run_t *run)
 {
     if (db_connect(run->db) != RESULT_DONE)
-        return say_db_error(run, "no connection");
+        return report_db_error(run, "no connection");
     if (lock(run) != 0)
         return 1;
     int failed = migrate_locked(run);
@@ -404,7 +404,7 @@ static void learn_deployment(const config_t *config, migration_run_t *run)
 
 int migrate_all(const config_t *config, FILE *out)
 {
-    const config_t patient = config_with_long_timeouts(config, STATEMENT_S);
+    const config_t long_timeouts = config_with_long_timeouts(config, STATEMENT_S);
     unsigned count = config->shards_count;
     migration_run_t *runs = alloc_zero(count, sizeof(*runs));
     int failed = 0;
@@ -412,7 +412,7 @@ int migrate_all(const config_t *config, FILE *out)
         const config_shard_t *shard = &config->shards[i];
         runs[i] = (migration_run_t){.config = config,
                                     .shard = shard,
-                                    .db = db_new_unchecked(&patient, shard_primary(shard)),
+                                    .db = db_new_unchecked(&long_timeouts, shard_primary(shard)),
                                     .out = out};
         learn_deployment(config, &runs[i]);
     }

@@ -11,7 +11,7 @@
 
 /* Limit in ms of all tries: a move competes with all purchases of the item for its row, under
    SERIALIZABLE for longest. */
-#define MOVE_PATIENCE_MS 4000
+#define MOVE_TIMEOUT_MS 4000
 /* Limit of lock waits until the time-out: then another user keeps the lock, and other jobs need the
    thread. */
 #define MOVE_LOCK_WAITS_MAX 2
@@ -268,7 +268,7 @@ result_t order_move(db_t *db, sql_t *sql, const move_request_t *intended, moved_
 {
     move_t move = {db, sql, intended, out};
     result_t result = RESULT_RETRY;
-    uint64_t deadline = clock_mono_ms() + MOVE_PATIENCE_MS;
+    uint64_t deadline = clock_mono_ms() + MOVE_TIMEOUT_MS;
     unsigned waits = db_lock_waits(db);
     for (unsigned tries = 0; result == RESULT_RETRY && clock_mono_ms() < deadline &&
                              db_lock_waits(db) - waits < MOVE_LOCK_WAITS_MAX;

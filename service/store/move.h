@@ -1,5 +1,5 @@
 /*
- * The moves of an order that a request asks for: confirm, cancel, extend. See the diagram in
+ * The moves of an order by request: confirm, cancel, extend. See the diagram in
  * sale/order.h.
  *
  * Each is one transaction, tried again for some seconds while other transactions hold its locks.

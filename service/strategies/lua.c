@@ -159,7 +159,7 @@ static void answer_each(batch_t *batch, const share_t *share, const redisReply *
     }
 }
 
-#define NOT_ASKED ((outcome_t){OUTCOME_REFUSED, .problem = PROBLEM_UNAVAILABLE})
+#define REFUSED_UNAVAILABLE ((outcome_t){OUTCOME_REFUSED, .problem = PROBLEM_UNAVAILABLE})
 
 static bool has_part(const redisReply *reply, size_t part)
 {
@@ -169,7 +169,7 @@ static bool has_part(const redisReply *reply, size_t part)
 static void answer_share(batch_t *batch, const share_t *share, const redisReply *reply, size_t part)
 {
     if (gate_reply_is_refusal(reply)) {
-        each(batch, share, NOT_ASKED); /* none was admitted */
+        each(batch, share, REFUSED_UNAVAILABLE); /* none was admitted */
         return;
     }
     if (!has_part(reply, part)) {
@@ -406,7 +406,7 @@ static void send_batch(lua_loop_t *lua, batch_t *batch)
         if (sent)
             note_sent(batch, &batch->shares[i]);
         else
-            each(batch, &batch->shares[i], NOT_ASKED);
+            each(batch, &batch->shares[i], REFUSED_UNAVAILABLE);
     }
     lua->reserving = sent;
     if (sent)
@@ -476,7 +476,7 @@ void lua_item_free(lua_item_t *lua)
 
 static void refuse_waiting(lua_item_t *item)
 {
-    const outcome_t refused = NOT_ASKED;
+    const outcome_t refused = REFUSED_UNAVAILABLE;
     while (!h2o_linklist_is_empty(&item->waiting)) {
         attempt_t *attempt = H2O_STRUCT_FROM_MEMBER(attempt_t, link, item->waiting.next);
         h2o_linklist_unlink(&attempt->link);

@@ -83,23 +83,23 @@ static result_t check(sql_attempt_t *a, worker_t *worker, const item_t *item, ui
 {
     const order_t *order = &a->attempt->order;
     const item_terms_t *terms = &item->terms;
-    admission_case_t asked = {.quantity = order->quantity,
+    admission_case_t facts = {.quantity = order->quantity,
                               .now_ms = now_ms,
                               .deadline_ms = UINT64_MAX,
                               .starts_at_ms = terms->starts_at_ms,
                               .ends_at_ms = terms->ends_at_ms,
                               .left = terms->total - item_allocated(item)};
-    a->none_left = asked.left <= 0;
+    a->none_left = facts.left <= 0;
     a->why = (refusal_t){.starts_at_ms = terms->starts_at_ms, .limit = terms->per_buyer_limit};
-    a->problem = admission_problem(admission_decide(&asked));
+    a->problem = admission_problem(admission_decide(&facts));
     if (a->problem != PROBLEM_NONE || terms->per_buyer_limit == 0)
         return RESULT_DONE;
-    result_t result = units_of_buyer(order, worker, &asked.owned);
-    a->why.owned = asked.owned;
+    result_t result = units_of_buyer(order, worker, &facts.owned);
+    a->why.owned = facts.owned;
     a->why.owned_is_known = result == RESULT_DONE;
-    asked.limit = terms->per_buyer_limit;
+    facts.limit = terms->per_buyer_limit;
     if (result == RESULT_DONE)
-        a->problem = admission_problem(admission_decide(&asked));
+        a->problem = admission_problem(admission_decide(&facts));
     return result;
 }
 

@@ -45,7 +45,7 @@ typedef struct {
     uint64_t silent_ms;   /* when the first probe of the present run of silent probes began */
     bool trying;          /* the probe under way has its first answer, and goes on to a canary */
     bool mute;            /* the last probe had no answer at all, not even a refusal to connect */
-    bool asked, answers, counted_items;
+    bool probed, answers, counted_items;
     uint64_t items, sql_items;
 } record_t;
 
@@ -130,9 +130,10 @@ static void note_end(target_t *target, health_state_t state, const char *reason,
         record->silent_ms = 0;
     }
     /* A server that is available from the start is not logged. */
-    bool changed = record->state != state, told = changed && (record->asked || state != HEALTH_OK);
+    bool changed = record->state != state,
+         logged = changed && (record->probed || state != HEALTH_OK);
     record->begun_ms = 0;
-    record->asked = true;
+    record->probed = true;
     record->answers = answered;
     if (answered)
         record->answered_ms = now;
@@ -142,7 +143,7 @@ static void note_end(target_t *target, health_state_t state, const char *reason,
     snprintf(record->reason, sizeof(record->reason), "%s", reason);
     const record_t copy = *record;
     pthread_mutex_unlock(&target->mutex);
-    if (told)
+    if (logged)
         log_change(target, &copy);
 }
 
@@ -167,7 +168,7 @@ static bool is_mute(const record_t *record, uint64_t now)
     return is_late(record, now) ? !record->trying : record->mute;
 }
 
-static void say_silence(const record_t *record, uint64_t ms, health_t *out)
+static void describe_silence(const record_t *record, uint64_t ms, health_t *out)
 {
     snprintf(out->reason, sizeof(out->reason), "%s for %llu ms%s%.150s",
              out->silent ? "no answer" : "it answers, but a trial order has had no end",
@@ -182,7 +183,7 @@ static void read_target(target_t *target, health_t *out)
     pthread_mutex_unlock(&target->mutex);
     uint64_t now = clock_mono_ms(), silent = silent_since(&record, now), since = record.changed_ms;
     *out = (health_t){.state = record.state,
-                      .asked = record.asked,
+                      .probed = record.probed,
                       .answers = record.answers && !is_mute(&record, now),
                       .has_answered = record.answered_ms != 0,
                       .answered_ms = now - record.answered_ms,
@@ -191,12 +192,12 @@ static void read_target(target_t *target, health_t *out)
                       .sql_items = record.sql_items};
     if (silent != 0) {
         out->state = HEALTH_UNKNOWN;
-        out->asked = true;
+        out->probed = true;
         out->silent = is_mute(&record, now);
-        say_silence(&record, now - silent, out);
+        describe_silence(&record, now - silent, out);
         since = silent;
-    } else if (!record.asked) {
-        snprintf(out->reason, sizeof(out->reason), "it has not been asked yet");
+    } else if (!record.probed) {
+        snprintf(out->reason, sizeof(out->reason), "it has not been probed yet");
         since = target->prober->started_ms;
     } else {
         memcpy(out->reason, record.reason, sizeof(out->reason));
@@ -207,7 +208,7 @@ static void read_target(target_t *target, health_t *out)
 static void read_none(health_t *out)
 {
     *out = (health_t){.state = HEALTH_UNKNOWN, .silent = true};
-    snprintf(out->reason, sizeof(out->reason), "it is not asked");
+    snprintf(out->reason, sizeof(out->reason), "it is not probed");
 }
 
 void prober_shard(prober_t *prober, unsigned shard, health_t *out)
@@ -233,12 +234,12 @@ bool prober_shard_is_silent(prober_t *prober, unsigned shard)
     return health.silent;
 }
 
-bool prober_has_asked_all(prober_t *prober)
+bool prober_has_probed_all(prober_t *prober)
 {
     health_t health;
     for (unsigned i = 0; prober != NULL && i < prober->count; ++i) {
         read_target(&prober->targets[i], &health);
-        if (!health.asked)
+        if (!health.probed)
             return false;
     }
     return true;
@@ -263,7 +264,7 @@ static void count_items(target_t *target, db_t *db)
 
 /* Under FLUSH TABLES WITH READ LOCK a write would wait for up to a day. With this time-out the
    server reports the lock in a second. */
-static result_t ask_shard(db_t *db)
+static result_t set_lock_timeout(db_t *db)
 {
     return db_run(db, "SET SESSION lock_wait_timeout = 1");
 }
@@ -287,7 +288,7 @@ static void probe_shard(target_t *target, db_t *db, sql_t *sql)
 {
     note_begin(target);
     db_refresh(db);
-    result_t result = ask_shard(db);
+    result_t result = set_lock_timeout(db);
     bool answered = result == RESULT_DONE;
     if (answered) {
         note_answer(target);
@@ -320,7 +321,7 @@ static void *shard_thread(void *arg)
 
 /* A reserve call of no orders, for an item that cannot exist. It changes nothing, and Redis refuses
    it whenever it would refuse that of a buyer (no memory, no replicas, read-only...). */
-static result_t ask_redis(prober_t *prober, gate_sync_t *gate)
+static result_t call_redis(prober_t *prober, gate_sync_t *gate)
 {
     const item_ref_t probe = item_ref_of(STR(PROBE_SKU));
     gate_item_t answer;
@@ -334,7 +335,7 @@ static result_t ask_redis(prober_t *prober, gate_sync_t *gate)
 static void probe_redis(target_t *target, gate_sync_t *gate)
 {
     note_begin(target);
-    bool ok = ask_redis(target->prober, gate) == RESULT_DONE;
+    bool ok = call_redis(target->prober, gate) == RESULT_DONE;
     note_end(target, ok ? HEALTH_OK : HEALTH_AWAY, ok ? "" : gate_sync_error(gate),
              ok || gate_sync_error_is_reply(gate));
 }

@@ -31,7 +31,7 @@ typedef struct {
     health_state_t state;
     char reason[256];     /* "" only when ok */
     uint64_t since_ms;    /* for how long it has been in this state, as far as is known */
-    bool asked;           /* a probe has ended, or is past its time */
+    bool probed;          /* a probe has ended, or is past its time */
     bool silent;          /* it answers nothing at all: a call to it would only wait */
     bool answers;         /* the last probe had an answer from the server itself */
     bool has_answered;    /* ever */
@@ -58,6 +58,6 @@ void prober_redis(prober_t *prober, health_t *out);
 /* True if the shard is silent, so that a call to it would only wait. */
 bool prober_shard_is_silent(prober_t *prober, unsigned shard);
 /* True if each server was probed at least once, or was silent for too long. */
-bool prober_has_asked_all(prober_t *prober);
+bool prober_has_probed_all(prober_t *prober);
 
 #endif

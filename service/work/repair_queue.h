@@ -16,8 +16,8 @@
 
 typedef struct {
     UT_hash_handle hh;
-    uint64_t epoch; /* the gate was wrong under this epoch: rebuild; 0: not asked for */
-    /* the row does not use its gate under this epoch: close; 0: not asked for */
+    uint64_t epoch; /* the gate was wrong under this epoch: rebuild; 0: not requested */
+    /* the row does not use its gate under this epoch: close; 0: not requested */
     uint64_t sql_epoch;
     sku_t sku;
 } repair_t;
@@ -45,7 +45,7 @@ void repair_queue_stop(repair_queue_t *queue);
 
 /* --- the reconciler's thread --- */
 
-/* Blocks for `ms`, or until a rebuild is asked for. Returns false if the thread is to end. */
+/* Blocks for `ms`, or until a rebuild is requested. Returns false if the thread is to end. */
 bool repair_queue_wait(repair_queue_t *queue, uint32_t ms);
 bool repair_queue_is_stopping(repair_queue_t *queue);
 /* Takes all entries out, as a uthash by sku; the caller frees them. */

@@ -736,8 +736,8 @@ void redisFree(redisContext *redis)
 
 /* Health that turns bad during the wait ends it no sooner: a longer wait is one of a slow machine.
  */
-redisReply *sync_wire_ask(redisContext *redis, redis_args_t *args, const config_t *config,
-                          const gate_health_t *health)
+redisReply *sync_wire_call(redisContext *redis, redis_args_t *args, const config_t *config,
+                           const gate_health_t *health)
 {
     wire_t *wire = wire_of(redis);
     (void)health;

@@ -30,7 +30,7 @@ static void test_a_clock_not_heard_goes_by_another(void **state)
     remote_clock_observe(&shard, clock_mono_ms(), 5000000);
     remote_clock_guess_by(&gate, &shard);
     assert_in_range(remote_clock_now_ms(&gate), 5000000, 5060000);
-    assert_false(remote_clock_is_heard(&gate));
+    assert_false(remote_clock_is_observed(&gate));
     remote_clock_observe(&gate, clock_mono_ms(), 9000000);
     remote_clock_guess_by(&gate, &shard);
     assert_in_range(remote_clock_now_ms(&gate), 9000000, 9060000);

@@ -31,18 +31,18 @@ static void is_in(purchase_state_t state)
     assert_int_equal(m.state, state);
 }
 
-static void says(purchase_say_t say, problem_t problem)
+static void answers(purchase_answer_t answer, problem_t problem)
 {
-    assert_int_equal(out.say, say);
-    if (say == SAY_REFUSED)
+    assert_int_equal(out.answer, answer);
+    if (answer == ANSWER_WITH_REFUSAL)
         assert_int_equal(out.problem, problem);
 }
 
-static void ends_saying(purchase_say_t say, problem_t problem)
+static void ends_answering(purchase_answer_t answer, problem_t problem)
 {
     is_in(PURCHASE_ENDED);
     assert_true(out.enter);
-    says(say, problem);
+    answers(answer, problem);
 }
 
 static void writes(problem_t why)
@@ -105,9 +105,9 @@ static void test_admitted_then_committed(void **state)
     sent(false);
     OUTCOME(ADMITTED);
     writes(PROBLEM_NONE);
-    says(SAY_NOTHING, 0);
+    answers(ANSWER_NONE, 0);
     ON(EVENT_WRITTEN);
-    ends_saying(SAY_OWN_ROW, 0);
+    ends_answering(ANSWER_WITH_ROW, 0);
     assert_int_equal(out.notify_gate, NOTIFY_SETTLED);
     assert_false(out.rebuild);
 }
@@ -118,20 +118,20 @@ static void test_accepted_is_answered_before_its_commit(void **state)
     sent(false);
     OUTCOME(ADMITTED, .accepted = true);
     writes(PROBLEM_NONE);
-    says(SAY_PENDING, 0);
+    answers(ANSWER_WITH_ID, 0);
     assert_int_equal(m.buyer, BUYER_HAS_ID);
 }
 
-/* Only the row says whether it is a repeat. */
+/* Only the row shows whether it is a repeat. */
 static void test_accepted_with_a_key_that_may_repeat_waits_for_its_row(void **state)
 {
     (void)state;
     sent(true);
     OUTCOME(ADMITTED, .accepted = true, .seen = true);
     writes(PROBLEM_NONE);
-    says(SAY_NOTHING, 0);
+    answers(ANSWER_NONE, 0);
     ON(EVENT_WRITTEN, .rejected = true, .problem = PROBLEM_DUPLICATE_REQUEST, .has_first = true);
-    ends_saying(SAY_FIRST_ROW, 0);
+    ends_answering(ANSWER_WITH_FIRST_ROW, 0);
     assert_int_equal(out.notify_gate, NOTIFY_REJECTED);
 }
 
@@ -141,7 +141,7 @@ static void test_a_row_without_units_has_the_gate_rebuilt(void **state)
     sent(false);
     OUTCOME(ADMITTED);
     ON(EVENT_WRITTEN, .rejected = true, .problem = PROBLEM_SOLD_OUT, .drift = true);
-    ends_saying(SAY_OWN_ROW, 0);
+    ends_answering(ANSWER_WITH_ROW, 0);
     assert_true(out.rebuild);
     assert_int_equal(out.notify_gate, NOTIFY_REJECTED);
 }
@@ -158,7 +158,7 @@ static void test_a_stale_commit_is_admitted_again_or_rejected_in_a_row(void **st
     OUTCOME(REFUSED, .problem = PROBLEM_SOLD_OUT);
     writes(PROBLEM_SOLD_OUT);
     ON(EVENT_WRITTEN, .rejected = true, .problem = PROBLEM_SOLD_OUT);
-    ends_saying(SAY_OWN_ROW, 0);
+    ends_answering(ANSWER_WITH_ROW, 0);
     assert_int_equal(out.notify_gate, NOTIFY_REJECTED);
 }
 
@@ -169,7 +169,7 @@ static void test_refused_without_a_key_ends_at_once(void **state)
     (void)state;
     sent(false);
     OUTCOME(REFUSED, .problem = PROBLEM_SOLD_OUT, .seen = true);
-    ends_saying(SAY_REFUSED, PROBLEM_SOLD_OUT);
+    ends_answering(ANSWER_WITH_REFUSAL, PROBLEM_SOLD_OUT);
     assert_int_equal(out.notify_gate, NOTIFY_NOTHING);
 }
 
@@ -179,8 +179,8 @@ static void test_refused_with_a_key_checks_the_epoch(void **state)
     sent(true);
     OUTCOME(REFUSED, .problem = PROBLEM_SOLD_OUT);
     is_in(PURCHASE_CHECKING_EPOCH);
-    ON(EVENT_EPOCH_RULES);
-    ends_saying(SAY_REFUSED, PROBLEM_SOLD_OUT);
+    ON(EVENT_EPOCH_VALID);
+    ends_answering(ANSWER_WITH_REFUSAL, PROBLEM_SOLD_OUT);
 }
 
 static void test_refused_under_an_epoch_that_is_over_is_routed_anew(void **state)
@@ -199,7 +199,7 @@ static void test_an_epoch_that_nobody_knows_refuses_nothing_but_503(void **state
     sent(true);
     OUTCOME(REFUSED, .problem = PROBLEM_SOLD_OUT);
     ON(EVENT_READ_FAILED);
-    ends_saying(SAY_REFUSED, PROBLEM_UNAVAILABLE);
+    ends_answering(ANSWER_WITH_REFUSAL, PROBLEM_UNAVAILABLE);
 }
 
 static void test_sql_and_503_need_no_check_of_the_epoch(void **state)
@@ -207,10 +207,10 @@ static void test_sql_and_503_need_no_check_of_the_epoch(void **state)
     (void)state;
     sent(true);
     SQL_OUTCOME(REFUSED, .problem = PROBLEM_SOLD_OUT);
-    ends_saying(SAY_REFUSED, PROBLEM_SOLD_OUT);
+    ends_answering(ANSWER_WITH_REFUSAL, PROBLEM_SOLD_OUT);
     sent(true);
     OUTCOME(REFUSED, .problem = PROBLEM_UNAVAILABLE);
-    ends_saying(SAY_REFUSED, PROBLEM_UNAVAILABLE);
+    ends_answering(ANSWER_WITH_REFUSAL, PROBLEM_UNAVAILABLE);
 }
 
 static void test_a_seen_buyer_with_a_key_hears_its_first_order(void **state)
@@ -221,7 +221,7 @@ static void test_a_seen_buyer_with_a_key_hears_its_first_order(void **state)
     is_in(PURCHASE_FINDING_FIRST);
     assert_int_equal(m.first, FIRST_POSSIBLE);
     ON(EVENT_FIRST_FOUND);
-    ends_saying(SAY_FIRST_ROW, 0);
+    ends_answering(ANSWER_WITH_FIRST_ROW, 0);
 }
 
 static void test_a_seen_buyer_without_a_first_order_is_refused(void **state)
@@ -230,7 +230,7 @@ static void test_a_seen_buyer_without_a_first_order_is_refused(void **state)
     sent(true);
     OUTCOME(REFUSED, .problem = PROBLEM_BUYER_LIMIT_EXCEEDED, .seen = true);
     ON(EVENT_NOT_FOUND);
-    ends_saying(SAY_REFUSED, PROBLEM_BUYER_LIMIT_EXCEEDED);
+    ends_answering(ANSWER_WITH_REFUSAL, PROBLEM_BUYER_LIMIT_EXCEEDED);
 }
 
 static void test_no_permit_is_503(void **state)
@@ -238,7 +238,7 @@ static void test_no_permit_is_503(void **state)
     (void)state;
     m = purchase_machine_new(false);
     ON(EVENT_NO_PERMIT);
-    ends_saying(SAY_REFUSED, PROBLEM_UNAVAILABLE);
+    ends_answering(ANSWER_WITH_REFUSAL, PROBLEM_UNAVAILABLE);
 }
 
 /* --- repeats --- */
@@ -260,7 +260,7 @@ static void test_a_repeat_waits_for_the_first_order(void **state)
     is_in(PURCHASE_FINDING_FIRST);
     assert_true(out.enter);
     ON(EVENT_FIRST_FOUND);
-    ends_saying(SAY_FIRST_ROW, 0);
+    ends_answering(ANSWER_WITH_FIRST_ROW, 0);
 }
 
 static void test_a_repeat_of_a_row_hears_it_at_once(void **state)
@@ -268,7 +268,7 @@ static void test_a_repeat_of_a_row_hears_it_at_once(void **state)
     (void)state;
     sent(true);
     SQL_OUTCOME(REPEAT, .has_row = true);
-    ends_saying(SAY_FIRST_ROW, 0);
+    ends_answering(ANSWER_WITH_FIRST_ROW, 0);
 }
 
 static void test_a_repeat_that_may_be_admitted_leaves_a_row_first(void **state)
@@ -282,7 +282,7 @@ static void test_a_repeat_that_may_be_admitted_leaves_a_row_first(void **state)
     assert_int_equal(m.first, FIRST_NAMED);
     assert_int_equal(out.notify_gate, NOTIFY_REJECTED);
     ON(EVENT_FIRST_FOUND);
-    ends_saying(SAY_FIRST_ROW, 0);
+    ends_answering(ANSWER_WITH_FIRST_ROW, 0);
 }
 
 static void test_a_refused_one_that_may_be_a_repeat_looks_after_its_row(void **state)
@@ -295,7 +295,7 @@ static void test_a_refused_one_that_may_be_a_repeat_looks_after_its_row(void **s
     is_in(PURCHASE_FINDING_FIRST);
     assert_int_equal(m.first, FIRST_POSSIBLE);
     ON(EVENT_NOT_FOUND);
-    ends_saying(SAY_OWN_ROW, 0);
+    ends_answering(ANSWER_WITH_ROW, 0);
 }
 
 static void test_a_key_is_looked_for_before_a_unit_is_taken(void **state)
@@ -316,7 +316,7 @@ static void test_a_key_that_is_taken_leaves_no_row(void **state)
     sent(true);
     OUTCOME(KEY_UNCHECKED);
     ON(EVENT_KEY_TAKEN);
-    ends_saying(SAY_FIRST_ROW, 0);
+    ends_answering(ANSWER_WITH_FIRST_ROW, 0);
     maybe_admitted(true); /* but one that may be admitted does */
     OUTCOME(KEY_UNCHECKED);
     ON(EVENT_KEY_TAKEN);
@@ -329,7 +329,7 @@ static void test_a_key_may_turn_out_to_be_its_own(void **state)
     maybe_admitted(true);
     OUTCOME(KEY_UNCHECKED);
     ON(EVENT_KEY_IS_OWN);
-    ends_saying(SAY_OWN_ROW, 0);
+    ends_answering(ANSWER_WITH_ROW, 0);
     assert_int_equal(out.notify_gate, NOTIFY_SETTLED);
 }
 
@@ -343,7 +343,7 @@ static void test_a_key_that_cannot_be_looked_for(void **state)
     sent(true);
     OUTCOME(KEY_UNCHECKED);
     ON(EVENT_NO_READ);
-    ends_saying(SAY_REFUSED, PROBLEM_UNAVAILABLE);
+    ends_answering(ANSWER_WITH_REFUSAL, PROBLEM_UNAVAILABLE);
     maybe_admitted(true);
     OUTCOME(KEY_UNCHECKED);
     ON(EVENT_NO_READ);
@@ -359,7 +359,7 @@ static void test_unknown_is_tried_again_and_ends_in_a_row(void **state)
     OUTCOME(REFUSED, .problem = PROBLEM_SOLD_OUT);
     writes(PROBLEM_SOLD_OUT);
     ON(EVENT_WRITTEN, .rejected = true, .problem = PROBLEM_SOLD_OUT);
-    ends_saying(SAY_OWN_ROW, 0);
+    ends_answering(ANSWER_WITH_ROW, 0);
     assert_int_equal(out.notify_gate, NOTIFY_REJECTED);
 }
 
@@ -390,7 +390,7 @@ static void test_a_lost_commit_of_sql_ends_in_a_row(void **state)
     SQL_OUTCOME(REFUSED, .problem = PROBLEM_SOLD_OUT, .lost_commit = true);
     writes(PROBLEM_SOLD_OUT);
     ON(EVENT_WRITTEN);
-    ends_saying(SAY_OWN_ROW, 0);
+    ends_answering(ANSWER_WITH_ROW, 0);
     assert_int_equal(out.notify_gate, NOTIFY_NOTHING);
 }
 
@@ -399,7 +399,7 @@ static void test_what_sql_decides_after_a_gate_is_told_to_the_gate(void **state)
     (void)state;
     maybe_admitted(false);
     SQL_OUTCOME(DECIDED);
-    ends_saying(SAY_OWN_ROW, 0);
+    ends_answering(ANSWER_WITH_ROW, 0);
     assert_int_equal(out.notify_gate, NOTIFY_SETTLED);
     sent(false);
     SQL_OUTCOME(DECIDED);
@@ -453,11 +453,11 @@ static void test_an_item_that_cannot_be_read(void **state)
     retries(16, 0);
     ON(EVENT_ITEM_UNKNOWN);
     ON(EVENT_ITEM_AWAY);
-    ends_saying(SAY_REFUSED, PROBLEM_UNAVAILABLE);
+    ends_answering(ANSWER_WITH_REFUSAL, PROBLEM_UNAVAILABLE);
     m = purchase_machine_new(false);
     ON(EVENT_ITEM_UNKNOWN);
     ON(EVENT_ITEM_GONE);
-    ends_saying(SAY_REFUSED, PROBLEM_UNKNOWN_ITEM);
+    ends_answering(ANSWER_WITH_REFUSAL, PROBLEM_UNKNOWN_ITEM);
 }
 
 static void test_an_item_that_is_deleted_under_an_order(void **state)
@@ -480,7 +480,7 @@ static void test_what_was_not_sent_is_withdrawn(void **state)
     (void)state;
     attempted(false);
     ON(EVENT_DEADLINE);
-    ends_saying(SAY_REFUSED, PROBLEM_UNAVAILABLE);
+    ends_answering(ANSWER_WITH_REFUSAL, PROBLEM_UNAVAILABLE);
     assert_true(out.withdraw);
 }
 
@@ -490,12 +490,12 @@ static void test_what_was_sent_is_202_and_ends_in_a_row(void **state)
     sent(false);
     ON(EVENT_DEADLINE);
     is_in(PURCHASE_ADMITTING);
-    says(SAY_PENDING, 0);
+    answers(ANSWER_WITH_ID, 0);
     assert_false(out.enter || out.withdraw);
     OUTCOME(REFUSED, .problem = PROBLEM_SOLD_OUT);
     writes(PROBLEM_SOLD_OUT);
     ON(EVENT_WRITTEN, .rejected = true, .problem = PROBLEM_SOLD_OUT);
-    ends_saying(SAY_OWN_ROW, 0);
+    ends_answering(ANSWER_WITH_ROW, 0);
     assert_int_equal(out.notify_gate, NOTIFY_NOTHING); /* no gate has it */
 }
 
@@ -505,16 +505,16 @@ static void test_a_buyer_that_heard_503_gets_no_unit(void **state)
     sent(true);
     OUTCOME(KEY_UNCHECKED);
     ON(EVENT_DEADLINE);
-    says(SAY_REFUSED, PROBLEM_UNAVAILABLE);
+    answers(ANSWER_WITH_REFUSAL, PROBLEM_UNAVAILABLE);
     is_in(PURCHASE_CHECKING_KEY);
     ON(EVENT_KEY_FREE);
-    ends_saying(SAY_NOTHING, 0);
+    ends_answering(ANSWER_NONE, 0);
     sent(true);
     OUTCOME(REFUSED, .problem = PROBLEM_SOLD_OUT);
     ON(EVENT_DEADLINE);
-    says(SAY_REFUSED, PROBLEM_UNAVAILABLE);
+    answers(ANSWER_WITH_REFUSAL, PROBLEM_UNAVAILABLE);
     ON(EVENT_EPOCH_OVER);
-    ends_saying(SAY_NOTHING, 0);
+    ends_answering(ANSWER_NONE, 0);
 }
 
 static void test_a_repeat_is_202_with_the_first_id(void **state)
@@ -524,10 +524,10 @@ static void test_a_repeat_is_202_with_the_first_id(void **state)
     OUTCOME(REPEAT);
     ON(EVENT_NOT_FOUND);
     ON(EVENT_DEADLINE);
-    says(SAY_PENDING_FIRST, 0);
+    answers(ANSWER_WITH_FIRST_ID, 0);
     is_in(PURCHASE_AWAITING_FIRST);
     ON(EVENT_DUE);
-    ends_saying(SAY_NOTHING, 0);
+    ends_answering(ANSWER_NONE, 0);
 }
 
 /* --- orders whose owner is gone --- */
@@ -540,7 +540,7 @@ static void test_an_adopted_order_ends_in_a_row(void **state)
     OUTCOME(REFUSED, .problem = PROBLEM_SALE_ENDED);
     writes(PROBLEM_SALE_ENDED);
     ON(EVENT_WRITTEN, .rejected = true, .problem = PROBLEM_SALE_ENDED);
-    ends_saying(SAY_OWN_ROW, 0);
+    ends_answering(ANSWER_WITH_ROW, 0);
     assert_int_equal(out.notify_gate, NOTIFY_REJECTED);
 }
 
@@ -594,13 +594,13 @@ static void reach(purchase_machine_t machine)
 static void check_end(const purchase_machine_t *before, const purchase_machine_t *after,
                       const purchase_effects_t *effects)
 {
-    bool refused = effects->say == SAY_REFUSED && before->buyer != BUYER_HAS_ID;
+    bool refused = effects->answer == ANSWER_WITH_REFUSAL && before->buyer != BUYER_HAS_ID;
     if (refused)
         assert_true(after->known == KNOWN_NOT_SENT || after->known == KNOWN_IN_ROW);
     if (after->state == PURCHASE_ENDED && before->buyer == BUYER_WAITS)
-        assert_int_not_equal(effects->say, SAY_NOTHING);
+        assert_int_not_equal(effects->answer, ANSWER_NONE);
     if (before->buyer == BUYER_HAS_ANSWER)
-        assert_true(effects->say != SAY_REFUSED && effects->say != SAY_PENDING);
+        assert_true(effects->answer != ANSWER_WITH_REFUSAL && effects->answer != ANSWER_WITH_ID);
     if (effects->notify_gate != NOTIFY_NOTHING)
         assert_int_equal(after->known, KNOWN_IN_ROW);
 }
@@ -661,7 +661,7 @@ static const int may_come[PURCHASE_STATES][8] = {
     [PURCHASE_PARKED] = {EVENT_ITEM_READY, EVENT_ITEM_BUSY, EVENT_ITEM_AWAY, -1},
     [PURCHASE_CHECKING_KEY] = {EVENT_NO_READ, EVENT_KEY_IS_OWN, EVENT_KEY_TAKEN, EVENT_KEY_FREE,
                                EVENT_READ_FAILED, -1},
-    [PURCHASE_CHECKING_EPOCH] = {EVENT_EPOCH_RULES, EVENT_EPOCH_OVER, EVENT_READ_FAILED, -1},
+    [PURCHASE_CHECKING_EPOCH] = {EVENT_EPOCH_VALID, EVENT_EPOCH_OVER, EVENT_READ_FAILED, -1},
     [PURCHASE_FINDING_FIRST] = {EVENT_NO_READ, EVENT_FIRST_FOUND, EVENT_FIRST_LOST_KEY,
                                 EVENT_NOT_FOUND, EVENT_READ_FAILED, -1},
     [PURCHASE_AWAITING_FIRST] = {EVENT_DUE, -1},
