@@ -137,12 +137,12 @@ static bool tables_fit(const config_t *config, const config_shard_t *shard)
     bool known = migrate_check(db, &sql, &status) == RESULT_DONE;
     bool fits = !known || status == MIGRATE_CURRENT || status == MIGRATE_AHEAD;
     if (!known)
-        LOG_WARN("a shard does not say whether its tables fit", LOG_STR("shard", shard->name),
+        LOG_WARN("the schema version of a shard cannot be read", LOG_STR("shard", shard->name),
                  LOG_STR("error", db_error(db)));
     if (!fits)
         fprintf(stderr, "holdfast: %s: %s\n", shard->name, migrate_status_text(status));
     if (known && status == MIGRATE_AHEAD)
-        LOG_INFO("a shard has newer tables, beside which this binary may run",
+        LOG_INFO("a shard has a newer schema, with which this binary is compatible",
                  LOG_STR("shard", shard->name));
     sql_free(&sql);
     db_free(db);
@@ -233,7 +233,7 @@ static void *watch_the_clock(void *arg)
 {
     uint32_t deadline_ms = (uint32_t)(uintptr_t)arg;
     usleep(deadline_ms * 1000);
-    LOG_ERROR("what is under way did not end in time; ending the process",
+    LOG_ERROR("work under way did not end in time; the process ends",
               LOG_INT("deadline_ms", deadline_ms));
     log_flush();
     _exit(1);
@@ -249,10 +249,11 @@ static const char *log_file_error(void)
 static void reload(const config_t *config, server_t *server)
 {
     if (config->log.file != NULL && !log_open_file(config->log.file))
-        LOG_ALWAYS(LOG_LEVEL_ERROR, "the file of the log cannot be opened again; the old one stays",
+        LOG_ALWAYS(LOG_LEVEL_ERROR, "the log file cannot be opened again; the old one stays in use",
                    LOG_STR("file", config->log.file), LOG_STR("error", log_file_error()));
     else
-        LOG_ALWAYS(LOG_LEVEL_INFO, "SIGHUP: the file of the log and certificates are opened again",
+        LOG_ALWAYS(LOG_LEVEL_INFO,
+                   "SIGHUP: the log file is opened again, and the certificate is loaded again",
                    LOG_STR("file", config->log.file));
     server_renew_tls(server);
 }
@@ -262,7 +263,7 @@ static void wait_for_the_end(const config_t *config, server_t *server)
     int signal_number;
     while ((signal_number = signals_wait()) == SIGHUP)
         reload(config, server);
-    LOG_INFO("ending: readiness goes down, then listeners close, then what was started ends",
+    LOG_INFO("shutting down: readyz answers 503, then listeners close, then work under way ends",
              LOG_INT("signal", signal_number));
 }
 

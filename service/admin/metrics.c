@@ -82,7 +82,7 @@ static unsigned add_audit(const admin_t *admin, metric_sample_t *samples)
         audit_runner_age(admin->audits, &age);
     if (!age.ended)
         return 0;
-    samples[0] = sample("audit_verdict", "Of the last audit: 0 kept, 1 broken, 2 could not look",
+    samples[0] = sample("audit_verdict", "Of the last audit: 0 kept, 1 broken, 2 could not read",
                         NULL, NULL, age.verdict);
     samples[1] = sample("audit_age_seconds", "Time since the last audit that has ended began", NULL,
                         NULL, age.age_ms / 1000);
@@ -100,7 +100,7 @@ void handle_metrics(exchange_t *exchange, const route_match_t *match)
     metric_sample_t *samples = alloc_zero(room, sizeof(*samples));
     for (unsigned i = 0; i < shards; ++i)
         samples[count++] = (metric_sample_t){
-            "gauge", "writer_queue_orders",        "Places taken in the writer's queue",
+            "gauge", "writer_queue_orders",        "Taken permits of the writer's queue",
             "shard", http->config->shards[i].name, writer_depth(http->shards[i].writer)};
     for (unsigned i = 0; i < shards; ++i)
         samples[count++] = (metric_sample_t){"gauge",
@@ -115,7 +115,7 @@ void handle_metrics(exchange_t *exchange, const route_match_t *match)
     count_findings(exchange, findings);
     for (unsigned f = FINDING_AGREE + 1; f < FINDING_COUNT; ++f)
         samples[count++] = (metric_sample_t){
-            "counter", "reconciler_findings_total", "Gates found to disagree with MySQL",
+            "counter", "reconciler_findings_total", "Differences found between gates and MySQL",
             "found",   finding_name((finding_t)f),  (int64_t)findings[f]};
     assert(count <= room);
     char *text = metrics_render(samples, count);

@@ -9,7 +9,7 @@
 
 static _Noreturn void no_memory(const char *file, int line, size_t bytes)
 {
-    log_write(LOG_LEVEL_ERROR, file, line, "there is no memory: the process ends",
+    log_write(LOG_LEVEL_ERROR, file, line, "out of memory; the process ends",
               LOG_INT("bytes", bytes), LOG_END_);
     log_flush();
     abort();

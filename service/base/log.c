@@ -317,7 +317,7 @@ static bool write_kept(void)
 static size_t report_dropped(char out[SINK_LINE_BYTES_MAX], uint64_t dropped)
 {
     line_t line = {.n = 0, .cut = false};
-    log_field_t msg = LOG_STR("msg", "lines of the log were dropped: nobody reads them in time");
+    log_field_t msg = LOG_STR("msg", "log lines were dropped: the reader of the log is too slow");
     log_field_t count = LOG_INT("dropped", dropped);
     line_put_head(&line, LOG_LEVEL_WARN);
     line_put_place(&line, __FILE__, __LINE__);

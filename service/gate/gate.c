@@ -260,7 +260,7 @@ gate_greeting_t gate_greeting_read(const redisReply *reply, const deployment_t *
     if (deployment == NULL)
         return GATE_GREETING_OK;
     if (name == NULL)
-        return away(why, reply, "no shard has said yet which deployment this is");
+        return away(why, reply, "the deployment is not known yet: no shard has answered");
     return stamp == NULL || stamp->len == 0 ? GATE_GREETING_STAMP : GATE_GREETING_OK;
 }
 

@@ -79,7 +79,7 @@ static redisReply *call_redis(gate_sync_t *gate, redis_args_t *args)
     if (reply == NULL) {
         keep_error(gate, NULL);
         METRIC_INC(redis_lost_total);
-        LOG_WARN("redis does not answer", LOG_STR("call", args->name),
+        LOG_WARN("Redis does not answer", LOG_STR("call", args->name),
                  LOG_STR("error", gate->error));
     }
     return reply;
@@ -90,7 +90,7 @@ static void note_refusal(gate_sync_t *gate, const redisReply *reply, const char 
 {
     keep_error(gate, reply);
     METRIC_INC(redis_refusals_total);
-    LOG_WARN("redis refuses a call", LOG_STR("call", call), LOG_STR("error", gate->error));
+    LOG_WARN("Redis refuses a call", LOG_STR("call", call), LOG_STR("error", gate->error));
 }
 
 /* Frees the reply; logs an unexpected one. */
@@ -132,7 +132,7 @@ static void be_turned_away(gate_sync_t *gate, const redisReply *reply)
 {
     gate->error_is_reply = reply->type == REDIS_REPLY_ERROR;
     METRIC_INC(redis_refusals_total);
-    LOG_WARN("redis is not used", LOG_STR("why", gate->error));
+    LOG_WARN("Redis is not used", LOG_STR("why", gate->error));
 }
 
 static gate_greeting_t call_hello(gate_sync_t *gate)
@@ -183,7 +183,7 @@ static bool connect_redis(gate_sync_t *gate)
     if (gate->redis == NULL || gate->redis->err != 0) {
         keep_error(gate, NULL);
         METRIC_INC(redis_lost_total);
-        LOG_WARN("no connection to redis", LOG_STR("error", gate->error));
+        LOG_WARN("no connection to Redis", LOG_STR("error", gate->error));
         disconnect(gate);
         return false;
     }

@@ -155,14 +155,14 @@ static void log_down(redis_link_t *link)
         return;
     link->logged_ms = now_ms;
     memcpy(link->logged, link->why, sizeof(link->logged));
-    LOG_WARN("redis connection is down, will retry", LOG_STR("why", link->why),
+    LOG_WARN("a connection to Redis is down; the service reconnects", LOG_STR("why", link->why),
              LOG_INT("loop", link->loop->index));
 }
 
 static void log_up(redis_link_t *link)
 {
     if (link->logged[0] != '\0')
-        LOG_INFO("redis connection is up again", LOG_INT("loop", link->loop->index));
+        LOG_INFO("a connection to Redis is up again", LOG_INT("loop", link->loop->index));
     link->logged[0] = '\0';
 }
 
@@ -276,7 +276,7 @@ static bool refuses_gate(const call_t *call, const redisReply *reply)
 static void note_error(const redis_link_t *link, const char *call, const redisReply *reply)
 {
     METRIC_INC(redis_refusals_total);
-    LOG_WARN("redis refuses a call", LOG_STR("call", call), LOG_STR("error", reply->str),
+    LOG_WARN("Redis refuses a call", LOG_STR("call", call), LOG_STR("error", reply->str),
              LOG_INT("loop", link->loop->index));
 }
 

@@ -19,7 +19,7 @@ void connection_end(connection_t *connection, const char *why)
         return;
     connection->ended = true;
     METRIC_INC(http_connections_ended_total);
-    LOG_INFO("ending a connection", LOG_STR("why", why),
+    LOG_INFO("a client connection is ended", LOG_STR("why", why),
              LOG_INT("loop", connection->all->loop->index));
     shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
 }
@@ -34,7 +34,7 @@ static void end_quiet(connections_t *all, uint64_t now_ms)
         if (now_ms - oldest->quiet_ms < UINT64_C(2) * all->idle_timeout_ms + CHECK_MS)
             break;
         h2o_linklist_unlink(&oldest->link);
-        connection_end(oldest, "it asks nothing");
+        connection_end(oldest, "it sends no request");
     }
 }
 
@@ -46,7 +46,7 @@ static void end_untaken(connections_t *all, uint64_t now_ms)
         if (now_ms - oldest->answered_ms < all->idle_timeout_ms)
             break;
         h2o_linklist_unlink(&oldest->link);
-        connection_end(oldest->connection, "it does not take its answers");
+        connection_end(oldest->connection, "it does not read its answers");
     }
 }
 
@@ -150,7 +150,7 @@ void connection_request_ends(connection_answer_t *answer, bool taken)
     expect_next(&connection->expectation);
     /* A connection is ended once, at RESETS_MAX + 1; beyond that the count only grows. */
     if (!taken && ++connection->resets == RESETS_MAX + 1)
-        connection_end(connection, "it takes back its requests");
+        connection_end(connection, "it resets its requests");
     else if (taken && connection->resets != 0 && connection->resets <= RESETS_MAX)
         --connection->resets;
 }

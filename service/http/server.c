@@ -170,7 +170,7 @@ void server_renew_tls(server_t *server)
         return;
     SSL_CTX *tls = listen_tls(config, reason);
     if (tls == NULL) {
-        LOG_ALWAYS(LOG_LEVEL_ERROR, "the new certificate cannot be used; the old one stays",
+        LOG_ALWAYS(LOG_LEVEL_ERROR, "the new certificate cannot be used; the old one stays in use",
                    LOG_STR("certificate", config->http.tls_certificate_file),
                    LOG_STR("key", config->http.tls_key_file), LOG_STR("error", reason));
         return;
@@ -183,7 +183,7 @@ void server_renew_tls(server_t *server)
         loop_post(&server->loops[i].loop, &renewal->message);
     }
     SSL_CTX_free(tls);
-    LOG_ALWAYS(LOG_LEVEL_INFO, "new connections get the certificate that was loaded again",
+    LOG_ALWAYS(LOG_LEVEL_INFO, "the certificate was loaded again; new connections use it",
                LOG_STR("certificate", config->http.tls_certificate_file));
 }
 

@@ -149,7 +149,7 @@ static void render_log(FILE *out)
     } counters[] = {
         {"log_lines_held_back_total", "Log lines not written: more than one a second of a kind",
          log_lines_held_back()},
-        {"log_lines_dropped_total", "Log lines not written: nobody read the log in time",
+        {"log_lines_dropped_total", "Log lines not written: the reader of the log is too slow",
          log_lines_dropped()},
     };
     for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); ++i) {

@@ -17,43 +17,47 @@
 #define METRICS_PLAIN(X)                                                                           \
     X(gauge, http_connections, "Open client connections")                                          \
     X(counter, http_connections_refused_total, "Connections closed at once: connections_max")      \
-    X(counter, http_connections_ended_total, "Connections ended: answers not taken, or resets")    \
+    X(counter, http_connections_ended_total, "Connections ended: answers not read, or resets")     \
     X(counter, rate_limited_by_buyer_total, "Purchases refused by the rate limit of a buyer")      \
-    X(counter, rate_limited_by_address_total, "Purchases refused by that of a client address")     \
-    X(counter, rate_limit_forgotten_total, "Buyers and addresses forgotten before recovery")       \
+    X(counter, rate_limited_by_address_total,                                                      \
+      "Purchases refused by the rate limit of a client address")                                   \
+    X(counter, rate_limit_forgotten_total,                                                         \
+      "Buyers and addresses forgotten before they had recovered")                                  \
     X(counter, mysql_refusals_total, "Statements and connections that MySQL refused")              \
-    X(counter, mysql_conflicts_total, "Statements that met another's lock, change or key")         \
+    X(counter, mysql_conflicts_total, "Statements that met a lock, change or key of another")      \
     X(counter, mysql_lost_total, "Connections to MySQL that were lost or could not be made")       \
     X(counter, redis_refusals_total, "Calls that Redis answered with an error")                    \
-    X(counter, redis_lost_total, "Calls without an answer of Redis, connections not made")         \
+    X(counter, redis_lost_total, "Calls to Redis without an answer, and failed connects")          \
     X(gauge, redis_connections, "Connections of the loops to Redis that are up")                   \
     X(counter, gate_rebuilds_total, "Gates rebuilt from MySQL")                                    \
-    X(counter, gate_rebuild_failures_total, "Rebuilds that did not end")                           \
-    X(counter, gate_calls_unknown_total, "Calls to Redis whose outcome was lost")                  \
-    X(counter, gate_drift_total, "Orders the gate admitted and the row's guard refused")           \
-    X(counter, gate_refusals_total, "Connections given up: Redis refuses calls before they run")   \
-    X(counter, gate_local_refusals_total, "Sold-out answers given without asking the gate")        \
-    X(counter, epoch_checks_total, "Looks at an item's epoch before keys' refusals are told")      \
+    X(counter, gate_rebuild_failures_total, "Rebuilds that failed")                                \
+    X(counter, gate_calls_unknown_total, "Calls to Redis whose outcome is unknown")                \
+    X(counter, gate_drift_total, "Orders that the gate admitted and the row refused")              \
+    X(counter, gate_refusals_total, "Connections closed: Redis refused a call before it ran")      \
+    X(counter, gate_local_refusals_total, "Sold-out answers without a call to the gate")           \
+    X(counter, epoch_checks_total, "Reads of an item's epoch before a refusal with a key is sent") \
     X(counter, settled_total, "Orders taken out of unsettled after their COMMIT")                  \
     X(counter, unreserved_total, "Orders taken out of unsettled, their units given back")          \
-    X(counter, releases_total, "Releases told to a gate")                                          \
-    X(counter, releases_given_up_total, "Releases left to the reconciler")                         \
+    X(counter, releases_total, "Releases that a gate was notified of")                             \
+    X(counter, releases_given_up_total, "Releases that no gate was notified of: it is rebuilt")    \
     X(counter, orders_expired_total, "Holds whose time ran out")                                   \
     X(gauge, expiry_set_aside, "Items and orders whose expiry fails and is tried again later")     \
     X(counter, expiry_set_aside_total, "Times that an item or order was set aside by expiry")      \
     X(counter, orders_committed_total, "Orders this process committed live")                       \
     X(counter, orders_rejected_total, "Orders this process committed as rejected")                 \
-    X(counter, orders_readmitted_total, "Orders admitted anew because the epoch had moved")        \
-    X(counter, orphans_adopted_total, "Unsettled orders taken over from an owner that is gone")    \
+    X(counter, orders_readmitted_total, "Orders admitted again because the epoch had changed")     \
+    X(counter, orphans_adopted_total, "Unsettled orders taken over from a process that has died")  \
     X(counter, reconciler_passes_total, "Passes over a shard, under its lease")                    \
     X(counter, reconciler_repairs_total, "Gates rebuilt because they disagreed with MySQL")        \
-    X(gauge, reconciler_set_aside, "Items whose gate cannot be mended and is tried again later")   \
+    X(gauge, reconciler_set_aside, "Items whose gate cannot be repaired and is tried again later") \
     X(counter, reconciler_set_aside_total, "Times that the reconciler set an item aside")          \
-    X(gauge, orphans_set_aside, "Slots whose orphans cannot be looked at and are tried later")     \
-    X(counter, orphans_set_aside_total, "Times that a slot was set aside by the look for orphans") \
-    X(counter, stand_ins_total, "Items put under the optimistic strategy because Redis was away")  \
-    X(counter, restores_total, "Gates that admit again after Redis was away")                      \
-    X(counter, order_moves_failed_total, "Confirms, cancels and extends that MySQL did not take")  \
+    X(gauge, orphans_set_aside, "Slots whose orphans cannot be read and are tried again later")    \
+    X(counter, orphans_set_aside_total,                                                            \
+      "Times that a slot was set aside: its orphans cannot be read")                               \
+    X(counter, stand_ins_total, "Items changed to the fallback because Redis was away")            \
+    X(counter, restores_total, "Fallbacks that ended: the gate admits again")                      \
+    X(counter, order_moves_failed_total,                                                           \
+      "Confirms, cancels and extends that MySQL did not accept")                                   \
     X(counter, orders_unknown_total, "Answers 202 because the outcome was not known in time")      \
     X(counter, orders_replayed_total, "Repeats answered with the first order")                     \
     X(counter, queue_full_total, "Purchases refused because a queue was full")                     \
@@ -63,17 +67,17 @@
     X(counter, writer_conflicts_total, "Writer transactions run again: deadlock or lock wait")     \
     X(counter, writer_bisections_total, "Batches split to find an order MySQL refuses")            \
     X(counter, writer_lost_total, "Connections lost under a writer's transaction")                 \
-    X(counter, writer_errors_total, "Errors of MySQL that say nothing about an order")             \
-    X(counter, writer_set_aside_total, "Orders set aside: a lock or an error that is only theirs") \
+    X(counter, writer_errors_total, "Errors of MySQL that are not about the values of an order")   \
+    X(counter, writer_set_aside_total, "Orders set aside: a lock or an error that only they meet") \
     X(gauge, writer_set_aside_orders, "Orders that are set aside now, and are tried again")        \
     X(counter, sql_purchase_errors_total,                                                          \
       "Purchases by SQL strategies that met an error of MySQL")                                    \
-    X(counter, canaries_total, "Trial transactions that ask whether a shard takes orders")         \
-    X(counter, pool_slow_jobs_total, "Jobs kept apart because their item made others wait")
+    X(counter, canaries_total, "Trial transactions that check whether a shard takes orders")       \
+    X(counter, pool_slow_jobs_total, "Jobs queued apart because their item delayed others")
 
 /* One for each strategy: name, help */
 #define METRICS_BY_STRATEGY(X)                                                                     \
-    X(reserved_total, "Purchases that ended in a live order or a place at the gate")               \
+    X(reserved_total, "Purchases that ended in a live order")                                      \
     X(refused_total, "Purchases refused for good")                                                 \
     X(aborts_total, "Attempts lost to a competing buyer: EXEC nil, version moved, deadlock")       \
     X(retries_total, "Attempts made again")

@@ -66,10 +66,10 @@ void durability_of_redis(durability_watch_t *watch, durability_t *out)
 static void log_change(const server_t *server, const durability_t *before, const durability_t *now)
 {
     if (now->durable == DURABLE_NO && strcmp(before->why, now->why) != 0)
-        LOG_ERROR("a 201 is worth less than it promises", LOG_STR("server", server->name),
-                  LOG_STR("why", now->why));
+        LOG_ERROR("a server is not durable: a crash may lose orders that were answered 201",
+                  LOG_STR("server", server->name), LOG_STR("why", now->why));
     if (now->durable == DURABLE_YES && before->durable == DURABLE_NO)
-        LOG_INFO("a 201 is worth what it promises again", LOG_STR("server", server->name));
+        LOG_INFO("a server is durable again", LOG_STR("server", server->name));
 }
 
 static void note(durability_watch_t *watch, server_t *server, const durability_t *now)

@@ -198,7 +198,7 @@ static void put_aside(orphans_t *orphans, uint16_t slot)
     if (aside_put(orphans->aside, key, NULL, 0, now) == 1)
         METRIC_ADD(orphans_set_aside, 1);
     METRIC_INC(orphans_set_aside_total);
-    LOG_WARN("Redis does not show the unsettled orders of a slot; it is set aside",
+    LOG_WARN("the unsettled orders of a slot cannot be read; the slot is set aside",
              LOG_INT("slot", slot), LOG_STR("error", gate_sync_error(orphans->worker->gate)),
              LOG_INT("retry_ms", aside_wait_ms(orphans->aside, key, now)));
 }
@@ -258,7 +258,7 @@ unsigned orphans_pass(orphans_t *orphans, worker_t *worker)
     if (all)                         /* otherwise slots without items were not read */
         forget_unseen(orphans, orphans->pass);
     if (orphans->adopted != 0)
-        LOG_INFO("took over orders whose owner is gone", LOG_INT("shard", worker->shard->index),
+        LOG_INFO("orphans were taken over", LOG_INT("shard", worker->shard->index),
                  LOG_INT("orders", orphans->adopted));
     return orphans->adopted;
 }

@@ -261,8 +261,9 @@ static sync_result_t all_were_read(const item_t *item, uint64_t orders, uint64_t
 {
     if (orders == orders_read)
         return SYNC_READY;
-    LOG_ERROR("a rebuild was given fewer orders than there are", LOG_BYTES("sku", item_sku(item)),
-              LOG_INT("orders", orders), LOG_INT("orders_read", orders_read));
+    LOG_ERROR("MySQL returned fewer orders than it counted; the rebuild fails",
+              LOG_BYTES("sku", item_sku(item)), LOG_INT("orders", orders),
+              LOG_INT("orders_read", orders_read));
     return SYNC_STORE_AWAY;
 }
 

@@ -102,7 +102,7 @@ static void put_aside(reconciler_t *reconciler, aside_t *aside, str_t sku)
     if (aside_put(aside, sku, NULL, 0, now) == 0)
         return;
     METRIC_INC(reconciler_set_aside_total);
-    LOG_WARN("the gate of an item cannot be mended; it is set aside", LOG_BYTES("sku", sku),
+    LOG_WARN("the gate of an item cannot be repaired; the item is set aside", LOG_BYTES("sku", sku),
              LOG_STR("error", reconciler->why),
              LOG_INT("retry_ms", aside_wait_ms(aside, sku, now)));
     note_aside(reconciler);
@@ -112,7 +112,7 @@ static void drop_aside(reconciler_t *reconciler, aside_t *aside, str_t sku)
 {
     if (!aside_drop(aside, sku))
         return;
-    LOG_INFO("the gate of an item that was set aside is mended", LOG_BYTES("sku", sku));
+    LOG_INFO("the gate of an item that was set aside is repaired", LOG_BYTES("sku", sku));
     note_aside(reconciler);
 }
 
@@ -252,7 +252,8 @@ static bool take_lease(reconciler_t *reconciler)
                  LOG_INT("shard", reconciler->shard->index),
                  LOG_STR("error", db_error(worker->db)));
     else if (holds != held_before)
-        LOG_INFO(holds ? "reconciling this shard" : "another node reconciles this shard now",
+        LOG_INFO(holds ? "this node reconciles this shard now"
+                       : "another node reconciles this shard now",
                  LOG_INT("shard", reconciler->shard->index));
     pthread_mutex_lock(&reconciler->mutex);
     reconciler->report.holds_lease = holds;

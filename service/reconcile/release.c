@@ -89,8 +89,9 @@ static void give_up(worker_t *worker, const group_t *group)
 {
     str_t sku = group_sku(group);
     METRIC_ADD(releases_given_up_total, group->count);
-    LOG_WARN("a release did not reach the gate; it will be rebuilt", LOG_BYTES("sku", sku),
-             LOG_STR("because",
+    LOG_WARN("a gate was not notified of a release; the gate will be rebuilt",
+             LOG_BYTES("sku", sku),
+             LOG_STR("why",
                      group->state == LATER ? "the gate is older" : gate_sync_error(worker->gate)));
     repair_queue_rebuild(&worker->shard->repairs, sku, group->releases->epoch);
 }

@@ -101,7 +101,7 @@ static bool without_gate(worker_t *worker, goal_t *goal)
     if (ended && goal->result == SYNC_READY) {
         assert(goal->item->gate_down); /* or lua and watch would go on with a gate that is away */
         METRIC_INC(stand_ins_total);
-        LOG_WARN("Redis is away: the optimistic strategy stands in",
+        LOG_WARN("Redis is away: an item changes to the fallback, the optimistic strategy",
                  LOG_BYTES("sku", item_sku(goal->item)), LOG_INT("epoch", goal->item->epoch));
     }
     return ended;

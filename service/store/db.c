@@ -152,7 +152,7 @@ static void report_failure(const db_t *db, result_t result, str_t statement)
     if ((result == RESULT_RETRY && !db_error_is_lock(db)) || db_error_is_duplicate(db))
         return;
     const char *what = result == RESULT_UNKNOWN   ? "a connection to MySQL is lost"
-                       : result == RESULT_RETRY   ? "a statement waited for a lock in vain"
+                       : result == RESULT_RETRY   ? "a statement's wait for a lock timed out"
                        : result == RESULT_REFUSED ? "MySQL refuses the values of a row"
                                                   : "MySQL refuses a statement";
     LOG_WARN(what, LOG_BYTES("statement", statement), LOG_STR("error", db->last_error));

@@ -249,10 +249,11 @@ static void log_aside(const expiry_t *expiry, str_t sku, const order_id_t *id, s
     order_id_format(text, id);
     uint64_t wait_ms = aside_wait_ms(expiry->aside, key, clock_mono_ms());
     if (sku.p != NULL)
-        LOG_ERROR("holds of an item cannot be expired; it is set aside", LOG_BYTES("sku", sku),
-                  LOG_STR("order_id", text), LOG_STR("error", why), LOG_INT("retry_ms", wait_ms));
+        LOG_ERROR("holds of an item cannot be expired; the item is set aside",
+                  LOG_BYTES("sku", sku), LOG_STR("order_id", text), LOG_STR("error", why),
+                  LOG_INT("retry_ms", wait_ms));
     else
-        LOG_ERROR("a hold cannot be expired; it is set aside", LOG_STR("order_id", text),
+        LOG_ERROR("a hold cannot be expired; the hold is set aside", LOG_STR("order_id", text),
                   LOG_STR("error", why), LOG_INT("retry_ms", wait_ms));
 }
 

@@ -149,7 +149,7 @@ static bool gate_is_there(const char *sku)
 static bool log_names_one_of(const char *const *skus)
 {
     for (unsigned i = 0; i < LOCKED; i++)
-        if (log_has("the gate of an item cannot be mended", skus[i]))
+        if (log_has("the gate of an item cannot be repaired", skus[i]))
             return true;
     return false;
 }

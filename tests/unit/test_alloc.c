@@ -79,7 +79,7 @@ static void test_no_memory_is_said(void **state)
         char said[8192];
         expect_abort(ends[i], said, sizeof(said));
         assert_non_null(strstr(said, "\"level\":\"error\",\"at\":\"unit/test_alloc.c:"));
-        assert_non_null(strstr(said, "there is no memory"));
+        assert_non_null(strstr(said, "out of memory"));
     }
 }
 
