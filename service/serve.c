@@ -151,7 +151,7 @@ static bool tables_fit(const config_t *config, const config_shard_t *shard)
 
 /* Connects to a shard once. One that is away, or is not the one in the configuration, does not stop
    the others: it counts as away until it is the right one. */
-static void meet_shard(service_t *service, unsigned shard)
+static void connect_shard(service_t *service, unsigned shard)
 {
     const config_shard_t *config = &service->config->shards[shard];
     uint64_t sent = clock_mono_ms(), now_ms;
@@ -173,7 +173,7 @@ static bool check_stores(service_t *service)
         if (!tables_fit(service->config, &service->config->shards[i]))
             return false;
     for (unsigned i = 0; i < service->config->shards_count; ++i)
-        meet_shard(service, i);
+        connect_shard(service, i);
     gate_sync_t *gate = gate_sync_new(service->config);
     if (gate_sync_connect(gate) != RESULT_DONE)
         LOG_WARN("Redis is away; lua and watch items are unavailable until it is back",
@@ -229,7 +229,7 @@ static void stop_stores(service_t *service)
 
 /* This thread is not joined, and the configuration is freed before the process has ended. So the
    deadline is passed by value. */
-static void *watch_the_clock(void *arg)
+static void *exit_at_deadline(void *arg)
 {
     uint32_t deadline_ms = (uint32_t)(uintptr_t)arg;
     usleep(deadline_ms * 1000);
@@ -258,7 +258,7 @@ static void reload(const config_t *config, server_t *server)
     server_renew_tls(server);
 }
 
-static void wait_for_the_end(const config_t *config, server_t *server)
+static void wait_for_shutdown(const config_t *config, server_t *server)
 {
     int signal_number;
     while ((signal_number = signals_wait()) == SIGHUP)
@@ -273,7 +273,7 @@ static void drain(service_t *service, server_t *server)
     /* Readiness fails first and the listeners close later, so that load balancers stop sending
        before connections are refused. */
     atomic_store(&service->http.draining, true);
-    if (pthread_create(&clock, NULL, watch_the_clock,
+    if (pthread_create(&clock, NULL, exit_at_deadline,
                        (void *)(uintptr_t)service->config->shutdown.deadline_ms) == 0)
         pthread_detach(clock);
     usleep(service->config->shutdown.readiness_delay_ms * 1000);
@@ -320,7 +320,7 @@ int serve(const config_t *config)
     LOG_INFO("serving", LOG_STR("host", config->http.listen.host),
              LOG_INT("port", config->http.listen.port), LOG_INT("loops", service.node.loops_count),
              LOG_STR("incarnation", service.node.incarnation));
-    wait_for_the_end(config, server);
+    wait_for_shutdown(config, server);
     drain(&service, server);
     stop_stores(&service);
     server_end(server);

@@ -78,7 +78,7 @@ static void report_dropped(void)
 
 /* --- the thread --- */
 
-static void sleep_until_something_comes(bool call_again)
+static void wait_for_lines(bool call_again)
 {
     struct timespec until = clock_mono_in(SINK_SLEEP_MS);
     while (sink.n == 0 && !sink.ending && !sink.woken) {
@@ -90,7 +90,7 @@ static void sleep_until_something_comes(bool call_again)
     sink.woken = false;
 }
 
-static void write_what_is_there(void)
+static void write_lines(void)
 {
     char chunk[SINK_LINE_BYTES_MAX];
     while (report_dropped(), sink.n != 0) {
@@ -108,11 +108,11 @@ static void *sink_thread(void *unused)
 {
     (void)unused;
     pthread_mutex_lock(&sink.mutex);
-    while (write_what_is_there(), !sink.ending) {
+    while (write_lines(), !sink.ending) {
         pthread_mutex_unlock(&sink.mutex);
         bool call_again = sink.calls->before_sleep();
         pthread_mutex_lock(&sink.mutex);
-        sleep_until_something_comes(call_again);
+        wait_for_lines(call_again);
     }
     pthread_mutex_unlock(&sink.mutex);
     return NULL;

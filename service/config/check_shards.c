@@ -93,7 +93,7 @@ static bool is_same_server(const place_t *a_place, const place_t *b_place)
 }
 
 /* A server that is listed twice would be counted twice, and fail over twice. */
-static void check_twin(const place_t *shards, place_t *server)
+static void check_unique(const place_t *shards, place_t *server)
 {
     for (size_t i = 0; i < shards->below_count; i++) {
         const place_t *servers = place_below(&shards->below[i], STR("servers"));
@@ -146,7 +146,7 @@ static void check_servers(const place_t *shards, place_t *servers)
     check_names(servers);
     for (size_t i = 0; i < servers->below_count; i++) {
         check_mode(&servers->below[i]);
-        check_twin(shards, &servers->below[i]);
+        check_unique(shards, &servers->below[i]);
     }
     check_primary(servers);
 }

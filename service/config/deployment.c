@@ -15,7 +15,7 @@ struct deployment {
     atomic_uint distrusted;
 };
 
-static void learn(deployment_t *deployment, str_t name)
+static void set_name(deployment_t *deployment, str_t name)
 {
     assert(!atomic_load(&deployment->known)); /* readers hold the name without the mutex */
     assert(name.n >= 1 && name.n <= DEPLOYMENT_BYTES_MAX);
@@ -29,7 +29,7 @@ deployment_t *deployment_new(const char *given)
     deployment_t *deployment = alloc_zero(1, sizeof(*deployment));
     pthread_mutex_init(&deployment->mutex, NULL);
     if (given != NULL)
-        learn(deployment, str_of(given));
+        set_name(deployment, str_of(given));
     return deployment;
 }
 
@@ -52,7 +52,7 @@ bool deployment_matches(deployment_t *deployment, str_t name)
         return false;
     pthread_mutex_lock(&deployment->mutex);
     if (!atomic_load(&deployment->known))
-        learn(deployment, name);
+        set_name(deployment, name);
     pthread_mutex_unlock(&deployment->mutex);
     return str_eq(str_of(deployment->name), name);
 }

@@ -197,7 +197,7 @@ static int depth_step(yaml_token_type_t type)
 
 /* Limits nesting and anchors before the parse: libyaml's time grows with the square of both, to
    minutes for 1 MiB. */
-static bool is_tame(str_t text, const place_t *root)
+static bool is_within_bounds(str_t text, const place_t *root)
 {
     yaml_parser_t parser;
     yaml_token_t token;
@@ -256,7 +256,7 @@ bool document_read(str_t text, place_t *root)
     yaml_parser_t parser;
     yaml_document_t document;
     bool read = false;
-    if (!is_tame(text, root))
+    if (!is_within_bounds(text, root))
         return false;
     start_parser(&parser, text);
     if (yaml_parser_load(&parser, &document)) {

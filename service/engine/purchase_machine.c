@@ -145,7 +145,7 @@ static void note_row(purchase_machine_t *m, purchase_effects_t *out, bool reject
     m->known = KNOWN_IN_ROW;
 }
 
-static void learn(purchase_machine_t *m, purchase_known_t known)
+static void raise_known(purchase_machine_t *m, purchase_known_t known)
 {
     if (m->known < known)
         m->known = known;
@@ -209,7 +209,7 @@ static void admitted(purchase_machine_t *m, const purchase_event_t *event, purch
     /* A gate that has seen the buyer may not have the key of his order any more: only MySQL can
        show that this is a repeat. */
     bool maybe_repeat = event->seen && m->key != KEY_NONE;
-    learn(m, KNOWN_ADMITTED);
+    raise_known(m, KNOWN_ADMITTED);
     if (event->accepted && !maybe_repeat && m->buyer == BUYER_WAITS) {
         /* An attempt may have taken effect, so the order ends in a row: the buyer gets its id and
            can read how it ended. */
@@ -256,7 +256,7 @@ static void repeat(purchase_machine_t *m, bool has_row, purchase_effects_t *out)
    All that is left is to write how it ended. */
 static void unknown(purchase_machine_t *m, const purchase_event_t *event, purchase_effects_t *out)
 {
-    learn(m, event->of_gate ? KNOWN_MAYBE_ADMITTED : KNOWN_MAYBE_IN_ROW);
+    raise_known(m, event->of_gate ? KNOWN_MAYBE_ADMITTED : KNOWN_MAYBE_IN_ROW);
     if (event->late)
         write_row(m, out, PROBLEM_UNAVAILABLE);
     else
@@ -266,7 +266,7 @@ static void unknown(purchase_machine_t *m, const purchase_event_t *event, purcha
 static void note_outcome(purchase_machine_t *m, const purchase_event_t *event)
 {
     if (event->lost_commit)
-        learn(m, KNOWN_MAYBE_IN_ROW);
+        raise_known(m, KNOWN_MAYBE_IN_ROW);
     if (m->known == KNOWN_SENT && event->outcome != OUTCOME_ADMITTED &&
         event->outcome != OUTCOME_UNKNOWN)
         m->known = KNOWN_NOT_SENT;
@@ -308,7 +308,7 @@ static void outcome(purchase_machine_t *m, const purchase_event_t *event, purcha
 static void admitting(purchase_machine_t *m, const purchase_event_t *event, purchase_effects_t *out)
 {
     if (event->kind == EVENT_SENT) {
-        learn(m, KNOWN_SENT);
+        raise_known(m, KNOWN_SENT);
         return;
     }
     assert(event->kind == EVENT_OUTCOME);

@@ -94,7 +94,7 @@ static void note_refusal(gate_sync_t *gate, const redisReply *reply, const char 
 }
 
 /* Frees the reply; logs an unexpected one. */
-static bool is_fine(gate_sync_t *gate, redisReply *reply, bool expected, const char *call)
+static bool check_reply(gate_sync_t *gate, redisReply *reply, bool expected, const char *call)
 {
     if (reply != NULL && !expected)
         note_refusal(gate, reply, call);
@@ -111,7 +111,7 @@ static bool authenticate(gate_sync_t *gate)
     redis_args_add(&args, str_of(gate->config->redis.password));
     redisReply *reply = call_redis(gate, &args);
     redis_args_free(&args);
-    return is_fine(gate, reply, reply != NULL && reply->type != REDIS_REPLY_ERROR, "AUTH");
+    return check_reply(gate, reply, reply != NULL && reply->type != REDIS_REPLY_ERROR, "AUTH");
 }
 
 static bool load_library(gate_sync_t *gate)
@@ -124,11 +124,12 @@ static bool load_library(gate_sync_t *gate)
     redis_args_add(&args, embedded_lua_library());
     redisReply *reply = call_redis(gate, &args);
     redis_args_free(&args);
-    return is_fine(gate, reply, reply != NULL && reply->type != REDIS_REPLY_ERROR, "FUNCTION LOAD");
+    return check_reply(gate, reply, reply != NULL && reply->type != REDIS_REPLY_ERROR,
+                       "FUNCTION LOAD");
 }
 
 /* The reason is in gate->error. */
-static void be_turned_away(gate_sync_t *gate, const redisReply *reply)
+static void note_unusable(gate_sync_t *gate, const redisReply *reply)
 {
     gate->error_is_reply = reply->type == REDIS_REPLY_ERROR;
     METRIC_INC(redis_refusals_total);
@@ -145,7 +146,7 @@ static gate_greeting_t call_hello(gate_sync_t *gate)
     if (reply != NULL)
         greeting = gate_greeting_read(reply, gate->config->deployment, gate->error);
     if (reply != NULL && greeting == GATE_GREETING_AWAY)
-        be_turned_away(gate, reply);
+        note_unusable(gate, reply);
     freeReplyObject(reply);
     return greeting;
 }
@@ -159,7 +160,7 @@ static bool stamp(gate_sync_t *gate)
     bool ok = reply != NULL &&
               gate_stamp_read(reply, gate->config->deployment, gate->error) == GATE_GREETING_OK;
     if (reply != NULL && !ok)
-        be_turned_away(gate, reply);
+        note_unusable(gate, reply);
     freeReplyObject(reply);
     return ok;
 }

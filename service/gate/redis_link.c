@@ -219,7 +219,7 @@ void redis_link_drop(redis_link_t *link)
     drop(link, GATE_AWAY);
 }
 
-static void be_silent(redis_link_t *link, bool silent)
+static void set_silent(redis_link_t *link, bool silent)
 {
     if (silent == link->silent)
         return;
@@ -252,8 +252,8 @@ static void on_watchdog(loop_timer_t *timer)
         drop(link, GATE_UNKNOWN);
         return;
     }
-    be_silent(link, waits_ms(link) > SILENT_MS ||
-                        (link->kind == LINK_FOLLOWS && gate_health_is_hopeless(link->health)));
+    set_silent(link, waits_ms(link) > SILENT_MS ||
+                         (link->kind == LINK_FOLLOWS && gate_health_is_hopeless(link->health)));
     if (link->state == LINK_UP && link->kind == LINK_COUNTS &&
         clock_mono_ms() - link->probed_ms >= PROBE_INTERVAL_MS)
         probe(link);
@@ -281,7 +281,7 @@ static void note_error(const redis_link_t *link, const char *call, const redisRe
 }
 
 /* Takes no more calls. Calls in flight still receive their answers. */
-static void be_refused(redis_link_t *link, const char *call, const redisReply *reply)
+static void mark_refused(redis_link_t *link, const char *call, const redisReply *reply)
 {
     METRIC_INC(gate_refusals_total);
     METRIC_INC(redis_refusals_total);
@@ -315,9 +315,9 @@ static void on_reply(redisAsyncContext *redis, void *reply, void *privdata)
     }
     bool up = link->state == LINK_UP; /* before the link is up, each step handles its own errors */
     if (reply != NULL)
-        be_silent(link, false);
+        set_silent(link, false);
     if (up && refuses_gate(&call, reply))
-        be_refused(link, call.name, reply);
+        mark_refused(link, call.name, reply);
     else if (up && reply != NULL && ((redisReply *)reply)->type == REDIS_REPLY_ERROR)
         note_error(link, call.name, reply);
     bool lost = up && call.cb != on_probe && FAILPOINT_FAILS("gate_answer_lost");
@@ -396,7 +396,7 @@ static void on_probe(void *context, const redisReply *reply)
     if (gate_reply_is_array(reply, GATE_PART_IDS)) {
         probe_passed(link);
     } else if (link->state == LINK_UP) {
-        be_refused(link, "holdfast_reserve", reply);
+        mark_refused(link, "holdfast_reserve", reply);
     } else {
         give_up(link, "holdfast_reserve", reply);
     }
@@ -412,7 +412,7 @@ static void probe(redis_link_t *link)
 }
 
 /* Drops a Redis that we do not accept (another deployment, for example). */
-static void turn_away(redis_link_t *link, const char *call, const char *why)
+static void drop_unusable(redis_link_t *link, const char *call, const char *why)
 {
     METRIC_INC(redis_refusals_total);
     link->refused = true;
@@ -435,7 +435,7 @@ static void on_stamp(void *context, const redisReply *reply)
     if (gate_stamp_read(reply, link->config->deployment, why) == GATE_GREETING_OK)
         start_to_probe(link);
     else
-        turn_away(link, "holdfast_stamp", why);
+        drop_unusable(link, "holdfast_stamp", why);
 }
 
 static void send_stamp(redis_link_t *link)
@@ -446,7 +446,7 @@ static void send_stamp(redis_link_t *link)
     redis_args_free(&args);
 }
 
-static void learn_from_hello(redis_link_t *link, const redisReply *reply)
+static void read_hello(redis_link_t *link, const redisReply *reply)
 {
     size_t n = (size_t)reply->element[1]->len;
     n = n < sizeof(link->identity) ? n : sizeof(link->identity) - 1;
@@ -467,14 +467,14 @@ static void on_hello(void *context, const redisReply *reply)
         load_library(link);
         return;
     case GATE_GREETING_AWAY:
-        turn_away(link, "holdfast_hello", why);
+        drop_unusable(link, "holdfast_hello", why);
         return;
     case GATE_GREETING_STAMP:
-        learn_from_hello(link, reply);
+        read_hello(link, reply);
         send_stamp(link);
         return;
     case GATE_GREETING_OK:
-        learn_from_hello(link, reply);
+        read_hello(link, reply);
         start_to_probe(link);
     }
 }

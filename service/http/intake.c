@@ -21,7 +21,7 @@ void intake_take_target(h2o_req_t *req, const framing_t *framing)
 
 /* Whether the connection stays open (RFC 9112, 9.3). libh2o uses only the last Connection header,
    and ends the connection for any word in it that is not keep-alive. */
-static bool goes_on(const h2o_req_t *req)
+static bool stays_open(const h2o_req_t *req)
 {
     bool is_persistent = req->http1_is_persistent || req->version > 0x100;
     for (ssize_t at = -1; (at = h2o_find_header(&req->headers, H2O_TOKEN_CONNECTION, at)) != -1;) {
@@ -46,7 +46,7 @@ static bool head_is_plain(exchange_t *exchange)
     if (framing.authority.p != NULL)
         intake_take_target(req, &framing);
     req->http1_is_persistent =
-        !framing.chunked && goes_on(req) && !exchange->taking.connection->expectation.was_cut;
+        !framing.chunked && stays_open(req) && !exchange->taking.connection->expectation.was_cut;
     return true;
 }
 

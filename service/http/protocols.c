@@ -135,7 +135,7 @@ static void on_timeout(h2o_timeout_entry_t *entry)
     h2o_socket_close(arrival_end(H2O_STRUCT_FROM_MEMBER(arrival_t, timeout, entry)));
 }
 
-static void go_on(arrival_t *arrival, bool is_http2)
+static void accept_as(arrival_t *arrival, bool is_http2)
 {
     protocols_t *protocols = arrival->protocols;
     struct timeval connected_at = arrival->connected_at;
@@ -157,7 +157,7 @@ static void on_first_bytes(h2o_socket_t *socket, const char *err)
     }
     bool may_be_http2 = n == 0 || memcmp(input->bytes, preface.base, n) == 0;
     if (!may_be_http2 || n == preface.len)
-        go_on(socket->data, may_be_http2);
+        accept_as(socket->data, may_be_http2);
 }
 
 static void read_first_bytes(arrival_t *arrival)
@@ -182,9 +182,9 @@ static void on_handshake(h2o_socket_t *socket, const char *err)
     if (err != NULL)
         h2o_socket_close(arrival_end(arrival));
     else if (!arrival->protocols->has_http2)
-        go_on(arrival, false);
+        accept_as(arrival, false);
     else if (is_http2_by_alpn(socket))
-        go_on(arrival, true);
+        accept_as(arrival, true);
     else
         read_first_bytes(arrival);
 }

@@ -31,23 +31,24 @@ static void run_messages(loop_t *loop)
     }
 }
 
-static void on_bell(h2o_socket_t *socket, const char *err)
+static void on_wakeup(h2o_socket_t *socket, const char *err)
 {
-    uint64_t rung;
+    uint64_t count;
     (void)err;
-    /* The read may find nothing: the messages of this ring may have run between turns already. */
-    (void)!read(h2o_socket_get_fd(socket), &rung, sizeof(rung));
+    /* The read may find nothing: the messages of this wake-up may have run between turns already.
+     */
+    (void)!read(h2o_socket_get_fd(socket), &count, sizeof(count));
     run_messages(socket->data);
 }
 
-static void hang_bell(loop_t *loop)
+static void open_wakeup(loop_t *loop)
 {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0)
         FATAL("an eventfd", errno);
-    loop->bell = h2o_evloop_socket_create(loop->h2o, fd, H2O_SOCKET_FLAG_DONT_READ);
-    loop->bell->data = loop;
-    h2o_socket_read_start(loop->bell, on_bell);
+    loop->wakeup = h2o_evloop_socket_create(loop->h2o, fd, H2O_SOCKET_FLAG_DONT_READ);
+    loop->wakeup->data = loop;
+    h2o_socket_read_start(loop->wakeup, on_wakeup);
 }
 
 void loop_post(loop_t *loop, loop_message_t *message)
@@ -60,7 +61,7 @@ void loop_post(loop_t *loop, loop_message_t *message)
     atomic_store_explicit(&loop->has_mail, true, memory_order_relaxed);
     pthread_mutex_unlock(&loop->mailbox_lock);
     if (first)
-        (void)!write(h2o_socket_get_fd(loop->bell), &(uint64_t){1}, sizeof(uint64_t));
+        (void)!write(h2o_socket_get_fd(loop->wakeup), &(uint64_t){1}, sizeof(uint64_t));
 }
 
 /* --- watches --- */
@@ -166,7 +167,7 @@ void loop_init(loop_t *loop, unsigned index)
     pthread_mutex_init(&loop->mailbox_lock, NULL);
     h2o_linklist_init_anchor(&loop->mailbox);
     h2o_linklist_init_anchor(&loop->watches);
-    hang_bell(loop);
+    open_wakeup(loop);
     for (unsigned i = 0; i < LOOP_DELAYS_COUNT; ++i)
         h2o_timeout_init(loop->h2o, &loop->delays[i], delays_ms[i]);
 }

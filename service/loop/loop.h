@@ -36,7 +36,7 @@ typedef struct {
     pthread_mutex_t mailbox_lock; /* over `mailbox` */
     h2o_linklist_t mailbox;
     atomic_bool has_mail;
-    h2o_socket_t *bell; /* an eventfd; written to when there is mail */
+    h2o_socket_t *wakeup; /* an eventfd; written to when there is mail */
     h2o_linklist_t watches;
     uint64_t polled_ms; /* monotonic; when the watches were last polled */
     h2o_timeout_t delays[LOOP_DELAYS_COUNT];

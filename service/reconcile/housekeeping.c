@@ -39,14 +39,14 @@ static void note_away(housekeeping_t *housekeeping, result_t result)
     housekeeping->away = away;
 }
 
-static bool may_go_on(housekeeping_t *housekeeping, uint64_t deadline)
+static bool may_continue(housekeeping_t *housekeeping, uint64_t deadline)
 {
     return clock_mono_ms() < deadline && !pacer_is_stopping(&housekeeping->pacer);
 }
 
 /* --- expiry --- */
 
-static void hand_on(housekeeping_t *housekeeping)
+static void release_expired(housekeeping_t *housekeeping)
 {
     const expiry_t *expiry = &housekeeping->expiry;
     if (expiry->count == 0)
@@ -66,13 +66,13 @@ static void expire(housekeeping_t *housekeeping)
     do {
         result_t result = expiry_batch(expiry, db, sql);
         note_away(housekeeping, expiry->more ? RESULT_DONE : result); /* more: it is of an order */
-        hand_on(housekeeping);
-    } while (may_go_on(housekeeping, deadline) && expiry->more);
+        release_expired(housekeeping);
+    } while (may_continue(housekeeping, deadline) && expiry->more);
     housekeeping->more = expiry->more;
     deadline = clock_mono_ms() + RETRY_MS;
-    while (!housekeeping->away && may_go_on(housekeeping, deadline) &&
+    while (!housekeeping->away && may_continue(housekeeping, deadline) &&
            expiry_retry(expiry, db, sql))
-        hand_on(housekeeping);
+        release_expired(housekeeping);
 }
 
 /* --- epochs --- */

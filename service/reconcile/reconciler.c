@@ -338,7 +338,7 @@ static bool compare_one(reconciler_t *reconciler, const item_ref_t *ref)
     return false;
 }
 
-static bool may_go_on(reconciler_t *reconciler, uint64_t deadline)
+static bool may_continue(reconciler_t *reconciler, uint64_t deadline)
 {
     return clock_mono_ms() <= deadline && !repair_queue_is_stopping(&reconciler->shard->repairs) &&
            keep_lease(reconciler);
@@ -349,7 +349,7 @@ static bool compare_first(reconciler_t *reconciler, scan_t *scan, uint64_t deadl
     page_t *page = &reconciler->page;
     for (unsigned i = 0; i < page->count; ++i) {
         page->compare_again[i] = false;
-        if (!may_go_on(reconciler, deadline)) {
+        if (!may_continue(reconciler, deadline)) {
             page->count = i;
             return false;
         }
@@ -375,7 +375,7 @@ static bool compare_again(reconciler_t *reconciler, uint64_t deadline)
             usleep(PASS_COMPARE_AGAIN_US);
         }
         waited = true;
-        if (!may_go_on(reconciler, deadline))
+        if (!may_continue(reconciler, deadline))
             return false;
         compare_one(reconciler, &page->items[i]);
     }

@@ -17,7 +17,7 @@ static struct {
     uint64_t checksums;
 } known;
 
-static void know(void)
+static void compute_known(void)
 {
     for (unsigned i = 0; i < embedded_migrations_count; ++i) {
         const embedded_migration_t *migration = &embedded_migrations[i];
@@ -26,17 +26,17 @@ static void know(void)
     }
 }
 
-static void know_once(void)
+static void compute_known_once(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, know);
+    pthread_once(&once, compute_known);
 }
 
 /* --- reading the database's identity --- */
 
 void identity_add_select(sql_t *sql)
 {
-    know_once();
+    compute_known_once();
     sql_add(sql,
             "SELECT deployment, shard, slot_first, slot_last, min_binary, "
             "(SELECT COUNT(*) FROM schema_migrations WHERE version <= %u), "
@@ -86,7 +86,7 @@ identity_verdict_t identity_absent(char *why)
 
 static identity_verdict_t compare_tables(const identity_t *identity, char *why)
 {
-    know_once();
+    compute_known_once();
     if (identity->min_binary > known.newest) {
         snprintf(why, IDENTITY_WHY_SIZE,
                  "the database is too new for this binary, which knows the migrations up to %04u "

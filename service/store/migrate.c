@@ -393,7 +393,7 @@ static int migrate_shard(migration_run_t *run)
 
 /* Takes the deployment's name from the first stamped shard that answers. A shard that is away, or
    is another's, is reported when it is migrated. */
-static void learn_deployment(const config_t *config, migration_run_t *run)
+static void read_deployment(const config_t *config, migration_run_t *run)
 {
     identity_t identity;
     char why[IDENTITY_WHY_SIZE];
@@ -414,7 +414,7 @@ int migrate_all(const config_t *config, FILE *out)
                                     .shard = shard,
                                     .db = db_new_unchecked(&long_timeouts, shard_primary(shard)),
                                     .out = out};
-        learn_deployment(config, &runs[i]);
+        read_deployment(config, &runs[i]);
     }
     for (unsigned i = 0; failed == 0 && i < count; ++i) {
         failed = migrate_shard(&runs[i]);

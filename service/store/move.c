@@ -25,7 +25,7 @@ typedef struct {
     moved_t *out;
 } move_t;
 
-static bool goes_on(const move_t *m, result_t result)
+static bool may_continue(const move_t *m, result_t result)
 {
     return result == RESULT_DONE && m->out->outcome == ORDER_MOVED;
 }
@@ -47,8 +47,8 @@ static result_t change_state(move_t *m, order_state_t state, bool *changed)
     result_t result = db_exec(m->db, m->sql, affected, 1);
     if (result == RESULT_DONE)
         result = read_order(m, false);
-    *changed = goes_on(m, result) && affected[0] != 0;
-    if (goes_on(m, result) && !*changed && m->out->order.state != state)
+    *changed = may_continue(m, result) && affected[0] != 0;
+    if (may_continue(m, result) && !*changed && m->out->order.state != state)
         m->out->outcome = ORDER_MOVE_WRONG_STATE;
     return result;
 }
@@ -161,9 +161,9 @@ static result_t cancel_by_key(move_t *m)
     bool found = false;
     uint32_t units;
     result_t result = read_order(m, true);
-    if (goes_on(m, result))
+    if (may_continue(m, result))
         result = find_by_key(m, &found);
-    if (!goes_on(m, result) || found || !may_give_back(m, &units))
+    if (!may_continue(m, result) || found || !may_give_back(m, &units))
         return result;
     result = take_off(m, units);
     if (result == RESULT_DONE)
@@ -217,7 +217,7 @@ static result_t extend(move_t *m)
     item_t item;
     bool found;
     result_t result = read_order(m, true);
-    if (!goes_on(m, result))
+    if (!may_continue(m, result))
         return result;
     if (m->out->order.state != ORDER_HELD) {
         m->out->outcome = ORDER_MOVE_WRONG_STATE;

@@ -191,7 +191,7 @@ static void answer_share(batch_t *batch, const share_t *share, const redisReply 
 
 static void send_due(lua_loop_t *lua);
 
-static void go_on(const share_t *share, int64_t available)
+static void note_available(const share_t *share, int64_t available)
 {
     lua_item_t *item = share->item;
     strategy_loop_t *loop = item->item->loop;
@@ -203,8 +203,8 @@ static void go_on(const share_t *share, int64_t available)
     h2o_linklist_insert(&loop->lua->due, &item->due);
 }
 
-static bool leads_elsewhere(const batch_t *batch, const share_t *share, gate_item_t answer,
-                            uint64_t gate_epoch)
+static bool gate_is_elsewhere(const batch_t *batch, const share_t *share, gate_item_t answer,
+                              uint64_t gate_epoch)
 {
     strategy_item_t *item = share->item->item;
     uint64_t epoch = batch->attempts[share->first]->epoch;
@@ -217,8 +217,8 @@ static void note_item(batch_t *batch, const share_t *share, const redisReply *re
     gate_item_t answer = (gate_item_t)gate_reply_i64(reply, part);
     uint64_t epoch = (uint64_t)gate_reply_i64(reply, part + 1);
     if (answer == GATE_ITEM_OK)
-        go_on(share, gate_reply_i64(reply, part + 2));
-    else if (leads_elsewhere(batch, share, answer, epoch))
+        note_available(share, gate_reply_i64(reply, part + 2));
+    else if (gate_is_elsewhere(batch, share, answer, epoch))
         batch->elsewhere = true;
 }
 
