@@ -95,7 +95,7 @@ bool remote_clock_is_observed(const remote_clock_t *clock)
 
 static char *put_digits(char *at, unsigned value, int width, char after)
 {
-    for (int i = width - 1; i >= 0; i--) {
+    for (int i = width - 1; i >= 0; --i) {
         at[i] = (char)('0' + value % 10);
         value /= 10;
     }
@@ -157,7 +157,7 @@ typedef struct {
 static bool take_digits(cursor_t *c, int width, int *value)
 {
     *value = 0;
-    for (int i = 0; i < width; i++, c->at++) {
+    for (int i = 0; i < width; ++i, ++c->at) {
         if (c->at == c->end || *c->at < '0' || *c->at > '9')
             return false;
         *value = *value * 10 + (*c->at - '0');
@@ -170,7 +170,7 @@ static bool take_one_of(cursor_t *c, const char *set)
 {
     if (c->at == c->end || *c->at == '\0' || strchr(set, *c->at) == NULL)
         return false;
-    c->at++;
+    ++c->at;
     return true;
 }
 

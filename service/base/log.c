@@ -109,7 +109,7 @@ static bool line_put_string(line_t *line, str_t s)
         return line_put(line, STR("null"));
     if (!line_put(line, STR("\"\"")))
         return false;
-    line->n--; /* room for the closing quote is reserved */
+    --line->n; /* room for the closing quote is reserved */
     size_t room_for_quote = 1;
     for (size_t i = 0, step; i < s.n; i += step) {
         size_t before = line->n;

@@ -113,7 +113,7 @@ order_id_t order_id_issue(uint16_t slot, uint64_t now_ms)
 {
     assert(slot < 0x1000);
     order_id_t id;
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 6; ++i)
         id.bytes[i] = (uint8_t)(now_ms >> (40 - 8 * i));
     id.bytes[6] = (uint8_t)(0x70 | slot >> 8);
     id.bytes[7] = (uint8_t)slot;
@@ -136,7 +136,7 @@ uint16_t order_id_slot(const order_id_t *id)
 uint64_t order_id_time_ms(const order_id_t *id)
 {
     uint64_t ms = 0;
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 6; ++i)
         ms = ms << 8 | id->bytes[i];
     return ms;
 }
@@ -161,7 +161,7 @@ void order_id_format(char out[ORDER_ID_TEXT + 1], const order_id_t *id)
 {
     static const char hex[] = "0123456789abcdef";
     char *at = out;
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 16; ++i) {
         if (hyphen_before(i))
             *at++ = '-';
         *at++ = hex[id->bytes[i] >> 4];
@@ -187,7 +187,7 @@ bool order_id_parse(str_t text, order_id_t *out)
         return false;
     order_id_t id;
     const char *at = text.p;
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 16; ++i) {
         if (hyphen_before(i) && *at++ != '-')
             return false;
         int high = hex_value(at[0]), low = hex_value(at[1]);

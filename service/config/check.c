@@ -50,7 +50,7 @@ static void check_places(place_t *place)
 {
     if (place->setting != NULL)
         check_setting(place);
-    for (size_t i = 0; i < place->below_count && !place->wrong; i++)
+    for (size_t i = 0; i < place->below_count && !place->wrong; ++i)
         check_places(&place->below[i]);
 }
 

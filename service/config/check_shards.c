@@ -18,9 +18,9 @@ static const char *name_of(const place_t *element)
 /* No two elements may have the same name. */
 static void check_names(const place_t *list)
 {
-    for (size_t i = 0; i < list->below_count; i++) {
+    for (size_t i = 0; i < list->below_count; ++i) {
         const char *name = name_of(&list->below[i]);
-        for (size_t j = 0; j < i; j++) {
+        for (size_t j = 0; j < i; ++j) {
             if (!is_same_text(name, name_of(&list->below[j])))
                 continue;
             report(place_below(&list->below[i], STR("name")), "'%s' is the name of %s[%zu] already",
@@ -39,7 +39,7 @@ static unsigned run_end(const slot_owners_t owners, unsigned first, unsigned las
 {
     unsigned end = first;
     while (end < last && owners[end + 1] == owners[first])
-        end++;
+        ++end;
     return end;
 }
 
@@ -56,7 +56,7 @@ static void claim_slots(const place_t *shards, unsigned shard, slot_owners_t own
                    owners[first] - 1, other == NULL ? "" : other);
             continue;
         }
-        for (unsigned slot = first; slot <= end; slot++)
+        for (unsigned slot = first; slot <= end; ++slot)
             owners[slot] = shard + 1;
     }
 }
@@ -65,7 +65,7 @@ static void check_slots(place_t *shards)
 {
     slot_owners_t owners = {0};
     bool all_known = true;
-    for (unsigned i = 0; i < shards->below_count; i++) {
+    for (unsigned i = 0; i < shards->below_count; ++i) {
         place_t *slots = place_below(&shards->below[i], STR("slots"));
         if (place_is_known(slots))
             claim_slots(shards, i, owners, slots);
@@ -95,9 +95,9 @@ static bool is_same_server(const place_t *a_place, const place_t *b_place)
 /* A server that is listed twice would be counted twice, and fail over twice. */
 static void check_unique(const place_t *shards, place_t *server)
 {
-    for (size_t i = 0; i < shards->below_count; i++) {
+    for (size_t i = 0; i < shards->below_count; ++i) {
         const place_t *servers = place_below(&shards->below[i], STR("servers"));
-        for (size_t j = 0; j < servers->below_count; j++) {
+        for (size_t j = 0; j < servers->below_count; ++j) {
             if (&servers->below[j] == server)
                 return;
             if (!is_same_server(server, &servers->below[j]))
@@ -124,7 +124,7 @@ static void check_primary(place_t *servers)
 {
     const place_t *first = NULL;
     bool all_known = true;
-    for (size_t i = 0; i < servers->below_count; i++) {
+    for (size_t i = 0; i < servers->below_count; ++i) {
         const config_server_t *server = servers->below[i].data;
         place_t *status = place_below(&servers->below[i], STR("status"));
         if (!place_is_known(status))
@@ -144,7 +144,7 @@ static void check_servers(const place_t *shards, place_t *servers)
     if (!place_is_known(servers))
         return;
     check_names(servers);
-    for (size_t i = 0; i < servers->below_count; i++) {
+    for (size_t i = 0; i < servers->below_count; ++i) {
         check_mode(&servers->below[i]);
         check_unique(shards, &servers->below[i]);
     }
@@ -163,7 +163,7 @@ void check_shards(place_t *shards)
         return;
     }
     check_names(shards);
-    for (size_t i = 0; i < shards->below_count; i++)
+    for (size_t i = 0; i < shards->below_count; ++i)
         check_servers(shards, place_below(&shards->below[i], STR("servers")));
     check_slots(shards);
 }

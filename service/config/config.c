@@ -26,9 +26,9 @@ static void default_node_name(config_t *config, const place_t *root)
 
 static void default_modes(const place_t *shards)
 {
-    for (size_t i = 0; i < shards->below_count; i++) {
+    for (size_t i = 0; i < shards->below_count; ++i) {
         const place_t *servers = place_below(&shards->below[i], STR("servers"));
-        for (size_t j = 0; j < servers->below_count; j++) {
+        for (size_t j = 0; j < servers->below_count; ++j) {
             config_server_t *server = servers->below[j].data;
             if (place_below(&servers->below[j], STR("mode"))->line == 0)
                 server->mode =
@@ -37,13 +37,13 @@ static void default_modes(const place_t *shards)
     }
 }
 
-/* ---- */
+/* --- the configuration --- */
 
 static void free_section(const section_t *section, void *base)
 {
-    for (size_t i = 0; i < section->settings_count; i++)
+    for (size_t i = 0; i < section->settings_count; ++i)
         value_free(&section->settings[i], (char *)base + section->settings[i].offset);
-    for (size_t i = 0; i < section->children_count; i++) {
+    for (size_t i = 0; i < section->children_count; ++i) {
         const section_t *child = &section->children[i];
         if (!child->list) {
             free_section(child, base);
@@ -51,7 +51,7 @@ static void free_section(const section_t *section, void *base)
         }
         char *elements = *(char **)((char *)base + child->elements_offset);
         unsigned count = *(unsigned *)((char *)base + child->count_offset);
-        for (unsigned k = 0; k < count; k++)
+        for (unsigned k = 0; k < count; ++k)
             free_section(child, elements + k * child->element_size);
         free(elements);
     }

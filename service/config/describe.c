@@ -6,7 +6,7 @@
 
 static void print_words(const char *const *words, FILE *out)
 {
-    for (int i = 0; words[i] != NULL; i++) {
+    for (int i = 0; words[i] != NULL; ++i) {
         if (i != 0)
             fputs(words[i + 1] == NULL ? " or " : ", ", out);
         fputs(words[i], out);
@@ -60,13 +60,13 @@ void setting_print_wanted(const setting_t *setting, FILE *out)
 
 static void describe_section(const section_t *section, const char *prefix, FILE *out)
 {
-    for (size_t i = 0; i < section->settings_count; i++) {
+    for (size_t i = 0; i < section->settings_count; ++i) {
         const setting_t *setting = &section->settings[i];
         fprintf(out, "%s%s: %s\n    ", prefix, setting->key, types[setting->type].word);
         setting_print_wanted(setting, out);
         fprintf(out, "\n    %s\n", setting->help);
     }
-    for (size_t i = 0; i < section->children_count; i++) {
+    for (size_t i = 0; i < section->children_count; ++i) {
         const section_t *child = &section->children[i];
         char below[64];
         snprintf(below, sizeof(below), "%.40s%.16s%s", prefix, child->name,

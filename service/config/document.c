@@ -92,7 +92,7 @@ static void read_list(tree_t *tree, place_t *list, const yaml_node_t *node)
         return;
     }
     place_open_list(list, count);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; ++i) {
         place_t *element = &list->below[i];
         element->line = line_of(node_of(tree, items[i]));
         if (is_alias(tree, items[i]))
@@ -144,7 +144,7 @@ static void read_mapping(tree_t *tree, place_t *place, const yaml_node_t *node)
         return;
     }
     const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
-    for (; pair != node->data.mapping.pairs.top; pair++)
+    for (; pair != node->data.mapping.pairs.top; ++pair)
         read_pair(tree, place, pair);
 }
 
@@ -229,7 +229,7 @@ static void report_syntax(const yaml_parser_t *parser, str_t text, const place_t
     unsigned line = (unsigned)parser->problem_mark.line + 1;
     if (parser->error == YAML_READER_ERROR) {
         line = 1;
-        for (size_t i = 0; i < parser->problem_offset && i < text.n; i++)
+        for (size_t i = 0; i < parser->problem_offset && i < text.n; ++i)
             line += text.p[i] == '\n';
     }
     report_at(root, line, "is not YAML: %s%s%s",

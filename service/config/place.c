@@ -38,7 +38,7 @@ void place_open(place_t *place)
     assert(place->below == NULL); /* else the places below it would lose their values */
     place->below_count = section->settings_count + section->children_count;
     place->below = alloc_zero(place->below_count, sizeof(*place->below));
-    for (size_t i = 0; i < place->below_count; i++) {
+    for (size_t i = 0; i < place->below_count; ++i) {
         place_t *below = &place->below[i];
         *below = (place_t){.diagnostics = place->diagnostics, .above = place, .data = place->data};
         if (i < section->settings_count) {
@@ -63,7 +63,7 @@ void place_open_list(place_t *list, size_t count)
     *(unsigned *)field_at(list->data, section->count_offset) = (unsigned)count;
     list->below = alloc_zero(count, sizeof(*list->below));
     list->below_count = count;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; ++i) {
         list->below[i] = (place_t){.diagnostics = list->diagnostics,
                                    .above = list,
                                    .section = section,
@@ -74,7 +74,7 @@ void place_open_list(place_t *list, size_t count)
 
 void place_close(place_t *place)
 {
-    for (size_t i = 0; i < place->below_count; i++)
+    for (size_t i = 0; i < place->below_count; ++i)
         place_close(&place->below[i]);
     free(place->below);
 }
@@ -86,7 +86,7 @@ static const char *name_of(const place_t *place)
 
 place_t *place_below(const place_t *place, str_t key)
 {
-    for (size_t i = 0; i < place->below_count; i++) {
+    for (size_t i = 0; i < place->below_count; ++i) {
         if (str_eq(str_of(name_of(&place->below[i])), key))
             return &place->below[i];
     }
@@ -200,7 +200,7 @@ void report_key(const place_t *place, unsigned line, str_t key)
     FILE *out = start(place, line);
     fprintf(out, "%s is no %s; there are ", quote_value(shown, key),
             place->above == NULL ? "section" : "setting");
-    for (size_t i = 0; i < place->below_count; i++)
+    for (size_t i = 0; i < place->below_count; ++i)
         fprintf(out, "%s%s", i == 0 ? "" : ", ", name_of(&place->below[i]));
     end(out);
 }
@@ -220,7 +220,7 @@ void diagnostics_finish(diagnostics_t *diagnostics, FILE *out)
     if (diagnostics->count > 1)
         qsort(diagnostics->entries, (size_t)diagnostics->count, sizeof(*diagnostics->entries),
               by_line);
-    for (int i = 0; i < diagnostics->count; i++) {
+    for (int i = 0; i < diagnostics->count; ++i) {
         fwrite(diagnostics->entries[i].text, 1, diagnostics->entries[i].n, out);
         free(diagnostics->entries[i].text);
     }
@@ -233,9 +233,9 @@ const char *quote_value(char out[QUOTE_SIZE], str_t value)
     size_t shown = value.n <= room ? value.n : room;
     char *at = out;
     while (shown < value.n && shown > 0 && ((unsigned char)value.p[shown] & 0xc0) == 0x80)
-        shown--; /* a UTF-8 character is never split */
+        --shown; /* a UTF-8 character is never split */
     *at++ = '\'';
-    for (size_t i = 0; i < shown; i++) {
+    for (size_t i = 0; i < shown; ++i) {
         unsigned char c = (unsigned char)value.p[i];
         *at++ = c < 0x20 || c == 0x7f ? '?' : value.p[i];
     }

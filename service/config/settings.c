@@ -283,7 +283,7 @@ const char *strategy_name(strategy_id_t id)
 
 int strategy_parse(const char *name, size_t n)
 {
-    for (int id = 0; id < STRATEGY_COUNT; id++) {
+    for (int id = 0; id < STRATEGY_COUNT; ++id) {
         if (strlen(strategy_words[id]) == n && memcmp(strategy_words[id], name, n) == 0)
             return id;
     }

@@ -116,7 +116,7 @@ static bool read_bool(const setting_t *setting, const char *text, void *field, c
 
 static bool read_word(const setting_t *setting, const char *text, void *field, char *reason)
 {
-    for (int i = 0; setting->words[i] != NULL; i++) {
+    for (int i = 0; setting->words[i] != NULL; ++i) {
         if (strcmp(setting->words[i], text) == 0) {
             memcpy(field, &i, sizeof(i));
             return true;
@@ -134,7 +134,7 @@ static bool is_host_name(const char *host)
 {
     if (host[strspn(host, name_characters)] != '\0')
         return false;
-    for (const char *label = host;; label++) {
+    for (const char *label = host;; ++label) {
         size_t n = strcspn(label, ".");
         if (n == 0 || n > 63 || label[0] == '-')
             return false;
@@ -158,7 +158,7 @@ static bool check_text(const setting_t *setting, const char *text, size_t n, cha
 {
     if (n == 0)
         return wrong(reason, "is empty");
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; ++i) {
         if (iscntrl((unsigned char)text[i]))
             return wrong(reason, "holds a line break or another control character");
     }
@@ -216,9 +216,9 @@ static bool read_address(const setting_t *setting, const char *text, void *field
 static size_t without_newline(const char *content, size_t n)
 {
     if (n > 0 && content[n - 1] == '\n')
-        n--;
+        --n;
     if (n > 0 && content[n - 1] == '\r')
-        n--;
+        --n;
     return n;
 }
 
@@ -242,7 +242,7 @@ static bool read_secret_file(const setting_t *setting, const char *text, void *f
     return good;
 }
 
-/* ---- */
+/* --- by type --- */
 
 typedef bool (*reader_t)(const setting_t *, const char *, void *, char *);
 

@@ -162,7 +162,7 @@ static bool compare_all(audit_t *audit, suspect_t *suspects, size_t *count)
             continue;
         if (!inspect(audit, &suspect.row, &suspect.gate))
             return false;
-        audit->invariants[AUDIT_B].checked++;
+        ++audit->invariants[AUDIT_B].checked;
         atomic_fetch_add(&audit->progress->done, 1);
         audit->unsettled += suspect.gate.unsettled_units;
         suspect.comparison =
@@ -216,11 +216,11 @@ static void violate_b(audit_t *audit, const suspect_t *suspect)
 static void judge(audit_t *audit, const suspect_t *suspect)
 {
     if (suspect->comparison == COMPARED_PENDING)
-        audit->pending_rebuild++;
+        ++audit->pending_rebuild;
     else if (suspect->comparison == COMPARED_DIFFERS && suspect->same != 0)
         violate_b(audit, suspect);
     else if (suspect->comparison != COMPARED_AGREES)
-        audit->busy++;
+        ++audit->busy;
 }
 
 void audit_gates(audit_t *audit)

@@ -248,7 +248,7 @@ static void note_past_limit(audit_t *audit)
 {
     db_t *db = audit->db;
     if (db_u64(db, 4) == 0) {
-        audit->grandfathered++;
+        ++audit->grandfathered;
         return;
     }
     cJSON *numbers = audit_numbers_of(db_bytes(db, 0), BUCKET_ONLY);
