@@ -2,7 +2,7 @@
  * Checks the rules between settings, which no check of a single value covers.
  *
  * A rule is skipped if a mistake in one of its settings was already reported. For the thread that
- * loads the configuration. Mistakes go to the diagnostics of the positions.
+ * loads the configuration. Mistakes go to the diagnostics of the places.
  */
 #ifndef HOLDFAST_CONFIG_CHECK_H
 #define HOLDFAST_CONFIG_CHECK_H

@@ -5,8 +5,8 @@
  * a repeat as "sold out" although MySQL has the order of its key. That happens after a rebuild has
  * raised the epoch and before it has swapped the gate, and on a connection that a failover has left
  * on the old Redis. So MySQL is read after the gate has answered: is the gate's epoch still the
- * item's? If it is, every order that was acknowledged before the repeat arrived was
- * admitted under that epoch or an earlier one, and the gate would have reported its buyer as seen.
+ * item's? If it is, every order that was acknowledged before the repeat arrived was admitted under
+ * that epoch or an earlier one, and the gate would have reported its buyer as seen.
  *
  * One read is under way for an item, and two reads begin at least 1 ms apart; all refusals of that
  * time share the next read. So a refusal with a key costs a share of one read of one row, and a

@@ -5,8 +5,8 @@
  * The owner's entry is the row as item_sync() has read it, so the item's gate has the same epoch:
  *
  *   UNKNOWN ──a purchase begins──▶ READING ──▶ READY ──invalidated──▶ UNKNOWN
- *      ▲                           │ ▲ └─ invalidated meanwhile, and a purchase waits: read again
- *      └────────── failed ─────────┘
+ *      ▲                             │ ▲ └─ invalidated meanwhile, and a purchase waits: read again
+ *      └────────── failed ───────────┘
  *
  * An announcement of a newer epoch invalidates it, and so does a stale attempt or a stale commit.
  * An entry that no purchase has used for 10 min is forgotten. An entry whose row does not exist is
