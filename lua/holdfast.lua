@@ -24,7 +24,7 @@ local US = '\31'
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
 local ITEM_OK, ITEM_MISSING, ITEM_STALE, ITEM_FOREIGN, ITEM_CLOSED, ITEM_FROZEN = 0, 1, 2, 3, 4, 5
 -- Answers about one order; SEEN is added when the gate has admitted this buyer before.
-local ADMITTED, SOLD_OUT, BUYER_LIMIT, NOT_STARTED, ENDED, LATE, LOOK, FIRST = 0, 1, 2, 3, 4, 5, 6, 7
+local ADMITTED, SOLD_OUT, BUYER_LIMIT, NOT_STARTED, ENDED, LATE, CHECK_KEY, FIRST = 0, 1, 2, 3, 4, 5, 6, 7
 local SEEN = 8
 -- Each as the character that stands for it, '0' and up.
 local ANSWER_TEXT = { [0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', ':', ';', '<', '=', '>', '?' }
@@ -82,7 +82,7 @@ local function read_record(record)
   }
 end
 
--- Could a service have written this record? Who reads one to act on it asks this first.
+-- Could a service have written this record? A function that acts on a record checks this first.
 local function is_record(id, record)
   local quantity = record.quantity
   return #id == 16 and record.digest ~= nil and is_count(record.epoch) and is_count(record.deadline) and
@@ -197,8 +197,8 @@ end
 -- key; then all ids, all buyers and all records, and the fields in the index of keys of those marked.
 local EPOCH, COUNT, DEADLINE, QUANTITIES, MARKS = 1, 2, 3, 4, 5
 local HEAD = 5
--- A mark: '0' no key; '1' a key; '2' a key that is not in MySQL, as its service has seen.
-local WITH_KEY, NO_KEY_BYTE, LOOKED_BYTE = '[12]', 48, 50
+-- A mark: '0' no key; '1' a key; '2' a key that has no order in MySQL: its service has read that.
+local WITH_KEY, NO_KEY_BYTE, KEY_FREE_BYTE = '[12]', 48, 50
 
 -- The quantities as text: the one that all have, or else one for each order. Neither: one is none.
 local function read_quantities(text, count)
@@ -213,7 +213,7 @@ local function read_quantities(text, count)
   return nil, #each == count and each or nil
 end
 
--- What a call asks of an item, in the words behind args[base]. nil: it is malformed.
+-- The part of a call about one item, in the words behind args[base]. nil: it is malformed.
 local function read_orders(args, base)
   local count, deadline = number_of(args[base + COUNT]), tonumber(args[base + DEADLINE])
   local marks, keyed = args[base + MARKS], 0
@@ -267,14 +267,14 @@ local function is_late(orders, o, now)
   return now > (tonumber(read_record(orders.args[orders.records + o]).deadline) or 0)
 end
 
--- Decides an order that is not known yet, against the state that the orders before it have left. Which
--- refusal it hears where several apply is the same under every strategy: see service/strategies/strategy.h.
-local function decide(gate, units, quantity, left, late, of_time, must_look)
+-- Decides an order that is not known yet, against the state that the orders before it have left. Where several
+-- refusals apply, the answer is the same under every strategy: see service/strategies/strategy.h.
+local function decide(gate, units, quantity, left, late, of_time, must_check)
   if late then return LATE end
   if of_time ~= ADMITTED then return of_time end
   if quantity > left then return SOLD_OUT end
   if gate.limit ~= 0 and (units or 0) + quantity > gate.limit then return BUYER_LIMIT end
-  return must_look and LOOK or ADMITTED
+  return must_check and CHECK_KEY or ADMITTED
 end
 
 -- Decides all orders, each after those before it: an id, and a buyer, may be among them twice.
@@ -302,8 +302,8 @@ local function decide_all(gate, orders, now, known_units, records, firsts, unset
     else
       local known, text = units_now[buyer] or known_units[o], orders.quantity or orders.quantities[o]
       local units, quantity = number_of(known), number_of(text)
-      local must_look = known and field and mark ~= LOOKED_BYTE
-      answer = decide(gate, units, quantity, left, is_late(orders, o, now), of_time, must_look)
+      local must_check = known and field and mark ~= KEY_FREE_BYTE
+      answer = decide(gate, units, quantity, left, is_late(orders, o, now), of_time, must_check)
       if answer == ADMITTED then
         left = left - quantity
         -- Text stays text: a number costs Redis a conversion.
@@ -344,7 +344,7 @@ local function reserve_of_item(keys, orders, now, reply)
     return append(reply, item, gate and gate.epoch or '0')
   end
   local known_units, known_records, firsts = look_up(keys, orders)
-  -- Who sends no orders asks whether they could be admitted.
+  -- A call without orders checks whether orders could be admitted.
   if not known_units or (orders.count == 0 and not are_hashes(keys, 3)) then
     return append(reply, ITEM_MISSING, gate.epoch)
   end
@@ -360,10 +360,10 @@ local function reserve_of_item(keys, orders, now, reply)
   end
 end
 
--- KEYS gate buyers unsettled keys, of each item in turn; ARGV as above. All that is asked is read before the
--- first write. Items know nothing of each other: they share a call, and with it one sync to disk.
--- Who has been admitted before, and sends a key that is not in the index, may be repeating an order
--- that was settled: without a look in MySQL he is not admitted, but told to.
+-- KEYS gate buyers unsettled keys, of each item in turn; ARGV as above. All reads come before the
+-- first write. Items do not depend on each other: they share a call, and with it one sync to disk.
+-- A buyer who was admitted before, and sends a key that is not in the index, may be repeating an order
+-- that was settled: until MySQL has been read he is not admitted; the answer is CHECK_KEY.
 -- Returns for each item: item answer, the item's present epoch, available, the answers, one character an
 -- order, '0' and up; then, for each FIRST of them in turn, the id of an earlier unsettled order of the same key.
 local function reserve(keys, args)
@@ -425,7 +425,7 @@ end
 -- reserve writes its own, and rebuild carries or drops all others. So it is enough to count what
 -- goes, unread. A gate of another epoch never counted these, or has them no more: unless one was admitted
 -- anew under it meanwhile, by another owner. That one stays, with its units, until its owner settles it.
--- A field goes with its order, whatever the index says: whoever has the key by now looks in MySQL.
+-- A field goes with its order, whatever the index says: a later order of the key is checked in MySQL.
 -- Returns for each item how many orders were there.
 local function settle(keys, args)
   local counts, last = {}, 0
@@ -478,7 +478,7 @@ end
 
 -- Units left live orders in MySQL under this epoch. KEYS gate buyers; ARGV epoch, then buyer
 -- and units in pairs. Returns 'done', 'newer' (a newer gate has it already) or 'later' (this
--- gate is older than the release, or there is none: ask again).
+-- gate is older than the release, or there is none: call again).
 local function release(keys, args)
   local gate, total = read_gate(keys[1]), 0
   if not gate or tonumber(gate.epoch) < tonumber(args[1]) then

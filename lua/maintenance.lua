@@ -283,10 +283,10 @@ local function stamp(keys, args)
   return name
 end
 
--- Redis looks at the permissions of its user at each command inside a function too. A command that is forbidden
+-- Redis checks the permissions of its user at each command inside a function too. A command that is forbidden
 -- half-way would leave half of the work done; one whose error is taken for "no hash" would pass for a lost gate.
--- So a function asks first, and without one of the commands it is refused as Redis refuses a call. The gate needs
--- all of them, whatever the function: reserve of no orders, the probe, says so before a buyer meets it.
+-- So a function checks first, and without one of the commands it is refused as Redis refuses a call. The gate needs
+-- all of them, whatever the function: the probe, reserve of no orders, fails before a buyer's call does.
 -- Source: Redis 7.0, "Redis Lua API reference" (redis.acl_check_cmd).
 local COMMANDS = {
   { 'DEL', 1 }, { 'EXPIRE', 2 }, { 'GET', 1 }, { 'HDEL', 2 }, { 'HEXISTS', 2 }, { 'HGET', 2 }, { 'HGETALL', 1 },
