@@ -227,7 +227,7 @@ static void a_crowd_buys_at_all_of_them(void **state)
 }
 
 /* Redis is silent from before its start, so that it has heard of no clock but the shards'. */
-static void a_service_that_has_not_heard_redis(void **state)
+static void a_service_that_has_not_reached_redis(void **state)
 {
     (void)state;
     const char *sku = sale_item(stack, "unheard", "\"total\":10,\"strategy\":\"optimistic\"");
@@ -254,7 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_clocks_are_wrong),
         TEST(a_sale_opens_and_closes_by_the_servers_clocks),
-        {"a_service_that_has_not_heard_redis", a_service_that_has_not_heard_redis, NULL, awake,
+        {"a_service_that_has_not_reached_redis", a_service_that_has_not_reached_redis, NULL, awake,
          NULL},
         UNDER("lua", a_crowd_buys_at_all_of_them),
         UNDER("optimistic", a_crowd_buys_at_all_of_them),

@@ -95,7 +95,7 @@ static void connections_are_killed(void **state)
                                      "'holdfast' ORDER BY command = 'Sleep', RAND(%u) LIMIT 1",
                                      chance_below(&chance, 1000000));
         if (id != 0)
-            killed += mysqld_say(mysql, test_text("KILL CONNECTION %lld", id)) == 0;
+            killed += mysqld_send(mysql, test_text("KILL CONNECTION %lld", id)) == 0;
     }
     mysql_close(mysql);
     EXPECT_NUMBER(killed, KILLS);
@@ -121,16 +121,16 @@ static void *lock_and_keep(void *context)
     adversary_t *adversary = context;
     MYSQL *mysql = mysqld_open(stack, adversary->shard);
     while (mysql != NULL && !atomic_load(adversary->stopping)) {
-        mysqld_say(mysql, "SET SESSION innodb_lock_wait_timeout = 2");
-        mysqld_say(mysql, "START TRANSACTION"); /* REPEATABLE READ: with gaps */
-        unsigned error = mysqld_say(mysql, adversary->first);
+        mysqld_send(mysql, "SET SESSION innodb_lock_wait_timeout = 2");
+        mysqld_send(mysql, "START TRANSACTION"); /* REPEATABLE READ: with gaps */
+        unsigned error = mysqld_send(mysql, adversary->first);
         usleep(20000 + chance_below(&adversary->chance, 100000));
         if (error == 0)
-            error = mysqld_say(mysql, adversary->second);
+            error = mysqld_send(mysql, adversary->second);
         adversary->rounds++;
         adversary->victim += error == 1213;
         usleep(chance_below(&adversary->chance, 20000));
-        mysqld_say(mysql, "ROLLBACK");
+        mysqld_send(mysql, "ROLLBACK");
         usleep(50000 + chance_below(&adversary->chance, 50000));
     }
     if (mysql != NULL)

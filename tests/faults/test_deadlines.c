@@ -120,10 +120,10 @@ static bool expect_one_winner(const duel_t *duel, const char *sku, const char *w
         bool win = duel->statuses[i] == 200;
         winners += win;
         losers += !win;
-        long long as_told =
+        long long as_received =
             rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE order_id = %s AND state = '%s'",
                      rows_order_id(duel->ids[i]), win ? won : "expired");
-        EXPECT(as_told == 1, "%s of %s was answered %ld, and it is not %s", duel->move,
+        EXPECT(as_received == 1, "%s of %s was answered %ld, and it is not %s", duel->move,
                duel->ids[i], duel->statuses[i], win ? won : "expired");
     }
     print_message("%s against expiry: %u of %u won\n", duel->move, winners, winners + losers);

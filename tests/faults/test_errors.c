@@ -9,15 +9,15 @@
 #include "faults/thrown.h"
 #include "harness/fault.h"
 #include "harness/promises.h"
+#include "harness/received.h"
 #include "harness/suite.h"
-#include "harness/told.h"
 
 /* The shard that throws. */
-#define SICK 0
+#define FAILING 0
 
 static void prepare(void)
 {
-    thrown_prepare(stack, SICK);
+    thrown_prepare(stack, FAILING);
 }
 
 /* A connection that was killed while it was idle is met by the next statement on it, whose request
@@ -28,20 +28,20 @@ static void prepare(void)
 static int back_to_normal(void **state)
 {
     fault_disarm(stack);
-    thrown_set(stack, SICK, THROWN_NOT, 0);
-    mysqld_run(stack, SICK, "SET GLOBAL read_only = 0, GLOBAL tx_read_only = 0");
+    thrown_set(stack, FAILING, THROWN_NOT, 0);
+    mysqld_run(stack, FAILING, "SET GLOBAL read_only = 0, GLOBAL tx_read_only = 0");
     usleep(IDLE_MS * 1000);
     return test_teardown(state);
 }
 
 #define STOCK "\"total\":1000000,"
 
-static const char *sick_item(const char *name, const char *terms)
+static const char *failing_item(const char *name, const char *terms)
 {
     const char *sku;
     do
         sku = sale_item(stack, name, STOCK "%s", terms);
-    while (rows_shard_of(stack, sku) != SICK);
+    while (rows_shard_of(stack, sku) != FAILING);
     return sku;
 }
 
@@ -61,13 +61,13 @@ static void kill_connections(void)
 {
     MYSQL_RES *ids = NULL;
     MYSQL_ROW row;
-    MYSQL *mysql = mysqld_open(stack, SICK);
+    MYSQL *mysql = mysqld_open(stack, FAILING);
     EXPECT(mysql != NULL, "no connection");
     if (mysql_query(mysql, "SELECT id FROM information_schema.processlist WHERE user = "
                            "'holdfast'") == 0)
         ids = mysql_store_result(mysql);
     while (ids != NULL && (row = mysql_fetch_row(ids)) != NULL)
-        mysqld_say(mysql, test_text("KILL CONNECTION %s", row[0]));
+        mysqld_send(mysql, test_text("KILL CONNECTION %s", row[0]));
     mysql_free_result(ids);
     mysql_close(mysql);
 }
@@ -91,11 +91,11 @@ static bool may_be_rejected(unsigned number)
 }
 
 /* A thread writes the log. */
-static void expect_named(const told_book_t *book, const char *sku)
+static void expect_named(const received_book_t *book, const char *sku)
 {
     WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") > 0);
     WAIT_UNTIL(stack_log_has(stack, THROWN_WORDS));
-    WAIT_UNTIL(told_is_logged(book, sku));
+    WAIT_UNTIL(received_is_logged(book, sku));
     EXPECT(fault_metric(stack, "writer_errors_total") > 0, "no error was counted");
 }
 
@@ -103,30 +103,31 @@ static void expect_named(const told_book_t *book, const char *sku)
 static void throw_block(const place_t *place, const unsigned *numbers, unsigned count)
 {
     const char *terms = test_text("\"strategy\":\"%s\"", place->strategy);
-    const char *near = sick_item("near", terms);
-    const char *sick = sick_item("sick", test_text("%s,\"acknowledge\":\"accepted\"", terms));
-    told_book_t *book = told_new(stack);
-    thrown_set(stack, SICK, place->mode, 0);
+    const char *near = failing_item("near", terms);
+    const char *failing = failing_item("sick", test_text("%s,\"acknowledge\":\"accepted\"", terms));
+    received_book_t *book = received_new(stack);
+    thrown_set(stack, FAILING, place->mode, 0);
     for (unsigned i = 0; i < count; i += WAVE) {
         for (unsigned j = i; j < count && j < i + WAVE; j++) {
-            told_plan(book, sick, numbers[j], THROWN_BUYER, numbers[j]);
-            told_plan(book, j % 2 == 0 ? near : sick, 0, "n-%u", numbers[j]);
+            received_plan(book, failing, numbers[j], THROWN_BUYER, numbers[j]);
+            received_plan(book, j % 2 == 0 ? near : failing, 0, "n-%u", numbers[j]);
         }
-        told_ask(book, 2 * WAVE, 0, 0);
+        received_send(book, 2 * WAVE, 0, 0);
     }
-    EXPECT_TOLD_PLAIN(book);
-    expect_named(book, sick);
-    thrown_set(stack, SICK, THROWN_NOT, 0);
+    EXPECT_RECEIVED_VALID(book);
+    expect_named(book, failing);
+    thrown_set(stack, FAILING, THROWN_NOT, 0);
     print_message("%s, %u to %u: %s\n", place->strategy, numbers[0], numbers[count - 1],
-                  told_show(book));
-    EXPECT_NUMBER(told_ghosts(book), 0);
-    EXPECT_TOLD_KEPT(book, may_be_rejected);
-    EXPECT(told_count(book, near, 201) == (count + 1) / 2, "neighbours: %s", told_show(book));
+                  received_show(book));
+    EXPECT_NUMBER(received_ghosts(book), 0);
+    EXPECT_RECEIVED_KEPT(book, may_be_rejected);
+    EXPECT(received_count(book, near, 201) == (count + 1) / 2, "neighbours: %s",
+           received_show(book));
     expect_nothing_set_aside();
     EXPECT(buys(near), "it does not go on");
     EXPECT_SOUND(stack, near, 0);
-    EXPECT_SOUND(stack, sick, 0);
-    EXPECT_GATE_AGREES(stack, sick);
+    EXPECT_SOUND(stack, failing, 0);
+    EXPECT_GATE_AGREES(stack, failing);
 }
 
 static void every_error_at_one_order(void **state)
@@ -149,27 +150,27 @@ static void one_of_each_class_at_one_order(void **state)
     const char *strategy = *state;
     static const unsigned numbers[] = {1036, 1792, 1364, 1205, 1213, 1927, 1264, 4025};
     const char *terms = test_text("\"strategy\":\"%s\"", strategy);
-    const char *sku = sick_item("class", terms), *near = sick_item("near", terms);
-    told_book_t *book = told_new(stack);
-    thrown_set(stack, SICK, THROWN_ONE_INSERT, 0);
+    const char *sku = failing_item("class", terms), *near = failing_item("near", terms);
+    received_book_t *book = received_new(stack);
+    thrown_set(stack, FAILING, THROWN_ONE_INSERT, 0);
     for (size_t i = 0; i < TEST_COUNT(numbers); i++) {
-        told_plan(book, sku, numbers[i], THROWN_BUYER, numbers[i]);
-        told_plan(book, near, 0, "n-%u", numbers[i]);
+        received_plan(book, sku, numbers[i], THROWN_BUYER, numbers[i]);
+        received_plan(book, near, 0, "n-%u", numbers[i]);
     }
-    told_ask(book, 2 * TEST_COUNT(numbers), 0, 0);
-    thrown_set(stack, SICK, THROWN_NOT, 0);
-    EXPECT_TOLD_PLAIN(book);
+    received_send(book, 2 * TEST_COUNT(numbers), 0, 0);
+    thrown_set(stack, FAILING, THROWN_NOT, 0);
+    EXPECT_RECEIVED_VALID(book);
     for (unsigned i = 0; i < book->count; i++) {
-        const told_t *told = &book->all[i];
-        print_message("%s: %s heard %ld after %.1f s\n", strategy, told->buyer, told->status,
-                      told->seconds);
-        if (told->sku == near)
-            EXPECT_NUMBER(told->status, 201);
-        else if (!thrown_is_verdict(told->tag) && sale_uses_gate(strategy))
-            EXPECT(told->status == 202, "%s: %s", told->buyer, told->body);
+        const received_t *received = &book->all[i];
+        print_message("%s: %s heard %ld after %.1f s\n", strategy, received->buyer,
+                      received->status, received->seconds);
+        if (received->sku == near)
+            EXPECT_NUMBER(received->status, 201);
+        else if (!thrown_is_verdict(received->tag) && sale_uses_gate(strategy))
+            EXPECT(received->status == 202, "%s: %s", received->buyer, received->body);
     }
-    EXPECT_NUMBER(told_ghosts(book), 0);
-    EXPECT_TOLD_KEPT(book, may_be_rejected);
+    EXPECT_NUMBER(received_ghosts(book), 0);
+    EXPECT_RECEIVED_KEPT(book, may_be_rejected);
     expect_nothing_set_aside();
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_SOUND(stack, near, 0);
@@ -190,15 +191,15 @@ static bool status_names(const char *sku)
 static void status_names_what_is_set_aside(void **state)
 {
     (void)state;
-    const char *sku = sick_item("named", "\"strategy\":\"lua\",\"acknowledge\":\"accepted\"");
-    told_book_t *book = told_new(stack);
-    thrown_set(stack, SICK, THROWN_ONE_INSERT, 0);
-    told_plan(book, sku, 1036, THROWN_BUYER, 1036);
-    told_ask(book, 1, 0, 0);
+    const char *sku = failing_item("named", "\"strategy\":\"lua\",\"acknowledge\":\"accepted\"");
+    received_book_t *book = received_new(stack);
+    thrown_set(stack, FAILING, THROWN_ONE_INSERT, 0);
+    received_plan(book, sku, 1036, THROWN_BUYER, 1036);
+    received_send(book, 1, 0, 0);
     WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") > 0);
     EXPECT(status_names(sku), "%s", ADMIN(stack, .path = "/v1/status").body);
-    thrown_set(stack, SICK, THROWN_NOT, 0);
-    EXPECT_TOLD_KEPT(book, NULL);
+    thrown_set(stack, FAILING, THROWN_NOT, 0);
+    EXPECT_RECEIVED_KEPT(book, NULL);
     WAIT_UNTIL(!status_names(sku));
 }
 
@@ -206,26 +207,26 @@ static void status_names_what_is_set_aside(void **state)
 
 /* Each of its orders would be tried apart: it is the item that is set aside, and while its buyers
    come on those of another item of the shard are sold to. */
-static void a_sick_item_starves_nobody(void **state)
+static void a_failing_item_delays_no_other(void **state)
 {
     unsigned number = *(const unsigned *)*state;
-    const char *sku = sick_item("sick", "\"strategy\":\"lua\",\"acknowledge\":\"accepted\"");
-    const char *near = sick_item("well", "\"strategy\":\"lua\"");
-    told_book_t *book = told_new(stack);
+    const char *sku = failing_item("sick", "\"strategy\":\"lua\",\"acknowledge\":\"accepted\"");
+    const char *near = failing_item("well", "\"strategy\":\"lua\"");
+    received_book_t *book = received_new(stack);
     WAIT_UNTIL(buys(near));
-    mysqld_run(stack, SICK,
+    mysqld_run(stack, FAILING,
                "CREATE TRIGGER sick_item BEFORE UPDATE ON inventory FOR EACH ROW BEGIN "
                "IF NEW.sku = '%s' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %u, "
                "MESSAGE_TEXT = 'no'; END IF; END",
                sku, number);
     for (unsigned i = 0; i < 600; i++)
-        told_plan(book, i % 6 == 5 ? near : sku, i % 6, "s-%u-%u", number, i);
-    told_ask(book, 16, 12, 100);
-    unsigned sold = told_count(book, near, 201);
+        received_plan(book, i % 6 == 5 ? near : sku, i % 6, "s-%u-%u", number, i);
+    received_send(book, 16, 12, 100);
+    unsigned sold = received_count(book, near, 201);
     print_message("%u at each UPDATE of an item: %s; of the other item %u of 100 are sold\n",
-                  number, told_show(book), sold);
+                  number, received_show(book), sold);
     EXPECT(sold >= 90, "the other item is starved: %u of 100", sold);
-    mysqld_run(stack, SICK, "DROP TRIGGER sick_item");
+    mysqld_run(stack, FAILING, "DROP TRIGGER sick_item");
     unsigned rejected = 0;
     WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") == 0);
     for (unsigned i = 0; i < book->count; i++)
@@ -236,7 +237,7 @@ static void a_sick_item_starves_nobody(void **state)
     /* What says that it is about the values of a row is believed until the item is seen to be sick.
      */
     EXPECT(rejected < 10, "%u acknowledged orders are rejected", rejected);
-    EXPECT_NUMBER(told_ghosts(book), 0);
+    EXPECT_NUMBER(received_ghosts(book), 0);
     WAIT_UNTIL(sale_buy(stack, sku, "after", 1, NULL).status == 202);
 }
 
@@ -251,9 +252,10 @@ static void every_error_at_commit(void **state)
 {
     const commit_t *commit = *state;
     const char *terms = test_text(STOCK "\"strategy\":\"%s\"", commit->strategy);
-    const char *skus[] = {sick_item("commit", test_text("\"strategy\":\"%s\"", commit->strategy)),
-                          sale_item(stack, "commit", "%s", terms)};
-    told_book_t *book = told_new(stack);
+    const char *skus[] = {
+        failing_item("commit", test_text("\"strategy\":\"%s\"", commit->strategy)),
+        sale_item(stack, "commit", "%s", terms)};
+    received_book_t *book = received_new(stack);
     unsigned buyers = 0;
     for (size_t i = 0; i < TEST_COUNT(thrown_sections); i++) {
         unsigned first = thrown_sections[i].first, last = thrown_sections[i].last;
@@ -261,15 +263,15 @@ static void every_error_at_commit(void **state)
         while (fault_hits(stack, commit->point) < last - first + 1) {
             EXPECT(buyers < 20000, "too few COMMITs");
             for (unsigned j = 0; j < 100; j++, buyers++)
-                told_plan(book, skus[j % TEST_COUNT(skus)], 0, "c-%u", buyers);
-            told_ask(book, 4, 0, 0);
+                received_plan(book, skus[j % TEST_COUNT(skus)], 0, "c-%u", buyers);
+            received_send(book, 4, 0, 0);
         }
         fault_disarm(stack);
     }
-    print_message("%s, %s: %s\n", commit->strategy, commit->point, told_show(book));
-    EXPECT_TOLD_PLAIN(book);
-    EXPECT_NUMBER(told_ghosts(book), 0);
-    EXPECT_TOLD_KEPT(book, NULL);
+    print_message("%s, %s: %s\n", commit->strategy, commit->point, received_show(book));
+    EXPECT_RECEIVED_VALID(book);
+    EXPECT_NUMBER(received_ghosts(book), 0);
+    EXPECT_RECEIVED_KEPT(book, NULL);
     for (size_t i = 0; i < TEST_COUNT(skus); i++) {
         WAIT_UNTIL(buys(skus[i]));
         EXPECT_SOUND(stack, skus[i], 0);
@@ -280,7 +282,7 @@ static void every_error_at_commit(void **state)
 /* --- all orders --- */
 
 #define BUYERS_EACH 8
-#define SICK_MS 800
+#define FAILING_MS 800
 
 typedef struct {
     const char *skus[6];
@@ -288,21 +290,22 @@ typedef struct {
 
 static shop_t open_shop(void)
 {
-    return (shop_t){{sick_item("lua", "\"strategy\":\"lua\""),
-                     sick_item("lua-202", "\"strategy\":\"lua\",\"acknowledge\":\"accepted\""),
-                     sick_item("watch", "\"strategy\":\"watch\""),
-                     sick_item("watch-202", "\"strategy\":\"watch\",\"acknowledge\":\"accepted\""),
-                     sick_item("optimistic", "\"strategy\":\"optimistic\""),
-                     sick_item("serializable", "\"strategy\":\"serializable\"")}};
+    return (shop_t){
+        {failing_item("lua", "\"strategy\":\"lua\""),
+         failing_item("lua-202", "\"strategy\":\"lua\",\"acknowledge\":\"accepted\""),
+         failing_item("watch", "\"strategy\":\"watch\""),
+         failing_item("watch-202", "\"strategy\":\"watch\",\"acknowledge\":\"accepted\""),
+         failing_item("optimistic", "\"strategy\":\"optimistic\""),
+         failing_item("serializable", "\"strategy\":\"serializable\"")}};
 }
 
 static void *heal_soon(void *context)
 {
-    MYSQL *mysql = mysqld_open(stack, SICK);
+    MYSQL *mysql = mysqld_open(stack, FAILING);
     (void)context;
-    usleep(SICK_MS * 1000);
+    usleep(FAILING_MS * 1000);
     if (mysql != NULL) {
-        mysqld_say(mysql, test_text("SET GLOBAL auto_increment_increment = %d", THROWN_NOT));
+        mysqld_send(mysql, test_text("SET GLOBAL auto_increment_increment = %d", THROWN_NOT));
         mysql_close(mysql);
     }
     mysql_thread_end();
@@ -314,22 +317,22 @@ static void expect_survived(const shop_t *shop, const char *what)
 {
     static unsigned buyers;
     pthread_t healer;
-    told_book_t *book = told_new(stack);
+    received_book_t *book = received_new(stack);
     for (unsigned i = 0; i < BUYERS_EACH * TEST_COUNT(shop->skus); i++)
-        told_plan(book, shop->skus[i % TEST_COUNT(shop->skus)], 0, "all-%u", ++buyers);
+        received_plan(book, shop->skus[i % TEST_COUNT(shop->skus)], 0, "all-%u", ++buyers);
     pthread_create(&healer, NULL, heal_soon, NULL);
-    told_ask(book, BUYERS_EACH * TEST_COUNT(shop->skus), 12, 100);
+    received_send(book, BUYERS_EACH * TEST_COUNT(shop->skus), 12, 100);
     pthread_join(healer, NULL);
-    EXPECT_NUMBER(mysqld_number(stack, SICK, "SELECT @@GLOBAL.auto_increment_increment"),
+    EXPECT_NUMBER(mysqld_number(stack, FAILING, "SELECT @@GLOBAL.auto_increment_increment"),
                   THROWN_NOT);
-    print_message("%s: %s\n", what, told_show(book));
-    EXPECT_TOLD_PLAIN(book);
+    print_message("%s: %s\n", what, received_show(book));
+    EXPECT_RECEIVED_VALID(book);
     for (size_t i = 0; i < TEST_COUNT(shop->skus); i++) {
         if (strstr(shop->skus[i], "-202") == NULL)
             WAIT_UNTIL(buys(shop->skus[i]));
     }
-    EXPECT_TOLD_KEPT(book, NULL);
-    EXPECT_NUMBER(told_ghosts(book), 0);
+    EXPECT_RECEIVED_KEPT(book, NULL);
+    EXPECT_NUMBER(received_ghosts(book), 0);
     for (size_t i = 0; i < TEST_COUNT(shop->skus); i++)
         EXPECT_SOUND(stack, shop->skus[i], 0);
 }
@@ -350,7 +353,7 @@ static void errors_at_all_orders(void **state)
     const place_t *place = *state;
     shop_t shop = open_shop();
     for (size_t i = 0; i < for_all_count(); i++) {
-        thrown_set(stack, SICK, place->mode, for_all[i]);
+        thrown_set(stack, FAILING, place->mode, for_all[i]);
         expect_survived(&shop, test_text("%u at every %s", for_all[i], place->strategy));
     }
     expect_nothing_set_aside();
@@ -383,12 +386,12 @@ typedef struct {
 static void *throw_then(void *context)
 {
     const throw_t *throw = context;
-    MYSQL *mysql = mysqld_open(stack, SICK);
+    MYSQL *mysql = mysqld_open(stack, FAILING);
     long long end = test_clock_ms() + TEST_WAIT_MS;
     while (fault_hits(stack, throw->point) == 0 && test_clock_ms() < end)
         usleep(5000);
     if (mysql != NULL) {
-        mysqld_say(mysql, throw->sql);
+        mysqld_send(mysql, throw->sql);
         mysql_close(mysql);
     }
     mysql_thread_end();
@@ -399,7 +402,7 @@ static void expect_lost_commit_kept(const after_t *after, const char *sku, unsig
 {
     const char *point =
         sale_uses_gate(after->strategy) ? "writer_before_commit" : "sql_before_commit";
-    told_book_t *book = told_new(stack);
+    received_book_t *book = received_new(stack);
     pthread_t thrower;
     /* Others than this order's writer COMMIT too, so it is not for one time only. */
     fault_arm(stack, "%s pause=600 times=1\ncommit_answer_lost fail\n", point);
@@ -408,17 +411,17 @@ static void expect_lost_commit_kept(const after_t *after, const char *sku, unsig
                                "auto_increment_increment = %d",
                                number, after->alone ? THROWN_ONE_INSERT : THROWN_ALL_INSERTS)};
     EXPECT_NUMBER(pthread_create(&thrower, NULL, throw_then, &throw), 0);
-    told_plan(book, sku, number, THROWN_BUYER, number);
-    told_ask(book, 1, 0, 0);
+    received_plan(book, sku, number, THROWN_BUYER, number);
+    received_send(book, 1, 0, 0);
     pthread_join(thrower, NULL);
     EXPECT_FAULT(stack, "commit_answer_lost");
-    thrown_set(stack, SICK, THROWN_NOT, 0);
+    thrown_set(stack, FAILING, THROWN_NOT, 0);
     fault_disarm(stack);
     print_message("%s, COMMIT lost, then %u: %ld\n", after->strategy, number, book->all[0].status);
-    EXPECT_TOLD_PLAIN(book);
-    EXPECT_NUMBER(told_ghosts(book), 0);
+    EXPECT_RECEIVED_VALID(book);
+    EXPECT_NUMBER(received_ghosts(book), 0);
     EXPECT(book->all[0].id[0] != '\0', "it is live, and its buyer heard %s", book->all[0].body);
-    EXPECT_TOLD_KEPT(book, NULL);
+    EXPECT_RECEIVED_KEPT(book, NULL);
     WAIT_UNTIL(buys(sku));
 }
 
@@ -427,7 +430,7 @@ static void a_lost_commit_then_an_error(void **state)
 {
     static const unsigned numbers[] = {1792, 1290, 1146, 1264, 4025, 1205, 1927, 1062};
     const after_t *after = *state;
-    const char *sku = sick_item("lost", test_text("\"strategy\":\"%s\"", after->strategy));
+    const char *sku = failing_item("lost", test_text("\"strategy\":\"%s\"", after->strategy));
     EXPECT(buys(sku), "no sale at all");
     bool all = chance_is_long();
     for (size_t i = all ? 0 : after->alone; i < TEST_COUNT(numbers); i += all ? 1 : 2)
@@ -439,22 +442,22 @@ static void a_lost_commit_then_an_error(void **state)
 static void a_lost_commit_then_a_read_only_session(void **state)
 {
     const char *strategy = *state;
-    const char *sku = sick_item("session", test_text("\"strategy\":\"%s\"", strategy));
-    told_book_t *book = told_new(stack);
+    const char *sku = failing_item("session", test_text("\"strategy\":\"%s\"", strategy));
+    received_book_t *book = received_new(stack);
     for (unsigned i = 0; i < 8; i++) {
         WAIT_UNTIL(buys(sku));
-        mysqld_run(stack, SICK, "SET GLOBAL tx_read_only = 1");
+        mysqld_run(stack, FAILING, "SET GLOBAL tx_read_only = 1");
         fault_arm(stack, "commit_answer_lost fail\n");
-        told_plan(book, sku, 0, "session-%u", i);
-        told_ask(book, 1, 0, 0);
+        received_plan(book, sku, 0, "session-%u", i);
+        received_send(book, 1, 0, 0);
         EXPECT_FAULT(stack, "commit_answer_lost");
         fault_disarm(stack);
-        mysqld_run(stack, SICK, "SET GLOBAL tx_read_only = 0");
+        mysqld_run(stack, FAILING, "SET GLOBAL tx_read_only = 0");
         kill_connections();
     }
-    print_message("%s: %s\n", strategy, told_show(book));
-    EXPECT_NUMBER(told_ghosts(book), 0);
-    EXPECT_TOLD_KEPT(book, NULL);
+    print_message("%s: %s\n", strategy, received_show(book));
+    EXPECT_NUMBER(received_ghosts(book), 0);
+    EXPECT_RECEIVED_KEPT(book, NULL);
     WAIT_UNTIL(buys(sku));
 }
 
@@ -502,11 +505,11 @@ static void innodb_is_read_only(void **state)
     long long rejected = rejected_now();
     crowd_t *crowd = storm_begins(&shop);
     for (unsigned i = 0; i < 3; i++) {
-        mysqld_stop(stack, SICK);
-        mysqld_start(stack, SICK, "", "--innodb-read-only=1");
+        mysqld_stop(stack, FAILING);
+        mysqld_start(stack, FAILING, "", "--innodb-read-only=1");
         usleep(3000 * 1000);
-        mysqld_stop(stack, SICK);
-        mysqld_start(stack, SICK, "", "");
+        mysqld_stop(stack, FAILING);
+        mysqld_start(stack, FAILING, "", "");
         crowd_await(crowd, CROWD_CREATED, 30);
     }
     expect_storm_survived(&shop, crowd, rejected, "InnoDB read-only, three times");
@@ -518,13 +521,13 @@ static void the_table_is_away(void **state)
     shop_t shop = open_shop();
     long long rejected = rejected_now();
     crowd_t *crowd = storm_begins(&shop);
-    MYSQL *mysql = mysqld_open(stack, SICK);
+    MYSQL *mysql = mysqld_open(stack, FAILING);
     EXPECT(mysql != NULL, "no connection");
     for (unsigned i = 0; i < 30; i++) {
-        EXPECT_NUMBER(mysqld_say(mysql, "RENAME TABLE orders TO orders_away"), 0);
+        EXPECT_NUMBER(mysqld_send(mysql, "RENAME TABLE orders TO orders_away"), 0);
         kill_connections();
         usleep(300000);
-        EXPECT_NUMBER(mysqld_say(mysql, "RENAME TABLE orders_away TO orders"), 0);
+        EXPECT_NUMBER(mysqld_send(mysql, "RENAME TABLE orders_away TO orders"), 0);
         if (i % 5 == 4)
             crowd_await(crowd, CROWD_CREATED, 20);
     }
@@ -542,38 +545,38 @@ typedef struct {
 } refusing_t;
 
 /* Lost, so that the shard counts as away; then it answers and refuses; then it is well. */
-static void lost_then_refusing_then_well(void **state)
+static void lost_then_refusing_then_healthy(void **state)
 {
     const refusing_t *refusing = *state;
-    const char *sku = sick_item("away", "\"strategy\":\"lua\"");
-    told_book_t *book = told_new(stack);
+    const char *sku = failing_item("away", "\"strategy\":\"lua\"");
+    received_book_t *book = received_new(stack);
     EXPECT(buys(sku), "no sale at all");
     if (refusing->options != NULL) /* what was killed InnoDB must repair, which it then may not */
-        mysqld_stop(stack, SICK);
+        mysqld_stop(stack, FAILING);
     else
-        mysqld_kill(stack, SICK);
+        mysqld_kill(stack, FAILING);
     for (unsigned i = 0; i < 4; i++)
-        told_plan(book, sku, 0, "away-%u", i);
-    told_ask(book, 4, 0, 0);
+        received_plan(book, sku, 0, "away-%u", i);
+    received_send(book, 4, 0, 0);
     const char *options = refusing->options != NULL
                               ? refusing->options
                               : thrown_options(refusing->mode, refusing->number);
-    mysqld_start(stack, SICK, "", options);
+    mysqld_start(stack, FAILING, "", options);
     usleep(2000 * 1000); /* so that it meets the refusing server */
     if (refusing->options != NULL) {
-        mysqld_stop(stack, SICK);
-        mysqld_start(stack, SICK, "", "");
+        mysqld_stop(stack, FAILING);
+        mysqld_start(stack, FAILING, "", "");
     } else {
-        thrown_set(stack, SICK, THROWN_NOT, 0);
+        thrown_set(stack, FAILING, THROWN_NOT, 0);
     }
     WAIT_UNTIL(WEB(.base = stack->url, .path = "/readyz").status == 200);
     /* Nobody buys meanwhile: what is away must find out by itself. */
     usleep(2000 * 1000);
-    print_message("%s: %s\n", refusing->name, told_show(book));
+    print_message("%s: %s\n", refusing->name, received_show(book));
     web_answer_t order = sale_buy(stack, sku, "the first one again", 1, NULL);
     EXPECT_STATUS(order, 201);
-    EXPECT_NUMBER(told_ghosts(book), 0);
-    EXPECT_TOLD_KEPT(book, NULL);
+    EXPECT_NUMBER(received_ghosts(book), 0);
+    EXPECT_RECEIVED_KEPT(book, NULL);
     EXPECT_SOUND(stack, sku, 0);
 }
 
@@ -589,7 +592,7 @@ static void lost_then_refusing_then_well(void **state)
 #define AFTER(strategy_, alone_)                                                                   \
     CASE(strategy_ " " #alone_, a_lost_commit_then_an_error, &(after_t){strategy_, alone_})
 #define REFUSING(name_, mode_, number_, options_)                                                  \
-    CASE(name_, lost_then_refusing_then_well, &(refusing_t){name_, mode_, number_, options_})
+    CASE(name_, lost_then_refusing_then_healthy, &(refusing_t){name_, mode_, number_, options_})
 
 static const suite_t suite = {.name = "errors",
                               .settings = {"orders.answer_deadline_ms=5000",
@@ -616,8 +619,8 @@ int main(void)
         CLASSES("optimistic"),
         CLASSES("serializable"),
         CASE("lua", status_names_what_is_set_aside, NULL),
-        CASE("an unknown error", a_sick_item_starves_nobody, &(unsigned){1644}),
-        CASE("a verdict", a_sick_item_starves_nobody, &(unsigned){4025}),
+        CASE("an unknown error", a_failing_item_delays_no_other, &(unsigned){1644}),
+        CASE("a verdict", a_failing_item_delays_no_other, &(unsigned){4025}),
         COMMIT("commit_refused", "lua"),
         COMMIT("commit_done_and_refused", "lua"),
         CASE("INSERT", errors_at_all_orders, &(place_t){THROWN_ALL_INSERTS, "INSERT"}),

@@ -68,7 +68,7 @@ static void replicate(const redis_server_t *replica, const redis_server_t *maste
 }
 
 /* The harness looks at the gate where node 1 does. */
-static void look_through_link(test_stack_t *at)
+static void read_through_link(test_stack_t *at)
 {
     free(at->redis_socket);
     at->redis_socket = strdup(link_of(1));
@@ -91,8 +91,8 @@ static test_stack_t *start_with_links(void)
 static void start_second(void)
 {
     node = STACK_NODE_START(stack, 2, test_text("redis.socket=%s", link_of(2)));
-    look_through_link(stack);
-    look_through_link(node);
+    read_through_link(stack);
+    read_through_link(node);
 }
 
 static void free_servers(void)

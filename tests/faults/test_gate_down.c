@@ -63,14 +63,14 @@ static void refused_until_it_is_back_and_other_strategies_do_not_notice(void **s
     EXPECT_GATE_AGREES(stack, watch);
 }
 
-static bool stands_in(const char *sku)
+static bool has_fallback(const char *sku)
 {
     return rows_sum(stack, "SELECT gate_down FROM inventory WHERE sku = '%s'", sku) != 0;
 }
 
 /* The crowd goes on through the outage: it must be sold to while Redis is away, and by the gate
    afterwards. */
-static void optimistic_stands_in_and_the_gate_comes_back(void **state)
+static void the_fallback_sells_and_the_gate_comes_back(void **state)
 {
     (void)state;
     STACK_AGAIN(stack, "redis.on_gate_down=optimistic", "redis.timeout_ms=500");
@@ -87,7 +87,7 @@ static void optimistic_stands_in_and_the_gate_comes_back(void **state)
     crowd_await(crowd, CROWD_CREATED, 100);
     kill_redis();
     for (int i = 0; i < 3; i++)
-        WAIT_UNTIL(stands_in(skus[i]));
+        WAIT_UNTIL(has_fallback(skus[i]));
     EXPECT(process_is_gone(stack->redis_pid), "Redis came back by itself");
     crowd_await(crowd, CROWD_CREATED, 100);
     EXPECT(fault_metric(stack, "stand_ins_total") >= 3, "no stand-in was counted");
@@ -97,14 +97,14 @@ static void optimistic_stands_in_and_the_gate_comes_back(void **state)
     EXPECT_PROBLEM(lowered, 503, "unavailable"); /* nobody knows what Redis had admitted */
     bring_redis_back("optimistic");
     for (int i = 0; i < 3; i++)
-        WAIT_UNTIL(!stands_in(skus[i]));
+        WAIT_UNTIL(!has_fallback(skus[i]));
     WAIT_UNTIL(fault_metric(stack, "restores_total") >= 3);
     crowd_await(crowd, CROWD_CREATED, 100);
     EXPECT_PROMISES(stack, crowd, "Redis killed, stood in for, restored");
 }
 
 /* Nobody but Redis knows them all: whoever sold their units meanwhile would sell them twice. */
-static void nothing_stands_in_for_accepted_orders(void **state)
+static void accepted_orders_have_no_fallback(void **state)
 {
     (void)state;
     STACK_AGAIN(stack, "redis.on_gate_down=optimistic", "redis.timeout_ms=500",
@@ -116,24 +116,25 @@ static void nothing_stands_in_for_accepted_orders(void **state)
     EXPECT_STATUS(first, 202);
     EXPECT(buys(other, "a"), "no sale at all");
     WAIT_UNTIL(sale_live_orders(stack, sku) == 1);
-    MYSQL *stranger = mysqld_open(stack, rows_shard_of(stack, sku));
-    EXPECT(stranger != NULL && mysqld_say(stranger, "START TRANSACTION") == 0, "no connection");
-    EXPECT_NUMBER(mysqld_say(stranger, test_text("UPDATE inventory SET updated_at = updated_at "
-                                                 "WHERE sku = '%s'",
-                                                 sku)),
+    MYSQL *other_user = mysqld_open(stack, rows_shard_of(stack, sku));
+    EXPECT(other_user != NULL && mysqld_send(other_user, "START TRANSACTION") == 0,
+           "no connection");
+    EXPECT_NUMBER(mysqld_send(other_user, test_text("UPDATE inventory SET updated_at = updated_at "
+                                                    "WHERE sku = '%s'",
+                                                    sku)),
                   0);
     for (int i = 0; i < 4; i++) {
         web_answer_t order = sale_buy(stack, sku, test_text("b-%d", i), 1, NULL);
         EXPECT_STATUS(order, 202);
     }
     kill_redis();
-    WAIT_UNTIL(buys(other, "b") && stands_in(other));
-    mysql_close(stranger);
+    WAIT_UNTIL(buys(other, "b") && has_fallback(other));
+    mysql_close(other_user);
     for (int i = 0; i < 10; i++) {
         web_answer_t late = sale_buy(stack, sku, test_text("late-%d", i), 1, NULL);
         EXPECT(late.status == 503 || web_has_code(&late, "sold_out"), "%s", web_show(&late));
     }
-    EXPECT(!stands_in(sku), "the optimistic strategy sells what Redis has admitted");
+    EXPECT(!has_fallback(sku), "the optimistic strategy sells what Redis has admitted");
     bring_redis_back("optimistic");
     WAIT_UNTIL(sale_live_orders(stack, sku) == 5);
     EXPECT_NUMBER(rows_sum(stack,
@@ -141,13 +142,13 @@ static void nothing_stands_in_for_accepted_orders(void **state)
                            "'rejected'",
                            sku),
                   0);
-    WAIT_UNTIL(!stands_in(other));
+    WAIT_UNTIL(!has_fallback(other));
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
 }
 
 /* Its own passes are an hour apart: whoever asks need not wait for one. */
-static void who_asks_gets_the_gate_back_at_once(void **state)
+static void a_purchase_brings_the_gate_back_at_once(void **state)
 {
     (void)state;
     STACK_AGAIN(stack, "redis.on_gate_down=optimistic", "redis.timeout_ms=500",
@@ -155,7 +156,7 @@ static void who_asks_gets_the_gate_back_at_once(void **state)
     const char *sku = sale_item(stack, "asked", "\"total\":50,\"strategy\":\"lua\"");
     EXPECT(buys(sku, "a"), "no sale at all");
     kill_redis();
-    WAIT_UNTIL(buys(sku, "b") && stands_in(sku));
+    WAIT_UNTIL(buys(sku, "b") && has_fallback(sku));
     bring_redis_back("optimistic");
     WAIT_UNTIL(fault_metric(stack, "redis_connections") > 0);
     web_answer_t asked = ADMIN(stack, .method = "POST",
@@ -164,7 +165,7 @@ static void who_asks_gets_the_gate_back_at_once(void **state)
     EXPECT(strstr(asked.body, "\"gate_back\"") != NULL &&
                strstr(asked.body, "\"restored\"") != NULL,
            "%s", asked.body);
-    EXPECT(!stands_in(sku), "it is still sold by the stand-in");
+    EXPECT(!has_fallback(sku), "it is still sold by the stand-in");
     WAIT_UNTIL(buys(sku, "c")); /* once all loops have heard of it */
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
@@ -173,7 +174,7 @@ static void who_asks_gets_the_gate_back_at_once(void **state)
 #define COLD_ITEMS 600 /* over two shards */
 
 /* Each is looked at twice, some time apart: many together, not one by one. */
-static void items_that_nobody_asks_for_get_their_gates_too(void **state)
+static void items_without_purchases_get_their_gates_too(void **state)
 {
     (void)state;
     STACK_AGAIN(stack, "redis.on_gate_down=refuse", "reconcile.pass_interval_ms=");
@@ -197,10 +198,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(refused_until_it_is_back_and_other_strategies_do_not_notice),
-        TEST(optimistic_stands_in_and_the_gate_comes_back),
-        TEST(nothing_stands_in_for_accepted_orders),
-        TEST(who_asks_gets_the_gate_back_at_once),
-        TEST(items_that_nobody_asks_for_get_their_gates_too),
+        TEST(the_fallback_sells_and_the_gate_comes_back),
+        TEST(accepted_orders_have_no_fallback),
+        TEST(a_purchase_brings_the_gate_back_at_once),
+        TEST(items_without_purchases_get_their_gates_too),
     };
     return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -222,12 +222,12 @@ static void holds_expire(void **state)
 
 /* --- the stand-in --- */
 
-static bool stands_in(const char *sku)
+static bool has_fallback(const char *sku)
 {
     return rows_sum(stack, "SELECT gate_down FROM inventory WHERE sku = '%s'", sku) != 0;
 }
 
-static void items_that_were_never_sold_are_stood_in_for(void **state)
+static void items_that_were_never_sold_get_the_fallback(void **state)
 {
     (void)state;
     STACK_AGAIN(stack, "redis.on_gate_down=optimistic", SETTINGS);
@@ -235,10 +235,10 @@ static void items_that_were_never_sold_are_stood_in_for(void **state)
     EXPECT(is_sold(skus[0], "a") && is_sold(skus[1], "a"), "no sale at all");
     hang();
     for (unsigned i = 0; i < TEST_COUNT(skus); i++)
-        WAIT_UNTIL(is_sold(skus[i], test_text("b%lld", test_clock_ms())) && stands_in(skus[i]));
+        WAIT_UNTIL(is_sold(skus[i], test_text("b%lld", test_clock_ms())) && has_fallback(skus[i]));
     process_signal(stack->redis_pid, SIGCONT);
     for (unsigned i = 0; i < TEST_COUNT(skus); i++)
-        WAIT_UNTIL(!stands_in(skus[i]));
+        WAIT_UNTIL(!has_fallback(skus[i]));
     for (unsigned i = 0; i < TEST_COUNT(skus); i++) {
         WAIT_UNTIL(is_sold(skus[i], test_text("c%lld", test_clock_ms())));
         EXPECT_SOUND(stack, skus[i], 0);
@@ -257,7 +257,7 @@ int main(void)
         TEST(items_without_a_gate_do_not_notice),
         TEST(an_item_is_taken_off_its_gate),
         TEST(holds_expire),
-        TEST(items_that_were_never_sold_are_stood_in_for),
+        TEST(items_that_were_never_sold_get_the_fallback),
         TEST(all_items_are_taken_off_their_gates),
     };
     return suite_run(&suite, tests, TEST_COUNT(tests));

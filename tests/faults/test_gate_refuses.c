@@ -285,7 +285,7 @@ static void is_refused_at_once(void **state)
 
 /* --- optimistic --- */
 
-static bool stands_in(const char *sku)
+static bool has_fallback(const char *sku)
 {
     return rows_sum(stack, "SELECT gate_down FROM inventory WHERE sku = '%s'", sku) != 0;
 }
@@ -296,10 +296,10 @@ static bool is_sold_without_gate(const char *sku, unsigned nth)
     web_answer_t answer = sale_buy(stack, sku, test_text("s%u", nth), 1, NULL);
     EXPECT(answer.status == 201 || (answer.status == 503 && answer.location[0] == '\0'), "%s",
            web_show(&answer));
-    return answer.status == 201 && stands_in(sku);
+    return answer.status == 201 && has_fallback(sku);
 }
 
-static void is_stood_in_for(void **state)
+static void is_sold_by_the_fallback(void **state)
 {
     const refusal_t *refusal = *state;
     unsigned nth = 0;
@@ -309,10 +309,10 @@ static void is_stood_in_for(void **state)
     for (unsigned i = 0; i < STOOD_IN_FOR; i++)
         WAIT_UNTIL(is_sold_without_gate(gated(&items, i), nth++));
     expect_refused(items.accepted, "meanwhile");
-    EXPECT(!stands_in(items.accepted), "its accepted orders may be sold again");
+    EXPECT(!has_fallback(items.accepted), "its accepted orders may be sold again");
     refusal->end();
     for (unsigned i = 0; i < GATED; i++) {
-        WAIT_UNTIL(!stands_in(gated(&items, i)));
+        WAIT_UNTIL(!has_fallback(gated(&items, i)));
         WAIT_UNTIL(sale_buy(stack, gated(&items, i), "again", 1, NULL).status < 300);
     }
     expect_sound(&items);
@@ -353,8 +353,9 @@ int main(void)
         bool stood_in = i >= TEST_COUNT(refusals);
         snprintf(names[i], sizeof(names[i]), "%s_is_%s", refusal->name,
                  stood_in ? "stood_in_for" : "refused_at_once");
-        tests[i] = (struct CMUnitTest){names[i], stood_in ? is_stood_in_for : is_refused_at_once,
-                                       NULL, take_calls, (void *)refusal};
+        tests[i] =
+            (struct CMUnitTest){names[i], stood_in ? is_sold_by_the_fallback : is_refused_at_once,
+                                NULL, take_calls, (void *)refusal};
     }
     return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -22,12 +22,12 @@
 #define KILLS_AT_RANDOM 3
 #define PATIENCE_MS 90000
 
-typedef enum { NOT_HEARD, GIVEN_BACK, REPLAYED } heard_t;
+typedef enum { NOT_GIVEN_BACK, GIVEN_BACK, REPLAYED } give_back_t;
 
 typedef struct {
     const char *strategy, *sku;
     char (*ids)[SALE_ID_SIZE];
-    heard_t heard[WISHES];
+    give_back_t received[WISHES];
     long odd[WISHES];           /* the status of an answer that fits nothing */
     atomic_uint sent, answered; /* before the last kill */
     atomic_bool over;
@@ -48,8 +48,8 @@ static web_request_t request(const sale_t *sale, unsigned wish)
 static void note(sale_t *sale, unsigned wish, const web_answer_t *answer)
 {
     bool replayed = answer->replayed[0] != '\0';
-    if (answer->status == 200 && sale->heard[wish] == NOT_HEARD)
-        sale->heard[wish] = replayed ? REPLAYED : GIVEN_BACK;
+    if (answer->status == 200 && sale->received[wish] == NOT_GIVEN_BACK)
+        sale->received[wish] = replayed ? REPLAYED : GIVEN_BACK;
     else if (answer->status == 200 ? !replayed : answer->status != 0 && answer->status != 503)
         sale->odd[wish] = answer->status;
 }
@@ -157,7 +157,7 @@ static void expect_once_each(const sale_t *sale)
     for (unsigned i = 0; i < WISHES; i++) {
         EXPECT(sale->odd[i] == 0, "cancel %u of %s: %ld", i % KEYS, sale->ids[i / KEYS],
                sale->odd[i]);
-        known += sale->heard[i] == REPLAYED;
+        known += sale->received[i] == REPLAYED;
     }
     print_message("%s: %u kills, %u cancels sent meanwhile, %u answered, %u known although nobody "
                   "had heard of them\n",

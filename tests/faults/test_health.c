@@ -11,7 +11,7 @@
 #include "harness/promises.h"
 #include "harness/suite.h"
 
-#define SICK 0
+#define FAILING 0
 #define WELL 1
 #define NAME "shard-0"
 
@@ -32,7 +32,7 @@ static const char *item_on(unsigned shard, const char *strategy)
 
 static void put_on_sale(void)
 {
-    skus[SICK] = strdup(item_on(SICK, "lua"));
+    skus[FAILING] = strdup(item_on(FAILING, "lua"));
     skus[WELL] = strdup(item_on(WELL, "lua"));
 }
 
@@ -117,77 +117,77 @@ static void expect_the_other_sells(void)
 static void mysql_is_read_only(void **state)
 {
     (void)state;
-    mysqld_run(stack, SICK, "SET GLOBAL read_only = 1");
+    mysqld_run(stack, FAILING, "SET GLOBAL read_only = 1");
     web_answer_t ready = await_state(NAME, "away", "read-only");
     EXPECT_STATUS(ready, 200);
     expect_the_other_sells();
     mysqld_run(stack, WELL, "SET GLOBAL read_only = 1");
     WAIT_UNTIL(readyz().status == 503);
     mysqld_run(stack, WELL, "SET GLOBAL read_only = 0");
-    mysqld_run(stack, SICK, "SET GLOBAL read_only = 0");
+    mysqld_run(stack, FAILING, "SET GLOBAL read_only = 0");
     expect_well_again();
 }
 
-static void a_stranger_holds_a_global_read_lock(void **state)
+static void another_user_holds_a_global_read_lock(void **state)
 {
     (void)state;
-    MYSQL *stranger = mysqld_open(stack, SICK);
-    EXPECT(stranger != NULL, "no connection");
-    EXPECT_NUMBER(mysqld_say(stranger, "FLUSH TABLES WITH READ LOCK"), 0);
+    MYSQL *other_user = mysqld_open(stack, FAILING);
+    EXPECT(other_user != NULL, "no connection");
+    EXPECT_NUMBER(mysqld_send(other_user, "FLUSH TABLES WITH READ LOCK"), 0);
     web_answer_t ready = await_state(NAME, "away", "ock");
-    mysql_close(stranger);
+    mysql_close(other_user);
     EXPECT_STATUS(ready, 200);
     expect_well_again();
 }
 
 /* Then some items wait, and the shard is as well as before: its canaries meet those locks too. */
-static void a_stranger_locks_rows(void **state)
+static void another_user_locks_rows(void **state)
 {
     (void)state;
-    MYSQL *stranger = mysqld_open(stack, SICK);
-    EXPECT(stranger != NULL, "no connection");
-    EXPECT_NUMBER(mysqld_say(stranger, "START TRANSACTION"), 0);
-    EXPECT_NUMBER(mysqld_say(stranger, "UPDATE inventory SET updated_at = updated_at"), 0);
+    MYSQL *other_user = mysqld_open(stack, FAILING);
+    EXPECT(other_user != NULL, "no connection");
+    EXPECT_NUMBER(mysqld_send(other_user, "START TRANSACTION"), 0);
+    EXPECT_NUMBER(mysqld_send(other_user, "UPDATE inventory SET updated_at = updated_at"), 0);
     double before = fault_metric(stack, "canaries_total");
     for (int i = 0; i < 5; i++) {
         WAIT_UNTIL(fault_metric(stack, "canaries_total") >= before + 3 * (i + 1));
         EXPECT(!is_in_state(NAME, "away"), "%s", readyz().body);
     }
-    mysql_close(stranger);
+    mysql_close(other_user);
     expect_well_again();
 }
 
 /* Nobody can buy here, and only who tries knows: the locks of the prober's own rows are free. */
-static void a_stranger_locks_all_orders(void **state)
+static void another_user_locks_all_orders(void **state)
 {
     (void)state;
-    MYSQL *stranger = mysqld_open(stack, SICK);
-    EXPECT(stranger != NULL, "no connection");
-    EXPECT_NUMBER(mysqld_say(stranger, "START TRANSACTION"), 0);
-    EXPECT_NUMBER(mysqld_say(stranger, "SELECT COUNT(*) FROM (SELECT order_id FROM orders "
-                                       "FOR UPDATE) locked"),
+    MYSQL *other_user = mysqld_open(stack, FAILING);
+    EXPECT(other_user != NULL, "no connection");
+    EXPECT_NUMBER(mysqld_send(other_user, "START TRANSACTION"), 0);
+    EXPECT_NUMBER(mysqld_send(other_user, "SELECT COUNT(*) FROM (SELECT order_id FROM orders "
+                                          "FOR UPDATE) locked"),
                   0);
-    mysql_free_result(mysql_store_result(stranger));
-    const char *sku[] = {skus[SICK], item_on(SICK, "lua"), item_on(SICK, "watch"),
-                         item_on(SICK, "lua")};
+    mysql_free_result(mysql_store_result(other_user));
+    const char *sku[] = {skus[FAILING], item_on(FAILING, "lua"), item_on(FAILING, "watch"),
+                         item_on(FAILING, "lua")};
     unsigned buyer = 0;
     WAIT_UNTIL((sale_buy(stack, sku[buyer % 4], test_text("locked-%u", buyer), 1, NULL), ++buyer,
                 is_in_state(NAME, "away")));
     web_answer_t ready = readyz();
     EXPECT_STATUS(ready, 200);
     expect_the_other_sells();
-    mysql_close(stranger);
+    mysql_close(other_user);
     expect_well_again();
 }
 
-static void a_stranger_locks_the_tables(void **state)
+static void another_user_locks_the_tables(void **state)
 {
     (void)state;
-    MYSQL *stranger = mysqld_open(stack, SICK);
-    EXPECT(stranger != NULL, "no connection");
-    EXPECT_NUMBER(mysqld_say(stranger, "LOCK TABLES holdfast.orders WRITE"), 0);
+    MYSQL *other_user = mysqld_open(stack, FAILING);
+    EXPECT(other_user != NULL, "no connection");
+    EXPECT_NUMBER(mysqld_send(other_user, "LOCK TABLES holdfast.orders WRITE"), 0);
     await_state(NAME, "away", "ock");
-    mysql_close(stranger);
+    mysql_close(other_user);
     expect_well_again();
 }
 
@@ -220,18 +220,19 @@ static bool is_null(const cJSON *json, const char *name)
 static void expect_honest_status(void)
 {
     web_answer_t status = at_once("/v1/status");
-    const cJSON *sick = server_in(&status, NAME), *well = server_in(&status, "shard-1");
-    EXPECT(cJSON_IsFalse(cJSON_GetObjectItem(sick, "answers")), "%s", web_show(&status));
+    const cJSON *failing = server_in(&status, NAME), *well = server_in(&status, "shard-1");
+    EXPECT(cJSON_IsFalse(cJSON_GetObjectItem(failing, "answers")), "%s", web_show(&status));
     EXPECT(cJSON_IsTrue(cJSON_GetObjectItem(well, "answers")), "%s", web_show(&status));
-    EXPECT(strcmp(text_of(sick, "state"), "unknown") == 0, "%s", web_show(&status));
-    EXPECT(is_null(cJSON_GetObjectItem(sick, "reconciler"), "holder"), "%s", web_show(&status));
-    EXPECT(text_of(sick, "reason")[0] != '\0' && is_null(well, "reason"), "%s", web_show(&status));
+    EXPECT(strcmp(text_of(failing, "state"), "unknown") == 0, "%s", web_show(&status));
+    EXPECT(is_null(cJSON_GetObjectItem(failing, "reconciler"), "holder"), "%s", web_show(&status));
+    EXPECT(text_of(failing, "reason")[0] != '\0' && is_null(well, "reason"), "%s",
+           web_show(&status));
     EXPECT(strstr(status.body, skus[WELL]) != NULL, "%s is not in it", skus[WELL]);
     EXPECT(strstr(status.body, "\"items_unknown_of\":[\"" NAME "\"]") != NULL, "%s",
            web_show(&status));
 }
 
-static bool audit_names_the_sick_shard(void)
+static bool audit_names_the_failing_shard(void)
 {
     web_answer_t audit = at_once("/v1/audit");
     EXPECT(!cJSON_IsTrue(cJSON_GetObjectItem(audit.json, "ok")) ||
@@ -286,9 +287,9 @@ static void expect_the_toggle_passes_it_by(void)
 static void one_shard_is_silent(void **state)
 {
     (void)state;
-    web_answer_t order = sale_buy(stack, skus[SICK], "before", 1, NULL);
+    web_answer_t order = sale_buy(stack, skus[FAILING], "before", 1, NULL);
     EXPECT_STATUS(order, 201);
-    process_signal(stack->mysql_pids[SICK], SIGSTOP);
+    process_signal(stack->mysql_pids[FAILING], SIGSTOP);
     /* Before it is known to be silent: nobody waits for it even so. */
     at_once("/v1/status");
     at_once("/v1/audit");
@@ -298,13 +299,13 @@ static void one_shard_is_silent(void **state)
     expect_honest_status();
     expect_bounded_reads(sale_id(&order));
     expect_the_toggle_passes_it_by();
-    WAIT_UNTIL(audit_names_the_sick_shard());
+    WAIT_UNTIL(audit_names_the_failing_shard());
     EXPECT_NUMBER(stack_command(stack, "audit"), 2);
     process_signal(stack->mysql_pids[WELL], SIGSTOP);
     WAIT_UNTIL(readyz().status == 503);
     at_once("/v1/status");
     process_signal(stack->mysql_pids[WELL], SIGCONT);
-    process_signal(stack->mysql_pids[SICK], SIGCONT);
+    process_signal(stack->mysql_pids[FAILING], SIGCONT);
     expect_well_again();
     web_answer_t audit = sale_audit(stack);
     EXPECT(cJSON_IsTrue(cJSON_GetObjectItem(audit.json, "ok")), "%s", web_show(&audit));
@@ -369,10 +370,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_long_audit_runs_in_the_background),
         TEST(mysql_is_read_only),
-        TEST(a_stranger_holds_a_global_read_lock),
-        TEST(a_stranger_locks_rows),
-        TEST(a_stranger_locks_all_orders),
-        TEST(a_stranger_locks_the_tables),
+        TEST(another_user_holds_a_global_read_lock),
+        TEST(another_user_locks_rows),
+        TEST(another_user_locks_all_orders),
+        TEST(another_user_locks_the_tables),
         TEST(redis_refuses_writes),
         TEST(redis_is_silent),
         TEST(one_shard_is_silent),

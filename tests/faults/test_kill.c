@@ -138,7 +138,7 @@ static void dies_at_any_moment(void **state)
         stack_again(stack, NULL, 0);
         crowd_await(sale.crowd, CROWD_CREATED, 10);
     }
-    EXPECT(crowd_told(sale.crowd, CROWD_AWAY) + crowd_told(sale.crowd, CROWD_LOST) > 0,
+    EXPECT(crowd_received(sale.crowd, CROWD_AWAY) + crowd_received(sale.crowd, CROWD_LOST) > 0,
            "the crowd has not felt it: %s", crowd_show(sale.crowd));
     EXPECT_PROMISES(stack, sale.crowd, "%s, %u kills at random", strategy, kills);
 }
@@ -171,7 +171,7 @@ static void *cancel_early(void *context)
 }
 
 /* One event loop is up before the other, and has requests whose outcome it tells to all of them. */
-static void is_asked_before_all_its_loops_are_up(void **state)
+static void is_called_before_all_its_loops_are_up(void **state)
 {
     (void)state;
     early_t early = {.next = 0};
@@ -244,7 +244,7 @@ int main(void)
               REBUILD),
         UNDER("lua", dies_at_any_moment),
         UNDER("watch", dies_at_any_moment),
-        TEST(is_asked_before_all_its_loops_are_up),
+        TEST(is_called_before_all_its_loops_are_up),
     };
     return suite_run(&suite, tests, TEST_COUNT(tests));
 }

@@ -7,21 +7,21 @@
 #include "harness/fault.h"
 #include "harness/mysqld.h"
 #include "harness/promises.h"
+#include "harness/received.h"
 #include "harness/suite.h"
-#include "harness/told.h"
 
 #define SHARD 0
 #define LOCK_WAIT_MS 1000
 #define LOCKED_MS 6000
 
-static MYSQL *stranger;
+static MYSQL *other_user;
 
 /* After each case, also one that failed: its lock goes. */
 static int unlocked(void **state)
 {
-    if (stranger != NULL)
-        mysql_close(stranger);
-    stranger = NULL;
+    if (other_user != NULL)
+        mysql_close(other_user);
+    other_user = NULL;
     return test_teardown(state);
 }
 
@@ -83,28 +83,28 @@ typedef struct {
     const char *strategy;
 } case_t;
 
-static unsigned say_lock(const lock_t *lock, const char *sku)
+static unsigned print_lock(const lock_t *lock, const char *sku)
 {
     char sql[256];
     const char *at = strstr(lock->lock, "%s");
     snprintf(sql, sizeof(sql), "%.*s%s%s", (int)(at - lock->lock), lock->lock, sku, at + 2);
-    return mysqld_say(stranger, sql);
+    return mysqld_send(other_user, sql);
 }
 
 static void take_lock(const lock_t *lock, const char *sku)
 {
-    stranger = mysqld_open(stack, SHARD);
-    EXPECT(stranger != NULL, "no connection");
-    EXPECT_NUMBER(mysqld_say(stranger, "START TRANSACTION"), 0); /* REPEATABLE READ: with gaps */
-    EXPECT_NUMBER(say_lock(lock, sku), 0);
+    other_user = mysqld_open(stack, SHARD);
+    EXPECT(other_user != NULL, "no connection");
+    EXPECT_NUMBER(mysqld_send(other_user, "START TRANSACTION"), 0); /* REPEATABLE READ: with gaps */
+    EXPECT_NUMBER(print_lock(lock, sku), 0);
 }
 
-static void plan_waiter(told_book_t *book, const char *sku, const lock_t *lock, unsigned i)
+static void plan_waiter(received_book_t *book, const char *sku, const lock_t *lock, unsigned i)
 {
     if (strchr(lock->buyer, '%') == NULL)
-        told_plan(book, sku, i, "%s", lock->buyer);
+        received_plan(book, sku, i, "%s", lock->buyer);
     else
-        told_plan(book, sku, i, "%.*s%u", (int)strcspn(lock->buyer, "%"), lock->buyer, i);
+        received_plan(book, sku, i, "%.*s%u", (int)strcspn(lock->buyer, "%"), lock->buyer, i);
 }
 
 /* Buyers of the neighbour all the time, as many of an item of the other shard, and now and then one
@@ -113,7 +113,7 @@ static void plan_waiter(told_book_t *book, const char *sku, const lock_t *lock, 
 #define BURST_MS 200
 #define BURSTS (LOCKED_MS / BURST_MS)
 
-static void plan_crowd(told_book_t *book, const char *locked, const char *near, const char *far,
+static void plan_crowd(received_book_t *book, const char *locked, const char *near, const char *far,
                        const lock_t *lock)
 {
     for (unsigned i = 0; i < BURSTS; i++)
@@ -121,17 +121,17 @@ static void plan_crowd(told_book_t *book, const char *locked, const char *near, 
             if (j == 0 && i % 5 == 0)
                 plan_waiter(book, locked, lock, i);
             else
-                told_plan(book, j % 2 == 0 ? near : far, i, "y-%u-%u", i, j);
+                received_plan(book, j % 2 == 0 ? near : far, i, "y-%u-%u", i, j);
 }
 
-static void expect_named(const told_book_t *book, const char *sku)
+static void expect_named(const received_book_t *book, const char *sku)
 {
     WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") > 0);
-    WAIT_UNTIL(told_is_logged(book, sku)); /* a thread writes the log */
+    WAIT_UNTIL(received_is_logged(book, sku)); /* a thread writes the log */
 }
 
 /* How many of the item's buyers waited about as long as for a lock. */
-static unsigned count_waited(const told_book_t *book, const char *sku)
+static unsigned count_waited(const received_book_t *book, const char *sku)
 {
     unsigned waited = 0;
     for (unsigned i = 0; i < book->count; i++)
@@ -142,15 +142,15 @@ static unsigned count_waited(const told_book_t *book, const char *sku)
 /* Two waits for the lock hold up a third of the neighbour's buyers, before the locked item is set
    aside; without that each wait holds up those who come meanwhile. On a slow machine buyers of the
    other shard wait as long, where nothing is locked: as many are allowed for. */
-static void expect_neighbours_sold(const case_t *c, const told_book_t *book, const char *near,
+static void expect_neighbours_sold(const case_t *c, const received_book_t *book, const char *near,
                                    const char *far)
 {
-    unsigned count = told_count(book, near, 201), waited = count_waited(book, near);
+    unsigned count = received_count(book, near, 201), waited = count_waited(book, near);
     unsigned waited_far = count_waited(book, far);
     print_message(
         "%s, lock on %s: %s; of the neighbour's %u buyers waited %u, of the other shard's "
         "%u\n",
-        c->strategy, c->lock->name, told_show(book), count, waited, waited_far);
+        c->strategy, c->lock->name, received_show(book), count, waited, waited_far);
     for (unsigned i = 0; i < book->count; i++)
         if ((book->all[i].sku == near || book->all[i].sku == far) && book->all[i].status != 201)
             FAIL("%s of the other item heard after %.1f s: %s", book->all[i].buyer,
@@ -160,17 +160,17 @@ static void expect_neighbours_sold(const case_t *c, const told_book_t *book, con
 }
 
 /* If all who need the lock are the same buyer, his orders are counted instead. */
-static void expect_no_ghosts(const case_t *c, const told_book_t *book, const char *locked)
+static void expect_no_ghosts(const case_t *c, const received_book_t *book, const char *locked)
 {
     if (strchr(c->lock->buyer, '%') != NULL) {
-        EXPECT_NUMBER(told_ghosts(book), 0);
+        EXPECT_NUMBER(received_ghosts(book), 0);
         return;
     }
     EXPECT_NUMBER(rows_sum(stack,
                            "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND buyer_id = '%s' AND "
                            "state = 'confirmed'",
                            locked, c->lock->buyer),
-                  1 + told_count(book, locked, 202));
+                  1 + received_count(book, locked, 202));
 }
 
 static void only_the_locked_item_waits(void **state)
@@ -180,19 +180,19 @@ static void only_the_locked_item_waits(void **state)
     const char *far = item_on(1 - SHARD, "far", "lua");
     buy(near, "first");
     buy(far, "first");
-    told_book_t *book = told_new(stack);
+    received_book_t *book = received_new(stack);
     take_lock(c->lock, locked);
     plan_crowd(book, locked, near, far, c->lock);
-    told_ask(book, 512, BURST, BURST_MS);
-    EXPECT_TOLD_PLAIN(book);
+    received_send(book, 512, BURST, BURST_MS);
+    EXPECT_RECEIVED_VALID(book);
     expect_neighbours_sold(c, book, near, far);
-    EXPECT_NUMBER(told_count(book, locked, 201), 0);
+    EXPECT_NUMBER(received_count(book, locked, 201), 0);
     if (sale_uses_gate(c->strategy))
         expect_named(book, locked);
-    mysql_close(stranger);
-    stranger = NULL;
+    mysql_close(other_user);
+    other_user = NULL;
     WAIT_UNTIL(sale_buy(stack, locked, "a", 1, NULL).status == 201);
-    EXPECT_TOLD_KEPT(book, NULL);
+    EXPECT_RECEIVED_KEPT(book, NULL);
     expect_no_ghosts(c, book, locked);
     WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") == 0);
     EXPECT_SOUND(stack, locked, 0);
@@ -218,13 +218,13 @@ static void status_names_the_item(void **state)
     (void)state;
     const char *locked = locked_item("lua");
     take_lock(&on_row, locked);
-    told_book_t *book = told_new(stack);
-    told_plan(book, locked, 0, "k");
-    told_ask(book, 1, 0, 0);
+    received_book_t *book = received_new(stack);
+    received_plan(book, locked, 0, "k");
+    received_send(book, 1, 0, 0);
     WAIT_UNTIL(status_names(locked));
-    mysql_close(stranger);
-    stranger = NULL;
-    EXPECT_TOLD_KEPT(book, NULL);
+    mysql_close(other_user);
+    other_user = NULL;
+    EXPECT_RECEIVED_KEPT(book, NULL);
     WAIT_UNTIL(!status_names(locked));
 }
 
@@ -234,35 +234,36 @@ static void many_locked_items(void **state)
 {
     static const char *const strategies[] = {"lua", "watch"};
     const char *locked[4], *near = item_here("near", "lua");
-    told_book_t *book = told_new(stack), *after = told_new(stack);
+    received_book_t *book = received_new(stack), *after = received_new(stack);
     (void)state;
     buy(near, "first");
     for (size_t i = 0; i < TEST_COUNT(locked); i++)
         locked[i] = locked_item(strategies[i % TEST_COUNT(strategies)]);
-    stranger = mysqld_open(stack, SHARD);
-    EXPECT(stranger != NULL && mysqld_say(stranger, "START TRANSACTION") == 0, "no connection");
+    other_user = mysqld_open(stack, SHARD);
+    EXPECT(other_user != NULL && mysqld_send(other_user, "START TRANSACTION") == 0,
+           "no connection");
     for (size_t i = 0; i < TEST_COUNT(locked); i++) {
-        EXPECT_NUMBER(say_lock(&on_row, locked[i]), 0);
-        told_plan(book, locked[i], 0, "k");
+        EXPECT_NUMBER(print_lock(&on_row, locked[i]), 0);
+        received_plan(book, locked[i], 0, "k");
     }
-    told_ask(book, TEST_COUNT(locked), 0, 0);
-    EXPECT_TOLD_PLAIN(book);
-    EXPECT_NUMBER(told_count(book, NULL, 201), 0);
+    received_send(book, TEST_COUNT(locked), 0, 0);
+    EXPECT_RECEIVED_VALID(book);
+    EXPECT_NUMBER(received_count(book, NULL, 201), 0);
     for (unsigned i = 0; i < BURSTS; i++)
         for (unsigned j = 0; j < BURST; j++)
             if (j == 0)
-                told_plan(after, locked[i % TEST_COUNT(locked)], i, "k-%u", i);
+                received_plan(after, locked[i % TEST_COUNT(locked)], i, "k-%u", i);
             else
-                told_plan(after, near, i, "y-%u-%u", i, j);
-    told_ask(after, 512, BURST, BURST_MS);
-    EXPECT_TOLD_PLAIN(after);
-    print_message("%zu items locked: %s\n", TEST_COUNT(locked), told_show(after));
-    EXPECT_NUMBER(told_count(after, near, 201), BURSTS * (BURST - 1));
-    mysql_close(stranger);
-    stranger = NULL;
-    EXPECT_NUMBER(told_ghosts(book) + told_ghosts(after), 0);
-    EXPECT_TOLD_KEPT(book, NULL);
-    EXPECT_TOLD_KEPT(after, NULL);
+                received_plan(after, near, i, "y-%u-%u", i, j);
+    received_send(after, 512, BURST, BURST_MS);
+    EXPECT_RECEIVED_VALID(after);
+    print_message("%zu items locked: %s\n", TEST_COUNT(locked), received_show(after));
+    EXPECT_NUMBER(received_count(after, near, 201), BURSTS * (BURST - 1));
+    mysql_close(other_user);
+    other_user = NULL;
+    EXPECT_NUMBER(received_ghosts(book) + received_ghosts(after), 0);
+    EXPECT_RECEIVED_KEPT(book, NULL);
+    EXPECT_RECEIVED_KEPT(after, NULL);
     for (size_t i = 0; i < TEST_COUNT(locked); i++) {
         buy(locked[i], "after");
         EXPECT_SOUND(stack, locked[i], 0);

@@ -194,13 +194,13 @@ typedef struct {
     unsigned answered;
 } looks_t;
 
-static web_request_t next_look(void *context, unsigned i)
+static web_request_t next_read(void *context, unsigned i)
 {
     (void)i;
     return (web_request_t){.base = mute.node->url, .path = ((looks_t *)context)->path};
 }
 
-static bool take_look(void *context, unsigned i, const web_answer_t *answer)
+static bool take_read(void *context, unsigned i, const web_answer_t *answer)
 {
     (void)i;
     ((looks_t *)context)->answered += answer->status != 0;
@@ -212,15 +212,15 @@ static void fill_the_log(void)
     looks_t looks = {.path = test_text("/%s", test_repeat("x", PATH_BYTES))};
     web_crowd(&(web_crowd_t){.connections = 16,
                              .count = LOOKS,
-                             .request = next_look,
-                             .answered = take_look,
+                             .request = next_read,
+                             .answered = take_read,
                              .context = &looks});
     EXPECT_NUMBER(looks.answered, LOOKS);
     EXPECT(fault_metric(mute.node, "log_lines_dropped_total") > 0, "there was room for all of it");
 }
 
 /* Reads until a line says how many were dropped; that many or more. */
-static bool says_dropped(char **rest, double *dropped)
+static bool reports_dropped(char **rest, double *dropped)
 {
     char bytes[65536];
     ssize_t n = read(mute.reader, bytes, sizeof(bytes));
@@ -240,7 +240,7 @@ static void requests_do_not_wait_for_the_log(void **state)
     mute_start("shutdown.readiness_delay_ms=0");
     fill_the_log();
     double dropped = fault_metric(mute.node, "log_lines_dropped_total");
-    WAIT_UNTIL(says_dropped(&rest, &said));
+    WAIT_UNTIL(reports_dropped(&rest, &said));
     EXPECT(said >= dropped, "%.0f said, %.0f counted", said, dropped);
     print_message("a reader stops: %d requests answered, %.0f lines dropped\n", LOOKS, said);
     stack_node_stop(mute.node); /* whose reader has stopped again */

@@ -127,7 +127,7 @@ typedef struct {
     struct {
         char id[SALE_ID_SIZE];
         bool pending, replayed;
-    } told[REPEATS];
+    } received[REPEATS];
     char *odd;
 } repeats_t;
 
@@ -146,9 +146,9 @@ static bool take_repeat(void *context, unsigned i, const web_answer_t *answer)
     const char *id = sale_id(answer);
     (void)i;
     if ((answer->status == 201 || answer->status == 202) && *id != '\0') {
-        snprintf(repeats->told[repeats->count].id, SALE_ID_SIZE, "%s", id);
-        repeats->told[repeats->count].pending = answer->status == 202;
-        repeats->told[repeats->count++].replayed = answer->replayed[0] != '\0';
+        snprintf(repeats->received[repeats->count].id, SALE_ID_SIZE, "%s", id);
+        repeats->received[repeats->count].pending = answer->status == 202;
+        repeats->received[repeats->count++].replayed = answer->replayed[0] != '\0';
         repeats->replayed += answer->replayed[0] != '\0';
     } else if (answer->status == 503) {
         repeats->unavailable++;
@@ -234,12 +234,12 @@ static void expect_one_order(repeats_t *repeats)
     const char *winner = sale_id(&again);
     unsigned new_ones = 0;
     for (unsigned i = 0; i < repeats->count; i++) {
-        bool won = strcmp(repeats->told[i].id, winner) == 0;
-        new_ones += won && !repeats->told[i].replayed;
-        EXPECT(won || repeats->told[i].pending, "%s was told beside %s", repeats->told[i].id,
-               winner);
+        bool won = strcmp(repeats->received[i].id, winner) == 0;
+        new_ones += won && !repeats->received[i].replayed;
+        EXPECT(won || repeats->received[i].pending, "%s was told beside %s",
+               repeats->received[i].id, winner);
         if (!won)
-            expect_lost_to(repeats->told[i].id, winner);
+            expect_lost_to(repeats->received[i].id, winner);
     }
     EXPECT(new_ones <= 1, "%u times told that %s is new", new_ones, winner);
     EXPECT_NUMBER(rows_sum(stack,

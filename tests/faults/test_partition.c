@@ -66,10 +66,10 @@ static void answers_are_lost(void **state)
                                 loss->strategy);
     crowd_t *there = crowd_at(stack, &sku, loss->strategy),
             *here = crowd_at(node, &sku, loss->strategy);
-    unsigned sold = crowd_told(there, CROWD_CREATED);
+    unsigned sold = crowd_received(there, CROWD_CREATED);
     network_lose_answers(loss->first_port, loss->last_port);
     usleep(loss->seconds * 1000000);
-    sold = crowd_told(there, CROWD_CREATED) - sold;
+    sold = crowd_received(there, CROWD_CREATED) - sold;
     long long lost = network_heal();
     EXPECT(lost > 0, "no packet was lost");
     EXPECT(sold > 0, "the other service sold nothing meanwhile");

@@ -26,7 +26,7 @@
 #define ITEMS (KINDS * SHARDS)
 
 /* Until it is told of, and until all goes on. */
-#define TOLD_MS 40000
+#define REPORTED_MS 40000
 /* It lasts so long at the least. */
 #define LASTS_MS 1500
 #define SHORT_OF_A_KIND 4
@@ -327,7 +327,7 @@ static bool lacks_nothing(unsigned service)
 /* --- what goes on --- */
 
 /* What administrators and buyers ask for besides purchases. Any of it may be refused. */
-static void ask_around(void)
+static void call_all(void)
 {
     static unsigned nth;
     const char *sku = skus[nth % ITEMS];
@@ -349,7 +349,7 @@ static void ask_around(void)
 }
 
 /* Every item to the strategy of the first, which is not asked for while all is well. */
-static void ask_for_strategy(void)
+static void change_strategy(void)
 {
     ADMIN(nodes[0], .method = "PUT", .path = "/v1/strategy", .body = "{\"strategy\":\"lua\"}");
 }
@@ -421,12 +421,12 @@ static bool has_effect(unsigned service, const privilege_t *privilege)
                                               : are_away(service, privilege);
 }
 
-static bool is_told(const account_t *account, const privilege_t *privilege, const long from[NODES],
-                    double counted)
+static bool is_reported(const account_t *account, const privilege_t *privilege,
+                        const long from[NODES], double counted)
 {
-    ask_around();
+    call_all();
     if (strstr(privilege->name, "settings") != NULL)
-        ask_for_strategy();
+        change_strategy();
     for (unsigned n = 0; n < NODES; n++)
         if (!has_effect(n, privilege))
             return false;
@@ -441,15 +441,15 @@ static void be_without(const account_t *account, const privilege_t *privilege, b
     double counted = refusals(account->metric);
     crowd_await(crowd, CROWD_CREATED, 30);
     account->change(privilege, false);
-    long long begun = test_clock_ms(), told_ms;
-    while (!is_told(account, privilege, from, counted)) {
-        EXPECT(test_clock_ms() - begun < TOLD_MS, "%s: nothing told", name);
+    long long begun = test_clock_ms(), received_ms;
+    while (!is_reported(account, privilege, from, counted)) {
+        EXPECT(test_clock_ms() - begun < REPORTED_MS, "%s: nothing told", name);
         usleep(50000);
     }
-    told_ms = test_clock_ms() - begun;
-    print_message("    %s: told after %lld ms: %s", name, told_ms, said(from, privilege));
+    received_ms = test_clock_ms() - begun;
+    print_message("    %s: told after %lld ms: %s", name, received_ms, said(from, privilege));
     while (test_clock_ms() - begun < LASTS_MS)
-        ask_around();
+        call_all();
     if (dies)
         process_signal(nodes[1]->pid, SIGKILL);
     account->change(privilege, true);
@@ -481,7 +481,7 @@ static unsigned draw(const account_t *account, const privilege_t **out)
     return takes_all() || count < SHORT_OF_A_KIND ? count : SHORT_OF_A_KIND;
 }
 
-static void is_told_and_goes_on(void **state)
+static void is_reported_and_continues(void **state)
 {
     const account_t *account = *state;
     const privilege_t *drawn[64];
@@ -501,7 +501,7 @@ static void is_told_and_goes_on(void **state)
 
 /* --- a start, and a migration --- */
 
-static bool says_in(const char *path, const char *words)
+static bool is_in_file(const char *path, const char *words)
 {
     char line[4096];
     bool says = false;
@@ -522,12 +522,13 @@ static void a_start_without_the_tables_of_migrations(void **state)
         "REVOKE SELECT, INSERT, UPDATE, DELETE ON holdfast.schema_migrations FROM " ACCOUNT);
     on_all_shards("REVOKE SELECT, INSERT, UPDATE, DELETE ON holdfast.shard_identity FROM " ACCOUNT);
     EXPECT(stack_command(stack, "migrate") != 0, "holdfast migrate is content");
-    EXPECT(says_in(test_text("%s/log/migrate.log", stack->dir), "command denied to user"),
+    EXPECT(is_in_file(test_text("%s/log/migrate.log", stack->dir), "command denied to user"),
            "holdfast migrate does not say why");
     test_stack_t *late = stack_node_start_changed(stack, 3, changes, 1);
     web_answer_t ready = WEB(.base = late->url, .path = "/readyz");
     EXPECT_STATUS(ready, 503);
-    WAIT_UNTIL(says_in(test_text("%s/log/holdfast-3.log", stack->dir), "command denied to user"));
+    WAIT_UNTIL(
+        is_in_file(test_text("%s/log/holdfast-3.log", stack->dir), "command denied to user"));
     grant_all();
     WAIT_UNTIL(stack_command(stack, "migrate") == 0);
     WAIT_UNTIL(WEB(.base = late->url, .path = "/readyz").status == 200);
@@ -554,8 +555,8 @@ static const suite_t suite = {
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        {"of_mysql", is_told_and_goes_on, NULL, give_all, (void *)&accounts[0]},
-        {"of_redis", is_told_and_goes_on, NULL, give_all, (void *)&accounts[1]},
+        {"of_mysql", is_reported_and_continues, NULL, give_all, (void *)&accounts[0]},
+        {"of_redis", is_reported_and_continues, NULL, give_all, (void *)&accounts[1]},
         TEST(a_start_without_the_tables_of_migrations),
     };
     return suite_run(&suite, tests, TEST_COUNT(tests));

@@ -97,9 +97,9 @@ static void totals_are_lowered_under_a_crowd(void **state)
     fault_arm(node, "writer_before_commit pause=150\n");
     for (unsigned i = 0; i < 12; i++) {
         crowd_await(crowd, CROWD_PENDING, 20);
-        long long told = crowd_told(crowd, CROWD_PENDING) + 40;
+        long long received = crowd_received(crowd, CROWD_PENDING) + 40;
         web_answer_t change = sale_patch(i % 2 == 0 ? stack : node, sku, "\"total\":%lld",
-                                         told + (long long)(i % 4) * 15 - 15);
+                                         received + (long long)(i % 4) * 15 - 15);
         lowered += change.status == 200;
         refused += change.status != 200;
         EXPECT(change.status == 200 || change.status == 503 ||

@@ -190,7 +190,7 @@ static void change_hold(const sale_t *sale, unsigned i)
     EXPECT_STATUS(patched, 200);
 }
 
-static void rebuilds_beget_no_rebuilds(void **state)
+static void rebuilds_cause_no_rebuilds(void **state)
 {
     const char *strategy = *state;
     sale_t sale = begin("beget", strategy);
@@ -331,8 +331,8 @@ int main(void)
         STALL("lua: a rebuild stalls before its swap", "lua", "rebuild_staged", false),
         STALL("watch: a rebuild stalls after the row", "watch", "rebuild_row_raised", false),
         STALL("lua: a process is stopped in its rebuild", "lua", "rebuild_staged", true),
-        UNDER("lua", rebuilds_beget_no_rebuilds),
-        UNDER("watch", rebuilds_beget_no_rebuilds),
+        UNDER("lua", rebuilds_cause_no_rebuilds),
+        UNDER("watch", rebuilds_cause_no_rebuilds),
         UNDER("lua", a_restless_reconciler_repairs_nothing_that_is_right),
         UNDER("watch", a_restless_reconciler_repairs_nothing_that_is_right),
         UNDER("lua", an_item_of_many_orders_serves_again),

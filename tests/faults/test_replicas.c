@@ -192,7 +192,7 @@ static void a_lost_replica_is_made_again(void **state)
     WAIT_UNTIL(replica_has(orders));
 }
 
-static void data_left_over_by_a_larger_number_are_looked_at(void **state)
+static void data_left_over_by_a_larger_number_are_checked(void **state)
 {
     (void)state;
     EXPECT_NUMBER(deploy("up", "--no-build --replicas 0"), 0);
@@ -278,7 +278,7 @@ int main(void)
         TEST(up_again_changes_nothing),
         TEST(replicas_in_step_and_behind_are_no_obstacle),
         TEST(a_lost_replica_is_made_again),
-        TEST(data_left_over_by_a_larger_number_are_looked_at),
+        TEST(data_left_over_by_a_larger_number_are_checked),
         TEST(after_a_failover_up_refuses_until_one_is_promoted),
         TEST(of_two_that_differ_one_is_chosen),
     };

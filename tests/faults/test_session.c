@@ -127,8 +127,9 @@ static void a_table_that_is_locked_is_waited_for_shortly(void **state)
     const char *sku = sale_item(stack, "metadata", "\"total\":20,\"strategy\":\"optimistic\"");
     unsigned shard = rows_shard_of(stack, sku);
     EXPECT(buys(sku, "a"), "no sale");
-    MYSQL *stranger = mysqld_open(stack, shard);
-    EXPECT(stranger != NULL && mysqld_say(stranger, "LOCK TABLES inventory WRITE") == 0, "no lock");
+    MYSQL *other_user = mysqld_open(stack, shard);
+    EXPECT(other_user != NULL && mysqld_send(other_user, "LOCK TABLES inventory WRITE") == 0,
+           "no lock");
     long long begun = test_clock_ms();
     WAIT_UNTIL(mysqld_number(stack, shard,
                              "SELECT COUNT(*) FROM information_schema.processlist WHERE "
@@ -142,7 +143,7 @@ static void a_table_that_is_locked_is_waited_for_shortly(void **state)
                       0);
         usleep(100 * 1000);
     }
-    mysql_close(stranger);
+    mysql_close(other_user);
     WAIT_UNTIL(buys(sku, "b"));
     EXPECT_SOUND(stack, sku, 0);
 }
@@ -239,7 +240,7 @@ static void what_weakens_redis_is_seen(void **state)
 }
 
 /* What cannot be known is said to be unknown. */
-static void what_nobody_may_ask_is_unknown(void **state)
+static void what_may_not_be_read_is_unknown(void **state)
 {
     (void)state;
     redis_run(stack, "ACL SETUSER default -config");
@@ -276,7 +277,7 @@ int main(void)
     tests[count++] = (struct CMUnitTest)TEST(a_rebuild_counts_what_it_reads);
     tests[count++] = (struct CMUnitTest)TEST(what_weakens_a_shard_is_seen);
     tests[count++] = (struct CMUnitTest)TEST(what_weakens_redis_is_seen);
-    tests[count++] = (struct CMUnitTest)TEST(what_nobody_may_ask_is_unknown);
+    tests[count++] = (struct CMUnitTest)TEST(what_may_not_be_read_is_unknown);
     int failed = suite_run(&suite, tests, count);
     for (size_t i = 0; i < TEST_COUNT(settings); i++)
         free((void *)tests[i].name);

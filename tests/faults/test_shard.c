@@ -35,7 +35,7 @@ typedef struct {
     unsigned refused;
 } looks_t;
 
-static web_request_t look_at_item(void *context, unsigned i)
+static web_request_t get_item(void *context, unsigned i)
 {
     (void)i;
     return (web_request_t){.base = stack->url, .path = ((looks_t *)context)->path};
@@ -55,7 +55,7 @@ static unsigned use_all_connections(const char *sku)
     looks_t looks = {.path = test_text("/v1/items/%s", sku)};
     web_crowd(&(web_crowd_t){.connections = 32,
                              .count = 200,
-                             .request = look_at_item,
+                             .request = get_item,
                              .answered = count_refused,
                              .context = &looks});
     return looks.refused;
@@ -164,11 +164,11 @@ static void expect_only_its_items_are_away(const scene_t *scene)
     web_answer_t accepted = buy_one(scene->accepted);
     bool full = fault_metric(stack, "queue_full_total") > 0;
     EXPECT(accepted.status == 202 || (accepted.status == 503 && full), "%s", web_show(&accepted));
-    unsigned before = crowd_told(scene->there, CROWD_CREATED);
+    unsigned before = crowd_received(scene->there, CROWD_CREATED);
     crowd_await(scene->there, CROWD_CREATED, 20);
     web_answer_t sold = buy_one(scene->elsewhere);
     EXPECT_STATUS(sold, 201);
-    EXPECT(crowd_told(scene->there, CROWD_CREATED) > before, "the other shard does not sell");
+    EXPECT(crowd_received(scene->there, CROWD_CREATED) > before, "the other shard does not sell");
 }
 
 /* Of the shard that is away; the other one's are few. */
@@ -182,9 +182,9 @@ static void falls_over(void **state)
 {
     const outage_t *outage = *state;
     scene_t scene = set_scene();
-    unsigned here = crowd_told(scene.here, CROWD_CREATED),
-             there = crowd_told(scene.there, CROWD_CREATED),
-             refused = crowd_told(scene.here, CROWD_UNAVAILABLE);
+    unsigned here = crowd_received(scene.here, CROWD_CREATED),
+             there = crowd_received(scene.there, CROWD_CREATED),
+             refused = crowd_received(scene.here, CROWD_UNAVAILABLE);
     long long begun = test_clock_ms();
     outage->begin();
     expect_only_its_items_are_away(&scene);
@@ -192,9 +192,9 @@ static void falls_over(void **state)
         expect_bounded_queues();
         usleep(100000);
     }
-    there = crowd_told(scene.there, CROWD_CREATED) - there;
-    here = crowd_told(scene.here, CROWD_CREATED) - here;
-    refused = crowd_told(scene.here, CROWD_UNAVAILABLE) - refused;
+    there = crowd_received(scene.there, CROWD_CREATED) - there;
+    here = crowd_received(scene.here, CROWD_CREATED) - here;
+    refused = crowd_received(scene.here, CROWD_UNAVAILABLE) - refused;
     outage->end();
     crowd_await(scene.here, CROWD_CREATED, 40);
     WAIT_UNTIL(buy_one(scene.committed).status == 201);

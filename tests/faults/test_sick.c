@@ -13,13 +13,13 @@
 
 #define SHARD 0
 
-static MYSQL *stranger;
+static MYSQL *other_user;
 
 static int well(void **state)
 {
-    if (stranger != NULL)
-        mysql_close(stranger);
-    stranger = NULL;
+    if (other_user != NULL)
+        mysql_close(other_user);
+    other_user = NULL;
     fault_disarm(stack);
     return test_teardown(state);
 }
@@ -44,21 +44,21 @@ static void buy_some(const char *sku, unsigned count)
 /* `skus`: a list of SQL. */
 static void lock_rows(const char *skus)
 {
-    stranger = mysqld_open(stack, SHARD);
-    EXPECT(stranger != NULL, "MySQL does not answer");
-    EXPECT_NUMBER(mysqld_say(stranger, "BEGIN"), 0);
-    EXPECT_NUMBER(
-        mysqld_say(stranger, test_text("SELECT COUNT(*) FROM (SELECT sku FROM holdfast.inventory "
-                                       "WHERE sku IN (%s) FOR UPDATE) locked",
-                                       skus)),
-        0);
-    mysql_free_result(mysql_store_result(stranger));
+    other_user = mysqld_open(stack, SHARD);
+    EXPECT(other_user != NULL, "MySQL does not answer");
+    EXPECT_NUMBER(mysqld_send(other_user, "BEGIN"), 0);
+    EXPECT_NUMBER(mysqld_send(other_user,
+                              test_text("SELECT COUNT(*) FROM (SELECT sku FROM holdfast.inventory "
+                                        "WHERE sku IN (%s) FOR UPDATE) locked",
+                                        skus)),
+                  0);
+    mysql_free_result(mysql_store_result(other_user));
 }
 
 static void unlock_row(void)
 {
-    mysql_close(stranger);
-    stranger = NULL;
+    mysql_close(other_user);
+    other_user = NULL;
 }
 
 static double on_both(const char *metric)
@@ -271,11 +271,11 @@ static void a_locked_lease_hides_no_orphan(void **state)
     web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
     EXPECT_STATUS(first, 201);
     WAIT_UNTIL(all_is_settled(sku));
-    stranger = mysqld_open(stack, SHARD);
-    EXPECT(stranger != NULL, "MySQL does not answer");
-    EXPECT_NUMBER(mysqld_say(stranger, "BEGIN"), 0);
-    EXPECT_NUMBER(mysqld_say(stranger, "UPDATE holdfast.leases SET until = NOW(3) "
-                                       "WHERE name = 'reconciler'"),
+    other_user = mysqld_open(stack, SHARD);
+    EXPECT(other_user != NULL, "MySQL does not answer");
+    EXPECT_NUMBER(mysqld_send(other_user, "BEGIN"), 0);
+    EXPECT_NUMBER(mysqld_send(other_user, "UPDATE holdfast.leases SET until = NOW(3) "
+                                          "WHERE name = 'reconciler'"),
                   0);
     fault_arm(node, "reserve_answered kill times=1\n");
     web_answer_t lost = sale_buy(node, sku, "orphan", 2, "k");
@@ -320,7 +320,7 @@ static bool is_in_log(const char *words)
 }
 
 /* An admin's, by a constraint of somebody's own: told as that, and not as a server that is away. */
-static void a_change_that_mysql_refuses_is_told_as_that(void **state)
+static void a_change_that_mysql_refuses_is_reported_as_refused(void **state)
 {
     (void)state;
     const char *sku = item_here("refused", "\"total\":10");
@@ -357,7 +357,7 @@ int main(void)
         TEST(a_slot_that_fails_hides_no_other),
         TEST(a_locked_lease_hides_no_orphan),
         TEST(an_orphan_without_an_item_ends_rejected),
-        TEST(a_change_that_mysql_refuses_is_told_as_that),
+        TEST(a_change_that_mysql_refuses_is_reported_as_refused),
     };
     return suite_run(&suite, tests, TEST_COUNT(tests));
 }

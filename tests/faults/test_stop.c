@@ -56,9 +56,9 @@ static void stops_at(void **state)
     fault_arm(node, "%s stop after=%u times=1\n", place->point, chance_below(&chance, 20));
     EXPECT_FAULT(node, place->point);
     WAIT_UNTIL(is_stopped(node->pid));
-    unsigned sold = crowd_told(there, CROWD_CREATED);
+    unsigned sold = crowd_received(there, CROWD_CREATED);
     long long stopped = test_clock_ms(), went_on;
-    WAIT_UNTIL(crowd_told(there, CROWD_CREATED) >= sold + 10);
+    WAIT_UNTIL(crowd_received(there, CROWD_CREATED) >= sold + 10);
     went_on = test_clock_ms() - stopped;
     if (place->taken_over)
         WAIT_UNTIL(fault_metric(stack, "orphans_adopted_total") > adopted);

@@ -34,7 +34,7 @@ static struct {
     crowd_t *crowd;
     unsigned shard;       /* the fault's */
     const char *sku;      /* an item of that shard */
-    MYSQL *stranger;      /* whose locks nobody expects */
+    MYSQL *other_user;    /* whose locks nobody expects */
     redisContext *script; /* that does not end */
     unsigned error;       /* that a trigger signals */
     bool away;            /* the table of orders has another name now */
@@ -54,7 +54,7 @@ static void calm(void)
     kill(stack->redis_pid, SIGCONT);
     for (unsigned i = 0; i < stack->shards; i++)
         kill(stack->mysql_pids[i], SIGCONT);
-    mysql_close(storm.stranger);
+    mysql_close(storm.other_user);
     redisFree(storm.script);
     stack_node_stop(nodes[1]);
 }
@@ -87,7 +87,7 @@ static void end_each(const char *what)
     mysql_free_result(result);
     for (char *id; (id = strsep(&ids, " ")) != NULL;)
         if (*id != '\0')
-            mysqld_say(mysql, test_text("KILL %s %s", what, id)); /* it may have ended by itself */
+            mysqld_send(mysql, test_text("KILL %s %s", what, id)); /* it may have ended by itself */
     mysql_close(mysql);
 }
 
@@ -161,10 +161,10 @@ static void rename_orders(bool away)
     const char *sql =
         away ? "RENAME TABLE orders TO orders_away" : "RENAME TABLE orders_away TO orders";
     MYSQL *mysql = mysqld_open(stack, storm.shard);
-    EXPECT(mysql != NULL && mysqld_say(mysql, "SET lock_wait_timeout = 20") == 0, "no connection");
+    EXPECT(mysql != NULL && mysqld_send(mysql, "SET lock_wait_timeout = 20") == 0, "no connection");
     if (storm.away != away) {
         end_connections(); /* whoever has a transaction open */
-        EXPECT_NUMBER(mysqld_say(mysql, sql), 0);
+        EXPECT_NUMBER(mysqld_send(mysql, sql), 0);
     }
     mysql_close(mysql);
     storm.away = away;
@@ -219,7 +219,7 @@ static void no_error(void)
     run("DROP TRIGGER storm");
 }
 
-static void commits_unheard(void)
+static void commits_not_received(void)
 {
     for (unsigned n = 0; n < NODES; n++)
         fault_arm(nodes[n], "commit_answer_lost fail times=8\n");
@@ -227,7 +227,7 @@ static void commits_unheard(void)
     read_only();
 }
 
-static void commits_heard(void)
+static void commits_received(void)
 {
     for (unsigned n = 0; n < NODES; n++)
         fault_disarm(nodes[n]);
@@ -237,11 +237,11 @@ static void commits_heard(void)
 /* A transaction that is left open. */
 static void lock(const char *sql)
 {
-    storm.stranger = mysqld_open(stack, storm.shard);
-    EXPECT(storm.stranger != NULL, "shard %u does not answer", storm.shard);
-    mysqld_say(storm.stranger, "SET innodb_lock_wait_timeout = 20");
-    EXPECT_NUMBER(mysqld_say(storm.stranger, "BEGIN"), 0);
-    unsigned error = mysqld_say(storm.stranger, sql);
+    storm.other_user = mysqld_open(stack, storm.shard);
+    EXPECT(storm.other_user != NULL, "shard %u does not answer", storm.shard);
+    mysqld_send(storm.other_user, "SET innodb_lock_wait_timeout = 20");
+    EXPECT_NUMBER(mysqld_send(storm.other_user, "BEGIN"), 0);
+    unsigned error = mysqld_send(storm.other_user, sql);
     EXPECT(error == 0 || error == 1213, "error %u of %s", error, sql);
 }
 
@@ -264,15 +264,15 @@ static void lock_gap(void)
 
 static void lock_server(void)
 {
-    storm.stranger = mysqld_open(stack, storm.shard);
-    EXPECT(storm.stranger != NULL, "shard %u does not answer", storm.shard);
-    EXPECT_NUMBER(mysqld_say(storm.stranger, "FLUSH TABLES WITH READ LOCK"), 0);
+    storm.other_user = mysqld_open(stack, storm.shard);
+    EXPECT(storm.other_user != NULL, "shard %u does not answer", storm.shard);
+    EXPECT_NUMBER(mysqld_send(storm.other_user, "FLUSH TABLES WITH READ LOCK"), 0);
 }
 
 static void unlock(void)
 {
-    mysql_close(storm.stranger);
-    storm.stranger = NULL;
+    mysql_close(storm.other_user);
+    storm.other_user = NULL;
 }
 
 #define ACCOUNT "'holdfast'@'localhost'"
@@ -400,7 +400,8 @@ static const fault_t faults[] = {
     {OF_MYSQL, "error for one buyer", error_for_one_buyer, NULL, no_error, false},
     {OF_MYSQL, "error for all", error_for_all, NULL, no_error, false},
     {OF_MYSQL, "error at update", error_at_update, NULL, no_error, false},
-    {OF_MYSQL, "commits unheard, then read_only", commits_unheard, NULL, commits_heard, false},
+    {OF_MYSQL, "commits unheard, then read_only", commits_not_received, NULL, commits_received,
+     false},
     {OF_MYSQL, "sql_select_limit", few_rows, NULL, all_rows, false},
     {OF_MYSQL, "item locked", lock_item, NULL, unlock, false},
     {OF_MYSQL, "buyer's orders locked", lock_buyer, NULL, unlock, false},
@@ -494,7 +495,7 @@ static bool is_accepted(unsigned item)
     return item % KINDS == KINDS - 1;
 }
 
-static web_request_t ask_place(void *context, unsigned i)
+static web_request_t read_place(void *context, unsigned i)
 {
     static unsigned buyers;
     sales_t *sales = context;
@@ -531,7 +532,7 @@ static bool take_place(void *context, unsigned i, const web_answer_t *answer)
 }
 
 /* Asks at all places that do not sell yet, at once. */
-static void ask_again(sales_t *sales)
+static void read_again(sales_t *sales)
 {
     sales->asked_count = 0;
     for (unsigned i = 0; i < NODES * ITEMS; i++)
@@ -540,7 +541,7 @@ static void ask_again(sales_t *sales)
     if (sales->asked_count != 0)
         web_crowd(&(web_crowd_t){.connections = sales->asked_count,
                                  .count = sales->asked_count,
-                                 .request = ask_place,
+                                 .request = read_place,
                                  .answered = take_place,
                                  .context = sales});
 }
@@ -556,7 +557,7 @@ static const place_t *slowest(const sales_t *sales)
     return slow;
 }
 
-static void say_stuck(const char *after, const place_t *place)
+static void print_stuck(const char *after, const place_t *place)
 {
     print_error("    after %s, service %u does not sell %s: %s\n", after, place->node,
                 storm.skus[place->item], place->last);
@@ -572,9 +573,9 @@ static void await_sales(const char *after)
     sales->begun = test_clock_ms();
     for (unsigned i = 0; i < NODES * ITEMS; i++)
         sales->places[i] = (place_t){.node = i / ITEMS, .item = i % ITEMS};
-    while (ask_again(sales), slow = slowest(sales), !slow->sells) {
+    while (read_again(sales), slow = slowest(sales), !slow->sells) {
         if (test_clock_ms() - sales->begun > TEST_WAIT_MS) {
-            say_stuck(after, slow);
+            print_stuck(after, slow);
             return;
         }
         usleep(100 * 1000);

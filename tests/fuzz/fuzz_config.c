@@ -31,7 +31,7 @@ static void check_config(const config_t *config)
         EXPECT(held[slot]);
 }
 
-static void check_complaints(const char *path, const char *said, int mistakes)
+static void check_diagnostics(const char *path, const char *said, int mistakes)
 {
     int lines = 0;
     for (const char *at = said; *at != '\0'; at = strchr(at, '\n') + 1) {
@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int mistakes = config_load(path, &config, diagnostics);
     fclose(diagnostics);
     EXPECT((mistakes == 0) == (config != NULL));
-    check_complaints(path, said, mistakes);
+    check_diagnostics(path, said, mistakes);
     if (config != NULL)
         check_config(config);
     config_free(config);

@@ -55,7 +55,7 @@ static void on_orphan(void *context, const order_id_t *id, const gate_record_t *
 }
 
 /* As the reconciler does: who owns orders, does he live, which are his. */
-static void look_for_orphans(gate_sync_t *gate)
+static void read_orphans(gate_sync_t *gate)
 {
     gate_owner_t owners[4];
     unsigned count = 0, orphans = 0;
@@ -107,7 +107,7 @@ static void look(gate_sync_t *gate, unsigned which)
     else if (which == 3)
         get_unsettled(gate);
     else if (which == 4)
-        look_for_orphans(gate);
+        read_orphans(gate);
     else
         gate_sync_is_alive(gate, &(gate_owner_t){"owner", 5}, &flag);
 }

@@ -47,7 +47,7 @@ struct crowd {
     unsigned orders_count, orders_room;
     char body[512], path[128], key[64]; /* of the request that is being made */
     char *odd;
-    atomic_uint told[CROWD_KINDS];
+    atomic_uint received[CROWD_KINDS];
     atomic_bool stopping, redis_is_mute;
     bool joined;
     pthread_t thread;
@@ -243,7 +243,7 @@ static crowd_kind_t take_move(crowd_t *crowd, const sent_t *sent, const web_answ
     if (answer->status == 200) {
         order->confirmed |= sent->ask == ASK_CONFIRM;
         order->cancelled |= sent->ask == ASK_CANCEL;
-        order->part_heard |= sent->ask == ASK_GIVE_BACK;
+        order->part_received |= sent->ask == ASK_GIVE_BACK;
         if (sent->ask == ASK_EXTEND)
             note_deadline(order, answer);
         return CROWD_MOVED;
@@ -277,7 +277,7 @@ static crowd_kind_t take(crowd_t *crowd, const sent_t *sent, const web_answer_t 
 static bool took_answer(void *context, unsigned i, const web_answer_t *answer)
 {
     crowd_t *crowd = context;
-    atomic_fetch_add(&crowd->told[take(crowd, &crowd->sent[i], answer)], 1);
+    atomic_fetch_add(&crowd->received[take(crowd, &crowd->sent[i], answer)], 1);
     return !atomic_load(&crowd->stopping);
 }
 
@@ -364,16 +364,16 @@ void crowd_redis_is_mute(crowd_t *crowd, bool mute)
 
 /* --- looking back --- */
 
-unsigned crowd_told(const crowd_t *crowd, crowd_kind_t kind)
+unsigned crowd_received(const crowd_t *crowd, crowd_kind_t kind)
 {
-    return atomic_load(&crowd->told[kind]);
+    return atomic_load(&crowd->received[kind]);
 }
 
 void crowd_await(const crowd_t *crowd, crowd_kind_t kind, unsigned more)
 {
-    unsigned wanted = crowd_told(crowd, kind) + more;
+    unsigned wanted = crowd_received(crowd, kind) + more;
     long long end = test_clock_ms() + TEST_WAIT_MS;
-    while (crowd_told(crowd, kind) < wanted) {
+    while (crowd_received(crowd, kind) < wanted) {
         EXPECT(test_clock_ms() < end, "no %u more answers of kind %d: %s", more, (int)kind,
                crowd_show(crowd));
         usleep(5000);
@@ -458,9 +458,9 @@ const char *crowd_show(const crowd_t *crowd)
 {
     return test_text("201 %u, 202 %u, repeats %u, sold_out %u, limit %u, 503 %u, odd %u, no answer "
                      "%u, no connection %u, moves %u",
-                     crowd_told(crowd, CROWD_CREATED), crowd_told(crowd, CROWD_PENDING),
-                     crowd_told(crowd, CROWD_REPLAYED), crowd_told(crowd, CROWD_SOLD_OUT),
-                     crowd_told(crowd, CROWD_LIMITED), crowd_told(crowd, CROWD_UNAVAILABLE),
-                     crowd_told(crowd, CROWD_ODD), crowd_told(crowd, CROWD_LOST),
-                     crowd_told(crowd, CROWD_AWAY), crowd_told(crowd, CROWD_MOVED));
+                     crowd_received(crowd, CROWD_CREATED), crowd_received(crowd, CROWD_PENDING),
+                     crowd_received(crowd, CROWD_REPLAYED), crowd_received(crowd, CROWD_SOLD_OUT),
+                     crowd_received(crowd, CROWD_LIMITED), crowd_received(crowd, CROWD_UNAVAILABLE),
+                     crowd_received(crowd, CROWD_ODD), crowd_received(crowd, CROWD_LOST),
+                     crowd_received(crowd, CROWD_AWAY), crowd_received(crowd, CROWD_MOVED));
 }

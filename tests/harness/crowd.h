@@ -4,7 +4,7 @@
  * several services until it is stopped, and remembers all that it was told: harness/promises.h then
  * holds the service to it.
  *
- * It has a thread of its own. crowd_told() may be asked at any time, the rest only after
+ * It has a thread of its own. crowd_received() may be asked at any time, the rest only after
  * crowd_stop(). It needs no free: a crowd that a failed case leaves running ends at test_forget().
  */
 #ifndef HOLDFAST_HARNESS_CROWD_H
@@ -51,7 +51,7 @@ void crowd_stop(crowd_t *crowd);
 /* From now on, or no more: answers of Redis may be lost. A 202 of such a time does not say that
    Redis has the order. */
 void crowd_redis_is_mute(crowd_t *crowd, bool mute);
-unsigned crowd_told(const crowd_t *crowd, crowd_kind_t kind);
+unsigned crowd_received(const crowd_t *crowd, crowd_kind_t kind);
 /* Waits until `more` further buyers were told this; fails if they are not within 60 s. */
 void crowd_await(const crowd_t *crowd, crowd_kind_t kind, unsigned more);
 
@@ -73,14 +73,14 @@ typedef struct {
 typedef struct {
     char id[SALE_ID_SIZE];
     unsigned wish;
-    bool created, pending;      /* named by a 201; by a 202 */
-    bool acknowledged;          /* by a 202 while no answer of Redis was lost */
-    bool refused;               /* by a refusal */
-    bool confirmed, cancelled;  /* that was answered 200 */
-    bool cancel_sent;           /* whatever the answer was */
-    bool part_sent, part_heard; /* that one unit be given back: likewise; answered 200 */
-    char expires_at[32];        /* the latest deadline that was told; "": none */
-    unsigned other_wish;        /* of another wish that was told this id, or its own */
+    bool created, pending;         /* named by a 201; by a 202 */
+    bool acknowledged;             /* by a 202 while no answer of Redis was lost */
+    bool refused;                  /* by a refusal */
+    bool confirmed, cancelled;     /* that was answered 200 */
+    bool cancel_sent;              /* whatever the answer was */
+    bool part_sent, part_received; /* that one unit be given back: likewise; answered 200 */
+    char expires_at[32];           /* the latest deadline that was told; "": none */
+    unsigned other_wish;           /* of another wish that was told this id, or its own */
 } crowd_order_t;
 
 unsigned crowd_wishes(const crowd_t *crowd);

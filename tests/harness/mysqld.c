@@ -26,7 +26,7 @@ MYSQL *mysqld_open(const test_stack_t *stack, unsigned shard)
     return mysql;
 }
 
-unsigned mysqld_say(MYSQL *mysql, const char *sql)
+unsigned mysqld_send(MYSQL *mysql, const char *sql)
 {
     if (mysql_query(mysql, sql) != 0)
         return mysql_errno(mysql);
@@ -87,8 +87,8 @@ MYSQL *mysqld_hold(const test_stack_t *stack, unsigned shard, const char *format
     va_end(arguments);
     MYSQL *mysql = mysqld_open(stack, shard);
     EXPECT(mysql != NULL, "cannot reach %s", stack->mysql_sockets[shard]);
-    EXPECT_NUMBER(mysqld_say(mysql, "START TRANSACTION"), 0);
-    EXPECT_NUMBER(mysqld_say(mysql, sql), 0);
+    EXPECT_NUMBER(mysqld_send(mysql, "START TRANSACTION"), 0);
+    EXPECT_NUMBER(mysqld_send(mysql, sql), 0);
     return mysql;
 }
 

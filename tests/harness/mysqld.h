@@ -4,7 +4,7 @@
  * test's own. A server is started as deploy/up would, with its own my.cnf, so that deploy/down
  * finds it.
  *
- * What fails ends the case that runs: main thread only, but for mysqld_open() and mysqld_say().
+ * What fails ends the case that runs: main thread only, but for mysqld_open() and mysqld_send().
  */
 #ifndef HOLDFAST_HARNESS_MYSQLD_H
 #define HOLDFAST_HARNESS_MYSQLD_H
@@ -17,7 +17,7 @@
 /* NULL: it does not answer. */
 MYSQL *mysqld_open(const test_stack_t *stack, unsigned shard);
 /* 0, or the number of the error. */
-unsigned mysqld_say(MYSQL *mysql, const char *sql);
+unsigned mysqld_send(MYSQL *mysql, const char *sql);
 /* One statement on a connection of its own; fails on an error. */
 void mysqld_run(const test_stack_t *stack, unsigned shard, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -25,7 +25,7 @@ void mysqld_run(const test_stack_t *stack, unsigned shard, const char *format, .
 long long mysqld_number(const test_stack_t *stack, unsigned shard, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* A transaction that has run this statement, on a connection of its own: what it has locked stays
-   locked until mysqld_say(.., "COMMIT") or mysql_close(). Fails on an error. */
+   locked until mysqld_send(.., "COMMIT") or mysql_close(). Fails on an error. */
 MYSQL *mysqld_hold(const test_stack_t *stack, unsigned shard, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* How many transactions wait for the lock of a row. */

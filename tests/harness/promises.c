@@ -149,7 +149,7 @@ static void check_acknowledged(check_t *check, const crowd_order_t *order, const
 
 static void check_given_back(check_t *check, const crowd_order_t *order, const row_t *row)
 {
-    if (order->part_heard && row->given_back == 0)
+    if (order->part_received && row->given_back == 0)
         wrong(check, &check->lost, "%s has all its units, and 200 was said to one less", order->id);
     if (row->given_back > order->part_sent)
         wrong(check, &check->lost, "%d units of %s were given back, and %d asked for",
@@ -184,7 +184,7 @@ static void check_order(check_t *check, const crowd_order_t *order)
 /* --- E: what nobody was told of --- */
 
 /* Did a request that may have made it hear that nothing of it is live? */
-static bool heard_unavailable(const check_t *check, const row_t *row, unsigned buyer)
+static bool received_unavailable(const check_t *check, const row_t *row, unsigned buyer)
 {
     unsigned wish;
     if (row->key[0] != '\0')
@@ -240,7 +240,7 @@ static void check_ghosts(check_t *check)
             !crowd_owns_buyer(check->crowd, row->buyer, &buyer) ||
             is_explained(check, doubts, row, buyer))
             continue;
-        check->unavailable_live += heard_unavailable(check, row, buyer);
+        check->unavailable_live += received_unavailable(check, row, buyer);
         wrong(check, &check->ghosts, "%s of %s, key %s, is %s, and nobody was told", row->id,
               row->buyer, row->key, row->state);
     }

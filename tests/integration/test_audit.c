@@ -262,7 +262,7 @@ static void *live_through(void *unused)
     release_t release = {.item = item_ref_of(sku), .quantity = 1, .epoch = sale.epoch};
     buyer_set(&release.buyer, STR("cy"));
     unsigned lives = 0;
-    for (gate_release_t told; atomic_load(&selling); ++lives) {
+    for (gate_release_t received; atomic_load(&selling); ++lives) {
         order_id_t id = reserve("cy", 1);
         sql_reset(&sql);
         sql_add(&sql,
@@ -280,7 +280,7 @@ static void *live_through(void *unused)
                 "WHERE sku = %s; COMMIT",
                 &id, sku);
         db_exec(db, &sql, NULL, 0);
-        gate_sync_release(gate, &release, 1, &told);
+        gate_sync_release(gate, &release, 1, &received);
     }
     sql_free(&sql);
     gate_sync_free(gate);

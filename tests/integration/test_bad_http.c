@@ -183,7 +183,7 @@ static void pipelined_requests_are_answered_in_order(void **state)
 }
 
 /* As RFC 9112 (9.3) has it: by whatever header of the name `close` is said, and by nothing else. */
-static void a_connection_stays_unless_close_is_said(void **state)
+static void a_connection_stays_unless_close_is_sent(void **state)
 {
     (void)state;
     static const struct {
@@ -249,7 +249,7 @@ int main(void)
         TEST(too_many_headers_are_refused),
         TEST(clients_that_go_away_leave_no_trace),
         TEST(pipelined_requests_are_answered_in_order),
-        TEST(a_connection_stays_unless_close_is_said),
+        TEST(a_connection_stays_unless_close_is_sent),
         TEST(many_answers_without_a_body_end_no_connection),
         TEST(no_input_has_earned_a_500),
         TEST(the_service_still_sells),

@@ -247,7 +247,7 @@ static void an_unknown_item_is_404(void **state)
     EXPECT_PROBLEM(patched, 404, "unknown_item");
 }
 
-static void an_item_can_be_bought_as_soon_as_it_was_asked_for_in_vain(void **state)
+static void an_item_can_be_bought_after_an_answer_404(void **state)
 {
     const char *sku = sale_sku("soon");
     web_answer_t vain = buy_one(sku, "a");
@@ -737,7 +737,7 @@ static const struct {
     CASE(the_sale_has_a_window),
     CASE(a_sale_opens_by_itself),
     CASE(an_unknown_item_is_404),
-    CASE(an_item_can_be_bought_as_soon_as_it_was_asked_for_in_vain),
+    CASE(an_item_can_be_bought_after_an_answer_404),
     CASE(a_hold_says_until_when),
     CASE(confirm_ends_the_hold_and_may_be_repeated),
     CASE(cancel_returns_the_units_once),

@@ -58,7 +58,7 @@ static void buyers_of_all_loops_share_a_call(void **state)
 
 static const char *skus[BUYERS];
 
-static web_request_t ask_for_one_each(void *context, unsigned i)
+static web_request_t buy_one_each(void *context, unsigned i)
 {
     (void)context;
     return sale_request(stack, skus[i], "second", 1, NULL);
@@ -75,7 +75,7 @@ static void *one_each(void *arg)
 {
     web_crowd(&(web_crowd_t){.connections = BUYERS,
                              .count = BUYERS,
-                             .request = ask_for_one_each,
+                             .request = buy_one_each,
                              .answered = is_sold,
                              .context = arg});
     return NULL;

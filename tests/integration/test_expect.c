@@ -51,7 +51,7 @@ static int connect_to(const char *base)
 
 /* --- who is told to go on --- */
 
-static void a_body_that_is_wanted_is_asked_for(void **state)
+static void a_body_that_is_wanted_gets_100(void **state)
 {
     (void)state;
     const char *mine = sale_item(STACK, "wanted", "\"total\":10,\"strategy\":\"lua\"");
@@ -172,7 +172,7 @@ static void what_the_head_refuses_is_refused_at_once(void **state)
 
 /* HTTP/1.0 knows no 100; who has sent the body waits for nothing; what else is expected is not
    known. */
-static void who_waits_for_nothing_hears_only_the_answer(void **state)
+static void a_client_that_waits_for_nothing_gets_only_the_answer(void **state)
 {
     (void)state;
     const char *mine = sale_item(STACK, "sent", "\"total\":10,\"strategy\":\"lua\"");
@@ -215,11 +215,11 @@ static void clients_that_go_away_while_they_wait_leave_no_trace(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_body_that_is_wanted_is_asked_for),
+        TEST(a_body_that_is_wanted_gets_100),
         TEST(so_is_one_behind_another_request),
         TEST(slow_heads_are_seen_too),
         TEST(what_the_head_refuses_is_refused_at_once),
-        TEST(who_waits_for_nothing_hears_only_the_answer),
+        TEST(a_client_that_waits_for_nothing_gets_only_the_answer),
         TEST(clients_that_go_away_while_they_wait_leave_no_trace),
         TEST(no_input_has_earned_a_500),
         TEST(the_service_still_sells),

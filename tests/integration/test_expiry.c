@@ -91,7 +91,7 @@ static void look(void)
 }
 
 /* Looks once, and expects so many orders to be expired by it and reminders to be left. */
-static void expect_look(unsigned expired, long long left)
+static void expect_batch(unsigned expired, long long left)
 {
     look();
     EXPECT_NUMBER(expiry.count, expired);
@@ -109,14 +109,14 @@ static void what_is_due_expires_and_nothing_else(void **state)
     (void)state;
     hold(1, 3, -1);
     hold(4, 2, 60);
-    expect_look(3, 2);
+    expect_batch(3, 2);
     expect_released(3);
     for (unsigned i = 0; i < expiry.count; i++) {
         EXPECT_NUMBER(expiry.releases[i].quantity, 1);
         EXPECT_NUMBER(expiry.releases[i].epoch, 7);
     }
     EXPECT(!expiry.more, "a batch that was not full says that there is more");
-    expect_look(0, 2);
+    expect_batch(0, 2);
     expect_released(3);
 }
 
@@ -126,14 +126,14 @@ static void an_extended_order_expires_at_its_new_deadline(void **state)
     hold(1, 2, -1);
     run("UPDATE orders SET expires_at = NOW(3) + INTERVAL 1 HOUR WHERE order_id = "
         "UNHEX(LPAD('1', 32, '0'))");
-    expect_look(1, 1);
+    expect_batch(1, 1);
     EXPECT_NUMBER(count("COUNT(*) FROM holds JOIN orders USING (order_id, expires_at) "
                         "WHERE state = 'held'"),
                   1);
-    expect_look(0, 1);
+    expect_batch(0, 1);
     run("UPDATE orders JOIN holds USING (order_id) SET orders.expires_at = orders.expires_at - "
         "INTERVAL 1 HOUR, holds.expires_at = holds.expires_at - INTERVAL 1 HOUR");
-    expect_look(1, 0);
+    expect_batch(1, 0);
     expect_released(2);
 }
 
@@ -144,7 +144,7 @@ static void what_is_held_no_more_frees_nothing(void **state)
     run("UPDATE orders SET state = 'confirmed' WHERE order_id = UNHEX(LPAD('1', 32, '0')); "
         "UPDATE orders SET state = 'cancelled' WHERE order_id = UNHEX(LPAD('2', 32, '0')); "
         "DELETE FROM orders WHERE order_id = UNHEX(LPAD('3', 32, '0'))");
-    expect_look(0, 0);
+    expect_batch(0, 0);
     expect_released(0);
     EXPECT_NUMBER(count("COUNT(*) FROM orders WHERE state = 'confirmed'"), 1);
 }
@@ -155,7 +155,7 @@ static void an_order_without_a_deadline_stands_in_no_ones_way(void **state)
     (void)state;
     hold(1, 2, -1);
     run("UPDATE orders SET expires_at = NULL WHERE order_id = UNHEX(LPAD('1', 32, '0'))");
-    expect_look(1, 0);
+    expect_batch(1, 0);
     expect_released(1);
 }
 
@@ -165,17 +165,17 @@ static void two_reminders_of_an_order_are_one_hold(void **state)
     (void)state;
     hold(1, 2, -1);
     run("INSERT INTO holds SELECT expires_at - INTERVAL 1 SECOND, order_id FROM holds");
-    expect_look(2, 0);
+    expect_batch(2, 0);
     expect_released(2);
     hold(3, 1, 60);
     run("INSERT INTO holds SELECT NOW(3) - INTERVAL n SECOND, order_id FROM holds "
         "JOIN (SELECT 1 AS n UNION SELECT 2) numbers");
-    expect_look(0, 1);
+    expect_batch(0, 1);
     EXPECT_NUMBER(count("COUNT(*) FROM holds JOIN orders USING (order_id, expires_at)"), 1);
 }
 
 /* A confirm in flight: whether it then commits or not, its order is looked at again. */
-static void an_order_that_is_locked_is_looked_at_again(void **state)
+static void an_order_that_is_locked_is_read_again(void **state)
 {
     const char *end = *state;
     bool commits = strcmp(end, "COMMIT") == 0;
@@ -184,16 +184,16 @@ static void an_order_that_is_locked_is_looked_at_again(void **state)
     EXPECT_NUMBER(db_run(other, "START TRANSACTION; UPDATE orders SET state = 'confirmed' "
                                 "WHERE order_id = UNHEX(LPAD('1', 32, '0'))"),
                   RESULT_DONE);
-    expect_look(1, 1);
-    expect_look(0, 1);
+    expect_batch(1, 1);
+    expect_batch(0, 1);
     EXPECT_NUMBER(db_run(other, end), RESULT_DONE);
     db_free(other);
-    expect_look(commits ? 0 : 1, 0);
+    expect_batch(commits ? 0 : 1, 0);
     expect_released(commits ? 1 : 2);
 }
 
 /* More is said to be due if a batch was full; the walk goes on behind it, and so ends. */
-static void a_batch_says_whether_there_is_more(void **state)
+static void a_batch_reports_whether_there_is_more(void **state)
 {
     (void)state;
     expiry_dispose(&expiry);
@@ -210,8 +210,8 @@ static void a_batch_says_whether_there_is_more(void **state)
     db_t *other = open_shard(here.config, 0);
     EXPECT_NUMBER(db_run(other, "START TRANSACTION; UPDATE orders SET state = 'confirmed'"),
                   RESULT_DONE);
-    expect_look(0, 2);
-    expect_look(0, 2);
+    expect_batch(0, 2);
+    expect_batch(0, 2);
     EXPECT(!expiry.more, "a batch of which all are locked would be looked at without end");
     db_free(other);
 }
@@ -396,7 +396,7 @@ static void a_server_that_refuses_all_sets_nothing_aside(void **state)
     EXPECT_NUMBER(set_aside(), 0);
     drop_trigger("orders");
     drop_trigger("inventory");
-    expect_look(20, 0);
+    expect_batch(20, 0);
     expect_released(20);
 }
 
@@ -406,7 +406,7 @@ static void a_server_that_refuses_all_sets_nothing_aside(void **state)
 
 static atomic_uint expired_in_all, conflicts;
 
-static void *look_until_none_is_left(void *unused)
+static void *expire_until_none_is_left(void *unused)
 {
     (void)unused;
     db_t *own = open_shard(here.config, 0);
@@ -441,7 +441,7 @@ static void several_at_once_lose_none_and_expire_each_once(void **state)
     atomic_store(&expired_in_all, 0);
     atomic_store(&conflicts, 0);
     for (size_t i = 0; i < TEST_COUNT(threads); i++)
-        EXPECT_NUMBER(pthread_create(&threads[i], NULL, look_until_none_is_left, NULL), 0);
+        EXPECT_NUMBER(pthread_create(&threads[i], NULL, expire_until_none_is_left, NULL), 0);
     for (size_t i = 0; i < TEST_COUNT(threads); i++)
         pthread_join(threads[i], NULL);
     EXPECT_NUMBER(atomic_load(&expired_in_all), due);
@@ -520,8 +520,8 @@ static void an_extend_without_an_item_takes_no_deadline_away(void **state)
 #define CASE(name_) cmocka_unit_test_setup_teardown(name_, set_up_item, tear_down_item)
 #define LOCKED(end_)                                                                               \
     {                                                                                              \
-        "an_order_that_is_locked_is_looked_at_again: " end_,                                       \
-            an_order_that_is_locked_is_looked_at_again, set_up_item, tear_down_item, (void *)end_  \
+        "an_order_that_is_locked_is_read_again: " end_, an_order_that_is_locked_is_read_again,     \
+            set_up_item, tear_down_item, (void *)end_                                              \
     }
 
 int main(void)
@@ -534,7 +534,7 @@ int main(void)
         CASE(two_reminders_of_an_order_are_one_hold),
         LOCKED("COMMIT"),
         LOCKED("ROLLBACK"),
-        CASE(a_batch_says_whether_there_is_more),
+        CASE(a_batch_reports_whether_there_is_more),
         CASE(an_item_that_is_gone_stops_only_its_own_holds),
         CASE(locked_items_stop_only_their_own_holds),
         CASE(one_order_that_is_refused_stops_no_other),

@@ -302,7 +302,7 @@ static void a_batch_shares_its_keys(void **state)
     EXPECT_NUMBER(lib_counter("reserved"), 2);
 }
 
-static void who_was_seen_has_to_look_for_his_key(void **state)
+static void the_key_of_a_seen_buyer_is_checked(void **state)
 {
     (void)state;
     EXPECT_NUMBER(lib_three_keys("1", "011", "b", "c"), 0); /* and 8 + 6 */
@@ -328,7 +328,7 @@ static long long lib_two(size_t at, int orders_of_other)
                         "", LIB_FAR);
 }
 
-static void items_of_a_call_know_nothing_of_each_other(void **state)
+static void items_of_a_call_are_independent(void **state)
 {
     (void)state;
     EXPECT_NUMBER(lib_two(3, 1), 7); /* 0, 7, and then its first */
@@ -434,8 +434,8 @@ int main(void)
         LIBRARY(a_batch_has_an_answer_for_each),
         LIBRARY(one_of_a_batch_is_late),
         LIBRARY(a_batch_shares_its_keys),
-        LIBRARY(who_was_seen_has_to_look_for_his_key),
-        LIBRARY(items_of_a_call_know_nothing_of_each_other),
+        LIBRARY(the_key_of_a_seen_buyer_is_checked),
+        LIBRARY(items_of_a_call_are_independent),
         LIBRARY(one_malformed_part_spoils_the_call),
         LIBRARY(a_settle_counts_what_was_there),
         LIBRARY(an_order_is_unreserved_once),

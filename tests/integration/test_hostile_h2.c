@@ -279,7 +279,7 @@ static void quick_answers_that_are_taken_back_end_the_connection(void **state)
 }
 
 /* All that are open at once, again and again, and others are let end: a browser that navigates. */
-static void a_client_may_take_back_what_it_has_asked(void **state)
+static void a_client_may_reset_its_requests(void **state)
 {
     (void)state;
     h2_frame_t *frame = test_bytes(sizeof(*frame));
@@ -488,7 +488,7 @@ int main(void)
         TEST(purchases_that_are_taken_back_end_the_connection),
         TEST(reads_that_are_taken_back_end_the_connection),
         TEST(quick_answers_that_are_taken_back_end_the_connection),
-        TEST(a_client_may_take_back_what_it_has_asked),
+        TEST(a_client_may_reset_its_requests),
         TEST(a_flood_of_pings_is_bounded),
         TEST(a_flood_of_settings_is_bounded),
         TEST(continuations_without_end_are_cut_off),

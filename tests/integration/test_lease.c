@@ -134,7 +134,7 @@ static void what_was_begun_under_an_earlier_fence_is_not_done(void **state)
     EXPECT(!acts(&ann), "an earlier fence acts");
 }
 
-static void one_name_says_nothing_of_another(void **state)
+static void leases_of_two_names_are_independent(void **state)
 {
     (void)state;
     lease_t ann = {.name = "this", .holder = "ann"}, bob = {.name = "that", .holder = "bob"};
@@ -152,7 +152,7 @@ int main(void)
         TEST(a_holder_renews_it_under_the_same_fence),
         TEST(who_was_overtaken_does_nothing_more),
         TEST(what_was_begun_under_an_earlier_fence_is_not_done),
-        TEST(one_name_says_nothing_of_another),
+        TEST(leases_of_two_names_are_independent),
     };
     return test_run("lease", tests, TEST_COUNT(tests), set_up, tear_down);
 }

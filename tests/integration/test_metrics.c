@@ -277,7 +277,7 @@ static void status_names_the_groups_and_their_servers(void **state)
 }
 
 /* The members that are there; others may join them. */
-static void status_speaks_of_all_that_is_promised(void **state)
+static void status_has_all_that_is_promised(void **state)
 {
     (void)state;
     const char *sku = sale_item(STACK, "status", "\"total\":7,\"strategy\":\"watch\"");
@@ -447,7 +447,7 @@ int main(void)
         TEST(histograms_add_up),
         TEST(gauges_return_to_rest),
         TEST(status_names_the_groups_and_their_servers),
-        TEST(status_speaks_of_all_that_is_promised),
+        TEST(status_has_all_that_is_promised),
         TEST(the_audit_finds_nothing_wrong_and_what_is),
         TEST(healthz_and_readyz_are_200),
         TEST(answers_carry_a_request_id),

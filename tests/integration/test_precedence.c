@@ -99,7 +99,7 @@ static void expect_repeat_of_first(const situation_t *s)
     EXPECT_PROBLEM(other, 422, "idempotency_key_reused");
 }
 
-static void ask_all_of(situation_t *s)
+static void buy_all_of(situation_t *s)
 {
     static const char *const buyers[] = {"owner", "stranger"};
     for (size_t i = 0; i < TEST_COUNT(buyers); i++) {
@@ -110,14 +110,14 @@ static void ask_all_of(situation_t *s)
 }
 
 /* Twice: what the first round told the service is known to it in the second. */
-static void ask_all(void)
+static void buy_all(void)
 {
     for (int round = 0; round < 2; round++)
         for (size_t i = 0; i < SITUATIONS; i++) {
             situation_t *s = &situations[i];
             print_message("%s: window %d, left %d, limit %d, round %d\n", s->strategy, s->window,
                           s->left, s->limited, round);
-            ask_all_of(s);
+            buy_all_of(s);
             test_forget();
         }
 }
@@ -127,7 +127,7 @@ static void at_once_and_when_it_is_known(void **state)
     (void)state;
     set_up_all();
     double before = fault_metric(stack, "gate_local_refusals_total");
-    ask_all();
+    buy_all();
     EXPECT(fault_metric(stack, "gate_local_refusals_total") > before, "nothing was remembered");
 }
 
@@ -137,14 +137,14 @@ static void after_a_start(void **state)
     pid_t before = stack->pid;
     STACK_AGAIN(stack, "http.threads=3");
     EXPECT(stack->pid != before, "the service did not start again");
-    ask_all();
+    buy_all();
 }
 
 static void after_a_rebuild_of_the_gates(void **state)
 {
     (void)state;
     redis_run(stack, "FLUSHALL");
-    ask_all();
+    buy_all();
     EXPECT(fault_metric(stack, "gate_rebuilds_total") > 0, "no gate was rebuilt");
 }
 

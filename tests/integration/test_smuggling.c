@@ -42,7 +42,7 @@ static unsigned count_of(const char *all, const char *part)
 
 /* Writes the bytes in pieces of `piece`, some turns of the loop apart; the last one is longer, so
    that what stands behind a request comes with its end. */
-static const char *say_in_pieces(const char *base, const char *bytes, size_t n, size_t piece)
+static const char *send_in_pieces(const char *base, const char *bytes, size_t n, size_t piece)
 {
     int fd = web_connect(base);
     EXPECT(fd >= 0, "no connection");
@@ -58,7 +58,7 @@ static const char *say_in_pieces(const char *base, const char *bytes, size_t n, 
 
 static const char *say(const char *base, const char *bytes, size_t n)
 {
-    return say_in_pieces(base, bytes, n, n);
+    return send_in_pieces(base, bytes, n, n);
 }
 
 /* What would be bought if the bytes were taken for a request. */
@@ -180,8 +180,8 @@ static void they_are_refused_with_a_long_body_too(void **state)
             test_text("{\"sku\":\"%s\",%s\"buyer_id\":\"s\",\"quantity\":1}", mine, filler);
         const char *bytes = test_text(POST HOST "Content-Length: %zu\r\n%s\r\n%s%s", strlen(body),
                                       bad[i], body, purchase(mine));
-        expect_one_refusal(bad[i], say_in_pieces(STACK->url, bytes, strlen(bytes), 3000));
-        expect_one_refusal(bad[i], say_in_pieces(STACK->url, bytes, strlen(bytes), 40000));
+        expect_one_refusal(bad[i], send_in_pieces(STACK->url, bytes, strlen(bytes), 3000));
+        expect_one_refusal(bad[i], send_in_pieces(STACK->url, bytes, strlen(bytes), 40000));
     }
     EXPECT_NUMBER(sale_live_orders(STACK, mine), 0);
 }
@@ -217,7 +217,7 @@ static void nothing_follows_a_body_in_chunks(void **state)
         const char *bytes =
             test_text(POST HOST "Transfer-Encoding: chunked\r\n\r\n%zx\r\n%s\r\n%s%s", strlen(body),
                       body, ends[i], purchase(mine));
-        const char *all = say_in_pieces(STACK->url, bytes, strlen(bytes), i % 2 == 0 ? 9999 : 40);
+        const char *all = send_in_pieces(STACK->url, bytes, strlen(bytes), i % 2 == 0 ? 9999 : 40);
         EXPECT(count_of(all, "HTTP/1.1 ") == 1, "%s: %s", ends[i], all);
         served += count_of(all, " 201 Created");
     }
@@ -270,8 +270,8 @@ static void absolute_targets_are_served(void **state)
          "201 Created"},
     };
     for (size_t i = 0; i < TEST_COUNT(requests); i++) {
-        const char *all = say_in_pieces(STACK->url, requests[i].bytes, strlen(requests[i].bytes),
-                                        i == TEST_COUNT(requests) - 1 ? 60 : 1000);
+        const char *all = send_in_pieces(STACK->url, requests[i].bytes, strlen(requests[i].bytes),
+                                         i == TEST_COUNT(requests) - 1 ? 60 : 1000);
         EXPECT(strncmp(all + 9, requests[i].status, strlen(requests[i].status)) == 0, "%s%s",
                requests[i].bytes, all);
     }

@@ -255,7 +255,7 @@ static long status_of_expecting(const char *path, const char *buyer, long versio
 }
 
 /* In HTTP/2 nobody is told, and who does not wait for ever is answered. */
-static void who_expects_to_hear_whether_to_go_on_hears_it(void **state)
+static void a_client_that_expects_100_gets_it(void **state)
 {
     (void)state;
     long for_ever = 2000L * PATIENCE_S;
@@ -586,7 +586,7 @@ int main(void)
         TEST(a_purchase_over_each_protocol),
         TEST(refusals_over_http2_are_problems),
         TEST(an_oversized_body_is_refused),
-        TEST(who_expects_to_hear_whether_to_go_on_hears_it),
+        TEST(a_client_that_expects_100_gets_it),
         UNDER("lua", many_streams_on_one_connection),
         UNDER("watch", many_streams_on_one_connection),
         TEST(a_renewed_certificate_is_shown_and_no_connection_is_dropped),

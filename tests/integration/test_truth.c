@@ -128,7 +128,7 @@ static void a_lying_gate_oversells_nothing(void **state)
     EXPECT_GATE_AGREES(stack, sku);
 }
 
-static void a_gate_that_hides_units_is_mended_by_reconcile(void **state)
+static void a_gate_that_hides_units_is_rebuilt_by_reconcile(void **state)
 {
     (void)state;
     const char *sku = sale_item(stack, "hide", "\"total\":20,\"strategy\":\"lua\"");
@@ -190,7 +190,7 @@ static void a_gate_that_drifts_is_found_by_the_reconciler(void **state)
 }
 
 /* The writer that was refused by the row has it mended at once, long before the next pass. */
-static void a_gate_that_the_row_contradicts_is_mended_without_a_pass(void **state)
+static void a_gate_that_the_row_contradicts_is_rebuilt_without_a_pass(void **state)
 {
     (void)state;
     STACK_AGAIN(stack, "reconcile.pass_interval_ms=3600000");
@@ -543,7 +543,7 @@ static void begin_to_lower(const char *sku, int total)
 
 static void end_lock(MYSQL *lock)
 {
-    EXPECT_NUMBER(mysqld_say(lock, "COMMIT"), 0);
+    EXPECT_NUMBER(mysqld_send(lock, "COMMIT"), 0);
     mysql_close(lock);
     pthread_join(change.thread, NULL);
 }
@@ -647,7 +647,7 @@ static void two_processes_expire_an_order_once(void **state)
         mysqld_hold(stack, shard, "UPDATE inventory SET updated_at = NOW(3) WHERE sku = '%s'", sku);
     WAIT_UNTIL(sale_live_orders(stack, sku) == 1 || mysqld_waiting(stack, shard) != 0);
     usleep(300000); /* so that the other one comes, too */
-    EXPECT_NUMBER(mysqld_say(lock, "COMMIT"), 0);
+    EXPECT_NUMBER(mysqld_send(lock, "COMMIT"), 0);
     mysql_close(lock);
     WAIT_UNTIL(sale_live_orders(stack, sku) == 1);
     usleep(300000); /* the other one's turn */
@@ -736,12 +736,12 @@ int main(void)
         UNDER("watch", a_gate_that_lost_its_buyers_admits_nobody),
         UNDER("lua", a_lying_gate_oversells_nothing),
         UNDER("watch", a_lying_gate_oversells_nothing),
-        TEST(a_gate_that_hides_units_is_mended_by_reconcile),
+        TEST(a_gate_that_hides_units_is_rebuilt_by_reconcile),
         UNDER("lua", a_spoiled_gate_is_built_again),
         UNDER("watch", a_spoiled_gate_is_built_again),
         UNDER("lua", a_gate_that_drifts_is_found_by_the_reconciler),
         UNDER("watch", a_gate_that_drifts_is_found_by_the_reconciler),
-        TEST(a_gate_that_the_row_contradicts_is_mended_without_a_pass),
+        TEST(a_gate_that_the_row_contradicts_is_rebuilt_without_a_pass),
         UNDER("lua", a_frozen_gate_keeps_buyers_waiting),
         UNDER("watch", a_frozen_gate_keeps_buyers_waiting),
         TEST(the_row_itself_refuses_to_be_oversold),

@@ -106,10 +106,10 @@ static void on_no_item(void *waiter, const answer_t *answer)
 
 static void start_in_vain(void *context, uint64_t node)
 {
-    static char stranger;
+    static char other_user;
     const purchase_request_t asked = {str_of(ACTION_NO_SKU), STR("nobody"), STR_NONE, 1};
     (void)context;
-    cross_request_start(node_loop((unsigned)node), &asked, on_no_item, &stranger);
+    cross_request_start(node_loop((unsigned)node), &asked, on_no_item, &other_user);
 }
 
 void action_buy_nothing(void)
@@ -125,8 +125,8 @@ typedef struct {
     route_match_t match;
     bool moves;
     move_request_t wish;
-    char key;   /* of `wish` */
-    bool heard; /* when this was sent, an answer 200 to the same cancel had been heard */
+    char key;      /* of `wish` */
+    bool received; /* when this was sent, an answer 200 to the same cancel had been heard */
 } order_action_t;
 
 static void start_order_action(void *context, uint64_t node)
@@ -168,11 +168,11 @@ void action_give_back(const order_id_t *id, unsigned units, char key)
     action->key = key;
     action->wish = (move_request_t){
         .move = ORDER_MOVE_CANCEL, .id = *id, .units = units, .key = {&action->key, 1}};
-    action->heard = checks_part_asked(id, units, key);
+    action->received = checks_part_asked(id, units, key);
     at_node(plan_some_node(), start_order_action, action);
 }
 
-void history_heard(exchange_t *exchange, const order_t *order, bool replayed)
+void history_received(exchange_t *exchange, const order_t *order, bool replayed)
 {
     const order_action_t *action = H2O_STRUCT_FROM_MEMBER(order_action_t, exchange, exchange);
     if (order == NULL)
@@ -180,7 +180,8 @@ void history_heard(exchange_t *exchange, const order_t *order, bool replayed)
     if (order->state == ORDER_REJECTED)
         checks_refused(&order->id);
     if (action->wish.units != 0)
-        checks_part_heard(&order->id, action->wish.units, action->key, action->heard, replayed);
+        checks_part_received(&order->id, action->wish.units, action->key, action->received,
+                             replayed);
 }
 
 /* --- administration: as admin/terms.c and admin/reconcile.c do it --- */

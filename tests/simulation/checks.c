@@ -7,8 +7,8 @@
 #include "check_news.h"
 #include "gate/gate.h"
 #include "machine.h"
+#include "mysql_fault.h"
 #include "mysql_server.h"
-#include "mysql_sick.h"
 #include "plan.h"
 #include "redis_wire.h"
 #include "sale/shard_map.h"
@@ -47,7 +47,7 @@ static struct {
     order_id_t id;
     unsigned units;
     char key;
-    bool heard; /* it was answered 200 */
+    bool received; /* it was answered 200 */
 } parts[PARTS_MAX];
 static unsigned parts_count;
 
@@ -191,7 +191,7 @@ static void check_given_up(const value_t *row, const order_id_t *id)
 {
     uint64_t now = redis_now_ms(redis_store(0)) + CLOCK_SLACK_MS;
     /* But of an order whose values MySQL has refused, and no others. */
-    if (sick_refused_buyer() == NULL && !history.redis_lost &&
+    if (mysql_fault_refused_buyer() == NULL && !history.redis_lost &&
         is_text(&row[at.code], problem_code(PROBLEM_UNAVAILABLE)) &&
         now < order_id_time_ms(id) + plan_commit_deadline_ms())
         world_fail("order %s is given up before its commit deadline", id_text(id));
@@ -554,17 +554,17 @@ bool checks_part_asked(const order_id_t *id, unsigned units, char key)
 {
     for (unsigned i = 0; i < parts_count; ++i)
         if (order_id_eq(&parts[i].id, id) && parts[i].key == key && parts[i].units == units)
-            return parts[i].heard;
+            return parts[i].received;
     if (parts_count == PARTS_MAX)
         world_unknown("so many cancels of some units", "", 0);
     parts[parts_count].id = *id;
     parts[parts_count].units = units;
-    parts[parts_count].heard = false;
+    parts[parts_count].received = false;
     parts[parts_count++].key = key;
     return false;
 }
 
-void checks_part_heard(const order_id_t *id, unsigned units, char key, bool known, bool replayed)
+void checks_part_received(const order_id_t *id, unsigned units, char key, bool known, bool replayed)
 {
     if (known && !replayed)
         world_fail("a cancel of order %s is repeated, and not known", id_text(id));
@@ -572,8 +572,8 @@ void checks_part_heard(const order_id_t *id, unsigned units, char key, bool know
         if (!order_id_eq(&parts[i].id, id) || parts[i].key != key)
             continue;
         if (parts[i].units == units)
-            parts[i].heard = true;
-        else if (parts[i].heard)
+            parts[i].received = true;
+        else if (parts[i].received)
             world_fail("two cancels of order %s with one key are answered 200", id_text(id));
     }
 }
@@ -582,22 +582,22 @@ void checks_part_heard(const order_id_t *id, unsigned units, char key, bool know
  */
 static void check_part(unsigned first)
 {
-    int64_t asked = 0, heard = 0;
+    int64_t asked = 0, received = 0;
     const order_id_t *id = &parts[first].id;
     const value_t *row = find_order(id);
     for (unsigned i = 0; i < parts_count; ++i)
         if (order_id_eq(&parts[i].id, id)) {
             asked += parts[i].units;
-            heard += parts[i].heard ? parts[i].units : 0;
+            received += parts[i].received ? parts[i].units : 0;
         }
     int64_t given_back = row == NULL ? 0 : row[at.given_back].i;
     int64_t most = row != NULL && is_text(&row[at.state], "cancelled")
                        ? given_back + row[at.quantity].i
                        : given_back;
-    if (given_back > asked || heard > most)
+    if (given_back > asked || received > most)
         world_fail("%lld units of order %s were given back, of %lld that were asked for and %lld "
                    "that were answered 200",
-                   (long long)given_back, id_text(id), (long long)asked, (long long)heard);
+                   (long long)given_back, id_text(id), (long long)asked, (long long)received);
 }
 
 /* --- at rest --- */
@@ -698,7 +698,7 @@ bool checks_half_settled(const char *sku)
 static void check_acknowledged(const request_t *request)
 {
     const value_t *row = find_order(&request->order.id);
-    const char *bad = sick_refused_buyer();
+    const char *bad = mysql_fault_refused_buyer();
     bool is_early =
         request->answered_us - request->sent_us < (uint64_t)plan_answer_deadline_ms() * 1000;
     if (request->answer.replayed || !is_early || history.redis_lost || machine_redis_failed ||

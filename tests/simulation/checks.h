@@ -33,7 +33,8 @@ void checks_answer(const request_t *request);
 /* A cancel of some units is asked for; true: one alike has been answered 200 before. */
 bool checks_part_asked(const order_id_t *id, unsigned units, char key);
 /* It is answered 200; `known`: what checks_part_asked() said then. */
-void checks_part_heard(const order_id_t *id, unsigned units, char key, bool known, bool replayed);
+void checks_part_received(const order_id_t *id, unsigned units, char key, bool known,
+                          bool replayed);
 /* What a gate has left; 0 if there is none. */
 int64_t checks_available(const char *sku);
 /* How often an epoch was raised, of all items. */

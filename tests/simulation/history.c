@@ -8,17 +8,17 @@
 #include "faults.h"
 #include "machine.h"
 #include "metrics/metrics.h"
+#include "mysql_fault.h"
 #include "mysql_server.h"
-#include "mysql_sick.h"
 #include "node.h"
 #include "plan.h"
-#include "plan_sick.h"
+#include "plan_fault.h"
 #include "redis_wire.h"
 
 /* Longer than the longest wait of the service: 20 s until an own order is taken up again, and its
    next try 10 s later. */
 #define REST_LIMIT_US UINT64_C(90000000)
-#define LOOK_EVERY_US 20000
+#define CHECK_EVERY_US 20000
 #define ROUNDS_MAX 12
 
 history_t history;
@@ -54,13 +54,13 @@ static void wait_for_rest(void)
             world_fail("the world does not come to rest: %s", why);
             return;
         }
-        world_run(world_now_us() + LOOK_EVERY_US);
+        world_run(world_now_us() + CHECK_EVERY_US);
     }
 }
 
 /* Orders that were answered 202 and have no row: whoever could have written them is gone, and a GET
    decides them. Where nobody was killed and Redis lost nothing there is none. */
-static bool ask_for_missing(void)
+static bool send_missing(void)
 {
     bool any = false;
     for (unsigned i = 0; i < history.requests_count; ++i) {
@@ -81,7 +81,7 @@ static bool ask_for_missing(void)
 static void settle_everything(void)
 {
     wait_for_rest();
-    for (unsigned i = 0; ask_for_missing() && world_failure() == NULL; ++i) {
+    for (unsigned i = 0; send_missing() && world_failure() == NULL; ++i) {
         if (i == ROUNDS_MAX) {
             world_fail("an order that was answered 202 is not decided by a GET");
             return;
@@ -187,14 +187,14 @@ const char *history_run(uint64_t seed)
     world_begin(seed);
     redis_begin();
     mysql_begin();
-    sick_begin();
+    mysql_fault_begin();
     checks_begin();
     plan_run();
     TRACE("--- the faults are over");
     settle_everything();
     check_drift(drift);
-    if (history.sick)
-        plan_sick_check();
+    if (history.one_fault)
+        plan_fault_check();
     if (!history.windowed)
         sell_out();
     let_holds_end();

@@ -37,7 +37,7 @@ typedef struct {
     request_t requests[REQUESTS_MAX];
     unsigned requests_count;
     unsigned nodes;
-    bool sick;       /* one thing was ill, and nothing else went wrong: see plan_sick.h */
+    bool one_fault;  /* one thing was ill, and nothing else went wrong: see plan_fault.h */
     bool faulty;     /* anything went wrong; else at most terms changed */
     bool killed;     /* some node was */
     bool redis_lost; /* some Redis came back with less than it had acknowledged */
@@ -56,6 +56,6 @@ request_t *history_request(unsigned item, const char *buyer, const char *key, un
 /* For http_model.c: an order was asked for or moved, and this was said: the order, or (NULL) why
    not. */
 struct exchange;
-void history_heard(struct exchange *exchange, const order_t *order, bool replayed);
+void history_received(struct exchange *exchange, const order_t *order, bool replayed);
 
 #endif

@@ -13,13 +13,13 @@ void reply_order(exchange_t *exchange, int status, const order_t *order, bool re
     order_id_format(id, &order->id);
     TRACE("order %s is said to be %s, of %u units%s", id, order_state_name(order->state),
           order->quantity, replayed ? " (replayed)" : "");
-    history_heard(exchange, order, replayed);
+    history_received(exchange, order, replayed);
 }
 
 void reply_problem(exchange_t *exchange, problem_t problem, const char *detail)
 {
     TRACE("refused: %s %s", problem_code(problem), detail == NULL ? "" : detail);
-    history_heard(exchange, NULL, false);
+    history_received(exchange, NULL, false);
 }
 
 /* There is no prober. */

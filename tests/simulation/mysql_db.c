@@ -11,8 +11,8 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "faults.h"
+#include "mysql_fault.h"
 #include "mysql_server.h"
-#include "mysql_sick.h"
 #include "store/db.h"
 
 struct db {
@@ -159,7 +159,7 @@ static result_t run_all(db_t *db, const sql_text_t *text, uint64_t *affected, un
     for (unsigned i = 0;; ++i) {
         uint64_t changed = 0;
         result_t result = chance(faults.db_error)
-                              ? sick_meet(db->session, sick_draw_error(false))
+                              ? mysql_fault_meet(db->session, mysql_fault_draw_error(false))
                               : mysql_run(db->session, text, &at, &changed, rows);
         if (world_tracing)
             show(text, result, changed, rows);
@@ -252,7 +252,7 @@ static result_t lose_commit(db_t *db)
    the outcome is looked up. */
 static result_t refuse_commit(db_t *db)
 {
-    unsigned number = sick_draw_error(true);
+    unsigned number = mysql_fault_draw_error(true);
     bool is_done = db_classify(number) != RESULT_RETRY && chance(2);
     TRACE("mysql: a COMMIT is answered with error %u, and %s", number,
           is_done ? "done" : "not done");

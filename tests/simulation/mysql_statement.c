@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "mysql_sick.h"
+#include "mysql_fault.h"
 
 #define NOWHERE UINT32_MAX
 #define ITEMS_MAX 24
@@ -202,9 +202,10 @@ static result_t change(statement_t *s, row_t *row, unsigned assignments, const v
     *changed = false;
     memcpy(values, old, count * sizeof(value_t));
     assign(s, assignments, values, incoming);
-    unsigned error = sick_is_inventory(s->table) ? sick_at_update(s->session, values) : 0;
+    unsigned error =
+        mysql_fault_is_inventory(s->table) ? mysql_fault_at_update(s->session, values) : 0;
     if (error != 0)
-        return sick_meet(s->session, error);
+        return mysql_fault_meet(s->session, error);
     for (unsigned i = 0; i < count; ++i)
         *changed = *changed || !value_eq(&values[i], &old[i]);
     if (!*changed)
@@ -217,7 +218,7 @@ static result_t change(statement_t *s, row_t *row, unsigned assignments, const v
     if (result != RESULT_DONE)
         return result;
     if (twin != NULL)
-        return sick_meet(s->session, ERROR_DUPLICATE);
+        return mysql_fault_meet(s->session, ERROR_DUPLICATE);
     put(s, row, values);
     return RESULT_DONE;
 }
@@ -339,12 +340,12 @@ static result_t run_delete(statement_t *s, unsigned *at)
 /* What an order may meet before its row is looked for: triggers run first, as the server has it. */
 static result_t before_order(statement_t *s, const value_t *values)
 {
-    if (!sick_is_orders(s->table))
+    if (!mysql_fault_is_orders(s->table))
         return RESULT_DONE;
-    unsigned error = sick_at_insert(values);
+    unsigned error = mysql_fault_at_insert(values);
     if (error != 0)
-        return sick_meet(s->session, error);
-    row_t *gap = sick_gap(values);
+        return mysql_fault_meet(s->session, error);
+    row_t *gap = mysql_fault_gap(values);
     return gap == NULL ? RESULT_DONE : mysql_wait_for(s->session, gap);
 }
 
@@ -367,7 +368,7 @@ static result_t insert_row(statement_t *s, const value_t *values, unsigned on_du
         return RESULT_DONE;
     }
     if (on_duplicate == NOWHERE)
-        return sick_meet(s->session, ERROR_DUPLICATE);
+        return mysql_fault_meet(s->session, ERROR_DUPLICATE);
     if (twin->owner == NULL)
         mysql_remember(s->session, twin, true);
     result = change(s, twin, on_duplicate, values, &changed);

@@ -7,10 +7,10 @@
 #include "base/order_id.h"
 #include "checks.h"
 #include "faults.h"
+#include "mysql_fault.h"
 #include "mysql_server.h"
-#include "mysql_sick.h"
 #include "node.h"
-#include "plan_sick.h"
+#include "plan_fault.h"
 #include "redis_wire.h"
 
 /* Twice the hold of the items that have one. */
@@ -106,7 +106,7 @@ static bool items_exist(void)
 /* Before anything goes wrong. */
 static void create_items(void)
 {
-    history.sales_count = history.sick || chance(4) ? 2 : 1;
+    history.sales_count = history.one_fault || chance(4) ? 2 : 1;
     any_holds = false;
     for (unsigned i = 0; i < history.sales_count; ++i) {
         item_change_t change = {
@@ -116,8 +116,8 @@ static void create_items(void)
                       .hold_seconds = chance(3) ? 1 : 0,
                       .strategy = draw_strategy(),
                       .acknowledge = chance(4) ? ACKNOWLEDGE_ACCEPTED : ACKNOWLEDGE_COMMITTED}};
-        if (history.sick)
-            change.terms = plan_sick_terms(i);
+        if (history.one_fault)
+            change.terms = plan_fault_terms(i);
         any_holds = any_holds || change.terms.hold_seconds != 0;
         snprintf(history.sales[i].sku, sizeof(history.sales[i].sku), "item%u", i);
         action_change(history.sales[i].sku, &change);
@@ -336,17 +336,17 @@ static void on_mysql_throws(void *context, uint64_t number)
     (void)context, (void)number;
     bool alone = chance(2);
     /* What refuses the values of all rows refuses none in truth. */
-    unsigned error = !alone && chance(2) ? 1264 : sick_draw_error(true);
-    sick_throw(chance(3) ? SICK_AT_UPDATE : SICK_AT_INSERT, error, alone ? r->buyer : NULL,
-               chance_time_us(1000, 5000000));
+    unsigned error = !alone && chance(2) ? 1264 : mysql_fault_draw_error(true);
+    mysql_fault_throw(chance(3) ? MYSQL_FAULT_AT_UPDATE : MYSQL_FAULT_AT_INSERT, error,
+                      alone ? r->buyer : NULL, chance_time_us(1000, 5000000));
 }
 
 static void on_mysql_locks(void *context, uint64_t number)
 {
     const request_t *r = &history.requests[chance_below(history.requests_count)];
     (void)context, (void)number;
-    sick_lock(history.sales[r->item].sku, chance(2) ? r->buyer : NULL,
-              chance_time_us(1000, 5000000));
+    mysql_fault_lock(history.sales[r->item].sku, chance(2) ? r->buyer : NULL,
+                     chance_time_us(1000, 5000000));
 }
 
 static void on_mysql_start(void *context, uint64_t number)
@@ -693,7 +693,7 @@ static void end_faults(void)
 {
     bool any = false;
     faults = (faults_t){.latency_us = 300};
-    sick_end();
+    mysql_fault_end();
     mysql_set_select_limit(UINT64_MAX);
     for (unsigned i = 1; i <= history.nodes; ++i)
         mysql_lead_elsewhere(i, false);
@@ -714,9 +714,9 @@ void plan_run(void)
     static const uint64_t windows[] = {2000, 20000, 200000, 2000000};
     action_begin();
     draw_config();
-    history.sick = chance(12);
-    if (history.sick)
-        plan_sick_config(&config);
+    history.one_fault = chance(12);
+    if (history.one_fault)
+        plan_fault_config(&config);
     history.nodes = chance_between(1, 3);
     node_begin(&config, chance(3) ? 2 : 1);
     window_us = windows[chance(6) ? 3 : chance_below(3)]; /* long ones cost most */
@@ -725,9 +725,9 @@ void plan_run(void)
         node_launch(i);
     create_items();
     mysql_copy_elsewhere("inventory");
-    if (history.sick) {
+    if (history.one_fault) {
         history.faulty = true;
-        world_run(world_now_us() + plan_sick_draw());
+        world_run(world_now_us() + plan_fault_draw());
         end_faults();
         return;
     }

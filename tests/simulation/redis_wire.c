@@ -128,7 +128,7 @@ void redis_snapshot(void)
     has_snapshot = true;
 }
 
-static void break_wire(wire_t *wire, bool heard);
+static void break_wire(wire_t *wire, bool received);
 
 void redis_kill(unsigned number)
 {
@@ -580,12 +580,12 @@ static void on_reset(void *context, uint64_t number)
 }
 
 /* `heard`: the client is told; else it meets silence. */
-static void break_wire(wire_t *wire, bool heard)
+static void break_wire(wire_t *wire, bool received)
 {
     wire->server_open = false;
     wire->replies = NULL;
     wire->replies_tail = &wire->replies;
-    if (heard)
+    if (received)
         world_after(fault_latency_us(), wire->owner, on_reset, wire, 0);
 }
 

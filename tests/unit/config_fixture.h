@@ -124,7 +124,7 @@ static inline config_t *load_good(const char *replaced, const char *first)
 }
 
 /* `expected`: how each diagnostic starts behind the file's name, one a line. */
-static inline void assert_complaints(const char *path, const char *expected)
+static inline void assert_diagnostics(const char *path, const char *expected)
 {
     config_t *config;
     char *said, *at;
@@ -153,7 +153,7 @@ static inline void assert_cases(const case_t *cases, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         write_config(cases[i].replaced, cases[i].first);
-        assert_complaints("c.yaml", cases[i].expected);
+        assert_diagnostics("c.yaml", cases[i].expected);
     }
 }
 

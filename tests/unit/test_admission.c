@@ -72,7 +72,7 @@ static void test_the_first_of_the_refusals_is_given(void **state)
     assert_int_equal(admission_decide(&asked), ADMISSION_KNOWN);
 }
 
-static void test_what_is_said_of_a_refusal(void **state)
+static void test_the_reasons_of_a_refusal(void **state)
 {
     (void)state;
     assert_int_equal(admission_problem(ADMISSION_GRANTED), PROBLEM_NONE);
@@ -431,7 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_granted_at_each_bound),
         cmocka_unit_test(test_the_first_of_the_refusals_is_given),
-        cmocka_unit_test(test_what_is_said_of_a_refusal),
+        cmocka_unit_test(test_the_reasons_of_a_refusal),
         cmocka_unit_test_setup_teardown(test_lua_and_c_decide_alike, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

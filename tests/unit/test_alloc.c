@@ -70,7 +70,7 @@ static void library_without_memory(void)
     alloc_check(NULL);
 }
 
-static void test_no_memory_is_said(void **state)
+static void test_no_memory_is_logged(void **state)
 {
     (void)state;
     static void (*const ends[])(void) = {too_many_bytes, product_that_does_not_fit,
@@ -88,7 +88,7 @@ static void no_thread(void)
     FATAL("a thread of the test", EAGAIN);
 }
 
-static void test_the_end_is_said(void **state)
+static void test_the_end_is_logged(void **state)
 {
     (void)state;
     char said[8192];
@@ -121,8 +121,8 @@ static void test_what_is_had(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_memory_is_said),
-        cmocka_unit_test(test_the_end_is_said),
+        cmocka_unit_test(test_no_memory_is_logged),
+        cmocka_unit_test(test_the_end_is_logged),
         cmocka_unit_test(test_what_is_had),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

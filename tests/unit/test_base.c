@@ -19,7 +19,7 @@
 
 /* ---- clocks ---- */
 
-static void test_a_clock_not_heard_goes_by_another(void **state)
+static void test_a_clock_not_observed_takes_another(void **state)
 {
     (void)state;
     remote_clock_t gate, shard;
@@ -328,7 +328,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_remote_clock_follows),
-        cmocka_unit_test(test_a_clock_not_heard_goes_by_another),
+        cmocka_unit_test(test_a_clock_not_observed_takes_another),
         cmocka_unit_test(test_time_texts),
         cmocka_unit_test(test_time_sql),
         cmocka_unit_test(test_random_threads_differ),

@@ -396,7 +396,7 @@ static void test_long_files(void **state)
         for (; used + n <= sizeof(text); used += n)
             memcpy(text + used, cases[i].repeated, n);
         write_file("c.yaml", text, used, 0600);
-        assert_complaints("c.yaml", cases[i].expected);
+        assert_diagnostics("c.yaml", cases[i].expected);
     }
 }
 
@@ -410,7 +410,7 @@ static void test_long_lists(void **state)
     for (int i = 0; i < 1025; i++)
         fprintf(file, "- {name: a, slots: 0-1023}\n");
     fclose(file);
-    assert_complaints("c.yaml", ":5: shards: has 1025 elements; give at most 1024");
+    assert_diagnostics("c.yaml", ":5: shards: has 1025 elements; give at most 1024");
 }
 
 /* Cut anywhere, and with any byte changed: some answer, no leak, no crash. */

@@ -93,7 +93,7 @@ static void test_slots(void **state)
         snprintf(expected, sizeof(expected), ":1: shards[0].slots: '%s' %s; give", cases[i][0],
                  cases[i][1]);
         write_config("shards", first);
-        assert_complaints("c.yaml", expected);
+        assert_diagnostics("c.yaml", expected);
     }
 }
 
@@ -112,7 +112,7 @@ static void test_weights(void **state)
         snprintf(expected, sizeof(expected), ":1: shards[0].servers[0].weight: '%s' %s; give",
                  cases[i][0], cases[i][1]);
         write_config("shards", first);
-        assert_complaints("c.yaml", expected);
+        assert_diagnostics("c.yaml", expected);
     }
 }
 
@@ -232,28 +232,28 @@ static void test_a_second_document(void **state)
     assert_non_null(file = fopen("c.yaml", "a"));
     fputs("---\nlog: {level: info}\n", file);
     fclose(file);
-    assert_complaints("c.yaml", ":8: a second document starts here");
+    assert_diagnostics("c.yaml", ":8: a second document starts here");
 }
 
 static void test_files(void **state)
 {
     (void)state;
     static char huge[(1 << 20) + 1];
-    assert_complaints("absent", ": cannot be opened: No such file or directory");
-    assert_complaints("empty", ": is empty");
-    assert_complaints("directory", ": is a directory");
-    assert_complaints("fifo", ": is not a regular file");
-    assert_complaints("nul", ": holds NUL bytes");
-    assert_complaints("newline", ": holds no settings");
+    assert_diagnostics("absent", ": cannot be opened: No such file or directory");
+    assert_diagnostics("empty", ": is empty");
+    assert_diagnostics("directory", ": is a directory");
+    assert_diagnostics("fifo", ": is not a regular file");
+    assert_diagnostics("nul", ": holds NUL bytes");
+    assert_diagnostics("newline", ": holds no settings");
     write_text("c.yaml", "# only a comment\n---\n", 0600);
-    assert_complaints("c.yaml", ": holds no settings");
+    assert_diagnostics("c.yaml", ": holds no settings");
     write_text("c.yaml", "\n\nhello\n", 0600);
-    assert_complaints("c.yaml", ":3: is not a configuration: it must start with a section");
+    assert_diagnostics("c.yaml", ":3: is not a configuration: it must start with a section");
     write_text("c.yaml", "- a\n", 0600);
-    assert_complaints("c.yaml", ":1: is not a configuration");
+    assert_diagnostics("c.yaml", ":1: is not a configuration");
     memset(huge, '#', sizeof(huge));
     write_file("c.yaml", huge, sizeof(huge), 0600);
-    assert_complaints("c.yaml", ": is larger than 1048576 bytes");
+    assert_diagnostics("c.yaml", ": is larger than 1048576 bytes");
 }
 
 /* ---- rules between settings ---- */
@@ -262,12 +262,12 @@ static void test_missing(void **state)
 {
     (void)state;
     write_text("c.yaml", "admin:\n  listen: 127.0.0.1:82\nlog: {}\n", 0600);
-    assert_complaints("c.yaml", ":1: admin.token: is missing; give a secret of 16 to 4096 bytes "
-                                "(required; or else token_file)\n"
-                                ": orders.id_key: is missing\n"
-                                ": redis.socket: is missing; give the path of a Unix socket\n"
-                                ": mysql.user: is missing\n"
-                                ": shards: is missing; give at least one shard\n");
+    assert_diagnostics("c.yaml", ":1: admin.token: is missing; give a secret of 16 to 4096 bytes "
+                                 "(required; or else token_file)\n"
+                                 ": orders.id_key: is missing\n"
+                                 ": redis.socket: is missing; give the path of a Unix socket\n"
+                                 ": mysql.user: is missing\n"
+                                 ": shards: is missing; give at least one shard\n");
 }
 
 static void test_settings_together(void **state)
@@ -410,20 +410,20 @@ static void test_all_at_once(void **state)
                "- {name: a, slots: 0-600, servers: [{name: s, socket: /s, weight: heavy}]}\n"
                "- {name: a, slots: 600-1000, servers: [{name: s}]}\n",
                0600);
-    assert_complaints("c.yaml", ":1: log.level: 'loud'\n"
-                                ":3: http.threads: 'many'\n"
-                                ":4: http: 'colour' is no setting\n"
-                                ":5: http.tls_key_file: needs\n"
-                                ":7: admin: must be a mapping\n"
-                                ":8: orders.id_key: the secret is too short\n"
-                                ":9: redis.socket: is given beside host\n"
-                                ":10: mysql.pool_threads: '0' is too small\n"
-                                ":10: mysql.user: is missing\n"
-                                ":11: shards: no shard holds the slots 1001-1023\n"
-                                ":12: shards[0].servers[0].weight: 'heavy' is not a number\n"
-                                ":13: shards[1].servers[0].socket: is missing\n"
-                                ":13: shards[1].name: 'a' is the name of shards[0]\n"
-                                ":13: shards[1].slots: the slots 600-600 are held by shards[0]\n");
+    assert_diagnostics("c.yaml", ":1: log.level: 'loud'\n"
+                                 ":3: http.threads: 'many'\n"
+                                 ":4: http: 'colour' is no setting\n"
+                                 ":5: http.tls_key_file: needs\n"
+                                 ":7: admin: must be a mapping\n"
+                                 ":8: orders.id_key: the secret is too short\n"
+                                 ":9: redis.socket: is given beside host\n"
+                                 ":10: mysql.pool_threads: '0' is too small\n"
+                                 ":10: mysql.user: is missing\n"
+                                 ":11: shards: no shard holds the slots 1001-1023\n"
+                                 ":12: shards[0].servers[0].weight: 'heavy' is not a number\n"
+                                 ":13: shards[1].servers[0].socket: is missing\n"
+                                 ":13: shards[1].name: 'a' is the name of shards[0]\n"
+                                 ":13: shards[1].slots: the slots 600-600 are held by shards[0]\n");
 }
 
 int main(void)

@@ -107,7 +107,7 @@ static void every_result_has_a_name(void **state)
 }
 
 /* The named outcomes are parts of their kinds. */
-static void locks_and_duplicates_are_told_apart(void **state)
+static void locks_and_duplicates_are_distinguished(void **state)
 {
     (void)state;
     for (unsigned number = 0; number <= NUMBER_MAX; ++number) {
@@ -126,7 +126,7 @@ int main(void)
         cmocka_unit_test(every_number_is_away_unless_it_is_listed),
         cmocka_unit_test(what_an_outage_says_is_no_verdict),
         cmocka_unit_test(every_result_has_a_name),
-        cmocka_unit_test(locks_and_duplicates_are_told_apart),
+        cmocka_unit_test(locks_and_duplicates_are_distinguished),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -249,7 +249,7 @@ static void test_a_gate_that_is_back_is_trusted_after_a_while(void **state)
     assert_int_equal(reconcile_decide(&memory, &asked).action, ACTION_RESTORE);
 }
 
-static void test_traffic_between_the_looks_is_not_drift(void **state)
+static void test_traffic_between_the_reads_is_not_drift(void **state)
 {
     (void)state;
     gate_state_t before = a_gate(), after = a_gate();
@@ -275,7 +275,7 @@ int main(void)
         cmocka_unit_test(test_a_miss_of_another_epoch_does_not_count),
         cmocka_unit_test(test_a_gate_of_another_epoch_is_synchronised_not_rebuilt),
         cmocka_unit_test(test_a_gate_that_is_back_is_trusted_after_a_while),
-        cmocka_unit_test(test_traffic_between_the_looks_is_not_drift),
+        cmocka_unit_test(test_traffic_between_the_reads_is_not_drift),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -190,7 +190,7 @@ static void test_limiter_flood(void **state)
 
 #define LINES 500
 
-static void say_something(int i)
+static void log_something(int i)
 {
     LOG_WARN("something", LOG_INT("i", i));
 }
@@ -212,7 +212,7 @@ static void test_log_burst(void **state)
     long long held_back = 0;
     capture_start();
     for (int i = 0; i < LINES; i++)
-        say_something(i);
+        log_something(i);
     LOG_INFO("another kind");
     log_flush();
     char *log = capture_end();
@@ -249,7 +249,7 @@ static void test_log_thread(void **state)
     free(log);
 }
 
-static void *say_much(void *unused)
+static void *log_much(void *unused)
 {
     for (int i = 0; i < 20 * LINES; i++)
         LOG_ERROR("much", LOG_STR("more", "of it"));
@@ -265,7 +265,7 @@ static void test_log_threads(void **state)
     log_start();
     capture_start();
     for (int i = 0; i < 4; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, say_much, NULL), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, log_much, NULL), 0);
     for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
     log_stop();
@@ -319,7 +319,7 @@ static unsigned read_until(const char *last, long long *dropped)
     return lines;
 }
 
-static void *say_the_end(void *unused)
+static void *log_the_end(void *unused)
 {
     /* It is dropped, too, while there is no room. */
     while (atomic_load(&reading)) {
@@ -343,7 +343,7 @@ static void test_log_reader_stops(void **state)
     long long dropped = (long long)(log_lines_dropped() - before);
     assert_true(dropped > 0);
     atomic_store(&reading, true);
-    assert_int_equal(pthread_create(&ender, NULL, say_the_end, NULL), 0);
+    assert_int_equal(pthread_create(&ender, NULL, log_the_end, NULL), 0);
     unsigned lines = read_until("the end", &said);
     atomic_store(&reading, false);
     pthread_join(ender, NULL);

@@ -213,7 +213,7 @@ static void test_sql_and_503_need_no_check_of_the_epoch(void **state)
     ends_answering(ANSWER_WITH_REFUSAL, PROBLEM_UNAVAILABLE);
 }
 
-static void test_a_seen_buyer_with_a_key_hears_its_first_order(void **state)
+static void test_a_seen_buyer_with_a_key_gets_its_first_order(void **state)
 {
     (void)state;
     sent(true);
@@ -263,7 +263,7 @@ static void test_a_repeat_waits_for_the_first_order(void **state)
     ends_answering(ANSWER_WITH_FIRST_ROW, 0);
 }
 
-static void test_a_repeat_of_a_row_hears_it_at_once(void **state)
+static void test_a_repeat_of_a_row_gets_it_at_once(void **state)
 {
     (void)state;
     sent(true);
@@ -285,7 +285,7 @@ static void test_a_repeat_that_may_be_admitted_leaves_a_row_first(void **state)
     ends_answering(ANSWER_WITH_FIRST_ROW, 0);
 }
 
-static void test_a_refused_one_that_may_be_a_repeat_looks_after_its_row(void **state)
+static void test_a_refused_one_that_may_be_a_repeat_reads_the_first_after_its_row(void **state)
 {
     (void)state;
     maybe_admitted(true);
@@ -298,7 +298,7 @@ static void test_a_refused_one_that_may_be_a_repeat_looks_after_its_row(void **s
     ends_answering(ANSWER_WITH_ROW, 0);
 }
 
-static void test_a_key_is_looked_for_before_a_unit_is_taken(void **state)
+static void test_a_key_is_checked_before_a_unit_is_taken(void **state)
 {
     (void)state;
     sent(true);
@@ -333,7 +333,7 @@ static void test_a_key_may_turn_out_to_be_its_own(void **state)
     assert_int_equal(out.notify_gate, NOTIFY_SETTLED);
 }
 
-static void test_a_key_that_cannot_be_looked_for(void **state)
+static void test_a_key_that_cannot_be_checked(void **state)
 {
     (void)state;
     sent(true);
@@ -394,7 +394,7 @@ static void test_a_lost_commit_of_sql_ends_in_a_row(void **state)
     assert_int_equal(out.notify_gate, NOTIFY_NOTHING);
 }
 
-static void test_what_sql_decides_after_a_gate_is_told_to_the_gate(void **state)
+static void test_a_gate_is_notified_of_what_sql_decides_after_it(void **state)
 {
     (void)state;
     maybe_admitted(false);
@@ -499,7 +499,7 @@ static void test_what_was_sent_is_202_and_ends_in_a_row(void **state)
     assert_int_equal(out.notify_gate, NOTIFY_NOTHING); /* no gate has it */
 }
 
-static void test_a_buyer_that_heard_503_gets_no_unit(void **state)
+static void test_a_buyer_answered_503_gets_no_unit(void **state)
 {
     (void)state;
     sent(true);
@@ -743,22 +743,22 @@ int main(void)
         cmocka_unit_test(test_refused_under_an_epoch_that_is_over_is_routed_anew),
         cmocka_unit_test(test_an_epoch_that_nobody_knows_refuses_nothing_but_503),
         cmocka_unit_test(test_sql_and_503_need_no_check_of_the_epoch),
-        cmocka_unit_test(test_a_seen_buyer_with_a_key_hears_its_first_order),
+        cmocka_unit_test(test_a_seen_buyer_with_a_key_gets_its_first_order),
         cmocka_unit_test(test_a_seen_buyer_without_a_first_order_is_refused),
         cmocka_unit_test(test_no_permit_is_503),
         cmocka_unit_test(test_a_repeat_waits_for_the_first_order),
-        cmocka_unit_test(test_a_repeat_of_a_row_hears_it_at_once),
+        cmocka_unit_test(test_a_repeat_of_a_row_gets_it_at_once),
         cmocka_unit_test(test_a_repeat_that_may_be_admitted_leaves_a_row_first),
-        cmocka_unit_test(test_a_refused_one_that_may_be_a_repeat_looks_after_its_row),
-        cmocka_unit_test(test_a_key_is_looked_for_before_a_unit_is_taken),
+        cmocka_unit_test(test_a_refused_one_that_may_be_a_repeat_reads_the_first_after_its_row),
+        cmocka_unit_test(test_a_key_is_checked_before_a_unit_is_taken),
         cmocka_unit_test(test_a_key_that_is_taken_leaves_no_row),
         cmocka_unit_test(test_a_key_may_turn_out_to_be_its_own),
-        cmocka_unit_test(test_a_key_that_cannot_be_looked_for),
+        cmocka_unit_test(test_a_key_that_cannot_be_checked),
         cmocka_unit_test(test_unknown_is_tried_again_and_ends_in_a_row),
         cmocka_unit_test(test_unknown_and_away_is_tried_until_it_is_late),
         cmocka_unit_test(test_unknown_and_late_is_written_down),
         cmocka_unit_test(test_a_lost_commit_of_sql_ends_in_a_row),
-        cmocka_unit_test(test_what_sql_decides_after_a_gate_is_told_to_the_gate),
+        cmocka_unit_test(test_a_gate_is_notified_of_what_sql_decides_after_it),
         cmocka_unit_test(test_stale_reads_the_item_again),
         cmocka_unit_test(test_a_delay_is_short_however_often_it_comes),
         cmocka_unit_test(test_retries_back_off),
@@ -766,7 +766,7 @@ int main(void)
         cmocka_unit_test(test_an_item_that_is_deleted_under_an_order),
         cmocka_unit_test(test_what_was_not_sent_is_withdrawn),
         cmocka_unit_test(test_what_was_sent_is_202_and_ends_in_a_row),
-        cmocka_unit_test(test_a_buyer_that_heard_503_gets_no_unit),
+        cmocka_unit_test(test_a_buyer_answered_503_gets_no_unit),
         cmocka_unit_test(test_a_repeat_is_202_with_the_first_id),
         cmocka_unit_test(test_an_adopted_order_ends_in_a_row),
         cmocka_unit_test(test_an_adopted_order_without_a_permit_is_left_as_it_is),

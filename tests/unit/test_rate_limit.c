@@ -264,7 +264,7 @@ typedef struct {
 } contest_t;
 
 /* At one moment for all, so that a burst is all there is. */
-static void *ask_for_all(void *arg)
+static void *take_all(void *arg)
 {
     const contest_t *contest = arg;
     pthread_barrier_wait(contest->start);
@@ -285,7 +285,7 @@ static void run_contest(contest_t contest)
     pthread_barrier_init(&start, NULL, THREADS);
     contest.start = &start;
     for (unsigned i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, ask_for_all, &contest), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, take_all, &contest), 0);
     for (unsigned i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     pthread_barrier_destroy(&start);
@@ -353,7 +353,7 @@ static void an_address_is_whole_or_its_network(void **state)
 
 /* --- what the configuration asks for --- */
 
-static void nothing_is_limited_unless_it_is_asked_for(void **state)
+static void nothing_is_limited_unless_it_is_configured(void **state)
 {
     (void)state;
     config_t config = {
@@ -404,7 +404,7 @@ int main(void)
         TEST(threads_share_one_burst),
         TEST(threads_share_one_burst_among_a_crowd),
         TEST(an_address_is_whole_or_its_network),
-        TEST(nothing_is_limited_unless_it_is_asked_for),
+        TEST(nothing_is_limited_unless_it_is_configured),
     };
     return test_run("rate_limit", tests, TEST_COUNT(tests), NULL, NULL);
 }

@@ -186,7 +186,7 @@ static void test_a_lost_connection_is_tried_again_some_times(void **state)
     assert_int_equal(NEXT(LOST, .repeats = 4, PASSED), NEXT_ASIDE);
 }
 
-static void test_an_error_asks_the_canary_first(void **state)
+static void test_an_error_runs_the_canary_first(void **state)
 {
     (void)state;
     assert_int_equal(NEXT_OF_NINE(OTHER), NEXT_CANARY);
@@ -225,7 +225,7 @@ int main(void)
         cmocka_unit_test(test_a_locked_item_is_set_aside),
         cmocka_unit_test(test_locks_again_and_again_may_be_the_shard),
         cmocka_unit_test(test_a_lost_connection_is_tried_again_some_times),
-        cmocka_unit_test(test_an_error_asks_the_canary_first),
+        cmocka_unit_test(test_an_error_runs_the_canary_first),
         cmocka_unit_test(test_a_verdict_is_met_twice_before_it_rejects),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

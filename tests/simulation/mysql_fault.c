@@ -1,4 +1,4 @@
-#include "mysql_sick.h"
+#include "mysql_fault.h"
 
 #include <string.h>
 
@@ -10,13 +10,13 @@
 
 typedef struct {
     bool on;
-    sick_place_t place;
+    mysql_fault_place_t place;
     unsigned number;
     char buyer[NAME_SIZE]; /* "": all */
 } throw_t;
 
 typedef struct {
-    session_t *stranger; /* NULL: not yet, or not any more */
+    session_t *other_user; /* NULL: not yet, or not any more */
     char sku[NAME_SIZE], buyer[NAME_SIZE];
     bool gap; /* of this buyer; else the item's row */
     row_t lock;
@@ -46,7 +46,7 @@ static void keep(char *to, const char *name)
     memcpy(to, name == NULL ? "" : name, n + 1);
 }
 
-void sick_begin(void)
+void mysql_fault_begin(void)
 {
     memset(&thrown, 0, sizeof(thrown));
     memset(locks, 0, sizeof(locks));
@@ -59,12 +59,12 @@ void sick_begin(void)
     at.i_sku = mysql_column(at.inventory, "sku");
 }
 
-bool sick_is_orders(const table_t *table)
+bool mysql_fault_is_orders(const table_t *table)
 {
     return table == at.orders;
 }
 
-bool sick_is_inventory(const table_t *table)
+bool mysql_fault_is_inventory(const table_t *table)
 {
     return table == at.inventory;
 }
@@ -82,7 +82,7 @@ static bool is_about_values(unsigned number)
     return false;
 }
 
-unsigned sick_draw_error(bool verdicts)
+unsigned mysql_fault_draw_error(bool verdicts)
 {
     static const struct {
         unsigned first, last;
@@ -100,7 +100,7 @@ unsigned sick_draw_error(bool verdicts)
     }
 }
 
-result_t sick_meet(session_t *session, unsigned number)
+result_t mysql_fault_meet(session_t *session, unsigned number)
 {
     result_t result = db_classify(number);
     TRACE("mysql: error %u, %s", number, result_name(result));
@@ -118,34 +118,34 @@ static void on_throw_ends(void *context, uint64_t number)
     thrown.on = false;
 }
 
-void sick_throw(sick_place_t place, unsigned number, const char *buyer, uint64_t us)
+void mysql_fault_throw(mysql_fault_place_t place, unsigned number, const char *buyer, uint64_t us)
 {
     thrown = (throw_t){.on = true, .place = place, .number = number};
     keep(thrown.buyer, buyer);
     if (buyer != NULL && is_about_values(number))
         keep(refused_buyer, buyer);
     TRACE("mysql throws %u (%s) at %s of %s for %llu us", number, result_name(db_classify(number)),
-          place == SICK_AT_INSERT ? "INSERTs" : "UPDATEs", buyer == NULL ? "all" : buyer,
+          place == MYSQL_FAULT_AT_INSERT ? "INSERTs" : "UPDATEs", buyer == NULL ? "all" : buyer,
           (unsigned long long)us);
     world_after(us, (owner_t){0, 0}, on_throw_ends, NULL, 0);
 }
 
-const char *sick_refused_buyer(void)
+const char *mysql_fault_refused_buyer(void)
 {
     return refused_buyer[0] == '\0' ? NULL : refused_buyer;
 }
 
-unsigned sick_at_insert(const value_t *values)
+unsigned mysql_fault_at_insert(const value_t *values)
 {
-    bool meets = thrown.on && thrown.place == SICK_AT_INSERT &&
+    bool meets = thrown.on && thrown.place == MYSQL_FAULT_AT_INSERT &&
                  (thrown.buyer[0] == '\0' || is(&values[at.buyer], thrown.buyer));
     return meets ? thrown.number : 0;
 }
 
 /* The orders that this transaction has inserted are pending, and its own. */
-unsigned sick_at_update(const session_t *session, const value_t *values)
+unsigned mysql_fault_at_update(const session_t *session, const value_t *values)
 {
-    if (!thrown.on || thrown.place != SICK_AT_UPDATE)
+    if (!thrown.on || thrown.place != MYSQL_FAULT_AT_UPDATE)
         return 0;
     bool meets = thrown.buyer[0] == '\0';
     for (unsigned i = 0; i < at.orders->rows_count && !meets; ++i) {
@@ -161,11 +161,11 @@ unsigned sick_at_update(const session_t *session, const value_t *values)
 
 static void unlock(lock_t *lock)
 {
-    if (lock->stranger == NULL)
+    if (lock->other_user == NULL)
         return;
     TRACE("mysql: a stranger's lock of %s ends", lock->sku);
-    mysql_rollback(lock->stranger);
-    lock->stranger = NULL;
+    mysql_rollback(lock->other_user);
+    lock->other_user = NULL;
 }
 
 static void on_unlock(void *context, uint64_t number)
@@ -192,7 +192,7 @@ static void lock_orders_of_buyer(lock_t *lock)
         const value_t *values = version_values(row->committed);
         if (values != NULL && row->owner == NULL && is(&values[at.sku], lock->sku) &&
             is(&values[at.buyer], lock->buyer))
-            mysql_remember(lock->stranger, row, true);
+            mysql_remember(lock->other_user, row, true);
     }
 }
 
@@ -207,16 +207,16 @@ static void on_lock(void *context, uint64_t number)
         world_after(chance_time_us(1, 1000), (owner_t){0, 0}, on_lock, NULL, number);
         return;
     }
-    lock->stranger = mysql_connect(UINT64_MAX, UINT64_MAX);
-    lock->stranger->open = lock->stranger->executing = true; /* never idle for too long */
+    lock->other_user = mysql_connect(UINT64_MAX, UINT64_MAX);
+    lock->other_user->open = lock->other_user->executing = true; /* never idle for too long */
     TRACE("mysql: a stranger locks %s of %s", lock->gap ? lock->buyer : "the row", lock->sku);
-    mysql_remember(lock->stranger, row, true);
+    mysql_remember(lock->other_user, row, true);
     if (lock->gap)
         lock_orders_of_buyer(lock);
     world_after(lock->until_us - world_now_us(), (owner_t){0, 0}, on_unlock, NULL, number);
 }
 
-void sick_lock(const char *sku, const char *buyer, uint64_t us)
+void mysql_fault_lock(const char *sku, const char *buyer, uint64_t us)
 {
     if (locks_count == LOCKS_MAX)
         return;
@@ -229,16 +229,16 @@ void sick_lock(const char *sku, const char *buyer, uint64_t us)
     world_after(1, (owner_t){0, 0}, on_lock, NULL, locks_count++);
 }
 
-row_t *sick_gap(const value_t *values)
+row_t *mysql_fault_gap(const value_t *values)
 {
     for (unsigned i = 0; i < locks_count; ++i)
-        if (locks[i].gap && locks[i].stranger != NULL && locks[i].lock.owner != NULL &&
+        if (locks[i].gap && locks[i].other_user != NULL && locks[i].lock.owner != NULL &&
             is(&values[at.sku], locks[i].sku) && is(&values[at.buyer], locks[i].buyer))
             return &locks[i].lock;
     return NULL;
 }
 
-void sick_end(void)
+void mysql_fault_end(void)
 {
     thrown.on = false;
     for (unsigned i = 0; i < locks_count; ++i) {

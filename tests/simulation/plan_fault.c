@@ -1,10 +1,10 @@
-#include "plan_sick.h"
+#include "plan_fault.h"
 
 #include <stdio.h>
 
 #include "faults.h"
 #include "history.h"
-#include "mysql_sick.h"
+#include "mysql_fault.h"
 #include "node.h"
 
 #define LOCK_WAIT_US UINT64_C(1000000)
@@ -19,7 +19,7 @@
 static enum { ILL_ROW, ILL_GAP, ILL_INSERT, ILL_UPDATE, ILL_KINDS } kind;
 static uint64_t begins_us; /* of the world's time */
 
-void plan_sick_config(config_t *config)
+void plan_fault_config(config_t *config)
 {
     kind = (unsigned)chance_below(ILL_KINDS);
     config->orders.answer_deadline_ms = 12000;
@@ -32,7 +32,7 @@ void plan_sick_config(config_t *config)
     config->redis.timeout_ms = 1000;
 }
 
-item_terms_t plan_sick_terms(unsigned i)
+item_terms_t plan_fault_terms(unsigned i)
 {
     static const strategy_id_t ill[] = {STRATEGY_LUA, STRATEGY_WATCH, STRATEGY_OPTIMISTIC};
     return (item_terms_t){.total = i == 0 ? 2 * ILL_BUYERS : HEALTHY_BUYERS + 4,
@@ -50,7 +50,7 @@ static unsigned draw_error(void)
     bool verdicts = chance(4);
     unsigned number;
     do
-        number = sick_draw_error(verdicts);
+        number = mysql_fault_draw_error(verdicts);
     while (db_classify(number) == RESULT_UNKNOWN);
     return number;
 }
@@ -61,20 +61,20 @@ static void on_ill(void *context, uint64_t number)
     (void)context, (void)number;
     switch (kind) {
     case ILL_ROW:
-        sick_lock(sku, NULL, LASTS_US);
+        mysql_fault_lock(sku, NULL, LASTS_US);
         break;
     case ILL_GAP:
-        sick_lock(sku, ILL_BUYER, LASTS_US);
+        mysql_fault_lock(sku, ILL_BUYER, LASTS_US);
         break;
     case ILL_INSERT:
-        sick_throw(SICK_AT_INSERT, draw_error(), ILL_BUYER, LASTS_US);
+        mysql_fault_throw(MYSQL_FAULT_AT_INSERT, draw_error(), ILL_BUYER, LASTS_US);
         break;
     default:
-        sick_throw(SICK_AT_UPDATE, draw_error(), ILL_BUYER, LASTS_US);
+        mysql_fault_throw(MYSQL_FAULT_AT_UPDATE, draw_error(), ILL_BUYER, LASTS_US);
     }
 }
 
-uint64_t plan_sick_draw(void)
+uint64_t plan_fault_draw(void)
 {
     faults = (faults_t){.latency_us = chance(2) ? 50 : 500};
     begins_us = world_now_us() + BEGINS_US;
@@ -104,7 +104,7 @@ static uint64_t met_us(unsigned node)
     return first;
 }
 
-void plan_sick_check(void)
+void plan_fault_check(void)
 {
     for (unsigned i = 0; i < history.requests_count; ++i) {
         const request_t *r = &history.requests[i];
