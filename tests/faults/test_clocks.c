@@ -46,7 +46,7 @@ static void put_clock_right(void)
 
 static void start_nodes(void)
 {
-    for (unsigned n = 0; n < NODES - 1; n++) {
+    for (unsigned n = 0; n < NODES - 1; ++n) {
         set_clock(offsets[n]);
         nodes[n] = stack_node_start(stack, 2 + n, NULL, 0);
         put_clock_right();
@@ -66,7 +66,7 @@ static void kill_node(const test_stack_t *service)
 /* Not by SIGTERM: libfaketime itself aborts a process whose threads are about to end. */
 static void kill_nodes(void)
 {
-    for (unsigned n = 0; n < NODES - 1; n++) {
+    for (unsigned n = 0; n < NODES - 1; ++n) {
         kill_node(nodes[n]);
         stack_node_stop(nodes[n]);
     }
@@ -110,8 +110,8 @@ static const char *const strategies[] = {"lua", "watch", "optimistic", "serializ
 static bool hear_everywhere(const char *const *skus, const char *when, time_t end, long status,
                             const char *code)
 {
-    for (unsigned n = 0; n < NODES; n++)
-        for (size_t i = 0; i < TEST_COUNT(strategies); i++) {
+    for (unsigned n = 0; n < NODES; ++n)
+        for (size_t i = 0; i < TEST_COUNT(strategies); ++i) {
             web_answer_t order = sale_buy(nodes[n], skus[i], test_text("%s-%u", when, n), 1, NULL);
             if (end != 0 && sale_now_ms() >= end * 1000LL)
                 return false;
@@ -134,7 +134,7 @@ static bool opens_and_closes(long long starts_ms, long long ends_ms)
     const char *skus[TEST_COUNT(strategies)];
     time_t opens = (now + starts_ms) / 1000, closes = (now + ends_ms) / 1000;
     int until_open = (int)(opens - time(NULL)), until_close = (int)(closes - time(NULL));
-    for (size_t i = 0; i < TEST_COUNT(strategies); i++)
+    for (size_t i = 0; i < TEST_COUNT(strategies); ++i)
         skus[i] = sale_item(stack, "window",
                             "\"total\":100,\"starts_at\":\"%s\",\"ends_at\":\"%s\","
                             "\"strategy\":\"%s\"",
@@ -152,7 +152,7 @@ static void a_sale_opens_and_closes_by_the_servers_clocks(void **state)
 {
     (void)state;
     long long starts_ms = 4000, ends_ms = 14000;
-    for (unsigned tries = 0; !opens_and_closes(starts_ms, ends_ms); tries++) {
+    for (unsigned tries = 0; !opens_and_closes(starts_ms, ends_ms); ++tries) {
         EXPECT(tries < 3, "too slow to see it within %lld ms", starts_ms);
         starts_ms *= 2;
         ends_ms *= 2;
@@ -206,7 +206,7 @@ static void a_crowd_buys_at_all_of_them(void **state)
                                     .per_second = 150,
                                     .quantity_max = 1});
     crowd_await(crowd, CROWD_CREATED, 60);
-    for (unsigned n = 0; n < NODES - 1; n++) {
+    for (unsigned n = 0; n < NODES - 1; ++n) {
         kill_node(nodes[n]);
         set_clock(offsets[n]);
         stack_node_again(nodes[n]);
@@ -218,7 +218,7 @@ static void a_crowd_buys_at_all_of_them(void **state)
                         sku) > 0);
     crowd_stop(crowd);
     const char *other = sale_item(stack, "each", "\"total\":900,\"strategy\":\"%s\"", strategy);
-    for (unsigned n = 0; n < NODES; n++)
+    for (unsigned n = 0; n < NODES; ++n)
         WAIT_UNTIL(sale_buy(nodes[n], other, test_text("at-%u", n), 1, NULL).status == 201);
     expect_right_times(sku);
     WAIT_UNTIL(sale_patch(stack, sku, "\"hold_seconds\":60").status == 200);

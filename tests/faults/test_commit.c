@@ -55,10 +55,10 @@ static void commits_are_lost(void **state)
     crowd_t *crowd = crowd_after(&sku, lost->strategy);
     unsigned changed = 0;
     const test_stack_t *nodes[] = {stack, node};
-    for (size_t n = 0; n < TEST_COUNT(nodes); n++)
+    for (size_t n = 0; n < TEST_COUNT(nodes); ++n)
         fault_arm(nodes[n], "%s fail after=%u times=40\n", lost->point, chance_below(&chance, 10));
     for (unsigned i = 0; fault_hits(stack, lost->point) < 40 || fault_hits(node, lost->point) < 40;
-         i++) {
+         ++i) {
         EXPECT(i < 4000, "only %u and %u hits", fault_hits(stack, lost->point),
                fault_hits(node, lost->point));
         usleep(50000);
@@ -87,7 +87,7 @@ static void connections_are_killed(void **state)
     crowd_t *crowd = crowd_after(&sku, strategy);
     MYSQL *mysql = mysqld_open(stack, shard);
     EXPECT(mysql != NULL, "no connection");
-    for (unsigned i = 0; i < KILLS * 20 && killed < KILLS; i++) {
+    for (unsigned i = 0; i < KILLS * 20 && killed < KILLS; ++i) {
         usleep(20000 + chance_below(&chance, 80000));
         /* One that is busy if there is one. */
         long long id = mysqld_number(stack, shard,
@@ -127,7 +127,7 @@ static void *lock_and_keep(void *context)
         usleep(20000 + chance_below(&adversary->chance, 100000));
         if (error == 0)
             error = mysqld_send(mysql, adversary->second);
-        adversary->rounds++;
+        ++adversary->rounds;
         adversary->victim += error == 1213;
         usleep(chance_below(&adversary->chance, 20000));
         mysqld_send(mysql, "ROLLBACK");
@@ -161,7 +161,7 @@ static void deadlocks_storm(void **state)
     unsigned shard = rows_shard_of(stack, sku), rounds = 0, victim = 0;
     crowd_t *crowd = crowd_after(&sku, strategy);
     long long deadlocks = mysqld_status(stack, shard, "Innodb_deadlocks");
-    for (unsigned i = 0; i < TEST_COUNT(adversaries); i++) {
+    for (unsigned i = 0; i < TEST_COUNT(adversaries); ++i) {
         adversaries[i].chance = chance_of(test_text("adversary %u", i));
         adversaries[i].shard = shard;
         adversaries[i].stopping = &stopping;
@@ -169,7 +169,7 @@ static void deadlocks_storm(void **state)
     }
     usleep(STORM_MS * 1000);
     atomic_store(&stopping, true);
-    for (unsigned i = 0; i < TEST_COUNT(adversaries); i++) {
+    for (unsigned i = 0; i < TEST_COUNT(adversaries); ++i) {
         pthread_join(adversaries[i].thread, NULL);
         rounds += adversaries[i].rounds;
         victim += adversaries[i].victim;

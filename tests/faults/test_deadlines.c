@@ -95,11 +95,11 @@ static void *move_at_the_deadline(void *context)
 static void move_all(duel_t *duel)
 {
     hand_t hands[HANDS];
-    for (unsigned i = 0; i < HANDS; i++) {
+    for (unsigned i = 0; i < HANDS; ++i) {
         hands[i] = (hand_t){.duel = duel, .number = i};
         EXPECT_NUMBER(pthread_create(&hands[i].thread, NULL, move_at_the_deadline, &hands[i]), 0);
     }
-    for (unsigned i = 0; i < HANDS; i++)
+    for (unsigned i = 0; i < HANDS; ++i)
         pthread_join(hands[i].thread, NULL);
 }
 
@@ -114,7 +114,7 @@ static long long state_count(const char *sku, const char *order_state)
 static bool expect_one_winner(const duel_t *duel, const char *sku, const char *won)
 {
     unsigned winners = 0, losers = 0;
-    for (unsigned i = 0; i < HOLDS; i++) {
+    for (unsigned i = 0; i < HOLDS; ++i) {
         EXPECT(duel->statuses[i] == 200 || duel->statuses[i] == 409, "%s of %s: %ld", duel->move,
                duel->ids[i], duel->statuses[i]);
         bool win = duel->statuses[i] == 200;
@@ -140,7 +140,7 @@ static bool expect_one_winner(const duel_t *duel, const char *sku, const char *w
 static void take_holds(duel_t *duel, const char *sku, unsigned around_ms)
 {
     chance_t chance = chance_of(duel->move);
-    for (unsigned i = 0; i < HOLDS; i++) {
+    for (unsigned i = 0; i < HOLDS; ++i) {
         web_answer_t order = sale_buy(i % 2 == 0 ? stack : node, sku, test_text("b%u", i), 1, NULL);
         EXPECT_STATUS(order, 201);
         duel->ids[i] = sale_id(&order);
@@ -149,7 +149,7 @@ static void take_holds(duel_t *duel, const char *sku, unsigned around_ms)
     EXPECT_STATUS(shorter, 200);
     long long first_ms = sale_now_ms() + 1000 + around_ms;
     sale_set_deadlines(stack, sku, first_ms);
-    for (unsigned i = 0; i < HOLDS; i++)
+    for (unsigned i = 0; i < HOLDS; ++i)
         duel->send_at[i] = first_ms - around_ms + chance_below(&chance, 2 * around_ms);
 }
 
@@ -216,7 +216,7 @@ static void a_hold_ends_however_often_it_is_extended(void **state)
     unsigned max_seconds = *state == NULL ? 4 : 3; /* default: four times the item's hold_seconds */
     const char *setting = *state;
     test_stack_t *third = stack_node_start(stack, 3, &setting, setting != NULL);
-    for (unsigned tries = 1; !is_held_to_its_bound(third, max_seconds); tries++)
+    for (unsigned tries = 1; !is_held_to_its_bound(third, max_seconds); ++tries)
         EXPECT(tries < 10, "a hold of %u s at the most never lasted so long", max_seconds);
     stack_node_stop(third);
 }

@@ -53,7 +53,7 @@ static long long rows_of(const char *sku)
 static void expect_gone(const char *sku)
 {
     const test_stack_t *const both[] = {stack, node};
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 2; ++i) {
         web_answer_t item = item_at(both[i], sku);
         EXPECT_PROBLEM(item, 404, "unknown_item");
         web_answer_t order;
@@ -85,7 +85,7 @@ static void sell_again(const char *sku, const char *strategy, long long old_epoc
     EXPECT_STATUS(made, 201);
     EXPECT(rows_sum(stack, "SELECT epoch FROM inventory WHERE sku = '%s'", sku) > old_epoch,
            "an epoch that a gate of before may have");
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 3; ++i) {
         web_answer_t order =
             sale_buy(i == 0 ? node : stack, sku, test_text("again-%u", i), 1, NULL);
         EXPECT_STATUS(order, 201);
@@ -269,7 +269,7 @@ static void a_crowd_buys_while_it_is_deleted(void **state)
     pthread_join(thread, NULL);
     EXPECT_NUMBER(status, 204);
     EXPECT(buyers->odd[0] == '\0', "%s", buyers->odd);
-    for (unsigned i = 0; i < buyers->count; i++) {
+    for (unsigned i = 0; i < buyers->count; ++i) {
         web_answer_t order;
         WAIT_UNTIL((order = sale_get(stack, buyers->ids[i])).status == 200 &&
                    strcmp(sale_state(&order), "reserved") != 0);

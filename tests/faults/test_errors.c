@@ -108,7 +108,7 @@ static void throw_block(const place_t *place, const unsigned *numbers, unsigned 
     received_book_t *book = received_new(stack);
     thrown_set(stack, FAILING, place->mode, 0);
     for (unsigned i = 0; i < count; i += WAVE) {
-        for (unsigned j = i; j < count && j < i + WAVE; j++) {
+        for (unsigned j = i; j < count && j < i + WAVE; ++j) {
             received_plan(book, failing, numbers[j], THROWN_BUYER, numbers[j]);
             received_plan(book, j % 2 == 0 ? near : failing, 0, "n-%u", numbers[j]);
         }
@@ -134,8 +134,8 @@ static void every_error_at_one_order(void **state)
 {
     const place_t *place = *state;
     unsigned block[BLOCK], count = 0;
-    for (size_t i = 0; i < TEST_COUNT(thrown_sections); i++)
-        for (unsigned n = thrown_sections[i].first; n <= thrown_sections[i].last; n++) {
+    for (size_t i = 0; i < TEST_COUNT(thrown_sections); ++i)
+        for (unsigned n = thrown_sections[i].first; n <= thrown_sections[i].last; ++n) {
             block[count++] = n;
             if (count == BLOCK || n == thrown_sections[TEST_COUNT(thrown_sections) - 1].last) {
                 throw_block(place, block, count);
@@ -153,14 +153,14 @@ static void one_of_each_class_at_one_order(void **state)
     const char *sku = failing_item("class", terms), *near = failing_item("near", terms);
     received_book_t *book = received_new(stack);
     thrown_set(stack, FAILING, THROWN_ONE_INSERT, 0);
-    for (size_t i = 0; i < TEST_COUNT(numbers); i++) {
+    for (size_t i = 0; i < TEST_COUNT(numbers); ++i) {
         received_plan(book, sku, numbers[i], THROWN_BUYER, numbers[i]);
         received_plan(book, near, 0, "n-%u", numbers[i]);
     }
     received_send(book, 2 * TEST_COUNT(numbers), 0, 0);
     thrown_set(stack, FAILING, THROWN_NOT, 0);
     EXPECT_RECEIVED_VALID(book);
-    for (unsigned i = 0; i < book->count; i++) {
+    for (unsigned i = 0; i < book->count; ++i) {
         const received_t *received = &book->all[i];
         print_message("%s: %s heard %ld after %.1f s\n", strategy, received->buyer,
                       received->status, received->seconds);
@@ -180,7 +180,7 @@ static void one_of_each_class_at_one_order(void **state)
 static bool status_names(const char *sku)
 {
     web_answer_t status = ADMIN(stack, .path = "/v1/status");
-    for (const char *at = status.body; (at = strstr(at, "\"set_aside\":[")) != NULL; at++) {
+    for (const char *at = status.body; (at = strstr(at, "\"set_aside\":[")) != NULL; ++at) {
         const char *found = strstr(at, sku), *end = strchr(at, ']');
         if (found != NULL && end != NULL && found < end)
             return true;
@@ -219,7 +219,7 @@ static void a_failing_item_delays_no_other(void **state)
                "IF NEW.sku = '%s' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %u, "
                "MESSAGE_TEXT = 'no'; END IF; END",
                sku, number);
-    for (unsigned i = 0; i < 600; i++)
+    for (unsigned i = 0; i < 600; ++i)
         received_plan(book, i % 6 == 5 ? near : sku, i % 6, "s-%u-%u", number, i);
     received_send(book, 16, 12, 100);
     unsigned sold = received_count(book, near, 201);
@@ -229,7 +229,7 @@ static void a_failing_item_delays_no_other(void **state)
     mysqld_run(stack, FAILING, "DROP TRIGGER sick_item");
     unsigned rejected = 0;
     WAIT_UNTIL(fault_metric(stack, "writer_set_aside_orders") == 0);
-    for (unsigned i = 0; i < book->count; i++)
+    for (unsigned i = 0; i < book->count; ++i)
         if (book->all[i].sku == sku && book->all[i].status == 202) {
             web_answer_t order = sale_get(stack, book->all[i].id);
             rejected += strcmp(sale_state(&order), "rejected") == 0;
@@ -257,12 +257,12 @@ static void every_error_at_commit(void **state)
         sale_item(stack, "commit", "%s", terms)};
     received_book_t *book = received_new(stack);
     unsigned buyers = 0;
-    for (size_t i = 0; i < TEST_COUNT(thrown_sections); i++) {
+    for (size_t i = 0; i < TEST_COUNT(thrown_sections); ++i) {
         unsigned first = thrown_sections[i].first, last = thrown_sections[i].last;
         fault_arm(stack, "%s error=%u-%u every=2\n", commit->point, first, last);
         while (fault_hits(stack, commit->point) < last - first + 1) {
             EXPECT(buyers < 20000, "too few COMMITs");
-            for (unsigned j = 0; j < 100; j++, buyers++)
+            for (unsigned j = 0; j < 100; ++j, ++buyers)
                 received_plan(book, skus[j % TEST_COUNT(skus)], 0, "c-%u", buyers);
             received_send(book, 4, 0, 0);
         }
@@ -272,7 +272,7 @@ static void every_error_at_commit(void **state)
     EXPECT_RECEIVED_VALID(book);
     EXPECT_NUMBER(received_ghosts(book), 0);
     EXPECT_RECEIVED_KEPT(book, NULL);
-    for (size_t i = 0; i < TEST_COUNT(skus); i++) {
+    for (size_t i = 0; i < TEST_COUNT(skus); ++i) {
         WAIT_UNTIL(buys(skus[i]));
         EXPECT_SOUND(stack, skus[i], 0);
         EXPECT_GATE_AGREES(stack, skus[i]);
@@ -318,7 +318,7 @@ static void expect_survived(const shop_t *shop, const char *what)
     static unsigned buyers;
     pthread_t healer;
     received_book_t *book = received_new(stack);
-    for (unsigned i = 0; i < BUYERS_EACH * TEST_COUNT(shop->skus); i++)
+    for (unsigned i = 0; i < BUYERS_EACH * TEST_COUNT(shop->skus); ++i)
         received_plan(book, shop->skus[i % TEST_COUNT(shop->skus)], 0, "all-%u", ++buyers);
     pthread_create(&healer, NULL, heal_soon, NULL);
     received_send(book, BUYERS_EACH * TEST_COUNT(shop->skus), 12, 100);
@@ -327,13 +327,13 @@ static void expect_survived(const shop_t *shop, const char *what)
                   THROWN_NOT);
     print_message("%s: %s\n", what, received_show(book));
     EXPECT_RECEIVED_VALID(book);
-    for (size_t i = 0; i < TEST_COUNT(shop->skus); i++) {
+    for (size_t i = 0; i < TEST_COUNT(shop->skus); ++i) {
         if (strstr(shop->skus[i], "-202") == NULL)
             WAIT_UNTIL(buys(shop->skus[i]));
     }
     EXPECT_RECEIVED_KEPT(book, NULL);
     EXPECT_NUMBER(received_ghosts(book), 0);
-    for (size_t i = 0; i < TEST_COUNT(shop->skus); i++)
+    for (size_t i = 0; i < TEST_COUNT(shop->skus); ++i)
         EXPECT_SOUND(stack, shop->skus[i], 0);
 }
 
@@ -352,7 +352,7 @@ static void errors_at_all_orders(void **state)
 {
     const place_t *place = *state;
     shop_t shop = open_shop();
-    for (size_t i = 0; i < for_all_count(); i++) {
+    for (size_t i = 0; i < for_all_count(); ++i) {
         thrown_set(stack, FAILING, place->mode, for_all[i]);
         expect_survived(&shop, test_text("%u at every %s", for_all[i], place->strategy));
     }
@@ -444,7 +444,7 @@ static void a_lost_commit_then_a_read_only_session(void **state)
     const char *strategy = *state;
     const char *sku = failing_item("session", test_text("\"strategy\":\"%s\"", strategy));
     received_book_t *book = received_new(stack);
-    for (unsigned i = 0; i < 8; i++) {
+    for (unsigned i = 0; i < 8; ++i) {
         WAIT_UNTIL(buys(sku));
         mysqld_run(stack, FAILING, "SET GLOBAL tx_read_only = 1");
         fault_arm(stack, "commit_answer_lost fail\n");
@@ -483,7 +483,7 @@ static void expect_storm_survived(const shop_t *shop, crowd_t *crowd, long long 
 {
     crowd_await(crowd, CROWD_CREATED, 30);
     crowd_stop(crowd);
-    for (size_t i = 0; i < TEST_COUNT(shop->skus); i++)
+    for (size_t i = 0; i < TEST_COUNT(shop->skus); ++i)
         sale_patch(stack, shop->skus[i], "\"total\":%lld",
                    sale_live_units(stack, shop->skus[i]) + 100);
     EXPECT_PROMISES(stack, crowd, "%s", what);
@@ -504,7 +504,7 @@ static void innodb_is_read_only(void **state)
     shop_t shop = open_shop();
     long long rejected = rejected_now();
     crowd_t *crowd = storm_begins(&shop);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 3; ++i) {
         mysqld_stop(stack, FAILING);
         mysqld_start(stack, FAILING, "", "--innodb-read-only=1");
         usleep(3000 * 1000);
@@ -523,7 +523,7 @@ static void the_table_is_away(void **state)
     crowd_t *crowd = storm_begins(&shop);
     MYSQL *mysql = mysqld_open(stack, FAILING);
     EXPECT(mysql != NULL, "no connection");
-    for (unsigned i = 0; i < 30; i++) {
+    for (unsigned i = 0; i < 30; ++i) {
         EXPECT_NUMBER(mysqld_send(mysql, "RENAME TABLE orders TO orders_away"), 0);
         kill_connections();
         usleep(300000);
@@ -555,7 +555,7 @@ static void lost_then_refusing_then_healthy(void **state)
         mysqld_stop(stack, FAILING);
     else
         mysqld_kill(stack, FAILING);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 4; ++i)
         received_plan(book, sku, 0, "away-%u", i);
     received_send(book, 4, 0, 0);
     const char *options = refusing->options != NULL

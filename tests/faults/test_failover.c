@@ -49,7 +49,7 @@ static const char *write_script(void)
     FILE *out = fopen(path, "we");
     EXPECT(out != NULL, "cannot write %s", path);
     fprintf(out, "#!/bin/sh\ncd '%s' || exit 1\n", dir);
-    for (unsigned n = 1; n <= 2; n++)
+    for (unsigned n = 1; n <= 2; ++n)
         fprintf(out,
                 "ln -sfn \"%s/redis-$7.sock\" \"by-script-$$\" && mv -fT \"by-script-$$\" "
                 "gate-%u.sock\n",
@@ -98,7 +98,7 @@ static void start_second(void)
 static void free_servers(void)
 {
     redis_server_t *all[] = {a, b, sentinels[0], sentinels[1], sentinels[2]};
-    for (size_t i = 0; i < TEST_COUNT(all); i++)
+    for (size_t i = 0; i < TEST_COUNT(all); ++i)
         if (all[i] != NULL)
             redis_server_free(all[i]);
     a = b = NULL;
@@ -108,13 +108,13 @@ static void free_servers(void)
 static int a_is_master(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < SENTINELS; i++) {
+    for (unsigned i = 0; i < SENTINELS; ++i) {
         if (sentinels[i] != NULL)
             redis_server_free(sentinels[i]);
         sentinels[i] = NULL;
     }
     redis_server_t *both[] = {a, b};
-    for (size_t i = 0; i < TEST_COUNT(both); i++) {
+    for (size_t i = 0; i < TEST_COUNT(both); ++i) {
         if (both[i]->pid == 0)
             redis_server_again(both[i]);
         process_signal(both[i]->pid, SIGCONT);
@@ -161,7 +161,7 @@ static long long row_epoch(const char *sku)
 
 static bool sentinels_know_all(void)
 {
-    for (unsigned i = 0; i < SENTINELS; i++) {
+    for (unsigned i = 0; i < SENTINELS; ++i) {
         const char *master = redis_server_ask(sentinels[i], "SENTINEL MASTER gate");
         if (master == NULL || strstr(master, "num-slaves\n1\n") == NULL ||
             strstr(master, "num-other-sentinels\n2\n") == NULL)
@@ -173,7 +173,7 @@ static bool sentinels_know_all(void)
 static void start_sentinels(const redis_server_t *master)
 {
     const char *script = write_script();
-    for (unsigned i = 0; i < SENTINELS; i++)
+    for (unsigned i = 0; i < SENTINELS; ++i)
         sentinels[i] = redis_sentinel_start(dir, master, script);
     WAIT_UNTIL(sentinels_know_all());
 }
@@ -256,7 +256,7 @@ static void services_are_sent_to_and_fro(void **state)
     sale_t sale = begin("to-and-fro", *state);
     long long before = row_epoch(sale.sku);
     redis_server_ask(b, "REPLICAOF NO ONE");
-    for (unsigned i = 0; i < swings; i++) {
+    for (unsigned i = 0; i < swings; ++i) {
         unsigned first = chance_below(&sale.chance, 2), second = chance_below(&sale.chance, 2);
         apart += first != second;
         point(1, both[first]);

@@ -49,7 +49,7 @@ static void refused_until_it_is_back_and_other_strategies_do_not_notice(void **s
     EXPECT(gone.retry_after[0] != '\0', "no Retry-After: %s", web_show(&gone));
     gone = sale_buy(stack, watch, "a", 1, NULL);
     EXPECT_PROBLEM(gone, 503, "unavailable");
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; ++i)
         EXPECT(buys(sql, test_text("b%d", i)), "optimistic needs no Redis");
     usleep(1500 * 1000); /* past gate_down_after_ms: `refuse` goes on to refuse */
     gone = sale_buy(stack, lua, "a", 1, NULL);
@@ -86,7 +86,7 @@ static void the_fallback_sells_and_the_gate_comes_back(void **state)
                                                  .skus_count = 3});
     crowd_await(crowd, CROWD_CREATED, 100);
     kill_redis();
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; ++i)
         WAIT_UNTIL(has_fallback(skus[i]));
     EXPECT(process_is_gone(stack->redis_pid), "Redis came back by itself");
     crowd_await(crowd, CROWD_CREATED, 100);
@@ -96,7 +96,7 @@ static void the_fallback_sells_and_the_gate_comes_back(void **state)
     web_answer_t lowered = sale_patch(stack, skus[0], "\"total\":3999");
     EXPECT_PROBLEM(lowered, 503, "unavailable"); /* nobody knows what Redis had admitted */
     bring_redis_back("optimistic");
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; ++i)
         WAIT_UNTIL(!has_fallback(skus[i]));
     WAIT_UNTIL(fault_metric(stack, "restores_total") >= 3);
     crowd_await(crowd, CROWD_CREATED, 100);
@@ -123,14 +123,14 @@ static void accepted_orders_have_no_fallback(void **state)
                                                     "WHERE sku = '%s'",
                                                     sku)),
                   0);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; ++i) {
         web_answer_t order = sale_buy(stack, sku, test_text("b-%d", i), 1, NULL);
         EXPECT_STATUS(order, 202);
     }
     kill_redis();
     WAIT_UNTIL(buys(other, "b") && has_fallback(other));
     mysql_close(other_user);
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 10; ++i) {
         web_answer_t late = sale_buy(stack, sku, test_text("late-%d", i), 1, NULL);
         EXPECT(late.status == 503 || web_has_code(&late, "sold_out"), "%s", web_show(&late));
     }
@@ -178,7 +178,7 @@ static void items_without_purchases_get_their_gates_too(void **state)
 {
     (void)state;
     STACK_AGAIN(stack, "redis.on_gate_down=refuse", "reconcile.pass_interval_ms=");
-    for (int i = 0; i < COLD_ITEMS; i++)
+    for (int i = 0; i < COLD_ITEMS; ++i)
         sale_item(stack, test_text("cold-%d", i), "\"total\":5,\"strategy\":\"lua\"");
     double before = fault_metric(stack, "gate_rebuilds_total");
     kill_redis();

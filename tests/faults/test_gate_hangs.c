@@ -81,7 +81,7 @@ static void items_without_a_gate_do_not_notice(void **state)
     const char *sold = new_item("optimistic"), *fresh = new_item("optimistic");
     const char *serial = new_item("serializable"), *lua = new_item("lua");
     looks.sql = new_item("optimistic");
-    for (unsigned i = 0; i < OTHERS; i++)
+    for (unsigned i = 0; i < OTHERS; ++i)
         looks.skus[i] = new_item("lua");
     buys(sold, "a");
     web_answer_t first = sale_buy(stack, sold, "b", 1, NULL);
@@ -96,7 +96,7 @@ static void items_without_a_gate_do_not_notice(void **state)
                              .context = &looks});
     EXPECT(looks.statuses[OTHERS] == 201, "behind %d looks at gates: %ld", OTHERS,
            looks.statuses[OTHERS]);
-    for (unsigned i = 0; i < OTHERS; i++)
+    for (unsigned i = 0; i < OTHERS; ++i)
         EXPECT(looks.statuses[i] == 503, "a gated item: %ld", looks.statuses[i]);
     buys(fresh, "a");
     buys(serial, "a");
@@ -107,18 +107,18 @@ static void items_without_a_gate_do_not_notice(void **state)
     expect_answer("GET of a gated item", &item, 200);
     WAIT_UNTIL(fault_metric(stack, "redis_connections") == 0);
     const char *ids[] = {sale_id(&first), sale_id(&gated)};
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 2; ++i) {
         static const char *const moves[] = {"extend", "confirm", "cancel"};
         web_answer_t order = sale_get(stack, ids[i]);
         expect_answer("GET of an order", &order, 200);
-        for (unsigned m = 0; m < 3; m++) {
+        for (unsigned m = 0; m < 3; ++m) {
             web_answer_t moved = sale_move(stack, ids[i], moves[m]);
             expect_answer(moves[m], &moved, 200);
         }
     }
     process_signal(stack->redis_pid, SIGCONT);
     WAIT_UNTIL(is_sold(lua, "again"));
-    for (unsigned i = 0; i < OTHERS; i++)
+    for (unsigned i = 0; i < OTHERS; ++i)
         WAIT_UNTIL(is_sold(looks.skus[i], "again"));
     EXPECT_SOUND(stack, lua, 0);
     EXPECT_SOUND(stack, sold, 0);
@@ -169,19 +169,19 @@ static void all_items_are_taken_off_their_gates(void **state)
 {
     (void)state;
     const char *skus[6];
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         skus[i] = new_item(i % 2 == 0 ? "lua" : "watch");
     EXPECT(is_sold(skus[0], "a") && is_sold(skus[1], "a"), "no sale at all");
     hang();
     web_answer_t toggle = ADMIN(stack, .method = "PUT", .path = "/v1/strategy",
                                 .body = "{\"strategy\":\"optimistic\"}");
     EXPECT_STATUS(toggle, 200);
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         buys(skus[i], "b");
     process_signal(stack->redis_pid, SIGCONT);
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         WAIT_UNTIL(has_closed_gate(skus[i]));
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         EXPECT_SOUND(stack, skus[i], 0);
 }
 
@@ -201,20 +201,20 @@ static void holds_expire(void **state)
     (void)state;
     const char *skus[5];
     const unsigned last = TEST_COUNT(skus) - 1;
-    for (unsigned i = 0; i < last; i++)
+    for (unsigned i = 0; i < last; ++i)
         skus[i] = sale_item(stack, test_text("hold-lua-%u", i),
                             "\"total\":5,\"hold_seconds\":3,\"strategy\":\"lua\"");
     skus[last] =
         sale_item(stack, "hold-sql", "\"total\":5,\"hold_seconds\":6,\"strategy\":\"optimistic\"");
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         EXPECT(is_sold(skus[i], "a"), "no sale at all");
     hang();
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         WAIT_UNTIL(has_expired(skus[i]));
     process_signal(stack->redis_pid, SIGCONT);
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         WAIT_UNTIL(is_sold(skus[i], "b"));
-    for (unsigned i = 0; i < last; i++) {
+    for (unsigned i = 0; i < last; ++i) {
         EXPECT_SOUND(stack, skus[i], 0);
         EXPECT_GATE_AGREES(stack, skus[i]);
     }
@@ -234,12 +234,12 @@ static void items_that_were_never_sold_get_the_fallback(void **state)
     const char *skus[] = {new_item("lua"), new_item("watch"), new_item("lua"), new_item("watch")};
     EXPECT(is_sold(skus[0], "a") && is_sold(skus[1], "a"), "no sale at all");
     hang();
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         WAIT_UNTIL(is_sold(skus[i], test_text("b%lld", test_clock_ms())) && has_fallback(skus[i]));
     process_signal(stack->redis_pid, SIGCONT);
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         WAIT_UNTIL(!has_fallback(skus[i]));
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++) {
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i) {
         WAIT_UNTIL(is_sold(skus[i], test_text("c%lld", test_clock_ms())));
         EXPECT_SOUND(stack, skus[i], 0);
         EXPECT_GATE_AGREES(stack, skus[i]);

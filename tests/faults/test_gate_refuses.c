@@ -247,10 +247,10 @@ static bool log_says(const char *text)
 
 static void expect_sound(const items_t *items)
 {
-    for (unsigned i = 0; i < GATED; i++)
+    for (unsigned i = 0; i < GATED; ++i)
         EXPECT_SOUND(stack, gated(items, i), 0);
     EXPECT_SOUND(stack, items->sql, 0);
-    for (unsigned i = 0; i < GATED; i++)
+    for (unsigned i = 0; i < GATED; ++i)
         EXPECT_GATE_AGREES(stack, gated(items, i));
 }
 
@@ -263,10 +263,10 @@ static void is_refused_at_once(void **state)
     items_t items = make_items(refusal->name);
     double unknown = fault_metric(stack, "orders_unknown_total");
     refusal->begin();
-    for (unsigned i = 0; refusal->functions_only && i < GATED; i++)
+    for (unsigned i = 0; refusal->functions_only && i < GATED; ++i)
         WAIT_UNTIL(is_refused(gated(&items, i), "soon"));
-    for (unsigned round = 0; round < 3; round++)
-        for (unsigned i = 0; i < GATED; i++)
+    for (unsigned round = 0; round < 3; ++round)
+        for (unsigned i = 0; i < GATED; ++i)
             expect_refused(gated(&items, i), test_text("r%u", round));
     EXPECT(buys(items.sql, "sql"), "an item without a gate needs no Redis");
     WAIT_UNTIL(fault_metric(stack, "redis_connections") == 0);
@@ -275,7 +275,7 @@ static void is_refused_at_once(void **state)
     EXPECT_NUMBER(fault_metric(stack, "stand_ins_total"), 0);
     refusal->end();
     long long ended_ms = test_clock_ms();
-    for (unsigned i = 0; i < GATED; i++)
+    for (unsigned i = 0; i < GATED; ++i)
         WAIT_UNTIL(sale_buy(stack, gated(&items, i), "again", 1, NULL).status < 300);
     print_message("%s: all items sell again after %lld ms\n", refusal->name,
                   test_clock_ms() - ended_ms);
@@ -306,12 +306,12 @@ static void is_sold_by_the_fallback(void **state)
     use_policy("optimistic");
     items_t items = make_items(refusal->name);
     refusal->begin();
-    for (unsigned i = 0; i < STOOD_IN_FOR; i++)
+    for (unsigned i = 0; i < STOOD_IN_FOR; ++i)
         WAIT_UNTIL(is_sold_without_gate(gated(&items, i), nth++));
     expect_refused(items.accepted, "meanwhile");
     EXPECT(!has_fallback(items.accepted), "its accepted orders may be sold again");
     refusal->end();
-    for (unsigned i = 0; i < GATED; i++) {
+    for (unsigned i = 0; i < GATED; ++i) {
         WAIT_UNTIL(!has_fallback(gated(&items, i)));
         WAIT_UNTIL(sale_buy(stack, gated(&items, i), "again", 1, NULL).status < 300);
     }
@@ -328,7 +328,7 @@ static int take_calls(void **state)
                                        "CONFIG SET stop-writes-on-bgsave-error no",
                                        "ACL SETUSER default nopass +@all"};
     freeReplyObject(redisCommand(control, "SCRIPT KILL"));
-    for (size_t i = 0; i < TEST_COUNT(back); i++)
+    for (size_t i = 0; i < TEST_COUNT(back); ++i)
         freeReplyObject(redisCommand(control, back[i]));
     freeReplyObject(redisCommand(control, "CONFIG SET stop-writes-on-bgsave-error yes"));
     freeReplyObject(redisCommand(control, "CONFIG SET save %s", ""));
@@ -348,7 +348,7 @@ int main(void)
 {
     static char names[2 * TEST_COUNT(refusals)][48];
     struct CMUnitTest tests[TEST_COUNT(names)];
-    for (size_t i = 0; i < TEST_COUNT(tests); i++) { /* one policy after the other */
+    for (size_t i = 0; i < TEST_COUNT(tests); ++i) { /* one policy after the other */
         const refusal_t *refusal = &refusals[i % TEST_COUNT(refusals)];
         bool stood_in = i >= TEST_COUNT(refusals);
         snprintf(names[i], sizeof(names[i]), "%s_is_%s", refusal->name,

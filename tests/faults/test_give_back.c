@@ -92,7 +92,7 @@ static bool note_repeat(void *context, unsigned i, const web_answer_t *answer)
 static void repeat_all(sale_t *sale)
 {
     long long end = test_clock_ms() + PATIENCE_MS;
-    for (unsigned i = 0; i < WISHES; i++)
+    for (unsigned i = 0; i < WISHES; ++i)
         sale->sending[i] = i;
     for (sale->sending_count = WISHES; sale->sending_count != 0;) {
         EXPECT(test_clock_ms() < end, "%u cancels are not answered", sale->sending_count);
@@ -102,7 +102,7 @@ static void repeat_all(sale_t *sale)
                                  .answered = note_repeat,
                                  .context = sale});
         unsigned left = 0;
-        for (unsigned i = 0; i < sale->sending_count; i++)
+        for (unsigned i = 0; i < sale->sending_count; ++i)
             if (sale->sending[i] != WISHES)
                 sale->sending[left++] = sale->sending[i];
         sale->sending_count = left;
@@ -118,7 +118,7 @@ static void dies_at(sale_t *sale, const char *place, chance_t *chance)
     EXPECT_NUMBER(fault_hits(node, place), 1);
     fault_disarm(node);
     stack_node_again(node);
-    sale->kills++;
+    ++sale->kills;
 }
 
 static void dies_now(sale_t *sale, chance_t *chance)
@@ -129,7 +129,7 @@ static void dies_now(sale_t *sale, chance_t *chance)
     process_signal(node->pid, SIGKILL);
     WAIT_UNTIL(process_is_gone(node->pid));
     stack_node_again(node);
-    sale->kills++;
+    ++sale->kills;
 }
 
 static void kill_while_units_are_given_back(sale_t *sale)
@@ -138,14 +138,14 @@ static void kill_while_units_are_given_back(sale_t *sale)
                                          "release_before_gate", "release_after_gate"};
     pthread_t hands[HANDS];
     chance_t chance = chance_of(sale->strategy);
-    for (unsigned i = 0; i < HANDS; i++)
+    for (unsigned i = 0; i < HANDS; ++i)
         EXPECT_NUMBER(pthread_create(&hands[i], NULL, give_back, sale), 0);
-    for (unsigned i = 0; i < TEST_COUNT(places); i++)
+    for (unsigned i = 0; i < TEST_COUNT(places); ++i)
         dies_at(sale, places[i], &chance);
-    for (unsigned i = 0; i < KILLS_AT_RANDOM; i++)
+    for (unsigned i = 0; i < KILLS_AT_RANDOM; ++i)
         dies_now(sale, &chance);
     atomic_store(&sale->over, true);
-    for (unsigned i = 0; i < HANDS; i++)
+    for (unsigned i = 0; i < HANDS; ++i)
         pthread_join(hands[i], NULL);
 }
 
@@ -154,7 +154,7 @@ static void kill_while_units_are_given_back(sale_t *sale)
 static void expect_once_each(const sale_t *sale)
 {
     unsigned known = 0;
-    for (unsigned i = 0; i < WISHES; i++) {
+    for (unsigned i = 0; i < WISHES; ++i) {
         EXPECT(sale->odd[i] == 0, "cancel %u of %s: %ld", i % KEYS, sale->ids[i / KEYS],
                sale->odd[i]);
         known += sale->received[i] == REPLAYED;

@@ -38,7 +38,7 @@ static void put_on_sale(void)
 
 static void wake(void)
 {
-    for (unsigned i = 0; i < stack->shards; i++)
+    for (unsigned i = 0; i < stack->shards; ++i)
         process_signal(stack->mysql_pids[i], SIGCONT);
     process_signal(stack->redis_pid, SIGCONT);
 }
@@ -102,7 +102,7 @@ static bool lacks_nothing(void)
 static void expect_well_again(void)
 {
     WAIT_UNTIL(lacks_nothing());
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < 2; ++i)
         WAIT_UNTIL(sale_buy(stack, skus[i], "after", 1, NULL).status == 201);
 }
 
@@ -149,7 +149,7 @@ static void another_user_locks_rows(void **state)
     EXPECT_NUMBER(mysqld_send(other_user, "START TRANSACTION"), 0);
     EXPECT_NUMBER(mysqld_send(other_user, "UPDATE inventory SET updated_at = updated_at"), 0);
     double before = fault_metric(stack, "canaries_total");
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; ++i) {
         WAIT_UNTIL(fault_metric(stack, "canaries_total") >= before + 3 * (i + 1));
         EXPECT(!is_in_state(NAME, "away"), "%s", readyz().body);
     }

@@ -41,7 +41,7 @@ static bool buys(const test_stack_t *service, const char *sku, const char *buyer
 /* Everything that a buyer or an operator could do to this item by this service. */
 static void expect_nothing_happens(const test_stack_t *service, const char *sku, const char *order)
 {
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 20; ++i)
         expect_refused(service, sku, test_text("wrong-%d", i));
     web_answer_t answer = ADMIN(service, .method = "PUT", .path = test_text("/v1/items/%s", sku),
                                 .body = "{\"total\":10}");
@@ -91,9 +91,9 @@ static void a_wrong_map_sells_nothing(void **state)
     const wrong_map_t *map = *state;
     static const char *const strategies[] = {"lua", "watch", "optimistic", "serializable"};
     const char *skus[TEST_COUNT(strategies)], *orders[TEST_COUNT(strategies)];
-    for (unsigned i = 0; i < TEST_COUNT(strategies); i++) {
+    for (unsigned i = 0; i < TEST_COUNT(strategies); ++i) {
         skus[i] = item_on(i % 2, "map", strategies[i]);
-        for (int k = 0; k < 8; k++) {
+        for (int k = 0; k < 8; ++k) {
             web_answer_t bought = sale_buy(stack, skus[i], test_text("right-%d", k), 1, NULL);
             EXPECT_STATUS(bought, 201);
             orders[i] = test_text("%s", sale_id(&bought));
@@ -103,13 +103,13 @@ static void a_wrong_map_sells_nothing(void **state)
     long long items = rows_sum(stack, "SELECT COUNT(*) FROM inventory");
     test_stack_t *service = stack_node_start_changed(stack, SECOND, map->changes, map->count);
     WAIT_UNTIL(stack_log_has(service, "correct the configuration"));
-    for (unsigned i = 0; i < TEST_COUNT(strategies); i++)
+    for (unsigned i = 0; i < TEST_COUNT(strategies); ++i)
         expect_nothing_happens(service, skus[i], orders[i]);
     expect_commands_refuse(service);
     EXPECT_NUMBER(rows_sum(stack, "SELECT COUNT(*) FROM orders"), rows);
     EXPECT_NUMBER(rows_sum(stack, "SELECT COUNT(*) FROM inventory"), items);
     stack_node_stop(service);
-    for (unsigned i = 0; i < TEST_COUNT(strategies); i++) {
+    for (unsigned i = 0; i < TEST_COUNT(strategies); ++i) {
         EXPECT(buys(stack, skus[i], "right-8"), "no sale");
         EXPECT_SOUND(stack, skus[i], 0);
     }
@@ -145,21 +145,21 @@ static void a_redis_of_another_deployment_is_away(void **state)
     test_stack_t *service = stack_node_start_changed(stack, SECOND, changes, 1);
     const char *lua[] = {item_on(0, "redis", "lua"), item_on(1, "redis", "watch")};
     WAIT_UNTIL(stack_log_has(service, "this Redis is of deployment 'other'"));
-    for (unsigned i = 0; i < TEST_COUNT(lua); i++)
+    for (unsigned i = 0; i < TEST_COUNT(lua); ++i)
         expect_refused(service, lua[i], "a");
     EXPECT(buys(service, sql, "a"), "optimistic needs no Redis");
     EXPECT(strcmp(redis_server_ask(redis, "DBSIZE"), "1") == 0, "something was written there");
     EXPECT_NUMBER(fault_metric(service, "redis_connections"), 0);
     /* Emptied, it is anybody's. */
     redis_server_ask(redis, "DEL holdfast:deployment");
-    for (unsigned i = 0; i < TEST_COUNT(lua); i++)
+    for (unsigned i = 0; i < TEST_COUNT(lua); ++i)
         WAIT_UNTIL(buys(service, lua[i], "b"));
     const char *name = test_text("%s", stamp_of(redis));
     EXPECT_NUMBER(rows_sum(stack, "SELECT deployment = '%s' FROM shard_identity", name), 2);
     EXPECT(strlen(name) == 32, "%s", name);
     stack_node_stop(service);
     redis_server_free(redis);
-    for (unsigned i = 0; i < TEST_COUNT(lua); i++)
+    for (unsigned i = 0; i < TEST_COUNT(lua); ++i)
         EXPECT_SOUND(stack, lua[i], 0);
 }
 
@@ -196,14 +196,14 @@ static void an_unfit_shard_that_comes_late_is_away(void **state)
     };
     (void)state;
     const char *late = item_on(1, "late", "optimistic"), *other = item_on(0, "late", "lua");
-    for (unsigned i = 0; i < TEST_COUNT(cases); i++) {
+    for (unsigned i = 0; i < TEST_COUNT(cases); ++i) {
         mysqld_run(stack, 1, "%s", cases[i].spoil);
         mysqld_stop(stack, 1);
         test_stack_t *service = stack_node_start_changed(stack, SECOND, NULL, 0);
         EXPECT(buys(service, other, test_text("b%u", i)), "the other shard does not sell");
         mysqld_start(stack, 1, "", "");
         WAIT_UNTIL(stack_log_has(service, cases[i].why));
-        for (int k = 0; k < 20; k++)
+        for (int k = 0; k < 20; ++k)
             expect_refused(service, late, "x");
         mysqld_run(stack, 1, "%s", cases[i].mend);
         WAIT_UNTIL(buys(service, late, test_text("late-%u", i)));
@@ -224,27 +224,27 @@ static void an_older_service_goes_on_while_it_may(void **state)
     mysqld_run(stack, 1, "INSERT INTO schema_migrations VALUES (9998, '9998_newer', 1, NOW(3))");
     mysqld_run(stack, 1, "ALTER TABLE orders ADD COLUMN of_a_newer_release INT NULL");
     mysqld_run(stack, 1, "KILL CONNECTION USER holdfast");
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         WAIT_UNTIL(buys(service, skus[i], "a"));
     stack_node_stop(service);
     service = stack_second_start(stack); /* and starts beside them */
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         EXPECT(buys(service, skus[i], "b"), "no sale beside newer tables");
     mysqld_run(stack, 1, "UPDATE shard_identity SET min_binary = 9998");
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         WAIT_UNTIL(sale_buy(service, skus[i], "c", 1, NULL).status == 503);
     EXPECT(buys(service, other, "c"), "the other shard does not sell");
     mysqld_run(stack, 1, "DELETE FROM schema_migrations WHERE version = 9998");
     mysqld_run(stack, 1, "ALTER TABLE orders DROP COLUMN of_a_newer_release");
     mysqld_run(stack, 1, "UPDATE shard_identity SET min_binary = 8");
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         WAIT_UNTIL(buys(service, skus[i], "d"));
     stack_node_stop(service);
-    for (unsigned i = 0; i < TEST_COUNT(skus); i++)
+    for (unsigned i = 0; i < TEST_COUNT(skus); ++i)
         EXPECT_SOUND(stack, skus[i], 0);
 }
 
-/* --- */
+/* --- the suite --- */
 
 #define MAP(at_)                                                                                   \
     {                                                                                              \

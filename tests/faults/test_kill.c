@@ -58,7 +58,7 @@ static void change_terms(const sale_t *sale)
 {
     static int total = 1500;
     total += total % 2 == 0 ? 1 : -1; /* up, down: only a lowered total freezes the gate */
-    for (size_t i = 0; i < TEST_COUNT(sale->skus) && !process_is_gone(node->pid); i++)
+    for (size_t i = 0; i < TEST_COUNT(sale->skus) && !process_is_gone(node->pid); ++i)
         sale_patch(node, sale->skus[i], "\"total\":%d", total + (i == 0 ? 0 : -1400));
 }
 
@@ -100,7 +100,7 @@ static void dies_at_named_places(void **state)
     int n = snprintf(words, sizeof(words), "%s%s, killed at", route->strategy,
                      route->alone ? ", alone" : "");
     sale_t sale = begin(route->strategy, route->alone);
-    for (size_t i = 0; i < PLACES_MAX && route->places[i] != NULL; i++) {
+    for (size_t i = 0; i < PLACES_MAX && route->places[i] != NULL; ++i) {
         chance_t chance = chance_of(route->places[i]);
         die_at(&sale, route, route->places[i], &chance);
         n += snprintf(words + n, sizeof(words) - (size_t)n, " %s", route->places[i]);
@@ -124,7 +124,7 @@ static void dies_at_any_moment(void **state)
     chance_t chance = chance_of(test_text("moments %s", strategy));
     sale_t sale = begin(strategy, false);
     unsigned kills = 0;
-    for (unsigned i = 0; i < KILLS_AT_RANDOM; i++) {
+    for (unsigned i = 0; i < KILLS_AT_RANDOM; ++i) {
         unsigned first = chance_below(&chance, 2);
         bool both = chance_percent(&chance, 30);
         usleep(chance_below(&chance, 900) * 1000);
@@ -177,17 +177,17 @@ static void is_called_before_all_its_loops_are_up(void **state)
     early_t early = {.next = 0};
     pthread_t senders[EARLY_SENDERS];
     const char *sku = sale_item(stack, "early", "\"total\":100,\"strategy\":\"lua\"");
-    for (unsigned i = 0; i < EARLY_ORDERS; i++) {
+    for (unsigned i = 0; i < EARLY_ORDERS; ++i) {
         web_answer_t order = sale_buy(stack, sku, test_text("early-%u", i), 1, NULL);
         EXPECT_STATUS(order, 201);
         snprintf(early.ids[i], SALE_ID_SIZE, "%s", sale_id(&order));
     }
     kill_one(1);
     fault_arm(node, "loop_starting pause=3000 after=1 times=1\n");
-    for (unsigned i = 0; i < EARLY_SENDERS; i++)
+    for (unsigned i = 0; i < EARLY_SENDERS; ++i)
         EXPECT_NUMBER(pthread_create(&senders[i], NULL, cancel_early, &early), 0);
     stack_node_again(node);
-    for (unsigned i = 0; i < EARLY_SENDERS; i++)
+    for (unsigned i = 0; i < EARLY_SENDERS; ++i)
         pthread_join(senders[i], NULL);
     EXPECT_FAULT(node, "loop_starting");
     fault_disarm(node);

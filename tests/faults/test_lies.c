@@ -35,7 +35,7 @@ static long long gate_epoch(const char *sku)
 
 static void note_epochs(sale_t *sale, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; ++i)
         sale->epochs[i] = gate_epoch(sale->skus[i]);
 }
 
@@ -43,7 +43,7 @@ static void note_epochs(sale_t *sale, unsigned count)
 static sale_t begin(unsigned items, const char *strategy)
 {
     sale_t sale = {.nodes = {stack, node}};
-    for (unsigned i = 0; i < items; i++) {
+    for (unsigned i = 0; i < items; ++i) {
         sale.skus[i] = sale_item(stack, "lie",
                                  "\"total\":400,\"hold_seconds\":3,\"strategy\":\"%s\"", strategy);
         sale.gates[i] = redis_key(stack, "gate", sale.skus[i]);
@@ -73,9 +73,9 @@ static void counters_that_lie_are_repaired_in_traffic(void **state)
 {
     const char *strategy = *state;
     sale_t sale = begin(LIES, strategy);
-    for (unsigned i = 0; i < LIES; i++)
+    for (unsigned i = 0; i < LIES; ++i)
         redis_run(stack, "HINCRBY %s %s %d", sale.gates[i], lies[i].field, lies[i].by);
-    for (unsigned i = 0; i < LIES; i++)
+    for (unsigned i = 0; i < LIES; ++i)
         await_repair(&sale, i, test_text("%s %+d", lies[i].field, lies[i].by));
     EXPECT_PROMISES(stack, sale.crowd, "%s, %zu counters that lied by 1000", strategy, LIES);
 }
@@ -107,9 +107,9 @@ static void values_that_are_none_are_replaced_in_traffic(void **state)
 {
     const char *strategy = *state;
     sale_t sale = begin(NONSENSE, strategy);
-    for (unsigned i = 0; i < NONSENSE; i++)
+    for (unsigned i = 0; i < NONSENSE; ++i)
         redis_run(stack, "HSET %s %s %s", sale.gates[i], nonsense[i].field, nonsense[i].value);
-    for (unsigned i = 0; i < NONSENSE; i++) {
+    for (unsigned i = 0; i < NONSENSE; ++i) {
         WAIT_UNTIL(is_made_again(&sale, i));
         EXPECT(gate_epoch(sale.skus[i]) < sale.epochs[i] + 1000000000LL,
                "%s %s: the epoch has gone to %lld", nonsense[i].field, nonsense[i].value,
@@ -131,7 +131,7 @@ static void a_hold_that_vanished_is_missed(void **state)
     const char *strategy = *state;
     sale_t sale = begin(1, strategy);
     const char *key = redis_key(stack, "unsettled", sale.skus[0]);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; ++i) {
         note_epochs(&sale, 1);
         WAIT_UNTIL(redis_run(stack, "EVAL %s 1 %s %s", steal, key, sale.skus[0]) == 1);
         await_repair(&sale, 0, "a record of unsettled is gone");
@@ -158,7 +158,7 @@ static const char *issued_id(long long slot)
     const char *secret = stack_secret(stack, "id_key");
     order_id_set_key((str_t){secret, strlen(secret)});
     order_id_t id = order_id_issue((uint16_t)slot, (uint64_t)sale_now_ms() - 6000);
-    for (size_t i = 0; i < sizeof(id.bytes); i++)
+    for (size_t i = 0; i < sizeof(id.bytes); ++i)
         snprintf(hex + 2 * i, 3, "%02x", id.bytes[i]);
     return test_text("%s", hex);
 }

@@ -116,8 +116,8 @@ static void plan_waiter(received_book_t *book, const char *sku, const lock_t *lo
 static void plan_crowd(received_book_t *book, const char *locked, const char *near, const char *far,
                        const lock_t *lock)
 {
-    for (unsigned i = 0; i < BURSTS; i++)
-        for (unsigned j = 0; j < BURST; j++)
+    for (unsigned i = 0; i < BURSTS; ++i)
+        for (unsigned j = 0; j < BURST; ++j)
             if (j == 0 && i % 5 == 0)
                 plan_waiter(book, locked, lock, i);
             else
@@ -134,7 +134,7 @@ static void expect_named(const received_book_t *book, const char *sku)
 static unsigned count_waited(const received_book_t *book, const char *sku)
 {
     unsigned waited = 0;
-    for (unsigned i = 0; i < book->count; i++)
+    for (unsigned i = 0; i < book->count; ++i)
         waited += book->all[i].sku == sku && book->all[i].seconds * 1000 >= LOCK_WAIT_MS * 9 / 10;
     return waited;
 }
@@ -151,7 +151,7 @@ static void expect_neighbours_sold(const case_t *c, const received_book_t *book,
         "%s, lock on %s: %s; of the neighbour's %u buyers waited %u, of the other shard's "
         "%u\n",
         c->strategy, c->lock->name, received_show(book), count, waited, waited_far);
-    for (unsigned i = 0; i < book->count; i++)
+    for (unsigned i = 0; i < book->count; ++i)
         if ((book->all[i].sku == near || book->all[i].sku == far) && book->all[i].status != 201)
             FAIL("%s of the other item heard after %.1f s: %s", book->all[i].buyer,
                  book->all[i].seconds, book->all[i].body);
@@ -205,7 +205,7 @@ static void only_the_locked_item_waits(void **state)
 static bool status_names(const char *sku)
 {
     web_answer_t status = ADMIN(stack, .path = "/v1/status");
-    for (const char *at = status.body; (at = strstr(at, "\"set_aside\":[")) != NULL; at++) {
+    for (const char *at = status.body; (at = strstr(at, "\"set_aside\":[")) != NULL; ++at) {
         const char *found = strstr(at, sku), *end = strchr(at, ']');
         if (found != NULL && end != NULL && found < end)
             return true;
@@ -237,20 +237,20 @@ static void many_locked_items(void **state)
     received_book_t *book = received_new(stack), *after = received_new(stack);
     (void)state;
     buy(near, "first");
-    for (size_t i = 0; i < TEST_COUNT(locked); i++)
+    for (size_t i = 0; i < TEST_COUNT(locked); ++i)
         locked[i] = locked_item(strategies[i % TEST_COUNT(strategies)]);
     other_user = mysqld_open(stack, SHARD);
     EXPECT(other_user != NULL && mysqld_send(other_user, "START TRANSACTION") == 0,
            "no connection");
-    for (size_t i = 0; i < TEST_COUNT(locked); i++) {
+    for (size_t i = 0; i < TEST_COUNT(locked); ++i) {
         EXPECT_NUMBER(print_lock(&on_row, locked[i]), 0);
         received_plan(book, locked[i], 0, "k");
     }
     received_send(book, TEST_COUNT(locked), 0, 0);
     EXPECT_RECEIVED_VALID(book);
     EXPECT_NUMBER(received_count(book, NULL, 201), 0);
-    for (unsigned i = 0; i < BURSTS; i++)
-        for (unsigned j = 0; j < BURST; j++)
+    for (unsigned i = 0; i < BURSTS; ++i)
+        for (unsigned j = 0; j < BURST; ++j)
             if (j == 0)
                 received_plan(after, locked[i % TEST_COUNT(locked)], i, "k-%u", i);
             else
@@ -264,7 +264,7 @@ static void many_locked_items(void **state)
     EXPECT_NUMBER(received_ghosts(book) + received_ghosts(after), 0);
     EXPECT_RECEIVED_KEPT(book, NULL);
     EXPECT_RECEIVED_KEPT(after, NULL);
-    for (size_t i = 0; i < TEST_COUNT(locked); i++) {
+    for (size_t i = 0; i < TEST_COUNT(locked); ++i) {
         buy(locked[i], "after");
         EXPECT_SOUND(stack, locked[i], 0);
     }

@@ -35,12 +35,12 @@ static kind_t *kind_of(kinds_t *kinds, const char *at, const char *msg)
 {
     unsigned i = 0;
     while (i < kinds->count && strcmp(kinds->all[i].at, at) != 0)
-        i++;
+        ++i;
     EXPECT(i < KINDS_MAX, "more than %d kinds of lines", KINDS_MAX);
     if (i == kinds->count) {
         snprintf(kinds->all[i].at, sizeof(kinds->all[i].at), "%s", at);
         snprintf(kinds->all[i].msg, sizeof(kinds->all[i].msg), "%s", msg);
-        kinds->count++;
+        ++kinds->count;
     }
     return &kinds->all[i];
 }
@@ -54,7 +54,7 @@ static void take_line(kinds_t *kinds, const char *line)
     EXPECT(at != NULL && msg != NULL, "no line of the log: %s", line);
     kind_t *kind = kind_of(kinds, at, msg);
     double held_back = cJSON_GetNumberValue(cJSON_GetObjectItem(json, "held_back"));
-    kind->lines++;
+    ++kind->lines;
     kind->held_back += held_back > 0 ? (long long)held_back : 0;
     cJSON_Delete(json);
 }
@@ -89,7 +89,7 @@ static kinds_t read_log(long from)
             take_line(&kinds, line);
     free(line);
     fclose(in);
-    for (unsigned i = 0; i < kinds.count; i++) {
+    for (unsigned i = 0; i < kinds.count; ++i) {
         kinds.lines += kinds.all[i].lines;
         kinds.held_back += kinds.all[i].held_back;
     }
@@ -141,7 +141,7 @@ static void the_log_is_bounded(void **state)
     crowd_stop(crowd);
     kinds_t kinds = await_log(from, before);
     long long seconds = (test_clock_ms() - begun) / 1000 + 1;
-    for (unsigned i = 0; i < kinds.count; i++) {
+    for (unsigned i = 0; i < kinds.count; ++i) {
         const kind_t *kind = &kinds.all[i];
         print_message("    %u lines of %s (%s), %lld held back\n", kind->lines, kind->at, kind->msg,
                       kind->held_back);
@@ -180,7 +180,7 @@ static void mute_start(const char *setting)
 /* A log that is a pipe would stop whoever looks at it later. */
 static int mute_teardown(void **state)
 {
-    for (unsigned i = 0; i < stack->shards; i++)
+    for (unsigned i = 0; i < stack->shards; ++i)
         kill(stack->mysql_pids[i], SIGCONT);
     if (mute.reader >= 0)
         close(mute.reader);
@@ -261,7 +261,7 @@ static void the_deadline_of_shutdown_holds_without_a_reader(void **state)
     mute_start("shutdown.deadline_ms=1000");
     pid_t pid = mute.node->pid;
     fill_the_log();
-    for (unsigned i = 0; i < stack->shards; i++)
+    for (unsigned i = 0; i < stack->shards; ++i)
         process_signal(stack->mysql_pids[i], SIGSTOP);
     EXPECT_NUMBER(pthread_create(&buyer, NULL, buy_in_vain, (void *)sku), 0);
     WAIT_UNTIL(fault_metric(mute.node, "purchases_in_flight") > 0);
@@ -270,7 +270,7 @@ static void the_deadline_of_shutdown_holds_without_a_reader(void **state)
     WAIT_UNTIL(process_is_gone(pid));
     print_message("a reader stops: ended %lld ms after SIGTERM\n", test_clock_ms() - begun);
     pthread_join(buyer, NULL);
-    for (unsigned i = 0; i < stack->shards; i++)
+    for (unsigned i = 0; i < stack->shards; ++i)
         process_signal(stack->mysql_pids[i], SIGCONT);
     stack_node_stop(mute.node);
 }

@@ -51,7 +51,7 @@ static void toggle(upheaval_t *upheaval, const char *sku, chance_t *chance)
     web_answer_t answer = sale_patch(living(upheaval, chance), sku, "\"strategy\":\"%s\"",
                                      strategies[chance_below(chance, TEST_COUNT(strategies))]);
     EXPECT(answer.status == 200 || answer.status == 503, "%s", web_show(&answer));
-    upheaval->toggles++;
+    ++upheaval->toggles;
     upheaval->toggled += answer.status == 200;
 }
 
@@ -60,13 +60,13 @@ static void reconcile(upheaval_t *upheaval, const char *sku, chance_t *chance)
     web_answer_t answer = ADMIN(living(upheaval, chance), .method = "POST",
                                 .path = test_text("/v1/items/%s/reconcile", sku), .body = "{}");
     EXPECT(answer.status == 200 || answer.status == 503, "%s", web_show(&answer));
-    upheaval->passes++;
+    ++upheaval->passes;
 }
 
 /* Starts the one that was killed last, so that two always live. */
 static void kill_or_start(upheaval_t *upheaval, chance_t *chance)
 {
-    for (unsigned n = 0; n < NODES - 1; n++)
+    for (unsigned n = 0; n < NODES - 1; ++n)
         if (upheaval->dead[n]) {
             stack_node_again(nodes[n]);
             upheaval->dead[n] = false;
@@ -76,7 +76,7 @@ static void kill_or_start(upheaval_t *upheaval, chance_t *chance)
     process_signal(nodes[n]->pid, SIGKILL);
     WAIT_UNTIL(process_is_gone(nodes[n]->pid));
     upheaval->dead[n] = true;
-    upheaval->kills++;
+    ++upheaval->kills;
 }
 
 static void everything_at_once(void **state)
@@ -94,7 +94,7 @@ static void everything_at_once(void **state)
                                                  .skus_count = TEST_COUNT(skus),
                                                  .per_second = 200});
     crowd_await(crowd, CROWD_CREATED, 20);
-    for (unsigned i = 0; i < UPHEAVALS; i++) {
+    for (unsigned i = 0; i < UPHEAVALS; ++i) {
         unsigned what = chance_below(&chance, 10);
         const char *sku = skus[chance_below(&chance, TEST_COUNT(skus))];
         if (what < 6)
@@ -151,7 +151,7 @@ static bool take_repeat(void *context, unsigned i, const web_answer_t *answer)
         repeats->received[repeats->count++].replayed = answer->replayed[0] != '\0';
         repeats->replayed += answer->replayed[0] != '\0';
     } else if (answer->status == 503) {
-        repeats->unavailable++;
+        ++repeats->unavailable;
     } else if (repeats->odd == NULL) {
         repeats->odd = test_text("%s", web_show(answer));
     }
@@ -233,7 +233,7 @@ static void expect_one_order(repeats_t *repeats)
     EXPECT(again.replayed[0] != '\0', "%s", web_show(&again));
     const char *winner = sale_id(&again);
     unsigned new_ones = 0;
-    for (unsigned i = 0; i < repeats->count; i++) {
+    for (unsigned i = 0; i < repeats->count; ++i) {
         bool won = strcmp(repeats->received[i].id, winner) == 0;
         new_ones += won && !repeats->received[i].replayed;
         EXPECT(won || repeats->received[i].pending, "%s was told beside %s",
@@ -262,7 +262,7 @@ static void a_key_sent_fifty_times_has_one_order(void **state)
     toggler = (toggler_t){.sku = sku, .chance = chance_of("toggler"), .running = toggled};
     if (toggled)
         EXPECT_NUMBER(pthread_create(&toggler.thread, NULL, toggle_all_the_time, NULL), 0);
-    for (unsigned round = 0; round < rounds; round++) {
+    for (unsigned round = 0; round < rounds; ++round) {
         repeats_t repeats = {.sku = sku, .round = round};
         expect_one_order(&repeats);
         replayed += repeats.replayed;

@@ -160,7 +160,7 @@ static const privilege_t of_redis[] = {
 
 static void on_all_shards(const char *statement)
 {
-    for (unsigned i = 0; i < stack->shards; i++)
+    for (unsigned i = 0; i < stack->shards; ++i)
         mysqld_run(stack, i, "%s", statement);
 }
 
@@ -189,7 +189,7 @@ static void grant_all(void)
     on_all_shards(TAKE_ALL);
     on_all_shards("GRANT CREATE, ALTER, DROP, INDEX, REFERENCES, LOCK TABLES, CREATE TEMPORARY "
                   "TABLES ON holdfast.* TO " ACCOUNT);
-    for (size_t i = 0; i < TEST_COUNT(tables); i++)
+    for (size_t i = 0; i < TEST_COUNT(tables); ++i)
         on_all_shards(test_text("GRANT SELECT, INSERT, UPDATE, DELETE ON holdfast.%s TO " ACCOUNT,
                                 tables[i]));
 }
@@ -239,7 +239,7 @@ static void put_on_sale(void)
         "\"strategy\":\"watch\"",
         "\"strategy\":\"optimistic\",\"hold_seconds\":2",
         "\"strategy\":\"serializable\""};
-    for (unsigned i = 0; i < ITEMS; i++)
+    for (unsigned i = 0; i < ITEMS; ++i)
         do
             skus[i] = sale_item(stack, "privileges", "\"total\":%u,%s", stock(), kinds[i % KINDS]);
         while (rows_shard_of(stack, skus[i]) != i / KINDS);
@@ -283,7 +283,7 @@ static const char *find_line(unsigned service, long from, const privilege_t *pri
 static const char *said(const long from[NODES], const privilege_t *privilege)
 {
     const char *line = NULL;
-    for (unsigned i = 0; line == NULL && i < NODES; i++)
+    for (unsigned i = 0; line == NULL && i < NODES; ++i)
         line = find_line(i, from[i], privilege);
     return line;
 }
@@ -365,9 +365,9 @@ static bool sells(unsigned service, unsigned item)
 static void await_sales(const char *after)
 {
     long long begun = test_clock_ms();
-    for (unsigned n = 0; n < NODES; n++) {
+    for (unsigned n = 0; n < NODES; ++n) {
         WAIT_UNTIL(lacks_nothing(n));
-        for (unsigned i = 0; i < ITEMS; i++)
+        for (unsigned i = 0; i < ITEMS; ++i)
             WAIT_UNTIL(sells(n, i));
     }
     print_message("    %s: all goes on after %lld ms\n", after, test_clock_ms() - begun);
@@ -427,7 +427,7 @@ static bool is_reported(const account_t *account, const privilege_t *privilege,
     call_all();
     if (strstr(privilege->name, "settings") != NULL)
         change_strategy();
-    for (unsigned n = 0; n < NODES; n++)
+    for (unsigned n = 0; n < NODES; ++n)
         if (!has_effect(n, privilege))
             return false;
     return said(from, privilege) != NULL && refusals(account->metric) > counted;
@@ -469,10 +469,10 @@ static unsigned draw(const account_t *account, const privilege_t **out)
 {
     unsigned count = 0;
     chance_t chance = chance_of(account->server);
-    for (unsigned i = 0; i < account->count; i++)
+    for (unsigned i = 0; i < account->count; ++i)
         if (is_wanted(&account->all[i]))
             out[count++] = &account->all[i];
-    for (unsigned i = count; i > 1; i--) {
+    for (unsigned i = count; i > 1; --i) {
         unsigned other = chance_below(&chance, i);
         const privilege_t *swapped = out[i - 1];
         out[i - 1] = out[other];
@@ -494,7 +494,7 @@ static void is_reported_and_continues(void **state)
                                         .per_second = 120,
                                         .redis_keeps_all = true});
     await_sales("nothing");
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; ++i)
         be_without(account, drawn[i], i == 0);
     EXPECT_PROMISES(stack, crowd, "%u privileges of %s", count, account->server);
 }

@@ -21,7 +21,7 @@ static unsigned warm_up(const char *sku, unsigned each)
 {
     const test_stack_t *nodes[] = {stack, node};
     unsigned accepted = 0;
-    for (unsigned n = 0; n < TEST_COUNT(nodes); n++) {
+    for (unsigned n = 0; n < TEST_COUNT(nodes); ++n) {
         sale_tally_t warm = sale_rush(
             &(sale_rush_t){.stack = nodes[n], .sku = sku, .buyers = each, .connections = each});
         EXPECT(warm.pending == each, "%s", sale_show(&warm));
@@ -95,7 +95,7 @@ static void totals_are_lowered_under_a_crowd(void **state)
                                                  .keeps_all = true});
     fault_arm(stack, "writer_before_commit pause=150\n");
     fault_arm(node, "writer_before_commit pause=150\n");
-    for (unsigned i = 0; i < 12; i++) {
+    for (unsigned i = 0; i < 12; ++i) {
         crowd_await(crowd, CROWD_PENDING, 20);
         long long received = crowd_received(crowd, CROWD_PENDING) + 40;
         web_answer_t change = sale_patch(i % 2 == 0 ? stack : node, sku, "\"total\":%lld",
@@ -145,7 +145,7 @@ static void another_way_to_sell_waits_for_accepted_orders(void **state)
     WAIT_UNTIL(sale_patch(node, sku, "%s", way->change).status == 200);
     EXPECT_FAULT(stack, "writer_before_commit");
     fault_disarm(stack);
-    for (unsigned i = 0; i < 20; i++) {
+    for (unsigned i = 0; i < 20; ++i) {
         web_answer_t late = sale_buy(i % 2 == 0 ? stack : node, sku, "late", 1, NULL);
         EXPECT_PROBLEM(late, 409, "sold_out");
     }
@@ -170,7 +170,7 @@ static void expect_repeat_is_the_order(const char *sku, int total)
     WAIT_UNTIL(sale_live_units(stack, sku) == total);
     const test_stack_t *nodes[] = {stack, node};
     const char *first = NULL;
-    for (unsigned n = 0; n < TEST_COUNT(nodes); n++) {
+    for (unsigned n = 0; n < TEST_COUNT(nodes); ++n) {
         WAIT_UNTIL(web_has_code(&(web_answer_t[]){sale_buy(nodes[n], sku, "late", 1, NULL)}[0],
                                 "sold_out"));
         web_answer_t repeat = sale_buy(nodes[n], sku, "last", 1, "k");

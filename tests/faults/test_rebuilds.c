@@ -54,7 +54,7 @@ static int teardown(void **state)
     fault_disarm(node);
     if (!process_is_gone(node->pid))
         process_signal(node->pid, SIGCONT);
-    for (size_t i = 0; i < TEST_COUNT(errands); i++)
+    for (size_t i = 0; i < TEST_COUNT(errands); ++i)
         end_errand(&errands[i]);
     test_forget();
     return 0;
@@ -96,7 +96,7 @@ static void a_batch_of_two_epochs_is_written(void **state)
     EXPECT_FAULT(node, "writer_versions_found");
     web_answer_t sold = sale_buy(stack, sku, "elsewhere", 1, NULL);
     EXPECT_STATUS(sold, 201);
-    for (size_t i = 0; i < TEST_COUNT(errands); i++) {
+    for (size_t i = 0; i < TEST_COUNT(errands); ++i) {
         end_errand(&errands[i]);
         EXPECT_STATUS(errands[i].answer, 201);
     }
@@ -166,7 +166,7 @@ static void a_stalled_rebuild_is_overtaken(void **state)
     if (stall->stopped)
         process_signal(node->pid, SIGCONT);
     end_errand(change);
-    for (int i = 0; i < 50; i++, usleep(10000))
+    for (int i = 0; i < 50; ++i, usleep(10000))
         see_epochs(&sale);
     crowd_await(sale.crowd, CROWD_CREATED, 50);
     see_epochs(&sale);
@@ -196,7 +196,7 @@ static void rebuilds_cause_no_rebuilds(void **state)
     sale_t sale = begin("beget", strategy);
     double rebuilds = on_both("gate_rebuilds_total"), repairs = on_both("reconciler_repairs_total"),
            expired = on_both("orders_expired_total");
-    for (unsigned i = 0; i < CHANGES; i++) {
+    for (unsigned i = 0; i < CHANGES; ++i) {
         change_hold(&sale, i);
         usleep(250000);
     }
@@ -229,7 +229,7 @@ static void a_restless_reconciler_repairs_nothing_that_is_right(void **state)
     fault_arm(node, "%s", slow_steps);
     double rebuilds = on_both("gate_rebuilds_total"), repairs = on_both("reconciler_repairs_total"),
            passes = on_both("reconciler_passes_total");
-    for (unsigned i = 0; i < CHANGES / 2; i++) {
+    for (unsigned i = 0; i < CHANGES / 2; ++i) {
         change_hold(&sale, i);
         usleep(700000);
     }

@@ -57,7 +57,7 @@ static void start_what_died(void)
 static void redis_is_emptied_in_traffic(void **state)
 {
     sale_t sale = begin("flush", terms_of(*state));
-    for (unsigned i = 0; i < 5; i++) {
+    for (unsigned i = 0; i < 5; ++i) {
         long long before = row_epoch(sale.sku);
         if (chance_percent(&sale.chance, 40))
             redis_run(stack, "FUNCTION FLUSH");
@@ -81,7 +81,7 @@ static void redis_is_emptied_in_a_rebuild(void **state)
     static const char *const places[] = {"rebuild_staging", "rebuild_staged", "rebuild_looked_up"};
     sale_t sale = begin("again", terms_of(*state));
     const char *gate = redis_key(stack, "gate", sale.sku);
-    for (size_t i = 0; i < TEST_COUNT(places); i++) {
+    for (size_t i = 0; i < TEST_COUNT(places); ++i) {
         long long before = row_epoch(sale.sku);
         fault_arm(stack, "%s pause=1500\n", places[i]);
         fault_arm(node, "%s pause=1500\n", places[i]);
@@ -99,7 +99,7 @@ static void redis_is_emptied_in_a_rebuild(void **state)
 static void redis_is_emptied_while_all_are_dead(void **state)
 {
     sale_t sale = begin("dead", terms_of(*state));
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; ++i) {
         long long before = row_epoch(sale.sku);
         kill_services();
         redis_run(stack, "FLUSHALL");
@@ -117,7 +117,7 @@ static void redis_loses_the_last_of_its_log(void **state)
 {
     unsigned cut = 0, dead = 0;
     sale_t sale = begin("cut", terms_of(*state));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; ++i) {
         long long before = row_epoch(sale.sku);
         bool with_services = chance_percent(&sale.chance, 40);
         redis_files_kill(stack);
@@ -140,7 +140,7 @@ static void redis_is_restored_from_a_backup(void **state)
 {
     sale_t sale = begin("backup", terms_of(*state));
     redis_files_save(stack);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; ++i) {
         crowd_await(sale.crowd, CROWD_CREATED, 150);
         long long before = row_epoch(sale.sku);
         redis_files_kill(stack);
@@ -162,7 +162,7 @@ static void redis_is_restored_from_a_backup(void **state)
 static unsigned ended_rejected(const crowd_t *crowd)
 {
     unsigned rejected = 0;
-    for (unsigned i = 0; i < crowd_orders(crowd); i++) {
+    for (unsigned i = 0; i < crowd_orders(crowd); ++i) {
         web_answer_t answer;
         WAIT_UNTIL((answer = sale_get(stack, crowd_order(crowd, i)->id)).status == 200 &&
                    strcmp(sale_state(&answer), "reserved") != 0);

@@ -84,7 +84,7 @@ static bool buys(void)
 
 static void buy(unsigned count)
 {
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; ++i)
         WAIT_UNTIL(buys());
 }
 
@@ -95,7 +95,7 @@ static bool is_readable(const char *id)
 
 static void expect_orders(unsigned from, unsigned to)
 {
-    for (unsigned i = from; i < to; i++)
+    for (unsigned i = from; i < to; ++i)
         WAIT_UNTIL(is_readable(ids[i]));
 }
 
@@ -138,7 +138,7 @@ static const struct {
 static void positions_are_compared(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < TEST_COUNT(positions); i++) {
+    for (size_t i = 0; i < TEST_COUNT(positions); ++i) {
         int status = deployed_run(
             stack, positions[i].one, positions[i].other,
             "source \"$HOLDFAST_REPO/deploy/positions.sh\"\n"

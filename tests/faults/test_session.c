@@ -13,7 +13,7 @@
 
 static void on_all(const char *sql)
 {
-    for (unsigned i = 0; i < stack->shards; i++)
+    for (unsigned i = 0; i < stack->shards; ++i)
         mysqld_run(stack, i, "%s", sql);
 }
 
@@ -82,7 +82,7 @@ static void a_foreign_global_changes_nothing(void **state)
     const char *sku = sale_item(
         stack, "global", "\"total\":%d,\"per_buyer_limit\":1,\"hold_seconds\":60", 2 * BUYERS);
     const char *ids[BUYERS];
-    for (int i = 0; i < BUYERS; i++) {
+    for (int i = 0; i < BUYERS; ++i) {
         web_answer_t bought = sale_buy(stack, sku, test_text("buyer-%02d", i), 1, NULL);
         EXPECT_STATUS(bought, 201);
         ids[i] = test_text("%s", sale_id(&bought));
@@ -91,24 +91,24 @@ static void a_foreign_global_changes_nothing(void **state)
     renew_connections();
     lose_the_gates();
     WAIT_UNTIL(buys(sku, "late"));
-    for (int i = 0; i < BUYERS; i++) {
+    for (int i = 0; i < BUYERS; ++i) {
         web_answer_t again = sale_buy(stack, sku, test_text("buyer-%02d", i), 1, NULL);
         EXPECT_PROBLEM(again, 409, "buyer_limit_exceeded");
     }
     static const char *const moves[] = {"confirm", "cancel", "extend"};
-    for (unsigned i = 0; i < TEST_COUNT(moves); i++) {
+    for (unsigned i = 0; i < TEST_COUNT(moves); ++i) {
         web_answer_t moved = sale_move(stack, ids[i], moves[i]);
         EXPECT_STATUS(moved, 200);
     }
     const char *sql[] = {sale_item(stack, "global", "\"total\":3,\"strategy\":\"optimistic\""),
                          sale_item(stack, "global", "\"total\":3,\"strategy\":\"serializable\"")};
-    for (unsigned i = 0; i < TEST_COUNT(sql); i++)
+    for (unsigned i = 0; i < TEST_COUNT(sql); ++i)
         EXPECT(buys(sql[i], "a") && buys(sql[i], "b"), "no sale under %s", setting->set);
     EXPECT_NUMBER(stack_command(stack, "audit"), 0);
     on_all(test_text("SET GLOBAL %s", setting->reset));
     EXPECT_SOUND(stack, sku, 1);
     EXPECT_NUMBER(sale_live_orders(stack, sku), BUYERS); /* one more, one cancelled */
-    for (unsigned i = 0; i < TEST_COUNT(sql); i++)
+    for (unsigned i = 0; i < TEST_COUNT(sql); ++i)
         EXPECT_NUMBER(sale_live_orders(stack, sql[i]), 2);
 }
 
@@ -153,18 +153,18 @@ static void a_rebuild_counts_what_it_reads(void **state)
 {
     (void)state;
     const char *sku = sale_item(stack, "count", "\"total\":%d,\"per_buyer_limit\":1", 2 * BUYERS);
-    for (int i = 0; i < BUYERS; i++)
+    for (int i = 0; i < BUYERS; ++i)
         EXPECT(buys(sku, test_text("buyer-%02d", i)), "no sale");
     fault_arm(stack, "rebuild_row_left_out fail\n");
     lose_the_gates();
     EXPECT(!buys(sku, "buyer-00"), "the limit was passed");
     EXPECT_FAULT(stack, "rebuild_row_left_out");
-    for (int i = 0; i < BUYERS; i++)
+    for (int i = 0; i < BUYERS; ++i)
         EXPECT(!buys(sku, test_text("buyer-%02d", i)), "the limit was passed");
     EXPECT(!buys(sku, "new"), "there is a gate");
     fault_disarm(stack);
     WAIT_UNTIL(buys(sku, "new"));
-    for (int i = 0; i < BUYERS; i++)
+    for (int i = 0; i < BUYERS; ++i)
         EXPECT(!buys(sku, test_text("buyer-%02d", i)), "the limit was passed");
     EXPECT_SOUND(stack, sku, 1);
 }
@@ -209,7 +209,7 @@ static void what_weakens_a_shard_is_seen(void **state)
         {"sync_binlog=0", "sync_binlog=1", "sync_binlog is 0"},
     };
     WAIT_UNTIL(ALL_DURABLE());
-    for (size_t i = 0; i < TEST_COUNT(changes); i++) {
+    for (size_t i = 0; i < TEST_COUNT(changes); ++i) {
         mysqld_run(stack, 1, "SET GLOBAL %s", changes[i][0]);
         WAIT_UNTIL(durable_is(1, "false", changes[i][2]));
         EXPECT_NUMBER(fault_metric(stack, "durable"), 2);
@@ -230,7 +230,7 @@ static void what_weakens_redis_is_seen(void **state)
         {"no-appendfsync-on-rewrite", "yes", "no"},
     };
     WAIT_UNTIL(ALL_DURABLE());
-    for (size_t i = 0; i < TEST_COUNT(changes); i++) {
+    for (size_t i = 0; i < TEST_COUNT(changes); ++i) {
         const char *why = test_text("%s is %s", changes[i][0], changes[i][1]);
         redis_run(stack, "CONFIG SET %s %s", changes[i][0], changes[i][1]);
         WAIT_UNTIL(durable_is(-1, "false", why));
@@ -255,7 +255,7 @@ static void what_may_not_be_read_is_unknown(void **state)
     redis_run(stack, "ACL SETUSER default +config");
 }
 
-/* --- */
+/* --- the suite --- */
 
 static const suite_t suite = {
     .name = "session", .settings = {"orders.answer_deadline_ms=3000"}, .prepare = be_kind};
@@ -264,7 +264,7 @@ int main(void)
 {
     struct CMUnitTest tests[TEST_COUNT(settings) + 5];
     size_t count = 0;
-    for (; count < TEST_COUNT(settings); count++) {
+    for (; count < TEST_COUNT(settings); ++count) {
         char *name = NULL;
         if (asprintf(&name, "a_foreign_global_changes_nothing: %.40s", settings[count].set) < 0)
             abort();
@@ -279,7 +279,7 @@ int main(void)
     tests[count++] = (struct CMUnitTest)TEST(what_weakens_redis_is_seen);
     tests[count++] = (struct CMUnitTest)TEST(what_may_not_be_read_is_unknown);
     int failed = suite_run(&suite, tests, count);
-    for (size_t i = 0; i < TEST_COUNT(settings); i++)
+    for (size_t i = 0; i < TEST_COUNT(settings); ++i)
         free((void *)tests[i].name);
     return failed;
 }

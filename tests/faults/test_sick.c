@@ -35,7 +35,7 @@ static const char *item_here(const char *name, const char *terms)
 
 static void buy_some(const char *sku, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count; ++i) {
         web_answer_t order = sale_buy(stack, sku, test_text("b-%u", i), 1, NULL);
         EXPECT_STATUS(order, 201);
     }
@@ -148,7 +148,7 @@ static bool gate_is_there(const char *sku)
 /* Of each kind of line one a second is written: not all are named at once. */
 static bool log_names_one_of(const char *const *skus)
 {
-    for (unsigned i = 0; i < LOCKED; i++)
+    for (unsigned i = 0; i < LOCKED; ++i)
         if (log_has("the gate of an item cannot be repaired", skus[i]))
             return true;
     return false;
@@ -160,7 +160,7 @@ static void locked_rows_stop_no_other_rebuild(void **state)
 {
     (void)state;
     const char *locked[LOCKED], *list = "";
-    for (unsigned i = 0; i < LOCKED; i++) {
+    for (unsigned i = 0; i < LOCKED; ++i) {
         locked[i] = item_here("alocked", "\"total\":20");
         buy_some(locked[i], 1);
         EXPECT_GATE_AGREES(stack, locked[i]);
@@ -170,21 +170,21 @@ static void locked_rows_stop_no_other_rebuild(void **state)
     buy_some(free_one, 1);
     EXPECT_GATE_AGREES(stack, free_one);
     lock_rows(list);
-    for (unsigned i = 0; i < LOCKED; i++)
+    for (unsigned i = 0; i < LOCKED; ++i)
         redis_run(stack, "DEL %s", redis_key(stack, "gate", locked[i]));
     redis_run(stack, "DEL %s", redis_key(stack, "gate", free_one));
     WAIT_UNTIL(gate_is_there(free_one));
     WAIT_UNTIL(on_both("reconciler_set_aside") >= LOCKED);
-    for (unsigned i = 0; i < LOCKED; i++)
+    for (unsigned i = 0; i < LOCKED; ++i)
         EXPECT(!gate_is_there(locked[i]), "rebuilt although its row is locked");
     WAIT_UNTIL(log_names_one_of(locked));
     /* The pass goes on: it is soon there again for whoever needs it next. */
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 3; ++i) {
         redis_run(stack, "DEL %s", redis_key(stack, "gate", free_one));
         WAIT_UNTIL(gate_is_there(free_one));
     }
     unlock_row();
-    for (unsigned i = 0; i < LOCKED; i++) {
+    for (unsigned i = 0; i < LOCKED; ++i) {
         WAIT_UNTIL(gate_is_there(locked[i]));
         EXPECT_SOUND(stack, locked[i], 0);
         EXPECT_GATE_AGREES(stack, locked[i]);
@@ -242,7 +242,7 @@ static void a_slot_that_fails_hides_no_other(void **state)
 {
     (void)state;
     const char *sku = sale_item(stack, "after", "\"total\":10");
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 4; ++i)
         sale_item(stack, test_text("other-slot-%u", i), "\"total\":10");
     web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
     EXPECT_STATUS(first, 201);

@@ -52,7 +52,7 @@ static void start_third(void)
 static void calm(void)
 {
     kill(stack->redis_pid, SIGCONT);
-    for (unsigned i = 0; i < stack->shards; i++)
+    for (unsigned i = 0; i < stack->shards; ++i)
         kill(stack->mysql_pids[i], SIGCONT);
     mysql_close(storm.other_user);
     redisFree(storm.script);
@@ -221,7 +221,7 @@ static void no_error(void)
 
 static void commits_not_received(void)
 {
-    for (unsigned n = 0; n < NODES; n++)
+    for (unsigned n = 0; n < NODES; ++n)
         fault_arm(nodes[n], "commit_answer_lost fail times=8\n");
     EXPECT_FAULT(nodes[chance_below(&storm.chance, NODES)], "commit_answer_lost");
     read_only();
@@ -229,7 +229,7 @@ static void commits_not_received(void)
 
 static void commits_received(void)
 {
-    for (unsigned n = 0; n < NODES; n++)
+    for (unsigned n = 0; n < NODES; ++n)
         fault_disarm(nodes[n]);
     writable();
 }
@@ -436,10 +436,10 @@ static bool is_wanted(const fault_t *fault)
 static plan_t shuffled_faults(void)
 {
     plan_t plan = {.count = 0};
-    for (size_t i = 0; i < FAULTS; i++)
+    for (size_t i = 0; i < FAULTS; ++i)
         if (is_wanted(&faults[i]))
             plan.all[plan.count++] = &faults[i];
-    for (unsigned i = plan.count; i > 1; i--) {
+    for (unsigned i = plan.count; i > 1; --i) {
         unsigned other = chance_below(&storm.chance, i);
         const fault_t *fault = plan.all[i - 1];
         plan.all[i - 1] = plan.all[other];
@@ -452,9 +452,9 @@ static plan_t shuffled_faults(void)
 static plan_t some_of(const plan_t *all)
 {
     plan_t plan = {.all = {all->all[0]}, .count = 1};
-    for (unsigned i = 1; i < all->count && plan.count < SHORT_FAULTS; i++) {
+    for (unsigned i = 1; i < all->count && plan.count < SHORT_FAULTS; ++i) {
         bool last = plan.count == SHORT_FAULTS - 1, both = false;
-        for (unsigned k = 0; k < plan.count; k++)
+        for (unsigned k = 0; k < plan.count; ++k)
             both |= plan.all[k]->kind != all->all[i]->kind;
         if (!last || both)
             plan.all[plan.count++] = all->all[i];
@@ -535,7 +535,7 @@ static bool take_place(void *context, unsigned i, const web_answer_t *answer)
 static void read_again(sales_t *sales)
 {
     sales->asked_count = 0;
-    for (unsigned i = 0; i < NODES * ITEMS; i++)
+    for (unsigned i = 0; i < NODES * ITEMS; ++i)
         if (!sales->places[i].sells)
             sales->asked[sales->asked_count++] = i;
     if (sales->asked_count != 0)
@@ -549,7 +549,7 @@ static void read_again(sales_t *sales)
 static const place_t *slowest(const sales_t *sales)
 {
     const place_t *slow = &sales->places[0];
-    for (unsigned i = 1; i < NODES * ITEMS; i++) {
+    for (unsigned i = 1; i < NODES * ITEMS; ++i) {
         const place_t *place = &sales->places[i];
         if (slow->sells && (!place->sells || place->ms > slow->ms))
             slow = place;
@@ -571,7 +571,7 @@ static void await_sales(const char *after)
     sales_t *sales = test_bytes(sizeof(*sales));
     const place_t *slow;
     sales->begun = test_clock_ms();
-    for (unsigned i = 0; i < NODES * ITEMS; i++)
+    for (unsigned i = 0; i < NODES * ITEMS; ++i)
         sales->places[i] = (place_t){.node = i / ITEMS, .item = i % ITEMS};
     while (read_again(sales), slow = slowest(sales), !slow->sells) {
         if (test_clock_ms() - sales->begun > TEST_WAIT_MS) {
@@ -596,7 +596,7 @@ static void put_on_sale(unsigned faults_count)
         "\"strategy\":\"lua\",\"per_buyer_limit\":40,\"acknowledge\":\"accepted\""};
     /* Not sold out before the end, and then soon. */
     unsigned stock = 1000 + 500 * faults_count;
-    for (unsigned i = 0; i < ITEMS; i++)
+    for (unsigned i = 0; i < ITEMS; ++i)
         do
             storm.skus[i] = sale_item(stack, "storm", "\"total\":%u,%s", stock, kinds[i % KINDS]);
         while (rows_shard_of(stack, storm.skus[i]) != i / KINDS);
@@ -631,7 +631,7 @@ static void happen(const fault_t *fault)
 /* Of those who bought to see whether something sells. */
 static void expect_refused_own_nothing(void)
 {
-    for (unsigned i = 0; i < refused.count; i++)
+    for (unsigned i = 0; i < refused.count; ++i)
         EXPECT(rows_sum(stack,
                         "SELECT COUNT(*) FROM orders WHERE buyer_id = '%s' AND state <> 'rejected'",
                         refused.buyers[i]) == 0,
@@ -654,7 +654,7 @@ static void faults_in_turn(void **state)
                                               .per_second = 300,
                                               .redis_keeps_all = true});
     await_sales("nothing");
-    for (unsigned i = 0; i < plan.count; i++)
+    for (unsigned i = 0; i < plan.count; ++i)
         happen(plan.all[i]);
     EXPECT_PROMISES(stack, storm.crowd, "%u faults", plan.count);
     expect_refused_own_nothing();

@@ -73,7 +73,7 @@ static const struct {
 static inline bool thrown_is_verdict(unsigned number)
 {
     static const unsigned verdicts[] = {1048, 1264, 1265, 1292, 1366, 1406, 1690, 3819, 4025};
-    for (size_t i = 0; i < TEST_COUNT(verdicts); i++)
+    for (size_t i = 0; i < TEST_COUNT(verdicts); ++i)
         if (verdicts[i] == number)
             return true;
     return false;

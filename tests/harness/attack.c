@@ -91,7 +91,7 @@ static void *buy_all_the_time(void *context)
 {
     int fd = -1;
     (void)context;
-    for (unsigned i = 0; !atomic_load(&buyer.stop); i++) {
+    for (unsigned i = 0; !atomic_load(&buyer.stop); ++i) {
         long long began = test_clock_ms();
         web_answer_t answer = buyer.keeps_connection ? buy_over(&fd, i)
                                                      : sale_buy(buyer.stack, buyer.sku,

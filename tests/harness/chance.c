@@ -33,7 +33,7 @@ static uint64_t next(chance_t *chance)
 chance_t chance_of(const char *name)
 {
     chance_t chance = {chance_seed()};
-    for (; *name != '\0'; name++) {
+    for (; *name != '\0'; ++name) {
         chance.state ^= (unsigned char)*name;
         next(&chance);
     }

@@ -91,7 +91,7 @@ static crowd_order_t *order_of(crowd_t *crowd, const char *id, unsigned wish)
 static unsigned choose_node(crowd_t *crowd)
 {
     unsigned count = crowd->plan.nodes_count, first = chance_below(&crowd->chance, count);
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count; ++i) {
         unsigned node = (first + i) % count;
         if (crowd->away_until_ms[node] <= test_clock_ms())
             return node;
@@ -264,7 +264,7 @@ static crowd_kind_t take(crowd_t *crowd, const sent_t *sent, const web_answer_t 
     }
     if (answer->status == 0) {
         if (sent->ask == ASK_BUY)
-            crowd->wishes[sent->wish].in_doubt++;
+            ++crowd->wishes[sent->wish].in_doubt;
         return CROWD_LOST;
     }
     if (sent->ask != ASK_BUY)
@@ -316,9 +316,9 @@ static void crowd_free(void *context)
         HASH_DEL(crowd->by_id, known);
         free(known);
     }
-    for (unsigned i = 0; i < crowd->plan.nodes_count; i++)
+    for (unsigned i = 0; i < crowd->plan.nodes_count; ++i)
         free(crowd->urls[i]);
-    for (unsigned i = 0; i < crowd->plan.skus_count; i++)
+    for (unsigned i = 0; i < crowd->plan.skus_count; ++i)
         free(crowd->skus[i]);
     free(crowd->orders);
     free(crowd->wishes);
@@ -347,9 +347,9 @@ crowd_t *crowd_start(const crowd_plan_t *plan)
     crowd->plan.quantity_max = or_default(plan->quantity_max, 3);
     crowd->number = ++crowds;
     crowd->chance = chance_of(test_text("crowd %u", crowd->number));
-    for (unsigned i = 0; i < plan->nodes_count; i++)
+    for (unsigned i = 0; i < plan->nodes_count; ++i)
         crowd->urls[i] = strdup(plan->nodes[i]->url);
-    for (unsigned i = 0; i < plan->skus_count; i++)
+    for (unsigned i = 0; i < plan->skus_count; ++i)
         crowd->skus[i] = strdup(plan->skus[i]);
     if (pthread_create(&crowd->thread, NULL, crowd_thread, crowd) != 0)
         FAIL("no thread for a crowd");

@@ -110,7 +110,7 @@ void network_start(test_stack_t *stack)
     EXPECT(make() == 0, "no network");
     started = true;
     move_redis(stack);
-    for (unsigned i = 0; i < stack->shards; i++)
+    for (unsigned i = 0; i < stack->shards; ++i)
         move_mysql(stack, i);
 }
 
@@ -126,7 +126,7 @@ const char *network_config(const test_stack_t *stack)
     const char *path = test_text("%s/network.yaml", stack->dir);
     const char *edits = test_text("-e 's|socket: %s$|host: %s\\n  port: %d|'", stack->redis_socket,
                                   address(2), NETWORK_REDIS_PORT);
-    for (unsigned i = 0; i < stack->shards; i++)
+    for (unsigned i = 0; i < stack->shards; ++i)
         edits = test_text("%s -e 's|socket: %s$|host: %s\\n        port: %u|'", edits,
                           stack->mysql_sockets[i], address(2), NETWORK_MYSQL_PORT + i);
     SHELL("umask 077; sed %s '%s' >'%s'", edits, stack->config, path);

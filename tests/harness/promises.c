@@ -84,7 +84,7 @@ static rows_t *read_rows(const check_t *check)
     if (rows == NULL)
         abort();
     test_keep(rows, free_rows);
-    for (unsigned i = 0; i < crowd_skus(check->crowd); i++)
+    for (unsigned i = 0; i < crowd_skus(check->crowd); ++i)
         rows_each(check->stack, take_row, rows, "SELECT " COLUMNS " FROM orders WHERE sku = '%s'",
                   crowd_sku(check->crowd, i));
     /* Decided without their owner. */
@@ -190,7 +190,7 @@ static bool received_unavailable(const check_t *check, const row_t *row, unsigne
     if (row->key[0] != '\0')
         return crowd_owns_key(check->crowd, row->key, &wish) &&
                crowd_wish(check->crowd, wish)->unavailable != 0;
-    for (wish = 0; wish < crowd_wishes(check->crowd); wish++) {
+    for (wish = 0; wish < crowd_wishes(check->crowd); ++wish) {
         const crowd_wish_t *w = crowd_wish(check->crowd, wish);
         if (!w->keyed && w->buyer == buyer && w->quantity == row->quantity && w->unavailable != 0)
             return true;
@@ -201,7 +201,7 @@ static bool received_unavailable(const check_t *check, const row_t *row, unsigne
 /* Only a repeat was told of its order, and each request before it that nothing is live. */
 static void check_repeats(check_t *check)
 {
-    for (unsigned i = 0; i < crowd_wishes(check->crowd); i++) {
+    for (unsigned i = 0; i < crowd_wishes(check->crowd); ++i) {
         const crowd_wish_t *wish = crowd_wish(check->crowd, i);
         if (wish->unavailable == 0 || wish->replayed == 0 || wish->named != 0 ||
             wish->in_doubt != 0)
@@ -218,10 +218,10 @@ static bool is_explained(check_t *check, unsigned *doubts, const row_t *row, uns
     unsigned wish;
     if (row->key[0] != '\0')
         return crowd_owns_key(check->crowd, row->key, &wish) && doubts[wish] != 0;
-    for (wish = 0; wish < crowd_wishes(check->crowd); wish++) {
+    for (wish = 0; wish < crowd_wishes(check->crowd); ++wish) {
         const crowd_wish_t *w = crowd_wish(check->crowd, wish);
         if (!w->keyed && w->buyer == buyer && w->quantity == row->quantity && doubts[wish] != 0) {
-            doubts[wish]--;
+            --doubts[wish];
             return true;
         }
     }
@@ -232,9 +232,9 @@ static void check_ghosts(check_t *check)
 {
     unsigned count = crowd_wishes(check->crowd), buyer;
     unsigned *doubts = test_bytes((count + 1) * sizeof(*doubts));
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; ++i)
         doubts[i] = crowd_wish(check->crowd, i)->in_doubt;
-    for (size_t i = 0; i < check->rows->count; i++) {
+    for (size_t i = 0; i < check->rows->count; ++i) {
         const row_t *row = &check->rows->all[i];
         if (row->seen || is(row, "rejected") ||
             !crowd_owns_buyer(check->crowd, row->buyer, &buyer) ||
@@ -249,7 +249,7 @@ static void check_ghosts(check_t *check)
 static void settle_pending(check_t *check)
 {
     long long end = test_clock_ms() + TEST_WAIT_MS;
-    for (unsigned i = 0; i < crowd_orders(check->crowd); i++) {
+    for (unsigned i = 0; i < crowd_orders(check->crowd); ++i) {
         const crowd_order_t *order = crowd_order(check->crowd, i);
         web_answer_t answer;
         if (order->created || !order->pending)
@@ -270,7 +270,7 @@ static void settle_pending(check_t *check)
 static void check_stays(check_t *check)
 {
     const rows_t *later = read_rows(check);
-    for (size_t i = 0; i < check->rows->count; i++) {
+    for (size_t i = 0; i < check->rows->count; ++i) {
         const row_t *before = &check->rows->all[i], *now = find(later, before->id);
         if (now == NULL)
             wrong(check, &check->lost, "%s is gone", before->id);
@@ -286,10 +286,10 @@ static void check_stays(check_t *check)
 static void check_totals(check_t *check)
 {
     long long units = 0, total = 0;
-    for (size_t i = 0; i < check->rows->count; i++)
+    for (size_t i = 0; i < check->rows->count; ++i)
         if (is_live(&check->rows->all[i]))
             units += check->rows->all[i].quantity - check->rows->all[i].given_back;
-    for (unsigned i = 0; i < crowd_skus(check->crowd); i++)
+    for (unsigned i = 0; i < crowd_skus(check->crowd); ++i)
         total += rows_sum(check->stack, "SELECT total FROM inventory WHERE sku = '%s'",
                           crowd_sku(check->crowd, i));
     check->oversold = units > total ? units - total : 0;
@@ -304,7 +304,7 @@ static bool audit_is_content(const test_stack_t *stack)
 static void check_agreement(const char *file, int line, check_t *check)
 {
     long long begun = test_clock_ms();
-    for (unsigned i = 0; i < crowd_skus(check->crowd); i++)
+    for (unsigned i = 0; i < crowd_skus(check->crowd); ++i)
         redis_expect_agrees(file, line, check->stack, crowd_sku(check->crowd, i));
     check->agreed_ms = test_clock_ms() - begun;
 }
@@ -362,7 +362,7 @@ static void sell_some(const test_stack_t *stack, const char *sku, long long left
                              .request = next_late,
                              .answered = take_late,
                              .context = &late});
-    for (unsigned i = 0; i < late.held_count; i++)
+    for (unsigned i = 0; i < late.held_count; ++i)
         sale_move(stack, late.held[i], "confirm");
 }
 
@@ -406,7 +406,7 @@ static void check_services(const char *file, int line, const crowd_t *crowd)
 {
     const char *url;
     long long end = test_clock_ms() + TEST_WAIT_MS;
-    for (unsigned i = 0; (url = crowd_url(crowd, i)) != NULL; i++)
+    for (unsigned i = 0; (url = crowd_url(crowd, i)) != NULL; ++i)
         while (WEB(.base = url, .path = "/readyz").status != 200) {
             if (test_clock_ms() > end)
                 test_fail(file, line, "the service at %s is not ready", url);
@@ -416,7 +416,7 @@ static void check_services(const char *file, int line, const crowd_t *crowd)
 
 static void check_items(const char *file, int line, check_t *check)
 {
-    for (unsigned i = 0; i < crowd_skus(check->crowd); i++) {
+    for (unsigned i = 0; i < crowd_skus(check->crowd); ++i) {
         const char *sku = crowd_sku(check->crowd, i);
         int limit = (int)rows_sum(check->stack,
                                   "SELECT per_buyer_limit FROM inventory WHERE sku = '%s'", sku);
@@ -437,18 +437,18 @@ void promises_expect(const char *file, int line, const char *name, const test_st
     check_agreement(file, line, &check);
     settle_pending(&check);
     check.rows = read_rows(&check);
-    for (unsigned i = 0; i < crowd_orders(crowd); i++)
+    for (unsigned i = 0; i < crowd_orders(crowd); ++i)
         check_order(&check, crowd_order(crowd, i));
     check_ghosts(&check);
     check_repeats(&check);
     check_totals(&check);
     check_items(file, line, &check);
     check_audits(file, line, stack);
-    for (unsigned i = 0; i < crowd_skus(crowd); i++)
+    for (unsigned i = 0; i < crowd_skus(crowd); ++i)
         check_sells_out(file, line, stack, crowd_sku(crowd, i));
     check_stays(&check);
     check_items(file, line, &check);
-    for (unsigned i = 0; i < crowd_skus(crowd); i++)
+    for (unsigned i = 0; i < crowd_skus(crowd); ++i)
         redis_expect_agrees(file, line, stack, crowd_sku(crowd, i));
     report(&check, name, words);
     if (check.first != NULL || check.oversold != 0)

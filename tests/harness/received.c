@@ -79,7 +79,7 @@ void received_send(received_book_t *book, unsigned connections, unsigned burst, 
 unsigned received_count(const received_book_t *book, const char *sku, long status)
 {
     unsigned count = 0;
-    for (unsigned i = 0; i < book->count; i++)
+    for (unsigned i = 0; i < book->count; ++i)
         count += book->all[i].status == status && (sku == NULL || book->all[i].sku == sku);
     return count;
 }
@@ -93,7 +93,7 @@ static bool is_plain(const received_t *received)
 
 void received_expect_valid(const char *file, int line, const received_book_t *book)
 {
-    for (unsigned i = 0; i < book->count; i++)
+    for (unsigned i = 0; i < book->count; ++i)
         if (!is_plain(&book->all[i]))
             test_fail(file, line, "%s of %s heard after %.1f s: %s", book->all[i].buyer,
                       book->all[i].sku, book->all[i].seconds, book->all[i].body);
@@ -110,7 +110,7 @@ static long long count_listed(const received_book_t *book, const char *format,
     for (unsigned i = 0; i < book->count;) {
         unsigned listed = 0;
         FILE *out = open_memstream(&text, &size);
-        for (; i < book->count && listed < IDS_MAX; i++) {
+        for (; i < book->count && listed < IDS_MAX; ++i) {
             const char *item = list(&book->all[i]);
             if (item != NULL)
                 fprintf(out, listed++ == 0 ? "%s" : ",%s", item);
@@ -166,13 +166,13 @@ void received_expect_kept(const char *file, int line, const received_book_t *boo
 {
     long long end = test_clock_ms() + TEST_WAIT_MS, promised = 0;
     unsigned broken = 0;
-    for (unsigned i = 0; i < book->count; i++)
+    for (unsigned i = 0; i < book->count; ++i)
         promised += promised_id(&book->all[i]) != NULL;
     while (count_listed(book, ALL, promised_id) != promised && test_clock_ms() < end)
         usleep(100000);
     if (count_listed(book, LIVE, promised_id) == promised)
         return;
-    for (unsigned i = 0; i < book->count; i++) {
+    for (unsigned i = 0; i < book->count; ++i) {
         const received_t *received = &book->all[i];
         const char *state = promised_id(received) == NULL ? "confirmed" : state_of(book, received);
         if (!is_kept(received, state, may_be_rejected) && broken++ < SHOWN_MAX)
@@ -186,7 +186,7 @@ void received_expect_kept(const char *file, int line, const received_book_t *boo
 bool received_is_logged(const received_book_t *book, const char *sku)
 {
     bool named = stack_log_has(book->stack, sku);
-    for (unsigned i = 0; i < book->count && !named; i++) {
+    for (unsigned i = 0; i < book->count && !named; ++i) {
         const received_t *received = &book->all[i];
         named = received->sku == sku && received->id[0] != '\0' &&
                 stack_log_has(book->stack, received->id);
@@ -197,7 +197,7 @@ bool received_is_logged(const received_book_t *book, const char *sku)
 const char *received_show(const received_book_t *book)
 {
     double slowest = 0;
-    for (unsigned i = 0; i < book->count; i++)
+    for (unsigned i = 0; i < book->count; ++i)
         slowest = book->all[i].seconds > slowest ? book->all[i].seconds : slowest;
     return test_text("%u asked: 201 %u, 202 %u, 503 %u; slowest %.2f s", book->count,
                      received_count(book, NULL, 201), received_count(book, NULL, 202),

@@ -34,7 +34,7 @@ static const char *skip_entry(const char *at, const char *end)
     if (at == end || *at != '*')
         return NULL;
     long words = strtol(at + 1, &after, 10);
-    for (at = after + 2; words > 0; words--) {
+    for (at = after + 2; words > 0; --words) {
         if (at >= end || *at != '$')
             return NULL;
         long length = strtol(at + 1, &after, 10);

@@ -96,7 +96,7 @@ static void print_reply(FILE *to, const redisReply *reply)
         fprintf(to, "%lld", reply->integer);
         break;
     case REDIS_REPLY_ARRAY:
-        for (size_t i = 0; i < reply->elements; i++) {
+        for (size_t i = 0; i < reply->elements; ++i) {
             print_reply(to, reply->element[i]);
             fputc('\n', to);
         }

@@ -99,7 +99,7 @@ redis_view_t redis_view(const test_stack_t *stack, const char *sku)
         {"reserved", &view.reserved}, {"unreserved", &view.unreserved},
         {"settled", &view.settled},   {"released", &view.released},
     };
-    for (size_t i = 0; i < TEST_COUNT(fields); i++)
+    for (size_t i = 0; i < TEST_COUNT(fields); ++i)
         *fields[i].to = redis_run(stack, "HGET %s %s", key, fields[i].field);
     view.closed = redis_run(stack, "HGET %s closed", key) == 1;
     view.available = view.capacity - view.reserved + view.unreserved + view.released;

@@ -49,7 +49,7 @@ long long rows_sum(const test_stack_t *stack, const char *format, ...)
     va_start(arguments, format);
     const char *sql = format_sql(format, arguments);
     va_end(arguments);
-    for (unsigned i = 0; i < stack->shards; i++) {
+    for (unsigned i = 0; i < stack->shards; ++i) {
         unsigned error = on_shard(stack, i, sql, &number);
         if (error != 0)
             FAIL("MySQL error %u of %s", error, sql);
@@ -66,7 +66,7 @@ unsigned rows_change(const test_stack_t *stack, const char *format, ...)
     va_start(arguments, format);
     const char *sql = format_sql(format, arguments);
     va_end(arguments);
-    for (unsigned i = 0; i < stack->shards; i++) {
+    for (unsigned i = 0; i < stack->shards; ++i) {
         unsigned error = on_shard(stack, i, sql, &number);
         first_error = first_error != 0 ? first_error : error;
     }
@@ -80,7 +80,7 @@ void rows_each(const test_stack_t *stack, void (*take)(void *context, char **col
     va_start(arguments, format);
     const char *sql = format_sql(format, arguments);
     va_end(arguments);
-    for (unsigned i = 0; i < stack->shards; i++) {
+    for (unsigned i = 0; i < stack->shards; ++i) {
         MYSQL *mysql = open_shard(stack, i);
         unsigned error = mysql_query(mysql, sql) == 0 ? 0 : mysql_errno(mysql);
         MYSQL_RES *result = error == 0 ? mysql_store_result(mysql) : NULL;
@@ -95,7 +95,7 @@ void rows_each(const test_stack_t *stack, void (*take)(void *context, char **col
 
 unsigned rows_shard_of(const test_stack_t *stack, const char *sku)
 {
-    for (unsigned i = 0; i < stack->shards; i++) {
+    for (unsigned i = 0; i < stack->shards; ++i) {
         long long found = 0;
         on_shard(stack, i, test_text("SELECT COUNT(*) FROM inventory WHERE sku = '%s'", sku),
                  &found);
@@ -109,7 +109,7 @@ const char *rows_order_id(const char *uuid)
 {
     char hex[33];
     size_t n = 0;
-    for (const char *at = uuid; *at != '\0' && n < sizeof(hex) - 1; at++)
+    for (const char *at = uuid; *at != '\0' && n < sizeof(hex) - 1; ++at)
         if (*at != '-')
             hex[n++] = *at;
     hex[n] = '\0';

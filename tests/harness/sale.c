@@ -174,7 +174,7 @@ static void count_order(sale_tally_t *tally, const web_answer_t *answer)
 {
     take_id(tally, sale_id(answer));
     if (answer->replayed[0] != '\0')
-        tally->replayed++;
+        ++tally->replayed;
     else if (answer->status == 201)
         snprintf(tally->ids[tally->created++], SALE_ID_SIZE, "%s", sale_id(answer));
     else
@@ -183,10 +183,10 @@ static void count_order(sale_tally_t *tally, const web_answer_t *answer)
 
 static void count_answer(sale_tally_t *tally, const web_answer_t *answer)
 {
-    tally->answers++;
+    ++tally->answers;
     tally->slowest_s = answer->seconds > tally->slowest_s ? answer->seconds : tally->slowest_s;
     if (answer->refused) {
-        tally->refused_connections++;
+        ++tally->refused_connections;
         return;
     }
     if ((answer->status == 200 || answer->status == 201 || answer->status == 202) &&
@@ -283,7 +283,7 @@ void sale_expect_sound(const char *file, int line, const test_stack_t *stack, co
          "SELECT COUNT(*) FROM (SELECT 1 FROM orders WHERE sku = '%s' AND idempotency_key IS NOT "
          "NULL GROUP BY buyer_id, idempotency_key HAVING COUNT(*) > 1) k"},
     };
-    for (size_t i = 0; i < TEST_COUNT(faults); i++) {
+    for (size_t i = 0; i < TEST_COUNT(faults); ++i) {
         char sql[512];
         const char *at = strstr(faults[i].sql, "%s");
         snprintf(sql, sizeof(sql), "%.*s%s%s", (int)(at - faults[i].sql), faults[i].sql, sku,
@@ -308,7 +308,7 @@ long long sale_count_live(const test_stack_t *stack, char (*ids)[SALE_ID_SIZE], 
     char *list = test_bytes(size);
     if (count == 0)
         return 0;
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; ++i)
         n += (size_t)snprintf(list + n, size - n, "%s%s", i == 0 ? "" : ",", rows_order_id(ids[i]));
     return rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE order_id IN (%s) AND " LIVE, list);
 }
@@ -345,7 +345,7 @@ static bool ends_live(const test_stack_t *stack, const char *id)
 unsigned sale_settle_pending(const test_stack_t *stack, const sale_tally_t *tally)
 {
     unsigned live = 0;
-    for (unsigned i = 0; i < tally->pending; i++)
+    for (unsigned i = 0; i < tally->pending; ++i)
         live += ends_live(stack, tally->pending_ids[i]);
     return live;
 }
@@ -353,11 +353,11 @@ unsigned sale_settle_pending(const test_stack_t *stack, const sale_tally_t *tall
 sale_tally_t sale_rush_to_the_end(const sale_rush_t *rush)
 {
     sale_tally_t tally = sale_rush(rush);
-    for (unsigned i = 0; i < tally.pending; i++)
+    for (unsigned i = 0; i < tally.pending; ++i)
         if (ends_live(rush->stack, tally.pending_ids[i]))
             snprintf(tally.ids[tally.created++], SALE_ID_SIZE, "%s", tally.pending_ids[i]);
         else
-            tally.other++;
+            ++tally.other;
     tally.pending = 0;
     return tally;
 }

@@ -37,7 +37,7 @@ static void fill_sockets(test_stack_t *stack, const char *sockets)
 static void fill_pids(test_stack_t *stack, const char *pids)
 {
     char *at = (char *)pids;
-    for (unsigned i = 0; i < stack->shards; i++)
+    for (unsigned i = 0; i < stack->shards; ++i)
         stack->mysql_pids[i] = (pid_t)strtol(at, &at, 10);
 }
 
@@ -59,9 +59,9 @@ static void unfill(test_stack_t *stack)
 {
     char *texts[] = {stack->url,    stack->admin_url,    stack->token,
                      stack->config, stack->redis_socket, stack->mysql_user};
-    for (size_t i = 0; i < TEST_COUNT(texts); i++)
+    for (size_t i = 0; i < TEST_COUNT(texts); ++i)
         free(texts[i]);
-    for (unsigned i = 0; i < stack->shards; i++)
+    for (unsigned i = 0; i < stack->shards; ++i)
         free(stack->mysql_sockets[i]);
 }
 
@@ -112,7 +112,7 @@ static char **environment_with(const char *variable)
 {
     size_t count = 0;
     while (environ[count] != NULL)
-        count++;
+        ++count;
     char **all = test_bytes((count + 2) * sizeof(*all));
     all[0] = (char *)variable;
     memcpy(all + 1, environ, count * sizeof(*all));
@@ -166,7 +166,7 @@ static void up(const test_stack_t *stack, const char *const *settings, unsigned 
     arguments[n++] = "http.threads=2";
     arguments[n++] = "--set"; /* a slow machine under a sanitizer is longer in ending */
     arguments[n++] = "shutdown.deadline_ms=60000";
-    for (unsigned i = 0; i < settings_count; i++) {
+    for (unsigned i = 0; i < settings_count; ++i) {
         arguments[n++] = "--set";
         arguments[n++] = settings[i];
     }
@@ -200,7 +200,7 @@ static bool log_is_clean(const char *path)
     const char *const words[] = {"AddressSanitizer", "LeakSanitizer", "ThreadSanitizer",
                                  "runtime error:"};
     const char *log = access(path, R_OK) == 0 ? read_file(path) : "";
-    for (size_t i = 0; i < TEST_COUNT(words); i++) {
+    for (size_t i = 0; i < TEST_COUNT(words); ++i) {
         const char *at = strstr(log, words[i]);
         if (at != NULL) {
             print_error("in %s:\n%.3000s\n", path, at);
@@ -213,7 +213,7 @@ static bool log_is_clean(const char *path)
 static bool logs_are_clean(const test_stack_t *stack)
 {
     bool clean = log_is_clean(test_text("%s/log/holdfast.log", stack->dir));
-    for (unsigned n = 2; n <= STACK_NODES_MAX + 1; n++)
+    for (unsigned n = 2; n <= STACK_NODES_MAX + 1; ++n)
         clean = log_is_clean(test_text("%s/log/holdfast-%u.log", stack->dir, n)) && clean;
     return clean;
 }
@@ -228,7 +228,7 @@ static struct {
 /* `config` NULL: all. */
 static void forget_nodes(const char *config, bool kill_them)
 {
-    for (size_t i = 0; i < TEST_COUNT(nodes); i++) {
+    for (size_t i = 0; i < TEST_COUNT(nodes); ++i) {
         if (nodes[i].pid == 0 || (config != NULL && strcmp(config, nodes[i].config) != 0))
             continue;
         if (kill_them) {
@@ -276,7 +276,7 @@ static char *replaced(const char *text, const char *const (*pairs)[2], size_t co
     while (*text != '\0') {
         size_t i = 0;
         while (i < count && strncmp(text, pairs[i][0], strlen(pairs[i][0])) != 0)
-            i++;
+            ++i;
         fputs(i < count ? pairs[i][1] : ((char[]){*text, '\0'}), to);
         text += i < count ? strlen(pairs[i][0]) : 1;
     }
@@ -331,7 +331,7 @@ static void serve(test_stack_t *node, const char *answers_at)
     const char *program = test_text("%s/holdfast", test_environment("HOLDFAST_TEST_BUILD"));
     size_t i = 0;
     while (i < TEST_COUNT(nodes) && nodes[i].pid != 0)
-        i++;
+        ++i;
     EXPECT(i < TEST_COUNT(nodes), "more than %zu further services", TEST_COUNT(nodes));
     node->pid = process_spawn((const char *const[]){program, "serve", "-c", node->config, NULL},
                               stack_log(node), node->failpoints);
@@ -376,7 +376,7 @@ static void start_node(const test_stack_t *stack, test_stack_t *node, const char
     node->redis_socket = copy(stack->redis_socket);
     node->redis_pid = stack->redis_pid;
     node->shards = stack->shards;
-    for (unsigned i = 0; i < stack->shards; i++) {
+    for (unsigned i = 0; i < stack->shards; ++i) {
         node->mysql_sockets[i] = copy(stack->mysql_sockets[i]);
         node->mysql_pids[i] = stack->mysql_pids[i];
     }
@@ -392,7 +392,7 @@ test_stack_t *stack_node_start(const test_stack_t *stack, unsigned n, const char
 {
     test_stack_t *node = new_node();
     const char *yaml = node_yaml(stack, node, n);
-    for (unsigned i = 0; i < settings_count; i++)
+    for (unsigned i = 0; i < settings_count; ++i)
         yaml = with_setting(yaml, settings[i]);
     start_node(stack, node, yaml, "/readyz");
     return node;
@@ -403,7 +403,7 @@ test_stack_t *stack_node_start_changed(const test_stack_t *stack, unsigned n,
 {
     test_stack_t *node = new_node();
     const char *yaml = node_yaml(stack, node, n);
-    for (unsigned i = 0; i < changes_count; i++)
+    for (unsigned i = 0; i < changes_count; ++i)
         EXPECT(strstr(yaml, changes[i][0]) != NULL, "no %s in:\n%s", changes[i][0], yaml);
     start_node(stack, node, replaced(yaml, changes, changes_count), "/healthz");
     return node;

@@ -11,7 +11,7 @@ static unsigned settings_count(void)
 {
     unsigned count = 0;
     while (count < SUITE_SETTINGS_MAX && suite->settings[count] != NULL)
-        count++;
+        ++count;
     return count;
 }
 
@@ -53,7 +53,7 @@ int suite_run(const suite_t *of, const struct CMUnitTest *tests, size_t count)
     if (all == NULL)
         abort();
     memcpy(all, tests, count * sizeof(*all));
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; ++i) {
         if (all[i].setup_func == NULL)
             all[i].setup_func = suite->setup;
         if (all[i].teardown_func == NULL)
@@ -67,7 +67,7 @@ int suite_run(const suite_t *of, const struct CMUnitTest *tests, size_t count)
 static bool has_died(void)
 {
     bool died = process_is_gone(stack->pid) || process_is_gone(stack->redis_pid);
-    for (unsigned i = 0; i < stack->shards; i++)
+    for (unsigned i = 0; i < stack->shards; ++i)
         died = died || process_is_gone(stack->mysql_pids[i]);
     return died;
 }

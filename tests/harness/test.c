@@ -96,7 +96,7 @@ char *test_repeat(const char *unit, size_t times)
 {
     size_t n = strlen(unit);
     char *text = test_bytes(n * times + 1);
-    for (size_t i = 0; i < times; i++)
+    for (size_t i = 0; i < times; ++i)
         memcpy(text + i * n, unit, n);
     return text;
 }
@@ -126,7 +126,7 @@ int test_run(const char *group, const struct CMUnitTest *tests, size_t count,
     struct CMUnitTest *all = calloc(count, sizeof(*all));
     if (all == NULL)
         abort();
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; ++i) {
         all[i] = tests[i];
         if (all[i].teardown_func == NULL)
             all[i].teardown_func = test_teardown;

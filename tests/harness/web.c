@@ -73,13 +73,13 @@ static void take_header(web_answer_t *answer, const char *line, size_t n)
         {"accept-encoding:", answer->taken, sizeof(answer->taken)},
     };
     while (n > 0 && (line[n - 1] == '\r' || line[n - 1] == '\n'))
-        n--;
-    for (size_t i = 0; i < TEST_COUNT(wanted); i++) {
+        --n;
+    for (size_t i = 0; i < TEST_COUNT(wanted); ++i) {
         size_t name = strlen(wanted[i].name);
         if (n < name || strncasecmp(line, wanted[i].name, name) != 0)
             continue;
         while (name < n && line[name] == ' ')
-            name++;
+            ++name;
         snprintf(wanted[i].to, wanted[i].size, "%.*s", (int)(n - name), line + name);
     }
 }
@@ -151,7 +151,7 @@ static void prepare(exchange_t *x, const web_request_t *request)
         add_header(x, "Idempotency-Key: %s", request->key);
     if (request->token != NULL)
         add_header(x, "Authorization: Bearer %s", request->token);
-    for (size_t i = 0; i < TEST_COUNT(request->headers) && request->headers[i] != NULL; i++)
+    for (size_t i = 0; i < TEST_COUNT(request->headers) && request->headers[i] != NULL; ++i)
         x->headers = curl_slist_append(x->headers, request->headers[i]);
     curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, x->headers);
     x->error[0] = '\0';
@@ -229,12 +229,12 @@ static void start_next(crowd_run_t *run, exchange_t *x)
     web_request_t request = run->crowd->request(run->crowd->context, x->index);
     prepare(x, &request);
     curl_multi_add_handle(run->multi, x->easy);
-    run->under_way++;
+    ++run->under_way;
 }
 
 static void start_all_due(crowd_run_t *run)
 {
-    for (unsigned i = 0; i < run->crowd->connections && may_start(run); i++) {
+    for (unsigned i = 0; i < run->crowd->connections && may_start(run); ++i) {
         if (!run->exchanges[i].busy)
             start_next(run, &run->exchanges[i]);
     }
@@ -247,7 +247,7 @@ static void finish_one(crowd_run_t *run, const CURLMsg *message)
     CURLcode code = message->data.result;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&x);
     curl_multi_remove_handle(run->multi, easy);
-    run->under_way--;
+    --run->under_way;
     complete(x, code);
     if (!run->crowd->answered(run->crowd->context, x->index, &x->answer))
         run->stopped = true;
@@ -279,13 +279,13 @@ void web_crowd(const web_crowd_t *crowd)
     run.exchanges = calloc(crowd->connections, sizeof(*run.exchanges));
     if (run.exchanges == NULL)
         abort();
-    for (unsigned i = 0; i < crowd->connections; i++)
+    for (unsigned i = 0; i < crowd->connections; ++i)
         run.exchanges[i].easy = new_easy();
     run.multi = curl_multi_init();
     curl_multi_setopt(run.multi, CURLMOPT_MAXCONNECTS, (long)crowd->connections);
     while (run.under_way != 0 || (!run.stopped && run.next < crowd->count))
         crowd_turn(&run);
-    for (unsigned i = 0; i < crowd->connections; i++)
+    for (unsigned i = 0; i < crowd->connections; ++i)
         curl_easy_cleanup(run.exchanges[i].easy);
     curl_multi_cleanup(run.multi);
     free(run.exchanges);

@@ -32,7 +32,7 @@ static inline void keep_little_freed_memory(void)
 /* Every loop and thread has done something when the service is measured. */
 static inline void measure(const char *buyers)
 {
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 20; ++i) {
         web_answer_t warm = sale_buy(stack, sku, test_text("%s-%d", buyers, i), 1, NULL);
         EXPECT_STATUS(warm, 201);
     }
@@ -63,7 +63,7 @@ static inline void expect_all_as_before(void)
 
 static inline void close_all(const int *fds, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; ++i)
         if (fds[i] >= 0)
             close(fds[i]);
 }
@@ -71,7 +71,7 @@ static inline void close_all(const int *fds, size_t count)
 /* Within the time-out of an idle connection; -1 is one that was closed already. */
 static inline void expect_all_closed(const int *fds, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; ++i)
         EXPECT(fds[i] < 0 || attack_is_closed(fds[i], IDLE_MS + SLACK_MS),
                "connection %zu is still open", i);
 }

@@ -29,7 +29,7 @@ static void a_long_body_is_413(void **state)
 {
     (void)state;
     static const size_t lengths[] = {17000, 100000, 2000000};
-    for (size_t i = 0; i < TEST_COUNT(lengths); i++) {
+    for (size_t i = 0; i < TEST_COUNT(lengths); ++i) {
         const char *body = test_text("{\"sku\":\"%s\"}", test_repeat("s", lengths[i]));
         const char *head = test_text("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Type: "
                                      "application/json\r\nContent-Length: %zu\r\n\r\n",
@@ -116,8 +116,8 @@ static void broken_http_is_refused(void **state)
             "ffffffffffffffffff\r\n{}\r\n0\r\n\r\n"),
     };
     const char *const bases[] = {STACK->url, STACK->admin_url};
-    for (size_t b = 0; b < TEST_COUNT(bases); b++)
-        for (size_t i = 0; i < TEST_COUNT(requests); i++)
+    for (size_t b = 0; b < TEST_COUNT(bases); ++b)
+        for (size_t i = 0; i < TEST_COUNT(requests); ++i)
             expect_raw_refusal(bases[b], test_text("number %zu: %s", i, requests[i].bytes),
                                requests[i].bytes, requests[i].length);
 }
@@ -126,7 +126,7 @@ static void too_many_headers_are_refused(void **state)
 {
     (void)state;
     const char *const bases[] = {STACK->url, STACK->admin_url};
-    for (size_t b = 0; b < TEST_COUNT(bases); b++) {
+    for (size_t b = 0; b < TEST_COUNT(bases); ++b) {
         const char *many = test_text("GET /healthz HTTP/1.1\r\nHost: h\r\n%s\r\n",
                                      test_repeat("X-Header: value\r\n", 2000));
         expect_raw_refusal(bases[b], "2,000 headers", many, strlen(many));
@@ -141,7 +141,7 @@ static void clients_that_go_away_leave_no_trace(void **state)
 {
     (void)state;
     const char *mine = sale_item(STACK, "gone", "\"total\":500,\"strategy\":\"lua\"");
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 40; ++i) {
         const char *body =
             test_text("{\"sku\":\"%s\",\"buyer_id\":\"g%d\",\"quantity\":1}", mine, i);
         const char *request = test_text("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: "
@@ -202,7 +202,7 @@ static void a_connection_stays_unless_close_is_sent(void **state)
         {"1.0", "Connection: keep-alive\r\n", true},
         {"1.0", "Connection: keep-alive\r\nConnection: close\r\n", false},
     };
-    for (size_t i = 0; i < TEST_COUNT(requests); i++) {
+    for (size_t i = 0; i < TEST_COUNT(requests); ++i) {
         const char *what = test_text("HTTP/%s %s", requests[i].version, requests[i].headers);
         const char *request = test_text("GET /healthz HTTP/%s\r\nHost: h\r\n%s\r\n",
                                         requests[i].version, requests[i].headers);
@@ -226,10 +226,10 @@ static void many_answers_without_a_body_end_no_connection(void **state)
 {
     (void)state;
     const char *skus[DELETIONS];
-    for (unsigned i = 0; i < DELETIONS; i++)
+    for (unsigned i = 0; i < DELETIONS; ++i)
         skus[i] = sale_item(STACK, "short", "\"total\":1");
     int fd = web_connect(STACK->admin_url);
-    for (unsigned i = 0; i < DELETIONS; i++) {
+    for (unsigned i = 0; i < DELETIONS; ++i) {
         const char *request =
             test_text("DELETE /v1/items/%s HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %s\r\n\r\n",
                       skus[i], STACK->token);

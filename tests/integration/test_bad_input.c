@@ -69,7 +69,7 @@ static void broken_json_is_malformed(void **state)
         "{\"quantity\":nulll}",
     };
     (void)state;
-    for (size_t i = 0; i < TEST_COUNT(bodies); i++) {
+    for (size_t i = 0; i < TEST_COUNT(bodies); ++i) {
         web_answer_t answer = post(bodies[i], 0);
         expect_refused(bodies[i], &answer, 400, "malformed_json");
         answer = admin_call("PATCH", test_text("/v1/items/%s", sku), bodies[i]);
@@ -89,7 +89,7 @@ static void a_name_twice_is_malformed(void **state)
         "{\"sku\":\"a\",\"buyer_id\":\"b\",\"quantity\":1,\"s\\u006bu\":\"c\"}",
     };
     (void)state;
-    for (size_t i = 0; i < TEST_COUNT(bodies); i++) {
+    for (size_t i = 0; i < TEST_COUNT(bodies); ++i) {
         web_answer_t answer = post(bodies[i], 0);
         expect_refused(bodies[i], &answer, 400, "malformed_json");
     }
@@ -129,7 +129,7 @@ static void nul_and_bad_utf8_are_malformed(void **state)
         RAW(ORDER("\"a\"", "\"\\udc00\\ud800\"", "1")),
     };
     (void)state;
-    for (size_t i = 0; i < TEST_COUNT(bodies); i++) {
+    for (size_t i = 0; i < TEST_COUNT(bodies); ++i) {
         web_answer_t answer = post(bodies[i].body, bodies[i].length);
         expect_refused(test_text("number %zu: %s", i, bodies[i].body), &answer, 400,
                        "malformed_json");
@@ -140,7 +140,7 @@ static void deep_nesting_is_refused(void **state)
 {
     (void)state;
     static const char *const units[] = {"[", "{\"a\":", "[[],", "{\"a\":[{\"b\":"};
-    for (size_t i = 0; i < TEST_COUNT(units); i++) {
+    for (size_t i = 0; i < TEST_COUNT(units); ++i) {
         for (size_t depth = 350; depth <= 1400; depth *= 2) {
             web_answer_t answer = post(test_repeat(units[i], depth), 0);
             expect_refused(units[i], &answer, 400, "malformed_json");
@@ -198,7 +198,7 @@ static void a_quantity_is_a_whole_number_of_units(void **state)
         "1.0000000001",
     };
     (void)state;
-    for (size_t i = 0; i < TEST_COUNT(numbers); i++)
+    for (size_t i = 0; i < TEST_COUNT(numbers); ++i)
         expect_invalid(
             test_text("{\"sku\":\"%s\",\"buyer_id\":\"b\",\"quantity\":%s}", sku, numbers[i]),
             "quantity");
@@ -219,7 +219,7 @@ static void every_member_of_an_order_is_checked(void **state)
     expect_invalid("{\"sku\":\"a\",\"buyer_id\":\"b\",\"quantity\":1,\"Quantity\":1}", "Quantity");
     expect_invalid("{\"SKU\":\"a\",\"buyer_id\":\"b\",\"quantity\":1}", "SKU");
     static const char *const not_text[] = {"1", "null", "true", "[]", "{}", "[\"a\"]"};
-    for (size_t i = 0; i < TEST_COUNT(not_text); i++) {
+    for (size_t i = 0; i < TEST_COUNT(not_text); ++i) {
         expect_invalid(test_text("{\"sku\":%s,\"buyer_id\":\"b\",\"quantity\":1}", not_text[i]),
                        "sku");
         expect_invalid(test_text("{\"sku\":\"a\",\"buyer_id\":%s,\"quantity\":1}", not_text[i]),
@@ -254,7 +254,7 @@ static void a_sku_is_short_and_plain(void **state)
         test_repeat("s", 10000),
     };
     (void)state;
-    for (size_t i = 0; i < TEST_COUNT(skus); i++)
+    for (size_t i = 0; i < TEST_COUNT(skus); ++i)
         expect_invalid(test_text("{\"sku\":\"%s\",\"buyer_id\":\"b\",\"quantity\":1}", skus[i]),
                        "sku");
 }
@@ -265,7 +265,7 @@ static void a_buyer_id_is_bounded_text(void **state)
     const char *const buyers[] = {
         "",        "\\u0001",   "a\\nb",     "a\\u001fb",           "\\u007f",
         "\\u0080", "a\\u0085b", "a\xc2\x9f", test_repeat("b", 129), test_repeat("b", 10000)};
-    for (size_t i = 0; i < TEST_COUNT(buyers); i++)
+    for (size_t i = 0; i < TEST_COUNT(buyers); ++i)
         expect_invalid(
             test_text("{\"sku\":\"%s\",\"buyer_id\":\"%s\",\"quantity\":1}", sku, buyers[i]),
             "buyer_id");
@@ -289,7 +289,7 @@ static void odd_buyers_are_buyers(void **state)
         {"{}:*?[]", "{}:*?[]", "%7B%7D:*%3F%5B%5D"},
     };
     const char *mine = sale_item(STACK, "odd", "\"total\":100,\"strategy\":\"lua\"");
-    for (size_t i = 0; i < TEST_COUNT(buyers); i++) {
+    for (size_t i = 0; i < TEST_COUNT(buyers); ++i) {
         web_answer_t order = post(
             test_text("{\"sku\":\"%s\",\"buyer_id\":\"%s\",\"quantity\":1}", mine, buyers[i].json),
             0);
@@ -322,7 +322,7 @@ static void an_idempotency_key_is_short_and_visible(void **state)
                                 test_repeat("k", 256),
                                 test_text("\"%s\"", test_repeat("k", 256)),
                                 test_repeat("k", 5000)};
-    for (size_t i = 0; i < TEST_COUNT(keys); i++) {
+    for (size_t i = 0; i < TEST_COUNT(keys); ++i) {
         web_answer_t answer =
             WEB(.base = STACK->url, .path = "/v1/orders", .body = body, .key = keys[i]);
         expect_refused(keys[i], &answer, 400, "invalid_request");
@@ -375,12 +375,12 @@ static void odd_paths_are_404(void **state)
         {"/v1/status", "not_found"},
         {"/v1/audit", "not_found"},
     };
-    for (size_t i = 0; i < TEST_COUNT(paths); i++) {
+    for (size_t i = 0; i < TEST_COUNT(paths); ++i) {
         web_answer_t answer = WEB(.base = STACK->url, .path = paths[i].path);
         expect_refused(paths[i].path, &answer, 404, paths[i].code);
     }
     const char *const longs[] = {"/v1/orders/", "/v1/items/"};
-    for (size_t i = 0; i < TEST_COUNT(longs); i++) {
+    for (size_t i = 0; i < TEST_COUNT(longs); ++i) {
         web_answer_t answer =
             WEB(.base = STACK->url, .path = test_text("%s%s", longs[i], test_repeat("x", 10000)));
         EXPECT(answer.status == 404 || answer.status == 414 || answer.status == 400, "%s",
@@ -417,15 +417,15 @@ static void bad_queries_are_invalid(void **state)
         "limit=1&cursor=&cursor=",
         "cursor=01a1fc40-1879-7047-8f91-874ad6959566&cursor=01a1fc40-1879-7047-8f91-874ad6959566",
     };
-    for (size_t i = 0; i < TEST_COUNT(queries); i++) {
+    for (size_t i = 0; i < TEST_COUNT(queries); ++i) {
         char *path = test_text("/v1/buyers/b/orders?%s", queries[i]);
-        for (char *c = path; *c != '\0'; c++)
+        for (char *c = path; *c != '\0'; ++c)
             *c = *c == ' ' ? '+' : *c;
         web_answer_t answer = WEB(.base = STACK->url, .path = path);
         expect_refused(path, &answer, 400, "invalid_request");
     }
     static const char *const buyers[] = {"%00", "%ff", "%0a", "%", "%1", "%C2%85"};
-    for (size_t i = 0; i < TEST_COUNT(buyers); i++) {
+    for (size_t i = 0; i < TEST_COUNT(buyers); ++i) {
         web_answer_t answer =
             WEB(.base = STACK->url, .path = test_text("/v1/buyers/%s/orders", buyers[i]));
         expect_refused(buyers[i], &answer, 400, "invalid_request");
@@ -465,7 +465,7 @@ static void wrong_methods_are_405_with_allow(void **state)
         {true, "POST", "/metrics", "GET"},
         {true, "GET", "/v1/items/x/reconcile", "POST"},
     };
-    for (size_t i = 0; i < TEST_COUNT(calls); i++) {
+    for (size_t i = 0; i < TEST_COUNT(calls); ++i) {
         web_answer_t answer = WEB(.base = calls[i].admin ? STACK->admin_url : STACK->url,
                                   .token = calls[i].admin ? STACK->token : NULL,
                                   .method = calls[i].method, .path = calls[i].path);
@@ -506,7 +506,7 @@ static void other_media_types_are_415(void **state)
                                         "text/plain; application/json"};
     const char *body = test_text("{\"sku\":\"%s\",\"buyer_id\":\"b\",\"quantity\":1}", sku);
     const char *item = test_text("/v1/items/%s", sku);
-    for (size_t i = 0; i < TEST_COUNT(types); i++) {
+    for (size_t i = 0; i < TEST_COUNT(types); ++i) {
         web_answer_t answer =
             WEB(.base = STACK->url, .path = "/v1/orders", .body = body, .content_type = types[i]);
         expect_unsupported(types[i], &answer, JSON_TAKEN);
@@ -525,7 +525,7 @@ static void other_media_types_are_415(void **state)
                                        "application/json\t;a=b", "application/json ; a=\"b;c\""};
     const char *mine = sale_item(STACK, "types", "\"total\":100,\"strategy\":\"lua\"");
     body = test_text("{\"sku\":\"%s\",\"buyer_id\":\"b\",\"quantity\":1}", mine);
-    for (size_t i = 0; i < TEST_COUNT(fine); i++) {
+    for (size_t i = 0; i < TEST_COUNT(fine); ++i) {
         web_answer_t answer =
             WEB(.base = STACK->url, .path = "/v1/orders", .body = body, .content_type = fine[i]);
         EXPECT(answer.status == 201, "%s: %s", fine[i], web_show(&answer));
@@ -558,7 +558,7 @@ static void a_body_that_is_encoded_is_415(void **state)
     (void)state;
     static const char *const codings[] = {"gzip", "GZIP", "br", "identity, gzip", "gzip, identity"};
     const char *body = test_text("{\"sku\":\"%s\",\"buyer_id\":\"b\",\"quantity\":1}", sku);
-    for (size_t i = 0; i < TEST_COUNT(codings); i++) {
+    for (size_t i = 0; i < TEST_COUNT(codings); ++i) {
         const char *header = test_text("Content-Encoding: %s", codings[i]);
         web_answer_t answer =
             WEB(.base = STACK->url, .path = "/v1/orders", .body = body, .headers = {header});
@@ -596,8 +596,8 @@ static void a_bad_token_is_401(void **state)
         {"GET", "/v1/status"},  {"GET", "/metrics"},        {"GET", "/v1/audit"},
         {"PUT", "/v1/items/x"}, {"PATCH", "/v1/items/x"},   {"PUT", "/v1/strategy"},
         {"GET", "/nowhere"},    {"DELETE", "/v1/strategy"}, {"POST", "/v1/items/x/reconcile"}};
-    for (size_t h = 0; h < TEST_COUNT(headers); h++) {
-        for (size_t c = 0; c < TEST_COUNT(calls); c++) {
+    for (size_t h = 0; h < TEST_COUNT(headers); ++h) {
+        for (size_t c = 0; c < TEST_COUNT(calls); ++c) {
             web_answer_t answer = WEB(.base = STACK->admin_url, .method = calls[c].method,
                                       .path = calls[c].path, .headers = {headers[h]});
             expect_refused(test_text("%s %s, %s", calls[c].method, calls[c].path,
@@ -629,8 +629,8 @@ static void every_term_of_an_item_is_checked(void **state)
         "null", "true", "[]",   "{}"};
     static const char *const members[] = {"total", "per_buyer_limit", "hold_seconds"};
     (void)state;
-    for (size_t m = 0; m < TEST_COUNT(members); m++)
-        for (size_t n = 0; n < TEST_COUNT(numbers); n++)
+    for (size_t m = 0; m < TEST_COUNT(members); ++m)
+        for (size_t n = 0; n < TEST_COUNT(numbers); ++n)
             expect_invalid_item(
                 test_text("%s\"%s\":%s", m == 0 ? "" : "\"total\":5,", members[m], numbers[n]),
                 members[m]);
@@ -652,7 +652,7 @@ static void every_term_of_an_item_is_checked(void **state)
         "\"2026-01-01T00:00:00Z\\n\"",
         "[]",
     };
-    for (size_t i = 0; i < TEST_COUNT(dates); i++) {
+    for (size_t i = 0; i < TEST_COUNT(dates); ++i) {
         expect_invalid_item(test_text("\"total\":5,\"starts_at\":%s", dates[i]), "starts_at");
         expect_invalid_item(test_text("\"total\":5,\"ends_at\":%s", dates[i]), "ends_at");
     }
@@ -665,7 +665,7 @@ static void every_term_of_an_item_is_checked(void **state)
                                         "\"lua \"",
                                         "\"lua\\u0020\"",
                                         "\"'; DROP TABLE orders; --\""};
-    for (size_t i = 0; i < TEST_COUNT(words); i++) {
+    for (size_t i = 0; i < TEST_COUNT(words); ++i) {
         expect_invalid_item(test_text("\"total\":5,\"strategy\":%s", words[i]), "strategy");
         expect_invalid_item(test_text("\"total\":5,\"acknowledge\":%s", words[i]), "acknowledge");
         web_answer_t answer =
@@ -709,7 +709,7 @@ static void a_new_sku_is_checked_too(void **state)
                                  "%",
                                  test_repeat("a", 65),
                                  test_repeat("a", 10000)};
-    for (size_t i = 0; i < TEST_COUNT(names); i++) {
+    for (size_t i = 0; i < TEST_COUNT(names); ++i) {
         web_answer_t answer =
             admin_call("PUT", test_text("/v1/items/%s", names[i]), "{\"total\":1}");
         expect_refused(names[i], &answer, 400, "invalid_request");

@@ -42,7 +42,7 @@ static void expect_only_order_members(const web_answer_t *order)
     static const char *const members[] = {"order_id",   "sku",         "buyer_id",
                                           "quantity",   "state",       "created_at",
                                           "expires_at", "reject_code", "original_order_id"};
-    for (size_t i = 0; i < TEST_COUNT(members); i++)
+    for (size_t i = 0; i < TEST_COUNT(members); ++i)
         EXPECT(cJSON_GetObjectItemCaseSensitive(order->json, members[i]) != NULL, "no %s in %s",
                members[i], web_show(order));
     EXPECT_NUMBER(cJSON_GetArraySize(order->json), TEST_COUNT(members));
@@ -363,7 +363,7 @@ static bool extends_and_confirms(const char *sku, int hold_seconds)
     web_answer_t order = hold(sku, "a"), extended[2], now, confirmed;
     long long first = sale_parse_time(web_string(&order, "expires_at")), later[2];
     usleep((useconds_t)hold_seconds * 550 * 1000);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; ++i) {
         extended[i] = sale_move(STACK, sale_id(&order), "extend");
         if (sale_now_ms() > first)
             return false;
@@ -418,7 +418,7 @@ static void an_unknown_order_is_404(void **state)
     (void)state;
     const char *const ids[] = {"0190b7a1-0000-7000-8000-000000000000", "x",
                                "00000000-0000-0000-0000-000000000000"};
-    for (size_t i = 0; i < TEST_COUNT(ids); i++) {
+    for (size_t i = 0; i < TEST_COUNT(ids); ++i) {
         web_answer_t get = sale_get(STACK, ids[i]), confirm = sale_move(STACK, ids[i], "confirm");
         EXPECT_PROBLEM(get, 404, "unknown_order");
         EXPECT_PROBLEM(confirm, 404, "unknown_order");
@@ -428,7 +428,7 @@ static void an_unknown_order_is_404(void **state)
 static void confirm_and_then_cancel_returns_every_unit(void **state)
 {
     const char *sku = new_item(state, "\"total\":50,\"hold_seconds\":60");
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; ++i) {
         web_answer_t order = hold(sku, test_text("b%d", i));
         web_answer_t confirmed = sale_move(STACK, sale_id(&order), "confirm");
         web_answer_t cancelled = sale_move(STACK, sale_id(&order), "cancel");
@@ -460,7 +460,7 @@ static void a_repeat_shows_the_first_order(void **state)
     EXPECT_NUMBER(sale_available(STACK, sku), 8);
     EXPECT_GATE_AGREES(STACK, sku);
     /* The gate has forgotten the key by now. However often it comes, it leaves nothing behind. */
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; ++i) {
         repeat = sale_buy(STACK, sku, "alice", 2, "k1");
         EXPECT(strcmp(repeat.replayed, "true") == 0, "%s", web_show(&repeat));
     }
@@ -550,7 +550,7 @@ static void a_repeat_after_the_last_unit_shows_the_order(void **state)
     EXPECT_STATUS(first, 201);
     web_answer_t bob = sale_buy(STACK, sku, "bob", 1, "k1");
     EXPECT_PROBLEM(bob, 409, "sold_out");
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; ++i) {
         web_answer_t repeat = sale_buy(STACK, sku, "alice", 1, "k1");
         EXPECT(strcmp(repeat.replayed, "true") == 0, "%s", web_show(&repeat));
         EXPECT(strcmp(sale_id(&repeat), sale_id(&first)) == 0, "%s", web_show(&repeat));
@@ -683,7 +683,7 @@ static void the_limit_holds_when_every_buyer_comes_three_times_at_once(void **st
 static void a_buyer_sees_the_orders_newest_first(void **state)
 {
     const char *buyer = sale_sku("buyer"), *ids[5];
-    for (int i = 0; i < 5; i++) { /* several items, so on several shards */
+    for (int i = 0; i < 5; ++i) { /* several items, so on several shards */
         const char *sku = new_item(state, "\"total\":5");
         web_answer_t order = buy_one(sku, buyer);
         EXPECT_STATUS(order, 201);
@@ -691,7 +691,7 @@ static void a_buyer_sees_the_orders_newest_first(void **state)
         usleep(3000); /* ids sort by the millisecond */
     }
     const char *cursor = "";
-    for (int seen = 0, pages = 0; seen < 5; pages++) {
+    for (int seen = 0, pages = 0; seen < 5; ++pages) {
         EXPECT(pages < 4, "%d orders on %d pages of 2", seen, pages);
         web_answer_t page = WEB(.base = STACK->url,
                                 .path = test_text("/v1/buyers/%s/orders?limit=2%s", buyer, cursor));
@@ -703,7 +703,7 @@ static void a_buyer_sees_the_orders_newest_first(void **state)
             const char *id = cJSON_GetStringValue(cJSON_GetObjectItem(order, "order_id"));
             EXPECT(id != NULL && strcmp(id, ids[4 - seen]) == 0, "number %d should be %s: %s", seen,
                    ids[4 - seen], web_show(&page));
-            seen++;
+            ++seen;
         }
         const char *next = web_string(&page, "next_cursor");
         EXPECT((next == NULL) == (seen == 5), "next_cursor: %s", web_show(&page));
@@ -766,8 +766,8 @@ int main(void)
     struct CMUnitTest tests[TEST_COUNT(strategies) * TEST_COUNT(cases)];
     static char names[TEST_COUNT(tests)][128];
     size_t n = 0;
-    for (size_t s = 0; s < TEST_COUNT(strategies); s++) {
-        for (size_t c = 0; c < TEST_COUNT(cases); c++, n++) {
+    for (size_t s = 0; s < TEST_COUNT(strategies); ++s) {
+        for (size_t c = 0; c < TEST_COUNT(cases); ++c, ++n) {
             snprintf(names[n], sizeof(names[n]), "%s: %s", strategies[s], cases[c].name);
             tests[n] = (struct CMUnitTest){.name = names[n],
                                            .test_func = cases[c].run,

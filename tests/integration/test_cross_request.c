@@ -86,7 +86,7 @@ static void items_of_a_loop_share_a_call(void **state)
 {
     (void)state;
     pthread_t thread;
-    for (unsigned i = 0; i < BUYERS; i++) {
+    for (unsigned i = 0; i < BUYERS; ++i) {
         skus[i] = sale_item(stack, test_text("of-many-%u", i), "\"total\":2");
         web_answer_t first = sale_buy(stack, skus[i], "first", 1, NULL);
         EXPECT_STATUS(first, 201);
@@ -98,7 +98,7 @@ static void items_of_a_loop_share_a_call(void **state)
     process_signal(stack->redis_pid, SIGCONT);
     pthread_join(thread, NULL);
     EXPECT(calls() - before <= 2 * LOOPS, "%lld calls for %d items", calls() - before, BUYERS);
-    for (unsigned i = 0; i < BUYERS; i++)
+    for (unsigned i = 0; i < BUYERS; ++i)
         EXPECT_SOUND(stack, skus[i], 0);
 }
 

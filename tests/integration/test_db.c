@@ -47,7 +47,7 @@ static void a_session_has_its_own_settings(void **state)
         {"unique_checks", "1"},
     };
     db_t *db = connected();
-    for (size_t i = 0; i < TEST_COUNT(wanted); i++) {
+    for (size_t i = 0; i < TEST_COUNT(wanted); ++i) {
         const char *value = variable(db, wanted[i].name);
         EXPECT(strcmp(value, wanted[i].value) == 0, "%s is %s, not %s", wanted[i].name, value,
                wanted[i].value);

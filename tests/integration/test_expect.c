@@ -56,7 +56,7 @@ static void a_body_that_is_wanted_gets_100(void **state)
     (void)state;
     const char *mine = sale_item(STACK, "wanted", "\"total\":10,\"strategy\":\"lua\"");
     int fd = connect_to(STACK->url);
-    for (int i = 0; i < 3; i++) { /* over one connection */
+    for (int i = 0; i < 3; ++i) { /* over one connection */
         const char *body = order_body(mine, test_text("b%d", i));
         send_text(fd, test_text("POST /v1/orders HTTP/1.1\r\n" EXPECTS "%s\r\n", length_of(body)));
         expect_continue(fd, "a length");
@@ -109,7 +109,7 @@ static void slow_heads_are_seen_too(void **state)
     const char *body = order_body(mine, "b");
     const char *head = test_text("POST /v1/orders HTTP/1.1\r\n" EXPECTS "%s\r\n", length_of(body));
     int fd = connect_to(STACK->url);
-    for (size_t i = 0; i < strlen(head); i++) {
+    for (size_t i = 0; i < strlen(head); ++i) {
         send_text(fd, test_text("%.1s", head + i));
         usleep(2000);
     }
@@ -155,7 +155,7 @@ static void what_the_head_refuses_is_refused_at_once(void **state)
         {"POST /v1/orders", "Content-Length: 5\r\nHost: i\r\n", 400, 400},
         {"POST /v1/orders", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", 400, 400},
     };
-    for (size_t i = 0; i < TEST_COUNT(heads); i++) {
+    for (size_t i = 0; i < TEST_COUNT(heads); ++i) {
         expect_answer_at_once(
             STACK->url,
             test_text("%s HTTP/1.1\r\n" EXPECTS "%s\r\n", heads[i].line, heads[i].headers),
@@ -179,7 +179,7 @@ static void a_client_that_waits_for_nothing_gets_only_the_answer(void **state)
     const char *const firsts[] = {"POST /v1/orders HTTP/1.0\r\n" EXPECTS,
                                   "POST /v1/orders HTTP/1.1\r\n" EXPECTS,
                                   "POST /v1/orders HTTP/1.1\r\nHost: h\r\nExpect: a-cake\r\n"};
-    for (size_t i = 0; i < TEST_COUNT(firsts); i++) {
+    for (size_t i = 0; i < TEST_COUNT(firsts); ++i) {
         const char *body = order_body(mine, test_text("b%zu", i));
         int fd = connect_to(STACK->url);
         send_text(fd, test_text("%s%s\r\n%s", firsts[i], length_of(body), i == 1 ? body : ""));
@@ -198,7 +198,7 @@ static void clients_that_go_away_while_they_wait_leave_no_trace(void **state)
 {
     (void)state;
     attack_gauge_t before = attack_gauge(STACK->pid);
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 200; ++i) {
         int fd = connect_to(STACK->url);
         send_text(fd, test_text("POST /%s HTTP/1.1\r\n" EXPECTS "Content-Length: 50\r\n\r\n",
                                 i % 2 == 0 ? "v1/orders" : "nowhere"));

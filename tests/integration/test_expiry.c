@@ -58,7 +58,7 @@ static long long count(const char *text)
    from now, as a writer would have inserted them. */
 static void hold_of(const char *sku, unsigned first, unsigned number, int deadline_s)
 {
-    for (unsigned i = first; i < first + number; i++)
+    for (unsigned i = first; i < first + number; ++i)
         run(test_text("START TRANSACTION; SET @at = NOW(3) + INTERVAL %d SECOND; "
                       "INSERT INTO orders (order_id, sku, buyer_id, quantity, state, epoch, "
                       "created_at, expires_at, updated_at) VALUES (UNHEX(LPAD(HEX(%u), 32, '0')), "
@@ -111,7 +111,7 @@ static void what_is_due_expires_and_nothing_else(void **state)
     hold(4, 2, 60);
     expect_batch(3, 2);
     expect_released(3);
-    for (unsigned i = 0; i < expiry.count; i++) {
+    for (unsigned i = 0; i < expiry.count; ++i) {
         EXPECT_NUMBER(expiry.releases[i].quantity, 1);
         EXPECT_NUMBER(expiry.releases[i].epoch, 7);
     }
@@ -239,7 +239,7 @@ static unsigned set_aside(void)
 static unsigned retry_until_expired(unsigned wanted)
 {
     unsigned expired = 0;
-    for (unsigned waits = 0; expired < wanted && waits < 600; waits++) {
+    for (unsigned waits = 0; expired < wanted && waits < 600; ++waits) {
         while (expiry_retry(&expiry, db, &sql))
             expired += expiry.count;
         expired += walk();
@@ -294,7 +294,7 @@ static void locked_items_stop_only_their_own_holds(void **state)
 {
     (void)state;
     unsigned locked = 0, expired = 0;
-    for (unsigned i = 0; i < 6; i++)
+    for (unsigned i = 0; i < 6; ++i)
         hold_of(item_like(test_text("locked-%u", i)), 10 * i + 1, 2, -2);
     hold(100, 5, -1);
     db_t *other = lock("sku FROM inventory WHERE sku LIKE 'locked-%'");
@@ -371,7 +371,7 @@ static void holds_set_aside_hide_none_behind_them(void **state)
     hold_of("gone", 1, 30, -3);
     run("DELETE FROM inventory WHERE sku = 'gone'");
     EXPECT_NUMBER(walk(), 0);
-    for (unsigned i = 0; i < 5; i++) {
+    for (unsigned i = 0; i < 5; ++i) {
         hold(100 + i, 1, 0);
         usleep(2000);
         EXPECT_NUMBER(walk(), 1);
@@ -389,7 +389,7 @@ static void a_server_that_refuses_all_sets_nothing_aside(void **state)
     hold(1, 20, -1);
     refuse("UPDATE", "orders", "TRUE");
     refuse("INSERT", "inventory", "TRUE");
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 3; ++i) {
         EXPECT_NUMBER(expiry_batch(&expiry, db, &sql), RESULT_AWAY);
         EXPECT(!expiry.more, "it goes on without MySQL");
     }
@@ -440,9 +440,9 @@ static void several_at_once_lose_none_and_expire_each_once(void **state)
     long long extended = count("COUNT(*) FROM orders WHERE state = 'held' AND expires_at > NOW(3)");
     atomic_store(&expired_in_all, 0);
     atomic_store(&conflicts, 0);
-    for (size_t i = 0; i < TEST_COUNT(threads); i++)
+    for (size_t i = 0; i < TEST_COUNT(threads); ++i)
         EXPECT_NUMBER(pthread_create(&threads[i], NULL, expire_until_none_is_left, NULL), 0);
-    for (size_t i = 0; i < TEST_COUNT(threads); i++)
+    for (size_t i = 0; i < TEST_COUNT(threads); ++i)
         pthread_join(threads[i], NULL);
     EXPECT_NUMBER(atomic_load(&expired_in_all), due);
     expect_released(due);
@@ -495,7 +495,7 @@ static void an_extend_that_changes_nothing_is_no_refusal(void **state)
     id.bytes[sizeof(id.bytes) - 1] = 1;
     hold(1, 1, 30);
     run(STOPPED_CLOCK);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 4; ++i)
         extend(&id, "a clock that stands still");
     run("UPDATE inventory SET hold_seconds = 1");
     extend(&id, "a deadline that stays");

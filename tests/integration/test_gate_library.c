@@ -150,7 +150,7 @@ static void the_gate_counts_what_is_released_under_its_epoch(void **state)
     (void)state;
     static const int epochs[] = {999, 1001, 1000}; /* only the last is the gate's */
     EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 5, "k", LIB_FAR), 0);
-    for (size_t i = 0; i < TEST_COUNT(epochs); i++) {
+    for (size_t i = 0; i < TEST_COUNT(epochs); ++i) {
         EXPECT_NUMBER(lib_counter("released"), 0);
         redis_run(STACK,
                   "FCALL holdfast_release 2 " LIB_KEY("gate") " " LIB_KEY("buyers") " %d alice 2",
@@ -230,7 +230,7 @@ static void a_rebuild_carries_only_what_there_is_room_for(void **state)
         {1001, 9, 2, 1, 0, false}, /* past the limit: somebody did */
         {1000, 2, 0, 0, 0, true},  /* another Redis: what it lost may be sold */
     };
-    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+    for (size_t i = 0; i < TEST_COUNT(cases); ++i) {
         redis_run(STACK, "DEL " LIB_ALL);
         lib_rebuild_after(999, 1000, 10, 4, 0, "0");
         EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 3, "k", LIB_FAR), 0);

@@ -18,7 +18,7 @@ static void readers_that_never_read_are_cut_off(void **state)
     int fds[READERS];
     long long ended = attack_metric(stack, "http_connections_ended_total");
     attack_buyer_start(stack, sku, false);
-    for (size_t i = 0; i < READERS; i++) {
+    for (size_t i = 0; i < READERS; ++i) {
         fds[i] = attack_connect(stack->url);
         EXPECT(attack_send(fds[i], all, strlen(all), 1000) < strlen(all), "all of it was taken");
     }
@@ -38,16 +38,16 @@ static void writers_that_take_their_time_are_cut_off(void **state)
     const char *body = "POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n";
     int fds[WRITERS];
     attack_buyer_start(stack, sku, false);
-    for (size_t i = 0; i < WRITERS; i++) {
+    for (size_t i = 0; i < WRITERS; ++i) {
         fds[i] = attack_connect(stack->url);
         EXPECT(fds[i] >= 0, "no connection");
         if (i % 2 == 1) /* this one is slow with its body */
             EXPECT_NUMBER(attack_send(fds[i], body, strlen(body), SLACK_MS), strlen(body));
     }
     unsigned open = WRITERS;
-    for (int tick = 0; tick < (IDLE_MS + SLACK_MS) / 100 && open != 0; tick++) {
+    for (int tick = 0; tick < (IDLE_MS + SLACK_MS) / 100 && open != 0; ++tick) {
         open = 0;
-        for (size_t i = 0; i < WRITERS; i++) {
+        for (size_t i = 0; i < WRITERS; ++i) {
             const char *byte = i % 2 == 1 ? " " : head + tick % (int)strlen(head);
             open += attack_send(fds[i], byte, 1, 0) == 1;
         }
@@ -72,7 +72,7 @@ static void halves_are_cut_off(void **state)
         "PRI * HTTP/2.0\r\n\r\nSM"};
     int fds[HALVES];
     attack_buyer_start(stack, sku, false);
-    for (size_t i = 0; i < HALVES; i++) {
+    for (size_t i = 0; i < HALVES; ++i) {
         const char *half = said[i % TEST_COUNT(said)];
         fds[i] = attack_connect(stack->url);
         EXPECT(fds[i] >= 0, "no connection");
@@ -94,7 +94,7 @@ static void resets_in_the_middle_of_purchases_leave_nothing(void **state)
     (void)state;
     enum { PURCHASES = 400 };
     const char *mine = sale_item(stack, "reset", "\"total\":1000,\"strategy\":\"lua\"");
-    for (int i = 0; i < PURCHASES; i++) {
+    for (int i = 0; i < PURCHASES; ++i) {
         const char *body =
             test_text("{\"sku\":\"%s\",\"buyer_id\":\"r%d\",\"quantity\":1}", mine, i);
         const char *request = test_text("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: "
@@ -122,7 +122,7 @@ static void header_blocks_without_end_are_cut_off(void **state)
     const char *request = test_text("GET /healthz HTTP/1.1\r\nHost: h\r\n%s", lines);
     int fds[SENDERS];
     attack_buyer_start(stack, sku, false);
-    for (size_t i = 0; i < SENDERS; i++) {
+    for (size_t i = 0; i < SENDERS; ++i) {
         fds[i] = attack_connect(stack->url);
         EXPECT(fds[i] >= 0, "no connection");
         EXPECT(attack_send(fds[i], request, strlen(request), IDLE_MS + SLACK_MS) < strlen(request),
@@ -142,7 +142,7 @@ static void a_flood_of_connections_is_weathered(void **state)
     enum { CONNECTIONS = 6000 };
     unsigned refused = 0;
     attack_buyer_start(stack, sku, false);
-    for (int i = 0; i < CONNECTIONS; i++) {
+    for (int i = 0; i < CONNECTIONS; ++i) {
         int fd = attack_connect(stack->url);
         refused += fd < 0;
         if (fd >= 0 && i % 2 == 0)
@@ -158,7 +158,7 @@ static void a_flood_of_connections_is_weathered(void **state)
 /* Opens `count`, and says how many of them the service holds. */
 static void open_idle(int *fds, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count; ++i) {
         fds[i] = attack_connect(stack->url);
         EXPECT(fds[i] >= 0, "connection %u: %s", i, strerror(errno));
     }
@@ -179,7 +179,7 @@ static void idle_connections(unsigned count, unsigned max)
     EXPECT(full.descriptors <= before.descriptors + max + 64, "%u descriptors", full.descriptors);
     unsigned created = attack_buyer_created();
     WAIT_UNTIL(attack_buyer_created() >= created + 5); /* he is served, full or not */
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; ++i)
         closed += attack_is_closed(fds[i], 0);
     unsigned over = count + 1 > max ? count + 1 - max : 0; /* the buyer has one */
     EXPECT(closed >= over, "%u of %u are closed, %u are above the limit", closed, count, over);
@@ -215,7 +215,7 @@ static void it_ends_cleanly_under_attack(void **state)
     enum { EACH = 50 };
     const char *all = test_repeat("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n", 20000);
     int fds[3 * EACH];
-    for (size_t i = 0; i < TEST_COUNT(fds); i++) {
+    for (size_t i = 0; i < TEST_COUNT(fds); ++i) {
         fds[i] = attack_connect(stack->url);
         EXPECT(fds[i] >= 0, "no connection");
         if (i % 3 == 0)

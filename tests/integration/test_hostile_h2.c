@@ -32,7 +32,7 @@ static void requests_are_answered(void **state)
     h2_frame_t *frame = test_bytes(sizeof(*frame));
     unsigned ended = 0;
     int fd = h2_connect(stack->url);
-    for (uint32_t i = 0; i < STREAMS_MAX; i++)
+    for (uint32_t i = 0; i < STREAMS_MAX; ++i)
         h2_add_request(&out, 2 * i + 1, "POST", "/v1/orders", order_body(test_text("well-%u", i)));
     EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, SLACK_MS), out.n);
     while (ended < STREAMS_MAX && h2_read_frame(fd, frame, SLACK_MS))
@@ -59,7 +59,7 @@ static void first_bytes_tell_the_protocol(void **state)
     int fd = attack_connect(stack->url);
     h2_add_preface(&out);
     h2_add_request(&out, 1, "GET", "/healthz", NULL);
-    for (size_t i = 0; i < PREFACE; i++) {
+    for (size_t i = 0; i < PREFACE; ++i) {
         EXPECT_NUMBER(attack_send(fd, out.bytes + i, 1, SLACK_MS), 1);
         usleep(1000);
     }
@@ -72,7 +72,7 @@ static void first_bytes_tell_the_protocol(void **state)
     web_answer_t answer = web_raw(stack->url, almost, sizeof(almost) - 1, SLACK_MS);
     EXPECT_PROBLEM(answer, 404, "not_found");
     fd = web_connect(stack->url);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; ++i) {
         EXPECT_NUMBER(write(fd, upgrade, sizeof(upgrade) - 1), sizeof(upgrade) - 1);
         answer = web_read(fd, SLACK_MS);
         EXPECT_STATUS(answer, 200);
@@ -85,7 +85,7 @@ static void half_a_preface_is_cut_off(void **state)
     (void)state;
     static const char *const halves[] = {"", "P", "PRI * HTTP/"};
     int fds[TEST_COUNT(halves)];
-    for (size_t i = 0; i < TEST_COUNT(halves); i++) {
+    for (size_t i = 0; i < TEST_COUNT(halves); ++i) {
         fds[i] = attack_connect(stack->url);
         EXPECT_NUMBER(attack_send(fds[i], halves[i], strlen(halves[i]), SLACK_MS),
                       strlen(halves[i]));
@@ -116,7 +116,7 @@ static void a_long_body_is_413(void **state)
     static const size_t lengths[] = {16384, 16385, 17000, 100000, 2000000, 16384 + 4 * 1024 * 1024};
     h2_frame_t *frame = test_bytes(sizeof(*frame));
     int fd = h2_connect(stack->url);
-    for (uint32_t i = 0; i < TEST_COUNT(lengths); i++) {
+    for (uint32_t i = 0; i < TEST_COUNT(lengths); ++i) {
         h2_bytes_t out = {NULL, 0, 0};
         const char *code = lengths[i] > 16384 ? "\"body_too_large\"" : "\"malformed_json\"";
         add_body(&out, 2 * i + 1, test_repeat("x", lengths[i]), lengths[i], H2_END_STREAM);
@@ -176,10 +176,10 @@ static void long_bodies_on_all_streams(int flags)
     h2_bytes_t out = {NULL, 0, 0};
     int fds[CONNECTIONS];
     h2_add_setting(&out, 4, 0); /* no window for answers */
-    for (uint32_t i = 0; i < STREAMS_MAX; i++)
+    for (uint32_t i = 0; i < STREAMS_MAX; ++i)
         add_body(&out, 2 * i + 1, body, BYTES, flags);
     attack_buyer_start(stack, sku, false);
-    for (size_t i = 0; i < CONNECTIONS; i++) {
+    for (size_t i = 0; i < CONNECTIONS; ++i) {
         fds[i] = h2_connect(stack->url);
         EXPECT(attack_send(fds[i], out.bytes, out.n, SLACK_MS) < out.n, "all was taken");
     }
@@ -213,7 +213,7 @@ static void a_body_far_over_the_limit_is_reset(void **state)
     h2_frame_t *frame = test_bytes(sizeof(*frame));
     int fd = h2_connect(stack->url);
     const char *body = test_repeat("x", BYTES);
-    for (uint32_t i = 0; i < 4; i++)
+    for (uint32_t i = 0; i < 4; ++i)
         add_body(&out, 2 * i + 1, body, BYTES, 0);
     h2_add_request(&out, 9, "GET", "/healthz", NULL);
     EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, SLACK_MS), out.n);
@@ -235,13 +235,13 @@ static void rapid_resets(const char *method, const char *path, bool with_body)
     long long ended = attack_metric(stack, "http_connections_ended_total");
     int fds[CONNECTIONS];
     h2_bytes_t out = {NULL, 0, 0};
-    for (uint32_t i = 0; i < REQUESTS; i++) {
+    for (uint32_t i = 0; i < REQUESTS; ++i) {
         const char *body = with_body ? order_body(test_text("rapid-%u", i)) : NULL;
         h2_add_request(&out, 2 * i + 1, method, path, body);
         h2_add_reset(&out, 2 * i + 1);
     }
     attack_buyer_start(stack, sku, false);
-    for (size_t i = 0; i < CONNECTIONS; i++) {
+    for (size_t i = 0; i < CONNECTIONS; ++i) {
         fds[i] = h2_connect(stack->url);
         attack_send(fds[i], out.bytes, out.n, SLACK_MS);
     }
@@ -285,14 +285,14 @@ static void a_client_may_reset_its_requests(void **state)
     h2_frame_t *frame = test_bytes(sizeof(*frame));
     int fd = h2_connect(stack->url);
     uint32_t stream = 1;
-    for (int round = 0; round < 4; round++) {
+    for (int round = 0; round < 4; ++round) {
         h2_bytes_t out = {NULL, 0, 0};
         unsigned ended = 0;
-        for (unsigned i = 0; i < 50; i++, stream += 2) {
+        for (unsigned i = 0; i < 50; ++i, stream += 2) {
             h2_add_request(&out, stream, "GET", test_text("/v1/items/%s", sku), NULL);
             h2_add_reset(&out, stream);
         }
-        for (unsigned i = 0; i < 50; i++, stream += 2)
+        for (unsigned i = 0; i < 50; ++i, stream += 2)
             h2_add_request(&out, stream, "GET", "/healthz", NULL);
         EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, SLACK_MS), out.n);
         while (ended < 50) {
@@ -311,14 +311,14 @@ static void flood(const void *frames, size_t n, unsigned times)
     enum { CONNECTIONS = 4 };
     int fds[CONNECTIONS];
     h2_bytes_t out = {NULL, 0, 0};
-    for (unsigned i = 0; i < 1000; i++) { /* a thousand at a time */
+    for (unsigned i = 0; i < 1000; ++i) { /* a thousand at a time */
         out.bytes = out.bytes == NULL ? test_bytes(1000 * n) : out.bytes;
         memcpy(out.bytes + i * n, frames, n);
     }
     attack_buyer_start(stack, sku, false);
-    for (size_t i = 0; i < CONNECTIONS; i++) {
+    for (size_t i = 0; i < CONNECTIONS; ++i) {
         fds[i] = h2_connect(stack->url);
-        for (unsigned t = 0; t < times / 1000; t++)
+        for (unsigned t = 0; t < times / 1000; ++t)
             if (attack_send(fds[i], out.bytes, 1000 * n, 1000) < 1000 * n)
                 break;
     }
@@ -357,12 +357,12 @@ static void continuations_without_end_are_cut_off(void **state)
     h2_add_frame(&start_frame, H2_HEADERS, 0, 1, block.bytes, block.n);
     h2_add_frame(&more, H2_CONTINUATION, 0, 1, filler, 16000);
     attack_buyer_start(stack, sku, false);
-    for (size_t i = 0; i < CONNECTIONS; i++) {
+    for (size_t i = 0; i < CONNECTIONS; ++i) {
         fds[i] = h2_connect(stack->url);
         attack_send(fds[i], start_frame.bytes, start_frame.n, SLACK_MS);
         unsigned sent = 0;
         while (sent < FRAMES && attack_send(fds[i], more.bytes, more.n, SLACK_MS) == more.n)
-            sent++;
+            ++sent;
         EXPECT(sent < FRAMES, "%u frames were taken", sent);
         EXPECT(attack_is_closed(fds[i], IDLE_MS + SLACK_MS), "still open");
         close(fds[i]);
@@ -380,7 +380,7 @@ static void empty_continuations_are_cut_off(void **state)
     h2_add_frame(&out, H2_HEADERS, 0, 1, block.bytes, block.n);
     EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, SLACK_MS), out.n);
     out.n = 0;
-    for (int i = 0; i < 100; i++)
+    for (int i = 0; i < 100; ++i)
         h2_add_frame(&out, H2_CONTINUATION, 0, 1, NULL, 0);
     long long end = test_clock_ms() + IDLE_MS + SLACK_MS;
     while (attack_send(fd, out.bytes, out.n, 1000) == out.n && test_clock_ms() < end)
@@ -400,7 +400,7 @@ static void headers_never_ended_are_cut_off(void **state)
     h2_add_frame(&headers, H2_HEADERS, 0, 1, block.bytes, block.n);
     h2_add_frame(&no_body, H2_HEADERS, H2_END_HEADERS, 1, block.bytes, block.n);
     attack_buyer_start(stack, sku, false);
-    for (size_t i = 0; i < CONNECTIONS; i++) {
+    for (size_t i = 0; i < CONNECTIONS; ++i) {
         const h2_bytes_t *half = i % 2 == 0 ? &headers : &no_body;
         fds[i] = h2_connect(stack->url);
         EXPECT_NUMBER(attack_send(fds[i], half->bytes, half->n, SLACK_MS), half->n);
@@ -421,11 +421,11 @@ static void streams_without_a_window_are_cut_off(void **state)
     int fds[CONNECTIONS];
     h2_bytes_t out = {NULL, 0, 0};
     h2_add_setting(&out, 4, 0);
-    for (uint32_t i = 0; i < STREAMS_MAX; i++)
+    for (uint32_t i = 0; i < STREAMS_MAX; ++i)
         h2_add_request(&out, 2 * i + 1, "GET", i % 2 ? "/healthz" : test_text("/v1/items/%s", sku),
                        NULL);
     attack_buyer_start(stack, sku, false);
-    for (size_t i = 0; i < CONNECTIONS; i++) {
+    for (size_t i = 0; i < CONNECTIONS; ++i) {
         fds[i] = h2_connect(stack->url);
         EXPECT_NUMBER(attack_send(fds[i], out.bytes, out.n, SLACK_MS), out.n);
     }
@@ -442,7 +442,7 @@ static void streams_above_the_limit_are_refused(void **state)
     enum { OVER = 400 };
     h2_bytes_t block = h2_header_block("POST", "/v1/orders"), out = {NULL, 0, 0};
     int fd = h2_connect(stack->url);
-    for (uint32_t i = 0; i < STREAMS_MAX + OVER; i++)
+    for (uint32_t i = 0; i < STREAMS_MAX + OVER; ++i)
         h2_add_frame(&out, H2_HEADERS, H2_END_HEADERS, 2 * i + 1, block.bytes, block.n);
     EXPECT_NUMBER(attack_send(fd, out.bytes, out.n, SLACK_MS), out.n);
     unsigned refused = count_frames(fd, H2_RST_STREAM);
@@ -458,10 +458,10 @@ static void it_ends_cleanly_under_attack(void **state)
     int fds[2 * EACH];
     h2_bytes_t out = {NULL, 0, 0}, half = {NULL, 0, 0}, block = h2_header_block("GET", "/healthz");
     h2_add_setting(&out, 4, 0);
-    for (uint32_t i = 0; i < STREAMS_MAX; i++)
+    for (uint32_t i = 0; i < STREAMS_MAX; ++i)
         h2_add_request(&out, 2 * i + 1, "GET", "/healthz", NULL);
     h2_add_frame(&half, H2_HEADERS, 0, 1, block.bytes, block.n);
-    for (size_t i = 0; i < TEST_COUNT(fds); i++) {
+    for (size_t i = 0; i < TEST_COUNT(fds); ++i) {
         const h2_bytes_t *what = i % 2 == 0 ? &out : &half;
         fds[i] = h2_connect(stack->url);
         attack_send(fds[i], what->bytes, what->n, 1000);

@@ -112,7 +112,7 @@ static void (*const connections[])(void) = {connect_a_thread, connect_a_loop};
 static void an_older_library_is_replaced(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < TEST_COUNT(connections); i++) {
+    for (size_t i = 0; i < TEST_COUNT(connections); ++i) {
         load(GATE_LIBRARY_VERSION - 1);
         connections[i]();
         EXPECT_NUMBER(version_there(), GATE_LIBRARY_VERSION);
@@ -123,7 +123,7 @@ static void a_newer_library_is_left_alone(void **state)
 {
     (void)state;
     load(GATE_LIBRARY_VERSION + 1);
-    for (size_t i = 0; i < TEST_COUNT(connections); i++) {
+    for (size_t i = 0; i < TEST_COUNT(connections); ++i) {
         connections[i]();
         EXPECT_NUMBER(version_there(), GATE_LIBRARY_VERSION + 1);
     }

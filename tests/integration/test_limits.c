@@ -61,13 +61,13 @@ static bool count(void *context, unsigned i, const web_answer_t *answer)
     crowd_of_one_t *crowd = context;
     if (is_other(crowd, i)) {
         EXPECT_STATUS(*answer, 201);
-        crowd->others++;
+        ++crowd->others;
     } else if (answer->status == 201) {
-        crowd->taken++;
+        ++crowd->taken;
     } else {
         EXPECT_PROBLEM(*answer, 429, "rate_limited");
         EXPECT(strcmp(answer->retry_after, "1") == 0, "Retry-After: %s", answer->retry_after);
-        crowd->refused++;
+        ++crowd->refused;
     }
     return true;
 }
@@ -129,7 +129,7 @@ static void the_loops_share_one_limit(void **state)
 /* Until it is refused; returns how many were not. */
 static unsigned repeat_until_refused(const char *sku, const char *key, const char *id)
 {
-    for (unsigned i = 0; i < TRIES; i++) {
+    for (unsigned i = 0; i < TRIES; ++i) {
         web_answer_t again = sale_buy(stack, sku, "alice", 1, key);
         if (again.status == 429)
             return i;
@@ -160,11 +160,11 @@ static void a_mistake_costs_a_buyer_nothing(void **state)
     (void)state;
     limit(3, 0);
     const char *sku = sale_item(stack, "mistake", "\"total\":10");
-    for (unsigned i = 0; i < 10; i++) {
+    for (unsigned i = 0; i < 10; ++i) {
         web_answer_t wrong = sale_buy(stack, sku, "bob", 0, NULL);
         EXPECT_PROBLEM(wrong, 400, "invalid_request");
     }
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 3; ++i) {
         web_answer_t right = sale_buy(stack, sku, "bob", 1, NULL);
         EXPECT_STATUS(right, 201);
     }
@@ -198,14 +198,14 @@ static void an_address_is_refused_before_its_body_is_parsed(void **state)
     limit(0, 4);
     const char *sku = sale_item(stack, "address", "\"total\":10");
     unsigned looked_at = 0, refused = 0;
-    for (unsigned i = 0; i < TRIES && refused < 3; i++) {
+    for (unsigned i = 0; i < TRIES && refused < 3; ++i) {
         web_answer_t answer = WEB(.base = stack->url, .path = "/v1/orders", .body = "{nonsense");
         if (answer.status == 429) {
             EXPECT_PROBLEM(answer, 429, "rate_limited");
-            refused++;
+            ++refused;
         } else {
             EXPECT_PROBLEM(answer, 400, "malformed_json");
-            looked_at++;
+            ++looked_at;
         }
     }
     EXPECT(looked_at >= 4 && refused == 3, "%u looked at, %u refused", looked_at, refused);

@@ -33,7 +33,7 @@ static double value_of(const char *metrics, const char *series)
 
 static bool is_name(const char *text, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; ++i)
         if (!isalnum((unsigned char)text[i]) && text[i] != '_' && text[i] != ':')
             return false;
     return n > 0 && !isdigit((unsigned char)text[0]);
@@ -44,14 +44,14 @@ static const char *skip_labels(const char *at)
 {
     if (*at != '{')
         return at;
-    for (at++; *at != '}';) {
+    for (++at; *at != '}';) {
         size_t name = strcspn(at, "=");
         if (!is_name(at, name) || at[name + 1] != '"')
             return NULL;
-        for (at += name + 2; *at != '"'; at++)
+        for (at += name + 2; *at != '"'; ++at)
             if (*at == '\0' || (*at == '\\' && strchr("\\\"n", *++at) == NULL))
                 return NULL;
-        at++;
+        ++at;
         at += *at == ',';
     }
     return at + 1;
@@ -71,7 +71,7 @@ static void expect_sample(const char *line)
 /* A name is declared before its first sample, once, and with a known type. */
 static void expect_declared(const char *metrics)
 {
-    for (const char *at = metrics; (at = strstr(at, "# TYPE ")) != NULL; at++) {
+    for (const char *at = metrics; (at = strstr(at, "# TYPE ")) != NULL; ++at) {
         const char *name = at + 7, *type;
         size_t n = strcspn(name, " ");
         type = name + n + 1;
@@ -99,7 +99,7 @@ static void metrics_parse_as_prometheus_text(void **state)
         if (*line == '\0' || *line == '#')
             continue;
         expect_sample(line);
-        samples++;
+        ++samples;
     }
     EXPECT(samples > 50, "only %u samples", samples);
 }
@@ -110,10 +110,10 @@ static void histograms_add_up(void **state)
     const char *metrics = scrape();
     static const char *const names[] = {"holdfast_commit_seconds", "holdfast_gate_batch_orders",
                                         "holdfast_writer_batch_orders"};
-    for (size_t i = 0; i < TEST_COUNT(names); i++) {
+    for (size_t i = 0; i < TEST_COUNT(names); ++i) {
         double last = 0;
         const char *prefix = test_text("\n%s_bucket{", names[i]);
-        for (const char *at = metrics; (at = strstr(at, prefix)) != NULL; at++) {
+        for (const char *at = metrics; (at = strstr(at, prefix)) != NULL; ++at) {
             double value = strtod(strchr(at, '}') + 1, NULL);
             EXPECT(value >= last, "buckets of %s do not grow", names[i]);
             last = value;
@@ -150,7 +150,7 @@ static counts_t count(const char *strategy)
 static void purchases_are_counted_by_route_status_and_strategy(void **state)
 {
     (void)state;
-    for (size_t s = 0; s < TEST_COUNT(strategies); s++) {
+    for (size_t s = 0; s < TEST_COUNT(strategies); ++s) {
         const char *sku =
             sale_item(STACK, "count", "\"total\":7,\"strategy\":\"%s\"", strategies[s]);
         counts_t before = count(strategies[s]);
@@ -179,7 +179,7 @@ static void routes_and_refusals_are_counted(void **state)
                  {"/nowhere", "other", 404},
                  {"/healthz", "healthz", 200},
                  {"/v1/buyers/nobody/orders", "buyer_orders", 200}};
-    for (size_t i = 0; i < TEST_COUNT(calls); i++) {
+    for (size_t i = 0; i < TEST_COUNT(calls); ++i) {
         double before = requests(scrape(), calls[i].route, calls[i].status);
         web_answer_t answer = WEB(.base = STACK->url, .path = calls[i].path);
         EXPECT_STATUS(answer, calls[i].status);
@@ -200,7 +200,7 @@ static void rejected_and_replayed_are_counted(void **state)
     (void)state;
     const char *sku = sale_item(STACK, "replay", "\"total\":7,\"strategy\":\"lua\"");
     double before = value_of(scrape(), "holdfast_orders_replayed_total");
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; ++i) {
         web_answer_t order = sale_buy(STACK, sku, "a", 1, "k");
         EXPECT(order.status == 201 || order.status == 200, "%s", web_show(&order));
     }
@@ -213,15 +213,15 @@ static void every_strategy_has_its_aborts_and_retries(void **state)
     (void)state;
     static const char *const names[] = {"reserved", "refused", "aborts", "retries"};
     const char *metrics = scrape();
-    for (size_t n = 0; n < TEST_COUNT(names); n++)
-        for (size_t s = 0; s < TEST_COUNT(strategies); s++) {
+    for (size_t n = 0; n < TEST_COUNT(names); ++n)
+        for (size_t s = 0; s < TEST_COUNT(strategies); ++s) {
             const char *series =
                 test_text("\nholdfast_%s_total{strategy=\"%s\"} ", names[n], strategies[s]);
             EXPECT(strstr(metrics, series) != NULL, "no %s", series + 1);
         }
     static const char *const others[] = {"http_connections", "purchases_in_flight",
                                          "redis_connections", "gate_rebuilds_total"};
-    for (size_t i = 0; i < TEST_COUNT(others); i++)
+    for (size_t i = 0; i < TEST_COUNT(others); ++i)
         EXPECT(strstr(metrics, test_text("\nholdfast_%s ", others[i])) != NULL, "no %s", others[i]);
 }
 
@@ -232,7 +232,7 @@ static void gauges_return_to_rest(void **state)
     const char *metrics = scrape();
     EXPECT(value_of(metrics, "holdfast_http_connections") >= 1, "not even this connection");
     for (const char *at = metrics; (at = strstr(at, "\nholdfast_writer_queue_orders{")) != NULL;
-         at++)
+         ++at)
         EXPECT(strtod(strchr(at, '}') + 1, NULL) == 0, "%.80s", at + 1);
 }
 
@@ -263,7 +263,7 @@ static void status_names_the_groups_and_their_servers(void **state)
     EXPECT_STATUS(status, 200);
     const cJSON *groups = member(status.json, "groups");
     EXPECT_NUMBER(cJSON_GetArraySize(groups), STACK->shards);
-    for (unsigned i = 0; i < STACK->shards; i++) {
+    for (unsigned i = 0; i < STACK->shards; ++i) {
         const cJSON *group = cJSON_GetArrayItem(groups, (int)i);
         const cJSON *servers = member(group, "servers"), *server = cJSON_GetArrayItem(servers, 0);
         expect_text(group, "name", test_text("shard-%u", i));
@@ -284,7 +284,7 @@ static void status_has_all_that_is_promised(void **state)
     web_answer_t status = ADMIN(STACK, .path = "/v1/status");
     EXPECT_STATUS(status, 200);
     static const char *const subjects[] = {"default_strategy", "shards", "connections", "drift"};
-    for (size_t i = 0; i < TEST_COUNT(subjects); i++)
+    for (size_t i = 0; i < TEST_COUNT(subjects); ++i)
         member(status.json, subjects[i]);
     EXPECT_NUMBER(cJSON_GetArraySize(member(status.json, "shards")), STACK->shards);
     const cJSON *item, *items = member(status.json, "items");
@@ -365,7 +365,7 @@ static void answers_carry_a_request_id(void **state)
         bool kept; /* else it gets another: what is logged and sent back is plain text */
     } cases[] = {{"abc-123", true}, {"A.z_9", true}, {"a\"b", false}, {"a b", false},
                  {"a\\b", false},   {"a,b", false},  {"", false}};
-    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+    for (size_t i = 0; i < TEST_COUNT(cases); ++i) {
         const char *text =
             talk(test_text("GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
                            "X-Request-Id: %s\r\n\r\n",
@@ -392,8 +392,8 @@ static void any_number_of_heads_are_answered(void **state)
         talk(test_text("%sGET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
                        test_repeat("HEAD /healthz HTTP/1.1\r\nHost: h\r\n\r\n", HEADS)));
     unsigned answers = 0;
-    for (const char *at = text; (at = strstr(at, "HTTP/1.1 200 ")) != NULL; at++)
-        answers++;
+    for (const char *at = text; (at = strstr(at, "HTTP/1.1 200 ")) != NULL; ++at)
+        ++answers;
     EXPECT_NUMBER(answers, HEADS + 1);
 }
 

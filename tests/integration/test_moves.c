@@ -46,7 +46,7 @@ static void extended_by_many_at_once(void **state)
     (void)state;
     holds_t holds = {.refused = 0};
     const char *sku = sale_item(stack, "extended", "\"total\":%d,\"hold_seconds\":600", HOLDS);
-    for (unsigned i = 0; i < HOLDS; i++) {
+    for (unsigned i = 0; i < HOLDS; ++i) {
         web_answer_t bought = sale_buy(stack, sku, test_text("holder-%u", i), 1, NULL);
         EXPECT_STATUS(bought, 201);
         snprintf(holds.ids[i], sizeof(holds.ids[i]), "%s", sale_id(&bought));
@@ -58,7 +58,7 @@ static void extended_by_many_at_once(void **state)
                              .context = &holds});
     EXPECT(holds.refused == 0, "%u of %d refused, the first: %s", holds.refused, HOLDS * CLIENTS,
            holds.first);
-    for (unsigned i = 0; i < HOLDS; i++) {
+    for (unsigned i = 0; i < HOLDS; ++i) {
         web_answer_t order = sale_get(stack, holds.ids[i]);
         EXPECT_STATUS(order, 200);
         EXPECT(strcmp(sale_state(&order), "held") == 0, "%s", web_show(&order));
@@ -97,7 +97,7 @@ static void change_terms(const char *sku, const char *terms)
 /* The answer says the deadline; it is the bound, and a repeat hears the same. */
 static void expect_clamped(const web_answer_t *order, long long bound)
 {
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 2; ++i) {
         web_answer_t extended = extend(stack, order);
         EXPECT_STATUS(extended, 200);
         EXPECT_NUMBER(time_of(&extended, "expires_at"), bound);

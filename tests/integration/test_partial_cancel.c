@@ -281,9 +281,9 @@ static bool note_given_back(void *context, unsigned i, const web_answer_t *answe
     if (answer->status == 200 && answer->replayed[0] == '\0')
         crowd->given_back[i / CLIENTS] += crowd->units;
     else if (answer->status == 200)
-        crowd->replays++;
+        ++crowd->replays;
     else if (web_has_code(answer, "wrong_state") || web_has_code(answer, "invalid_request"))
-        crowd->refusals++;
+        ++crowd->refusals;
     else if (crowd->odd == NULL)
         crowd->odd = test_text("%s", web_show(answer));
     return true;
@@ -303,7 +303,7 @@ static const char *a_key_each(unsigned i)
 static const char *take_orders(void **state, crowd_t *crowd, int quantity)
 {
     const char *sku = new_item(state, test_text("\"total\":%d", ORDERS * quantity));
-    for (unsigned i = 0; i < ORDERS; i++)
+    for (unsigned i = 0; i < ORDERS; ++i)
         crowd->orders[i] = buy(sku, test_text("b%u", i), quantity, NULL);
     return sku;
 }
@@ -323,7 +323,7 @@ static void of_one_key_one_gives_back(void **state)
     crowd_t crowd = {.key_of = one_key, .units = 2};
     const char *sku = take_orders(state, &crowd, 5);
     give_back_at_once(&crowd);
-    for (unsigned i = 0; i < ORDERS; i++) {
+    for (unsigned i = 0; i < ORDERS; ++i) {
         EXPECT_NUMBER(crowd.given_back[i], 2);
         expect_stored(&crowd.orders[i], "confirmed", 3);
     }
@@ -338,7 +338,7 @@ static void of_many_keys_so_many_as_there_are_units(void **state)
     crowd_t crowd = {.key_of = a_key_each, .units = 2};
     const char *sku = take_orders(state, &crowd, 7);
     give_back_at_once(&crowd);
-    for (unsigned i = 0; i < ORDERS; i++) {
+    for (unsigned i = 0; i < ORDERS; ++i) {
         EXPECT_NUMBER(crowd.given_back[i], 6);
         expect_stored(&crowd.orders[i], "confirmed", 1);
     }
@@ -370,9 +370,9 @@ static void against_confirm_extend_and_cancel(void **state)
     crowd_t crowd = {.key_of = one_key, .units = 1};
     const char *sku = new_item(state, test_text("\"total\":%d,\"hold_seconds\":600", ORDERS * 3));
     mover_t movers[2];
-    for (unsigned i = 0; i < ORDERS; i++)
+    for (unsigned i = 0; i < ORDERS; ++i)
         crowd.orders[i] = buy(sku, test_text("b%u", i), 3, NULL);
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 2; ++i) {
         movers[i] = (mover_t){.orders = crowd.orders,
                               .moves = {"confirm", "extend", "cancel", "confirm"},
                               .begin = i};
@@ -380,9 +380,9 @@ static void against_confirm_extend_and_cancel(void **state)
     }
     give_back_at_once(&crowd);
     long long left = 0;
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < 2; ++i)
         pthread_join(movers[i].thread, NULL);
-    for (unsigned i = 0; i < ORDERS; i++) {
+    for (unsigned i = 0; i < ORDERS; ++i) {
         bool cancelled = i / 2 % 4 == 2;
         const char *want = cancelled ? "cancelled" : i / 2 % 4 == 1 ? "held" : "confirmed";
         expect_stored(&crowd.orders[i], want, 3 - (int)crowd.given_back[i]);
@@ -399,7 +399,7 @@ static void against_expiry(void **state)
 {
     crowd_t crowd = {.key_of = one_key, .units = 1};
     const char *sku = new_item(state, test_text("\"total\":%d,\"hold_seconds\":1", ORDERS * 3));
-    for (unsigned i = 0; i < ORDERS; i++)
+    for (unsigned i = 0; i < ORDERS; ++i)
         crowd.orders[i] = buy(sku, test_text("b%u", i), 3, NULL);
     long long due = sale_parse_time(web_string(&crowd.orders[ORDERS / 2], "expires_at"));
     while (sale_now_ms() < due - 200)
@@ -407,7 +407,7 @@ static void against_expiry(void **state)
     give_back_at_once(&crowd);
     WAIT_UNTIL(rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE sku = '%s' AND state = 'held'",
                         sku) == 0);
-    for (unsigned i = 0; i < ORDERS; i++)
+    for (unsigned i = 0; i < ORDERS; ++i)
         expect_stored(&crowd.orders[i], "expired", 3 - (int)crowd.given_back[i]);
     EXPECT_NUMBER(rows_sum(stack, "SELECT released_total FROM inventory WHERE sku = '%s'", sku),
                   ORDERS * 3);
@@ -425,7 +425,7 @@ typedef struct {
 
 static void expect_refusals(const char *path, const refusal_t *cases, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; ++i) {
         const refusal_t *c = &cases[i];
         web_answer_t answer = WEB(.base = stack->url, .method = "POST", .path = path,
                                   .body = c->body, .key = c->key, .content_type = c->type);

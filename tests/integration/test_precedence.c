@@ -55,10 +55,10 @@ static void set_up(situation_t *s)
 static void set_up_all(void)
 {
     situation_t *s = situations;
-    for (size_t i = 0; i < TEST_COUNT(strategies); i++)
-        for (int window = 0; window < WINDOWS; window++)
-            for (int left = 0; left < LEFTS; left++)
-                for (int limited = 0; limited < 2; limited++) {
+    for (size_t i = 0; i < TEST_COUNT(strategies); ++i)
+        for (int window = 0; window < WINDOWS; ++window)
+            for (int left = 0; left < LEFTS; ++left)
+                for (int limited = 0; limited < 2; ++limited) {
                     *s = (situation_t){strategies[i], (window_t)window, (left_t)left, limited};
                     set_up(s++);
                 }
@@ -102,7 +102,7 @@ static void expect_repeat_of_first(const situation_t *s)
 static void buy_all_of(situation_t *s)
 {
     static const char *const buyers[] = {"owner", "stranger"};
-    for (size_t i = 0; i < TEST_COUNT(buyers); i++) {
+    for (size_t i = 0; i < TEST_COUNT(buyers); ++i) {
         expect_refused(s, buyers[i], NULL);
         expect_refused(s, buyers[i], test_text("new-%u", s->keys++));
     }
@@ -112,8 +112,8 @@ static void buy_all_of(situation_t *s)
 /* Twice: what the first round told the service is known to it in the second. */
 static void buy_all(void)
 {
-    for (int round = 0; round < 2; round++)
-        for (size_t i = 0; i < SITUATIONS; i++) {
+    for (int round = 0; round < 2; ++round)
+        for (size_t i = 0; i < SITUATIONS; ++i) {
             situation_t *s = &situations[i];
             print_message("%s: window %d, left %d, limit %d, round %d\n", s->strategy, s->window,
                           s->left, s->limited, round);
@@ -160,7 +160,7 @@ static bool hears(const char *sku, const char *key, const char *code)
 static void a_sale_that_is_sold_out_ends(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < TEST_COUNT(strategies); i++) {
+    for (size_t i = 0; i < TEST_COUNT(strategies); ++i) {
         const char *sku =
             sale_item(stack, "ends", "\"strategy\":\"%s\",\"total\":1,\"ends_at\":\"%s\"",
                       strategies[i], sale_time(4));

@@ -43,11 +43,11 @@ static void *watch_readiness(void *context)
     while (!atomic_load(&watcher->stop)) {
         web_answer_t ready = WEB(.base = stack->url, .path = "/readyz");
         if (ready.status == 200)
-            watcher->ready++;
+            ++watcher->ready;
         else if (ready.status == 503)
-            watcher->draining++;
+            ++watcher->draining;
         else if (!ready.refused)
-            watcher->odd++;
+            ++watcher->odd;
         usleep(20000);
     }
     return NULL;
@@ -136,7 +136,7 @@ static void idle_connections_do_not_hold_up_the_end(void **state)
     int idle[20];
     /* By themselves they last for longer than the process may take to end. */
     STACK_AGAIN(stack, "http.idle_timeout_ms=600000");
-    for (size_t i = 0; i < TEST_COUNT(idle); i++) {
+    for (size_t i = 0; i < TEST_COUNT(idle); ++i) {
         idle[i] = web_connect(stack->url);
         EXPECT(idle[i] >= 0, "no connection");
         if (i % 2 == 0)
@@ -147,7 +147,7 @@ static void idle_connections_do_not_hold_up_the_end(void **state)
     }
     process_signal(stack->pid, SIGTERM);
     expect_ended();
-    for (size_t i = 0; i < TEST_COUNT(idle); i++)
+    for (size_t i = 0; i < TEST_COUNT(idle); ++i)
         close(idle[i]);
     STACK_AGAIN(stack, "http.idle_timeout_ms=");
 }
@@ -213,7 +213,7 @@ static void an_orphan_ends_or_returns_its_unit(void **state)
     STACK_AGAIN(stack, "mysql.writer_queue_max="); /* the default again */
     const char *sku = sale_item(
         stack, "orphan", "\"total\":40,\"acknowledge\":\"accepted\",\"strategy\":\"%s\"", strategy);
-    for (int i = 0; i < 30; i++) /* every loop knows the item */
+    for (int i = 0; i < 30; ++i) /* every loop knows the item */
         sale_buy(stack, sku, test_text("warm-%d", i), 1, NULL);
     WAIT_UNTIL(sale_live_orders(stack, sku) == 30);
     EXPECT_GATE_AGREES(stack, sku);
@@ -255,9 +255,9 @@ static bool count_full(void *context, unsigned i, const web_answer_t *answer)
     if (answer->status == 503 && answer->retry_after[0] != '\0')
         *(full.permitted == 0 ? &full.at_once : &full.late) += 1;
     else if (answer->status == 202 || answer->status == 201)
-        full.permitted++;
+        ++full.permitted;
     else
-        full.wrong++;
+        ++full.wrong;
     return true;
 }
 
@@ -266,7 +266,7 @@ static void a_full_queue_is_503_at_once(void **state)
     (void)state;
     STACK_AGAIN(stack, "mysql.writer_queue_max=4");
     const char *sku = sale_item(stack, "full", "\"total\":100,\"strategy\":\"lua\"");
-    for (int i = 0; i < 30; i++) { /* over connections of their own: every loop knows the item */
+    for (int i = 0; i < 30; ++i) { /* over connections of their own: every loop knows the item */
         web_answer_t warm = sale_buy(stack, sku, test_text("warm-%d", i), 1, NULL);
         EXPECT_STATUS(warm, 201);
     }

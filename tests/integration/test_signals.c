@@ -38,7 +38,7 @@ static void others_are_ignored(void **state)
     const int signals[] = {SIGUSR1, SIGUSR2, SIGALRM,   SIGVTALRM, SIGPROF,  SIGIO,
                            SIGPWR,  SIGPIPE, SIGSTKFLT, SIGXFSZ,   SIGRTMIN, SIGRTMAX};
     const char *sku = sale_item(stack, "ignored", "\"total\":99,\"strategy\":\"lua\"");
-    for (size_t i = 0; i < TEST_COUNT(signals); i++) {
+    for (size_t i = 0; i < TEST_COUNT(signals); ++i) {
         process_signal(stack->pid, signals[i]);
         web_answer_t order = sale_buy(stack, sku, test_text("b%zu", i), 1, NULL);
         EXPECT(order.status == 201, "after signal %d: %s", signals[i], web_show(&order));
@@ -125,7 +125,7 @@ static void each_command_helps(void **state)
     (void)state;
     const char *const commands[] = {"serve", "check", "migrate", "audit", "settings"};
     char out[4096];
-    for (size_t i = 0; i < TEST_COUNT(commands); i++) {
+    for (size_t i = 0; i < TEST_COUNT(commands); ++i) {
         EXPECT_NUMBER(run(out, commands[i], "--help"), 0);
         EXPECT(strstr(out, test_text("usage: holdfast %s", commands[i])) == out, "%s", out);
         EXPECT_NUMBER(run(out, commands[i], "-h"), 0);

@@ -35,7 +35,7 @@ static unsigned count_of(const char *all, const char *part)
     unsigned count = 0;
     while ((all = strstr(all, part)) != NULL) {
         all += strlen(part);
-        count++;
+        ++count;
     }
     return count;
 }
@@ -157,8 +157,8 @@ static void heads_that_can_be_read_in_two_ways_are_refused(void **state)
     (void)state;
     const char *mine = sale_item(STACK, "heads", "\"total\":10,\"strategy\":\"lua\"");
     const char *const bases[] = {STACK->url, STACK->admin_url};
-    for (size_t b = 0; b < TEST_COUNT(bases); b++)
-        for (size_t i = 0; i < TEST_COUNT(heads); i++) {
+    for (size_t b = 0; b < TEST_COUNT(bases); ++b)
+        for (size_t i = 0; i < TEST_COUNT(heads); ++i) {
             const char *hidden = purchase(mine), *head = head_before(i, hidden);
             const char *bytes = test_text("%s%s", head, hidden);
             expect_one_refusal(head, say(bases[b], bytes, strlen(bytes)));
@@ -175,7 +175,7 @@ static void they_are_refused_with_a_long_body_too(void **state)
     const char *mine = sale_item(STACK, "long", "\"total\":10,\"strategy\":\"lua\"");
     static const char *const bad[] = {"Content-Length: 5\r\n", "Host: i\r\n", "X: a\r\n b\r\n"};
     const char *filler = test_repeat(" ", 14000);
-    for (size_t i = 0; i < TEST_COUNT(bad); i++) {
+    for (size_t i = 0; i < TEST_COUNT(bad); ++i) {
         const char *body =
             test_text("{\"sku\":\"%s\",%s\"buyer_id\":\"s\",\"quantity\":1}", mine, filler);
         const char *bytes = test_text(POST HOST "Content-Length: %zu\r\n%s\r\n%s%s", strlen(body),
@@ -212,7 +212,7 @@ static void nothing_follows_a_body_in_chunks(void **state)
     };
     const char *mine = sale_item(STACK, "chunks", "\"total\":100,\"strategy\":\"lua\"");
     unsigned served = 0;
-    for (size_t i = 0; i < TEST_COUNT(ends); i++) {
+    for (size_t i = 0; i < TEST_COUNT(ends); ++i) {
         const char *body = test_text("{\"sku\":\"%s\",\"buyer_id\":\"s\",\"quantity\":1}", mine);
         const char *bytes =
             test_text(POST HOST "Transfer-Encoding: chunked\r\n\r\n%zx\r\n%s\r\n%s%s", strlen(body),
@@ -240,7 +240,7 @@ static void odd_heads_that_leave_nothing_open_are_served(void **state)
         GET HOST "X: \xff\xc3\xa4\ta\r\nY:\r\nConnection: close\r\n\r\n",
         GET HOST "Transfer-Encoding:\tCHUNKED\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
     };
-    for (size_t i = 0; i < TEST_COUNT(requests); i++) {
+    for (size_t i = 0; i < TEST_COUNT(requests); ++i) {
         const char *all = say(STACK->url, requests[i], strlen(requests[i]));
         EXPECT(strncmp(all, "HTTP/1.1 200 OK\r\n", 17) == 0, "%s%s", requests[i], all);
     }
@@ -269,7 +269,7 @@ static void absolute_targets_are_served(void **state)
                    strlen(body), body),
          "201 Created"},
     };
-    for (size_t i = 0; i < TEST_COUNT(requests); i++) {
+    for (size_t i = 0; i < TEST_COUNT(requests); ++i) {
         const char *all = send_in_pieces(STACK->url, requests[i].bytes, strlen(requests[i].bytes),
                                          i == TEST_COUNT(requests) - 1 ? 60 : 1000);
         EXPECT(strncmp(all + 9, requests[i].status, strlen(requests[i].status)) == 0, "%s%s",

@@ -278,13 +278,13 @@ static void count_answer(tally_t *tally, answer_t *answer, CURLcode code)
 {
     finish(answer);
     if (code != CURLE_OK)
-        tally->gone++;
+        ++tally->gone;
     else if (answer->status == 201)
-        tally->created++;
+        ++tally->created;
     else if (answer->status == 409 && strstr(answer->body, "sold_out") != NULL)
-        tally->sold_out++;
+        ++tally->sold_out;
     else if (answer->status == 503)
-        tally->unavailable++;
+        ++tally->unavailable;
     else if (tally->other++ == 0)
         snprintf(tally->odd, sizeof(tally->odd), "%ld %.200s", answer->status, answer->body);
 }
@@ -312,13 +312,13 @@ static tally_t buy_over_one_connection(const char *item, unsigned count, void (*
     answer_t *answers = test_bytes(count * sizeof(*answers));
     curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
     curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, 1L);
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count; ++i) {
         prepare(&answers[i], "/v1/orders", order_of(item, test_text("b%u", i)),
                 CURL_HTTP_VERSION_2TLS);
         curl_multi_add_handle(multi, answers[i].easy);
     }
     int running = (int)count;
-    for (unsigned turns = 0; running != 0; turns++) {
+    for (unsigned turns = 0; running != 0; ++turns) {
         curl_multi_perform(multi, &running);
         collect(multi, &tally);
         if (in_flight != NULL && tally.created != 0) {
@@ -414,7 +414,7 @@ static const char *shown_now(void)
 /* Each loop has its own: so several in a row. */
 static bool all_show(const char *name)
 {
-    for (unsigned i = 0; i < 16; i++)
+    for (unsigned i = 0; i < 16; ++i)
         if (strcmp(shown_now(), name) != 0)
             return false;
     return true;
@@ -511,12 +511,12 @@ static void many_renewals_in_a_crowd_lose_nobody(void **state)
 {
     (void)state;
     client_t waiting[24];
-    for (size_t i = 0; i < TEST_COUNT(waiting); i++) {
+    for (size_t i = 0; i < TEST_COUNT(waiting); ++i) {
         waiting[i] = client_open();
         hangup();
         shown_now();
     }
-    for (size_t i = 0; i < TEST_COUNT(waiting); i++) {
+    for (size_t i = 0; i < TEST_COUNT(waiting); ++i) {
         assert_string_equal(client_sees(&waiting[i]), "localhost");
         expect_answer(&waiting[i]);
         client_close(&waiting[i]);
@@ -557,7 +557,7 @@ static void idle_streams_do_not_hold_up_the_end(void **state)
     h2_add_preface(&out);
     h2_add_frame(&out, H2_HEADERS, H2_END_HEADERS, 1, block.bytes, block.n); /* no body follows */
     SSL_CTX_set_alpn_protos(context, (const unsigned char *)"\x02h2", 3);
-    for (size_t i = 0; i < IDLE; i++) {
+    for (size_t i = 0; i < IDLE; ++i) {
         fds[i] = web_connect(stack->url);
         open[i] = SSL_new(context);
         SSL_set_fd(open[i], fds[i]);
@@ -567,7 +567,7 @@ static void idle_streams_do_not_hold_up_the_end(void **state)
     }
     terminate();
     WAIT_UNTIL(process_is_gone(stack->pid));
-    for (size_t i = 0; i < IDLE; i++) {
+    for (size_t i = 0; i < IDLE; ++i) {
         SSL_free(open[i]);
         close(fds[i]);
     }

@@ -28,11 +28,11 @@ static void change_once(changer_t *changer, unsigned i)
 {
     web_answer_t answer = sale_patch(STACK, changer->sku, "%s", changer->terms(i));
     if (answer.status == 200)
-        changer->changed++;
+        ++changer->changed;
     else if (answer.status == 409 && web_has_code(&answer, "wrong_state"))
-        changer->refused++;
+        ++changer->refused;
     else if (answer.status == 503 && answer.retry_after[0] != '\0')
-        changer->put_off++;
+        ++changer->put_off;
     else if (changer->odd[0] == '\0')
         snprintf(changer->odd, sizeof(changer->odd), "%s", web_show(&answer));
 }
@@ -40,7 +40,7 @@ static void change_once(changer_t *changer, unsigned i)
 static void *change_all_the_time(void *context)
 {
     changer_t *changer = context;
-    for (unsigned i = 0; !atomic_load(&changer->stop); i++) {
+    for (unsigned i = 0; !atomic_load(&changer->stop); ++i) {
         change_once(changer, i);
         for (unsigned ms = 0; ms < changer->pause_ms && !atomic_load(&changer->stop); ms += 10)
             usleep(10000);
@@ -133,11 +133,11 @@ static void one_call_toggles_every_item_and_the_default(void **state)
 {
     (void)state;
     const char *skus[6]; /* on both shards, most probably */
-    for (size_t i = 0; i < TEST_COUNT(skus); i++)
+    for (size_t i = 0; i < TEST_COUNT(skus); ++i)
         skus[i] = sale_item(STACK, "all", "\"total\":3,\"strategy\":\"%s\"", strategies[i % 4]);
-    for (size_t s = 0; s < TEST_COUNT(strategies); s++) {
+    for (size_t s = 0; s < TEST_COUNT(strategies); ++s) {
         put_strategy(strategies[(s + 1) % 4]);
-        for (size_t i = 0; i < TEST_COUNT(skus); i++) {
+        for (size_t i = 0; i < TEST_COUNT(skus); ++i) {
             EXPECT(strcmp(strategy_of(skus[i]), strategies[(s + 1) % 4]) == 0, "%s is %s", skus[i],
                    strategy_of(skus[i]));
             if (s < 3) {
@@ -149,7 +149,7 @@ static void one_call_toggles_every_item_and_the_default(void **state)
         EXPECT(strcmp(strategy_of(fresh), strategies[(s + 1) % 4]) == 0, "a new item is %s, not %s",
                strategy_of(fresh), strategies[(s + 1) % 4]);
     }
-    for (size_t i = 0; i < TEST_COUNT(skus); i++) {
+    for (size_t i = 0; i < TEST_COUNT(skus); ++i) {
         EXPECT_NUMBER(sale_live_orders(STACK, skus[i]), 3);
         EXPECT_GATE_AGREES(STACK, skus[i]);
     }
@@ -162,7 +162,7 @@ static void a_change_raises_the_epoch(void **state)
                                    "\"per_buyer_limit\":4", "\"strategy\":\"optimistic\""};
     const char *sku = sale_item(STACK, "epoch", "\"total\":10,\"strategy\":\"lua\"");
     long long epoch = 0;
-    for (size_t i = 0; i < TEST_COUNT(changes); i++) {
+    for (size_t i = 0; i < TEST_COUNT(changes); ++i) {
         web_answer_t patched = sale_patch(STACK, sku, "%s", changes[i]);
         EXPECT_STATUS(patched, 200);
         long long now = rows_sum(STACK, "SELECT epoch FROM inventory WHERE sku = '%s'", sku);
@@ -327,7 +327,7 @@ static void a_lowered_limit_says_since_when(void **state)
     const char *sku = sale_item(STACK, "since", "\"total\":10");
     long long since = 0;
     EXPECT_NUMBER(limit_epoch(sku), 0);
-    for (size_t i = 0; i < TEST_COUNT(changes); i++) {
+    for (size_t i = 0; i < TEST_COUNT(changes); ++i) {
         web_answer_t changed = sale_patch(STACK, sku, "\"per_buyer_limit\":%d,\"hold_seconds\":%zu",
                                           changes[i].limit, i + 1);
         EXPECT_STATUS(changed, 200);

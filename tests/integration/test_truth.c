@@ -92,7 +92,7 @@ static void a_gate_that_lost_its_buyers_admits_nobody(void **state)
     const char *strategy = *state;
     const char *sku = sale_item(stack, "buyers",
                                 "\"total\":50,\"per_buyer_limit\":2,\"strategy\":\"%s\"", strategy);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 20; ++i) {
         web_answer_t order = sale_buy(stack, sku, "alice", 2, NULL);
         if (i == 0)
             EXPECT_STATUS(order, 201);
@@ -163,7 +163,7 @@ static void a_spoiled_gate_is_built_again(void **state)
                                 "\"total\":20,\"per_buyer_limit\":1,\"strategy\":\"%s\"", strategy);
     web_answer_t order = sale_buy(stack, sku, "first", 1, NULL);
     EXPECT_STATUS(order, 201);
-    for (size_t i = 0; i < TEST_COUNT(spoils); i++) {
+    for (size_t i = 0; i < TEST_COUNT(spoils); ++i) {
         redis_run(stack, spoils[i].command, redis_key(stack, spoils[i].key, sku));
         WAIT_UNTIL(sale_buy(stack, sku, test_text("b%zu", i), 1, "k").status == 201);
     }
@@ -415,7 +415,7 @@ static void a_forged_id_is_404_and_writes_nothing(void **state)
     (void)state;
     use_the_id_key_of_the_stack();
     long long before = rows_sum(stack, "SELECT COUNT(*) FROM orders");
-    for (int bit = 0; bit < 16; bit++) {
+    for (int bit = 0; bit < 16; ++bit) {
         order_id_t id = order_id_issue(77, (uint64_t)sale_now_ms() - 60000);
         /* One check bit: see base/order_id.h for where they are. */
         id.bytes[bit < 6    ? 8
@@ -638,7 +638,7 @@ static void two_processes_expire_an_order_once(void **state)
     EXPECT_STATUS(kept, 200);
     kept = sale_patch(stack, sku, "\"hold_seconds\":1");
     EXPECT_STATUS(kept, 200);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; ++i) {
         web_answer_t order = sale_buy(stack, sku, test_text("b%d", i), 2, NULL);
         EXPECT_STATUS(order, 201);
     }
@@ -666,7 +666,7 @@ static void a_change_at_one_process_is_obeyed_by_the_other(void **state)
     EXPECT_STATUS(order, 201);
     const char *const changes[] = {"\"strategy\":\"optimistic\"", "\"strategy\":\"watch\"",
                                    "\"strategy\":\"serializable\"", "\"strategy\":\"lua\""};
-    for (size_t i = 0; i < TEST_COUNT(changes); i++) {
+    for (size_t i = 0; i < TEST_COUNT(changes); ++i) {
         web_answer_t patched = sale_patch(stack, sku, "%s", changes[i]);
         EXPECT_STATUS(patched, 200);
         order = sale_buy(second, sku, test_text("b%zu", i), 1, NULL);

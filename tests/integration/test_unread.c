@@ -61,7 +61,7 @@ static void bodies_of_calls_that_take_none(void **state)
         {false, "POST", test_text("/v1/orders/%s/confirm", id)},
         {true, "DELETE", test_text("/v1/items/%s", sku)},
     };
-    for (size_t i = 0; i < TEST_COUNT(calls); i++) {
+    for (size_t i = 0; i < TEST_COUNT(calls); ++i) {
         const call_t *call = &calls[i];
         expect_refused(call, "", "{\"seconds\":1}", NULL, 400, "invalid_request", "seconds");
         expect_refused(call, "", "{\"quantity\":1}", NULL, 400, "invalid_request", "quantity");
@@ -74,7 +74,7 @@ static void bodies_of_calls_that_take_none(void **state)
                        "application/json");
         expect_untouched(sku, id, "held");
     }
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; ++i) {
         web_answer_t empty = ask(&calls[i], "", "{}", NULL);
         EXPECT_STATUS(empty, 200);
         empty = ask(&calls[i], "", "", "application/x-www-form-urlencoded"); /* as curl -d '' */
@@ -113,8 +113,8 @@ static void parameters_that_are_none(void **state)
         {"?%ff", "%ff"},
         {"?0123456789012345678901234567890123456789x", "has a parameter"},
     };
-    for (size_t i = 0; i < TEST_COUNT(calls); i++)
-        for (size_t j = 0; j < TEST_COUNT(queries); j++) {
+    for (size_t i = 0; i < TEST_COUNT(calls); ++i)
+        for (size_t j = 0; j < TEST_COUNT(queries); ++j) {
             bool takes = strstr(calls[i].path, "/v1/buyers") != NULL && j == 1;
             if (!takes)
                 expect_refused(&calls[i], queries[j][0], NULL, NULL, 400, "invalid_request",
@@ -135,7 +135,7 @@ static void probes_may_send_any(void **state)
     (void)state;
     static const call_t calls[] = {
         {false, "GET", "/healthz"}, {false, "GET", "/readyz"}, {true, "GET", "/metrics"}};
-    for (size_t i = 0; i < TEST_COUNT(calls); i++) {
+    for (size_t i = 0; i < TEST_COUNT(calls); ++i) {
         web_answer_t answer = ask(&calls[i], "?from=probe&x=1", NULL, NULL);
         EXPECT_STATUS(answer, 200);
     }

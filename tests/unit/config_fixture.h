@@ -65,7 +65,7 @@ static inline int set_up(void **state)
 static inline int tear_down(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < COUNT(files); i++)
+    for (size_t i = 0; i < COUNT(files); ++i)
         unlink(files[i]);
     rmdir("directory");
     return chdir("/") + rmdir(directory);
@@ -88,7 +88,7 @@ static inline void write_config(const char *replaced, const char *first)
     FILE *out = fopen("c.yaml", "w");
     assert_non_null(out);
     fprintf(out, "%s\n", first);
-    for (size_t i = 0; i < COUNT(base); i++) {
+    for (size_t i = 0; i < COUNT(base); ++i) {
         if (strcmp(base[i].name, replaced) != 0)
             fprintf(out, "%s: %s\n", base[i].name, base[i].value);
     }
@@ -105,7 +105,7 @@ static inline int load(const char *path, config_t **config, char **said)
     int mistakes = config_load(path, config, diagnostics);
     fclose(diagnostics);
     int lines = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; ++i)
         lines += (*said)[i] == '\n';
     assert_int_equal(mistakes, lines);
     assert_true((mistakes == 0) == (*config != NULL));
@@ -151,7 +151,7 @@ typedef struct {
 
 static inline void assert_cases(const case_t *cases, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; ++i) {
         write_config(cases[i].replaced, cases[i].first);
         assert_diagnostics("c.yaml", cases[i].expected);
     }

@@ -14,11 +14,11 @@ static void waits_double_up_to_a_cap(void **state)
     aside_t *aside = aside_new(100, 350);
     static const unsigned waits[] = {100, 200, 350, 350, 350};
     assert_false(aside_has(aside, STR("x")));
-    for (unsigned i = 0; i < 5; i++) {
+    for (unsigned i = 0; i < 5; ++i) {
         assert_int_equal(aside_put(aside, STR("x"), NULL, 0, 1000), i + 1);
         assert_int_equal(aside_wait_ms(aside, STR("x"), 1000), waits[i]);
     }
-    for (unsigned i = 0; i < 100; i++)
+    for (unsigned i = 0; i < 100; ++i)
         aside_put(aside, STR("x"), NULL, 0, 1000);
     assert_int_equal(aside_wait_ms(aside, STR("x"), 1000), 350);
     assert_true(aside_waits(aside, STR("x"), 1349));
@@ -59,7 +59,7 @@ static void no_more_than_so_many_are_remembered(void **state)
     (void)state;
     aside_t *aside = aside_new(1, 1);
     char key[16];
-    for (unsigned i = 0; i < ASIDE_MAX; i++) {
+    for (unsigned i = 0; i < ASIDE_MAX; ++i) {
         snprintf(key, sizeof(key), "%u", i);
         assert_int_equal(aside_put(aside, str_of(key), NULL, 0, 0), 1);
     }

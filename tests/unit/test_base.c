@@ -74,7 +74,7 @@ static void test_time_texts(void **state)
         {"2024-02-29T23:59:60-00:00", UINT64_C(1709251200000)},
         {"9999-12-31T23:59:59.999Z", UINT64_C(253402300799999)},
     };
-    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); ++i) {
         uint64_t ms = 1;
         assert_int_equal(time_parse_rfc3339(good[i].text, strlen(good[i].text), &ms), 0);
         assert_int_equal(ms, good[i].ms);
@@ -100,7 +100,7 @@ static void test_time_texts(void **state)
         "9999-12-31T23:59:59-00:01",
         "+026-01-31T12:00:00Z",
     };
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); ++i) {
         uint64_t ms;
         assert_int_equal(time_parse_rfc3339(bad[i], strlen(bad[i]), &ms), -1);
     }
@@ -145,14 +145,14 @@ static void test_random_threads_differ(void **state)
     (void)state;
     uint64_t words[4][2];
     pthread_t threads[3];
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; ++i)
         assert_int_equal(pthread_create(&threads[i], NULL, thread_random, words[i]), 0);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; ++i)
         pthread_join(threads[i], NULL);
     thread_random(words[3]);
     uint64_t *all = &words[0][0];
-    for (int i = 0; i < 8; i++) {
-        for (int j = 0; j < i; j++)
+    for (int i = 0; i < 8; ++i) {
+        for (int j = 0; j < i; ++j)
             assert_int_not_equal(all[i], all[j]);
     }
 }
@@ -184,9 +184,9 @@ static void test_random_bytes_long(void **state)
     static unsigned char bytes[10000];
     unsigned seen[256] = {0};
     random_bytes(bytes, sizeof(bytes));
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        seen[bytes[i]]++;
-    for (int i = 0; i < 256; i++)
+    for (size_t i = 0; i < sizeof(bytes); ++i)
+        ++seen[bytes[i]];
+    for (int i = 0; i < 256; ++i)
         assert_in_range(seen[i], 1, 200);
 }
 
@@ -194,7 +194,7 @@ static void test_random_backoff(void **state)
 {
     (void)state;
     uint32_t low = UINT32_MAX, high = 0;
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 2000; ++i) {
         uint32_t n = random_backoff(5, 1000, 1);
         low = n < low ? n : low;
         high = n > high ? n : high;
@@ -219,7 +219,7 @@ static int set_key(void **state)
 static void test_order_id_parts(void **state)
 {
     (void)state;
-    for (uint16_t slot = 0; slot < 4096; slot++) {
+    for (uint16_t slot = 0; slot < 4096; ++slot) {
         uint64_t ms = UINT64_C(1769860800007) + slot;
         order_id_t id = order_id_issue(slot, ms), back;
         assert_int_equal(order_id_slot(&id), slot);
@@ -262,9 +262,9 @@ static void test_order_id_check(void **state)
 {
     (void)state;
     int passed = 0;
-    for (int round = 0; round < 20; round++) {
+    for (int round = 0; round < 20; ++round) {
         order_id_t id = order_id_issue(7, UINT64_C(1769860800007));
-        for (int bit = 0; bit < 128; bit++) {
+        for (int bit = 0; bit < 128; ++bit) {
             id.bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
             passed += order_id_issued_here(&id);
             id.bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
@@ -273,7 +273,7 @@ static void test_order_id_check(void **state)
     }
     assert_in_range(passed, 0, 3);
     order_id_t ids[3];
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; ++i)
         ids[i] = order_id_issue(7, 1);
     order_id_set_key(STR("quite another key"));
     assert_false(order_id_issued_here(&ids[0]) && order_id_issued_here(&ids[1]) &&
@@ -293,9 +293,9 @@ static void test_order_id_threads(void **state)
     (void)state;
     order_id_t ids[2];
     pthread_t threads[2];
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; ++i)
         assert_int_equal(pthread_create(&threads[i], NULL, thread_issue, &ids[i]), 0);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; ++i) {
         pthread_join(threads[i], NULL);
         assert_true(order_id_issued_here(&ids[i]));
     }
@@ -319,7 +319,7 @@ static void test_order_id_parse(void **state)
         "019g0123-abcd-7fff-bfff-0123456789ab",
         "019c0123 abcd 7fff bfff 0123456789ab",
     };
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); ++i)
         assert_false(order_id_parse(str_of(bad[i]), &id));
     assert_false(order_id_parse(STR_NONE, &id));
 }

@@ -236,7 +236,7 @@ static void test_odd_but_right(void **state)
         "http: {threads: &anchor 3}",
         "http: !!map {threads: !any 3}",
     };
-    for (size_t i = 0; i < COUNT(firsts); i++)
+    for (size_t i = 0; i < COUNT(firsts); ++i)
         config_free(load_good("", firsts[i]));
     config_t *config = load_good("mysql", "mysql: {user: \"J\\xfcrgen \xe2\x82\xac\"}");
     assert_string_equal(config->mysql.user, "J\xc3\xbcrgen \xe2\x82\xac");
@@ -260,7 +260,7 @@ static void assert_bounds(const setting_t *setting)
         uint32_t number;
         uint16_t port;
     } field;
-    for (int step = -1; step <= 1; step++) {
+    for (int step = -1; step <= 1; ++step) {
         snprintf(text, sizeof(text), "%lld", (long long)setting->min + step);
         assert_true(value_read(setting, text, &field, reason) == (step >= 0));
         snprintf(text, sizeof(text), "%lld", (long long)setting->max + step);
@@ -270,7 +270,7 @@ static void assert_bounds(const setting_t *setting)
 
 static bool has_setting(const section_t *section, const char *key)
 {
-    for (size_t i = 0; i < section->settings_count; i++) {
+    for (size_t i = 0; i < section->settings_count; ++i) {
         if (strcmp(section->settings[i].key, key) == 0)
             return true;
     }
@@ -294,7 +294,7 @@ static void assert_record(const section_t *section, const setting_t *setting)
         assert_non_null(setting->unit);
     assert_false(setting->required && setting->fallback != NULL);
     const char *others[] = {setting->instead, setting->needs, setting->not_beside, setting->above};
-    for (size_t i = 0; i < COUNT(others); i++) {
+    for (size_t i = 0; i < COUNT(others); ++i) {
         if (others[i] != NULL)
             assert_true(has_setting(section, others[i]));
     }
@@ -306,9 +306,9 @@ static void assert_record(const section_t *section, const setting_t *setting)
 
 static void assert_section(const section_t *section)
 {
-    for (size_t i = 0; i < section->settings_count; i++)
+    for (size_t i = 0; i < section->settings_count; ++i)
         assert_record(section, &section->settings[i]);
-    for (size_t i = 0; i < section->children_count; i++)
+    for (size_t i = 0; i < section->children_count; ++i)
         assert_section(&section->children[i]);
 }
 
@@ -336,7 +336,7 @@ static void test_describe(void **state)
         "shards[].servers[].zone: name\n",
         "log.level: word\n    debug, info, warn or error (default info)\n",
     };
-    for (size_t i = 0; i < COUNT(parts); i++)
+    for (size_t i = 0; i < COUNT(parts); ++i)
         assert_non_null(strstr(text, parts[i]));
     free(text);
 }
@@ -345,7 +345,7 @@ static void test_strategies(void **state)
 {
     (void)state;
     static const char *const names[] = {"lua", "watch", "optimistic", "serializable"};
-    for (int i = 0; i < STRATEGY_COUNT; i++) {
+    for (int i = 0; i < STRATEGY_COUNT; ++i) {
         assert_string_equal(strategy_name((strategy_id_t)i), names[i]);
         assert_int_equal(strategy_parse(names[i], strlen(names[i])), i);
     }
@@ -364,7 +364,7 @@ static void test_alias_bomb(void **state)
     (void)state;
     static char text[4096];
     size_t n = (size_t)sprintf(text, "a: &a [x, x]\n");
-    for (char c = 'b'; c <= 'z'; c++)
+    for (char c = 'b'; c <= 'z'; ++c)
         n += (size_t)sprintf(text + n, "%c: &%c [*%c, *%c, *%c]\n", c, c, c - 1, c - 1, c - 1);
     sprintf(text + n, "http: *z\nlog: *z\n");
     config_t *config;
@@ -391,7 +391,7 @@ static void test_long_files(void **state)
         {"\"\" ", ":1: is not a configuration\n:1: is not YAML: did not find expected"},
     };
     static char text[1 << 20];
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < COUNT(cases); ++i) {
         size_t n = strlen(cases[i].repeated), used = 0;
         for (; used + n <= sizeof(text); used += n)
             memcpy(text + used, cases[i].repeated, n);
@@ -407,7 +407,7 @@ static void test_long_lists(void **state)
     assert_non_null(file);
     fprintf(file, "admin: {token: " KEY "}\norders: {id_key: " KEY "}\nredis: {socket: /r}\n");
     fprintf(file, "mysql: {user: u}\nshards:\n");
-    for (int i = 0; i < 1025; i++)
+    for (int i = 0; i < 1025; ++i)
         fprintf(file, "- {name: a, slots: 0-1023}\n");
     fclose(file);
     assert_diagnostics("c.yaml", ":5: shards: has 1025 elements; give at most 1024");
@@ -427,7 +427,7 @@ static void test_damage(void **state)
         config_free(config);
         free(said);
     }
-    for (unsigned i = 0; i < 3000; i++) {
+    for (unsigned i = 0; i < 3000; ++i) {
         memcpy(text, everything, sizeof(text));
         text[i * 7919u % (sizeof(text) - 1)] = bytes[i % (sizeof(bytes) - 1)];
         text[i * 104729u % (sizeof(text) - 1)] = bytes[i / 7 % (sizeof(bytes) - 1)];

@@ -87,7 +87,7 @@ static void test_slots(void **state)
         {"0-1024", "reaches beyond the last slot"},
         {"9999999999-0", "reaches beyond the last slot"},
     };
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < COUNT(cases); ++i) {
         char first[200], expected[200];
         snprintf(first, sizeof(first), "shards: [{name: a, slots: %s, " SERVER "}]", cases[i][0]);
         snprintf(expected, sizeof(expected), ":1: shards[0].slots: '%s' %s; give", cases[i][0],
@@ -106,7 +106,7 @@ static void test_weights(void **state)
         {".5", "is not a number"},    {"1e2", "is not a number"}, {"0x1", "is not a number"},
         {"1.5.5", "is not a number"},
     };
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < COUNT(cases); ++i) {
         char first[200], expected[200];
         snprintf(first, sizeof(first), SHARD("{name: s, socket: /s, weight: %s}"), cases[i][0]);
         snprintf(expected, sizeof(expected), ":1: shards[0].servers[0].weight: '%s' %s; give",
@@ -177,7 +177,7 @@ static void test_secrets_are_not_printed(void **state)
          ""},
         {"mysql", "mysql: {user: u, password: c4n4ry, password: c4n4ry}", ""},
     };
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < COUNT(cases); ++i) {
         config_t *config;
         char *said;
         write_config(cases[i].replaced, cases[i].first);

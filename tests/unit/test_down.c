@@ -22,7 +22,7 @@ static int set_up(void **state)
     stack.dir =
         test_text("%s/down-%d-%u", test_environment("HOLDFAST_TEST_TMP"), getpid(), ++number);
     deployed_must(&stack, "", "", "mkdir -p \"$DIR\"; stack_claim");
-    for (size_t i = 0; i < NAMES; i++) {
+    for (size_t i = 0; i < NAMES; ++i) {
         pids[i] = process_spawn((const char *const[]){"sleep", "600", NULL}, "/dev/null", NULL);
         deployed_must(&stack, names[i], test_text("%d", pids[i]),
                       "printf '%s\\n' \"$extra\" >\"$RUN_DIR/$name.pid\"\n"
@@ -33,7 +33,7 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    for (size_t i = 0; i < NAMES; i++) {
+    for (size_t i = 0; i < NAMES; ++i) {
         kill(pids[i], SIGKILL);
         waitpid(pids[i], NULL, 0);
     }
@@ -44,7 +44,7 @@ static int tear_down(void **state)
 static void down(void)
 {
     deployed_must(&stack, "", "", "\"$HOLDFAST_REPO/deploy/down\" --dir \"$DIR\"");
-    for (size_t i = 0; i < NAMES; i++)
+    for (size_t i = 0; i < NAMES; ++i)
         EXPECT(access(test_text("%s/run/%s.pid", stack.dir, names[i]), F_OK) != 0,
                "%s is still written down", names[i]);
 }
@@ -53,7 +53,7 @@ static void what_was_started_is_ended(void **state)
 {
     (void)state;
     down();
-    for (size_t i = 0; i < NAMES; i++)
+    for (size_t i = 0; i < NAMES; ++i)
         EXPECT(process_is_gone(pids[i]), "%s still runs", names[i]);
 }
 
@@ -69,10 +69,10 @@ static void another_process_of_that_pid_is_spared(void **state)
 {
     (void)state;
     _Static_assert(TEST_COUNT(others) == NAMES, "one for each");
-    for (size_t i = 0; i < NAMES; i++)
+    for (size_t i = 0; i < NAMES; ++i)
         deployed_must(&stack, names[i], "", others[i]);
     down();
-    for (size_t i = 0; i < NAMES; i++)
+    for (size_t i = 0; i < NAMES; ++i)
         EXPECT(!process_is_gone(pids[i]), "%s was ended: %s", names[i], others[i]);
 }
 
@@ -80,7 +80,7 @@ static void another_process_of_that_pid_is_spared(void **state)
 static void another_process_of_that_pid_is_not_taken_for_ours(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < NAMES; i++) {
+    for (size_t i = 0; i < NAMES; ++i) {
         EXPECT_NUMBER(deployed_run(&stack, names[i], "", "process_alive \"$name\""), 0);
         deployed_must(&stack, names[i], "", others[i]);
         EXPECT(deployed_run(&stack, names[i], "", "process_alive \"$name\"") != 0, "%s: %s",

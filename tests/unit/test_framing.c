@@ -77,7 +77,7 @@ static void test_plain_heads(void **state)
         "GET / HTTP/1.9\r\nHost: h\r\n\r\n",
         "GET httpx://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
     };
-    for (size_t i = 0; i < LENGTH(heads); i++)
+    for (size_t i = 0; i < LENGTH(heads); ++i)
         is_taken(heads[i]);
 }
 
@@ -97,7 +97,7 @@ static void test_line_ends(void **state)
         GET HOST,
         GET HOST "X: y",
     };
-    for (size_t i = 0; i < LENGTH(heads); i++)
+    for (size_t i = 0; i < LENGTH(heads); ++i)
         is_refused(heads[i], "CR LF");
 }
 
@@ -113,7 +113,7 @@ static void test_first_lines(void **state)
                                         "GET / HTTP/1.10\r\n",
                                         "HTTP/1.1\r\n"};
     char head[128];
-    for (size_t i = 0; i < LENGTH(lines); i++) {
+    for (size_t i = 0; i < LENGTH(lines); ++i) {
         snprintf(head, sizeof(head), "\r\n%sHost: h\r\n\r\n", lines[i]);
         is_refused(head, "first line");
     }
@@ -142,7 +142,7 @@ static void test_hosts(void **state)
     is_refused(GET HOST "hosT:\r\n\r\n", "Host");
     is_refused(GET_1_0 HOST HOST "\r\n", "Host");
     is_refused("GET http://h/ HTTP/1.1\r\n\r\n", "Host");
-    for (size_t i = 0; i < LENGTH(values); i++) {
+    for (size_t i = 0; i < LENGTH(values); ++i) {
         snprintf(head, sizeof(head), "%sHost: %s\r\n\r\n", i % 2 == 0 ? GET : GET_1_0, values[i]);
         is_refused(head, "Host");
     }
@@ -157,7 +157,7 @@ static void test_lengths(void **state)
     is_refused(GET HOST "Content-Length: 5\r\nContent-Length: 6\r\n\r\n", "Content-Length");
     is_refused(GET HOST "Content-Length: 5\r\nX: y\r\ncontent-length: 5\r\n\r\n", "Content-Length");
     is_refused(GET_1_0 "Content-Length: 5\r\nContent-Length: 5\r\n\r\n", "Content-Length");
-    for (size_t i = 0; i < LENGTH(values); i++) {
+    for (size_t i = 0; i < LENGTH(values); ++i) {
         snprintf(head, sizeof(head), "%sHost: h\r\nContent-Length: %s\r\n\r\n", GET, values[i]);
         is_refused(head, "Content-Length");
     }
@@ -180,7 +180,7 @@ static void test_encodings(void **state)
                                          "chunke",
                                          "chunked\x0b"};
     char head[128];
-    for (size_t i = 0; i < LENGTH(values); i++) {
+    for (size_t i = 0; i < LENGTH(values); ++i) {
         snprintf(head, sizeof(head), "%sHost: h\r\nTransfer-Encoding: %s\r\n\r\n", GET, values[i]);
         is_refused(head, "Transfer-Encoding");
     }
@@ -209,14 +209,14 @@ static void test_absolute_targets(void **state)
                                       "http://:80/", "http://h:x/", "https://?q",  "http://h#f/"};
     char head[128], *copy;
     framing_t framing;
-    for (size_t i = 0; i < LENGTH(good); i++) {
+    for (size_t i = 0; i < LENGTH(good); ++i) {
         snprintf(head, sizeof(head), "GET %s HTTP/1.1\r\nHost: other\r\n\r\n", good[i].target);
         assert_null(read_copy(str_of(head), &framing, &copy));
         assert_true(str_eq(framing.authority, str_of(good[i].authority)));
         assert_true(str_eq(framing.path, str_of(good[i].path)));
         free(copy);
     }
-    for (size_t i = 0; i < LENGTH(bad); i++) {
+    for (size_t i = 0; i < LENGTH(bad); ++i) {
         snprintf(head, sizeof(head), "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", bad[i]);
         is_refused(head, "target");
     }
@@ -263,7 +263,7 @@ static void test_expectations(void **state)
         {STR(GET_1_0 HOST "Expect: 100-continue\r\n\r\n"), false},
     };
     framing_t framing;
-    for (size_t i = 0; i < LENGTH(heads); i++) {
+    for (size_t i = 0; i < LENGTH(heads); ++i) {
         assert_null(framing_read(heads[i].head, &framing));
         assert_int_equal(framing.expects_continue, heads[i].expects);
     }
@@ -279,7 +279,7 @@ static void test_headers_one_by_one(void **state)
     str_t name, value;
     size_t i = 0;
     assert_null(framing_read(STR(GET HOST "A:\r\nB: c:d\r\nE:\t f g \r\n\r\nX: y\r\n"), &framing));
-    for (; framing_next_header(&framing.headers, &name, &value); i++) {
+    for (; framing_next_header(&framing.headers, &name, &value); ++i) {
         assert_true(i < LENGTH(expected));
         assert_true(str_eq(name, str_of(expected[i].name)));
         assert_true(str_eq(value, str_of(expected[i].value)));

@@ -113,7 +113,7 @@ static void test_a_body_over_its_limit_is_not_kept(void **state)
 static void test_streams_have_a_limit(void **state)
 {
     (void)state;
-    for (uint32_t i = 0; i < HTTP2_STREAMS_MAX; i++)
+    for (uint32_t i = 0; i < HTTP2_STREAMS_MAX; ++i)
         assert_true(take_frame(DATA, 0, 2 * i + 1, 1));
     assert_false(take_frame(DATA, 0, 2 * HTTP2_STREAMS_MAX + 1, 1));
 }
@@ -121,7 +121,7 @@ static void test_streams_have_a_limit(void **state)
 static void test_padding_does_not_count(void **state)
 {
     (void)state;
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 100; ++i) {
         put(DATA, PADDED, 1, 51, 50);
         assert_true(take());
     }
@@ -141,7 +141,7 @@ static void test_frames_in_pieces(void **state)
     put(DATA, 0, 1, 90, 0);
     size_t n = world.n;
     /* Until it is whole it is not counted, however often it is seen: libh2o does not take it. */
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; ++i)
         assert_true(http2_bodies_take(world.bodies, (str_t){world.bytes, n - 1}));
     assert_true(take());
     assert_true(take_frame(DATA, 0, 3, 100));
@@ -154,7 +154,7 @@ static void test_the_preface_comes_first(void **state)
     (void)state;
     http2_bodies_t *bodies = http2_bodies_new(STREAM_MAX, 0);
     str_t preface = STR("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\1\0\0\0\0\0\1x");
-    for (size_t n = 0; n < preface.n; n++)
+    for (size_t n = 0; n < preface.n; ++n)
         assert_true(http2_bodies_take(bodies, (str_t){preface.p, n < 24 ? n : 23}));
     assert_false(http2_bodies_take(bodies, preface));
     http2_bodies_free(bodies);

@@ -101,9 +101,9 @@ static void test_log_cuts(void **state)
 {
     (void)state;
     static char huge[6000];
-    for (size_t i = 0; i < sizeof(huge) - 1; i++)
+    for (size_t i = 0; i < sizeof(huge) - 1; ++i)
         huge[i] = "a\n\xc3\xa9"[i % 4];
-    for (size_t n = 3600; n < 4100; n++) {
+    for (size_t n = 3600; n < 4100; ++n) {
         capture_start();
         LOG_ALWAYS(LOG_LEVEL_INFO, "cut", LOG_BYTES("big", ((str_t){huge, n})),
                    LOG_STR("next", "0123456789"));
@@ -140,7 +140,7 @@ static void test_limiter_burst(void **state)
     expect_line(&limiter, 5000, LOG_LINE_WRITE);
     assert_false(log_limiter_flush(&limiter, 7000, &held_back)); /* nothing was held back */
     expect_line(&limiter, 5001, LOG_LINE_KEEP);
-    for (int i = 0; i < 41; i++)
+    for (int i = 0; i < 41; ++i)
         expect_line(&limiter, 5999, LOG_LINE_COUNT);
     assert_false(log_limiter_flush(&limiter, 5999, &held_back));
     expect_flush(&limiter, 6000, 41);
@@ -171,8 +171,8 @@ static void test_limiter_flood(void **state)
     uint64_t written = 0, held_back_sum = 0, lines = 0;
     uint32_t held_back;
     (void)state;
-    for (uint64_t ms = 77; ms < 10077; ms++)
-        for (int i = 0; i < 20; i++, lines++) {
+    for (uint64_t ms = 77; ms < 10077; ++ms)
+        for (int i = 0; i < 20; ++i, ++lines) {
             held_back = 0;
             written += log_limiter_line(&limiter, ms, &held_back) == LOG_LINE_WRITE;
             held_back_sum += held_back;
@@ -181,7 +181,7 @@ static void test_limiter_flood(void **state)
     assert_int_equal(written, 10);
     assert_int_equal(written + 1 + held_back_sum + held_back, lines);
     limiter = (log_limiter_t){0};
-    for (uint32_t i = 0; i < (1u << 24) + 10; i++)
+    for (uint32_t i = 0; i < (1u << 24) + 10; ++i)
         log_limiter_line(&limiter, 5, &held_back);
     expect_flush(&limiter, 5000, (1u << 24) - 2);
 }
@@ -199,7 +199,7 @@ static void log_something(int i)
 static unsigned count_of(const char *log, const char *text, long long *sum)
 {
     unsigned count = 0;
-    for (const char *at = log; (at = strstr(at, text)) != NULL; at += strlen(text), count++)
+    for (const char *at = log; (at = strstr(at, text)) != NULL; at += strlen(text), ++count)
         if (sum != NULL)
             *sum += strtoll(at + strlen(text), NULL, 10);
     return count;
@@ -211,7 +211,7 @@ static void test_log_burst(void **state)
     uint64_t before = log_lines_held_back();
     long long held_back = 0;
     capture_start();
-    for (int i = 0; i < LINES; i++)
+    for (int i = 0; i < LINES; ++i)
         log_something(i);
     LOG_INFO("another kind");
     log_flush();
@@ -233,7 +233,7 @@ static void test_log_thread(void **state)
     uint64_t begun = clock_mono_ms(), before = log_lines_held_back();
     log_start();
     capture_start();
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; ++i)
         LOG_WARN("few");
     long long held_back = 0;
     /* log_stop() would write it too, so that must come after the thread did. */
@@ -251,7 +251,7 @@ static void test_log_thread(void **state)
 
 static void *log_much(void *unused)
 {
-    for (int i = 0; i < 20 * LINES; i++)
+    for (int i = 0; i < 20 * LINES; ++i)
         LOG_ERROR("much", LOG_STR("more", "of it"));
     return unused;
 }
@@ -264,9 +264,9 @@ static void test_log_threads(void **state)
     (void)state;
     log_start();
     capture_start();
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; ++i)
         assert_int_equal(pthread_create(&threads[i], NULL, log_much, NULL), 0);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; ++i)
         pthread_join(threads[i], NULL);
     log_stop();
     char *log = capture_end(), *rest = log, *line;
@@ -338,7 +338,7 @@ static void test_log_reader_stops(void **state)
     pthread_t ender;
     capture_nothing();
     log_start();
-    for (int i = 0; i < MANY; i++)
+    for (int i = 0; i < MANY; ++i)
         LOG_ALWAYS(LOG_LEVEL_INFO, "many", LOG_INT("i", i));
     long long dropped = (long long)(log_lines_dropped() - before);
     assert_true(dropped > 0);
@@ -360,12 +360,12 @@ static void test_log_stops_without_a_reader(void **state)
     (void)state;
     capture_nothing();
     log_start();
-    for (int i = 0; i < MANY; i++)
+    for (int i = 0; i < MANY; ++i)
         LOG_ALWAYS(LOG_LEVEL_INFO, "many", LOG_INT("i", i));
     log_flush();
     log_stop();
     close(reader);
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 20; ++i)
         log_flush(); /* what is left is written to nobody, not to the real one */
     dup2(real_stderr, STDERR_FILENO);
     close(real_stderr);
@@ -377,7 +377,7 @@ static void test_log_not_limited(void **state)
     (void)state;
     capture_start();
     log_set_level(LOG_LEVEL_DEBUG);
-    for (int i = 0; i < LINES; i++) {
+    for (int i = 0; i < LINES; ++i) {
         LOG_ALWAYS(LOG_LEVEL_INFO, "item changed", LOG_INT("i", i));
         LOG_DEBUG("detail", LOG_INT("i", i));
     }

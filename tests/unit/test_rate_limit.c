@@ -19,7 +19,7 @@
 static unsigned taken_at(const rate_rule_t *rule, uint64_t now_ns, uint64_t *tat_ns, unsigned asked)
 {
     unsigned taken = 0;
-    for (unsigned i = 0; i < asked; i++)
+    for (unsigned i = 0; i < asked; ++i)
         taken += rate_take(rule, now_ns, tat_ns);
     return taken;
 }
@@ -32,9 +32,9 @@ static void a_burst_and_not_one_more(void **state)
     static const uint32_t rates[] = {1, 3, 7, 1000, RATE_MAX - 1, RATE_MAX};
     static const uint32_t bursts[] = {1, 2, 10, 1000, RATE_MAX};
     static const uint64_t moments[] = {0, 1, SECOND, 1000000 * SECOND, LAST_NS};
-    for (size_t r = 0; r < TEST_COUNT(rates); r++)
-        for (size_t b = 0; b < TEST_COUNT(bursts); b++)
-            for (size_t m = 0; m < TEST_COUNT(moments); m++) {
+    for (size_t r = 0; r < TEST_COUNT(rates); ++r)
+        for (size_t b = 0; b < TEST_COUNT(bursts); ++b)
+            for (size_t m = 0; m < TEST_COUNT(moments); ++m) {
                 rate_rule_t rule = rate_rule(rates[r], bursts[b]);
                 uint64_t tat_ns = 0;
                 EXPECT_NUMBER(taken_at(&rule, moments[m], &tat_ns, bursts[b] + 3), bursts[b]);
@@ -45,11 +45,11 @@ static void a_token_comes_back_at_its_moment(void **state)
 {
     (void)state;
     static const uint32_t rates[] = {1, 3, 1000, RATE_MAX};
-    for (size_t r = 0; r < TEST_COUNT(rates); r++) {
+    for (size_t r = 0; r < TEST_COUNT(rates); ++r) {
         rate_rule_t rule = rate_rule(rates[r], 5);
         uint64_t tat_ns = 0, now_ns = 7 * SECOND;
         EXPECT_NUMBER(taken_at(&rule, now_ns, &tat_ns, 9), 5);
-        for (unsigned i = 1; i < 20; i++) {
+        for (unsigned i = 1; i < 20; ++i) {
             now_ns += rule.interval_ns;
             assert_false(rate_take(&rule, now_ns - 1, &tat_ns));
             EXPECT_NUMBER(taken_at(&rule, now_ns, &tat_ns, 2), 1);
@@ -77,7 +77,7 @@ static void a_second_is_enough_for_each(void **state)
 {
     (void)state;
     static const uint32_t rates[] = {1, 2, 999, RATE_MAX};
-    for (size_t r = 0; r < TEST_COUNT(rates); r++) {
+    for (size_t r = 0; r < TEST_COUNT(rates); ++r) {
         rate_rule_t rule = rate_rule(rates[r], 100);
         uint64_t tat_ns = 0;
         taken_at(&rule, 5 * SECOND, &tat_ns, 200);
@@ -90,7 +90,7 @@ static void the_rate_is_met_and_not_exceeded(void **state)
 {
     (void)state;
     chance_t chance = chance_of("rates");
-    for (unsigned i = 0; i < 10000; i++) {
+    for (unsigned i = 0; i < 10000; ++i) {
         uint32_t rate = 1 + chance_below(&chance, RATE_MAX);
         rate_rule_t rule = rate_rule(rate, 1);
         assert_true(rule.interval_ns * rate >= SECOND);
@@ -133,13 +133,13 @@ static void it_decides_as_a_token_bucket(void **state)
     (void)state;
     chance_t chance = chance_of("buckets");
     unsigned taken = 0, refused = 0;
-    for (unsigned round = 0; round < 300; round++) {
+    for (unsigned round = 0; round < 300; ++round) {
         uint32_t burst = 1 + chance_below(&chance, 20);
         rate_rule_t rule = rate_rule(1 + chance_below(&chance, RATE_MAX), burst);
         uint64_t full_ns = burst * rule.interval_ns, now_ns = chance_below(&chance, 1000000);
         uint64_t tat_ns = 0;
         bucket_t bucket = {full_ns, full_ns, now_ns};
-        for (unsigned i = 0; i < 300; i++) {
+        for (unsigned i = 0; i < 300; ++i) {
             unsigned pace = chance_percent(&chance, 5) ? 40 : 2; /* a rest now and then */
             now_ns += chance_below(&chance, (unsigned)(pace * rule.interval_ns % UINT32_MAX));
             bool expected = bucket_take(&bucket, rule.interval_ns, now_ns);
@@ -162,7 +162,7 @@ static bool take(rate_table_t *table, unsigned key, uint64_t now_ns)
 static unsigned taken_by(rate_table_t *table, unsigned key, uint64_t now_ns, unsigned asked)
 {
     unsigned taken = 0;
-    for (unsigned i = 0; i < asked; i++)
+    for (unsigned i = 0; i < asked; ++i)
         taken += take(table, key, now_ns);
     return taken;
 }
@@ -173,11 +173,11 @@ static void keys_do_not_share(void **state)
     enum { KEYS = 1000 };
     rate_table_t *table = rate_table_new(rate_rule(10, 4), 64 * KEYS);
     int64_t forgotten = METRIC_GET(rate_limit_forgotten_total);
-    for (unsigned key = 0; key < KEYS; key++)
+    for (unsigned key = 0; key < KEYS; ++key)
         EXPECT_NUMBER(taken_by(table, key, SECOND, 9), 4);
-    for (unsigned key = 0; key < KEYS; key++)
+    for (unsigned key = 0; key < KEYS; ++key)
         EXPECT_NUMBER(taken_by(table, key, SECOND, 9), 0);
-    for (unsigned key = 0; key < KEYS; key++)
+    for (unsigned key = 0; key < KEYS; ++key)
         EXPECT_NUMBER(taken_by(table, key, SECOND + SECOND / 5, 9), 2);
     EXPECT_NUMBER(METRIC_GET(rate_limit_forgotten_total) - forgotten, 0);
     rate_table_free(table);
@@ -188,7 +188,7 @@ static void names_differ_by_each_byte_and_by_length(void **state)
     (void)state;
     static const char zeros[128];
     rate_table_t *table = rate_table_new(rate_rule(1, 1), 4096);
-    for (size_t n = 1; n <= sizeof(zeros); n++) {
+    for (size_t n = 1; n <= sizeof(zeros); ++n) {
         assert_true(rate_table_take(table, (str_t){zeros, n}, SECOND));
         assert_false(rate_table_take(table, (str_t){zeros, n}, SECOND));
     }
@@ -214,11 +214,11 @@ static void who_has_recovered_is_forgotten_first(void **state)
     rate_table_t *table = rate_table_new(rate_rule(1, 10), RATE_WAYS);
     int64_t forgotten = METRIC_GET(rate_limit_forgotten_total);
     uint64_t later_ns = 4 * SECOND;
-    for (unsigned key = 0; key < RATE_WAYS; key++)
+    for (unsigned key = 0; key < RATE_WAYS; ++key)
         EXPECT_NUMBER(taken_by(table, key, SECOND, key == 0 ? 3 : 10), key == 0 ? 3 : 10);
     assert_true(take(table, 100, later_ns)); /* 0 owes nothing any more */
     EXPECT_NUMBER(METRIC_GET(rate_limit_forgotten_total) - forgotten, 0);
-    for (unsigned key = 1; key < RATE_WAYS; key++)
+    for (unsigned key = 1; key < RATE_WAYS; ++key)
         EXPECT_NUMBER(taken_by(table, key, later_ns, 20), 3);
     rate_table_free(table);
 }
@@ -229,11 +229,11 @@ static void no_crowd_pushes_out_who_owes_most(void **state)
     (void)state;
     rate_table_t *table = rate_table_new(rate_rule(1, 5), RATE_WAYS);
     int64_t forgotten = METRIC_GET(rate_limit_forgotten_total);
-    for (unsigned key = 0; key < RATE_WAYS - 1; key++)
+    for (unsigned key = 0; key < RATE_WAYS - 1; ++key)
         EXPECT_NUMBER(taken_by(table, key, SECOND, 5), 5);
-    for (unsigned other = 1000; other < 3000; other++)
+    for (unsigned other = 1000; other < 3000; ++other)
         assert_true(take(table, other, SECOND));
-    for (unsigned key = 0; key < RATE_WAYS - 1; key++)
+    for (unsigned key = 0; key < RATE_WAYS - 1; ++key)
         EXPECT_NUMBER(taken_by(table, key, SECOND, 5), 0);
     EXPECT_NUMBER(METRIC_GET(rate_limit_forgotten_total) - forgotten, 2000 - 1);
     rate_table_free(table);
@@ -245,7 +245,7 @@ static void who_is_forgotten_starts_afresh(void **state)
     (void)state;
     rate_table_t *table = rate_table_new(rate_rule(1, 5), RATE_WAYS);
     EXPECT_NUMBER(taken_by(table, 0, SECOND, 4), 4);
-    for (unsigned key = 1; key < RATE_WAYS; key++)
+    for (unsigned key = 1; key < RATE_WAYS; ++key)
         EXPECT_NUMBER(taken_by(table, key, SECOND, 5), 5);
     assert_true(take(table, 100, SECOND));
     EXPECT_NUMBER(taken_by(table, 0, SECOND, 9), 5);
@@ -268,8 +268,8 @@ static void *take_all(void *arg)
 {
     const contest_t *contest = arg;
     pthread_barrier_wait(contest->start);
-    for (unsigned i = 0; i < contest->asked; i++)
-        for (unsigned key = 0; key < contest->keys; key++) {
+    for (unsigned i = 0; i < contest->asked; ++i)
+        for (unsigned key = 0; key < contest->keys; ++key) {
             if (take(contest->table, key, SECOND))
                 atomic_fetch_add(&contest->taken[key], 1);
             if (contest->crowd != 0)
@@ -284,9 +284,9 @@ static void run_contest(contest_t contest)
     pthread_barrier_t start;
     pthread_barrier_init(&start, NULL, THREADS);
     contest.start = &start;
-    for (unsigned i = 0; i < THREADS; i++)
+    for (unsigned i = 0; i < THREADS; ++i)
         assert_int_equal(pthread_create(&threads[i], NULL, take_all, &contest), 0);
-    for (unsigned i = 0; i < THREADS; i++)
+    for (unsigned i = 0; i < THREADS; ++i)
         pthread_join(threads[i], NULL);
     pthread_barrier_destroy(&start);
 }
@@ -295,11 +295,11 @@ static void run_contest(contest_t contest)
 static void threads_share_one_burst(void **state)
 {
     (void)state;
-    for (unsigned round = 0; round < 200; round++) {
+    for (unsigned round = 0; round < 200; ++round) {
         _Atomic unsigned taken[RATE_WAYS] = {0};
         rate_table_t *table = rate_table_new(rate_rule(1, 20), RATE_WAYS);
         run_contest((contest_t){.table = table, .keys = RATE_WAYS, .asked = 30, .taken = taken});
-        for (unsigned key = 0; key < RATE_WAYS; key++)
+        for (unsigned key = 0; key < RATE_WAYS; ++key)
             EXPECT_NUMBER(taken[key], 20);
         rate_table_free(table);
     }
@@ -309,7 +309,7 @@ static void threads_share_one_burst(void **state)
 static void threads_share_one_burst_among_a_crowd(void **state)
 {
     (void)state;
-    for (unsigned round = 0; round < 50; round++) {
+    for (unsigned round = 0; round < 50; ++round) {
         _Atomic unsigned taken[1] = {0};
         rate_table_t *table = rate_table_new(rate_rule(1, 50), RATE_WAYS);
         /* It owes more than any of the crowd can: each of those starts with 1, and asks for no more
@@ -333,7 +333,7 @@ static const char *key_of(int family, const char *text)
     EXPECT(inet_pton(family, text, at) == 1, "%s", text);
     str_t key = rate_address_key((const struct sockaddr *)&address);
     char *hex = test_bytes(2 * key.n + 1);
-    for (size_t i = 0; i < key.n; i++)
+    for (size_t i = 0; i < key.n; ++i)
         snprintf(hex + 2 * i, 3, "%02x", (unsigned char)key.p[i]);
     return hex;
 }
@@ -366,7 +366,7 @@ static void nothing_is_limited_unless_it_is_configured(void **state)
     config.limits.address_per_second = 1;
     rate_limits_t *limits = rate_limits_new(&config);
     int64_t counted = METRIC_GET(rate_limited_by_address_total);
-    for (unsigned i = 0; i < 10; i++) {
+    for (unsigned i = 0; i < 10; ++i) {
         assert_true(rate_limits_take_buyer(limits, STR("alice"), 0));
         assert_true(rate_limits_take_address(limits, (const struct sockaddr *)&other, 0));
         assert_true(rate_limits_take_address(limits, (const struct sockaddr *)&v4, 0) == (i < 3));
@@ -377,7 +377,7 @@ static void nothing_is_limited_unless_it_is_configured(void **state)
     config.limits.buyer_per_second = 1;
     limits = rate_limits_new(&config);
     counted = METRIC_GET(rate_limited_by_buyer_total);
-    for (unsigned i = 0; i < 10; i++) {
+    for (unsigned i = 0; i < 10; ++i) {
         assert_true(rate_limits_take_address(limits, (const struct sockaddr *)&v4, 0));
         assert_true(rate_limits_take_buyer(limits, STR("alice"), 0) == (i < 2));
     }

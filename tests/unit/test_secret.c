@@ -22,7 +22,7 @@ int __real_CRYPTO_memcmp(const void *a, const void *b, size_t n);
 int __wrap_CRYPTO_memcmp(const void *a, const void *b, size_t n);
 int __wrap_CRYPTO_memcmp(const void *a, const void *b, size_t n)
 {
-    calls++;
+    ++calls;
     compared = n;
     return __real_CRYPTO_memcmp(a, b, n);
 }
@@ -32,8 +32,8 @@ static void all_of_it_is_compared_whatever_is_wrong(void **state)
     (void)state;
     char secret[LENGTH_MAX], given[LENGTH_MAX];
     memset(secret, 's', sizeof(secret));
-    for (size_t n = 1; n <= LENGTH_MAX; n++)
-        for (size_t wrong = 0; wrong <= n; wrong++) { /* n: none is */
+    for (size_t n = 1; n <= LENGTH_MAX; ++n)
+        for (size_t wrong = 0; wrong <= n; ++wrong) { /* n: none is */
             memcpy(given, secret, sizeof(given));
             if (wrong < n)
                 given[wrong] = 'x';

@@ -51,7 +51,7 @@ static void test_slots_are_spread(void **state)
         int n = snprintf(sku, sizeof(sku), "item-%u", i);
         uint16_t slot = slot_of_sku((str_t){sku, (size_t)n});
         assert_true(slot < SLOT_COUNT);
-        hits[slot]++;
+        ++hits[slot];
     }
     for (unsigned slot = 0; slot < SLOT_COUNT; ++slot)
         assert_in_range(hits[slot], 21, 192);
