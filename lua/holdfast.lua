@@ -253,7 +253,7 @@ local function look_up(keys, orders)
 end
 
 -- The order that has this key, if it is unsettled: the index alone, were it left without its
--- record, says nothing. `admitted`: those of the batch, which are not written yet.
+-- record, proves nothing. `admitted`: those of the batch, which are not written yet.
 local function first_of_key(unsettled_key, admitted, first)
   if first and (admitted[first] or redis.call('HEXISTS', unsettled_key, first) == 1) then
     return first
