@@ -20,7 +20,8 @@ static void run_delete(request_job_t *request, worker_t *worker)
     str_t sku = sku_str(&r->item.sku);
     uint64_t epoch;
     r->result = item_delete(worker, &r->item, &epoch, &r->outcome);
-    /* A deletion has read the row first: the loops are told under which epoch it went. */
+    /* A deletion has read the row first: the loops are notified of the epoch under which it was
+       deleted. */
     assert(r->result != SYNC_READY || epoch != 0);
     if (epoch != 0) /* also if the outcome of the COMMIT is unknown */
         announce_item_changed(worker->shard->announcements, sku, epoch);

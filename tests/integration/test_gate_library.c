@@ -1,6 +1,7 @@
 /*
- * Guards of the library in lua/ whose absence the row and the reconciler would make good for, so that
- * no sale shows it. The item is one that MySQL does not know: the service leaves its gate alone.
+ * Guards of the library in lua/ whose absence the row and the reconciler would make good for, so
+ * that no sale shows it. The item is one that MySQL does not know: the service leaves its gate
+ * alone.
  */
 #include "harness/sale.h"
 
