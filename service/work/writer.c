@@ -399,12 +399,12 @@ writer_item_t writer_item(writer_t *writer, uint16_t slot, str_t sku)
 {
     writer_thread_t *thread = thread_of(writer, slot);
     if (atomic_load_explicit(&thread->aside_items, memory_order_relaxed) == 0)
-        return WRITER_ITEM_WELL;
+        return WRITER_ITEM_WRITABLE;
     pthread_mutex_lock(&thread->mutex);
     bool is_aside = writer_aside_has_item(&thread->aside, sku);
     unsigned orders = is_aside ? writer_aside_of_item(&thread->aside, sku) : 0;
     pthread_mutex_unlock(&thread->mutex);
-    return !is_aside                                    ? WRITER_ITEM_WELL
+    return !is_aside                                    ? WRITER_ITEM_WRITABLE
            : orders < writer->permits_max / ASIDE_SHARE ? WRITER_ITEM_ASIDE
                                                         : WRITER_ITEM_FULL;
 }

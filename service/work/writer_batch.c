@@ -31,7 +31,7 @@ void writer_core_init(writer_core_t *core, const config_t *config, unsigned shar
     memset(core, 0, sizeof(*core));
     pthread_mutex_init(&core->away_mutex, NULL);
     core->is_side = is_side;
-    core->sick = aside_new(WRITER_SICK_MS, WRITER_SICK_MS);
+    core->failing = aside_new(WRITER_FAILING_MS, WRITER_FAILING_MS);
     core->config = config;
     core->clock = clock;
     core->db = db_new(config, shard_primary(&config->shards[shard]));
@@ -51,7 +51,7 @@ void writer_core_dispose(writer_core_t *core)
 {
     pthread_mutex_destroy(&core->away_mutex);
     forget_rows(core);
-    aside_free(core->sick);
+    aside_free(core->failing);
     db_free(core->db);
     sql_free(&core->sql);
 }

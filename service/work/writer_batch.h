@@ -20,7 +20,7 @@
 #include "work/writer.h"
 #include "work/writer_decide.h"
 
-#define WRITER_SICK_MS 10000
+#define WRITER_FAILING_MS 10000
 
 /* The copy of a hot row that is kept between batches. */
 typedef struct hot_row hot_row_t;
@@ -34,8 +34,8 @@ typedef struct {
     hot_row_t *rows;        /* uthash by sku */
     unsigned misses;        /* version misses in a row; after some, the row is locked first */
     unsigned locked;        /* lock waits since the last COMMIT */
-    /* by sku: items whose orders met errors alone in the last WRITER_SICK_MS */
-    aside_t *sick;
+    /* by sku: items whose orders met errors alone in the last WRITER_FAILING_MS */
+    aside_t *failing;
     uint64_t canary_ms; /* monotonic; when the canary last passed; 0: an error came since */
     /* a side core: it tries orders that are set aside, and sets them aside again when they fail */
     bool is_side;
