@@ -32,7 +32,8 @@ typedef struct {
     remote_clock_t *clock;  /* the shard's */
     uint64_t clock_read_ms; /* monotonic; when it was last read */
     hot_row_t *rows;        /* uthash by sku */
-    unsigned misses;        /* version misses in a row; after some, the row is locked first */
+    bool lock_first;        /* the next attempt locks the rows before it writes */
+    uint64_t lock_wait_us;  /* see writer_lock_wait_us() */
     unsigned locked;        /* lock waits since the last COMMIT */
     /* by sku: items whose orders met errors alone in the last WRITER_FAILING_MS */
     aside_t *failing;
@@ -52,6 +53,11 @@ void writer_core_dispose(writer_core_t *core);
 /* Returns when every order has a result: WRITER_ROW, WRITER_STALE or WRITER_ASIDE. Blocks while the
    shard is away, unless the core is a side core. */
 void writer_apply(writer_core_t *core, writer_order_t **orders, unsigned count);
+/* How long the next batch should wait for more orders, from the end of the last one: about as long
+   as batches have lately waited for the locks of rows that other processes change too. A batch that
+   waits for a lock does not grow; orders that wait before it is taken share its COMMIT. 0: no other
+   process changes the rows. */
+uint64_t writer_lock_wait_us(const writer_core_t *core);
 /* Tries the canary and sets `away`. Returns true if the shard takes orders. */
 bool writer_probe(writer_core_t *core);
 
