@@ -62,6 +62,8 @@ char *test_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void *test_bytes(size_t size); /* zeroed */
 void test_keep(void *thing, void (*free_it)(void *));
 void test_forget(void);
+/* A copy in a block of exactly its size: a sanitizer sees who reads past its end. */
+char *test_exact(const void *bytes, size_t size);
 /* `unit` written `times` times. */
 char *test_repeat(const char *unit, size_t times);
 /* For cmocka: test_forget(). */
