@@ -176,31 +176,46 @@ process_start() {
     disown "$pid" 2>/dev/null || true
 }
 
-# process_stop NAME SECONDS: asks, waits, and only then kills. What is not alive is just tidied.
-process_stop() {
-    local name=$1 deadline=$((SECONDS + $2)) pid
+# How long a process may take to start or to end. A machine may be slow or busy, and only a failure
+# lasts that long. A service that ends may wait for its requests (shutdown.deadline_ms).
+PROCESS_SECONDS=180
+
+# processes_stop NAME...: asks all of them, waits, and only then kills. What is not alive is just
+# tidied.
+processes_stop() {
+    local name
+    for name in "$@"; do process_ask "$name"; done
+    for name in "$@"; do process_end "$name"; done
+}
+
+process_ask() {
+    local pid
+    if ! process_alive "$1"; then return 0; fi
+    pid=$(process_pid "$1")
+    kill -TERM "$pid" 2>/dev/null || true
+    # One that somebody has paused could never act on the request.
+    kill -CONT "$pid" 2>/dev/null || true
+}
+
+process_end() {
+    local name=$1 deadline=$((SECONDS + PROCESS_SECONDS)) pid
     pid=$(process_pid "$name")
-    if process_alive "$name"; then
-        kill -TERM "$pid" 2>/dev/null || true
-        # One that somebody has paused could never act on the request.
-        kill -CONT "$pid" 2>/dev/null || true
-        while process_alive "$name"; do
-            if ((SECONDS >= deadline)); then
-                warn "$name (pid $pid) did not end within $2 s: killing it"
-                kill -KILL "$pid" 2>/dev/null || true
-                deadline=$((SECONDS + 10))
-            fi
-            sleep 0.05
-        done
-    fi
+    while process_alive "$name"; do
+        if ((SECONDS >= deadline)); then
+            warn "$name (pid $pid) did not end within $PROCESS_SECONDS s: killing it"
+            kill -KILL "$pid" 2>/dev/null || true
+            deadline=$((SECONDS + 10))
+        fi
+        sleep 0.05
+    done
     rm -f "$RUN_DIR/$name.pid" "$RUN_DIR/$name.id"
 }
 
-# wait_ready NAME SECONDS LOG PROBE...: until PROBE succeeds; fails, with the end of the log, when
+# wait_ready NAME LOG PROBE...: until PROBE succeeds; fails, with the end of the log, when
 # the process dies or the time is up.
 wait_ready() {
-    local name=$1 seconds=$2 log=$3 deadline=$((SECONDS + $2))
-    shift 3
+    local name=$1 log=$2 deadline=$((SECONDS + PROCESS_SECONDS))
+    shift 2
     until "$@"; do
         if ! process_alive "$name"; then
             tail -n 30 "$log" >&2 || true
@@ -208,7 +223,7 @@ wait_ready() {
         fi
         if ((SECONDS >= deadline)); then
             tail -n 30 "$log" >&2 || true
-            die "$name is not ready after $seconds s; the end of $log is above"
+            die "$name is not ready after $PROCESS_SECONDS s; the end of $log is above"
         fi
         sleep 0.1
     done

@@ -38,12 +38,12 @@ redis_answers() {
 
 redis_start() {
     mkdir -p "$DIR/redis"
-    if redis_config | write_if_changed "$DIR/redis/redis.conf"; then process_stop redis 20; fi
+    if redis_config | write_if_changed "$DIR/redis/redis.conf"; then processes_stop redis; fi
     process_alive redis ||
         process_start redis "$LOG_DIR/redis.log" redis-server "$DIR/redis/redis.conf"
 }
 
-redis_wait() { wait_ready redis 60 "$LOG_DIR/redis.log" redis_answers; }
+redis_wait() { wait_ready redis "$LOG_DIR/redis.log" redis_answers; }
 
 # --- MariaDB --------------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ mysql_start() {
     base=$DIR/mysql/$name
     mkdir -p "$base/tmp"
     if mysql_config "$name" "$shard" "$ordinal" "$port" | write_if_changed "$base/my.cnf"; then
-        process_stop "$name" 60
+        processes_stop "$name"
     fi
     if process_alive "$name"; then return 0; fi
     [[ -d $base/data ]] || mysql_create "$base"
@@ -139,7 +139,7 @@ mysql_start() {
 # stay out of the binary log, so that no server can collide with what it is told by another.
 mysql_wait() {
     local name=$1
-    wait_ready "$name" 120 "$LOG_DIR/$name.log" mysql_answers "$name"
+    wait_ready "$name" "$LOG_DIR/$name.log" mysql_answers "$name"
     mysql_client "$name" < <(mysql_accounts)
 }
 
@@ -210,7 +210,7 @@ replica_runs() {
     [[ $status == *"Slave_IO_Running: Yes"* && $status == *"Slave_SQL_Running: Yes"* ]]
 }
 
-replica_wait() { wait_ready "$1" 30 "$LOG_DIR/$1.log" replica_runs "$1"; }
+replica_wait() { wait_ready "$1" "$LOG_DIR/$1.log" replica_runs "$1"; }
 
 # --- all of them ----------------------------------------------------------------------------
 
@@ -270,17 +270,20 @@ servers_stop_extra() {
     for file in "$RUN_DIR"/shard-*-[b-j].pid; do
         [[ -e $file ]] || continue
         name=$(basename "$file" .pid)
-        if [[ ${letters:0:$1+1} != *"${name##*-}"* ]]; then process_stop "$name" 60; fi
+        if [[ ${letters:0:$1+1} != *"${name##*-}"* ]]; then processes_stop "$name"; fi
     done
 }
 
 # Replicas before their primaries: they then have nothing to complain of.
 servers_stop() {
-    local pattern file
-    for pattern in 'shard-*-[b-j]' 'shard-*-a' redis; do
-        for file in "$RUN_DIR"/$pattern.pid; do
-            [[ -e $file ]] || continue
-            process_stop "$(basename "$file" .pid)" 60
-        done
+    servers_stop_of "$RUN_DIR"/shard-*-[b-j].pid
+    servers_stop_of "$RUN_DIR"/shard-*-a.pid "$RUN_DIR/redis.pid"
+}
+
+servers_stop_of() { # PID_FILE...
+    local file names=()
+    for file in "$@"; do
+        if [[ -e $file ]]; then names+=("$(basename "$file" .pid)"); fi
     done
+    processes_stop "${names[@]}"
 }

@@ -89,7 +89,7 @@ service_start() {
         ulimit -S -n "$(ulimit -H -n)"
         process_start holdfast "$log" "$binary" serve -c "$DIR/config.yaml"
     fi
-    wait_ready holdfast 60 "$log" service_ready
+    wait_ready holdfast "$log" service_ready
 }
 
 # The token goes to curl as a file that never is one: not on the command line.

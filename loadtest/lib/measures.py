@@ -31,6 +31,7 @@ class Client:
     threads: int
     seconds: int
     warm_up_s: float
+    crowds: int = 1  # of `connections` each; they are spread over the nodes
 
 
 class Bench:
@@ -52,8 +53,12 @@ class Bench:
         return target
 
     def rush(self, url, kind, name, items=1, buyers="b", seconds=None):
-        return rush.drive(rush.Rush(url, seconds or self.client.seconds, self.client.connections, self.client.threads,
-                                    kind, name, items, buyers))
+        """Each crowd has buyers of its own. Those of a stack of several nodes go to one node each, in turn."""
+        urls = self.stack.urls() if url == self.stack.url else [url]
+        return rush.drive_all([
+            rush.Rush(urls[crowd % len(urls)], seconds or self.client.seconds, self.client.connections,
+                      self.client.threads, kind, name, items, f"{buyers}{crowd}." if crowd else buyers)
+            for crowd in range(max(self.client.crowds, len(urls)))])
 
     def watched(self, groups, act):
         """(what act() gave, the processor time and the host's share meanwhile)."""
@@ -98,6 +103,10 @@ class Bench:
             committed_per_s=rate_between(before, after, "holdfast_orders_committed_total", seconds),
             audit=audit_of(findings), notes=findings.notes, sku=target.name)
         run["errors"] += sum(count for status, count in statuses.items() if status not in (201, 202, 409))
+        for name in ("commits", "version_misses", "conflicts"):
+            run[f"writer_{name}"] = int(grown(before, after, f"holdfast_writer_{name}_total") or 0)
+        if self.stack.nodes:
+            run["fairness"] = fairness(answers.parts, len(self.stack.urls()))
         for name in ("aborts", "retries"):
             run[name] = int(grown(before, after, f"holdfast_{name}_total") or 0)
             run[f"{name}_per_1000"] = round(1000 * run[name] / max(1, orders), 2)
@@ -193,6 +202,12 @@ def plan_of(bench, peer, with_http2):
     if peer:
         acts.append((peers.NginxLua.name, lambda turn: bench.peer(turn, peer)))
     return acts
+
+
+def fairness(parts, nodes):
+    """The share of the node that was served least, of an equal share."""
+    orders = [sum(part.good for part in parts[node::nodes]) for node in range(nodes)]
+    return round(min(orders) * nodes / max(1, sum(orders)), 2)
 
 
 def others_cores(busy_percent, ours):

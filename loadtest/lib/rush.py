@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class Answers:
     seconds: float = 0.0  # first request to last answer
     latency_ms: dict = field(default_factory=dict)
     client_cpu_s: float = 0.0
+    parts: list = field(default_factory=list)  # of each crowd, where there are several
 
     @property
     def good(self):
@@ -58,14 +60,34 @@ def command(rush):
 
 
 def drive(rush):
-    with tempfile.TemporaryDirectory(prefix="holdfast-rush-") as directory:
-        used = client_seconds()
-        wrk = crowd.start(command(rush), directory)
+    return drive_all([rush])
+
+
+def drive_all(rushes):
+    """Several crowds at once, each of its own wrk. Counts are added; a latency is that of the slowest crowd."""
+    with ExitStack() as context:
+        directories = [Path(context.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-rush-")))
+                       for _ in rushes]
+        used, running = client_seconds(), []
         try:
-            wait_parked(wrk, Path(directory), rush.threads)
+            for rush, directory in zip(rushes, directories):
+                running.append(crowd.start(command(rush), directory))
+            for wrk, directory, rush in zip(running, directories, rushes):
+                wait_parked(wrk, directory, rush.threads)
         finally:
-            crowd.interrupt(wrk)
-        return read_answers(Path(directory), client_seconds() - used)
+            for wrk in running:
+                crowd.interrupt(wrk)
+        parts = [read_answers(directory) for directory in directories]
+        return together(parts, client_seconds() - used)
+
+
+def together(parts, client_cpu_s):
+    answers = Answers(client_cpu_s=client_cpu_s, parts=parts)
+    for name in ("issued", "answered", "refused", "broken", "unheard"):
+        setattr(answers, name, sum(getattr(part, name) for part in parts))
+    answers.seconds = max(part.seconds for part in parts)
+    answers.latency_ms = {name: max(part.latency_ms[name] for part in parts) for name in parts[0].latency_ms}
+    return answers
 
 
 def wait_parked(wrk, directory, threads):
@@ -79,14 +101,13 @@ def client_seconds():
     return times.children_user + times.children_system
 
 
-def read_answers(directory, client_cpu_s):
+def read_answers(directory):
     try:
         done = json.loads((directory / "done.json").read_text())
     except (OSError, ValueError):
         raise CrowdError("wrk ended without a result: " + (directory / "wrk.log").read_text()[-500:]) from None
     answers = Answers(issued=done["issued"], answered=done["answered"], refused=done["refused"],
-                      broken=done["broken"], seconds=done["seconds"], latency_ms=done["latency_ms"],
-                      client_cpu_s=client_cpu_s)
+                      broken=done["broken"], seconds=done["seconds"], latency_ms=done["latency_ms"])
     answers.unheard = max(0, answers.issued - answers.answered)
     if not answers.answered:
         raise CrowdError("nothing was answered")

@@ -44,6 +44,7 @@ class Stack:
     mysql_user: str
     pids: dict = field(default_factory=dict)  # {"service": [pid], "redis": [pid], "mysql": [pid, ...]}
     directory: str = ""
+    nodes: tuple = ()  # further services on the same servers, each a Stack of its own
     option: str = ""  # the --dir by which deploy/up and the load tools find it; empty for the default one
 
     def get(self, path):
@@ -72,13 +73,18 @@ class Stack:
             return False, str(error)
         return status == 200, f"PATCH {changes} was answered {status}: {body.strip()[:200]}"
 
+    def urls(self):
+        """Of all nodes."""
+        return [self.url, *(node.url for node in self.nodes)]
+
     def metrics(self):
-        """The text of /metrics; empty when the service does not tell."""
+        """The text of /metrics of all nodes; empty when one does not tell."""
         try:
             status, body = self.admin("GET", "/metrics")
         except StackError:
             return ""
-        return body if status == 200 else ""
+        texts = [body if status == 200 else "", *(node.metrics() for node in self.nodes)]
+        return "\n".join(texts) if all(texts) else ""
 
     def loops(self):
         """How many event loops the service has."""
@@ -150,7 +156,7 @@ def parse_answers(metrics):
     for name, labels, value in SERIES.findall(metrics):
         status = STATUS.search(labels) if name == "holdfast_http_requests_total" else None
         if status:
-            answers[int(status[1])] = int(float(value))
+            answers[int(status[1])] = answers.get(int(status[1]), 0) + int(float(value))
     return answers
 
 

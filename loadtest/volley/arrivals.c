@@ -59,7 +59,7 @@ uint64_t arrivals_next(arrivals_t *arrivals)
         wanted = fmax(0, wanted - (rate + segment->rate_end) / 2 * left_s);
         arrivals->began_s += segment->seconds;
         arrivals->into_s = 0;
-        arrivals->at++;
+        ++arrivals->at;
     }
     return NEVER;
 }
@@ -97,7 +97,7 @@ attempt_t heap_pop(heap_t *heap)
     heap->items[0] = heap->items[--heap->count];
     for (unsigned i = 0, child; (child = 2 * i + 1) < heap->count; i = child) {
         if (child + 1 < heap->count && heap->items[child + 1].due_us < heap->items[child].due_us)
-            child++;
+            ++child;
         if (heap->items[i].due_us <= heap->items[child].due_us)
             break;
         swap(&heap->items[i], &heap->items[child]);

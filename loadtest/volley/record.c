@@ -40,13 +40,13 @@ static unsigned second_of(uint64_t us)
 
 void record_offered(record_t *record, uint64_t due_us)
 {
-    record->attempts++;
+    ++record->attempts;
     record->offered[second_of(due_us)]++;
 }
 
 static kind_t *find_kind(record_t *record, const char *name)
 {
-    for (unsigned i = 0; i < record->kinds_count; i++)
+    for (unsigned i = 0; i < record->kinds_count; ++i)
         if (strcmp(record->kinds[i]->name, name) == 0)
             return record->kinds[i];
     if (record->kinds_count == KINDS_MAX - 1)
@@ -63,7 +63,7 @@ void record_ended(record_t *record, const char *name, uint64_t due_us, uint64_t 
                   uint64_t now_us)
 {
     kind_t *kind = find_kind(record, name);
-    kind->count++;
+    ++kind->count;
     kind->per_second[second_of(now_us)]++;
     histogram_add(&kind->latency, now_us - due_us);
     if (sent_us != NOT_SENT)
@@ -75,7 +75,7 @@ static void write_histogram(const histogram_t *histogram, FILE *out)
 {
     const char *comma = "";
     fputc('[', out);
-    for (unsigned i = 0; i < BUCKETS; i++) {
+    for (unsigned i = 0; i < BUCKETS; ++i) {
         if (histogram->buckets[i] == 0)
             continue;
         fprintf(out, "%s[%" PRIu64 ",%" PRIu64 "]", comma, bucket_top(i), histogram->buckets[i]);
@@ -87,7 +87,7 @@ static void write_histogram(const histogram_t *histogram, FILE *out)
 static void write_seconds(const uint32_t *counts, unsigned seconds, FILE *out)
 {
     fputc('[', out);
-    for (unsigned i = 0; i < seconds; i++)
+    for (unsigned i = 0; i < seconds; ++i)
         fprintf(out, "%s%" PRIu32, i == 0 ? "" : ",", counts[i]);
     fputc(']', out);
 }
@@ -105,7 +105,7 @@ void record_write(const record_t *record, FILE *out)
     fputs(",\"offered\":", out);
     write_seconds(record->offered, seconds, out);
     fputs(",\"kinds\":{", out);
-    for (unsigned i = 0; i < record->kinds_count; i++) {
+    for (unsigned i = 0; i < record->kinds_count; ++i) {
         const kind_t *kind = record->kinds[i];
         fprintf(out, "%s\"%s\":{\"count\":%" PRIu64 ",\"latency_us\":", i == 0 ? "" : ",",
                 kind->name, kind->count);

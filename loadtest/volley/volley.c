@@ -101,21 +101,21 @@ static void plan_repeat(volley_t *v, attempt_t attempt)
         return;
     attempt.repeats--;
     attempt.due_us += v->gap_us;
-    v->record.repeats++;
+    ++v->record.repeats;
     plan(v, attempt);
 }
 
 static void try_again(volley_t *v, attempt_t attempt, uint64_t now)
 {
     if (attempt.tries >= v->retries_max) {
-        v->record.gave_up++;
+        ++v->record.gave_up;
         return;
     }
-    attempt.tries++;
+    ++attempt.tries;
     attempt.repeats = 0; /* planned already */
     attempt.due_us =
         now + (uint64_t)((double)(v->retry_us * attempt.tries) * (0.5 + random_next(&v->random)));
-    v->record.retries++;
+    ++v->record.retries;
     plan(v, attempt);
 }
 
@@ -162,7 +162,7 @@ static void start_connecting(volley_t *v, connection_t *c)
 static void forget_idle(volley_t *v, const connection_t *c)
 {
     unsigned number = (unsigned)(c - v->connections);
-    for (unsigned i = 0; i < v->idle_count; i++)
+    for (unsigned i = 0; i < v->idle_count; ++i)
         if (v->idle[i] == number) {
             v->idle[i] = v->idle[--v->idle_count];
             return;
@@ -179,7 +179,7 @@ static void lose(volley_t *v, connection_t *c, const char *kind)
     if (was != BUSY)
         return;
     v->busy_count--;
-    v->record.connections_lost++;
+    ++v->record.connections_lost;
     ended(v, &c->attempt, c->sent_us, kind, true);
 }
 
@@ -213,7 +213,7 @@ static void send_attempt(volley_t *v, attempt_t attempt)
     c->attempt = attempt;
     c->sent_us = now_us(v);
     c->state = BUSY;
-    v->busy_count++;
+    ++v->busy_count;
     plan_repeat(v, attempt);
     /* It fits into the empty buffer of a connection with nothing under way. */
     if (send(c->fd, request, (size_t)length, MSG_NOSIGNAL) != length)
@@ -231,7 +231,7 @@ static void find_word(const char *body, const char *member, char *word, size_t r
         at += strlen(member);
         at += strspn(at, " :\"");
         while (n + 1 < room && (isalnum((unsigned char)at[n]) || at[n] == '_' || at[n] == '-'))
-            n++;
+            ++n;
         memcpy(word, at, n);
     }
     word[n] = '\0';
@@ -254,10 +254,10 @@ static void answered(volley_t *v, connection_t *c, int status, const char *body)
     attempt_t attempt = c->attempt;
     bool replay = is_replay(c->answer, body);
     const char *tail = replay ? " replayed" : "";
-    v->record.answered++;
+    ++v->record.answered;
     if (status == 201 || status == 202) {
         if (!replay)
-            v->record.orders++;
+            ++v->record.orders;
         find_word(body, "\"order_id\"", word, sizeof(word));
         fprintf(v->orders, "%d %s v%08" PRIu32 "\n", status, word[0] ? word : "-", attempt.buyer);
         snprintf(kind, sizeof(kind), "%d%s", status, tail);
@@ -321,7 +321,7 @@ static void sweep(volley_t *v, uint64_t now)
         v->progress_at_us = now + PROGRESS_US;
         show_progress(v);
     }
-    for (unsigned i = 0; i < v->connections_count; i++) {
+    for (unsigned i = 0; i < v->connections_count; ++i) {
         connection_t *c = &v->connections[i];
         if (c->state == BUSY && now > c->attempt.due_us + v->timeout_us)
             lose(v, c, "no answer");
@@ -374,7 +374,7 @@ static void wait_and_serve(volley_t *v, uint64_t until)
                              .tv_nsec = (long)(wait % 1000000) * 1000};
     int n = epoll_pwait2(v->epoll, events, EVENTS_MAX, &pause, NULL);
     assert(n >= 0 || errno == EINTR);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; ++i) {
         connection_t *c = events[i].data.ptr;
         if (c->state == CONNECTING)
             connected(v, c);
@@ -387,7 +387,7 @@ static void wait_and_serve(volley_t *v, uint64_t until)
 static void connect_all(volley_t *v)
 {
     v->start_us = clock_us();
-    for (unsigned i = 0; i < v->connections_count; i++)
+    for (unsigned i = 0; i < v->connections_count; ++i)
         start_connecting(v, &v->connections[i]);
     while (v->idle_count < v->connections_count && now_us(v) < CONNECT_WITHIN_US)
         wait_and_serve(v, now_us(v) + SWEEP_US);

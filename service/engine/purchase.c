@@ -135,7 +135,7 @@ static bool is_unwritable_now(const purchase_t *p, writer_t *writer, bool accept
         METRIC_INC(queue_full_total);
     if (accepted)
         return item == WRITER_ITEM_FULL;
-    return writer_is_away(writer) || item != WRITER_ITEM_WELL;
+    return writer_is_away(writer) || item != WRITER_ITEM_WRITABLE;
 }
 
 /* Takes a permit of the writer's queue, then an id. In this order, so that an admitted order always

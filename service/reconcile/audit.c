@@ -6,7 +6,6 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/failpoint.h"
 #include "base/fatal.h"
 #include "reconcile/audit_parts.h"
 #include "sale/shard_map.h"
@@ -198,7 +197,6 @@ static void *part_thread(void *arg)
     audit_t *audit = &part->audit;
     audit->gate = gate_sync_new(&part->config);
     audit->db = db_new(&part->config, part->server);
-    FAILPOINT("audit_reads");
     if (audit_store(audit))
         audit_gates(audit);
     else

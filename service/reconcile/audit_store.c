@@ -1,4 +1,5 @@
 #include "base/alloc.h"
+#include "base/failpoint.h"
 #include "reconcile/audit_parts.h"
 
 #include <stdlib.h>
@@ -443,6 +444,7 @@ bool audit_store(audit_t *audit)
         result = count_roughly(audit, &orders);
     if (result == RESULT_DONE)
         result = audit_snapshot(audit);
+    FAILPOINT("audit_reads");
     for (size_t i = 0; result == RESULT_DONE && i < sizeof(parts) / sizeof(parts[0]); ++i) {
         audit_begin_part(audit, parts[i].name, parts[i].check == check_a ? orders : 0);
         result = parts[i].check(audit);

@@ -28,7 +28,8 @@ bool reconcile_row_is_free(worker_t *worker, const item_ref_t *ref)
         if (reads != 0)
             usleep(PASS_FREE_US / FREE_READS);
         sql_reset(&worker->sql);
-        sql_add(&worker->sql, "SELECT sku FROM inventory WHERE %i FOR UPDATE SKIP LOCKED", ref);
+        sql_add(&worker->sql,
+                "SELECT sku FROM " SQL_INVENTORY_BY_KEY " WHERE %i FOR UPDATE SKIP LOCKED", ref);
         if (db_query(worker->db, &worker->sql) != RESULT_DONE || db_next(worker->db))
             return true; /* or MySQL returned an error, which the caller's next statement meets */
     }

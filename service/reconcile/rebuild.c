@@ -63,7 +63,7 @@ static void raise_epoch_statement(sql_t *sql, const rebuild_t *rebuild, uint64_t
 {
     sql_reset(sql);
     sql_add(sql,
-            "UPDATE inventory SET epoch = GREATEST(epoch, %u, "
+            "UPDATE " SQL_INVENTORY_BY_KEY " SET epoch = GREATEST(epoch, %u, "
             "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED)) + 1, version = version + 1, "
             "epoch_allocated_total = allocated_total, epoch_released_total = released_total, "
             "rebuild_token = %u, rebuild_until = NOW(3) + INTERVAL %u MICROSECOND, "
@@ -207,7 +207,7 @@ static sync_result_t keep_lease(worker_t *worker, const rebuild_t *rebuild)
     uint64_t affected[1] = {0};
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
-            "UPDATE inventory SET rebuild_until = NOW(3) + INTERVAL %u "
+            "UPDATE " SQL_INVENTORY_BY_KEY " SET rebuild_until = NOW(3) + INTERVAL %u "
             "MICROSECOND, " SQL_UPDATED_AT_GROWS " WHERE %i AND epoch = %u AND rebuild_token = %u",
             lease_us(&rebuild->item), &rebuild->item.ref, rebuild->item.epoch, rebuild->token);
     result_t result = db_exec(worker->db, &worker->sql, affected, 1);
@@ -349,7 +349,8 @@ static void end_lease(worker_t *worker, const rebuild_t *rebuild)
 {
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
-            "UPDATE inventory SET rebuild_token = NULL, rebuild_until = NULL WHERE %i AND "
+            "UPDATE " SQL_INVENTORY_BY_KEY
+            " SET rebuild_token = NULL, rebuild_until = NULL WHERE %i AND "
             "epoch = %u AND rebuild_token = %u",
             &rebuild->item.ref, rebuild->item.epoch, rebuild->token);
     db_exec(worker->db, &worker->sql, NULL, 0);

@@ -350,7 +350,8 @@ static result_t lock_items(expiry_t *expiry)
 {
     unsigned at = 0;
     sql_reset(expiry->sql);
-    sql_add(expiry->sql, "SELECT sku FROM inventory WHERE bucket = %u AND sku IN (", BUCKET_ONLY);
+    sql_add(expiry->sql, "SELECT sku FROM " SQL_INVENTORY_BY_KEY " WHERE bucket = %u AND sku IN (",
+            BUCKET_ONLY);
     for (unsigned from = 0; from < expiry->count; from = end_of_item(expiry, from))
         sql_add(expiry->sql, from == 0 ? "%s" : ", %s", key_of_item(&expiry->releases[from]));
     sql_add(expiry->sql, ") ORDER BY sku FOR UPDATE SKIP LOCKED");

@@ -43,7 +43,7 @@ result_t item_read(db_t *db, sql_t *sql, const item_ref_t *ref, bool lock, item_
 {
     *found = false;
     sql_reset(sql);
-    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE %i", ref);
+    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM " SQL_INVENTORY_BY_KEY " WHERE %i", ref);
     if (lock)
         sql_add(sql, " FOR UPDATE");
     result_t result = db_query(db, sql);
@@ -80,7 +80,8 @@ result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count,
 {
     static const char *const ends[] = {")", ") FOR UPDATE", ") FOR UPDATE SKIP LOCKED"};
     sql_reset(sql);
-    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE bucket = %u AND sku IN (",
+    sql_add(sql,
+            "SELECT " ITEM_COLUMNS " FROM " SQL_INVENTORY_BY_KEY " WHERE bucket = %u AND sku IN (",
             BUCKET_ONLY);
     for (unsigned i = 0; i < count; ++i)
         sql_add(sql, i == 0 ? "%s" : ",%s", skus[i]);

@@ -66,7 +66,8 @@ result_t release_units(db_t *db, sql_t *sql, release_t *release)
     uint64_t affected[1] = {0};
     sql_reset(sql);
     sql_add(sql,
-            "UPDATE inventory SET released_total = released_total + %u, version = version + 1, "
+            "UPDATE " SQL_INVENTORY_BY_KEY
+            " SET released_total = released_total + %u, version = version + 1, "
             "updated_at = NOW(3) WHERE %i",
             (uint64_t)release->quantity, &release->item);
     result_t result = db_exec(db, sql, affected, 1);

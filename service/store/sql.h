@@ -38,6 +38,14 @@ typedef struct {
  */
 #define SQL_UPDATED_AT_GROWS "updated_at = GREATEST(NOW(3), updated_at + INTERVAL 1000 MICROSECOND)"
 
+/*
+ * The table `inventory` in a statement that locks one of its rows by its key and names other
+ * columns in its condition. An optimizer may find the row by its epoch instead (it does so in a
+ * small table), and then locks the entry of that index and the row in the opposite order of a
+ * statement that finds it by its key: a deadlock between two writers of one item.
+ */
+#define SQL_INVENTORY_BY_KEY "inventory FORCE INDEX (PRIMARY)"
+
 void sql_reset(sql_t *sql);
 void sql_free(sql_t *sql);
 /* Appends. Out of memory ends the process: see base/alloc.h. */

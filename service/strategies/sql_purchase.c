@@ -131,7 +131,8 @@ static void update_statement(uint64_t units, const sql_strategy_t *strategy, sql
 {
     sql_reset(sql);
     sql_add(sql,
-            "UPDATE inventory SET allocated_total = allocated_total + %u, version = version + 1, "
+            "UPDATE " SQL_INVENTORY_BY_KEY
+            " SET allocated_total = allocated_total + %u, version = version + 1, "
             "updated_at = NOW(3) WHERE %i AND epoch = %u "
             "AND allocated_total - released_total + %u <= total",
             units, &item->ref, item->epoch, units);

@@ -4,6 +4,7 @@
 
 #include "strategies/lua.h"
 #include "strategies/watch_pool.h"
+#include "strategies/watch_turns.h"
 
 void strategy_withdraw(attempt_t *attempt)
 {
@@ -33,5 +34,8 @@ void strategy_item_close(strategy_item_t *item)
 {
     if (item->lua != NULL)
         lua_item_free(item->lua);
+    if (item->watch != NULL)
+        watch_turns_free(item->watch);
     item->lua = NULL;
+    item->watch = NULL;
 }

@@ -47,6 +47,7 @@ struct strategy_item;
 struct lua_loop;
 struct lua_item;
 struct watch_pool;
+struct watch_turns;
 
 /* --- the reports of a strategy --- */
 
@@ -131,6 +132,7 @@ typedef struct strategy_item {
     acknowledge_t acknowledge; /* from the last read of the row */
     unsigned units_back;       /* counts how often units came back */
     struct lua_item *lua;      /* private to lua.c; NULL: no attempt yet */
+    struct watch_turns *watch; /* likewise to watch.c */
 } strategy_item_t;
 
 static inline str_t strategy_item_sku(const strategy_item_t *item)

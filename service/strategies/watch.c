@@ -1,5 +1,6 @@
 /*
- * Strategy watch: Redis's own optimistic lock, for one buyer at a time on a leased connection.
+ * Strategy watch: Redis's own optimistic lock, for one buyer at a time on a leased connection. An
+ * attempt first waits for its turn (strategies/watch_turns.h).
  *
  *   LEASING ──▶ READING: WATCH, reads ──▶ decide ──refused──▶ UNWATCH, done
  *      ▲                                    │ admitted
@@ -20,6 +21,7 @@
 #include "sale/admission.h"
 #include "strategies/gate_order.h"
 #include "strategies/watch_pool.h"
+#include "strategies/watch_turns.h"
 
 /* If the reads take this long, Redis may be silent. */
 #define READS_SLOW_MS 1024
@@ -58,7 +60,7 @@ static strategy_loop_t *loop_of(const watch_t *a)
     return a->attempt->item->loop;
 }
 
-static void start(attempt_t *attempt)
+static void begin_attempt(attempt_t *attempt)
 {
     watch_t *a = alloc_zero(1, sizeof(*a));
     a->attempt = attempt;
@@ -67,15 +69,33 @@ static void start(attempt_t *attempt)
     lease(a);
 }
 
+static void give_turns(strategy_item_t *item)
+{
+    for (attempt_t *next; (next = watch_turns_next(item->watch)) != NULL;)
+        begin_attempt(next);
+}
+
+static void start(attempt_t *attempt)
+{
+    strategy_item_t *item = attempt->item;
+    if (item->watch == NULL)
+        item->watch = watch_turns_new(item->loop->config->redis.watch_connections);
+    watch_turns_wait(item->watch, attempt);
+    give_turns(item);
+}
+
 static void finish(watch_t *a, const outcome_t *outcome)
 {
     attempt_t *attempt = a->attempt;
-    strategy_loop_t *loop = loop_of(a);
+    strategy_item_t *item = attempt->item;
+    strategy_loop_t *loop = item->loop;
     assert(attempt->data == a && a->replies_due == 0);
     if (a->link != NULL)
         watch_pool_return(loop->watch, a->link);
     attempt->data = NULL;
     free(a);
+    watch_turns_end(item->watch);
+    give_turns(item); /* before done(), which may free the item */
     loop->host->done(attempt, outcome);
 }
 
@@ -95,6 +115,7 @@ static void aborted(watch_t *a)
 {
     strategy_loop_t *loop = loop_of(a);
     METRIC_STRATEGY_ADD(aborts_total, STRATEGY_WATCH, 1);
+    watch_turns_aborted(a->attempt->item->watch);
     if (++a->aborts > loop->config->orders.retries_max) {
         finish_away(a);
         return;
@@ -102,7 +123,7 @@ static void aborted(watch_t *a)
     METRIC_STRATEGY_ADD(retries_total, STRATEGY_WATCH, 1);
     watch_pool_return(loop->watch, a->link);
     a->link = NULL;
-    loop_timer_start(loop->loop, &a->timer, random_backoff(1, 16, a->aborts), on_retry);
+    loop_timer_start(loop->loop, &a->timer, random_backoff(2, 32, a->aborts), on_retry);
 }
 
 static void on_exec_reply(void *context, const redisReply *reply)

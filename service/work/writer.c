@@ -35,6 +35,7 @@ typedef struct {
     unsigned coming;  /* announced orders that are before the gate: writer_expect() */
     bool stopping;
     unsigned batch_max, linger_ms;
+    uint64_t written_us; /* monotonic; when the last batch ended */
     writer_order_t **batch, **side_batch;
 } writer_thread_t;
 
@@ -60,6 +61,20 @@ static bool may_linger(const writer_thread_t *thread)
 static bool may_wait_for_batch(const writer_thread_t *thread)
 {
     return thread->coming > thread->queued && has_room(thread);
+}
+
+/* While other processes hold the locks of the rows, orders are collected rather than written into a
+   transaction that would wait. */
+static void wait_for_locks(writer_thread_t *thread)
+{
+    int result = 0;
+    uint64_t then_us = thread->written_us + writer_lock_wait_us(&thread->core);
+    uint64_t now_us = clock_mono_us();
+    if (then_us < now_us + 1000)
+        return;
+    const struct timespec then = clock_mono_in((uint32_t)((then_us - now_us) / 1000));
+    while (has_room(thread) && result != ETIMEDOUT)
+        result = pthread_cond_timedwait(&thread->more, &thread->mutex, &then);
 }
 
 /* A transaction costs the server as much as some thirty rows: so queued orders wait for more, while
@@ -101,6 +116,7 @@ static unsigned take_batch(writer_thread_t *thread)
     unsigned count = 0;
     pthread_mutex_lock(&thread->mutex);
     wait_for_order(thread);
+    wait_for_locks(thread);
     wait_for_batch(thread);
     while (thread->head != NULL && count < thread->batch_max) {
         writer_order_t *order = thread->head;
@@ -182,7 +198,8 @@ static void *thread_run(void *arg)
     for (unsigned count; (count = take_batch(thread)) != 0;) {
         uint64_t begun = clock_mono_us();
         writer_apply(&thread->core, thread->batch, count);
-        metric_observe(HISTOGRAM_commit_seconds, clock_mono_us() - begun);
+        thread->written_us = clock_mono_us();
+        metric_observe(HISTOGRAM_commit_seconds, thread->written_us - begun);
         metric_observe(HISTOGRAM_writer_batch_orders, count);
         unsigned aside = post_written(thread->batch, count);
         METRIC_ADD(writer_set_aside_orders, aside);
@@ -399,12 +416,12 @@ writer_item_t writer_item(writer_t *writer, uint16_t slot, str_t sku)
 {
     writer_thread_t *thread = thread_of(writer, slot);
     if (atomic_load_explicit(&thread->aside_items, memory_order_relaxed) == 0)
-        return WRITER_ITEM_WELL;
+        return WRITER_ITEM_WRITABLE;
     pthread_mutex_lock(&thread->mutex);
     bool is_aside = writer_aside_has_item(&thread->aside, sku);
     unsigned orders = is_aside ? writer_aside_of_item(&thread->aside, sku) : 0;
     pthread_mutex_unlock(&thread->mutex);
-    return !is_aside                                    ? WRITER_ITEM_WELL
+    return !is_aside                                    ? WRITER_ITEM_WRITABLE
            : orders < writer->permits_max / ASIDE_SHARE ? WRITER_ITEM_ASIDE
                                                         : WRITER_ITEM_FULL;
 }

@@ -96,7 +96,7 @@ bool writer_is_away(const writer_t *writer);
 #define WRITER_WHY_SIZE 200
 bool writer_away_for(writer_t *writer, uint64_t *ms, char *why);
 typedef enum {
-    WRITER_ITEM_WELL,
+    WRITER_ITEM_WRITABLE,
     WRITER_ITEM_ASIDE, /* its orders cannot be written now: new ones would wait too */
     WRITER_ITEM_FULL   /* so many wait that more would take the permits of other items */
 } writer_item_t;

@@ -29,9 +29,9 @@
 #include "work/writer_batch.h"
 
 /* An item is set aside when this many of its orders met an error alone and none was committed
-   between. The count ends when the item has met no error for WRITER_SICK_MS. Each order that is
+   between. The count ends when the item has met no error for WRITER_FAILING_MS. Each order that is
    tried apart costs the other orders of the shard some milliseconds. */
-#define SICK_ORDERS 3
+#define FAILING_ORDERS 3
 /* The result of a canary is used for this long, so that a batch that is halved tries it once. */
 #define CANARY_AGE_MAX_MS 500
 
@@ -78,25 +78,25 @@ bool writer_probe(writer_core_t *core)
 
 /* --- is the fault the item's? --- */
 
-static void note_sick(writer_core_t *core, str_t sku)
+static void note_failing(writer_core_t *core, str_t sku)
 {
     uint64_t now_ms = clock_mono_ms();
-    if (!aside_waits(core->sick, sku, now_ms))
-        aside_drop(core->sick, sku); /* its earlier errors were too long ago to count */
-    aside_put(core->sick, sku, NULL, 0, now_ms);
+    if (!aside_waits(core->failing, sku, now_ms))
+        aside_drop(core->failing, sku); /* its earlier errors were too long ago to count */
+    aside_put(core->failing, sku, NULL, 0, now_ms);
 }
 
-static bool is_sick(const writer_core_t *core, str_t sku)
+static bool is_failing(const writer_core_t *core, str_t sku)
 {
-    return aside_failures(core->sick, sku) >= SICK_ORDERS &&
-           aside_waits(core->sick, sku, clock_mono_ms());
+    return aside_failures(core->failing, sku) >= FAILING_ORDERS &&
+           aside_waits(core->failing, sku, clock_mono_ms());
 }
 
 /* Orders of these items were committed: their counts of errors end. */
-static void note_well(writer_core_t *core, writer_order_t *const *orders, unsigned count)
+static void note_committed(writer_core_t *core, writer_order_t *const *orders, unsigned count)
 {
-    for (unsigned i = 0; aside_count(core->sick) != 0 && i < count; ++i)
-        aside_drop(core->sick, order_sku(&orders[i]->order));
+    for (unsigned i = 0; aside_count(core->failing) != 0 && i < count; ++i)
+        aside_drop(core->failing, order_sku(&orders[i]->order));
 }
 
 /* --- what next? --- */
@@ -199,13 +199,13 @@ static void set_all_aside(writer_core_t *core, writer_order_t **orders, unsigned
 }
 
 /* Sets aside each item of the batch that has met too many errors. True: there was one. */
-static bool set_sick_aside(writer_core_t *core, writer_order_t **orders, unsigned count)
+static bool set_failing_aside(writer_core_t *core, writer_order_t **orders, unsigned count)
 {
     bool any = false;
-    for (unsigned from = 0, to; aside_count(core->sick) != 0 && from < count; from = to) {
+    for (unsigned from = 0, to; aside_count(core->failing) != 0 && from < count; from = to) {
         to = end_of_item(orders, from, count);
         bool alone = core->is_side && !orders[from]->aside.with_item;
-        if (alone || !is_sick(core, order_sku(&orders[from]->order)))
+        if (alone || !is_failing(core, order_sku(&orders[from]->order)))
             continue; /* orders that are set aside alone prove nothing about their item */
         set_all_aside(core, orders + from, to - from, true, db_error(core->db));
         any = true;
@@ -329,15 +329,15 @@ static bool go_on(writer_core_t *core, writer_next_t next, writer_order_t **orde
         apply_items(core, orders, count);
         return false;
     case NEXT_HALVES:
-        if (set_sick_aside(core, orders, count))
+        if (set_failing_aside(core, orders, count))
             return true;
         apply_halves(core, orders, count);
         return false;
     case NEXT_REJECT:
         /* If this is one of several orders of the item in a row, the fault may be the item's: then
            the item is set aside and this order is not rejected. */
-        note_sick(core, order_sku(&orders[0]->order));
-        if (!set_sick_aside(core, orders, count))
+        note_failing(core, order_sku(&orders[0]->order));
+        if (!set_failing_aside(core, orders, count))
             reject(core, orders[0]);
         return true;
     default:
@@ -345,8 +345,8 @@ static bool go_on(writer_core_t *core, writer_next_t next, writer_order_t **orde
             set_all_aside(core, orders, count, true, db_error(core->db));
             return true;
         }
-        note_sick(core, order_sku(&orders[0]->order));
-        if (!set_sick_aside(core, orders, count))
+        note_failing(core, order_sku(&orders[0]->order));
+        if (!set_failing_aside(core, orders, count))
             set_all_aside(core, orders, count, false, db_error(core->db));
         return true;
     }
@@ -363,7 +363,7 @@ static void apply(writer_core_t *core, writer_order_t **orders, unsigned count)
         writer_attempt_t outcome = writer_attempt(core, orders, count, groups, &failure);
         if (outcome == ATTEMPT_COMMITTED || outcome == ATTEMPT_AGAIN) {
             if (outcome == ATTEMPT_COMMITTED) {
-                note_well(core, orders, count);
+                note_committed(core, orders, count);
                 came_back(core);
             }
             continue;

@@ -1,3 +1,16 @@
+/*
+ * One attempt to write a batch: a transaction of one text, then COMMIT.
+ *
+ *   alone       versions from the copies of the rows; INSERTs and UPDATE in one text
+ *   a miss      no row had its version: the INSERTs stay, the rows are locked and read again, and
+ *               the UPDATE alone is repeated
+ *   contended   other processes change the row: INSERTs, then the lock, then the UPDATE
+ *   lock first  a read has changed the batch (stale orders, orders without room): what is written
+ *               is decided under the lock, before the INSERTs
+ *
+ * Rows are locked in the order of their skus, and after the orders, as every transaction that moves
+ * an order does.
+ */
 #include "work/writer_batch.h"
 
 #include <assert.h>
@@ -10,8 +23,11 @@
 #include "metrics/metrics.h"
 #include "store/orders.h"
 
-/* After this many version misses in a row the row is locked before it is read. */
-#define MISSES_BEFORE_LOCK 3
+/* After another transaction has changed a row, it is locked before its UPDATE for as many batches,
+   counted from the last time that it was found changed. */
+#define CONTENDED_BATCHES 32
+/* The longest time for which a batch waits because others hold the locks. */
+#define LOCK_WAIT_MAX_US 20000
 /* At most this many rows are kept; beyond it all are dropped, which costs one read each. */
 #define HOT_ROWS_MAX 65536
 /* The shard's clock is read again after this time. */
@@ -20,6 +36,7 @@
 struct hot_row {
     UT_hash_handle hh;
     uint64_t version, epoch;
+    unsigned contended; /* batches for which the row is locked before its UPDATE */
     sku_t sku;
 };
 
@@ -31,7 +48,7 @@ void writer_core_init(writer_core_t *core, const config_t *config, unsigned shar
     memset(core, 0, sizeof(*core));
     pthread_mutex_init(&core->away_mutex, NULL);
     core->is_side = is_side;
-    core->sick = aside_new(WRITER_SICK_MS, WRITER_SICK_MS);
+    core->failing = aside_new(WRITER_FAILING_MS, WRITER_FAILING_MS);
     core->config = config;
     core->clock = clock;
     core->db = db_new(config, shard_primary(&config->shards[shard]));
@@ -51,7 +68,7 @@ void writer_core_dispose(writer_core_t *core)
 {
     pthread_mutex_destroy(&core->away_mutex);
     forget_rows(core);
-    aside_free(core->sick);
+    aside_free(core->failing);
     db_free(core->db);
     sql_free(&core->sql);
 }
@@ -63,15 +80,6 @@ static hot_row_t *find_row(writer_core_t *core, str_t sku)
     return row;
 }
 
-static void forget_row(writer_core_t *core, str_t sku)
-{
-    hot_row_t *row = find_row(core, sku);
-    if (row == NULL)
-        return;
-    HASH_DEL(core->rows, row);
-    free(row);
-}
-
 static hot_row_t *remember_row(writer_core_t *core, const item_t *item)
 {
     str_t sku = item_sku(item);
@@ -80,6 +88,8 @@ static hot_row_t *remember_row(writer_core_t *core, const item_t *item)
         row = alloc_zero(1, sizeof(*row));
         row->sku = item->ref.sku;
         HASH_ADD(hh, core->rows, sku.bytes, row->sku.length, row);
+    } else if (row->version != item->version) {
+        row->contended = CONTENDED_BATCHES;
     }
     row->version = item->version;
     row->epoch = item->epoch;
@@ -144,44 +154,50 @@ static void on_row(void *context, const item_t *item)
     }
 }
 
-/* Reads the rows of all groups that have no copy. */
-static result_t read_rows(reading_t *reading, str_t *skus, bool lock)
+/* Reads the rows of the groups that have none yet, and locks them if `lock`. *changed: what was
+   read has changed the batch, which must begin again. */
+static result_t read_rows(writer_core_t *core, group_t *groups, unsigned groups_count,
+                          item_lock_t lock, bool *changed)
 {
-    writer_core_t *core = reading->core;
+    reading_t reading = {core, groups, groups_count, false};
+    str_t *skus = alloc_zero(groups_count, sizeof(*skus));
     unsigned count = 0;
-    for (unsigned i = 0; i < reading->count; ++i)
-        if (reading->groups[i].units != 0 && reading->groups[i].row == NULL)
-            skus[count++] = order_sku(&reading->groups[i].orders[0]->order);
-    if (count == 0)
-        return RESULT_DONE;
-    result_t result = item_read_many(core->db, &core->sql, skus, count,
-                                     lock ? ITEM_LOCK_WAIT : ITEM_LOCK_NONE, on_row, reading);
-    for (unsigned i = 0; i < reading->count && result == RESULT_DONE; ++i) {
-        group_t *group = &reading->groups[i];
-        if (group->units != 0 && group->row == NULL && writer_check_group(group, NULL))
-            reading->changed = true;
-    }
-    return result;
-}
-
-/* Finds the version of each hot row: from the copy, or by a read (all rows are locked after
-   misses). */
-static result_t find_versions(writer_core_t *core, group_t *groups, unsigned count, bool lock,
-                              bool *changed)
-{
-    reading_t reading = {core, groups, count, false};
-    for (unsigned i = 0; i < count; ++i) {
-        const writer_order_t *first = groups[i].orders[0];
-        hot_row_t *row = find_row(core, order_sku(&first->order));
-        bool known = !lock && row != NULL && row->epoch == first->epoch;
-        groups[i].row = known ? row : NULL;
-        groups[i].version = known ? row->version : 0;
-    }
-    str_t *skus = alloc_zero(count, sizeof(*skus));
-    result_t result = read_rows(&reading, skus, lock);
+    for (unsigned i = 0; i < groups_count; ++i)
+        if (groups[i].units != 0 && groups[i].row == NULL)
+            skus[count++] = order_sku(&groups[i].orders[0]->order);
+    result_t result = RESULT_DONE;
+    if (count != 0)
+        result = item_read_many(core->db, &core->sql, skus, count, lock, on_row, &reading);
+    for (unsigned i = 0; i < groups_count && result == RESULT_DONE; ++i)
+        if (groups[i].units != 0 && groups[i].row == NULL && writer_check_group(&groups[i], NULL))
+            reading.changed = true;
     free(skus);
     *changed = reading.changed;
     return result;
+}
+
+/* Gives each group the copy of its row. Returns true if another process changes some of the rows:
+   then all of them are locked before the UPDATE. */
+static bool find_copies(writer_core_t *core, group_t *groups, unsigned count)
+{
+    bool contended = false;
+    for (unsigned i = 0; i < count; ++i) {
+        const writer_order_t *first = groups[i].orders[0];
+        hot_row_t *row = find_row(core, order_sku(&first->order));
+        bool known = row != NULL && row->epoch == first->epoch;
+        groups[i].row = known ? row : NULL;
+        groups[i].version = known ? row->version : 0;
+        contended = contended || (known && groups[i].units != 0 && row->contended != 0);
+    }
+    return contended;
+}
+
+/* Locks and reads the rows of all groups, in the order of their skus. */
+static result_t lock_rows(writer_core_t *core, group_t *groups, unsigned count, bool *changed)
+{
+    for (unsigned i = 0; i < count; ++i)
+        groups[i].row = NULL;
+    return read_rows(core, groups, count, ITEM_LOCK_WAIT, changed);
 }
 
 /* --- duplicates --- */
@@ -282,17 +298,6 @@ static result_t read_clock_if_old(writer_core_t *core)
     return result;
 }
 
-/* Some row has changed since it was read, and the error does not name it: the copies of all are
-   dropped. */
-static void forget_rows_of(writer_core_t *core, group_t *groups, unsigned count)
-{
-    METRIC_INC(writer_version_misses_total);
-    for (unsigned i = 0; i < count; ++i) {
-        forget_row(core, order_sku(&groups[i].orders[0]->order));
-        groups[i].row = NULL;
-    }
-}
-
 /* The kind of the failure; call it before the connection is used again. */
 static writer_failure_kind_t kind_of(const db_t *db, result_t result)
 {
@@ -308,27 +313,16 @@ static writer_failure_kind_t kind_of(const db_t *db, result_t result)
     }
 }
 
-static writer_attempt_t fail(writer_core_t *core, result_t result, writer_failure_kind_t *out)
-{
-    *out = kind_of(core->db, result);
-    db_rollback(core->db);
-    return ATTEMPT_FAILED;
-}
-
-static writer_attempt_t again(writer_core_t *core)
-{
-    db_rollback(core->db);
-    return ATTEMPT_AGAIN;
-}
-
 static void committed(group_t *groups, unsigned groups_count, writer_order_t **orders,
                       unsigned count)
 {
-    for (unsigned i = 0; i < groups_count; ++i)
-        if (groups[i].units != 0)
-            /* The UPDATE raised it by one, under the row's lock: the next batch need not read
-               it. */
-            ++groups[i].row->version;
+    for (unsigned i = 0; i < groups_count; ++i) {
+        if (groups[i].units == 0)
+            continue;
+        /* The UPDATE raised it by one, under the row's lock: the next batch need not read it. */
+        ++groups[i].row->version;
+        groups[i].row->contended -= groups[i].row->contended != 0;
+    }
     for (unsigned i = 0; i < count; ++i) {
         assert(!orders[i]->drift || !writer_order_is_live(orders[i])); /* it found no room */
         if (writer_order_is_live(orders[i]))
@@ -353,92 +347,225 @@ static bool is_whole(const group_t *group)
     return group->units == units && (units == 0 || group->row != NULL);
 }
 
-/* Numbers of rows that the two important statements have changed. */
-typedef struct {
-    uint64_t inserted, updated;
-} changed_rows_t;
+/* What comes next in an attempt. */
+typedef enum {
+    STEP_LOCK,   /* the orders are inserted; no row of an item is changed or locked yet */
+    STEP_COMMIT, /* every order is inserted and every row changed */
+    STEP_AGAIN,  /* roll back, and begin again */
+    STEP_SPLIT,
+    STEP_FAILED
+} step_t;
 
-/* One text: begin, INSERT of the orders, one of reminders if any are held, UPDATE. If the rows are
-   locked already, the transaction is open, and a START would commit it. */
-static result_t run_statements(writer_core_t *core, writer_order_t **orders, unsigned count,
-                               group_t *groups, unsigned groups_count, bool open,
-                               changed_rows_t *out)
+typedef struct {
+    writer_core_t *core;
+    writer_order_t **orders;
+    unsigned count;
+    group_t *groups;
+    unsigned groups_count;
+    bool changed;    /* rows that were read have changed the batch */
+    result_t result; /* of STEP_FAILED */
+} transaction_t;
+
+static step_t failed(transaction_t *t, result_t result)
 {
-    uint64_t affected[4] = {0, 0, 0, 0};
-    for (unsigned i = 0; i < groups_count; ++i)
-        assert(is_whole(&groups[i]));
-    sql_reset(&core->sql);
-    sql_add(&core->sql, open ? "DO 0; " : "START TRANSACTION; ");
-    writer_add_insert(&core->sql, orders, count, remote_clock_now_ms(core->clock));
-    bool reminders = writer_add_reminders(&core->sql, orders, count);
-    writer_add_update(&core->sql, groups, groups_count);
-    result_t result = db_exec(core->db, &core->sql, affected, 4);
-    *out = (changed_rows_t){affected[1], affected[reminders ? 3 : 2]};
-    return result;
+    t->result = result;
+    return STEP_FAILED;
 }
 
-/* COMMIT is sent only if every order was inserted and every hot row changed. Duplicates are
-   resolved before the count of changed rows is used: the UPDATE counted their units too, so it may
-   have failed for that alone. *changed: the rows that were just read have changed the batch. */
-static writer_attempt_t attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
-                                group_t *groups, writer_failure_kind_t *failure, bool *changed)
+static unsigned rows_to_change(const transaction_t *t)
 {
-    changed_rows_t rows;
-    bool lock = core->misses >= MISSES_BEFORE_LOCK;
+    return writer_groups_live(t->groups, t->groups_count);
+}
+
+static step_t resolve(transaction_t *t)
+{
+    unsigned hits;
+    db_rollback(t->core->db);
+    result_t result = resolve_duplicates(t->core, t->orders, t->count, &hits);
+    if (result != RESULT_DONE)
+        return failed(t, result);
+    /* No hit: no row has them, so two orders of this batch share an id or a key. */
+    return hits != 0 ? STEP_AGAIN : STEP_SPLIT;
+}
+
+/* Another transaction has changed some of the rows since they were read; which is not known. */
+static step_t missed(transaction_t *t, uint64_t updated)
+{
+    METRIC_INC(writer_version_misses_total);
+    for (unsigned i = 0; i < t->groups_count; ++i)
+        if (t->groups[i].units != 0)
+            t->groups[i].row->contended = CONTENDED_BATCHES;
+    /* An UPDATE that changed some of the rows has locked those, so that the others cannot be locked
+       in their order any more, and a second UPDATE would count units twice. */
+    return updated == 0 ? STEP_LOCK : STEP_AGAIN;
+}
+
+static void add_update(transaction_t *t, const char *separator)
+{
+    for (unsigned i = 0; i < t->groups_count; ++i)
+        assert(is_whole(&t->groups[i]));
+    if (rows_to_change(t) == 0)
+        return;
+    sql_add(&t->core->sql, separator);
+    writer_add_update(&t->core->sql, t->groups, t->groups_count);
+}
+
+/* One text: `begin`, INSERT of the orders, one of reminders if any are held, and the UPDATE of the
+   rows if `update`. Duplicates are resolved before the count of changed rows is used: the UPDATE
+   counted their units too, so it may have failed for that alone. */
+static step_t write_batch(transaction_t *t, const char *begin, bool update)
+{
+    writer_core_t *core = t->core;
+    uint64_t affected[4] = {0, 0, 0, 0};
+    sql_reset(&core->sql);
+    sql_add(&core->sql, begin);
+    writer_add_insert(&core->sql, t->orders, t->count, remote_clock_now_ms(core->clock));
+    bool reminders = writer_add_reminders(&core->sql, t->orders, t->count);
+    if (update)
+        add_update(t, "; ");
+    result_t result = db_exec(core->db, &core->sql, affected, 4);
+    if (result != RESULT_DONE)
+        return failed(t, result);
+    if (affected[1] != t->count)
+        return resolve(t);
+    if (!update)
+        return STEP_LOCK;
+    uint64_t updated = affected[reminders ? 3 : 2];
+    return updated == rows_to_change(t) ? STEP_COMMIT : missed(t, updated);
+}
+
+/* Half of the time that was waited in vain is waited before the next batch; if nothing was, the
+   time becomes shorter by a quarter. */
+static void note_lock_wait(writer_core_t *core, uint64_t waited_us)
+{
+    uint64_t us = core->lock_wait_us - core->lock_wait_us / 4 + waited_us / 2;
+    core->lock_wait_us = us < LOCK_WAIT_MAX_US ? us : LOCK_WAIT_MAX_US;
+}
+
+uint64_t writer_lock_wait_us(const writer_core_t *core)
+{
+    return core->lock_wait_us;
+}
+
+/* After the INSERTs, which stay: locks the rows, then changes them under the versions that they
+   have now. */
+static step_t update_locked(transaction_t *t)
+{
+    writer_core_t *core = t->core;
+    uint64_t updated = 0;
+    FAILPOINT("writer_before_lock");
+    uint64_t begun_us = clock_mono_us();
+    result_t result = lock_rows(core, t->groups, t->groups_count, &t->changed);
+    note_lock_wait(core, clock_mono_us() - begun_us);
+    if (result != RESULT_DONE)
+        return failed(t, result);
+    if (t->changed)
+        return STEP_AGAIN;
+    FAILPOINT("writer_rows_locked");
+    sql_reset(&core->sql);
+    add_update(t, "");
+    result = db_exec(core->db, &core->sql, &updated, 1);
+    if (result != RESULT_DONE)
+        return failed(t, result);
+    if (updated == rows_to_change(t))
+        return STEP_COMMIT;
+    missed(t, updated);
+    return STEP_AGAIN;
+}
+
+/* Before the INSERTs: locks the rows and decides on them which orders are written, and how. */
+static step_t write_locked(transaction_t *t)
+{
+    writer_core_t *core = t->core;
+    result_t result = db_run(core->db, "START TRANSACTION");
+    if (result == RESULT_DONE)
+        result = lock_rows(core, t->groups, t->groups_count, &t->changed);
+    if (result != RESULT_DONE)
+        return failed(t, result);
+    t->count = writer_drop_marked(t->orders, t->count);
+    if (t->count == 0)
+        return STEP_AGAIN;
+    t->groups_count = make_groups(t->orders, t->count, t->groups);
+    find_copies(core, t->groups, t->groups_count);
+    FAILPOINT("writer_rows_locked");
+    step_t step = write_batch(t, "DO 0; ", true);
+    return step == STEP_LOCK ? STEP_AGAIN : step;
+}
+
+static step_t write_unlocked(transaction_t *t)
+{
+    bool contended = find_copies(t->core, t->groups, t->groups_count);
+    if (!contended) {
+        result_t result =
+            read_rows(t->core, t->groups, t->groups_count, ITEM_LOCK_NONE, &t->changed);
+        if (result != RESULT_DONE)
+            return failed(t, result);
+    }
+    if (t->changed)
+        return STEP_AGAIN;
+    FAILPOINT("writer_versions_found");
+    step_t step = write_batch(t, "START TRANSACTION; ", !contended);
+    if (step == STEP_COMMIT)
+        note_lock_wait(t->core, 0);
+    return step == STEP_LOCK ? update_locked(t) : step;
+}
+
+static step_t commit(transaction_t *t)
+{
+    t->core->locked = 0;
+    FAILPOINT("writer_before_commit");
+    result_t result = db_commit(t->core->db);
+    if (result != RESULT_DONE)
+        return failed(t, result);
+    FAILPOINT("writer_after_commit");
+    committed(t->groups, t->groups_count, t->orders, t->count);
+    return STEP_COMMIT;
+}
+
+/* COMMIT is sent only if every order was inserted and every row changed. */
+static step_t run(transaction_t *t)
+{
+    writer_core_t *core = t->core;
     if (HASH_COUNT(core->rows) > HOT_ROWS_MAX)
         forget_rows(core);
-    unsigned groups_count = make_groups(orders, count, groups), hits;
     db_drop_distrusted(core->db);
     result_t result = db_connect(core->db);
     if (result == RESULT_DONE)
         result = read_clock_if_old(core);
-    if (result == RESULT_DONE && lock)
-        result = db_run(core->db, "START TRANSACTION");
-    if (result == RESULT_DONE)
-        result = find_versions(core, groups, groups_count, lock, changed);
     if (result != RESULT_DONE)
-        return fail(core, result, failure);
-    if (*changed)
-        return again(core);
-    FAILPOINT("writer_versions_found");
-    result = run_statements(core, orders, count, groups, groups_count, lock, &rows);
-    if (result != RESULT_DONE)
-        return fail(core, result, failure);
-    if (rows.inserted != count) {
-        db_rollback(core->db);
-        result = resolve_duplicates(core, orders, count, &hits);
-        if (result != RESULT_DONE)
-            return fail(core, result, failure);
-        /* No hit: no row has them, so two orders of this batch share an id or a key. */
-        return hits != 0 ? ATTEMPT_AGAIN : ATTEMPT_SPLIT;
-    }
-    if (rows.updated != writer_groups_live(groups, groups_count)) {
-        forget_rows_of(core, groups, groups_count);
-        /* After MISSES_BEFORE_LOCK misses in a row the next attempt locks the rows before it reads
-           them, so that other writers cannot win for ever. */
-        ++core->misses;
-        return again(core);
-    }
-    core->misses = 0;
-    core->locked = 0;
-    FAILPOINT("writer_before_commit");
-    result = db_commit(core->db);
-    if (result != RESULT_DONE)
-        return fail(core, result, failure);
-    FAILPOINT("writer_after_commit");
-    committed(groups, groups_count, orders, count);
-    return ATTEMPT_COMMITTED;
+        return failed(t, result);
+    step_t step = core->lock_first ? write_locked(t) : write_unlocked(t);
+    return step == STEP_COMMIT ? commit(t) : step;
 }
 
-/* A refusal counts the units of the orders before it in the batch. It holds for the attempt after
-   the read, which writes them with it under the version that was read, and for no other. */
+static writer_attempt_t outcome_of(transaction_t *t, step_t step, writer_failure_kind_t *failure)
+{
+    switch (step) {
+    case STEP_COMMIT:
+        return ATTEMPT_COMMITTED;
+    case STEP_SPLIT:
+        return ATTEMPT_SPLIT;
+    case STEP_FAILED:
+        *failure = kind_of(t->core->db, t->result);
+        db_rollback(t->core->db);
+        return ATTEMPT_FAILED;
+    default:
+        db_rollback(t->core->db);
+        return ATTEMPT_AGAIN;
+    }
+}
+
+/* A refusal counts the units of the orders before it in the batch, in the row as it was read: it
+   holds only while that row is locked. So what a read without a lock has changed is decided again,
+   under the lock. */
 writer_attempt_t writer_attempt(writer_core_t *core, writer_order_t **orders, unsigned count,
                                 group_t *groups, writer_failure_kind_t *failure)
 {
-    bool changed = false;
-    writer_attempt_t outcome = attempt(core, orders, count, groups, failure, &changed);
-    bool read_anew = outcome == ATTEMPT_AGAIN && changed;
-    if (outcome != ATTEMPT_COMMITTED && !read_anew)
+    transaction_t t = {.core = core, .orders = orders, .count = count, .groups = groups};
+    t.groups_count = make_groups(orders, count, groups);
+    writer_attempt_t outcome = outcome_of(&t, run(&t), failure);
+    core->lock_first = outcome == ATTEMPT_AGAIN && t.changed;
+    if (outcome != ATTEMPT_COMMITTED)
         writer_forget_refusals(orders, count);
     return outcome;
 }

@@ -20,7 +20,7 @@
 #include "work/writer.h"
 #include "work/writer_decide.h"
 
-#define WRITER_SICK_MS 10000
+#define WRITER_FAILING_MS 10000
 
 /* The copy of a hot row that is kept between batches. */
 typedef struct hot_row hot_row_t;
@@ -32,10 +32,11 @@ typedef struct {
     remote_clock_t *clock;  /* the shard's */
     uint64_t clock_read_ms; /* monotonic; when it was last read */
     hot_row_t *rows;        /* uthash by sku */
-    unsigned misses;        /* version misses in a row; after some, the row is locked first */
+    bool lock_first;        /* the next attempt locks the rows before it writes */
+    uint64_t lock_wait_us;  /* see writer_lock_wait_us() */
     unsigned locked;        /* lock waits since the last COMMIT */
-    /* by sku: items whose orders met errors alone in the last WRITER_SICK_MS */
-    aside_t *sick;
+    /* by sku: items whose orders met errors alone in the last WRITER_FAILING_MS */
+    aside_t *failing;
     uint64_t canary_ms; /* monotonic; when the canary last passed; 0: an error came since */
     /* a side core: it tries orders that are set aside, and sets them aside again when they fail */
     bool is_side;
@@ -52,6 +53,11 @@ void writer_core_dispose(writer_core_t *core);
 /* Returns when every order has a result: WRITER_ROW, WRITER_STALE or WRITER_ASIDE. Blocks while the
    shard is away, unless the core is a side core. */
 void writer_apply(writer_core_t *core, writer_order_t **orders, unsigned count);
+/* How long the next batch should wait for more orders, from the end of the last one: about as long
+   as batches have lately waited for the locks of rows that other processes change too. A batch that
+   waits for a lock does not grow; orders that wait before it is taken share its COMMIT. 0: no other
+   process changes the rows. */
+uint64_t writer_lock_wait_us(const writer_core_t *core);
 /* Tries the canary and sets `away`. Returns true if the shard takes orders. */
 bool writer_probe(writer_core_t *core);
 

@@ -1,5 +1,7 @@
 #include "work/writer_text.h"
 
+#include <assert.h>
+
 #include "store/expiry.h"
 
 /* The columns that the rows of a batch need besides those that all have. */
@@ -80,10 +82,12 @@ static void add_update_of_one(sql_t *sql, const writer_group_t *group)
 {
     const writer_order_t *first = group->orders[0];
     sql_add(sql,
-            "UPDATE inventory SET allocated_total = allocated_total + %u, version = version + 1, "
-            "updated_at = NOW(3) WHERE sku = %s AND bucket = 0 AND version = %u AND epoch = %u "
+            "UPDATE " SQL_INVENTORY_BY_KEY
+            " SET allocated_total = allocated_total + %u, version = version + 1, "
+            "updated_at = NOW(3) WHERE sku = %s AND bucket = %u AND version = %u AND epoch = %u "
             "AND allocated_total - released_total + %u <= total",
-            group->units, order_sku(&first->order), group->version, first->epoch, group->units);
+            group->units, order_sku(&first->order), BUCKET_ONLY, group->version, first->epoch,
+            group->units);
 }
 
 /* A statement costs the server many times as much before it changes a row as a further row does:
@@ -104,13 +108,15 @@ static void add_update_of_many(sql_t *sql, const writer_group_t *groups, unsigne
                 group->orders[0]->epoch);
         any = true;
     }
-    sql_add(sql, ") AS intended STRAIGHT_JOIN inventory "
-                 "SET inventory.allocated_total = inventory.allocated_total + intended.units, "
-                 "inventory.version = inventory.version + 1, inventory.updated_at = NOW(3) "
-                 "WHERE inventory.sku = intended.sku AND inventory.bucket = 0 "
-                 "AND inventory.version = intended.version AND inventory.epoch = intended.epoch "
-                 "AND inventory.allocated_total - inventory.released_total + intended.units "
-                 "<= inventory.total");
+    sql_add(sql,
+            ") AS intended STRAIGHT_JOIN " SQL_INVENTORY_BY_KEY " "
+            "SET inventory.allocated_total = inventory.allocated_total + intended.units, "
+            "inventory.version = inventory.version + 1, inventory.updated_at = NOW(3) "
+            "WHERE inventory.sku = intended.sku AND inventory.bucket = %u "
+            "AND inventory.version = intended.version AND inventory.epoch = intended.epoch "
+            "AND inventory.allocated_total - inventory.released_total + intended.units "
+            "<= inventory.total",
+            BUCKET_ONLY);
 }
 
 unsigned writer_groups_live(const writer_group_t *groups, unsigned count)
@@ -121,18 +127,15 @@ unsigned writer_groups_live(const writer_group_t *groups, unsigned count)
     return live;
 }
 
-bool writer_add_update(sql_t *sql, const writer_group_t *groups, unsigned count)
+void writer_add_update(sql_t *sql, const writer_group_t *groups, unsigned count)
 {
     unsigned live = writer_groups_live(groups, count);
-    if (live == 0)
-        return false;
-    sql_add(sql, "; ");
+    assert(live != 0);
     if (live > 1) {
         add_update_of_many(sql, groups, count);
-        return true;
+        return;
     }
     while (groups->units == 0)
         ++groups;
     add_update_of_one(sql, groups);
-    return true;
 }

@@ -30,8 +30,8 @@ bool writer_add_reminders(sql_t *sql, writer_order_t **orders, unsigned count);
 
 /* Adds the UPDATE of the hot rows, in the order of `groups`, each under its version, its epoch and
    `allocated + units <= total`. It changes as many rows as there are groups with units, unless some
-   have moved. Returns false, and adds nothing, if there are none. */
-bool writer_add_update(sql_t *sql, const writer_group_t *groups, unsigned count);
+   have moved. There is at least one such group. */
+void writer_add_update(sql_t *sql, const writer_group_t *groups, unsigned count);
 
 /* Number of groups with units. */
 unsigned writer_groups_live(const writer_group_t *groups, unsigned count);

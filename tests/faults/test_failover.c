@@ -247,6 +247,23 @@ static void a_stopped_master_comes_back(void **state)
 
 /* --- by hand --- */
 
+/* The old master follows the new one and keeps the connections that it has: it refuses what is
+   written over these, and the services go where the link leads. */
+static void a_master_that_becomes_a_replica_is_left(void **state)
+{
+    sale_t sale = begin("demoted", *state);
+    long long before = row_epoch(sale.sku);
+    redis_server_ask(b, "REPLICAOF NO ONE");
+    point(1, b);
+    point(2, b);
+    redis_server_ask(a, "REPLICAOF 127.0.0.1 %u", b->port);
+    crowd_await(sale.crowd, CROWD_CREATED, 50);
+    EXPECT(row_epoch(sale.sku) > before, "sold by the gate of another master");
+    EXPECT(strcmp(redis_server_info(a, "role"), "slave") == 0, "it is no replica");
+    WAIT_UNTIL(stack_log_has(stack, "READONLY ") || stack_log_has(node, "READONLY "));
+    EXPECT_PROMISES(stack, sale.crowd, "%s, the master became a replica", (const char *)*state);
+}
+
 /* Both are masters and neither hears of the other: whoever is asked has an old gate, or none. The
    services go to either, both to the same or each to another. */
 static void services_are_sent_to_and_fro(void **state)
@@ -290,6 +307,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         UNDER("lua", a_stale_replica_is_promoted_and_fails_back),
         UNDER("watch", a_stopped_master_comes_back),
+        UNDER("lua", a_master_that_becomes_a_replica_is_left),
+        UNDER("watch", a_master_that_becomes_a_replica_is_left),
         UNDER("lua", services_are_sent_to_and_fro),
         UNDER("watch", services_are_sent_to_and_fro),
     };

@@ -318,6 +318,32 @@ static void is_sold_by_the_fallback(void **state)
     expect_sound(&items);
 }
 
+/* --- a transaction of which only the writes are taken --- */
+
+/* MULTI and EXEC are refused, and what stands between them runs by itself: the units are taken. So
+   nobody may hear that nothing is live; the order ends in MySQL. */
+static void writes_without_their_transaction_are_in_doubt(void **state)
+{
+    (void)state;
+    use_policy("refuse");
+    const char *sku = sale_item(stack, "half", "\"total\":500,\"strategy\":\"watch\"");
+    WAIT_UNTIL(buys(sku, "first"));
+    ORDER("ACL SETUSER default -multi -exec");
+    web_answer_t answer;
+    /* Refused without an order: the connections were being made anew. */
+    WAIT_UNTIL((answer = sale_buy(stack, sku, "half", 1, NULL)).status != 503 ||
+               sale_live_orders(stack, sku) > 1);
+    ORDER("ACL SETUSER default +multi +exec");
+    EXPECT_STATUS(answer, 202);
+    WAIT_UNTIL(buys(sku, "again"));
+    WAIT_UNTIL(({
+        web_answer_t order = sale_get(stack, sale_id(&answer));
+        order.status == 200 && strcmp(sale_state(&order), "reserved") != 0;
+    }));
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
+}
+
 /* A case that fails may leave Redis refusing. */
 static int take_calls(void **state)
 {
@@ -347,8 +373,8 @@ static const suite_t suite = {.name = "gate_refuses",
 int main(void)
 {
     static char names[2 * TEST_COUNT(refusals)][48];
-    struct CMUnitTest tests[TEST_COUNT(names)];
-    for (size_t i = 0; i < TEST_COUNT(tests); ++i) { /* one policy after the other */
+    struct CMUnitTest tests[TEST_COUNT(names) + 1];
+    for (size_t i = 0; i < TEST_COUNT(names); ++i) { /* one policy after the other */
         const refusal_t *refusal = &refusals[i % TEST_COUNT(refusals)];
         bool stood_in = i >= TEST_COUNT(refusals);
         snprintf(names[i], sizeof(names[i]), "%s_is_%s", refusal->name,
@@ -357,5 +383,7 @@ int main(void)
             (struct CMUnitTest){names[i], stood_in ? is_sold_by_the_fallback : is_refused_at_once,
                                 NULL, take_calls, (void *)refusal};
     }
+    tests[TEST_COUNT(names)] = (struct CMUnitTest)cmocka_unit_test_teardown(
+        writes_without_their_transaction_are_in_doubt, take_calls);
     return suite_run(&suite, tests, TEST_COUNT(tests));
 }

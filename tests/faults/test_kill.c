@@ -44,6 +44,7 @@ static sale_t begin(const char *strategy, bool alone)
 /* --- at named places --- */
 
 #define PLACES_MAX 8
+#define PROVOKE_EVERY_MS 200
 
 /* Places where it dies, one after the other, and how it is made to come there. */
 typedef struct {
@@ -85,7 +86,8 @@ static void die_at(const sale_t *sale, const route_t *route, const char *place, 
         EXPECT(test_clock_ms() < end, "it does not die at %s", place);
         if (route->provoke != NULL)
             route->provoke(sale);
-        usleep(route->provoke != NULL ? 200000 : 10000);
+        for (unsigned ms = 0; ms < PROVOKE_EVERY_MS && !process_is_gone(node->pid); ms += 10)
+            usleep(10000);
     }
     EXPECT(fault_hits(node, place) == 1, "died %u times at %s", fault_hits(node, place), place);
     fault_disarm(node);
@@ -135,7 +137,8 @@ static void dies_at_any_moment(void **state)
         usleep(chance_below(&chance, 300) * 1000);
         if (process_is_gone(node->pid))
             stack_node_again(node);
-        stack_again(stack, NULL, 0);
+        if (process_is_gone(stack->pid))
+            stack_again(stack, NULL, 0);
         crowd_await(sale.crowd, CROWD_CREATED, 10);
     }
     EXPECT(crowd_received(sale.crowd, CROWD_AWAY) + crowd_received(sale.crowd, CROWD_LOST) > 0,

@@ -15,18 +15,27 @@
 /* --- a total that is lowered --- */
 
 #define ACCEPTED "\"acknowledge\":\"accepted\",\"strategy\":\"%s\""
+/* So long the change has to come to the server that is stopped. */
+#define CHANGE_MS 700
+
+/* So many orders that are answered 202; what a slow machine answers 503 is sent again. */
+static unsigned order_accepted(const test_stack_t *at, const char *sku, unsigned count)
+{
+    unsigned accepted = 0;
+    WAIT_UNTIL(({
+        unsigned left = count - accepted;
+        sale_tally_t tally = sale_rush(
+            &(sale_rush_t){.stack = at, .sku = sku, .buyers = left, .connections = count});
+        EXPECT(tally.pending + tally.unavailable == left, "%s", sale_show(&tally));
+        (accepted += tally.pending) == count;
+    }));
+    return accepted;
+}
 
 /* So that every loop of both services knows the item, and answers without MySQL. */
 static unsigned warm_up(const char *sku, unsigned each)
 {
-    const test_stack_t *nodes[] = {stack, node};
-    unsigned accepted = 0;
-    for (unsigned n = 0; n < TEST_COUNT(nodes); ++n) {
-        sale_tally_t warm = sale_rush(
-            &(sale_rush_t){.stack = nodes[n], .sku = sku, .buyers = each, .connections = each});
-        EXPECT(warm.pending == each, "%s", sale_show(&warm));
-        accepted += warm.pending;
-    }
+    unsigned accepted = order_accepted(stack, sku, each) + order_accepted(node, sku, each);
     EXPECT_GATE_AGREES(stack, sku);
     return accepted;
 }
@@ -65,16 +74,13 @@ static void a_total_is_lowered_while_mysql_is_stopped(void **state)
     pid_t mysql = stack->mysql_pids[rows_shard_of(stack, sku)];
     process_signal(mysql, SIGSTOP);
     change_t change = {.sku = sku, .total = (int)accepted + 10};
-    sale_tally_t more =
-        sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 40, .connections = 10});
+    accepted += order_accepted(stack, sku, 40);
     pthread_create(&change.thread, NULL, lower_the_total, &change);
-    usleep(700000);
+    usleep(CHANGE_MS * 1000);
     process_signal(mysql, SIGCONT);
     pthread_join(change.thread, NULL);
-    EXPECT(more.pending == 40, "nothing was unsettled: %s", sale_show(&more));
     EXPECT(change.answer.status == 409 || change.answer.status == 503, "%s",
            web_show(&change.answer));
-    accepted += more.pending;
     EXPECT_NUMBER(rows_sum(stack, "SELECT total FROM inventory WHERE sku = '%s'", sku), 300);
     expect_all_accepted_live(sku, accepted);
 }
@@ -138,10 +144,7 @@ static void another_way_to_sell_waits_for_accepted_orders(void **state)
     const char *sku = sale_item(stack, "leaves", "\"total\":60," ACCEPTED, way->strategy);
     unsigned accepted = warm_up(sku, 10);
     fault_arm(stack, "writer_before_commit pause=1500 times=1\n");
-    sale_tally_t more =
-        sale_rush(&(sale_rush_t){.stack = stack, .sku = sku, .buyers = 40, .connections = 10});
-    EXPECT(more.pending == 40, "%s", sale_show(&more));
-    accepted += more.pending;
+    accepted += order_accepted(stack, sku, 40);
     WAIT_UNTIL(sale_patch(node, sku, "%s", way->change).status == 200);
     EXPECT_FAULT(stack, "writer_before_commit");
     fault_disarm(stack);
@@ -160,8 +163,7 @@ static void another_way_to_sell_waits_for_accepted_orders(void **state)
 
 static void all_but_one_are_sold(const char *sku, int total)
 {
-    web_answer_t order = sale_buy(stack, sku, "first", total - 1, NULL);
-    EXPECT_STATUS(order, 201);
+    sale_order(stack, sku, "first", total - 1, NULL);
 }
 
 /* The repeats hear of the order whose answer was lost, at both services; a newcomer is late. */
@@ -173,7 +175,8 @@ static void expect_repeat_is_the_order(const char *sku, int total)
     for (unsigned n = 0; n < TEST_COUNT(nodes); ++n) {
         WAIT_UNTIL(web_has_code(&(web_answer_t[]){sale_buy(nodes[n], sku, "late", 1, NULL)}[0],
                                 "sold_out"));
-        web_answer_t repeat = sale_buy(nodes[n], sku, "last", 1, "k");
+        web_answer_t repeat;
+        WAIT_UNTIL((repeat = sale_buy(nodes[n], sku, "last", 1, "k")).status != 503);
         EXPECT(repeat.status == 201 && strcmp(repeat.replayed, "true") == 0, "%s",
                web_show(&repeat));
         EXPECT(first == NULL || strcmp(first, sale_id(&repeat)) == 0, "two orders of a key: %s %s",
@@ -198,8 +201,9 @@ static void the_last_unit_is_sold_by_one_who_dies(void **state)
     fault_arm(node, "%s kill\n", point);
     web_request_t request = sale_request(node, sku, "last", 1, "k");
     request.sent_once = true;
-    web_answer_t answer = web_call(&request);
-    EXPECT(answer.status == 0, "it lived to say %s", web_show(&answer));
+    web_answer_t answer;
+    WAIT_UNTIL((answer = web_call(&request)).status != 503);
+    EXPECT(answer.status == 0 || answer.status == 202, "it lived to say %s", web_show(&answer));
     EXPECT_FAULT(node, point);
     fault_disarm(node);
     stack_node_again(node);
@@ -223,10 +227,7 @@ static void the_last_buyer_hangs_up(void **state)
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
     close(fd);
     /* If the reset came first, nobody has bought, and the repeat is the first. */
-    usleep(300000);
-    if (sale_live_units(stack, sku) < 5) {
-        WAIT_UNTIL(sale_buy(node, sku, "last", 1, "k").status == 201);
-    }
+    sale_order(node, sku, "last", 1, "k");
     expect_repeat_is_the_order(sku, 5);
 }
 
@@ -240,8 +241,7 @@ static void one_of_two_hundred_can_never_be_written(void **state)
     chance_t chance = chance_of("poison");
     const char *sku =
         sale_item(stack, "poison", "\"total\":%d,\"strategy\":\"%s\"", BATCH, strategy);
-    web_answer_t order = sale_buy(stack, sku, "before", 1, NULL);
-    EXPECT_STATUS(order, 201);
+    const char *before = sale_order(stack, sku, "before", 1, NULL);
     unsigned shard = rows_shard_of(stack, sku), poisoned = chance_below(&chance, BATCH);
     mysqld_run(stack, shard,
                "CREATE TRIGGER poison BEFORE INSERT ON orders FOR EACH ROW BEGIN "
@@ -252,23 +252,23 @@ static void one_of_two_hundred_can_never_be_written(void **state)
     double split = fault_metric(stack, "writer_bisections_total");
     /* While this holds the writer up, all the others come together. */
     fault_arm(stack, "writer_before_commit pause=800 times=1\n");
-    web_answer_t cancel = sale_move(stack, sale_id(&order), "cancel");
+    web_answer_t cancel = sale_move(stack, before, "cancel");
     EXPECT_STATUS(cancel, 200);
-    sale_tally_t tally = sale_rush(
+    sale_tally_t tally = sale_rush_to_the_end(
         &(sale_rush_t){.stack = stack, .sku = sku, .buyers = BATCH, .connections = BATCH});
     mysqld_run(stack, shard, "DROP TRIGGER poison");
     EXPECT_FAULT(stack, "writer_before_commit");
     split = fault_metric(stack, "writer_bisections_total") - split;
-    EXPECT(tally.created == BATCH - 1 && tally.unavailable == 1 && tally.odd == NULL, "%s",
-           sale_show(&tally));
+    /* The one is answered 503, or 202 and is rejected. */
+    EXPECT(tally.created == BATCH - 1 && tally.unavailable + tally.other == 1 && tally.odd == NULL,
+           "%s", sale_show(&tally));
     EXPECT(split >= 2, "no batch was split to find it: %.0f", split);
     long long rejected = rows_sum(stack, "SELECT COUNT(*) FROM orders WHERE state = 'rejected' AND "
                                          "reject_code = 'unavailable' AND sku IS NULL");
     EXPECT(rejected >= 1, "it has not ended as rejected");
     EXPECT_NUMBER(sale_live_orders(stack, sku), BATCH - 1);
     EXPECT_GATE_AGREES(stack, sku);
-    order = sale_buy(stack, sku, "the last unit", 1, NULL);
-    EXPECT_STATUS(order, 201);
+    sale_order(stack, sku, "the last unit", 1, NULL);
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);
     print_message("%s: buyer-%u of %d, found by %.0f splits\n", strategy, poisoned, BATCH, split);

@@ -36,7 +36,7 @@ static bool said(const char *text)
 static void up(void)
 {
     EXPECT_NUMBER(deploy("up", "--no-build --replicas 1"), 0);
-    stack_again(stack, NULL, 0); /* once more does no harm; and the harness learns the pids */
+    stack_learn(stack);
 }
 
 static bool is_read_only(const char *server)
@@ -196,7 +196,7 @@ static void data_left_over_by_a_larger_number_are_checked(void **state)
 {
     (void)state;
     EXPECT_NUMBER(deploy("up", "--no-build --replicas 0"), 0);
-    stack_again(stack, NULL, 0);
+    stack_learn(stack);
     EXPECT(says("! process_alive shard-0-b"), "the replica still runs");
     buy(2);
     up();
@@ -210,7 +210,7 @@ static void data_left_over_by_a_larger_number_are_checked(void **state)
 static void fail_over(void)
 {
     deployed_must(stack, "", "",
-                  "process_stop holdfast 20; process_stop shard-0-a 60\n"
+                  "processes_stop holdfast; processes_stop shard-0-a\n"
                   "mysql_client shard-0-b --execute='STOP SLAVE; RESET SLAVE ALL; SET GLOBAL "
                   "read_only = 0'\n"
                   "sed -i s/shard-0-a/shard-0-b/ \"$DIR/config.yaml\"\n"

@@ -136,7 +136,7 @@ static void learn_pid(test_stack_t *stack, unsigned shard)
     stack->mysql_pids[shard] = pid;
 }
 
-#define WAIT "wait_ready \"$name\" 60 \"$log\" mysql_answers \"$name\""
+#define WAIT "wait_ready \"$name\" \"$log\" mysql_answers \"$name\""
 
 void mysqld_start(test_stack_t *stack, unsigned shard, const char *before, const char *options)
 {

@@ -309,16 +309,19 @@ static void check_agreement(const char *file, int line, check_t *check)
     check->agreed_ms = test_clock_ms() - begun;
 }
 
+/* The command looks at what the service looks at, in a process of its own: once in each program. */
 static void check_audits(const char *file, int line, const test_stack_t *stack)
 {
+    static bool has_run;
     long long end = test_clock_ms() + TEST_WAIT_MS;
     while (!audit_is_content(stack)) {
         if (test_clock_ms() > end)
             test_fail(file, line, "the audit: %s", ADMIN(stack, .path = "/v1/audit").body);
         usleep(100000);
     }
-    if (stack_command(stack, "audit") != 0)
+    if (!has_run && stack_command(stack, "audit") != 0)
         test_fail(file, line, "holdfast audit is not content, see %s/log", stack->dir);
+    has_run = true;
 }
 
 /* --- F: the rest can be bought --- */

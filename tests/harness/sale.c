@@ -342,12 +342,38 @@ static bool ends_live(const test_stack_t *stack, const char *id)
     return strcmp(sale_state(&order), "held") == 0 || strcmp(sale_state(&order), "confirmed") == 0;
 }
 
+const char *sale_order(const test_stack_t *stack, const char *sku, const char *buyer, int quantity,
+                       const char *key)
+{
+    web_answer_t answer;
+    WAIT_UNTIL(({
+        answer = sale_buy(stack, sku, buyer, quantity, key);
+        answer.status != 503 || sale_id(&answer)[0] != '\0';
+    }));
+    EXPECT(sale_id(&answer)[0] != '\0', "%s: %s", buyer, web_show(&answer));
+    EXPECT(answer.status == 201 || ends_live(stack, sale_id(&answer)), "%s: %s", buyer,
+           web_show(&answer));
+    return sale_id(&answer);
+}
+
 unsigned sale_settle_pending(const test_stack_t *stack, const sale_tally_t *tally)
 {
     unsigned live = 0;
     for (unsigned i = 0; i < tally->pending; ++i)
         live += ends_live(stack, tally->pending_ids[i]);
     return live;
+}
+
+void sale_expect_told_true(const char *file, int line, const test_stack_t *stack, const char *sku,
+                           const sale_tally_t *tally)
+{
+    unsigned late = sale_settle_pending(stack, tally);
+    long long live = sale_live_orders(stack, sku);
+    if (tally->odd != NULL || live != tally->created + late ||
+        sale_count_live(stack, tally->ids, tally->created) != tally->created)
+        test_fail(file, line, "%lld live orders, %u of the 202s: %s", live, late, sale_show(tally));
+    sale_expect_sound(file, line, stack, sku, 0);
+    redis_expect_agrees(file, line, stack, sku);
 }
 
 sale_tally_t sale_rush_to_the_end(const sale_rush_t *rush)

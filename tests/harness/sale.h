@@ -37,6 +37,11 @@ web_answer_t sale_buy(const test_stack_t *stack, const char *sku, const char *bu
 /* Likewise, as a request for a crowd. */
 web_request_t sale_request(const test_stack_t *stack, const char *sku, const char *buyer,
                            int quantity, const char *key);
+/* A purchase that succeeds however slow the machine is: one that is answered 503 without an order
+   is sent again, an order that is answered 202 is waited for. Fails if it is refused, or does not
+   end live. Returns the id of the order. */
+const char *sale_order(const test_stack_t *stack, const char *sku, const char *buyer, int quantity,
+                       const char *key);
 web_answer_t sale_get(const test_stack_t *stack, const char *order_id);
 /* `move`: "confirm", "cancel", "extend". */
 web_answer_t sale_move(const test_stack_t *stack, const char *order_id, const char *move);
@@ -94,6 +99,12 @@ long long sale_allocated(const test_stack_t *stack, const char *sku);
     sale_expect_sound(__FILE__, __LINE__, stack_, sku_, limit_)
 void sale_expect_sound(const char *file, int line, const test_stack_t *stack, const char *sku,
                        int limit);
+/* What a rush was told is true, and no answer is odd: each 201 is live, and of the 202s as many as
+   there are live orders besides; the item is sound, and its gate agrees. */
+#define EXPECT_TOLD_TRUE(stack_, sku_, tally_)                                                     \
+    sale_expect_told_true(__FILE__, __LINE__, stack_, sku_, tally_)
+void sale_expect_told_true(const char *file, int line, const test_stack_t *stack, const char *sku,
+                           const sale_tally_t *tally);
 /* How many of these orders are live in MySQL. */
 long long sale_count_live(const test_stack_t *stack, char (*ids)[SALE_ID_SIZE], unsigned count);
 /* Gives all holds of the item this deadline (ms since 1970), past the service: however long it took

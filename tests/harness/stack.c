@@ -188,11 +188,16 @@ test_stack_t *stack_start(const char *name, const char *const *settings, unsigne
     return stack;
 }
 
+void stack_learn(test_stack_t *stack)
+{
+    unfill(stack);
+    fill(stack, from_text, read_file(test_text("%s/env", stack->dir)));
+}
+
 void stack_again(test_stack_t *stack, const char *const *settings, unsigned settings_count)
 {
     up(stack, settings, settings_count);
-    unfill(stack);
-    fill(stack, from_text, read_file(test_text("%s/env", stack->dir)));
+    stack_learn(stack);
 }
 
 static bool log_is_clean(const char *path)

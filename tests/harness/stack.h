@@ -35,6 +35,8 @@ void stack_again(test_stack_t *stack, const char *const *settings, unsigned sett
 #define STACK_AGAIN(stack_, ...)                                                                   \
     stack_again(stack_, (const char *const[]){__VA_ARGS__},                                        \
                 sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+/* Where everything is and which processes run, after deploy/up was run by somebody else. */
+void stack_learn(test_stack_t *stack);
 /* Waits until the service is ready and lacks nothing. */
 void stack_await_ready(const test_stack_t *stack);
 /* Stops it; its logs stay. False: a sanitizer has reported in a log of the service. */

@@ -92,6 +92,14 @@ void *test_bytes(size_t size)
     return bytes;
 }
 
+char *test_exact(const void *bytes, size_t size)
+{
+    char *copy = test_bytes(size);
+    if (size != 0)
+        memcpy(copy, bytes, size);
+    return copy;
+}
+
 char *test_repeat(const char *unit, size_t times)
 {
     size_t n = strlen(unit);

@@ -3,7 +3,7 @@
  * waiting with a deadline, and memory that needs no free().
  *
  * The harness is linked together with all objects of the service but main.c; so its names begin
- * with test_, web_, rows_, redis_, stack_, sale_, told_, chance_, fault_, crowd_, promises_ or
+ * with test_, web_, rows_, redis_, stack_, sale_, received_, chance_, fault_, crowd_, promises_ or
  * suite_ (but for `stack` and `node` of suite.h), and it uses none of the service's code.
  * Asserting is for the main thread only.
  */
@@ -62,6 +62,8 @@ char *test_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void *test_bytes(size_t size); /* zeroed */
 void test_keep(void *thing, void (*free_it)(void *));
 void test_forget(void);
+/* A copy in a block of exactly its size: a sanitizer sees who reads past its end. */
+char *test_exact(const void *bytes, size_t size);
 /* `unit` written `times` times. */
 char *test_repeat(const char *unit, size_t times);
 /* For cmocka: test_forget(). */

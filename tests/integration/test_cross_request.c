@@ -7,6 +7,7 @@
 #include <signal.h>
 
 #include "harness/attack.h"
+#include "harness/fault.h"
 #include "harness/sale.h"
 #include "harness/suite.h"
 
@@ -20,7 +21,7 @@ typedef struct {
 static void *rush(void *arg)
 {
     crowd_here_t *here = arg;
-    here->tally = sale_rush(
+    here->tally = sale_rush_to_the_end(
         &(sale_rush_t){.stack = stack, .sku = here->sku, .buyers = BUYERS, .connections = BUYERS});
     return NULL;
 }
@@ -42,16 +43,16 @@ static void buyers_of_all_loops_share_a_call(void **state)
     (void)state;
     crowd_here_t here = {.sku = sale_item(stack, "shared", "\"total\":%d", BUYERS - 5)};
     pthread_t thread;
-    web_answer_t first = sale_buy(stack, here.sku, "first", 1, NULL); /* the item is known now */
-    EXPECT_STATUS(first, 201);
+    sale_order(stack, here.sku, "first", 1, NULL); /* the item is known now */
     long long before = calls();
     process_signal(stack->redis_pid, SIGSTOP);
     EXPECT_NUMBER(pthread_create(&thread, NULL, rush, &here), 0);
     WAIT_UNTIL(all_wait());
     process_signal(stack->redis_pid, SIGCONT);
     pthread_join(thread, NULL);
-    EXPECT(here.tally.created == BUYERS - 6 && here.tally.sold_out == 6, "%s",
-           sale_show(&here.tally));
+    EXPECT(here.tally.sold_out <= 6 && here.tally.created <= BUYERS - 6 &&
+               here.tally.created + here.tally.sold_out + here.tally.unavailable == BUYERS,
+           "%s", sale_show(&here.tally));
     EXPECT(calls() - before <= 2, "%lld calls for one item", calls() - before);
     EXPECT_SOUND(stack, here.sku, 0);
 }
@@ -67,7 +68,8 @@ static web_request_t buy_one_each(void *context, unsigned i)
 static bool is_sold(void *context, unsigned i, const web_answer_t *answer)
 {
     (void)context, (void)i;
-    EXPECT_STATUS(*answer, 201);
+    EXPECT(answer->status == 201 || answer->status == 202 || answer->status == 503, "%s",
+           web_show(answer));
     return true;
 }
 
@@ -88,8 +90,7 @@ static void items_of_a_loop_share_a_call(void **state)
     pthread_t thread;
     for (unsigned i = 0; i < BUYERS; ++i) {
         skus[i] = sale_item(stack, test_text("of-many-%u", i), "\"total\":2");
-        web_answer_t first = sale_buy(stack, skus[i], "first", 1, NULL);
-        EXPECT_STATUS(first, 201);
+        sale_order(stack, skus[i], "first", 1, NULL);
     }
     long long before = calls();
     process_signal(stack->redis_pid, SIGSTOP);
@@ -119,8 +120,7 @@ static void every_loop_learns_that_it_is_sold_out_and_that_it_is_not(void **stat
 {
     (void)state;
     const char *sku = sale_item(stack, "gone", "\"total\":1");
-    web_answer_t order = sale_buy(stack, sku, "first", 1, NULL);
-    EXPECT_STATUS(order, 201);
+    const char *order = sale_order(stack, sku, "first", 1, NULL);
     long long asked = calls(), refused = attack_metric(stack, "gate_local_refusals_total");
     enum { REQUESTS = 4000 };
     web_crowd(&(web_crowd_t){.connections = BUYERS,
@@ -132,21 +132,65 @@ static void every_loop_learns_that_it_is_sold_out_and_that_it_is_not(void **stat
     refused = attack_metric(stack, "gate_local_refusals_total") - refused;
     EXPECT(refused + asked * BUYERS >= REQUESTS && asked < REQUESTS / 10,
            "%lld refused at once, %lld calls", refused, asked);
-    EXPECT_STATUS(*(web_answer_t[]){sale_move(stack, sale_id(&order), "cancel")}, 200);
+    EXPECT_STATUS(*(web_answer_t[]){sale_move(stack, order, "cancel")}, 200);
     /* Units that returned are had by whoever asks next, on whichever loop. */
     WAIT_UNTIL(sale_available(stack, sku) == 1);
     long long end = test_clock_ms() + 40000;
-    while (sale_buy(stack, sku, "next", 1, NULL).status != 201)
+    while (web_has_code(&(web_answer_t[]){sale_buy(stack, sku, "next", 1, NULL)}[0], "sold_out"))
         EXPECT(test_clock_ms() < end, "a loop was not told of units that returned");
     EXPECT_SOUND(stack, sku, 0);
+}
+
+static bool is_cancelled_or_was(void *context, unsigned i, const web_answer_t *answer)
+{
+    (void)context, (void)i;
+    EXPECT(answer->status == 200 || web_has_code(answer, "wrong_state"), "%s", web_show(answer));
+    return true;
+}
+
+static web_request_t ask_to_cancel(void *context, unsigned i)
+{
+    (void)i;
+    return (web_request_t){.base = stack->url,
+                           .method = "POST",
+                           .path = test_text("/v1/orders/%s/cancel", (const char *)context)};
+}
+
+/* The owner's loop has heard "sold out" from the gate and stands still; meanwhile the units come
+   back, and the other loops hear of it before they hear the owner's answers, which are older. */
+static void an_answer_that_is_older_than_the_units_hides_none(void **state)
+{
+    (void)state;
+    enum { UNITS = 2 * BUYERS };
+    crowd_here_t late = {.sku = sale_item(stack, "older", "\"total\":%d", UNITS)};
+    pthread_t thread;
+    const char *all = sale_order(stack, late.sku, "all", UNITS, NULL);
+    fault_arm(stack, "reserve_answered pause=4000 times=1\n");
+    EXPECT_NUMBER(pthread_create(&thread, NULL, rush, &late), 0);
+    EXPECT_FAULT(stack, "reserve_answered");
+    /* Over several connections, since some belong to the loop that stands still. */
+    web_crowd(&(web_crowd_t){.connections = LOOPS,
+                             .count = LOOPS,
+                             .request = ask_to_cancel,
+                             .answered = is_cancelled_or_was,
+                             .context = (void *)all});
+    pthread_join(thread, NULL);
+    fault_disarm(stack);
+    EXPECT(late.tally.sold_out != 0, "nobody was told that it is sold out: %s",
+           sale_show(&late.tally));
+    /* With a key the owner's loop is asked in any case: when it answers, it has heard too. */
+    sale_order(stack, late.sku, "keyed", 1, "k");
+    sale_tally_t now = sale_rush_to_the_end(
+        &(sale_rush_t){.stack = stack, .sku = late.sku, .buyers = BUYERS, .connections = BUYERS});
+    EXPECT(now.sold_out == 0, "a loop believes what is no longer true: %s", sale_show(&now));
+    EXPECT_SOUND(stack, late.sku, 0);
 }
 
 static void a_buyer_who_leaves_another_loop_cancels_nothing(void **state)
 {
     (void)state;
     const char *sku = sale_item(stack, "left", "\"total\":%d", 100 * BUYERS);
-    web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
-    EXPECT_STATUS(first, 201);
+    sale_order(stack, sku, "first", 1, NULL);
     process_signal(stack->redis_pid, SIGSTOP);
     /* On a slow machine some leave before they have asked. */
     for (unsigned i = 1;
@@ -178,6 +222,7 @@ int main(void)
         TEST(buyers_of_all_loops_share_a_call),
         TEST(items_of_a_loop_share_a_call),
         TEST(every_loop_learns_that_it_is_sold_out_and_that_it_is_not),
+        TEST(an_answer_that_is_older_than_the_units_hides_none),
         TEST(a_buyer_who_leaves_another_loop_cancels_nothing),
     };
     return suite_run(&suite, tests, TEST_COUNT(tests));

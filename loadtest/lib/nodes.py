@@ -1,0 +1,75 @@
+"""Further services on the servers of a running stack, for as long as they are measured."""
+
+import dataclasses
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from .stack import StackError
+
+READY_WITHIN_S = 60
+POLL_S = 0.1
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def configuration(text, number, port, admin_port):
+    """The configuration of the stack's own service, with another name and other listeners."""
+    for section, listen in (("http", port), ("admin", admin_port)):
+        text, count = re.subn(rf"(?m)^({section}:\n(?:  .*\n)*?  listen: ).*$", rf"\g<1>127.0.0.1:{listen}", text)
+        if count != 1:
+            raise StackError(f"the configuration of the stack has no {section}.listen")
+    text, count = re.subn(r"(?m)^(node:\n(?:  .*\n)*?  name: ).*$", rf"\g<1>node-{number}", text)
+    return text if count else text + f"\nnode:\n  name: node-{number}\n"
+
+
+@contextmanager
+def node(stack, program, number):
+    """One more service; it is stopped at the end."""
+    directory = Path(stack.directory)
+    port, admin_port = free_port(), free_port()
+    config, log = directory / f"node-{number}.yaml", directory / f"node-{number}.log"
+    config.write_text(configuration((directory / "config.yaml").read_text(), number, port, admin_port))
+    with log.open("w") as out:
+        process = subprocess.Popen([str(program), "serve", "-c", str(config)], stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=out, cwd=directory, env=os.environ)
+    try:
+        started = dataclasses.replace(stack, url=f"http://127.0.0.1:{port}",
+                                      admin_url=f"http://127.0.0.1:{admin_port}", nodes=(),
+                                      pids={"service": [process.pid]})
+        wait_ready(started, process, log)
+        yield started
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        config.unlink()
+
+
+def wait_ready(started, process, log):
+    deadline = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if started.get("/readyz")[0] == 200:
+                return
+        except StackError:
+            pass
+        time.sleep(POLL_S)
+    raise StackError(f"a further service is not ready; its log, {log}, ends with: {log.read_text()[-500:]}")
+
+
+@contextmanager
+def group(stack, program, count):
+    """The stack with `count` services in all."""
+    with ExitStack() as context:
+        more = tuple(context.enter_context(node(stack, program, number)) for number in range(2, count + 1))
+        pids = stack.pids | {"service": stack.pids["service"] + [pid for one in more for pid in one.pids["service"]]}
+        yield dataclasses.replace(stack, nodes=more, pids=pids)
