@@ -1,13 +1,15 @@
 /*
  * Three services over the same Redis and MySQL: the strategy of an item is changed all the time,
- * at any of them, while all expire and reconcile and any of them is killed; and one key, sent fifty
- * times at once to all three, has one order.
+ * at any of them, while all expire and reconcile and any of them is killed; one key, sent fifty
+ * times at once to all three, has one order; and the writers of all change one row, while one of
+ * them dies at each step.
  */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 
 #include "harness/fault.h"
+#include "harness/mysqld.h"
 #include "harness/promises.h"
 #include "harness/suite.h"
 
@@ -280,6 +282,62 @@ static void a_key_sent_fifty_times_has_one_order(void **state)
                   rounds, replayed, unavailable, toggler.changes);
 }
 
+/* --- one row, three writers --- */
+
+/* The steps of a writer whose row others change too. */
+static const char *const steps[] = {"writer_before_lock", "writer_rows_locked",
+                                    "writer_before_commit", "writer_after_commit"};
+
+static void die_at(const char *step, crowd_t *crowd, chance_t *chance)
+{
+    fault_arm(nodes[0], "%s kill after=%u times=1\n", step, chance_below(chance, 8));
+    WAIT_UNTIL(process_is_gone(nodes[0]->pid));
+    EXPECT_NUMBER(fault_hits(nodes[0], step), 1);
+    fault_disarm(nodes[0]);
+    stack_node_again(nodes[0]);
+    crowd_await(crowd, CROWD_CREATED, 20);
+}
+
+/* Until the writers of several nodes wait for the row. */
+static void hold_row(const char *sku, crowd_t *crowd)
+{
+    unsigned shard = rows_shard_of(stack, sku);
+    MYSQL *other = mysqld_hold(stack, shard,
+                               "UPDATE inventory SET version = version + 1 WHERE sku = '%s'", sku);
+    WAIT_UNTIL(mysqld_waiting(stack, shard) >= 2);
+    EXPECT_NUMBER(mysqld_send(other, "COMMIT"), 0);
+    mysql_close(other);
+    crowd_await(crowd, CROWD_CREATED, 20);
+}
+
+static void one_of_three_writers_of_a_row_dies(void **state)
+{
+    const char *strategy = *state;
+    chance_t chance = chance_of(test_text("writers %s", strategy));
+    const char *skus[] = {
+        sale_item(stack, "row", "\"total\":4000,\"hold_seconds\":2,\"strategy\":\"%s\"", strategy),
+        sale_item(stack, "row", "\"total\":4000,\"strategy\":\"%s\"", strategy),
+    };
+    crowd_t *crowd = crowd_start(&(crowd_plan_t){.nodes = (const test_stack_t *const *)nodes,
+                                                 .nodes_count = NODES,
+                                                 .skus = skus,
+                                                 .skus_count = TEST_COUNT(skus),
+                                                 .per_second = 300});
+    crowd_await(crowd, CROWD_CREATED, 50);
+    for (size_t i = 0; i < TEST_COUNT(steps); ++i) {
+        die_at(steps[i], crowd, &chance);
+        hold_row(skus[i % TEST_COUNT(skus)], crowd);
+    }
+    crowd_stop(crowd);
+    EXPECT_PROMISES(stack, crowd, "%s, a writer of three killed %zu times", strategy,
+                    TEST_COUNT(steps));
+}
+
+#define WRITERS(strategy_)                                                                         \
+    {                                                                                              \
+        strategy_ ": one of three writers of a row dies", one_of_three_writers_of_a_row_dies,      \
+            NULL, NULL, (void *)strategy_                                                          \
+    }
 #define KEY(strategy_)                                                                             \
     {                                                                                              \
         strategy_ ": a key sent fifty times has one order", a_key_sent_fifty_times_has_one_order,  \
@@ -296,8 +354,8 @@ static const suite_t suite = {.name = "nodes",
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        KEY("lua"),          KEY("watch"),   KEY("optimistic"),
-        KEY("serializable"), KEY("toggled"), TEST(everything_at_once),
+        KEY("lua"),     KEY("watch"),   KEY("optimistic"), KEY("serializable"),
+        KEY("toggled"), WRITERS("lua"), WRITERS("watch"),  TEST(everything_at_once),
     };
     return suite_run(&suite, tests, TEST_COUNT(tests));
 }
