@@ -44,6 +44,9 @@ BOUNDS = (
           AT_LEAST, 1.5, 2.5),
     Bound("rate_zipf_to_one_item", "rate: 10,000 items by Zipf / one hot item", "zipf", COMMITTED, ORDERS,
           AT_LEAST, 0.7, 0.9),
+    Bound("rate_nodes_3_to_1", "rate: three nodes / one, 384 connections", "nodes_3", "nodes_1", ORDERS, AT_LEAST, 0.9, 1.0),
+    Bound("cpu_nodes_3_to_1", "processor time: three nodes / one, 384 connections", "nodes_3", "nodes_1", CPU, AT_MOST,
+          1.3, 1.1),
     Bound("half_load_p99", "p99 of an open loop at half of the committed rate", "half_load", None, P99,
           AT_MOST, 20, 8, "ms"),
 )

@@ -22,6 +22,7 @@ QUESTIONS = (
     ("An order: orders a second (bare: answers)", (BARE, ACCEPTED, COMMITTED, PEER)),
     ("The strategies: orders a second", (COMMITTED, "committed_watch", "committed_optimistic",
                                          "committed_serializable")),
+    ("More nodes for one item: orders a second", ("nodes_1", "nodes_2", "nodes_3")),
     ("How buyers come: orders a second", (COMMITTED, "half_load", "zipf", "h1_20", "h1_128", "h2_20x50")),
 )
 COSTS = "processor time an answer, us"

@@ -3,18 +3,20 @@
 A measure is warmed up first, on its own item, then measured for the given seconds, then audited.
 """
 
+import dataclasses
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from . import h2, peers, rush, sale, schedule, tally, volley
+from . import h2, nodes, peers, rush, sale, schedule, tally, volley
 from .bounds import BARE, PEER
 from .machine import CpuMeter, ProcessMeter
 from .stack import STRATEGIES, StackError, parse_answers, parse_metric
 from .tally import Target
 
 ZIPF_ITEMS = 10_000
+NODES = (1, 2, 3)
 PLENTY = 900_000_000  # units that do not sell out
 PUTS_AT_ONCE = 16
 # The documented members of a load-test result, for what sells nothing.
@@ -158,6 +160,15 @@ class Bench:
     def many_items(self, turn):
         return self.rush_sale(turn, "zipf", {"strategy": "lua"}, ZIPF_ITEMS)
 
+    def of_nodes(self, turn, count):
+        """The same crowds whatever the count; the further nodes run only meanwhile."""
+        with nodes.group(self.stack, count) as group:
+            bench = Bench(group, dataclasses.replace(self.client, crowds=max(NODES)), self.say)
+            try:
+                return bench.rush_sale(turn, f"nodes_{count}", {"strategy": "lua"})
+            finally:
+                self.runs += bench.runs
+
     def flood(self, turn, measure, connections, streams):
         target = self.target("flood", {"strategy": "lua"}, one_buyer=True)
         for seconds in (max(1, round(self.client.warm_up_s)), self.client.seconds):
@@ -195,6 +206,7 @@ def plan_of(bench, peer, with_http2):
     acts += [("accepted", bench.accepted)]
     acts += [(f"committed_{name}", lambda turn, name=name: bench.committed(turn, name)) for name in STRATEGIES]
     acts += [("half_load", bench.half_load), ("zipf", bench.many_items)]
+    acts += [(f"nodes_{count}", lambda turn, count=count: bench.of_nodes(turn, count)) for count in NODES]
     acts += [("h1_20", lambda turn: bench.flood(turn, "h1_20", 20, 0)),
              ("h1_128", lambda turn: bench.flood(turn, "h1_128", 128, 0))]
     if with_http2:

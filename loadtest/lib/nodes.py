@@ -32,15 +32,19 @@ def configuration(text, number, port, admin_port):
     return text if count else text + f"\nnode:\n  name: node-{number}\n"
 
 
+def program_of(stack):
+    return os.readlink(f"/proc/{stack.pids['service'][0]}/exe")
+
+
 @contextmanager
-def node(stack, program, number):
-    """One more service; it is stopped at the end."""
+def node(stack, number):
+    """One more service of the same program; it is stopped at the end."""
     directory = Path(stack.directory)
     port, admin_port = free_port(), free_port()
     config, log = directory / f"node-{number}.yaml", directory / f"node-{number}.log"
     config.write_text(configuration((directory / "config.yaml").read_text(), number, port, admin_port))
     with log.open("w") as out:
-        process = subprocess.Popen([str(program), "serve", "-c", str(config)], stdin=subprocess.DEVNULL, stdout=out,
+        process = subprocess.Popen([program_of(stack), "serve", "-c", str(config)], stdin=subprocess.DEVNULL, stdout=out,
                                    stderr=out, cwd=directory, env=os.environ)
     try:
         started = dataclasses.replace(stack, url=f"http://127.0.0.1:{port}",
@@ -67,9 +71,9 @@ def wait_ready(started, process, log):
 
 
 @contextmanager
-def group(stack, program, count):
+def group(stack, count):
     """The stack with `count` services in all."""
     with ExitStack() as context:
-        more = tuple(context.enter_context(node(stack, program, number)) for number in range(2, count + 1))
+        more = tuple(context.enter_context(node(stack, number)) for number in range(2, count + 1))
         pids = stack.pids | {"service": stack.pids["service"] + [pid for one in more for pid in one.pids["service"]]}
         yield dataclasses.replace(stack, nodes=more, pids=pids)

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import (
-    bounds, charts, comparison, h2, machine, measures, needs, openreport, peers, rush, schedule, stack, tally,
+    bounds, charts, comparison, h2, machine, measures, needs, nodes, openreport, peers, rush, schedule, stack, tally,
     volley)
 from .audit import Findings, Gate, Row
 from .bounds import AT_LEAST, AT_MOST, Bound
@@ -251,6 +251,14 @@ class ParsingTest(unittest.TestCase):
         self.assertEqual((stack.parse_metric(text, "holdfast_x"), stack.parse_metric(text, "holdfast_z")), (7, None))
         self.assertEqual(stack.parse_answers(text), {201: 7})
         self.assertEqual(measures.statuses_between(text, text.replace("} 7", "} 9")), {201: 2})
+        self.assertEqual(stack.parse_answers(text + text.replace("} 7", "} 5")), {201: 12})  # of two nodes
+
+    def test_the_configuration_of_a_further_node(self):
+        text = "admin:\n  listen: 127.0.0.1:2\n  token_file: /t\nhttp:\n  threads: 1\n  listen: 127.0.0.1:1\nnode:\n  name: n1\n"
+        self.assertEqual(nodes.configuration(text, 2, 8, 9),
+                         text.replace(":1\n", ":8\n").replace(":2\n", ":9\n").replace("n1", "node-2"))
+        with self.assertRaises(stack.StackError):
+            nodes.configuration("node:\n  name: n1\n", 2, 8, 9)
 
     def test_strace(self):
         loader = importlib.machinery.SourceFileLoader("syscalls", str(stack.ROOT / "loadtest" / "syscalls"))
@@ -316,6 +324,17 @@ class RushTest(unittest.TestCase):
             heard = self.drive(shop)
         self.assertEqual((heard.good, heard.unheard, heard.broken), (20, 0, 0))
         self.assertEqual((heard.answered, max(shop.came.values())), (shop.came.total(), 1))
+
+    def test_crowds_of_two_services_are_added_and_told_apart(self):
+        with Shop(stock=30) as one, Shop(stock=10) as other:
+            answers = rush.drive_all([rush.Rush(shop.url, 0.3, 8, 2, "buy", "s", buyers=name)
+                                      for shop, name in ((one, "a"), (other, "b"), (one, "c"))])
+        self.assertEqual((answers.good, len(answers.parts)), (40, 3))
+        self.assertEqual(answers.answered, one.came.total() + other.came.total())
+        self.assertEqual(max(one.came.values()), 1)
+        orders = [part.good for part in answers.parts]
+        self.assertEqual(orders[0] + orders[2], 30)
+        self.assertEqual(measures.fairness(answers.parts, 2), 0.5)
 
     def test_items_are_drawn_by_zipfs_law(self):
         with Shop(stock=10**9) as shop:
