@@ -26,7 +26,8 @@ static const command_t commands[] = {
     {"check", "name every mistake in the configuration", "Exit 1 if there is one.\n"},
     {"migrate", "bring each shard's tables up to date; safe to repeat", ""},
     {"audit", "print the invariants as JSON; exit 1 if one is broken",
-     "Progress is on standard error. Exit 2 if a server was away and nobody can tell.\n"},
+     "Progress is on standard error. Exit 2 if a server was away, so that the answer is not "
+     "known.\n"},
 };
 #define COMMANDS_COUNT (sizeof(commands) / sizeof(commands[0]))
 static const char settings_summary[] = "describe every setting";

@@ -18,7 +18,7 @@ static bool is_acceptable(int fd, mode_t forbidden, size_t bytes_max, char reaso
 {
     struct stat st;
     if (fstat(fd, &st) != 0)
-        snprintf(reason, REASON_SIZE, "cannot be looked at: %s", strerror(errno));
+        snprintf(reason, REASON_SIZE, "cannot be examined: %s", strerror(errno));
     else if (S_ISDIR(st.st_mode))
         snprintf(reason, REASON_SIZE, "is a directory");
     else if (!S_ISREG(st.st_mode))

@@ -107,7 +107,7 @@ static const setting_t orders_settings[] = {
 
 static const setting_t limits_settings[] = {
     {NUMBER(limits, buyer_per_second, 0, RATE_MAX), .unit = "requests", .fallback = "0",
-     .help = "Purchases that one buyer may ask for in a second, of each process; further ones are "
+     .help = "Purchases that one buyer may request in a second, of each process; further ones are "
              "answered 429; 0 is no limit."},
     {NUMBER(limits, buyer_burst, 1, RATE_MAX), .unit = "requests", .fallback = "10",
      .needs = "buyer_per_second",
@@ -145,7 +145,7 @@ static const setting_t redis_settings[] = {
      .help = "While Redis is away, items under lua and watch are refused with 503, or sold by the "
              "optimistic strategy until it is back; the same on all nodes."},
     {NUMBER(redis, gate_down_after_ms, 0, HOUR_MS), .unit = "milliseconds", .fallback = "1000",
-     .help = "Redis must be away for so long before the optimistic strategy stands in."},
+     .help = "Redis must be away for so long before the optimistic strategy takes its place."},
 };
 
 static const setting_t mysql_settings[] = {
@@ -162,7 +162,7 @@ static const setting_t mysql_settings[] = {
     {NUMBER(mysql, lock_wait_timeout_s, 1, 3600), .unit = "seconds", .fallback = "1",
      .help = "How long a transaction waits for a row lock."},
     {NUMBER(mysql, idle_transaction_timeout_s, 1, 3600), .unit = "seconds", .fallback = "1",
-     .help = "The server ends a transaction that says nothing for so long: a stopped process must "
+     .help = "The server ends a transaction that sends nothing for so long: a stopped process must "
              "not own a hot row."},
     {NUMBER(mysql, pool_threads, 1, 256), .unit = "threads", .fallback = "16",
      .help = "Threads for each shard, each with its connection, that run reads and transactions."},
@@ -177,7 +177,7 @@ static const setting_t mysql_settings[] = {
     {NUMBER(mysql, writer_batch_max, 1, 4096), .unit = "orders", .fallback = "512",
      .help = "Orders that one transaction of the writer commits together."},
     {NUMBER(mysql, writer_linger_ms, 0, 500), .unit = "ms", .fallback = "32",
-     .help = "Orders whose buyers have heard 202 wait so long for others to be committed with."},
+     .help = "Orders that were answered 202 wait so long for others to share their COMMIT."},
 };
 
 static const setting_t server_settings[] = {
@@ -213,11 +213,11 @@ _Static_assert(offsetof(config_shard_t, slot_last) ==
 
 static const setting_t reconcile_settings[] = {
     {NUMBER(reconcile, expiry_interval_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "200",
-     .help = "Pause between two looks for holds that have run out."},
+     .help = "Pause between two scans for holds that have run out."},
     {NUMBER(reconcile, pass_interval_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "1000",
      .help = "Pause between two passes over orphans and over gates that may disagree with MySQL."},
     {NUMBER(reconcile, epoch_poll_ms, 10, HOUR_MS), .unit = "milliseconds", .fallback = "1000",
-     .help = "Pause between two looks at the epochs of the items."},
+     .help = "Pause between two polls of the epochs of the items."},
     {NUMBER(reconcile, probe_interval_ms, 100, HOUR_MS), .unit = "milliseconds", .fallback = "1000",
      .help = "Pause between two probes of a server: does it answer, does it take orders."},
     {NUMBER(reconcile, expiry_batch_max, 1, 10000), .unit = "orders", .fallback = "256",

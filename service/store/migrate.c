@@ -318,7 +318,7 @@ static int refuse_foreign_rows(migration_run_t *run)
                       "SELECT COUNT(*), MIN(" ORDER_SLOT ") FROM orders WHERE " ORDER_SLOT
                       " NOT BETWEEN %u AND %u",
                       &orders, &slot) != RESULT_DONE)
-        return report_db_error(run, "cannot look at the slots of its rows");
+        return report_db_error(run, "cannot read the slots of its rows");
     if (items == 0 && orders == 0)
         return 0;
     fprintf(run->out,

@@ -290,7 +290,7 @@ static bool has_fallback(const char *sku)
     return rows_sum(stack, "SELECT gate_down FROM inventory WHERE sku = '%s'", sku) != 0;
 }
 
-/* Sold by the stand-in, or refused until it stands in; never in doubt. */
+/* Sold by the fallback, or refused until it takes over; the outcome is always known. */
 static bool is_sold_without_gate(const char *sku, unsigned nth)
 {
     web_answer_t answer = sale_buy(stack, sku, test_text("s%u", nth), 1, NULL);

@@ -653,7 +653,7 @@ const char *checks_gate(const char *sku)
     if (!row.found || !row.gated)
         return NULL;
     if (row.gate_down)
-        return "a SQL strategy still stands in";
+        return "a SQL strategy is still the fallback";
     if (gate == NULL)
         return "there is no gate";
     int64_t available = checks_available(sku);

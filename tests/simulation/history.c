@@ -128,7 +128,7 @@ static void sell_out(void)
     }
 }
 
-/* Between two looks of a service, and for what it may have to wait. */
+/* Between two comparisons of a service, and for what it may have to wait. */
 #define EXPIRY_MS 5000
 
 /* Whatever became of their orders, reminders do not stay. */

@@ -41,7 +41,7 @@ typedef struct {
     bool faulty;     /* anything went wrong; else at most terms changed */
     bool killed;     /* some node was */
     bool redis_lost; /* some Redis came back with less than it had acknowledged */
-    bool slow;     /* messages take so long that a release misses two looks, or a call its limit */
+    bool slow;     /* messages take so long that a release misses two comparisons, or a call its limit */
     bool windowed; /* some sale had a window */
 } history_t;
 
