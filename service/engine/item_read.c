@@ -63,9 +63,8 @@ static void done(job_t *job)
         return;
     }
     unpark_all(item, result);
-    /* Entries for all names that new buyers try would grow without bound, also while MySQL is away
-       and cannot report that there is no such item. So an entry that has never been READY is
-       forgotten. */
+    /* Of an item that is not there; or one that was never READY, and whose purchases have ended
+       before this read: see forget_unread_item() in purchase.c. */
     if ((result == SYNC_UNKNOWN_ITEM || item->reads == 0) && loop_item_is_idle(item))
         loop_item_forget(item);
 }

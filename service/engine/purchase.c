@@ -378,9 +378,22 @@ static void enter_committing(purchase_t *p, problem_t why)
 
 /* --- ENDED --- */
 
+/* Entries for all names that new buyers try would grow without bound, also while no read of MySQL
+   succeeds or begins. So an entry that has never been READY is forgotten after its last purchase.
+ */
+static void forget_unread_item(const purchase_t *p)
+{
+    loop_item_t *item = loop_item_find(p->engine, order_sku(&p->attempt.order));
+    if (item != NULL && item->reads == 0 && loop_item_is_idle(item))
+        loop_item_forget(item);
+}
+
 static void free_purchase(loop_timer_t *timer)
 {
-    free(H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer));
+    purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, retry_timer, timer);
+    if (p->of_unread_item)
+        forget_unread_item(p);
+    free(p);
 }
 
 /* Releases what the purchase holds. Its memory is freed in a later turn of the loop, because
@@ -394,6 +407,7 @@ static void enter_ended(purchase_t *p)
     if (p->machine.has_permit)
         writer_return_permit(p->item->base.shard->writer);
     assert(p->item->purchases != 0 && p->engine->purchases != 0);
+    p->of_unread_item = p->item->reads == 0;
     --p->item->purchases;
     --p->engine->purchases;
     METRIC_ADD(purchases_in_flight, -1);

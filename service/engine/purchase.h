@@ -56,6 +56,7 @@ typedef struct purchase {
     order_id_t first_id;    /* valid while machine.first is FIRST_NAMED */
     /* of its last refusal; the item's terms supply what the strategy did not report */
     refusal_t why;
+    bool of_unread_item; /* when it ended; `item` is not valid then */
     loop_timer_t answer_timer, retry_timer;
     purchase_answer_cb answer;
     void *waiter; /* NULL: no buyer is connected, or he has been answered */

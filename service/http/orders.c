@@ -83,7 +83,8 @@ static void run_get(request_job_t *request, worker_t *worker)
 static bool is_found(exchange_t *exchange, const order_request_t *r)
 {
     if (r->lookup != RESULT_DONE)
-        reply_problem(exchange, PROBLEM_UNAVAILABLE, "Its outcome is not known yet; send the request again");
+        reply_problem(exchange, PROBLEM_UNAVAILABLE,
+                      "Its outcome is not known yet; send the request again");
     else if (!r->found)
         reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
     return r->lookup == RESULT_DONE && r->found;

@@ -631,10 +631,38 @@ static void draw_parts(void)
     }
 }
 
+/* Orders are cancelled, and MySQL refuses many a COMMIT; buyers come for what was not given back.
+ */
+static void draw_refused_cancels(uint64_t at)
+{
+    faults.db_commit_refused = 2;
+    draw_buyers(4, "", 1, 1, 1000);
+    for (unsigned count = chance_between(2, 4); count != 0; --count) {
+        world_after(at, (owner_t){0, 0}, on_cancel, NULL, 0);
+        at += chance_time_us(1, 50000);
+        draw_buyers(2, "", 1, at, 1000);
+    }
+}
+
+static void on_strangers(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    action_buy_nothing();
+}
+
+/* MySQL cannot say that there is no such item when it is asked for. */
+static void draw_strangers(uint64_t at)
+{
+    history.strangers = true;
+    world_after(at, (owner_t){0, 0}, on_mysql_kill, NULL, 0);
+    world_after(at + 1, (owner_t){0, 0}, on_strangers, NULL, 0);
+}
+
 /* A total that is lowered while buyers come; the optimistic strategy for a moment; orders that are
    cancelled in a rebuild; a lowered limit and another rebuild soon after; holds at their deadline;
    a rebuild whose Redis loses what it has staged; death between COMMIT and settle; units that are
-   given back; units, or a Redis as it was, that come back while buyers ask. */
+   given back; units, or a Redis as it was, that come back while buyers ask; cancels whose COMMIT is
+   refused; an item that is not there, asked for while MySQL is down. */
 static void draw_tangle(void)
 {
     const owner_t nobody = {0, 0};
@@ -668,6 +696,12 @@ static void draw_tangle(void)
         break;
     case 9:
         world_after(1, nobody, on_half_settled, NULL, 100);
+        break;
+    case 6:
+        if (history.faulty && chance(2))
+            draw_refused_cancels(at);
+        else if (history.faulty)
+            draw_strangers(at);
         break;
     case 7:
         if (!history.faulty)
