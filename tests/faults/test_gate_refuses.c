@@ -334,7 +334,8 @@ static void writes_without_their_transaction_are_in_doubt(void **state)
     WAIT_UNTIL((answer = sale_buy(stack, sku, "half", 1, NULL)).status != 503 ||
                sale_live_orders(stack, sku) > 1);
     ORDER("ACL SETUSER default +multi +exec");
-    EXPECT_STATUS(answer, 202);
+    /* 201: a second attempt has found the order at the gate. */
+    EXPECT(answer.status == 201 || answer.status == 202, "%s", web_show(&answer));
     WAIT_UNTIL(buys(sku, "again"));
     WAIT_UNTIL(({
         web_answer_t order = sale_get(stack, sale_id(&answer));
