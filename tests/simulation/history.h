@@ -41,10 +41,9 @@ typedef struct {
     bool faulty;     /* anything went wrong; else at most terms changed */
     bool killed;     /* some node was */
     bool redis_lost; /* some Redis came back with less than it had acknowledged */
-    bool
-        slow; /* messages take so long that a release misses two comparisons, or a call times out */
-    bool windowed;  /* some sale had a window */
-    bool strangers; /* asked for an item that is not there, while MySQL was down */
+    bool slow;       /* messages take so long that releases and calls miss their limits */
+    bool windowed;   /* some sale had a window */
+    bool strangers;  /* asked for an item that is not there, while MySQL was down */
 } history_t;
 
 extern history_t history;
