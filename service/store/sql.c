@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/order_id.h"
 
-static char *reserve(sql_t *sql, size_t more)
+static inline char *reserve(sql_t *sql, size_t more)
 {
     if (sql->capacity - sql->n < more) {
         size_t capacity = sql->capacity == 0 ? 4096 : sql->capacity;
@@ -22,7 +22,7 @@ static char *reserve(sql_t *sql, size_t more)
     return sql->p + sql->n;
 }
 
-static void add_raw(sql_t *sql, const char *p, size_t n)
+static inline void add_raw(sql_t *sql, const char *p, size_t n)
 {
     if (n == 0)
         return;
@@ -30,14 +30,14 @@ static void add_raw(sql_t *sql, const char *p, size_t n)
     sql->n += n;
 }
 
-static void add_u64(sql_t *sql, uint64_t number)
+static inline void add_u64(sql_t *sql, uint64_t number)
 {
     char *end = reserve(sql, U64_DIGITS_MAX);
     str_put_u64(&end, number);
     sql->n = (size_t)(end - sql->p);
 }
 
-static void add_hex(sql_t *sql, const void *bytes, size_t n)
+static inline void add_hex(sql_t *sql, const void *bytes, size_t n)
 {
     static const char digits[] = "0123456789abcdef";
     const uint8_t *in = bytes;
