@@ -406,6 +406,8 @@ static void enter_ended(purchase_t *p)
         h2o_linklist_unlink(&p->link);
     if (p->machine.has_permit)
         writer_return_permit(p->item->base.shard->writer);
+    if (p->machine.adopted)
+        atomic_fetch_sub(&p->item->base.shard->orphans_under_way, 1);
     assert(p->item->purchases != 0 && p->engine->purchases != 0);
     p->of_unread_item = p->item->reads == 0;
     --p->item->purchases;

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <uthash.h>
 
 #include "base/alloc.h"
@@ -11,9 +12,9 @@
 #include "metrics/metrics.h"
 #include "work/writer.h"
 
-/* An order is taken over after so long without an owner: a Redis that has just come back has
-   received no heartbeat yet. */
-#define WATCHED_MS 500
+/* An owner is gone for so long before its orders are taken over: a Redis that has just come back
+   has received no heartbeat yet. */
+#define GONE_MS 500
 /* An order of this process past its deadline may still be queued for MySQL here. */
 #define OWN_WATCHED_MS 4000
 /* An order so long past its deadline whose owner lives: the owner has lost it. A reserve call that
@@ -22,9 +23,20 @@
 #define LIVING_WATCHED_MS 8000
 /* An order that was taken over and is still there after so long is taken over once more. */
 #define AGAIN_MS 5000
-/* Records read in one slot and pass; more, if all of these were taken over before. */
-#define SLOT_MAX 256
-#define SLOT_MORE_MAX 65536
+/* Records of a slot that one call returns; more, if none of these can be taken over now. */
+#define READ_MAX 2048
+#define READ_MORE_MAX 65536
+/* Orders of a shard that are taken over and not yet written, at most; and at most this part of the
+   permits, so that the sale keeps the rest. */
+#define UNDER_WAY_MAX 1024
+#define UNDER_WAY_PART 4
+/* A pass waits for the end of orders before it takes over more, until this time has passed since
+   it began, or until none has ended for so long. */
+#define PASS_MS 500
+#define ROOM_MS 200
+/* After that each slot has so many orders taken over: those of other slots may be the ones that
+   do not end. */
+#define SLOT_MIN 64
 /* A slot without items may contain orders of an item that was deleted. So one pass of so many reads
    all slots. */
 #define ALL_SLOTS_PASSES 16
@@ -42,16 +54,26 @@ typedef struct {
     unsigned pass;       /* in which it was last seen */
 } sighting_t;
 
+typedef struct {
+    gate_owner_t name;
+    uint64_t gone_ms; /* monotonic: since when it sends no heartbeat; 0: it lives */
+    unsigned pass;    /* in which its heartbeat was last read; 0: never */
+} owner_t;
+
 struct orphans {
     sighting_t *sightings; /* uthash by id */
     unsigned pass;
-    unsigned adopted; /* in this pass */
-    unsigned met,
-        fresh;      /* in the present call: records, and those that were not taken over before */
+    uint64_t until_ms; /* monotonic: this pass waits until then */
+    bool crowded;      /* this pass waits no more for the end of orders */
+    bool left;         /* orders are left only because the time of the pass was over */
+    /* Orders taken over in this pass, for this slot, and in the present call; records that the call
+       returned. */
+    unsigned adopted, of_slot, of_call, met;
     aside_t *aside; /* slots */
     worker_t *worker;
-    gate_owner_t gone[OWNERS_MAX], living[OWNERS_MAX]; /* as read in this pass */
-    unsigned gone_count, living_count;
+    owner_t owners[OWNERS_MAX];
+    gate_owner_t gone[OWNERS_MAX]; /* those whose orders are taken over in this pass */
+    unsigned gone_count;
 };
 
 orphans_t *orphans_new(void)
@@ -99,39 +121,90 @@ static sighting_t *sight(orphans_t *orphans, const order_id_t *id)
 
 /* --- owners --- */
 
-static bool is_among(const gate_owner_t *owners, unsigned count, str_t name)
+static str_t owner_str(const gate_owner_t *owner)
 {
-    for (unsigned i = 0; i < count; ++i)
-        if (str_eq((str_t){owners[i].bytes, owners[i].length}, name))
-            return true;
-    return false;
+    return (str_t){owner->bytes, owner->length};
+}
+
+/* Returns the entry of an owner, if need be in place of one that this pass has not met; NULL: there
+   is no room. */
+static owner_t *owner_of(orphans_t *orphans, const gate_owner_t *name)
+{
+    owner_t *spare = NULL;
+    for (unsigned i = 0; i < OWNERS_MAX; ++i) {
+        owner_t *owner = &orphans->owners[i];
+        if (owner->pass != 0 && str_eq(owner_str(&owner->name), owner_str(name)))
+            return owner;
+        if (owner->pass != orphans->pass && (spare == NULL || owner->pass < spare->pass))
+            spare = owner;
+    }
+    if (spare != NULL)
+        *spare = (owner_t){.name = *name};
+    return spare;
 }
 
 /* An owner counts as alive unless Redis reports that it is not: after an error its orders are left
    alone in this pass. */
-static void read_heartbeat(orphans_t *orphans, const gate_owner_t *owner)
+static void read_heartbeat(orphans_t *orphans, const gate_owner_t *name)
 {
     bool alive = true;
-    str_t name = {owner->bytes, owner->length};
-    if (str_eq(name, str_of(orphans->worker->shard->incarnation)) ||
-        is_among(orphans->gone, orphans->gone_count, name) ||
-        is_among(orphans->living, orphans->living_count, name))
+    uint64_t now = clock_mono_ms();
+    if (str_eq(owner_str(name), str_of(orphans->worker->shard->incarnation)))
         return;
-    if (gate_sync_is_alive(orphans->worker->gate, owner, &alive) != RESULT_DONE)
+    owner_t *owner = owner_of(orphans, name);
+    if (owner == NULL || owner->pass == orphans->pass ||
+        gate_sync_is_alive(orphans->worker->gate, name, &alive) != RESULT_DONE)
         return;
-    if (alive && orphans->living_count < OWNERS_MAX)
-        orphans->living[orphans->living_count++] = *owner;
-    else if (!alive && orphans->gone_count < OWNERS_MAX)
-        orphans->gone[orphans->gone_count++] = *owner;
+    owner->pass = orphans->pass;
+    if (alive)
+        owner->gone_ms = 0;
+    else if (owner->gone_ms == 0)
+        owner->gone_ms = now;
+    if (!alive && now - owner->gone_ms >= GONE_MS)
+        orphans->gone[orphans->gone_count++] = *name;
+}
+
+static bool is_gone(const orphans_t *orphans, str_t name)
+{
+    for (unsigned i = 0; i < orphans->gone_count; ++i)
+        if (str_eq(owner_str(&orphans->gone[i]), name))
+            return true;
+    return false;
 }
 
 /* --- a slot --- */
+
+static bool is_stopping(const orphans_t *orphans)
+{
+    return repair_queue_is_stopping(&orphans->worker->shard->repairs);
+}
+
+/* Returns whether another order can be taken over. If too many are under way, waits until one has
+   ended. */
+static bool has_room(orphans_t *orphans)
+{
+    shard_t *shard = orphans->worker->shard;
+    unsigned most = shard->config->mysql.writer_queue_max / UNDER_WAY_PART + 1;
+    uint64_t start_ms = clock_mono_ms();
+    most = most < UNDER_WAY_MAX ? most : UNDER_WAY_MAX;
+    while (atomic_load(&shard->orphans_under_way) >= most) {
+        uint64_t now = clock_mono_ms();
+        if (!orphans->crowded && now >= orphans->until_ms)
+            orphans->left = true;
+        orphans->crowded = orphans->crowded || now >= orphans->until_ms ||
+                           now - start_ms >= ROOM_MS || is_stopping(orphans);
+        if (orphans->crowded)
+            return false;
+        usleep(1000);
+    }
+    return true;
+}
 
 static uint64_t watched_ms(const orphans_t *orphans, str_t owner)
 {
     if (str_eq(owner, str_of(orphans->worker->shard->incarnation)))
         return OWN_WATCHED_MS;
-    return is_among(orphans->gone, orphans->gone_count, owner) ? WATCHED_MS : LIVING_WATCHED_MS;
+    return is_gone(orphans, owner) ? 0 : LIVING_WATCHED_MS;
 }
 
 static void on_record(void *context, const order_id_t *id, const gate_record_t *record)
@@ -142,34 +215,40 @@ static void on_record(void *context, const order_id_t *id, const gate_record_t *
         return;
     sighting_t *sighting = sight(orphans, id);
     uint64_t now = clock_mono_ms();
-    orphans->fresh += sighting->adopted_ms == 0;
     if (now - sighting->since_ms < watched_ms(orphans, record->owner) ||
         (sighting->adopted_ms != 0 && now - sighting->adopted_ms < AGAIN_MS))
         return;
+    if (!has_room(orphans) && orphans->of_slot >= SLOT_MIN)
+        return;
     sighting->adopted_ms = now;
     ++orphans->adopted;
+    ++orphans->of_slot;
+    ++orphans->of_call;
     METRIC_INC(orphans_adopted_total);
     FAILPOINT("orphan_adopted");
+    atomic_fetch_add(&orphans->worker->shard->orphans_under_way, 1);
     announce_order_orphaned(orphans->worker->shard->announcements, id, record);
 }
 
-/* Reads the records of a slot. Orders that were taken over and have not ended, and invalid records,
-   may fill a whole answer; then more are read. */
+/* Reads the records of a slot until it has seen all of them or the pass waits no more. Orders that
+   were taken over and have not ended, and invalid records, may fill a whole answer; then more
+   are read. */
 static result_t scan_records(orphans_t *orphans, uint16_t slot)
 {
     result_t call;
-    unsigned max = SLOT_MAX;
+    unsigned max = READ_MAX;
     bool full;
     /* Else the orders that this process is about to commit would be taken over under it. */
-    assert(
-        !is_among(orphans->gone, orphans->gone_count, str_of(orphans->worker->shard->incarnation)));
+    assert(!is_gone(orphans, str_of(orphans->worker->shard->incarnation)));
+    orphans->of_slot = 0;
     do {
-        orphans->met = orphans->fresh = 0;
+        orphans->met = orphans->of_call = 0;
         call = gate_sync_orphans(orphans->worker->gate, slot, orphans->gone, orphans->gone_count,
                                  max, on_record, orphans);
-        full = call == RESULT_DONE && orphans->met == max && orphans->fresh == 0;
-        max *= 4;
-    } while (full && max <= SLOT_MORE_MAX);
+        full = call == RESULT_DONE && orphans->met == max;
+        if (orphans->of_call == 0)
+            max *= 4;
+    } while (full && max <= READ_MORE_MAX && !orphans->crowded && !is_stopping(orphans));
     return call;
 }
 
@@ -246,14 +325,17 @@ unsigned orphans_pass(orphans_t *orphans, worker_t *worker)
 {
     uint16_t slots[SLOT_COUNT];
     assert(orphans->worker == NULL || orphans->worker == worker); /* sightings are of one shard */
+    orphans->left = false;
     if (writer_is_away(worker->shard->writer))
         return 0; /* MySQL is away: an order taken over now could not be written */
     bool all = ++orphans->pass % ALL_SLOTS_PASSES == 0;
     unsigned count = all ? all_slots(worker, slots) : read_slots(worker, slots);
-    orphans->adopted = orphans->gone_count = orphans->living_count = 0;
+    orphans->adopted = orphans->gone_count = 0;
+    orphans->crowded = false;
+    orphans->until_ms = clock_mono_ms() + PASS_MS;
     orphans->worker = worker;
     for (unsigned i = 0; i < count; ++i)
-        if (!pass_over_slot(orphans, slots[i]))
+        if (is_stopping(orphans) || !pass_over_slot(orphans, slots[i]))
             return orphans->adopted; /* the sightings are kept for the next pass */
     if (all)                         /* otherwise slots without items were not read */
         forget_unseen(orphans, orphans->pass);
@@ -261,4 +343,9 @@ unsigned orphans_pass(orphans_t *orphans, worker_t *worker)
         LOG_INFO("orphans were taken over", LOG_INT("shard", worker->shard->index),
                  LOG_INT("orders", orphans->adopted));
     return orphans->adopted;
+}
+
+bool orphans_are_left(const orphans_t *orphans)
+{
+    return orphans->left;
 }

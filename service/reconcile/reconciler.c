@@ -446,8 +446,9 @@ static void pass_over_shard(reconciler_t *reconciler)
 static void *reconciler_thread(void *arg)
 {
     reconciler_t *reconciler = arg;
+    uint32_t interval_ms = reconciler->shard->config->reconcile.pass_interval_ms;
     while (repair_queue_wait(&reconciler->shard->repairs,
-                             reconciler->shard->config->reconcile.pass_interval_ms))
+                             orphans_are_left(reconciler->orphans) ? 0 : interval_ms))
         pass_over_shard(reconciler);
     worker_dispose(&reconciler->worker);
     return NULL;

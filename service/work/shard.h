@@ -30,6 +30,8 @@ typedef struct shard {
     repair_queue_t repairs;
     /* number of pool threads that wait for Redis on behalf of a purchase */
     atomic_uint gate_peeks;
+    /* orders that the reconciler has taken over and whose purchases have not ended */
+    atomic_uint orphans_under_way;
 } shard_t;
 
 #endif

@@ -44,6 +44,57 @@ static void an_order_of_a_dead_process_is_settled_soon(void **state)
     stack_node_again(node);
 }
 
+/* --- many --- */
+
+#define LEFT 3000
+/* Far fewer; a pass does not end after so many. */
+#define A_READ 512
+
+/* The most orders that one pass took over, as the log has it. */
+static unsigned most_in_a_pass(void)
+{
+    static char line[4096];
+    unsigned most = 0;
+    FILE *in = fopen(stack_log(stack), "re");
+    EXPECT(in != NULL, "no log");
+    while (fgets(line, sizeof(line), in) != NULL) {
+        const char *at = strstr(line, "orphans were taken over");
+        at = at == NULL ? NULL : strstr(at, "\"orders\":");
+        unsigned orders = at == NULL ? 0 : (unsigned)strtoul(at + strlen("\"orders\":"), NULL, 10);
+        most = orders > most ? orders : most;
+    }
+    fclose(in);
+    return most;
+}
+
+/* All are of one item, so of one slot. Its process dies before it has written any. */
+static void thousands_of_orders_of_one_item_end(void **state)
+{
+    (void)state;
+    const char *sku = sale_item(stack, "many", "\"total\":10000,\"acknowledge\":\"accepted\"");
+    const char *other = sale_item(stack, "other", "\"total\":10000");
+    fault_arm(node, "writer_before_commit pause=600000\n");
+    sale_tally_t told =
+        sale_rush(&(sale_rush_t){.stack = node, .sku = sku, .buyers = LEFT, .connections = 40});
+    EXPECT_FAULT(node, "writer_before_commit");
+    EXPECT(told.pending == LEFT, "%s", sale_show(&told));
+    process_signal(node->pid, SIGKILL);
+    long long died = test_clock_ms();
+    for (unsigned i = 0; !all_is_settled(sku); i++) {
+        web_answer_t bought = sale_buy(stack, other, test_text("b-%u", i), 1, NULL);
+        EXPECT_STATUS(bought, 201);
+        EXPECT(test_clock_ms() - died < TEST_WAIT_MS, "%lld of %u are left", unsettled_of(sku),
+               LEFT);
+    }
+    printf("%u orders: settled %lld ms after their process died, at most %u in a pass\n", LEFT,
+           test_clock_ms() - died, most_in_a_pass());
+    EXPECT_NUMBER(sale_live_orders(stack, sku), LEFT);
+    WAIT_UNTIL(most_in_a_pass() > A_READ);
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
+    stack_node_again(node);
+}
+
 static const suite_t suite = {
     .name = "orphans", .settings = {"redis.timeout_ms=500"}, .pair = true, .repeats = true};
 
@@ -52,6 +103,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         UNDER("lua", an_order_of_a_dead_process_is_settled_soon),
         UNDER("watch", an_order_of_a_dead_process_is_settled_soon),
+        TEST(thousands_of_orders_of_one_item_end),
     };
     return suite_run(&suite, tests, TEST_COUNT(tests));
 }
