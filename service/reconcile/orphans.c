@@ -30,12 +30,11 @@
    permits, so that the sale keeps the rest. */
 #define UNDER_WAY_MAX 1024
 #define UNDER_WAY_PART 4
-/* A pass waits for the end of orders before it takes over more, until this time has passed since
-   it began, or until none has ended for so long. */
+/* A pass may wait for the end of orders until this time has passed since it began, or until none
+   has ended for so long. */
 #define PASS_MS 500
 #define ROOM_MS 200
-/* After that each slot has so many orders taken over: those of other slots may be the ones that
-   do not end. */
+/* Then it still takes over so many of each slot: the orders that do not end may be of others. */
 #define SLOT_MIN 64
 /* A slot without items may contain orders of an item that was deleted. So one pass of so many reads
    all slots. */
@@ -64,8 +63,8 @@ struct orphans {
     sighting_t *sightings; /* uthash by id */
     unsigned pass;
     uint64_t until_ms; /* monotonic: this pass waits until then */
-    bool crowded;      /* this pass waits no more for the end of orders */
-    bool left;         /* orders are left only because the time of the pass was over */
+    bool crowded;      /* orders that were taken over do not end: this pass waits no more */
+    bool left;         /* orders may be left only because the time of the pass was over */
     /* Orders taken over in this pass, for this slot, and in the present call; records that the call
        returned. */
     unsigned adopted, of_slot, of_call, met;
@@ -179,6 +178,17 @@ static bool is_stopping(const orphans_t *orphans)
     return repair_queue_is_stopping(&orphans->worker->shard->repairs);
 }
 
+/* Returns whether this pass may wait, or read more of a slot. */
+static bool has_time(orphans_t *orphans)
+{
+    if (orphans->crowded || is_stopping(orphans))
+        return false;
+    if (clock_mono_ms() < orphans->until_ms)
+        return true;
+    orphans->left = true;
+    return false;
+}
+
 /* Returns whether another order can be taken over. If too many are under way, waits until one has
    ended. */
 static bool has_room(orphans_t *orphans)
@@ -188,12 +198,9 @@ static bool has_room(orphans_t *orphans)
     uint64_t start_ms = clock_mono_ms();
     most = most < UNDER_WAY_MAX ? most : UNDER_WAY_MAX;
     while (atomic_load(&shard->orphans_under_way) >= most) {
-        uint64_t now = clock_mono_ms();
-        if (!orphans->crowded && now >= orphans->until_ms)
-            orphans->left = true;
-        orphans->crowded = orphans->crowded || now >= orphans->until_ms ||
-                           now - start_ms >= ROOM_MS || is_stopping(orphans);
-        if (orphans->crowded)
+        if (clock_mono_ms() - start_ms >= ROOM_MS)
+            orphans->crowded = true;
+        if (!has_time(orphans))
             return false;
         usleep(1000);
     }
@@ -230,7 +237,7 @@ static void on_record(void *context, const order_id_t *id, const gate_record_t *
     announce_order_orphaned(orphans->worker->shard->announcements, id, record);
 }
 
-/* Reads the records of a slot until it has seen all of them or the pass waits no more. Orders that
+/* Reads the records of a slot until it has met all of them or has no more time. Orders that
    were taken over and have not ended, and invalid records, may fill a whole answer; then more
    are read. */
 static result_t scan_records(orphans_t *orphans, uint16_t slot)
@@ -248,7 +255,7 @@ static result_t scan_records(orphans_t *orphans, uint16_t slot)
         full = call == RESULT_DONE && orphans->met == max;
         if (orphans->of_call == 0)
             max *= 4;
-    } while (full && max <= READ_MORE_MAX && !orphans->crowded && !is_stopping(orphans));
+    } while (full && max <= READ_MORE_MAX && has_time(orphans));
     return call;
 }
 

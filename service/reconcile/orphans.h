@@ -30,8 +30,8 @@ void orphans_free(orphans_t *orphans);
    orders taken over: 0 while the shard's MySQL is away, and those up to the failure if Redis goes
    away. Ends early if the reconciler's thread is to end. */
 unsigned orphans_pass(orphans_t *orphans, worker_t *worker);
-/* Returns whether the last pass has left orders only because its time was over: the next one need
-   not wait. */
+/* Returns whether the last pass may have left orders only because its time was over: the next one
+   need not wait. */
 bool orphans_are_left(const orphans_t *orphans);
 
 #endif
