@@ -9,12 +9,8 @@
 #include "base/random.h"
 #include "metrics/metrics.h"
 
-/* Another node may take over a rebuild that has not renewed its lease for so long. With many orders
-   a rebuild renews it later, because it first waits while the server reads them: the lease grows
-   with the orders. With too short a lease, two services would end each other's rebuild for ever. */
-#define REBUILD_LEASE_MS 2000
-#define REBUILD_LEASE_MAX_MS 30000
-#define REBUILD_LEASE_US_AN_ORDER 50
+/* How often a rebuild renews its lease, SQL_REBUILD_LEASE. */
+#define RENEW_MS 500
 #define STAGE_CHUNK 2000
 #define LOOK_UP_CHUNK 500
 
@@ -47,16 +43,9 @@ static void add_conditions(sql_t *sql, const rebuild_t *rebuild)
         sql_add(sql, " AND allocated_total - released_total + %d <= %d", rebuild->unsettled_max,
                 rebuild->terms->total);
     else
-        sql_add(sql, " AND (rebuild_until IS NULL OR rebuild_until <= NOW(3))");
+        sql_add(sql, " AND " SQL_REBUILDING " <> 1");
     if (rebuild->lease != NULL)
         lease_condition(sql, rebuild->lease);
-}
-
-static uint64_t lease_us(const item_t *item)
-{
-    uint64_t more_us = (uint64_t)item->allocated_total * REBUILD_LEASE_US_AN_ORDER;
-    uint64_t most_us = (REBUILD_LEASE_MAX_MS - REBUILD_LEASE_MS) * 1000;
-    return REBUILD_LEASE_MS * 1000 + (more_us < most_us ? more_us : most_us);
 }
 
 static void raise_epoch_statement(sql_t *sql, const rebuild_t *rebuild, uint64_t gate_epoch)
@@ -66,9 +55,9 @@ static void raise_epoch_statement(sql_t *sql, const rebuild_t *rebuild, uint64_t
             "UPDATE " SQL_INVENTORY_BY_KEY " SET epoch = GREATEST(epoch, %u, "
             "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED)) + 1, version = version + 1, "
             "epoch_allocated_total = allocated_total, epoch_released_total = released_total, "
-            "rebuild_token = %u, rebuild_until = NOW(3) + INTERVAL %u MICROSECOND, "
-            "updated_at = NOW(3)",
-            gate_epoch, rebuild->token, lease_us(&rebuild->item));
+            "rebuild_token = %u, rebuild_until = NOW(3) + " SQL_REBUILD_LEASE
+            ", updated_at = NOW(3)",
+            gate_epoch, rebuild->token);
     add_changes(sql, rebuild);
     add_conditions(sql, rebuild);
 }
@@ -207,9 +196,9 @@ static sync_result_t keep_lease(worker_t *worker, const rebuild_t *rebuild)
     uint64_t affected[1] = {0};
     sql_reset(&worker->sql);
     sql_add(&worker->sql,
-            "UPDATE " SQL_INVENTORY_BY_KEY " SET rebuild_until = NOW(3) + INTERVAL %u "
-            "MICROSECOND, " SQL_UPDATED_AT_GROWS " WHERE %i AND epoch = %u AND rebuild_token = %u",
-            lease_us(&rebuild->item), &rebuild->item.ref, rebuild->item.epoch, rebuild->token);
+            "UPDATE " SQL_INVENTORY_BY_KEY " SET rebuild_until = NOW(3) + " SQL_REBUILD_LEASE
+            ", " SQL_UPDATED_AT_GROWS " WHERE %i AND epoch = %u AND rebuild_token = %u",
+            &rebuild->item.ref, rebuild->item.epoch, rebuild->token);
     result_t result = db_exec(worker->db, &worker->sql, affected, 1);
     return result == RESULT_DONE && affected[0] != 1 ? SYNC_BUSY : sync_of_store(result);
 }
@@ -294,7 +283,7 @@ static sync_result_t stage_buyers(worker_t *worker, const rebuild_t *rebuild, ga
     for (size_t count = STAGE_CHUNK; step == SYNC_READY && count == STAGE_CHUNK;) {
         count = fill_chunk(worker->db_snapshot, chunk, gate, &orders_read);
         step = stage_chunk(worker, &rebuild->item, chunk, count);
-        if (step == SYNC_READY && clock_mono_ms() - kept_ms > REBUILD_LEASE_MS / 4) {
+        if (step == SYNC_READY && clock_mono_ms() - kept_ms > RENEW_MS) {
             kept_ms = clock_mono_ms();
             step = keep_lease(worker, rebuild);
         }
@@ -364,6 +353,13 @@ static void note_rebuilt(const item_t *item, uint64_t micros)
              LOG_STR("strategy", strategy_name(item_strategy(item))), LOG_INT("micros", micros));
 }
 
+static void note_lease_too_long(const item_t *item)
+{
+    LOG_WARN("a rebuild ends later than any rebuild lasts; it counts as over: was the clock of "
+             "MySQL set back?",
+             LOG_BYTES("sku", item_sku(item)), LOG_INT("epoch", item->epoch));
+}
+
 sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
 {
     uint64_t begun = clock_mono_us();
@@ -374,9 +370,12 @@ sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
     assert(rebuild->terms != NULL || !rebuild->item.rebuilding);
     rebuild->token = random_u64() >> 1;
     rebuild->previous_epoch = rebuild->item.epoch;
+    bool too_long = rebuild->item.rebuilding_too_long;
     sync_result_t step = raise_epoch(worker, rebuild, gate_epoch);
     if (step != SYNC_READY)
         return step;
+    if (too_long)
+        note_lease_too_long(&rebuild->item);
     if (!rebuild->fallback)
         step = build_gate(worker, rebuild);
     if (step != SYNC_READY) {

@@ -33,8 +33,10 @@ typedef struct {
     int64_t allocated_total, released_total;
     int64_t epoch_allocated_total, epoch_released_total; /* the totals when this epoch began */
     uint64_t version, epoch;
-    bool rebuilding; /* a rebuild is under way whose time is not up */
-    bool gate_down;  /* the fallback is in force, see item_strategy() */
+    bool rebuilding; /* a rebuild is under way whose lease is not over */
+    /* the lease of a rebuild ends later than any lasts: it counts as over */
+    bool rebuilding_too_long;
+    bool gate_down; /* the fallback is in force, see item_strategy() */
 } item_t;
 
 static inline str_t item_sku(const item_t *item)

@@ -2,9 +2,8 @@
 
 #define ITEM_COLUMNS                                                                               \
     "sku, bucket, slot, total, allocated_total, released_total, version, epoch, per_buyer_limit, " \
-    "hold_seconds, starts_at, ends_at, strategy, acknowledge, "                                    \
-    "rebuild_until IS NOT NULL AND rebuild_until > NOW(3), epoch_allocated_total, "                \
-    "epoch_released_total, gate_down"
+    "hold_seconds, starts_at, ends_at, strategy, acknowledge, " SQL_REBUILDING                     \
+    ", epoch_allocated_total, epoch_released_total, gate_down"
 
 static void item_of_row(const db_t *db, item_t *item)
 {
@@ -23,7 +22,8 @@ static void item_of_row(const db_t *db, item_t *item)
     item->terms.ends_at_ms = db_time_ms(db, 11);
     item->terms.strategy = (strategy_id_t)strategy_parse(strategy.p, strategy.n);
     item->terms.acknowledge = (acknowledge_t)acknowledge_parse(db_bytes(db, 13));
-    item->rebuilding = db_u64(db, 14) != 0;
+    item->rebuilding = db_u64(db, 14) == 1;
+    item->rebuilding_too_long = db_u64(db, 14) == 2;
     item->epoch_allocated_total = db_i64(db, 15);
     item->epoch_released_total = db_i64(db, 16);
     item->gate_down = db_u64(db, 17) != 0;

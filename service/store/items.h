@@ -14,6 +14,15 @@
 #include "sale/item.h"
 #include "store/db.h"
 
+/* How long a rebuild has its item to itself, from the last time that it said so. It grows with the
+   orders: a rebuild of many first waits while the server reads them. With too short a lease, two
+   services would end each other's rebuild for ever. */
+#define SQL_REBUILD_LEASE "INTERVAL (2000000 + LEAST(allocated_total * 50, 28000000)) MICROSECOND"
+/* 0: no rebuild is under way; 1: one is; 2: its lease ends later than any lasts, so MySQL's clock
+   was set back and the lease counts as over. */
+#define SQL_REBUILDING                                                                             \
+    "COALESCE((rebuild_until > NOW(3)) + (rebuild_until > NOW(3) + " SQL_REBUILD_LEASE "), 0)"
+
 /* Adds ", total = ..., strategy = ..." for an INSERT ... SET or an UPDATE. */
 void item_add_terms(sql_t *sql, const item_terms_t *terms);
 /* Reads one row, and locks it if `lock`. RESULT_DONE with `*found` false: there is no such row. */

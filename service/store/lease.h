@@ -20,7 +20,8 @@ typedef struct {
     uint64_t until_ms;  /* monotonic ms: valid here until then; before the server's end */
 } lease_t;
 
-/* Takes the lease, or renews it, for `ms`. RESULT_DONE and lease->fence 0: another holds it. */
+/* Takes the lease, or renews it, for `ms`. RESULT_DONE and lease->fence 0: another holds it. All
+   nodes take a lease of this name for the same time: one that ends later counts as over. */
 result_t lease_take(db_t *db, sql_t *sql, lease_t *lease, uint32_t ms);
 /* Is it held, by this node's monotonic clock? Asks no server. */
 bool lease_is_held(const lease_t *lease);

@@ -288,6 +288,56 @@ static void a_locked_lease_hides_no_orphan(void **state)
     stack_node_again(node);
 }
 
+/* --- deadlines in rows that lie an hour ahead, since MySQL's clock was set back --- */
+
+static bool one_log_has(const char *words)
+{
+    return stack_log_has(stack, words) || stack_log_has(node, words);
+}
+
+static void a_lease_that_ends_an_hour_ahead_is_taken(void **state)
+{
+    (void)state;
+    const char *sku = sale_item(stack, "ahead", "\"total\":10");
+    web_answer_t first = sale_buy(stack, sku, "first", 1, NULL);
+    EXPECT_STATUS(first, 201);
+    rows_change(stack, "UPDATE leases SET holder = 'dead', until = NOW(3) + INTERVAL 1 HOUR "
+                       "WHERE name = 'reconciler'");
+    WAIT_UNTIL(rows_sum(stack, "SELECT COUNT(*) FROM leases WHERE until > NOW(3) + INTERVAL 60 "
+                               "SECOND") == 0);
+    WAIT_UNTIL(one_log_has("a lease ends later than any lease lasts"));
+    fault_arm(node, "reserve_answered kill times=1\n");
+    web_answer_t lost = sale_buy(node, sku, "orphan", 2, "k");
+    EXPECT_NUMBER(lost.status, 0);
+    WAIT_UNTIL(all_is_settled(sku));
+    EXPECT_NUMBER(sale_live_units(stack, sku), 3);
+    EXPECT_SOUND(stack, sku, 0);
+    stack_node_again(node);
+}
+
+/* A rebuild has raised the epoch and died; then the clock was set back. */
+static void a_rebuild_that_ends_an_hour_ahead_is_over(void **state)
+{
+    (void)state;
+    const char *sku = sale_item(stack, "rebuilt", "\"total\":10");
+    buy_some(sku, 2);
+    WAIT_UNTIL(all_is_settled(sku));
+    rows_change(stack,
+                "UPDATE inventory SET epoch = epoch + 1, version = version + 1, "
+                "epoch_allocated_total = allocated_total, epoch_released_total = released_total, "
+                "rebuild_token = 7, rebuild_until = NOW(3) + INTERVAL 1 HOUR WHERE sku = '%s'",
+                sku);
+    WAIT_UNTIL(sale_buy(stack, sku, "late", 1, NULL).status == 201);
+    EXPECT(one_log_has("a rebuild ends later than any rebuild lasts"), "not reported");
+    EXPECT_NUMBER(rows_sum(stack,
+                           "SELECT COUNT(*) FROM inventory WHERE sku = '%s' AND "
+                           "rebuild_until > NOW(3) + INTERVAL 60 SECOND",
+                           sku),
+                  0);
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
+}
+
 /* --- orders of an item that is not there --- */
 
 /* Redis has admitted it, its process is dead, and somebody has deleted the item by hand. */
@@ -356,6 +406,8 @@ int main(void)
         TEST(records_that_are_none_hide_no_orphan),
         TEST(a_slot_that_fails_hides_no_other),
         TEST(a_locked_lease_hides_no_orphan),
+        TEST(a_lease_that_ends_an_hour_ahead_is_taken),
+        TEST(a_rebuild_that_ends_an_hour_ahead_is_over),
         TEST(an_orphan_without_an_item_ends_rejected),
         TEST(a_change_that_mysql_refuses_is_reported_as_refused),
     };

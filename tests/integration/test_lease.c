@@ -67,6 +67,15 @@ static void take_and_lose(lease_t *lease)
     lease->fence = fence_there(lease->name);
 }
 
+/* An hour later than LONG_MS from now. */
+static void end_late(const char *name)
+{
+    sql_reset(&at.sql);
+    sql_add(&at.sql, "UPDATE leases SET until = NOW(3) + INTERVAL %u MICROSECOND WHERE name = %w",
+            (uint64_t)(LONG_MS + 3600000) * 1000, name);
+    EXPECT(db_exec(at.db, &at.sql, NULL, 0) == RESULT_DONE, "%s", db_error(at.db));
+}
+
 /* Would a statement with its condition do anything? */
 static bool acts(const lease_t *lease)
 {
@@ -145,6 +154,32 @@ static void leases_of_two_names_are_independent(void **state)
     EXPECT(!acts(&other), "acts under another name");
 }
 
+/* The clock of the server was set back: by it the lease runs for an hour more. */
+static void a_lease_that_ends_too_late_is_over(void **state)
+{
+    (void)state;
+    lease_t ann = {.name = "late", .holder = "ann"}, bob = {.name = "late", .holder = "bob"};
+    take(&ann, SHORT_MS);
+    uint64_t fence = fence_there("late");
+    end_late("late");
+    EXPECT_NUMBER(take(&bob, LONG_MS), fence + 1);
+    expect_holder("late", "bob");
+    ann.fence = fence;
+    EXPECT(!acts(&ann), "acts under another's lease");
+    EXPECT_NUMBER(take(&ann, LONG_MS), 0);
+}
+
+/* Its holder renews it as if nothing had happened; then it ends in time. */
+static void a_holder_renews_a_lease_that_ends_too_late(void **state)
+{
+    (void)state;
+    lease_t ann = {.name = "own", .holder = "ann"}, bob = {.name = "own", .holder = "bob"};
+    uint64_t fence = take(&ann, LONG_MS);
+    end_late("own");
+    EXPECT_NUMBER(take(&ann, LONG_MS), fence);
+    EXPECT_NUMBER(take(&bob, LONG_MS), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +188,8 @@ int main(void)
         TEST(who_was_overtaken_does_nothing_more),
         TEST(what_was_begun_under_an_earlier_fence_is_not_done),
         TEST(leases_of_two_names_are_independent),
+        TEST(a_lease_that_ends_too_late_is_over),
+        TEST(a_holder_renews_a_lease_that_ends_too_late),
     };
     return test_run("lease", tests, TEST_COUNT(tests), set_up, tear_down);
 }
