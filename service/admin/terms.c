@@ -4,6 +4,7 @@
 
 #include "admin/handlers.h"
 #include "base/alloc.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "http/body.h"
 #include "http/fan.h"
@@ -114,6 +115,7 @@ typedef struct {
 
 typedef struct {
     unsigned changed, same, failed; /* items; `same`: had the strategy already */
+    unsigned gone;                  /* deleted before they were changed */
     bool complete;                  /* every item of the shard was tried */
 } shard_toggle_t;
 
@@ -151,6 +153,9 @@ static void toggle_item(const toggle_request_t *r, shard_toggle_t *own, worker_t
     if (result == SYNC_READY && CHANGE_IS_MADE(outcome)) {
         ++*(outcome == CHANGE_NONE ? &own->same : &own->changed);
         announce_item_changed(worker->shard->announcements, sku_str(&ref->sku), item.epoch);
+    } else if (result == SYNC_UNKNOWN_ITEM ||
+               (result == SYNC_READY && outcome == CHANGE_UNKNOWN_ITEM)) {
+        ++own->gone;
     } else {
         ++own->failed;
         own->complete = shard_answers(worker);
@@ -167,6 +172,7 @@ static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
     own->complete =
         settings_save_default_strategy(worker->db, &worker->sql, r->strategy) == RESULT_DONE &&
         item_scan(worker->db, &worker->sql, 0, collect_item, &list) == RESULT_DONE;
+    FAILPOINT("toggle_items_read");
     for (size_t i = 0; own->complete && i < list.count; ++i) {
         const item_ref_t *ref = &list.items[i];
         if (reconcile_row_is_free(worker, ref))
@@ -177,7 +183,7 @@ static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
     for (size_t i = 0; own->complete && i < locked; ++i)
         toggle_item(r, own, worker, &list.items[i]);
     /* The answer counts items: each of the shard once, whether its row was locked or not. */
-    assert(!own->complete || own->changed + own->same + own->failed == list.count);
+    assert(!own->complete || own->changed + own->same + own->gone + own->failed == list.count);
     free(list.items);
 }
 

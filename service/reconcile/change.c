@@ -192,6 +192,7 @@ static sync_result_t try_change(worker_t *worker, const item_ref_t *ref,
     gate_item_t answer;
     sync_result_t result = item_peek(worker, ref, out, &answer, &gate_epoch);
     bool peeked = result == SYNC_READY;
+    FAILPOINT("change_peeked");
     *again = result == SYNC_BUSY;
     if (result == SYNC_UNKNOWN_ITEM) {
         result = create_item(worker, ref, change, outcome);
@@ -206,8 +207,10 @@ static sync_result_t try_change(worker_t *worker, const item_ref_t *ref,
         return SYNC_READY;
     /* Only a gate that agrees with the row can report what is unsettled: rebuild it first. */
     if (peeked && !gate_agrees(answer, out) &&
-        (result = item_agree(worker, ref, out)) != SYNC_READY)
-        return result;
+        (result = item_agree(worker, ref, out)) != SYNC_READY) {
+        *again = result == SYNC_UNKNOWN_ITEM && change->create; /* deleted meanwhile */
+        return *again ? SYNC_BUSY : result;
+    }
     result = change_terms(worker, &terms, gate_epoch, out, outcome);
     *again = result == SYNC_BUSY;
     return result;

@@ -198,6 +198,87 @@ static void it_is_deleted_while_it_is_created(void **state)
     expect_gone(sku);
 }
 
+/* --- a change that a deletion crosses --- */
+
+static void *put_other_terms(void *sku)
+{
+    web_answer_t *answer = test_bytes(sizeof(*answer));
+    *answer = ADMIN(stack, .method = "PUT", .path = test_text("/v1/items/%s", (const char *)sku),
+                    .body = "{\"total\":7}");
+    return answer;
+}
+
+static void *patch_other_terms(void *sku)
+{
+    web_answer_t *answer = test_bytes(sizeof(*answer));
+    *answer = sale_patch(stack, sku, "\"total\":7");
+    return answer;
+}
+
+/* The change has read a row, without a gate; then the service stops, and the row is deleted. */
+static const web_answer_t *change_what_is_deleted(const char *sku, void *(*change)(void *))
+{
+    pthread_t admin;
+    void *answer;
+    redis_run(stack, "DEL %s", redis_key(stack, "gate", sku));
+    fault_arm(stack, "change_peeked stop times=1\n");
+    EXPECT_NUMBER(pthread_create(&admin, NULL, change, (void *)sku), 0);
+    EXPECT_FAULT(stack, "change_peeked");
+    rows_change(stack, "DELETE FROM inventory WHERE sku = '%s'", sku);
+    process_signal(stack->pid, SIGCONT);
+    pthread_join(admin, &answer);
+    return answer;
+}
+
+static void a_put_creates_what_is_deleted_meanwhile(void **state)
+{
+    (void)state;
+    const char *sku = sale_item(stack, "crossed", "\"total\":5");
+    const web_answer_t *put = change_what_is_deleted(sku, put_other_terms);
+    EXPECT_STATUS(*put, 201);
+    EXPECT_NUMBER(rows_sum(stack, "SELECT total FROM inventory WHERE sku = '%s'", sku), 7);
+    EXPECT_GATE_AGREES(stack, sku);
+}
+
+static void a_patch_does_not_find_what_is_deleted_meanwhile(void **state)
+{
+    (void)state;
+    const char *sku = sale_item(stack, "patched", "\"total\":5");
+    const web_answer_t *patch = change_what_is_deleted(sku, patch_other_terms);
+    EXPECT_PROBLEM(*patch, 404, "unknown_item");
+    EXPECT_NUMBER(rows_of(sku), 0);
+}
+
+static void *toggle_to_lua(void *unused)
+{
+    (void)unused;
+    web_answer_t *answer = test_bytes(sizeof(*answer));
+    *answer =
+        ADMIN(stack, .method = "PUT", .path = "/v1/strategy", .body = "{\"strategy\":\"lua\"}");
+    return answer;
+}
+
+/* There is nothing to change in them any more: that is no failure. The service stops when it has
+   read the items of either shard, so there is one in each. */
+static void a_toggle_does_not_miss_what_is_deleted_meanwhile(void **state)
+{
+    (void)state;
+    pthread_t admin;
+    void *answer;
+    const char *skus[2] = {NULL, NULL};
+    while (skus[0] == NULL || skus[1] == NULL) {
+        const char *sku = sale_item(stack, "toggled", "\"total\":5,\"strategy\":\"optimistic\"");
+        skus[rows_shard_of(stack, sku)] = sku;
+    }
+    fault_arm(stack, "toggle_items_read stop times=1\n");
+    EXPECT_NUMBER(pthread_create(&admin, NULL, toggle_to_lua, NULL), 0);
+    EXPECT_FAULT(stack, "toggle_items_read");
+    rows_change(stack, "DELETE FROM inventory WHERE sku IN ('%s', '%s')", skus[0], skus[1]);
+    process_signal(stack->pid, SIGCONT);
+    pthread_join(admin, &answer);
+    EXPECT_STATUS(*(web_answer_t *)answer, 200);
+}
+
 /* --- a crowd --- */
 
 #define CROWD 1500
@@ -360,6 +441,9 @@ int main(void)
         UNDER("optimistic", live_orders_forbid_it),
         TEST(an_admitted_order_counts_as_live),
         TEST(it_is_deleted_while_it_is_created),
+        TEST(a_put_creates_what_is_deleted_meanwhile),
+        TEST(a_patch_does_not_find_what_is_deleted_meanwhile),
+        TEST(a_toggle_does_not_miss_what_is_deleted_meanwhile),
         UNDER("lua", a_crowd_buys_while_it_is_deleted),
         UNDER("watch", a_crowd_buys_while_it_is_deleted),
         UNDER("optimistic", a_crowd_buys_while_it_is_deleted),
