@@ -4,6 +4,7 @@
 
 #include "harness/chance.h"
 #include "harness/fault.h"
+#include "harness/mysqld.h"
 #include "harness/promises.h"
 #include "harness/suite.h"
 
@@ -95,8 +96,56 @@ static void thousands_of_orders_of_one_item_end(void **state)
     stack_node_again(node);
 }
 
-static const suite_t suite = {
-    .name = "orphans", .settings = {"redis.timeout_ms=500"}, .pair = true, .repeats = true};
+/* --- some that cannot end --- */
+
+#define OTHERS 4
+
+static const char *accepted_item(const char *name, unsigned shard)
+{
+    const char *sku;
+    do
+        sku = sale_item(stack, name, "\"total\":10000,\"acknowledge\":\"accepted\"");
+    while (rows_shard_of(stack, sku) != shard);
+    return sku;
+}
+
+/* Another user has locked their item's row: as many as may be under way, and more. The orders of
+   other items end meanwhile, whichever slot a pass reads first. */
+static void orders_of_a_locked_item_hide_no_other(void **state)
+{
+    (void)state;
+    const char *locked = accepted_item("locked", 0), *others[OTHERS];
+    for (unsigned i = 0; i < OTHERS; i++)
+        others[i] = accepted_item("other", 0);
+    fault_arm(node, "writer_before_commit pause=600000\n");
+    sale_tally_t told =
+        sale_rush(&(sale_rush_t){.stack = node, .sku = locked, .buyers = LEFT, .connections = 40});
+    EXPECT_FAULT(node, "writer_before_commit");
+    EXPECT(told.pending == LEFT, "%s", sale_show(&told));
+    for (unsigned i = 0; i < OTHERS; i++) {
+        web_answer_t order = sale_buy(node, others[i], "buyer", 1, NULL);
+        EXPECT_STATUS(order, 202);
+    }
+    process_signal(node->pid, SIGKILL);
+    MYSQL *user = mysqld_hold(stack, 0,
+                              "SELECT sku FROM holdfast.inventory WHERE sku = '%s' "
+                              "FOR UPDATE",
+                              locked);
+    for (unsigned i = 0; i < OTHERS; i++)
+        WAIT_UNTIL(all_is_settled(others[i]));
+    EXPECT_NUMBER(sale_live_orders(stack, locked), 0);
+    mysql_close(user);
+    WAIT_UNTIL(all_is_settled(locked));
+    EXPECT_NUMBER(sale_live_orders(stack, locked), LEFT);
+    EXPECT_SOUND(stack, locked, 0);
+    EXPECT_GATE_AGREES(stack, locked);
+    stack_node_again(node);
+}
+
+static const suite_t suite = {.name = "orphans",
+                              .settings = {"redis.timeout_ms=500", "mysql.lock_wait_timeout_s=1"},
+                              .pair = true,
+                              .repeats = true};
 
 int main(void)
 {
@@ -104,6 +153,7 @@ int main(void)
         UNDER("lua", an_order_of_a_dead_process_is_settled_soon),
         UNDER("watch", an_order_of_a_dead_process_is_settled_soon),
         TEST(thousands_of_orders_of_one_item_end),
+        TEST(orders_of_a_locked_item_hide_no_other),
     };
     return suite_run(&suite, tests, TEST_COUNT(tests));
 }
