@@ -244,6 +244,15 @@ static bool is_late(const purchase_t *p)
            remote_clock_now_ms(&p->engine->node->gate_clock) > p->attempt.commit_deadline_ms;
 }
 
+/* A later gate may have carried the order over: its answer says nothing about when it was
+   admitted. */
+static void note_admission(purchase_t *p, outcome_kind_t outcome)
+{
+    bool possible = outcome == OUTCOME_ADMITTED || outcome == OUTCOME_UNKNOWN;
+    if (possible && strategy_uses_gate(p->strategy) && p->admitted_epoch == 0)
+        p->admitted_epoch = p->attempt.epoch;
+}
+
 void purchase_attempt_done(attempt_t *attempt, const outcome_t *outcome)
 {
     purchase_t *p = purchase_of(attempt);
@@ -256,6 +265,7 @@ void purchase_attempt_done(attempt_t *attempt, const outcome_t *outcome)
                               .has_row = row != NULL,
                               .of_gate = strategy_uses_gate(p->strategy)};
     assert(!h2o_linklist_is_linked(&attempt->link));
+    note_admission(p, outcome->kind);
     switch (outcome->kind) {
     case OUTCOME_ADMITTED:
         event.accepted = p->item->item.terms.acknowledge == ACKNOWLEDGE_ACCEPTED;
@@ -372,6 +382,7 @@ static void enter_committing(purchase_t *p, problem_t why)
     write->order.original_id = why == PROBLEM_DUPLICATE_REQUEST ? p->first_id : ORDER_ID_NONE;
     write->key = live ? attempt_key(&p->attempt) : STR_NONE;
     write->epoch = p->attempt.epoch;
+    write->admitted_epoch = p->admitted_epoch != 0 ? p->admitted_epoch : p->attempt.epoch;
     write->hold_seconds = p->item->item.terms.hold_seconds; /* of the epoch in `epoch` */
     writer_submit(p->item->base.shard->writer, write);
 }
@@ -545,5 +556,6 @@ void purchase_adopt(engine_loop_t *engine, const order_id_t *id, const gate_reco
     p->attempt.order.id = *id;
     p->attempt.order.digest = record->digest;
     p->attempt.commit_deadline_ms = record->deadline_ms;
+    p->admitted_epoch = record->epoch;
     begin(p, engine, &ref);
 }

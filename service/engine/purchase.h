@@ -54,6 +54,8 @@ typedef struct purchase {
     attempt_t attempt;      /* owned by the strategy while ADMITTING */
     writer_order_t write;   /* owned by the writer while COMMITTING */
     order_id_t first_id;    /* valid while machine.first is FIRST_NAMED */
+    /* of the first gate that has admitted the order, or may have; 0: none has */
+    uint64_t admitted_epoch;
     /* of its last refusal; the item's terms supply what the strategy did not report */
     refusal_t why;
     bool of_unread_item; /* when it ended; `item` is not valid then */

@@ -259,8 +259,10 @@ static void note_past_limit(audit_t *audit)
     audit_violation(audit, AUDIT_C, numbers);
 }
 
-/* An epoch is the shard's clock in ms when it began (or a little above). So it can be compared with
-   the time in the first 48 bits of an order id. */
+/* Orders that were admitted before the limit was lowered stay, and so do those that the rebuild
+   carried over. Their epoch says so. That of an order whose service died does not if its record was
+   carried; but an epoch is the shard's clock in ms when it began (or a little above), so it can be
+   compared with the time in the first 48 bits of the order's id. */
 static result_t check_candidates(audit_t *audit, const candidate_t *candidates, size_t count)
 {
     sql_t *sql = &audit->sql;

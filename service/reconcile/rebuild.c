@@ -48,6 +48,17 @@ static void add_conditions(sql_t *sql, const rebuild_t *rebuild)
         lease_condition(sql, rebuild->lease);
 }
 
+/* NOW() is the time when a statement began, before it waited for a lock. So the row is locked by a
+   statement of its own: the new epoch, and what it says of the limit, are no older than any order
+   that was admitted meanwhile, and the lease is a whole one. */
+static void lock_statement(sql_t *sql, const rebuild_t *rebuild)
+{
+    sql_reset(sql);
+    sql_add(sql,
+            "START TRANSACTION; SELECT epoch FROM " SQL_INVENTORY_BY_KEY " WHERE %i FOR UPDATE",
+            &rebuild->item.ref);
+}
+
 static void raise_epoch_statement(sql_t *sql, const rebuild_t *rebuild, uint64_t gate_epoch)
 {
     sql_reset(sql);
@@ -101,9 +112,13 @@ static sync_result_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *reb
 {
     uint64_t affected[1] = {0};
     bool found;
-    raise_epoch_statement(&worker->sql, rebuild, gate_epoch);
-    result_t result = db_exec(worker->db, &worker->sql, affected, 1);
+    lock_statement(&worker->sql, rebuild);
+    result_t result = db_exec(worker->db, &worker->sql, NULL, 0);
     *locked_us = clock_mono_us();
+    if (result == RESULT_DONE) {
+        raise_epoch_statement(&worker->sql, rebuild, gate_epoch);
+        result = db_exec(worker->db, &worker->sql, affected, 1);
+    }
     if (result == RESULT_DONE && affected[0] != 1)
         return SYNC_BUSY;
     item_t now;
@@ -124,10 +139,7 @@ static sync_result_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *reb
 static sync_result_t raise_epoch(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
 {
     uint64_t locked_us = 0;
-    result_t result = db_connect(worker->db_snapshot);
-    if (result == RESULT_DONE)
-        result = db_run(worker->db, "START TRANSACTION");
-    sync_result_t step = sync_of_store(result);
+    sync_result_t step = sync_of_store(db_connect(worker->db_snapshot));
     if (step == SYNC_READY)
         step = raise_epoch_in_transaction(worker, rebuild, gate_epoch, &locked_us);
     if (step != SYNC_READY) {

@@ -54,7 +54,10 @@ typedef struct writer_order {
        After WRITER_ROW: the values of the row. */
     order_t order;
     str_t key;      /* STR_NONE: no idempotency key; borrowed from the submitter */
-    uint64_t epoch; /* under which it was admitted */
+    uint64_t epoch; /* of the gate that has it now: the row must have the same */
+    /* The row of the order gets this one: the epoch under which it was first admitted. A rebuild
+       carries an order into the next epoch without asking its limit again. */
+    uint64_t admitted_epoch;
     uint32_t hold_seconds;
     bool awaited; /* its buyer has no answer yet */
 

@@ -260,7 +260,8 @@ static result_t fill_in_names(writer_core_t *core, writer_order_t *order)
     sql_add(&core->sql,
             "UPDATE orders SET sku = %s, buyer_id = %s, quantity = %u, epoch = %u, "
             "updated_at = NOW(3) WHERE order_id = %o AND sku IS NULL AND state = 'rejected'",
-            order_sku(row), order_buyer(row), (uint64_t)row->quantity, order->epoch, &row->id);
+            order_sku(row), order_buyer(row), (uint64_t)row->quantity, order->admitted_epoch,
+            &row->id);
     result_t result = db_exec(core->db, &core->sql, NULL, 0);
     if (result == RESULT_DONE)
         order->nameless = false;

@@ -32,7 +32,8 @@ static void add_order(sql_t *sql, writer_order_t *o, const shape_t *shape, uint6
     order->created_at_ms = now_ms;
     order->expires_at_ms = held ? now_ms + (uint64_t)o->hold_seconds * 1000 : 0;
     sql_add(sql, "(%o,%s,%s,%u,%w,%u,%t,%t", &order->id, order_sku(order), order_buyer(order),
-            (uint64_t)order->quantity, order_state_name(order->state), o->epoch, now_ms, now_ms);
+            (uint64_t)order->quantity, order_state_name(order->state), o->admitted_epoch, now_ms,
+            now_ms);
     if (shape->held)
         sql_add(sql, ",%t", order->expires_at_ms);
     if (shape->digested)

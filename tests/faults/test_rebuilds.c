@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include "harness/fault.h"
+#include "harness/mysqld.h"
 #include "harness/promises.h"
 #include "harness/suite.h"
 
@@ -14,7 +15,8 @@
 typedef struct {
     const test_stack_t *at;
     const char *sku;
-    int hold_seconds; /* not 0: the change; else a purchase */
+    const char *change; /* NULL: a purchase */
+    int units;
     bool under_way;
     web_answer_t answer;
     pthread_t thread;
@@ -27,17 +29,29 @@ static void *run_errand(void *context)
 {
     errand_t *errand = context;
     errand->answer =
-        errand->hold_seconds != 0
-            ? sale_patch(errand->at, errand->sku, "\"hold_seconds\":%d", errand->hold_seconds)
-            : sale_buy(errand->at, errand->sku, test_text("by-%p", context), 1, NULL);
+        errand->change != NULL
+            ? sale_patch(errand->at, errand->sku, "%s", errand->change)
+            : sale_buy(errand->at, errand->sku, test_text("by-%p", context), errand->units, NULL);
     return NULL;
 }
 
-static errand_t *begin_errand(unsigned i, const test_stack_t *at, const char *sku, int hold_seconds)
+static errand_t *begin_errand(unsigned i, errand_t errand)
 {
-    errands[i] = (errand_t){.at = at, .sku = sku, .hold_seconds = hold_seconds, .under_way = true};
+    errands[i] = errand;
+    errands[i].under_way = true;
     EXPECT_NUMBER(pthread_create(&errands[i].thread, NULL, run_errand, &errands[i]), 0);
     return &errands[i];
+}
+
+static errand_t *begin_change(unsigned i, const test_stack_t *at, const char *sku,
+                              const char *change)
+{
+    return begin_errand(i, (errand_t){.at = at, .sku = sku, .change = change});
+}
+
+static errand_t *begin_purchase(unsigned i, const test_stack_t *at, const char *sku, int units)
+{
+    return begin_errand(i, (errand_t){.at = at, .sku = sku, .units = units});
 }
 
 static void end_errand(errand_t *errand)
@@ -86,13 +100,13 @@ static void a_batch_of_two_epochs_is_written(void **state)
     EXPECT_STATUS(warm, 201);
     fault_arm(node, "writer_before_commit pause=800 times=1\n"
                     "writer_versions_found pause=800 after=1 times=1\n");
-    begin_errand(0, node, other, 0); /* the writer is busy with it */
+    begin_purchase(0, node, other, 1); /* the writer is busy with it */
     EXPECT_FAULT(node, "writer_before_commit");
-    begin_errand(1, node, sku, 0);
+    begin_purchase(1, node, sku, 1);
     usleep(150000);
     web_answer_t patched = sale_patch(stack, sku, "\"hold_seconds\":60");
     EXPECT_STATUS(patched, 200);
-    begin_errand(2, node, sku, 0);
+    begin_purchase(2, node, sku, 1);
     EXPECT_FAULT(node, "writer_versions_found");
     web_answer_t sold = sale_buy(stack, sku, "elsewhere", 1, NULL);
     EXPECT_STATUS(sold, 201);
@@ -155,7 +169,7 @@ static void a_stalled_rebuild_is_overtaken(void **state)
     sale_t sale = begin("stall", stall->strategy);
     see_epochs(&sale);
     fault_arm(node, "%s %s times=1\n", stall->place, stall->stopped ? "stop" : "pause=5000");
-    errand_t *change = begin_errand(0, node, sale.sku, 3);
+    errand_t *change = begin_change(0, node, sale.sku, "\"hold_seconds\":3");
     EXPECT_FAULT(node, stall->place);
     long long stalled_epoch =
         rows_sum(stack, "SELECT epoch FROM inventory WHERE sku = '%s'", sale.sku);
@@ -172,6 +186,67 @@ static void a_stalled_rebuild_is_overtaken(void **state)
     see_epochs(&sale);
     EXPECT_PROMISES(stack, sale.crowd, "%s, a rebuild stalled at %s%s", stall->strategy,
                     stall->place, stall->stopped ? ", its process stopped" : "");
+}
+
+/* --- a limit that is lowered --- */
+
+#define OLD_LIMIT 4
+#define NEW_LIMIT 2
+#define LOWERED "\"per_buyer_limit\":2"
+
+static const char *limited_item(const char *form)
+{
+    const char *sku =
+        sale_item(stack, "lowered", "\"total\":50,\"per_buyer_limit\":%d,%s", OLD_LIMIT, form);
+    web_answer_t warm = sale_buy(stack, sku, "warm", 1, NULL);
+    EXPECT(warm.status == 201 || warm.status == 202, "%s", web_show(&warm));
+    return sku;
+}
+
+/* The buyer asked for more than the new limit while the old one was valid. Whatever he received,
+   the audit finds nothing wrong, and the next one hears the new limit. */
+static void expect_old_orders_stay(const char *sku, errand_t *change, errand_t *purchase)
+{
+    end_errand(change);
+    EXPECT_STATUS(change->answer, 200);
+    end_errand(purchase);
+    const web_answer_t *bought = &purchase->answer;
+    EXPECT(bought->status == 201 || bought->status == 202 || bought->status == 409, "%s",
+           web_show(bought));
+    web_answer_t later = sale_buy(stack, sku, "later", NEW_LIMIT + 1, NULL);
+    EXPECT_PROBLEM(later, 409, "buyer_limit_exceeded");
+    EXPECT_GATE_AGREES(stack, sku);
+    if (bought->status != 409)
+        WAIT_UNTIL(sale_live_orders(stack, sku) == 2);
+    EXPECT_NUMBER(stack_command(stack, "audit"), 0);
+}
+
+/* The statement that lowers the limit begins, and waits for the row; then a buyer asks. */
+static void a_limit_is_lowered_behind_a_lock(void **state)
+{
+    const char *sku = limited_item(*state);
+    unsigned shard = rows_shard_of(stack, sku);
+    MYSQL *stranger =
+        mysqld_hold(stack, shard, "UPDATE inventory SET updated_at = NOW(3) WHERE sku = '%s'", sku);
+    errand_t *change = begin_change(0, stack, sku, LOWERED);
+    WAIT_UNTIL(mysqld_waiting(stack, shard) == 1);
+    errand_t *purchase = begin_purchase(1, stack, sku, NEW_LIMIT + 1);
+    WAIT_UNTIL(strstr(*state, "lua") == NULL ||
+               redis_run(stack, "HGET %s reserved", redis_key(stack, "gate", sku)) > NEW_LIMIT + 1);
+    mysql_close(stranger);
+    expect_old_orders_stay(sku, change, purchase);
+}
+
+/* The row has the new limit, the gate still has the old one: it admits the buyer, and the rebuild
+   carries his order. */
+static void a_limit_is_lowered_by_a_slow_rebuild(void **state)
+{
+    const char *sku = limited_item(*state);
+    fault_arm(stack, "rebuild_row_raised pause=1000 times=1\n");
+    errand_t *change = begin_change(0, stack, sku, LOWERED);
+    EXPECT_FAULT(stack, "rebuild_row_raised");
+    errand_t *purchase = begin_purchase(1, stack, sku, NEW_LIMIT + 1);
+    expect_old_orders_stay(sku, change, purchase);
 }
 
 /* --- rebuilds in full traffic --- */
@@ -317,6 +392,12 @@ static void an_item_of_many_orders_serves_again(void **state)
         }                                                                                          \
     }
 
+#define LIMIT(strategy_, acknowledge_, function_)                                                  \
+    {                                                                                              \
+        strategy_ " " acknowledge_ ": " #function_, function_, NULL, teardown,                     \
+            "\"strategy\":\"" strategy_ "\",\"acknowledge\":\"" acknowledge_ "\""                  \
+    }
+
 static const suite_t suite = {.name = "rebuilds",
                               .settings = {SUITE_SHORT_DEADLINES},
                               .pair = true,
@@ -331,6 +412,14 @@ int main(void)
         STALL("lua: a rebuild stalls before its swap", "lua", "rebuild_staged", false),
         STALL("watch: a rebuild stalls after the row", "watch", "rebuild_row_raised", false),
         STALL("lua: a process is stopped in its rebuild", "lua", "rebuild_staged", true),
+        LIMIT("lua", "committed", a_limit_is_lowered_behind_a_lock),
+        LIMIT("lua", "accepted", a_limit_is_lowered_behind_a_lock),
+        LIMIT("watch", "committed", a_limit_is_lowered_behind_a_lock),
+        LIMIT("optimistic", "committed", a_limit_is_lowered_behind_a_lock),
+        LIMIT("serializable", "committed", a_limit_is_lowered_behind_a_lock),
+        LIMIT("lua", "committed", a_limit_is_lowered_by_a_slow_rebuild),
+        LIMIT("lua", "accepted", a_limit_is_lowered_by_a_slow_rebuild),
+        LIMIT("watch", "committed", a_limit_is_lowered_by_a_slow_rebuild),
         UNDER("lua", rebuilds_cause_no_rebuilds),
         UNDER("watch", rebuilds_cause_no_rebuilds),
         UNDER("lua", a_restless_reconciler_repairs_nothing_that_is_right),

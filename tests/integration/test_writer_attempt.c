@@ -49,7 +49,8 @@ static void arm(const char *line)
 static void add_order(const char *sku, unsigned units)
 {
     writer_order_t *order = &attempt.orders[attempt.count];
-    *order = (writer_order_t){.epoch = 7, .key = STR_NONE, .arrival = attempt.count};
+    *order = (writer_order_t){
+        .epoch = 7, .admitted_epoch = 7, .key = STR_NONE, .arrival = attempt.count};
     order->order.id = order_id_issue(0, 1795734000000);
     order_set_sku(&order->order, str_of(sku));
     order_set_buyer(&order->order, STR("bob"));

@@ -30,6 +30,7 @@ static int start(void **state)
         o->order.digest = 77;
         o->key = STR_NONE;
         o->epoch = 9;
+        o->admitted_epoch = 8;
     }
     sql_reset(&sql);
     return 0;
@@ -54,7 +55,7 @@ static void expect(const char *text)
     "x'0" digit_ "0" digit_ "0" digit_ "0" digit_ "0" digit_ "0" digit_ "0" digit_ "0" digit_      \
     "0" digit_ "0" digit_ "0" digit_ "0" digit_ "0" digit_ "0" digit_ "0" digit_ "0" digit_ "'"
 #define TIME "'2026-11-26 23:00:00.123'"
-#define ROW(digit_, state_) "(" ID(digit_) ",x'6974656d',x'626f62',1,'" state_ "',9," TIME "," TIME
+#define ROW(digit_, state_) "(" ID(digit_) ",x'6974656d',x'626f62',1,'" state_ "',8," TIME "," TIME
 #define END " ON DUPLICATE KEY UPDATE order_id = orders.order_id"
 
 static void plain_orders_have_no_columns_to_spare(void **state)
