@@ -208,6 +208,7 @@ unsigned db_lock_waits(const db_t *db)
  * the meaning of our statements, the number of rows that they return, or the time that they wait:
  *
  *   time_zone, sql_mode, names, isolation, READ WRITE, autocommit
+ *   timestamp                  a value other than DEFAULT stops the session's clock
  *   completion_type            CHAIN begins a transaction after each COMMIT and ROLLBACK, RELEASE
  *                              ends the session
  *   sql_select_limit           cuts what a SELECT returns, without an error
@@ -219,9 +220,11 @@ unsigned db_lock_waits(const db_t *db)
  *                              switch off constraints of the tables
  *   innodb_lock_wait_timeout, lock_wait_timeout
  *                              the second is for metadata locks, and a day by default
+ *   sql_if_exists              of MariaDB 10.5 and later: CREATE TABLE IF NOT EXISTS fails under it
  *   max_statement_time, max_execution_time, idle_*_timeout
  *                              end statements and transactions early
  *   ROLLBACK                   init_connect may have begun a transaction
+ *   the database               init_connect may have gone to another one
  *
  * Other session variables change the speed of a statement or its warnings, or parts of SQL that we
  * do not use; binlog_format, sql_log_bin and innodb_strict_mode cannot be set without a privilege.
@@ -231,7 +234,8 @@ static void add_session(sql_t *sql, const config_t *config)
     uint64_t lock_wait_s = config->mysql.lock_wait_timeout_s;
     sql_add(sql,
             "SET NAMES utf8mb4; "
-            "SET SESSION time_zone='+00:00', sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
+            "SET SESSION timestamp=DEFAULT, time_zone='+00:00', "
+            "sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
             "autocommit=1, completion_type=0, innodb_lock_wait_timeout=%u, lock_wait_timeout=%u, "
             "sql_select_limit=18446744073709551615, max_join_size=18446744073709551615, "
             "sql_big_selects=1, sql_safe_updates=0, sql_auto_is_null=0, max_sort_length=1024, "
@@ -247,6 +251,7 @@ static void add_session_of_family(sql_t *sql, const config_t *config, const char
     if (strstr(server_info, "MariaDB") != NULL)
         sql_add(sql,
                 "; SET SESSION max_statement_time=0, check_constraint_checks=1, "
+                "/*M!100502 sql_if_exists=0, */"
                 "idle_transaction_timeout=%u, idle_readonly_transaction_timeout=%u, "
                 "idle_write_transaction_timeout=%u",
                 idle_s, idle_s, idle_s);
@@ -314,7 +319,10 @@ static result_t run_and_compare(db_t *db, const sql_t *sql)
 
 static result_t set_up_session(db_t *db)
 {
+    static const sql_t use = {(char *)"USE", 3, 0};
     sql_t sql = {NULL, 0, 0};
+    if (mysql_select_db(db->mysql, db->config->mysql.database) != 0)
+        return fail(db, &use, 0);
     add_session(&sql, db->config);
     add_session_of_family(&sql, db->config, mysql_get_server_info(db->mysql));
     if (db->shard != NULL) {

@@ -65,6 +65,8 @@ static const setting_t settings[] = {
     {"init_connect='START TRANSACTION'", "init_connect=''"},
     {"init_connect='SET autocommit=0, sql_select_limit=5, time_zone=\"-09:00\"'",
      "init_connect=''"},
+    {"init_connect='SET timestamp=1'", "init_connect=''"},
+    {"init_connect='USE information_schema'", "init_connect=''"},
     {"sql_mode='ANSI,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES'", "sql_mode=DEFAULT"},
     {"time_zone='-11:00'", "time_zone=DEFAULT"},
     {"sql_auto_is_null=1", "sql_auto_is_null=0"},
@@ -106,6 +108,11 @@ static void a_foreign_global_changes_nothing(void **state)
         EXPECT(buys(sql[i], "a") && buys(sql[i], "b"), "no sale under %s", setting->set);
     EXPECT_NUMBER(stack_command(stack, "audit"), 0);
     on_all(test_text("SET GLOBAL %s", setting->reset));
+    EXPECT_NUMBER(rows_sum(stack,
+                           "SELECT COUNT(*) FROM orders WHERE "
+                           "ABS(TIMESTAMPDIFF(SECOND, created_at, UTC_TIMESTAMP())) > 600 "
+                           "OR ABS(TIMESTAMPDIFF(SECOND, updated_at, UTC_TIMESTAMP())) > 600"),
+                  0);
     EXPECT_SOUND(stack, sku, 1);
     EXPECT_NUMBER(sale_live_orders(stack, sku), BUYERS); /* one more, one cancelled */
     for (unsigned i = 0; i < TEST_COUNT(sql); ++i)
