@@ -86,7 +86,15 @@ static int run_without_configuration(int argc, char **argv)
     }
     if (help && command != NULL)
         return command_usage(command);
-    return argc == 4 && command != NULL && strcmp(argv[2], "-c") == 0 ? -1 : usage(stderr);
+    if (argc == 4 && command != NULL && strcmp(argv[2], "-c") == 0)
+        return -1;
+    if (command != NULL && argc <= 4)
+        fprintf(stderr, "holdfast %s: -c FILE is missing\n\n", first);
+    else if (command != NULL || strcmp(first, "settings") == 0)
+        fprintf(stderr, "holdfast %s: too many arguments\n\n", first);
+    else if (argc > 1)
+        fprintf(stderr, "holdfast: unknown command: %s\n\n", first);
+    return usage(stderr);
 }
 
 static int run(const char *command, const config_t *config)

@@ -72,18 +72,18 @@ class ProcessMeter:
 
     def __init__(self, groups):
         self.groups = groups
-        self.start = {pid: process_seconds(pid) for pids in groups.values() for pid in pids}
+        self.start = {pid: process_seconds(pid, group) for group, pids in groups.items() for pid in pids}
 
     def read(self):
-        return {group: sum(process_seconds(pid) - self.start[pid] for pid in pids)
+        return {group: sum(process_seconds(pid, group) - self.start[pid] for pid in pids)
                 for group, pids in self.groups.items()}
 
 
-def process_seconds(pid):
+def process_seconds(pid, group):
     try:
         return parse_process_ticks(Path(f"/proc/{pid}/stat").read_text()) / TICKS_PER_S
     except (FileNotFoundError, ProcessLookupError):
-        raise ProcessGone(f"process {pid} has ended") from None
+        raise ProcessGone(f"process {pid} ({group}) has ended") from None
 
 
 def parse_process_ticks(stat):

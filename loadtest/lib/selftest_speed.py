@@ -226,7 +226,7 @@ class ParsingTest(unittest.TestCase):
     def test_a_process_that_ended_is_said(self):
         meter = machine.ProcessMeter({"gone": [os.getpid()]})
         meter.groups["gone"], meter.start = [2**22 + 1], {2**22 + 1: 0}
-        with self.assertRaises(machine.ProcessGone):
+        with self.assertRaisesRegex(machine.ProcessGone, r"process 4194305 \(gone\) has ended"):
             meter.read()
 
     def test_versions(self):

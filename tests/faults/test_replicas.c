@@ -244,6 +244,19 @@ static void after_a_failover_up_refuses_until_one_is_promoted(void **state)
     EXPECT_SOUND(stack, sku, 0);
 }
 
+/* The first server of a shard, and no other one has data: nothing is stopped, nothing set aside. */
+static void the_only_server_cannot_be_promoted(void **state)
+{
+    (void)state;
+    deployed_must(stack, "", "", "mkdir -p \"$DIR/mysql/shard-9-a/data\"");
+    int status = deploy("promote", "shard-9-a");
+    deployed_must(stack, "", "", "rm -r \"$DIR/mysql/shard-9-a\"");
+    EXPECT(status != 0, "it was promoted");
+    EXPECT(said("shard-9-a is the only server of its shard"), "another reason");
+    EXPECT(says("process_alive holdfast && process_alive shard-0-a"), "the stack was stopped");
+    EXPECT(says("[[ ! -e $DIR/mysql/set-aside ]]"), "something was set aside");
+}
+
 /* The old one has orders that the new one never heard of. */
 static void of_two_that_differ_one_is_chosen(void **state)
 {
@@ -279,6 +292,7 @@ int main(void)
         TEST(replicas_in_step_and_behind_are_no_obstacle),
         TEST(a_lost_replica_is_made_again),
         TEST(data_left_over_by_a_larger_number_are_checked),
+        TEST(the_only_server_cannot_be_promoted),
         TEST(after_a_failover_up_refuses_until_one_is_promoted),
         TEST(of_two_that_differ_one_is_chosen),
     };

@@ -87,14 +87,15 @@ static void a_log_that_cannot_be_opened_is_no_end(void **state)
 /* --- the command line --- */
 
 /* The exit status; what it said on standard output is in `out`. */
-static int run(char out[4096], const char *first, const char *second)
+/* `out`: what it prints there, which is STDOUT_FILENO or STDERR_FILENO. */
+static int run_to(int where, char out[4096], const char *first, const char *second)
 {
     int ends[2], status = -1;
     const char *program = test_text("%s/holdfast", test_environment("HOLDFAST_TEST_BUILD"));
     EXPECT(pipe(ends) == 0, "no pipe");
     pid_t pid = fork();
     if (pid == 0) {
-        dup2(ends[1], STDOUT_FILENO);
+        dup2(ends[1], where);
         close(ends[0]);
         close(ends[1]);
         execl(program, "holdfast", first, second, (char *)NULL);
@@ -108,6 +109,11 @@ static int run(char out[4096], const char *first, const char *second)
     close(ends[0]);
     EXPECT(waitpid(pid, &status, 0) == pid && WIFEXITED(status), "status %d", status);
     return WEXITSTATUS(status);
+}
+
+static int run(char out[4096], const char *first, const char *second)
+{
+    return run_to(STDOUT_FILENO, out, first, second);
 }
 
 static void it_says_its_version(void **state)
@@ -137,6 +143,28 @@ static void each_command_helps(void **state)
     EXPECT_NUMBER(run(out, "serve", NULL), 2);
 }
 
+static void expect_mistake(const char *first, const char *second, const char *line)
+{
+    char out[4096];
+    EXPECT_NUMBER(run_to(STDERR_FILENO, out, first, second), 2);
+    EXPECT(strncmp(out, line, strlen(line)) == 0, "%s", out);
+    EXPECT(strstr(out, "\n\nusage: holdfast COMMAND -c FILE\n") != NULL, "%s", out);
+}
+
+static void a_mistake_is_named_before_the_usage(void **state)
+{
+    (void)state;
+    const char *const commands[] = {"serve", "check", "migrate", "audit"};
+    for (size_t i = 0; i < TEST_COUNT(commands); ++i) {
+        const char *line = test_text("holdfast %s: -c FILE is missing\n", commands[i]);
+        expect_mistake(commands[i], NULL, line);
+        expect_mistake(commands[i], "-c", line);
+        expect_mistake(commands[i], "config.yaml", line);
+    }
+    expect_mistake("settings", "-c", "holdfast settings: too many arguments\n");
+    expect_mistake("odit", "-c", "holdfast: unknown command: odit\n");
+}
+
 static const suite_t suite = {.name = "signals", .start = start_with_log};
 
 int main(void)
@@ -147,6 +175,7 @@ int main(void)
         TEST(a_log_that_cannot_be_opened_is_no_end),
         TEST(it_says_its_version),
         TEST(each_command_helps),
+        TEST(a_mistake_is_named_before_the_usage),
     };
     return suite_run(&suite, tests, TEST_COUNT(tests));
 }
