@@ -10,8 +10,9 @@
  *   E  no order is live that nobody was told of, nothing that was refused is; every 202 ends, and
  *      what was rejected stays so; one key has one order.
  *      Counted apart: orders that are live although its request heard 503 without a Location
- *      ("503-live"), and orders of `accepted` items that are rejected although a 202 had
- *      acknowledged them and Redis lost nothing ("202-rejected"; of crowds with redis_keeps_all)
+ *      ("503-live"), and orders of `accepted` items that are rejected although Redis had them
+ *      when the 202 was sent, and lost nothing ("202-rejected"; of crowds with redis_keeps_all).
+ *      A 202 that was sent because the gate did not answer in time says nothing of that
  *   F  what is left can be bought to the last unit
  */
 #ifndef HOLDFAST_HARNESS_PROMISES_H
