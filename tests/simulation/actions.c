@@ -9,6 +9,7 @@
 #include "http/route.h"
 #include "node.h"
 #include "plan.h"
+#include "plan_rare.h"
 #include "reconcile/pass.h"
 
 static unsigned changes_count;
@@ -50,6 +51,7 @@ static void on_answer(void *waiter, const answer_t *answer)
     TRACE("request %u of %s is answered %s%s %s, %s", r->number, r->buyer, kinds[answer->kind],
           answer->replayed ? " (replayed)" : "", problem_code(answer->problem), id);
     checks_answer(r);
+    plan_rare_check(r);
 }
 
 static void start_purchase(void *context, uint64_t node)
@@ -148,9 +150,14 @@ static order_action_t *new_action(const order_id_t *id)
     return action;
 }
 
+void action_get_at(unsigned node, const order_id_t *id)
+{
+    at_node(node, start_order_action, new_action(id));
+}
+
 void action_get(const order_id_t *id)
 {
-    at_node(plan_some_node(), start_order_action, new_action(id));
+    action_get_at(plan_some_node(), id);
 }
 
 void action_move(const order_id_t *id, order_move_t move)

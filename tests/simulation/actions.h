@@ -11,6 +11,7 @@
 
 /* Each at a node that runs; nothing if there is none. */
 void action_get(const order_id_t *id);
+void action_get_at(unsigned node, const order_id_t *id);
 void action_move(const order_id_t *id, order_move_t move);
 /* A cancel of some units, with a key of one letter. */
 void action_give_back(const order_id_t *id, unsigned units, char key);

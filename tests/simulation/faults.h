@@ -15,6 +15,7 @@ typedef struct {
     unsigned redis_lost_after;  /* or after it ran, before the answer */
     unsigned redis_late;        /* it arrives much later, when its sender has given up */
     unsigned redis_refuses;     /* one that takes memory: there is none */
+    unsigned redis_stage_lost;  /* of a staged table a field is gone afterwards */
     /* For each call to MySQL: */
     unsigned db_error;          /* a statement ends in an error, drawn from the server's list */
     unsigned db_commit_refused; /* COMMIT does, having been done or not */

@@ -13,6 +13,7 @@
 #include "node.h"
 #include "plan.h"
 #include "plan_fault.h"
+#include "plan_rare.h"
 #include "redis_wire.h"
 
 /* Longer than the longest wait of the service: 20 s until an own order is taken up again, and its
@@ -194,6 +195,7 @@ const char *history_run(uint64_t seed)
     mysql_begin();
     mysql_fault_begin();
     checks_begin();
+    plan_rare_begin(seed);
     plan_run();
     TRACE("--- the faults are over");
     settle_everything();

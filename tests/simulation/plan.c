@@ -11,6 +11,7 @@
 #include "mysql_server.h"
 #include "node.h"
 #include "plan_fault.h"
+#include "plan_rare.h"
 #include "redis_wire.h"
 
 /* Twice the hold of the items that have one. */
@@ -118,6 +119,7 @@ static void create_items(void)
                       .acknowledge = chance(4) ? ACKNOWLEDGE_ACCEPTED : ACKNOWLEDGE_COMMITTED}};
         if (history.one_fault)
             change.terms = plan_fault_terms(i);
+        plan_rare_terms(&change.terms);
         any_holds = any_holds || change.terms.hold_seconds != 0;
         snprintf(history.sales[i].sku, sizeof(history.sales[i].sku), "item%u", i);
         action_change(history.sales[i].sku, &change);
@@ -146,7 +148,7 @@ static void draw_requests(void)
     }
 }
 
-static bool some_order(order_id_t *id)
+bool plan_some_order(order_id_t *id)
 {
     const request_t *r = &history.requests[chance_below(history.requests_count)];
     *id = r->has_order ? r->order.id : r->own_id;
@@ -157,7 +159,7 @@ static void on_move(void *context, uint64_t number)
 {
     order_id_t id;
     (void)context, (void)number;
-    if (!some_order(&id))
+    if (!plan_some_order(&id))
         return;
     if (chance(4))
         action_get(&id);
@@ -454,7 +456,7 @@ static void on_cancel(void *context, uint64_t number)
     order_id_t id;
     (void)context, (void)number;
     for (int tries = 0; tries < 4; ++tries)
-        if (some_order(&id)) {
+        if (plan_some_order(&id)) {
             action_move(&id, ORDER_MOVE_CANCEL);
             return;
         }
@@ -504,7 +506,7 @@ static void on_hold_move(void *context, uint64_t number)
     order_state_t state;
     (void)context, (void)number;
     for (unsigned tries = 0; tries < 8; ++tries)
-        if (some_order(&id) && checks_order(&id, &state) && state == ORDER_HELD) {
+        if (plan_some_order(&id) && checks_order(&id, &state) && state == ORDER_HELD) {
             action_move(&id, chance(3) ? ORDER_MOVE_CANCEL : ORDER_MOVE_EXTEND);
             return;
         }
@@ -748,12 +750,13 @@ void plan_run(void)
     static const uint64_t windows[] = {2000, 20000, 200000, 2000000};
     action_begin();
     draw_config();
-    history.one_fault = chance(12);
+    history.one_fault = chance(12) && !plan_rare_is_drawn();
     if (history.one_fault)
         plan_fault_config(&config);
     history.nodes = chance_between(1, 3);
     node_begin(&config, chance(3) ? 2 : 1);
     window_us = windows[chance(6) ? 3 : chance_below(3)]; /* long ones cost most */
+    window_us = plan_rare_window_us(window_us);
     faults = (faults_t){.latency_us = 50};
     for (unsigned i = 1; i <= history.nodes; ++i)
         node_launch(i);
@@ -770,7 +773,10 @@ void plan_run(void)
     draw_requests();
     draw_moves();
     draw_changes();
-    draw_tangle();
+    if (plan_rare_is_drawn())
+        plan_rare_draw(window_us);
+    else
+        draw_tangle();
     world_run(world_now_us() + window_us + window_us / 2 + 1000);
     end_faults();
 }

@@ -11,6 +11,8 @@
 void plan_run(void);
 /* The number of a node that runs. */
 unsigned plan_some_node(void);
+/* An order that some buyer has heard of or asked for; false: there was none this time. */
+bool plan_some_order(order_id_t *id);
 /* No extend reaches further from an order's creation. */
 uint64_t plan_hold_max_ms(void);
 uint32_t plan_answer_deadline_ms(void); /* of this history */

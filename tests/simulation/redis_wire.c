@@ -225,11 +225,23 @@ void redis_point(unsigned node, unsigned number, bool keep)
 
 /* --- what the server does with a command --- */
 
+static void lose_a_field(redis_store_t *store, str_t name)
+{
+    const redis_key_t *key = redis_key_find(store, name);
+    if (key == NULL || key->count < 2)
+        return;
+    str_t field = key->fields[chance_below(key->count)].name;
+    TRACE("redis loses a field of a staged table");
+    freeReplyObject(redis_command(store, (str_t[]){STR("HDEL"), name, field}, 3));
+}
+
 static redisReply *call_function(server_t *server, const str_t *words, unsigned count)
 {
     if (server == servers)
         redis_on_call(&server->store, words, count, NULL);
     redisReply *reply = redis_lua_call(server->functions, &server->store, words + 1, count - 1);
+    if (str_eq(words[1], STR("holdfast_stage")) && chance(faults.redis_stage_lost))
+        lose_a_field(&server->store, words[3]);
     if (server == servers)
         redis_on_call(&server->store, words, count, reply);
     return reply;
