@@ -339,7 +339,7 @@ static void trace_line(const char *msg, va_list args)
     char text[512];
     size_t n = (size_t)snprintf(text, sizeof(text), "%s", msg);
     bool disagreed = strcmp(msg, "gate and MySQL disagreed") == 0;
-    machine_redis_failed = machine_redis_failed || strncasecmp(msg, "redis", 5) == 0;
+    machine_redis_failed = machine_redis_failed || strstr(msg, "Redis") != NULL;
     for (log_field_t f; (f = va_arg(args, log_field_t)).kind != LOG_FIELD_END;) {
         if (disagreed && strcmp(f.name, "found") == 0)
             note_finding(f.str);
