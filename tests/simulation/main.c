@@ -15,6 +15,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +45,7 @@ typedef struct {
     uint64_t seed;
     bool has_seed, trace;
     unsigned long histories;
-    double seconds;
+    double seconds, processor_seconds;
     const char *library;
 } options_t;
 
@@ -52,10 +53,13 @@ static uint64_t seed_now;
 
 static void usage(FILE *out)
 {
-    fputs("simulation [--seed S] [--histories N] [--seconds T] [--trace] [--library FILE]\n"
+    fputs("simulation [--seed S] [--histories N] [--seconds T] [--processor T] [--trace] "
+          "[--library FILE]\n"
           "  --seed S       the first seed, the next are S+1...; default: a random one\n"
           "  --histories N  so many at most; default 1000000, or 1 with --trace\n"
           "  --seconds T    and no longer than this; default 10, or 600 with HOLDFAST_LONG=1\n"
+          "  --processor T  and for T seconds of processor time at most; then --seconds has no "
+          "default\n"
           "  --trace        tells what happens\n"
           "  --library FILE in the place of the library in lua/\n",
           out);
@@ -79,15 +83,12 @@ static uint64_t random_seed(void)
 static options_t read_options(int argc, char **argv)
 {
     static const struct option names[] = {
-        {"seed", required_argument, NULL, 's'},
-        {"histories", required_argument, NULL, 'n'},
-        {"seconds", required_argument, NULL, 't'},
-        {"trace", no_argument, NULL, 'v'},
-        {"library", required_argument, NULL, 'l'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},    {"histories", required_argument, NULL, 'n'},
+        {"seconds", required_argument, NULL, 't'}, {"processor", required_argument, NULL, 'p'},
+        {"trace", no_argument, NULL, 'v'},         {"library", required_argument, NULL, 'l'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
     };
-    options_t options = {.seconds = 10};
+    options_t options = {.seconds = 10, .processor_seconds = HUGE_VAL};
     bool has_seconds = false;
     for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (option) {
@@ -101,6 +102,9 @@ static options_t read_options(int argc, char **argv)
         case 't':
             options.seconds = strtod(optarg, NULL);
             has_seconds = true;
+            break;
+        case 'p':
+            options.processor_seconds = strtod(optarg, NULL);
             break;
         case 'v':
             options.trace = true;
@@ -116,11 +120,18 @@ static options_t read_options(int argc, char **argv)
     const char *is_long = getenv("HOLDFAST_LONG");
     if (!has_seconds && is_long != NULL && strcmp(is_long, "1") == 0)
         options.seconds = LONG_SECONDS;
+    if (!has_seconds && options.processor_seconds != HUGE_VAL)
+        options.seconds = HUGE_VAL;
     if (options.histories == 0)
         options.histories = options.trace ? 1 : 1000000;
     if (!options.has_seed)
         options.seed = random_seed();
     return options;
+}
+
+static double processor_seconds(void)
+{
+    return (double)clock() / CLOCKS_PER_SEC;
 }
 
 static str_t read_file(const char *path)
@@ -186,12 +197,13 @@ static int run_all(const options_t *options)
     if (!options->has_seed)
         for (size_t i = 0; i < sizeof(fixed_seeds) / sizeof(fixed_seeds[0]) && status == 0; ++i)
             status = run_one(fixed_seeds[i]);
-    while (status == 0 && done < options->histories && passed < options->seconds) {
+    while (status == 0 && done < options->histories && passed < options->seconds &&
+           processor_seconds() < options->processor_seconds) {
         status = run_one(options->seed + done++);
         passed = seconds_now() - begun;
     }
     printf("%lu histories in %.2f s; %.0f a second of processor time\n", done, passed,
-           (double)done * CLOCKS_PER_SEC / (double)(clock() + 1));
+           (double)done / processor_seconds());
     return status;
 }
 
