@@ -738,7 +738,7 @@ static void end_faults(void)
     if (!redis_is_up(0))
         redis_start(0, REDIS_ALL_DATA);
     redis_refuse(0, 0);
-    redis_point(0, 0, false);
+    redis_point(0, 0, plan_rare_keeps_connections());
     for (unsigned i = 1; i <= history.nodes; ++i)
         any = any || sim_nodes[i].node != NULL;
     if (!any)
@@ -772,7 +772,8 @@ void plan_run(void)
     draw_faults();
     draw_requests();
     draw_moves();
-    draw_changes();
+    if (!plan_rare_keeps_connections())
+        draw_changes();
     if (plan_rare_is_drawn())
         plan_rare_draw(window_us);
     else

@@ -1,9 +1,13 @@
 #include "plan_rare.h"
 
+#include <stdio.h>
+
 #include "actions.h"
 #include "faults.h"
+#include "mysql_server.h"
 #include "node.h"
 #include "plan.h"
+#include "redis_wire.h"
 
 #define SEEDS 16
 #define SEEDS_RARE 5 /* none of the fixed seeds */
@@ -12,9 +16,18 @@
 #define CLOCK_SLACK_US UINT64_C(400000)
 #define SALE_STARTS_US UINT64_C(500000)
 #define SALE_ENDS_US UINT64_C(1200000)
-#define SALE_WINDOW_US UINT64_C(2000000)
+#define LONG_WINDOW_US UINT64_C(2000000)
+#define FEW_ROWS_BUYERS 4
 
-static enum { RARE_NONE, RARE_WINDOW, RARE_CLOCK, RARE_STAGE, RARE_KINDS } kind;
+static enum {
+    RARE_NONE,
+    RARE_WINDOW,
+    RARE_CLOCK,
+    RARE_STAGE,
+    RARE_ROWS,
+    RARE_ELSEWHERE,
+    RARE_KINDS
+} kind;
 static bool starts; /* the sale's window has a beginning too */
 
 void plan_rare_begin(uint64_t seed)
@@ -34,6 +47,13 @@ bool plan_rare_is_drawn(void)
 
 void plan_rare_terms(item_terms_t *terms)
 {
+    if (kind == RARE_ROWS) {
+        terms->total = FEW_ROWS_BUYERS + 1;
+        terms->per_buyer_limit = 1;
+        terms->strategy = STRATEGY_LUA;
+    }
+    if (kind == RARE_ELSEWHERE)
+        terms->strategy = STRATEGY_LUA; /* watch has connections of its own */
     if (kind == RARE_WINDOW) {
         terms->starts_at_ms = starts ? WORLD_EPOCH_MS + SALE_STARTS_US / 1000 : 0;
         terms->ends_at_ms = WORLD_EPOCH_MS + SALE_ENDS_US / 1000;
@@ -42,7 +62,7 @@ void plan_rare_terms(item_terms_t *terms)
 
 uint64_t plan_rare_window_us(uint64_t window_us)
 {
-    return kind == RARE_WINDOW ? SALE_WINDOW_US : window_us;
+    return kind == RARE_WINDOW || kind == RARE_ELSEWHERE ? LONG_WINDOW_US : window_us;
 }
 
 /* --- a sale has a window --- */
@@ -136,6 +156,63 @@ static void draw_stage(uint64_t window_us)
                     0);
 }
 
+/* --- the server cuts what a SELECT returns --- */
+
+static void on_few_rows(void *context, uint64_t number)
+{
+    (void)context, (void)number;
+    mysql_set_select_limit(1);
+    mysql_kill();
+    mysql_start();
+}
+
+/* All sessions begin anew under the limit; an item that has more buyers is rebuilt. */
+static void draw_rows(uint64_t window_us)
+{
+    uint64_t at = window_us + 20 * faults.latency_us;
+    history.faulty = true;
+    for (unsigned i = 0; i < FEW_ROWS_BUYERS; ++i) {
+        char buyer[8];
+        snprintf(buyer, sizeof(buyer), "f%u", i);
+        history_request(0, buyer, "", 1, chance_between(1, history.nodes), 1 + chance_below(1000));
+    }
+    world_after(at, (owner_t){0, 0}, on_few_rows, NULL, 0);
+    world_after(at + chance_time_us(1, window_us / 2), (owner_t){0, 0}, on_rebuild, NULL, 0);
+}
+
+/* --- the loops of a node stay with another Redis: its buyers meet no gate there --- */
+
+static void on_point_back(void *context, uint64_t node)
+{
+    (void)context;
+    redis_point((unsigned)node, 0, true);
+    redis_break((unsigned)node, false);
+    for (unsigned i = 0; i < 6 * history.sales_count; ++i)
+        history_request(i % history.sales_count, "e", "", 1, (unsigned)node,
+                        1 + i * 200000 / history.sales_count);
+}
+
+static void on_point_away(void *context, uint64_t node)
+{
+    (void)context;
+    history.redis_lost = true;
+    redis_point((unsigned)node, 1, true);
+    redis_break((unsigned)node, true);
+    world_after(chance_time_us(1000, 300000), (owner_t){0, 0}, on_point_back, NULL, node);
+}
+
+static void draw_elsewhere(uint64_t window_us)
+{
+    history.faulty = true;
+    world_after(chance_time_us(1, window_us / 8), (owner_t){0, 0}, on_point_away, NULL,
+                chance_between(1, history.nodes));
+}
+
+bool plan_rare_keeps_connections(void)
+{
+    return kind == RARE_ELSEWHERE;
+}
+
 void plan_rare_draw(uint64_t window_us)
 {
     if (kind == RARE_WINDOW)
@@ -144,4 +221,8 @@ void plan_rare_draw(uint64_t window_us)
         draw_clock(window_us);
     else if (kind == RARE_STAGE)
         draw_stage(window_us);
+    else if (kind == RARE_ROWS)
+        draw_rows(window_us);
+    else if (kind == RARE_ELSEWHERE)
+        draw_elsewhere(window_us);
 }

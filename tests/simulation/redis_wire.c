@@ -223,6 +223,16 @@ void redis_point(unsigned node, unsigned number, bool keep)
             break_wire(wires[i], true);
 }
 
+void redis_break(unsigned node, bool of_loops)
+{
+    for (unsigned i = 0; i < wires_count; ++i) {
+        wire_t *wire = wires[i];
+        if (wire->client_open && wire->owner.node == node && (wire->async != NULL) == of_loops &&
+            wire->server != endpoint[node])
+            break_wire(wire, true);
+    }
+}
+
 /* --- what the server does with a command --- */
 
 static void lose_a_field(redis_store_t *store, str_t name)

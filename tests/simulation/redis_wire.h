@@ -38,6 +38,9 @@ void redis_refuse(unsigned server, uint64_t us);
 /* New connections of this node (0: of all) go to this server; the old ones break or, if `keep`,
    stay. A server that was never up begins with the snapshot, or goes on with what it had. */
 void redis_point(unsigned node, unsigned server, bool keep);
+/* Breaks the connections of this node's loops, or those of its other threads, that lead to another
+   server than new ones. */
+void redis_break(unsigned node, bool of_loops);
 /* Before each FCALL of server 0 (`reply` NULL), and after it. */
 extern void (*redis_on_call)(const redis_store_t *store, const str_t *words, unsigned count,
                              const redisReply *reply);
