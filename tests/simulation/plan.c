@@ -413,7 +413,8 @@ static void draw_faults(void)
     faults.db_commit_lost = chance(3) ? chance_between(2, 20) : 0;
     faults.stall = chance(3) ? chance_between(10, 100) : 0;
     faults.stall_us = chance(2) ? 3000000 : 50000;
-    draw_events();
+    if (!plan_rare_keeps_connections()) /* which would keep those of another failover too */
+        draw_events();
 }
 
 /* --- what meets by chance too rarely --- */
