@@ -262,6 +262,7 @@ void purchase_attempt_done(attempt_t *attempt, const outcome_t *outcome)
                               .problem = outcome->problem,
                               .seen = outcome->seen,
                               .lost_commit = outcome->lost_commit,
+                              .of_answer = outcome->of_answer,
                               .has_row = row != NULL,
                               .of_gate = strategy_uses_gate(p->strategy)};
     assert(!h2o_linklist_is_linked(&attempt->link));

@@ -42,7 +42,7 @@ static void check_invariant(const purchase_machine_t *m)
 {
     /* A gate gets no call without a permit. An adopted order had its call from another process. */
     assert(m->has_permit || m->known == KNOWN_NOT_SENT || m->adopted);
-    assert(!m->adopted || (m->known >= KNOWN_ADMITTED && m->buyer == BUYER_HAS_ID));
+    assert(!m->adopted || (m->known >= KNOWN_ADMITTED && m->buyer == BUYER_ACCEPTED));
     switch (m->state) {
     case PURCHASE_ROUTING:
     case PURCHASE_PARKED:
@@ -64,7 +64,7 @@ static void check_invariant(const purchase_machine_t *m)
     case PURCHASE_AWAITING_FIRST:
         assert(m->key != KEY_NONE && m->first != FIRST_NONE);
         assert(m->known == KNOWN_IN_ROW ||
-               (m->known == KNOWN_NOT_SENT && m->buyer != BUYER_HAS_ID));
+               (m->known == KNOWN_NOT_SENT && !purchase_must_end_in_row(m)));
         break;
     case PURCHASE_COMMITTING:
         check_on_the_way(m);
@@ -213,16 +213,25 @@ static void admitted(purchase_machine_t *m, const purchase_event_t *event, purch
     if (event->accepted && !maybe_repeat && m->buyer == BUYER_WAITS) {
         /* An attempt may have taken effect, so the order ends in a row: the buyer gets its id and
            can read how it ended. */
-        m->buyer = BUYER_HAS_ID;
+        m->buyer = BUYER_ACCEPTED;
         out->answer = ANSWER_WITH_ID;
     }
     write_row(m, out, PROBLEM_NONE);
 }
 
+/* No gate admits a late order any more, so its lost attempt can no longer take effect afterwards:
+   all that is left is to write how it ended. But a rebuild may have carried an order into the
+   present gate. Its buyer was promised its units if he was accepted, and only an answer of the gate
+   shows that it does not have the order. */
+static bool is_over(const purchase_machine_t *m, const purchase_event_t *event)
+{
+    return event->late && (event->of_answer || !event->of_gate || m->buyer != BUYER_ACCEPTED);
+}
+
 static void refused(purchase_machine_t *m, const purchase_event_t *event, purchase_effects_t *out)
 {
     bool away = event->problem == PROBLEM_UNAVAILABLE;
-    if (purchase_must_end_in_row(m) && away && !event->late) {
+    if (purchase_must_end_in_row(m) && away && !is_over(m, event)) {
         retry(m, out, RETRY_BASE_MS);
     } else if (purchase_must_end_in_row(m)) {
         if (m->key != KEY_NONE)
@@ -252,12 +261,10 @@ static void repeat(purchase_machine_t *m, bool has_row, purchase_effects_t *out)
     }
 }
 
-/* No gate admits a late order any more, so its lost attempt can no longer take effect afterwards.
-   All that is left is to write how it ended. */
 static void unknown(purchase_machine_t *m, const purchase_event_t *event, purchase_effects_t *out)
 {
     raise_known(m, event->of_gate ? KNOWN_MAYBE_ADMITTED : KNOWN_MAYBE_IN_ROW);
-    if (event->late)
+    if (is_over(m, event))
         write_row(m, out, PROBLEM_UNAVAILABLE);
     else
         retry(m, out, RETRY_BASE_MS);
@@ -455,7 +462,7 @@ purchase_machine_t purchase_machine_adopted(bool has_key)
     purchase_machine_t m = purchase_machine_new(has_key);
     m.adopted = true;
     m.known = KNOWN_ADMITTED;
-    m.buyer = BUYER_HAS_ID;
+    m.buyer = BUYER_ACCEPTED;
     return m;
 }
 

@@ -98,7 +98,8 @@ typedef enum {
 
 typedef enum {
     BUYER_WAITS,
-    BUYER_HAS_ID,    /* has a 202 with its id, or (adopted) may have */
+    BUYER_HAS_ID,    /* has a 202 with its id */
+    BUYER_ACCEPTED,  /* has a 202 because the gate has the order, or (adopted) may have */
     BUYER_HAS_ANSWER /* has another answer: no order may be admitted for him any more */
 } purchase_buyer_t;
 
@@ -173,6 +174,7 @@ typedef struct {
     bool has_row;           /* REPEAT: the first order's row was read */
     bool of_gate;           /* the strategy uses the gate */
     bool late;              /* it is past its commit deadline: no gate admits it any more */
+    bool of_answer;         /* REFUSED: see outcome_t */
     /* ADMITTED: the item's buyers get 202 once the gate has admitted them */
     bool accepted;
     bool rejected;  /* WRITTEN, OUTCOME_DECIDED: the row is rejected */
@@ -223,7 +225,7 @@ purchase_effects_t purchase_step(purchase_machine_t *machine, const purchase_eve
    id. */
 static inline bool purchase_must_end_in_row(const purchase_machine_t *m)
 {
-    return m->known >= KNOWN_MAYBE_IN_ROW || m->buyer == BUYER_HAS_ID;
+    return m->known >= KNOWN_MAYBE_IN_ROW || m->buyer == BUYER_HAS_ID || m->buyer == BUYER_ACCEPTED;
 }
 
 #endif

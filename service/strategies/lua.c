@@ -119,7 +119,8 @@ static outcome_t outcome_of(const attempt_t *attempt, int answer)
     if (plain == GATE_ADMITTED)
         return (outcome_t){OUTCOME_ADMITTED, .seen = seen};
     if (plain != GATE_CHECK_KEY)
-        return (outcome_t){OUTCOME_REFUSED, .problem = gate_answer_problem(plain), .seen = seen};
+        return (outcome_t){OUTCOME_REFUSED, .problem = gate_answer_problem(plain), .seen = seen,
+                           .of_answer = true};
     return (outcome_t){may_be_unchecked(attempt) ? OUTCOME_KEY_UNCHECKED : OUTCOME_UNKNOWN};
 }
 

@@ -85,6 +85,9 @@ typedef struct {
     outcome_kind_t kind;
     problem_t problem;
     bool seen; /* ADMITTED, REFUSED: the gate had admitted this buyer before */
+    /* REFUSED: by the gate's answer, which also shows that it does not have the order; false: for
+       want of an answer */
+    bool of_answer;
     /* any kind: the answer to a COMMIT was lost; its row may still appear in MySQL */
     bool lost_commit;
     refusal_t why;      /* REFUSED */

@@ -216,7 +216,8 @@ static void finish_unwatched(watch_t *a, const outcome_t *outcome)
 
 static void finish_refused(watch_t *a, problem_t why)
 {
-    finish_unwatched(a, &(outcome_t){OUTCOME_REFUSED, .problem = why, .seen = a->seen});
+    finish_unwatched(
+        a, &(outcome_t){OUTCOME_REFUSED, .problem = why, .seen = a->seen, .of_answer = true});
 }
 
 static bool is_stale(const watch_t *a)
@@ -241,7 +242,7 @@ static void stale(watch_t *a)
 static void past_limit(watch_t *a)
 {
     finish_unwatched(a, &(outcome_t){OUTCOME_REFUSED, .problem = PROBLEM_BUYER_LIMIT_EXCEEDED,
-                                     .seen = a->seen,
+                                     .seen = a->seen, .of_answer = true,
                                      .why = {.owned_is_known = true, .owned = a->read.units}});
 }
 

@@ -32,6 +32,9 @@
    between. The count ends when the item has met no error for WRITER_FAILING_MS. Each order that is
    tried apart costs the other orders of the shard some milliseconds. */
 #define FAILING_ORDERS 3
+/* How often, and at what interval, it is read which rows are locked. */
+#define FREE_TRIES 8
+#define FREE_PAUSE_US 10000
 /* The result of a canary is used for this long, so that a batch that is halved tries it once. */
 #define CANARY_AGE_MAX_MS 500
 
@@ -228,16 +231,32 @@ static void on_free_row(void *context, const item_t *item)
             rows->is_free[i] = true;
 }
 
+static bool all_are_free(const free_rows_t *rows)
+{
+    for (unsigned i = 0; i < rows->count; ++i)
+        if (!rows->is_free[i])
+            return false;
+    return true;
+}
+
+/* A row is free if it is not locked at one of several moments: writers of other nodes lock it for a
+   moment each. */
 static result_t find_free_rows(writer_core_t *core, free_rows_t *rows)
 {
+    result_t result = RESULT_DONE;
     str_t *skus = alloc_zero(rows->count, sizeof(*skus));
     for (unsigned i = 0; i < rows->count; ++i)
         skus[i] = order_sku(&rows->orders[i]->order);
-    result_t result = db_run(core->db, "START TRANSACTION");
-    if (result == RESULT_DONE)
-        result = item_read_many(core->db, &core->sql, skus, rows->count, ITEM_LOCK_SKIP,
-                                on_free_row, rows);
-    db_rollback(core->db);
+    for (unsigned tries = 0; tries < FREE_TRIES && !all_are_free(rows); ++tries) {
+        if (tries != 0)
+            usleep(FREE_PAUSE_US);
+        if ((result = db_run(core->db, "START TRANSACTION")) == RESULT_DONE)
+            result = item_read_many(core->db, &core->sql, skus, rows->count, ITEM_LOCK_SKIP,
+                                    on_free_row, rows);
+        db_rollback(core->db);
+        if (result != RESULT_DONE)
+            break;
+    }
     free(skus);
     return result;
 }

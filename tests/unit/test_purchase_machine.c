@@ -119,7 +119,7 @@ static void test_accepted_is_answered_before_its_commit(void **state)
     OUTCOME(ADMITTED, .accepted = true);
     writes(PROBLEM_NONE);
     answers(ANSWER_WITH_ID, 0);
-    assert_int_equal(m.buyer, BUYER_HAS_ID);
+    assert_int_equal(m.buyer, BUYER_ACCEPTED);
 }
 
 /* Only the row shows whether it is a repeat. */
@@ -382,6 +382,24 @@ static void test_unknown_and_late_is_written_down(void **state)
     writes(PROBLEM_UNAVAILABLE);
 }
 
+/* A rebuild may have carried it into the gate that is now silent. */
+static void test_an_accepted_order_that_is_late_is_the_gates_to_refuse(void **state)
+{
+    (void)state;
+    sent(false);
+    OUTCOME(ADMITTED, .accepted = true);
+    ON(EVENT_WRITE_STALE);
+    sent_again();
+    OUTCOME(REFUSED, .problem = PROBLEM_UNAVAILABLE, .late = true);
+    retries(16, 0);
+    sent_again();
+    OUTCOME(UNKNOWN, .late = true);
+    retries(16, 1);
+    sent_again();
+    OUTCOME(REFUSED, .problem = PROBLEM_UNAVAILABLE, .late = true, .of_answer = true);
+    writes(PROBLEM_UNAVAILABLE);
+}
+
 /* No gate has it, so none is told. */
 static void test_a_lost_commit_of_sql_ends_in_a_row(void **state)
 {
@@ -567,7 +585,7 @@ static void test_an_adopted_order_of_a_deleted_item_waits_for_a_permit(void **st
 
 /* --- every state that can be reached --- */
 
-#define SEEN_MAX (PURCHASE_STATES * 6 * 3 * 3 * 3 * 4)
+#define SEEN_MAX (PURCHASE_STATES * 6 * 4 * 3 * 3 * 4)
 
 static bool was_reached[SEEN_MAX];
 static purchase_machine_t reached[SEEN_MAX];
@@ -578,7 +596,7 @@ static void reach(purchase_machine_t machine)
 {
     unsigned index = machine.state;
     index = index * 6 + machine.known;
-    index = index * 3 + machine.buyer;
+    index = index * 4 + machine.buyer;
     index = index * 3 + machine.key;
     index = index * 3 + machine.first;
     index = index * 4 + 2 * machine.adopted + machine.has_permit;
@@ -594,7 +612,8 @@ static void reach(purchase_machine_t machine)
 static void check_end(const purchase_machine_t *before, const purchase_machine_t *after,
                       const purchase_effects_t *effects)
 {
-    bool refused = effects->answer == ANSWER_WITH_REFUSAL && before->buyer != BUYER_HAS_ID;
+    bool refused = effects->answer == ANSWER_WITH_REFUSAL && before->buyer != BUYER_HAS_ID &&
+                   before->buyer != BUYER_ACCEPTED;
     if (refused)
         assert_true(after->known == KNOWN_NOT_SENT || after->known == KNOWN_IN_ROW);
     if (after->state == PURCHASE_ENDED && before->buyer == BUYER_WAITS)
@@ -620,10 +639,11 @@ static void try(const purchase_machine_t *from, const purchase_event_t *event)
 /* Every combination of the facts that come with an event. */
 static void try_all(const purchase_machine_t *from, purchase_event_t event)
 {
-    bool *const facts[] = {&event.permit, &event.seen,     &event.lost_commit, &event.has_row,
-                           &event.late,   &event.accepted, &event.rejected,    &event.of_gate};
-    for (unsigned bits = 0; bits < 256; ++bits) {
-        for (unsigned i = 0; i < 8; ++i)
+    bool *const facts[] = {&event.permit,   &event.seen,    &event.lost_commit,
+                           &event.has_row,  &event.late,    &event.accepted,
+                           &event.rejected, &event.of_gate, &event.of_answer};
+    for (unsigned bits = 0; bits < 512; ++bits) {
+        for (unsigned i = 0; i < sizeof(facts) / sizeof(facts[0]); ++i)
             *facts[i] = bits >> i & 1;
         event.problem = event.outcome == OUTCOME_REFUSED ? PROBLEM_SOLD_OUT : PROBLEM_NONE;
         if (from->state == PURCHASE_COMMITTING)
@@ -757,6 +777,7 @@ int main(void)
         cmocka_unit_test(test_unknown_is_tried_again_and_ends_in_a_row),
         cmocka_unit_test(test_unknown_and_away_is_tried_until_it_is_late),
         cmocka_unit_test(test_unknown_and_late_is_written_down),
+        cmocka_unit_test(test_an_accepted_order_that_is_late_is_the_gates_to_refuse),
         cmocka_unit_test(test_a_lost_commit_of_sql_ends_in_a_row),
         cmocka_unit_test(test_a_gate_is_notified_of_what_sql_decides_after_it),
         cmocka_unit_test(test_stale_reads_the_item_again),
