@@ -165,6 +165,7 @@ static void prepare_world(void)
     redisReaderFree(world.reader);
     world.reader = redisReaderCreate();
     world.config.redis.batch_max = 4;
+    world.config.redis.watch_connections = 2;
     world.config.orders.retries_max = 2;
     world.expected = 0;
     world.waiting_count = world.lessees_count = world.leases = 0;
