@@ -133,7 +133,7 @@ class ChartTest(unittest.TestCase):
         svg = self.draw(charts.bars, {"summary": summary})
         for measure in summary:
             self.assertIn(comparison.MEASURES[measure].replace("`", ""), svg)
-        self.assertIn("150,283", svg)  # the bare server's
+        self.assertIn(f"{charts.rate_of(summary, bounds.BARE)['median']:,.0f}", svg)
         self.assertEqual(len(self.bars_of(svg, charts.BARE_COLOUR)), 2 * 2)  # beside sold out, and beside orders
         self.assertEqual(len(self.bars_of(svg, charts.PEER_COLOUR)), 2)
         rates = [charts.rate_of(summary, f"committed_{name}")["median"] for name in stack.STRATEGIES]
