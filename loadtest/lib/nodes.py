@@ -24,12 +24,13 @@ def free_port():
 
 def configuration(text, number, port, admin_port):
     """The configuration of the stack's own service, with another name and other listeners."""
-    for section, listen in (("http", port), ("admin", admin_port)):
-        text, count = re.subn(rf"(?m)^({section}:\n(?:  .*\n)*?  listen: ).*$", rf"\g<1>127.0.0.1:{listen}", text)
+    changes = (("http", "listen", f"127.0.0.1:{port}"), ("admin", "listen", f"127.0.0.1:{admin_port}"),
+               ("node", "name", f"node-{number}"))
+    for section, key, value in changes:
+        text, count = re.subn(rf"(?m)^({section}:\n(?:  .*\n)*?  {key}: ).*$", rf"\g<1>{value}", text)
         if count != 1:
-            raise StackError(f"the configuration of the stack has no {section}.listen")
-    text, count = re.subn(r"(?m)^(node:\n(?:  .*\n)*?  name: ).*$", rf"\g<1>node-{number}", text)
-    return text if count else text + f"\nnode:\n  name: node-{number}\n"
+            raise StackError(f"the configuration of the stack has no {section}.{key}")
+    return text
 
 
 def program_of(stack):

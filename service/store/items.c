@@ -78,7 +78,8 @@ static result_t read_each(db_t *db, const sql_t *sql,
 result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count, item_lock_t lock,
                         void (*each)(void *context, const item_t *item), void *context)
 {
-    static const char *const ends[] = {")", ") FOR UPDATE", ") FOR UPDATE SKIP LOCKED"};
+    static const char *const ends[] = {")", ") ORDER BY sku FOR UPDATE",
+                                       ") ORDER BY sku FOR UPDATE SKIP LOCKED"};
     sql_reset(sql);
     sql_add(sql,
             "SELECT " ITEM_COLUMNS " FROM " SQL_INVENTORY_BY_KEY " WHERE bucket = %u AND sku IN (",

@@ -22,9 +22,13 @@ void writer_mark(writer_order_t *order, writer_result_t result, bool inserted)
 unsigned writer_drop_marked(writer_order_t **orders, unsigned count)
 {
     unsigned kept = 0;
-    for (unsigned i = 0; i < count; ++i)
-        if (orders[i]->arrival != UINT_MAX)
-            orders[kept++] = orders[i];
+    for (unsigned i = 0; i < count; ++i) {
+        writer_order_t *order = orders[i];
+        if (order->arrival == UINT_MAX)
+            continue;
+        orders[i] = orders[kept];
+        orders[kept++] = order;
+    }
     return kept;
 }
 

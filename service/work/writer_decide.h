@@ -12,7 +12,8 @@
 
 /* Gives the order its result; it leaves the batch. */
 void writer_mark(writer_order_t *order, writer_result_t result, bool inserted);
-/* Moves the orders without a result to the front; returns their number. */
+/* Moves the orders without a result to the front, in their order, and the others behind them;
+   returns the number of the first. */
 unsigned writer_drop_marked(writer_order_t **orders, unsigned count);
 
 /* Compares a group with its item's row as just read (NULL: there is none). If the row has another

@@ -46,6 +46,11 @@ static void arm(const char *line)
     EXPECT_NUMBER(rename(fresh, failpoints), 0);
 }
 
+static void begin_batch(void)
+{
+    memset(&attempt, 0, sizeof(attempt));
+}
+
 static void add_order(const char *sku, unsigned units)
 {
     writer_order_t *order = &attempt.orders[attempt.count];
@@ -75,7 +80,7 @@ static int set_up_case(void **state)
     run_text(here.config, 0, "DELETE FROM orders");
     add_item(SKU);
     add_item(SKU_2);
-    memset(&attempt, 0, sizeof(attempt));
+    begin_batch();
     writer_core_init(&core, here.config, 0, &shard_clock, false);
     competitor = open_shard(here.config, 0);
     looker = open_shard(&here.root, 0);
@@ -158,7 +163,7 @@ static void expect_sold(const char *sku, long long units)
 /* The next batch of one order of one unit, which must be written by its first attempt. */
 static void write_one(const char *sku)
 {
-    memset(&attempt, 0, sizeof(attempt));
+    begin_batch();
     add_order(sku, 1);
     try_once();
     EXPECT_NUMBER(attempt.outcome, ATTEMPT_COMMITTED);
@@ -175,7 +180,7 @@ static void a_row_that_always_changes_costs_no_second_insert(void **state)
 {
     (void)state;
     for (unsigned round = 1; round <= 4; ++round) {
-        memset(&attempt, 0, sizeof(attempt));
+        begin_batch();
         add_order(SKU, 1);
         try_under_a_change("released_total = released_total");
         EXPECT_NUMBER(attempt.outcome, ATTEMPT_COMMITTED);
@@ -216,7 +221,7 @@ static void units_are_counted_once_if_one_row_of_two_has_changed(void **state)
     write_one(SKU);
     write_one(SKU_2);
     change("released_total = released_total", SKU);
-    memset(&attempt, 0, sizeof(attempt));
+    begin_batch();
     add_order(SKU, 2);
     add_order(SKU_2, 3);
     try_once();
@@ -232,7 +237,7 @@ static void an_epoch_that_ends_during_the_attempt_is_stale(void **state)
 {
     (void)state;
     write_one(SKU);
-    memset(&attempt, 0, sizeof(attempt));
+    begin_batch();
     add_order(SKU, 1);
     try_under_a_change("epoch = epoch + 1");
     EXPECT_NUMBER(attempt.outcome, ATTEMPT_AGAIN);
@@ -255,9 +260,13 @@ static void a_refusal_holds_only_under_the_lock(void **state)
     try_once();
     EXPECT_NUMBER(attempt.outcome, ATTEMPT_COMMITTED);
     expect_sold(SKU, 2);
+}
 
-    change("total = 3", SKU);
-    memset(&attempt, 0, sizeof(attempt));
+/* Units come back after an attempt under the lock has failed. */
+static void a_refusal_ends_with_its_attempt(void **state)
+{
+    (void)state;
+    change("total = 1", SKU);
     add_order(SKU, 1);
     add_order(SKU, 1);
     try_once();
@@ -265,20 +274,24 @@ static void a_refusal_holds_only_under_the_lock(void **state)
     arm("commit_refused error=1290 times=1\n");
     try_once(); /* under the lock, and in vain */
     EXPECT_NUMBER(attempt.outcome, ATTEMPT_FAILED);
-    change("total = 4", SKU);
+    change("total = 2", SKU);
     for (try_once(); attempt.outcome == ATTEMPT_AGAIN; try_once())
         ;
     EXPECT_NUMBER(attempt.outcome, ATTEMPT_COMMITTED);
-    expect_sold(SKU, 4);
+    expect_sold(SKU, 2);
+}
 
-    memset(&attempt, 0, sizeof(attempt));
+static void an_order_without_room_is_rejected(void **state)
+{
+    (void)state;
+    change("total = 0", SKU);
     add_order(SKU, 1);
     for (try_once(); attempt.outcome == ATTEMPT_AGAIN; try_once())
         EXPECT(attempt.count == 1, "the order has left its batch without a row");
     EXPECT_NUMBER(attempt.outcome, ATTEMPT_COMMITTED);
     EXPECT_NUMBER(attempt.orders[0].order.state, ORDER_REJECTED);
     EXPECT(attempt.orders[0].drift, "the gate has admitted it");
-    expect_sold(SKU, 4);
+    expect_sold(SKU, 0);
 }
 
 /* Two writers that find the row by two indexes would lock these in opposite orders. */
@@ -328,6 +341,8 @@ int main(void)
         CASE(units_are_counted_once_if_one_row_of_two_has_changed),
         CASE(an_epoch_that_ends_during_the_attempt_is_stale),
         CASE(a_refusal_holds_only_under_the_lock),
+        CASE(a_refusal_ends_with_its_attempt),
+        CASE(an_order_without_room_is_rejected),
         CASE(rows_are_found_by_their_key),
         CASE(a_refused_commit_is_a_failure),
     };

@@ -210,6 +210,18 @@ static void test_a_verdict_is_met_twice_before_it_rejects(void **state)
     assert_int_equal(NEXT(OF_VALUES, .repeats = 1, .is_aside = true, PASSED), NEXT_ASIDE);
 }
 
+/* An attempt may drop orders from the array that its caller counts with the old number. */
+static void test_an_order_that_stays_is_there_once(void **state)
+{
+    (void)state;
+    writer_order_t stale = {.arrival = 0}, live = {.arrival = 1};
+    writer_order_t *two[] = {&stale, &live};
+    writer_mark(&stale, WRITER_STALE, false);
+    assert_int_equal(writer_drop_marked(two, 2), 1);
+    assert_int_equal(writer_drop_marked(two, 2), 1);
+    assert_ptr_equal(two[0], &live);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +233,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_row_without_names_keeps_those_of_its_owner, setup),
         cmocka_unit_test_setup(test_an_order_that_lost_its_key_is_a_duplicate, setup),
         cmocka_unit_test_setup(test_refusals_for_want_of_room_are_forgotten, setup),
+        cmocka_unit_test(test_an_order_that_stays_is_there_once),
         cmocka_unit_test(test_a_conflict_is_tried_again_often),
         cmocka_unit_test(test_a_locked_item_is_set_aside),
         cmocka_unit_test(test_locks_again_and_again_may_be_the_shard),
