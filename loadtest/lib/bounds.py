@@ -54,6 +54,13 @@ BOUNDS = (
 # Held by other tools, which read their bounds here.
 RSS_GROWTH = Bound("service_rss_growth", "service memory for 1,000,000 orders", "memory", None, "rss_growth_mb",
                    AT_MOST, 32, 32, "MB")
+LARGE = (  # of an item with many orders; `of` is the change, or what is measured
+    Bound("change_gap", "longest gap between two 201s at a change", "change", None, "gap_ms", AT_MOST, 200, 200, "ms"),
+    Bound("first_201", "first 201 after FLUSHALL", "flushall", None, "first_201_ms", AT_MOST, 2000, 2000, "ms"),
+    Bound("audit", "holdfast audit", "audit", None, "audit_s", AT_MOST, 10, 10, "s"),
+    Bound("get_audit", "GET /v1/audit", "audit", None, "get_audit_s", AT_MOST, 1, 1, "s"),
+    Bound("beside_audit", "the sale's rate beside an audit / alone", "beside", None, "beside_ratio", AT_LEAST, 0.9, 0.9),
+)
 OVERLOAD = Bound("overload", "committed orders/s at 3 times the capacity / peak", "overload", "peak", ORDERS,
                  AT_LEAST, 0.9, 0.95)
 

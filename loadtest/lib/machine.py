@@ -3,7 +3,9 @@
 import os
 import platform
 import re
+import shutil
 import subprocess
+import time
 from pathlib import Path
 
 # Fields of the first line of /proc/stat, after "cpu".
@@ -19,6 +21,9 @@ VERSION_COMMANDS = {
 }
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
 class ProcessGone(Exception):
     """A process whose time was being counted has ended."""
 
@@ -31,6 +36,19 @@ def describe():
             break
     return {"cores": os.cpu_count(), "model": model, "kernel": platform.release(),
             "versions": {name: ask_version(command) for name, command in VERSION_COMMANDS.items()}}
+
+
+def commit():
+    """Of this tree; "-dirty" behind it where files differ from it."""
+    if not shutil.which("git"):
+        return "unknown"
+    done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
+def stamp():
+    """What a result says of where and when it was taken."""
+    return {"machine": describe(), "commit": commit(), "taken_at": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())}
 
 
 def ask_version(command, environment=None):
@@ -97,8 +115,9 @@ def children(pid):
     return [int(word) for word in text.split()]
 
 
-def resident_bytes(pid):
-    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
+def resident_bytes(pid, field="VmRSS"):
+    """Now; with "VmHWM" the most that there was since the process began."""
+    found = re.search(rf"^{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
     if not found:
         raise ProcessGone(f"process {pid} has ended")
     return int(found[1]) * 1024

@@ -57,7 +57,7 @@ class Shop:
                 if keyed and status.startswith(b"201"):
                     self.kept[order] = status, body
                 writer.write(b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n%s" % (status, replayed, len(body), body))
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         writer.close()
 

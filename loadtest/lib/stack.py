@@ -51,14 +51,14 @@ class Stack:
         """A call of the public API: (status, body)."""
         return _call(urllib.request.Request(self.url + path))
 
-    def admin(self, method, path, body=None):
+    def admin(self, method, path, body=None, within_s=HTTP_TIMEOUT_S):
         """A call of the admin API: (status, body). The token travels in a header, never on a command line."""
         request = urllib.request.Request(self.admin_url + path, method=method)
         request.add_header("Authorization", "Bearer " + self.admin_token)
         if body is not None:
             request.add_header("Content-Type", "application/json")
             request.data = json.dumps(body).encode()
-        return _call(request)
+        return _call(request, within_s)
 
     def put_item(self, sku, terms):
         status, body = self.admin("PUT", "/v1/items/" + sku, terms)
@@ -122,9 +122,9 @@ def _client(command, stdin, what):
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def _call(request):
+def _call(request, within_s=HTTP_TIMEOUT_S):
     try:
-        with _opener.open(request, timeout=HTTP_TIMEOUT_S) as response:
+        with _opener.open(request, timeout=within_s) as response:
             return response.status, response.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
