@@ -57,6 +57,16 @@ plot {plots}
 """
 
 
+CURVES = """set grid
+set title "{title}"
+set xlabel "{x}"
+set logscale xy
+set format y "%.0f"
+set key outside bottom center horizontal
+plot {plots}
+"""
+
+
 @dataclass(frozen=True)
 class Bar:
     name: str
@@ -161,3 +171,11 @@ def over_time(title, series, path):
                      for number, values in enumerate(series.values()))
     plots = ", ".join(f'$s{number} using 1:2 title "{quoted(name)}" lw 2' for number, name in enumerate(series))
     return draw(script + LINES.format(title=quoted(title), plots=plots), path, 900, 420)
+
+
+def curves(title, x, series, path):
+    """{name: [(x, y)]} as lines on two logarithmic scales."""
+    script = "".join(block(f"s{number}", [f"{at} {value}" for at, value in points])
+                     for number, points in enumerate(series.values()))
+    plots = ", ".join(f'$s{number} using 1:2 with lines lw 2 title "{quoted(name)}"' for number, name in enumerate(series))
+    return draw(script + CURVES.format(title=quoted(title), x=quoted(x), plots=plots), path, 900, 420)

@@ -133,7 +133,7 @@ class Large:
 
     def is_whole(self):
         sold = self.sold()  # before Redis is asked: what is sold meanwhile does not count
-        return self.redis.entries(self.redis.buyers_key) >= sold
+        return (self.redis.entries(self.redis.buyers_key) or 0) >= sold
 
     def wait_whole(self):
         """Until the gate's table has all buyers."""

@@ -25,7 +25,9 @@ class Redis:
         self.buyers_key = f"hf:{{{row.slot}}}:buyers:{target.name}:{row.bucket}"
 
     def entries(self, key):
-        return int(self.stack.redis("HLEN", key)[0])
+        """None: Redis answers with an error; it may be busy with a long call."""
+        answer, = self.stack.redis("HLEN", key)
+        return int(answer) if answer.isdigit() else None
 
     def size(self, key):
         """(entries, bytes)"""
