@@ -46,6 +46,7 @@ UPDATE inventory SET allocated_total = allocated_total + {count}, version = vers
 WHERE sku = '{sku}' AND bucket = {bucket};
 COMMIT;
 """
+ONE_SQL = "SELECT " + audit.ORDER_UUID + " FROM orders WHERE sku = '{sku}' LIMIT 1;\n"
 BYTES_SQL = """ANALYZE TABLE orders;
 SELECT 'bytes', DATA_LENGTH + INDEX_LENGTH FROM information_schema.TABLES
 WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders';
@@ -104,6 +105,14 @@ class Large:
         self.filled += missing
         self.patch({"strategy": "lua"})
         self.wait_whole()
+        self.check_written()
+
+    def check_written(self):
+        """The service reads an order that was written here: its id leads to the shard."""
+        (order_id,), = self.stack.mysql(self.stack.mysql_sockets[0], ONE_SQL.format(sku=self.sku))
+        status, body = self.stack.get("/v1/orders/" + order_id)
+        if status != 200 or json.loads(body)["sku"] != self.sku:
+            raise StackError(f"the order {order_id} was written and is not read: {status} {body.strip()[:300]}")
 
     def sold(self):
         """Orders, which are as many buyers. Those that are under way are not among them."""
