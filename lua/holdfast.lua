@@ -6,8 +6,9 @@
 --   gate:SKU:BUCKET    hash. epoch, built_under (the Redis, see below), closed, frozen_until,
 --                      per_buyer_limit, starts_at, ends_at (ms), capacity at the epoch's start, and
 --                      counters that only grow: reserved, unreserved, settled, released (units),
---                      known (fields of `buyers`)
+--                      known (fields of `buyers`), loading (see below)
 --   buyers:SKU:BUCKET  hash. buyer -> live and unsettled units; 0 after a release
+--   early:SKU:BUCKET   hash. buyer -> releases that came before his units were read
 --   unsettled          hash of the slot. order id (16 bytes) -> record
 --   keys               hash of the slot. sku, buyer, idempotency key -> order id, while unsettled
 -- and one for all of them: holdfast:deployment, whose Redis this is.
@@ -15,10 +16,21 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 --
+-- A gate admits before its table of buyers is whole. `loading` is then the time (ms) until which somebody
+-- counts as reading the table from MySQL; 0: the table is whole. While it is loading:
+--   - The units of a buyer who is in the table are complete. One who is not in it is not loaded: he may have
+--     any number of orders. Under a limit he is not admitted before his own units are read.
+--   - His units were read in a snapshot of MySQL, whose sequence is the `released_total` of the item's row.
+--     A release has the `released_total` after its own transaction. So units that were read with sequence s
+--     contain all releases up to s and none after. `buyers` keeps s ("units@s") if the epoch had releases
+--     by then. A release up to s changes nothing any more, and one that comes before the units waits in
+--     `early`. All of this stays valid in later epochs, since the sequence of an item only grows.
+-- Under no limit the units of a buyer who was not loaded are those of this gate only.
+--
 -- This file has what all functions share, and the orders: reserve, settle, unreserve, release. The
 -- build joins maintenance.lua to its end; Redis gets both as one text.
 
-local VERSION = 18
+local VERSION = 19
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -26,8 +38,9 @@ local ITEM_OK, ITEM_MISSING, ITEM_STALE, ITEM_FOREIGN, ITEM_CLOSED, ITEM_FROZEN 
 -- Answers about one order; SEEN is added when the gate has admitted this buyer before.
 local ADMITTED, SOLD_OUT, BUYER_LIMIT, NOT_STARTED, ENDED, LATE, CHECK_KEY, FIRST = 0, 1, 2, 3, 4, 5, 6, 7
 local SEEN = 8
+local NOT_LOADED = 16 -- never with SEEN
 -- Each as the character that stands for it, '0' and up.
-local ANSWER_TEXT = { [0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', ':', ';', '<', '=', '>', '?' }
+local ANSWER_TEXT = { [0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', ':', ';', '<', '=', '>', '?', '@' }
 
 -- Which Redis this is, and since when it holds its data: the run id of the process, new with each
 -- start, and the replication id, new with each promotion. A gate that was built under another may
@@ -61,6 +74,19 @@ local function number_of(text)
     end
   end
   return number
+end
+
+-- A value of `buyers`: units, and the sequence of the snapshot that they were read in (0: none was needed).
+local function units_of(text)
+  local units, sequence = string.match(text, '^(%-?%d+)@?(%d*)$')
+  return tonumber(units) or 0, tonumber(sequence) or 0
+end
+
+local function text_of(units, sequence)
+  if sequence > 0 then
+    return string.format('%d@%d', units, sequence)
+  end
+  return string.format('%d', units)
 end
 
 -- Whatever stands in Redis, somebody may have written it by hand: what is no number as this library
@@ -137,7 +163,7 @@ end
 
 local GATE_FIELDS = {
   'epoch', 'built_under', 'closed', 'frozen_until', 'per_buyer_limit', 'starts_at', 'ends_at', 'capacity',
-  'reserved', 'unreserved', 'settled', 'released', 'known',
+  'reserved', 'unreserved', 'settled', 'released', 'known', 'loading',
 }
 -- nil where there is none, or what stands there is none: it is then rebuilt.
 local function read_gate(key)
@@ -145,6 +171,7 @@ local function read_gate(key)
   if not v or not is_count(v[1] or nil) then
     return nil
   end
+  v[14] = v[14] or '0' -- a gate of an older library is whole
   for i = 4, #GATE_FIELDS do
     local number = number_of(v[i])
     if not number or not (number > -NUMBER_MAX and number < NUMBER_MAX) then -- not: it may be nan
@@ -155,7 +182,7 @@ local function read_gate(key)
   return {
     epoch = v[1], built_under = v[2], closed = v[3] == '1', frozen_until = v[4], limit = v[5], starts_at = v[6],
     ends_at = v[7], capacity = v[8], reserved = v[9], unreserved = v[10], settled = v[11], released = v[12],
-    known = v[13],
+    known = v[13], loading = v[14],
   }
 end
 
@@ -269,10 +296,11 @@ end
 
 -- Decides an order that is not known yet, against the state that the orders before it have left. Where several
 -- refusals apply, the answer is the same under every strategy: see service/strategies/strategy.h.
-local function decide(gate, units, quantity, left, late, of_time, must_check)
+local function decide(gate, units, quantity, left, late, of_time, must_check, unloaded)
   if late then return LATE end
   if of_time ~= ADMITTED then return of_time end
   if quantity > left then return SOLD_OUT end
+  if unloaded and gate.limit ~= 0 then return NOT_LOADED end
   if gate.limit ~= 0 and (units or 0) + quantity > gate.limit then return BUYER_LIMIT end
   return must_check and CHECK_KEY or ADMITTED
 end
@@ -301,14 +329,19 @@ local function decide_all(gate, orders, now, known_units, records, firsts, unset
       reply[#reply + 1] = first
     else
       local known, text = units_now[buyer] or known_units[o], orders.quantity or orders.quantities[o]
-      local units, quantity = number_of(known), number_of(text)
-      local must_check = known and field and mark ~= KEY_FREE_BYTE
-      answer = decide(gate, units, quantity, left, is_late(orders, o, now), of_time, must_check)
+      local units, quantity, sequence = number_of(known), number_of(text), 0
+      if known and not units then
+        units, sequence = units_of(known)
+      end
+      local unloaded = gate.loading ~= 0 and not known
+      local may_be_repeat = known or unloaded
+      local must_check = may_be_repeat and field and mark ~= KEY_FREE_BYTE
+      answer = decide(gate, units, quantity, left, is_late(orders, o, now), of_time, must_check, unloaded)
       if answer == ADMITTED then
         left = left - quantity
         -- Text stays text: a number costs Redis a conversion.
         if units then
-          text = string.format('%d', units + quantity)
+          text = text_of(units + quantity, sequence)
         else
           strangers = strangers + 1
         end
@@ -323,7 +356,9 @@ local function decide_all(gate, orders, now, known_units, records, firsts, unset
           new_fields[#new_fields + 1] = id
         end
       end
-      answer = known and answer + SEEN or answer
+      if may_be_repeat and answer ~= NOT_LOADED then
+        answer = answer + SEEN
+      end
     end
     answers[o] = ANSWER_TEXT[answer]
   end
@@ -461,6 +496,12 @@ local function take_out(gate_key, unsettled_key, keys_key, args)
   return #gone, buyers
 end
 
+-- Takes units from those that `buyers` has of this buyer.
+local function take_from(buyers_key, buyer, units)
+  local have, sequence = units_of(redis.call('HGET', buyers_key, buyer) or '0')
+  redis.call('HSET', buyers_key, buyer, text_of(have - units, sequence))
+end
+
 -- These orders are `rejected` in MySQL: their units return.
 -- KEYS gate buyers unsettled keys; ARGV sku bucket, ids. Returns how many were there.
 local function unreserve(keys, args)
@@ -468,7 +509,7 @@ local function unreserve(keys, args)
   local units = 0
   for buyer, of_buyer in pairs(buyers) do
     units = units + of_buyer
-    redis.call('HINCRBY', keys[2], buyer, -of_buyer)
+    take_from(keys[2], buyer, of_buyer)
   end
   if units > 0 then
     redis.call('HINCRBY', keys[1], 'unreserved', units)
@@ -476,8 +517,23 @@ local function unreserve(keys, args)
   return count
 end
 
--- Units left live orders in MySQL under this epoch. KEYS gate buyers; ARGV epoch, then buyer
--- and units in pairs. Returns 'done', 'newer' (a newer gate has it already) or 'later' (this
+-- Takes released units from those of a buyer, unless these were read after the release.
+-- KEYS as of release.
+local function release_of_buyer(keys, gate, buyer, units, sequence)
+  local text = redis.call('HGET', keys[2], buyer)
+  if text then
+    local have, read_at = units_of(text)
+    if sequence > read_at then
+      redis.call('HSET', keys[2], buyer, text_of(math.max(0, have - units), read_at))
+    end
+  elseif gate.loading ~= 0 then
+    local early = redis.call('HGET', keys[3], buyer) or ''
+    redis.call('HSET', keys[3], buyer, string.format('%s%d:%d ', early, sequence, units))
+  end
+end
+
+-- Units left live orders in MySQL under this epoch. KEYS gate buyers early; ARGV epoch, then buyer, units
+-- and sequence of each. Returns 'done', 'newer' (a newer gate has it already) or 'later' (this
 -- gate is older than the release, or there is none: call again).
 local function release(keys, args)
   local gate, total = read_gate(keys[1]), 0
@@ -490,13 +546,10 @@ local function release(keys, args)
   if gate.closed then
     return 'done'
   end
-  for i = 2, #args, 2 do
-    local units = tonumber(args[i + 1])
-    local have = tonumber(redis.call('HGET', keys[2], args[i]) or '0') or 0
-    redis.call('HSET', keys[2], args[i], math.max(0, have - units))
-    total = total + units
+  for i = 2, #args, 3 do
+    release_of_buyer(keys, gate, args[i], tonumber(args[i + 1]), tonumber(args[i + 2]))
+    total = total + tonumber(args[i + 1])
   end
   redis.call('HINCRBY', keys[1], 'released', total)
   return 'done'
 end
-

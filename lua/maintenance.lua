@@ -39,8 +39,14 @@ local function thaw(keys, args)
   return 1
 end
 
+-- Deletes a key. A table of a million buyers would stop Redis for a third of a second, so it is left to
+-- another thread of Redis where the user may do that.
+local function drop(key)
+  redis.call(redis.acl_check_cmd('UNLINK', key) and 'UNLINK' or 'DEL', key)
+end
+
 -- A part of the buyers' table of a rebuild, into the staging key that bears its epoch.
--- KEYS staging; ARGV buyer and units in pairs.
+-- KEYS staging; ARGV buyer and value in pairs.
 local function stage(keys, args)
   hset(keys[1], args)
   redis.call('EXPIRE', keys[1], 60)
@@ -49,8 +55,8 @@ end
 
 local function staging_is_whole(key, count, sum)
   local have, total = redis.call('HVALS', key), 0
-  for _, units in ipairs(have) do
-    total = total + tonumber(units)
+  for _, text in ipairs(have) do
+    total = total + units_of(text)
   end
   return #have == count and total == sum
 end
@@ -73,34 +79,55 @@ local function forget_keys(keys_key, sku, stays)
   hdel(keys_key, gone, 1, #gone)
 end
 
--- Carries the item's unsettled orders that are not in MySQL into the new epoch; drops the others.
--- An order is carried if there is room, or dropped too: another gate or a SQL strategy may have sold
--- the same units, or the freeze for a lowered total ended before this rebuild came. For those of
--- `trusted`, the epoch of a gate that was the only one until now, the limit was checked already; so
--- it was where MySQL has no more of the buyer than the old gate counted, as nobody else sold him any.
--- Nothing commits an order under its old epoch, so the owner of a dropped one has it decided anew.
--- KEYS as of rebuild. `room` {units, limit}, nil: nothing is carried. `counted`: units of a buyer, by
--- the old gate. Returns the units carried.
-local function carry(keys, sku, bucket, epoch, dropped, trusted, room, counted)
-  local all, candidates, buyers = redis.call('HGETALL', keys[3]), {}, {}
-  local gone, stays = {}, {}
+-- What `unsettled` has of an item: its orders that MySQL does not have, their buyers, and the ids of all
+-- other entries. `in_mysql`: ids.
+local function unsettled_of_item(unsettled_key, sku, bucket, in_mysql)
+  local all, orders, buyers, gone = redis.call('HGETALL', unsettled_key), {}, {}, {}
   for i = 1, #all, 2 do
     local id, record = all[i], read_record(all[i + 1])
     if record.sku == sku and record.bucket == bucket then
-      if dropped[id] or not is_record(id, record) then
+      if in_mysql[id] or not is_record(id, record) then
         gone[#gone + 1] = id
-      elseif room then
-        record.id = id
-        candidates[#candidates + 1] = record
-        buyers[#buyers + 1] = record.buyer
       else
-        stays[id] = true
+        record.id = id
+        orders[#orders + 1] = record
+        buyers[#buyers + 1] = record.buyer
       end
     end
   end
-  local units, moved, have, of_buyer = 0, {}, hmget(keys[2], buyers, 1, #buyers), {}
-  for i, record in ipairs(candidates) do
-    local owned = of_buyer[record.buyer] or tonumber(have[i] or 0)
+  return orders, buyers, gone
+end
+
+local function record_of_epoch(record, epoch)
+  return table.concat({
+    epoch, record.sku, record.bucket, record.buyer, record.quantity, record.key, record.deadline, record.owner,
+    record.digest,
+  }, US)
+end
+
+-- Writes what a change leaves of an item's unsettled orders. `moved`: ids and records in turn; `gone`: ids.
+local function keep_unsettled(keys, sku, moved, gone, stays)
+  hset(keys[3], moved)
+  hdel(keys[3], gone, 1, #gone)
+  forget_keys(keys[4], sku, stays)
+end
+
+-- Carries the item's unsettled orders into the new epoch. An order is carried if there is room, or dropped:
+-- another gate or a SQL strategy may have sold the same units, or the freeze for a lowered total ended
+-- before this rebuild came. For those of `trusted`, the epoch of a gate that was the only one until now, the
+-- limit was checked already; so it was where MySQL has no more of the buyer than the old gate counted, as
+-- nobody else sold him any.
+-- Nothing commits an order under its old epoch, so the owner of a dropped one has it decided anew.
+-- KEYS as of rebuild. `room` {units, limit}. `counted`: units of a buyer, by the old gate. Returns the units
+-- carried.
+local function carry(keys, sku, epoch, orders, buyers, gone, trusted, room, counted)
+  local have, of_buyer, sequences = hmget(keys[2], buyers, 1, #buyers), {}, {}
+  local units, moved, stays = 0, {}, {}
+  for i, record in ipairs(orders) do
+    local owned = of_buyer[record.buyer]
+    if not owned then
+      owned, sequences[record.buyer] = units_of(have[i] or '0')
+    end
     local fits = units + record.quantity <= room.units
     local limit = math.max(room.limit, counted[record.buyer] or 0)
     local allowed = room.limit == 0 or owned + record.quantity <= limit
@@ -111,18 +138,13 @@ local function carry(keys, sku, bucket, epoch, dropped, trusted, room, counted)
       units = units + record.quantity
       of_buyer[record.buyer] = owned + record.quantity
       moved[#moved + 1] = record.id
-      moved[#moved + 1] = table.concat({
-        epoch, sku, bucket, record.buyer, record.quantity, record.key, record.deadline, record.owner,
-        record.digest,
-      }, US)
+      moved[#moved + 1] = record_of_epoch(record, epoch)
     end
   end
   for buyer, owned in pairs(of_buyer) do
-    redis.call('HSET', keys[2], buyer, owned)
+    redis.call('HSET', keys[2], buyer, text_of(owned, sequences[buyer]))
   end
-  hset(keys[3], moved)
-  hdel(keys[3], gone, 1, #gone)
-  forget_keys(keys[4], sku, stays)
+  keep_unsettled(keys, sku, moved, gone, stays)
   return units
 end
 
@@ -137,58 +159,208 @@ local function counted_of(keys, sku, bucket)
   end
   local units = hmget(keys[1], buyers, 1, #buyers) or {}
   for i, buyer in ipairs(buyers) do
-    counted[buyer] = tonumber(units[i] or 0)
+    counted[buyer] = units_of(units[i] or '0')
   end
   return counted
 end
 
--- The one way to change a gate. KEYS gate buyers unsettled keys staging; ARGV epoch sku bucket
--- capacity per_buyer_limit starts_at ends_at closed staged_count staged_sum, the epoch that the row
--- had before, then the unsettled ids that are in MySQL. Refuses an epoch that is not above the gate's.
--- Returns {'done' | 'old' | 'staging', the gate's epoch, units carried}.
-local function rebuild(keys, args)
-  local gate = read_gate(keys[1])
-  local epoch, sku, bucket, closed = args[1], args[2], args[3], args[8] == '1'
-  local count, sum = tonumber(args[9]), tonumber(args[10])
-  if gate and tonumber(gate.epoch) >= tonumber(epoch) then
-    return { 'old', gate.epoch, 0 }
+-- Is each of these buyers in the staged table?
+local function all_are_staged(staging_key, buyers)
+  local have = hmget(staging_key, buyers, 1, #buyers)
+  for i = 1, #buyers do
+    if not have or not have[i] then return false end
   end
-  if not staging_is_whole(keys[5], count, sum) then
-    return { 'staging', gate and gate.epoch or '0', 0 }
+  return true
+end
+
+-- The set of args[from..].
+local function set_of(args, from)
+  local set = {}
+  for i = from, #args do
+    set[args[i]] = true
+  end
+  return set
+end
+
+-- The terms: the first seven words of ARGV of each change of a gate.
+local function read_terms(args)
+  return {
+    epoch = args[1], sku = args[2], bucket = args[3], capacity = args[4], limit = args[5], starts_at = args[6],
+    ends_at = args[7],
+  }
+end
+
+local function write_gate(keys, terms, closed, units, loading)
+  redis.call('DEL', keys[1])
+  redis.call('HSET', keys[1], 'epoch', terms.epoch, 'built_under', server_identity(), 'closed', closed and 1 or 0,
+    'frozen_until', 0, 'per_buyer_limit', terms.limit, 'starts_at', terms.starts_at, 'ends_at', terms.ends_at,
+    'capacity', terms.capacity, 'reserved', units, 'unreserved', 0, 'settled', 0, 'released', 0,
+    'known', redis.call('HLEN', keys[2]), 'loading', loading)
+end
+
+-- A new gate from MySQL. The staged table has all buyers (`whole`), or at least those of all orders that are
+-- carried; then the gate begins to admit, and is loading.
+-- KEYS gate buyers unsettled keys early staging; ARGV the terms, closed, staged count, staged sum, whole, the
+-- epoch that the row had before, then the unsettled ids that are in MySQL. Refuses an epoch that is not
+-- above the gate's. Returns {'done' | 'old' | 'staging', the gate's epoch, units carried}.
+local function rebuild(keys, args)
+  local gate, terms, closed, whole = read_gate(keys[1]), read_terms(args), args[8] == '1', args[11] == '1'
+  local count, sum, previous = tonumber(args[9]), tonumber(args[10]), args[12]
+  if gate and tonumber(gate.epoch) >= tonumber(terms.epoch) then
+    return { 'old', gate.epoch, 0 }
   end
   for i = 3, 4 do
     if not are_hashes({ keys[i] }, 1) then
       redis.call('DEL', keys[i])
     end
   end
-  local dropped = {}
-  for i = 12, #args do
-    dropped[args[i]] = true
+  local orders, buyers, gone = unsettled_of_item(keys[3], terms.sku, terms.bucket, set_of(args, 13))
+  if not staging_is_whole(keys[6], count, sum) or
+    not (whole or closed or all_are_staged(keys[6], buyers)) then
+    return { 'staging', gate and gate.epoch or '0', 0 }
   end
-  local counted = gate and counted_of({ keys[2], keys[3] }, sku, bucket) or {}
-  redis.call('DEL', keys[2])
+  local counted = gate and counted_of({ keys[2], keys[3] }, terms.sku, terms.bucket) or {}
+  drop(keys[2])
+  drop(keys[5])
   if count > 0 then
-    redis.call('RENAME', keys[5], keys[2])
+    redis.call('RENAME', keys[6], keys[2])
     redis.call('PERSIST', keys[2])
   end
-  local room = not closed and { units = tonumber(args[4]), limit = limit_for_carrying(gate, tonumber(args[5])) }
-  local alone = gate and not gate.closed and gate.built_under == server_identity() and gate.epoch == args[11]
-  local units = carry(keys, sku, bucket, epoch, dropped, alone and gate.epoch or nil, room, counted)
-  redis.call('DEL', keys[1])
-  redis.call('HSET', keys[1], 'epoch', epoch, 'built_under', server_identity(), 'closed', closed and 1 or 0,
-    'frozen_until', 0, 'per_buyer_limit', args[5], 'starts_at', args[6], 'ends_at', args[7], 'capacity', args[4],
-    'reserved', units, 'unreserved', 0, 'settled', 0, 'released', 0, 'known', redis.call('HLEN', keys[2]))
-  return { 'done', epoch, units }
+  local units = 0
+  if closed then
+    local stays = {}
+    for _, record in ipairs(orders) do
+      stays[record.id] = true
+    end
+    keep_unsettled(keys, terms.sku, {}, gone, stays)
+  else
+    local room = { units = tonumber(terms.capacity), limit = limit_for_carrying(gate, tonumber(terms.limit)) }
+    local alone = gate and not gate.closed and gate.built_under == server_identity() and gate.epoch == previous
+    units = carry(keys, terms.sku, terms.epoch, orders, buyers, gone, alone and gate.epoch or nil, room, counted)
+  end
+  write_gate(keys, terms, closed, units, (whole or closed) and 0 or 1)
+  return { 'done', terms.epoch, units }
+end
+
+-- May the gate keep its table of buyers in the next epoch? Nobody else admitted under the epoch that the
+-- row had before, and the table is all there. Under no limit it may lack units.
+local function keeps_table(gate, keys, terms, previous)
+  return gate and not gate.closed and gate.built_under == server_identity() and gate.epoch == previous and
+    redis.pcall('HLEN', keys[2]) == gate.known and are_hashes(keys, 3) and
+    (gate.limit ~= 0 or tonumber(terms.limit) == 0)
+end
+
+-- A new epoch for a gate that keeps its table of buyers: the table has every order that the gate admitted,
+-- and every release of its epoch. Orders that are in MySQL have their units there. Those that are rejected in
+-- MySQL, or have no room any more, give theirs back.
+-- KEYS gate buyers unsettled keys early; ARGV the terms, the epoch that the row had before, units that MySQL
+-- has released under it, how many of the unsettled ids are live orders in MySQL or were, these, then those that are
+-- rejected there.
+-- Returns {'done' | 'old' | 'later' (releases are on their way) | 'unfit' (rebuild it), the gate's epoch, units
+-- carried, is the table whole}.
+local function renew(keys, args)
+  local gate, terms, in_mysql, rejected = read_gate(keys[1]), read_terms(args), {}, set_of(args, 11 + tonumber(args[10]))
+  if gate and tonumber(gate.epoch) >= tonumber(terms.epoch) then
+    return { 'old', gate.epoch, 0, 0 }
+  end
+  if not keeps_table(gate, keys, terms, args[8]) then
+    return { 'unfit', gate and gate.epoch or '0', 0, 0 }
+  end
+  if gate.released ~= tonumber(args[9]) then
+    return { 'later', gate.epoch, 0, 0 }
+  end
+  for i = 11, 10 + tonumber(args[10]) do
+    in_mysql[args[i]] = true
+  end
+  local orders, _, gone = unsettled_of_item(keys[3], terms.sku, terms.bucket, in_mysql)
+  local units, moved, stays, back = 0, {}, {}, {}
+  for _, record in ipairs(orders) do
+    if record.epoch == gate.epoch and not rejected[record.id] and
+      units + record.quantity <= tonumber(terms.capacity) then
+      stays[record.id] = true
+      units = units + record.quantity
+      moved[#moved + 1] = record.id
+      moved[#moved + 1] = record_of_epoch(record, terms.epoch)
+    else
+      gone[#gone + 1] = record.id
+      if record.epoch == gate.epoch then
+        back[record.buyer] = (back[record.buyer] or 0) + record.quantity
+      end
+    end
+  end
+  for buyer, of_buyer in pairs(back) do
+    take_from(keys[2], buyer, of_buyer)
+  end
+  keep_unsettled(keys, terms.sku, moved, gone, stays)
+  drop(keys[5])
+  write_gate(keys, terms, false, units, gate.loading == 0 and 0 or 1)
+  return { 'done', terms.epoch, units, gate.loading == 0 and 1 or 0 }
+end
+
+-- Units of a buyer as of now: as read from MySQL with a sequence, less the releases behind it that came early.
+local function units_now(units, sequence, early)
+  for at, released in string.gmatch(early or '', '(%d+):(%d+) ') do
+    if tonumber(at) > sequence then
+      units = units - tonumber(released)
+    end
+  end
+  return math.max(0, units)
+end
+
+-- Buyers and their units, read from MySQL under the gate's epoch, for a gate that is loading. Buyers who are in
+-- the table already stay as they are.
+-- KEYS gate buyers early; ARGV epoch, sequence (0: the epoch had no release by then), ms for which the caller
+-- counts as loading the table ('0': it read only these buyers), '1' if with these all buyers were read; then
+-- buyer and units in pairs.
+-- Returns {'done' | 'whole' (nothing is missing) | 'stale' (it is not the gate of this epoch, or not intact),
+-- does somebody load the table}.
+local function load(keys, args)
+  local gate, now, sequence, ms = read_gate(keys[1]), now_ms(), tonumber(args[2]), tonumber(args[3])
+  if not gate or gate.epoch ~= args[1] or gate.closed or gate.built_under ~= server_identity() or
+    redis.pcall('HLEN', keys[2]) ~= gate.known or not are_hashes(keys, 3) then
+    return { 'stale', 0 }
+  end
+  if gate.loading == 0 then
+    return { 'whole', 0 }
+  end
+  local buyers, loaded = {}, {}
+  for i = 5, #args, 2 do
+    buyers[#buyers + 1] = args[i]
+  end
+  local have, early = hmget(keys[2], buyers, 1, #buyers), hmget(keys[3], buyers, 1, #buyers)
+  for i, buyer in ipairs(buyers) do
+    if not have[i] then
+      loaded[#loaded + 1] = buyer
+      loaded[#loaded + 1] = text_of(units_now(tonumber(args[4 + 2 * i]), sequence, early[i] or nil), sequence)
+    end
+  end
+  hset(keys[2], loaded)
+  local loading = ms > 0 and now + ms or gate.loading
+  if args[4] == '1' then
+    loading = 0
+    drop(keys[3])
+  end
+  redis.call('HSET', keys[1], 'known', string.format('%d', gate.known + #loaded / 2), 'loading',
+    string.format('%d', loading))
+  return { 'done', (loading == 0 or loading > now) and 1 or 0 }
+end
+
+-- KEYS gate buyers early. Removes a gate. A rebuild writes it again from MySQL.
+local function forget(keys)
+  for i = 1, #keys do
+    drop(keys[i])
+  end
+  return 1
 end
 
 -- KEYS gate buyers unsettled; ARGV sku bucket. The counters, and what `unsettled` really holds of
 -- the present epoch: {answer as in reserve with the gate's own epoch, epoch, closed, capacity,
 -- reserved, unreserved, settled, released, held units, held orders of any epoch, now in ms,
--- per-buyer limit, starts_at, ends_at, frozen_until, known, fields that `buyers` really has}.
+-- per-buyer limit, starts_at, ends_at, frozen_until, known, fields that `buyers` really has, loading}.
 local function inspect(keys, args)
   local gate, now = read_gate(keys[1]), now_ms()
   if not gate or not are_hashes(keys, 2) then
-    return { ITEM_MISSING, '0', 0, 0, 0, 0, 0, 0, 0, 0, now, 0, 0, 0, 0, 0, 0 }
+    return { ITEM_MISSING, '0', 0, 0, 0, 0, 0, 0, 0, 0, now, 0, 0, 0, 0, 0, 0, 0 }
   end
   local all, units, orders = redis.call('HGETALL', keys[3]), 0, 0
   for i = 1, #all, 2 do
@@ -206,7 +378,7 @@ local function inspect(keys, args)
   return {
     answer, gate.epoch, gate.closed and 1 or 0, gate.capacity, gate.reserved, gate.unreserved, gate.settled,
     gate.released, units, orders, now, gate.limit, gate.starts_at, gate.ends_at, gate.frozen_until, gate.known,
-    redis.call('HLEN', keys[2]),
+    redis.call('HLEN', keys[2]), gate.loading,
   }
 end
 
@@ -220,6 +392,22 @@ local function unsettled_ids(keys, args)
     local record = read_record(all[i + 1])
     if record.sku == args[1] and record.bucket == args[2] then
       out[#out + 1] = all[i]
+    end
+  end
+  return out
+end
+
+-- KEYS unsettled; ARGV sku bucket. The buyers of the item's unsettled orders, each once.
+local function unsettled_buyers(keys, args)
+  if not are_hashes(keys, 1) then
+    return {}
+  end
+  local _, buyers = unsettled_of_item(keys[1], args[1], args[2], {})
+  local out, have = {}, {}
+  for _, buyer in ipairs(buyers) do
+    if not have[buyer] then
+      have[buyer] = true
+      out[#out + 1] = buyer
     end
   end
   return out
@@ -334,9 +522,13 @@ register('holdfast_freeze', freeze, 'allow-oom')
 register('holdfast_thaw', thaw, 'allow-oom')
 register('holdfast_stage', stage, 'allow-oom')
 register('holdfast_rebuild', rebuild, 'allow-oom')
+register('holdfast_renew', renew, 'allow-oom')
+register('holdfast_load', load, 'allow-oom')
+register('holdfast_forget', forget, 'allow-oom')
 register('holdfast_frozen', frozen, 'allow-oom')
 register('holdfast_inspect', inspect, 'no-writes')
 register('holdfast_unsettled_ids', unsettled_ids, 'no-writes')
+register('holdfast_unsettled_buyers', unsettled_buyers, 'no-writes')
 register('holdfast_owners', owners, 'no-writes')
 register('holdfast_orphans', orphans, 'no-writes')
 register('holdfast_hello', hello_of_watch, 'no-writes')

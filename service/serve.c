@@ -19,6 +19,7 @@
 #include "reconcile/audit_runner.h"
 #include "reconcile/durability.h"
 #include "reconcile/housekeeping.h"
+#include "reconcile/loader.h"
 #include "reconcile/reconciler.h"
 #include "signals.h"
 #include "store/items.h"
@@ -39,6 +40,7 @@ typedef struct {
     atomic_int default_strategy;    /* for items created without one */
     housekeeping_t **housekeepings; /* one for each shard: expiry, epochs */
     reconciler_t **reconcilers;     /* one for each shard: orphans, drift */
+    loader_t **loaders;             /* one for each shard: tables of buyers */
     durability_watch_t *durability; /* whether the servers keep what they acknowledge */
 } service_t;
 
@@ -63,6 +65,7 @@ static void shard_init(node_t *node, unsigned index)
                        .announcements = &node->announcements};
     remote_clock_init(&shard->clock);
     repair_queue_init(&shard->repairs);
+    repair_queue_init(&shard->loads);
 }
 
 static void node_init(node_t *node, const config_t *config)
@@ -79,8 +82,10 @@ static void node_init(node_t *node, const config_t *config)
 
 static void node_dispose(node_t *node)
 {
-    for (unsigned i = 0; i < node->map.shards_count; ++i)
+    for (unsigned i = 0; i < node->map.shards_count; ++i) {
         repair_queue_dispose(&node->shards[i].repairs);
+        repair_queue_dispose(&node->shards[i].loads);
+    }
     announcements_dispose(&node->announcements);
     free(node->shards);
     free(node->loops);
@@ -94,6 +99,7 @@ static void service_init(service_t *service, const config_t *config)
     node_init(node, config);
     service->durability = durability_new(config);
     service->housekeepings = alloc_zero(config->shards_count, sizeof(service->housekeepings[0]));
+    service->loaders = alloc_zero(config->shards_count, sizeof(service->loaders[0]));
     service->reconcilers = alloc_zero(config->shards_count, sizeof(service->reconcilers[0]));
     atomic_store(&service->default_strategy, (int)config->orders.default_strategy);
     service->http = (http_context_t){.config = config,
@@ -114,6 +120,7 @@ static void service_dispose(service_t *service)
     rate_limits_free(service->http.rate_limits);
     durability_free(service->durability);
     free(service->housekeepings);
+    free(service->loaders);
     free(service->reconcilers);
     node_dispose(&service->node);
 }
@@ -202,6 +209,7 @@ static void start_background(service_t *service)
         service->housekeepings[i] = housekeeping_start(
             &service->node.shards[i], &service->default_strategy, service->durability);
         reconciler_start(service->reconcilers[i]);
+        service->loaders[i] = loader_start(&service->node.shards[i]);
     }
 }
 
@@ -210,6 +218,7 @@ static void stop_background(service_t *service)
     for (unsigned i = 0; i < service->config->shards_count; ++i) {
         housekeeping_stop(service->housekeepings[i]);
         reconciler_stop(service->reconcilers[i]);
+        loader_stop(service->loaders[i]);
     }
 }
 

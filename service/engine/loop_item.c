@@ -42,7 +42,7 @@ loop_item_t *loop_item_get(engine_loop_t *engine, const item_ref_t *ref)
 bool loop_item_is_idle(const loop_item_t *item)
 {
     return item->purchases == 0 && item->state != ITEM_READING && !item->outbox.calling &&
-           outbox_is_quiet(&item->outbox);
+           outbox_is_quiet(&item->outbox) && !buyer_loads_are_under_way(item->loads);
 }
 
 void loop_item_forget(loop_item_t *item)
@@ -52,6 +52,7 @@ void loop_item_forget(loop_item_t *item)
     assert(!item->checking && !h2o_timeout_is_linked(&item->check_timer.entry));
     strategy_item_close(&item->base);
     outbox_forget(&item->outbox);
+    buyer_loads_free(item->loads);
     HASH_DEL(item->engine->items, item);
     free(item);
 }

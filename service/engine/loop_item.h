@@ -20,6 +20,7 @@
 
 #include <uthash.h>
 
+#include "engine/buyer_loads.h"
 #include "engine/outbox.h"
 #include "reconcile/sync.h"
 #include "strategies/strategy.h"
@@ -52,6 +53,8 @@ typedef struct loop_item {
     bool checking;           /* a check of the epoch is under way */
     uint64_t check_begun_ms; /* monotonic; when the last check began */
     loop_timer_t check_timer;
+
+    struct buyer_loads *loads; /* engine/buyer_loads.h; NULL: none was needed */
 
     item_outbox_t outbox;
 } loop_item_t;

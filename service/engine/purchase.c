@@ -278,6 +278,9 @@ void purchase_attempt_done(attempt_t *attempt, const outcome_t *outcome)
     case OUTCOME_REPEAT:
         p->first_id = outcome->first;
         break;
+    case OUTCOME_NOT_LOADED:
+        buyer_loads_add(p->item, attempt->epoch, order_buyer(&attempt->order));
+        break;
     case OUTCOME_UNKNOWN:
         event.late = is_late(p);
         break;

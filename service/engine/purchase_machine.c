@@ -6,7 +6,8 @@
 #error "the asserts of the purchase stay on in every build"
 #endif
 
-/* First backoff when the gate is frozen or a row is locked: the same call is made again. */
+/* First backoff when the gate is frozen, a row is locked, or the buyer is being loaded: the same
+   call is made again. */
 #define DELAY_BASE_MS 8
 /* First backoff when an answer was lost or a server is away. */
 #define RETRY_BASE_MS 16
@@ -300,6 +301,9 @@ static void outcome(purchase_machine_t *m, const purchase_event_t *event, purcha
         break;
     case OUTCOME_DELAYED:
         m->tries = 0;
+        retry(m, out, DELAY_BASE_MS);
+        break;
+    case OUTCOME_NOT_LOADED:
         retry(m, out, DELAY_BASE_MS);
         break;
     case OUTCOME_UNKNOWN:

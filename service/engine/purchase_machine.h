@@ -30,7 +30,8 @@
  *                    it is gone; away                                     ENDED
  *   ADMITTING        admitted                                             COMMITTING
  *                    stale                                                ROUTING, at once
- *                    delayed; unknown; away, if it must end in a row      ROUTING
+ *                    delayed; not loaded; unknown; away, if it must end
+ *                      in a row                                           ROUTING
  *                    refused; a repeat; unknown and late;
  *                      each if it must end in a row                       COMMITTING
  *                    its key may have an order: nothing was taken yet     CHECKING_KEY

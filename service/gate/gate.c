@@ -29,13 +29,15 @@ void gate_call(redis_args_t *args, const char *function, unsigned keys)
 
 str_t gate_key(char *out, gate_key_t key, const item_ref_t *item)
 {
+    static const char *const of_item[] = {
+        [GATE_KEY_GATE] = "gate", [GATE_KEY_BUYERS] = "buyers", [GATE_KEY_EARLY] = "early"};
     int n = 0;
     switch (key) {
     case GATE_KEY_GATE:
     case GATE_KEY_BUYERS:
-        n = snprintf(out, GATE_KEY_SIZE, "hf:{%u}:%s:%.*s:%u", item->slot,
-                     key == GATE_KEY_GATE ? "gate" : "buyers", STR_ARG(sku_str(&item->sku)),
-                     item->bucket);
+    case GATE_KEY_EARLY:
+        n = snprintf(out, GATE_KEY_SIZE, "hf:{%u}:%s:%.*s:%u", item->slot, of_item[key],
+                     STR_ARG(sku_str(&item->sku)), item->bucket);
         break;
     case GATE_KEY_UNSETTLED:
         n = snprintf(out, GATE_KEY_SIZE, "hf:{%u}:unsettled", item->slot);
@@ -183,7 +185,7 @@ int gate_reply_answer(const redisReply *reply, size_t part, size_t order)
     if (answers == NULL || answers->type != REDIS_REPLY_STRING || order >= (size_t)answers->len)
         return -1;
     int answer = answers->str[order] - '0';
-    return answer >= 0 && answer < 2 * GATE_SEEN ? answer : -1;
+    return answer >= 0 && answer <= GATE_NOT_LOADED ? answer : -1;
 }
 
 size_t gate_reply_next(const redisReply *reply, size_t part)
@@ -191,7 +193,7 @@ size_t gate_reply_next(const redisReply *reply, size_t part)
     size_t ids = 0;
     int answer;
     for (size_t i = 0; (answer = gate_reply_answer(reply, part, i)) >= 0; ++i)
-        ids += answer % GATE_SEEN == GATE_FIRST;
+        ids += gate_answer_plain(answer) == GATE_FIRST;
     return part + GATE_PART_IDS + ids;
 }
 

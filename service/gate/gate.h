@@ -17,7 +17,7 @@
 #include "sale/problem.h"
 
 /* Equal to VERSION of lua/holdfast.lua. */
-#define GATE_LIBRARY_VERSION 18
+#define GATE_LIBRARY_VERSION 19
 /* Separates the fields of a record in `unsettled`. */
 #define GATE_FIELD_SEPARATOR '\x1f'
 
@@ -40,9 +40,12 @@ typedef enum {
     GATE_ENDED,
     GATE_LATE,      /* past its commit deadline by the clock of Redis */
     GATE_CHECK_KEY, /* would be admitted after a read of MySQL shows that no order has its key */
-    GATE_FIRST      /* an earlier order of this key is unsettled */
+    GATE_FIRST,     /* an earlier order of this key is unsettled */
+    /* the gate is loading, and the buyer's units have to be loaded first; never with GATE_SEEN */
+    GATE_NOT_LOADED = 16
 } gate_answer_t;
-#define GATE_SEEN 8 /* added to the answer: the gate has admitted this buyer before */
+/* Added to the answer: the gate has admitted this buyer before, or may have. */
+#define GATE_SEEN 8
 
 problem_t gate_answer_problem(gate_answer_t answer);
 
@@ -54,7 +57,13 @@ typedef enum {
 } gate_mark_t;
 
 #define GATE_KEY_SIZE (SKU_BYTES_MAX + 48)
-typedef enum { GATE_KEY_GATE, GATE_KEY_BUYERS, GATE_KEY_UNSETTLED, GATE_KEY_KEYS } gate_key_t;
+typedef enum {
+    GATE_KEY_GATE,
+    GATE_KEY_BUYERS,
+    GATE_KEY_UNSETTLED,
+    GATE_KEY_KEYS,
+    GATE_KEY_EARLY
+} gate_key_t;
 
 /* Begins a call: "FCALL", the function's name and the number of keys. The caller then adds that
    many keys with gate_add_key(). */
@@ -146,6 +155,11 @@ bool gate_reply_is_array(const redisReply *reply, size_t elements_min);
    first item. */
 /* The answer for one of the item's orders, with or without GATE_SEEN; -1 if the reply has none. */
 int gate_reply_answer(const redisReply *reply, size_t part, size_t order);
+/* The answer without GATE_SEEN. */
+static inline gate_answer_t gate_answer_plain(int answer)
+{
+    return (gate_answer_t)(answer == GATE_NOT_LOADED ? answer : answer % GATE_SEEN);
+}
 /* Offset of the ids in a part. */
 #define GATE_PART_IDS 4
 /* The index of the next item's part. Where there is no next part, the result is at or behind the

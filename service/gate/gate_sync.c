@@ -336,7 +336,7 @@ result_t gate_sync_inspect(gate_sync_t *gate, const item_ref_t *item, gate_state
     add_key(gate, GATE_KEY_BUYERS, item);
     add_key(gate, GATE_KEY_UNSETTLED, item);
     add_item(gate, item);
-    result_t result = call(gate, REPLY_ARRAY, 17, &reply);
+    result_t result = call(gate, REPLY_ARRAY, 18, &reply);
     if (result != RESULT_DONE)
         return result;
     *out = (gate_state_t){.answer = (gate_item_t)gate_reply_i64(reply, 0),
@@ -355,7 +355,8 @@ result_t gate_sync_inspect(gate_sync_t *gate, const item_ref_t *item, gate_state
                           .ends_at_ms = (uint64_t)gate_reply_i64(reply, 13),
                           .frozen_until_ms = (uint64_t)gate_reply_i64(reply, 14),
                           .known_buyers = gate_reply_i64(reply, 15),
-                          .buyers = gate_reply_i64(reply, 16)};
+                          .buyers = gate_reply_i64(reply, 16),
+                          .loading_until_ms = (uint64_t)gate_reply_i64(reply, 17)};
     freeReplyObject(reply);
     return RESULT_DONE;
 }
@@ -376,6 +377,24 @@ result_t gate_sync_unsettled_ids(gate_sync_t *gate, const item_ref_t *item, orde
     for (size_t i = 0; i < reply->elements; ++i)
         if (reply->element[i]->len == sizeof(order_id_t))
             memcpy((*ids)[(*count)++].bytes, reply->element[i]->str, sizeof(order_id_t));
+    freeReplyObject(reply);
+    return RESULT_DONE;
+}
+
+result_t gate_sync_unsettled_buyers(gate_sync_t *gate, const item_ref_t *item,
+                                    void (*each)(void *context, str_t buyer), void *context)
+{
+    redisReply *reply;
+    begin(gate, "holdfast_unsettled_buyers", 1);
+    add_key(gate, GATE_KEY_UNSETTLED, item);
+    add_item(gate, item);
+    result_t result = call(gate, REPLY_ARRAY, 0, &reply);
+    if (result != RESULT_DONE)
+        return result;
+    for (size_t i = 0; i < reply->elements; ++i)
+        if (reply->element[i]->type == REDIS_REPLY_STRING &&
+            (size_t)reply->element[i]->len <= BUYER_BYTES_MAX)
+            each(context, (str_t){reply->element[i]->str, (size_t)reply->element[i]->len});
     freeReplyObject(reply);
     return RESULT_DONE;
 }
@@ -477,9 +496,10 @@ result_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigne
 {
     redisReply *reply;
     const item_ref_t *item = &releases[0].item;
-    begin(gate, "holdfast_release", 2);
+    begin(gate, "holdfast_release", 3);
     add_key(gate, GATE_KEY_GATE, item);
     add_key(gate, GATE_KEY_BUYERS, item);
+    add_key(gate, GATE_KEY_EARLY, item);
     redis_args_add_u64(&gate->args, releases[0].epoch);
     for (unsigned i = 0; i < count; ++i) {
         /* The call carries one epoch for all releases: a release of another epoch would free units
@@ -488,6 +508,7 @@ result_t gate_sync_release(gate_sync_t *gate, const release_t *releases, unsigne
         assert(str_eq(sku_str(&item->sku), sku_str(&releases[i].item.sku)));
         redis_args_add(&gate->args, buyer_str(&releases[i].buyer));
         redis_args_add_u64(&gate->args, releases[i].quantity);
+        redis_args_add_u64(&gate->args, releases[i].sequence);
     }
     result_t result = call(gate, REPLY_TEXT_OR_NIL, 0, &reply);
     if (result != RESULT_DONE)
@@ -557,17 +578,113 @@ static void add_staging_key(gate_sync_t *gate, const item_ref_t *item, uint64_t 
     redis_args_add(&gate->args, (str_t){text, buyers.n + (size_t)more});
 }
 
+/* A value of `buyers`. */
+static void add_value(gate_sync_t *gate, int64_t units, uint64_t sequence)
+{
+    char text[2 * U64_DIGITS_MAX + 2], *at = text;
+    assert(units >= 0);
+    str_put_u64(&at, (uint64_t)units);
+    if (sequence != 0) {
+        str_put(&at, STR("@"));
+        str_put_u64(&at, sequence);
+    }
+    redis_args_add(&gate->args, (str_t){text, (size_t)(at - text)});
+}
+
 result_t gate_sync_stage(gate_sync_t *gate, const item_ref_t *item, uint64_t epoch,
-                         const str_t *buyers, const int64_t *units, size_t count)
+                         const gate_buyers_t *part)
 {
     redisReply *reply;
     begin(gate, "holdfast_stage", 1);
     add_staging_key(gate, item, epoch);
-    for (size_t i = 0; i < count; ++i) {
-        redis_args_add(&gate->args, buyers[i]);
-        redis_args_add_i64(&gate->args, units[i]);
+    for (size_t i = 0; i < part->count; ++i) {
+        redis_args_add(&gate->args, part->buyers[i]);
+        add_value(gate, part->units[i], part->sequence);
     }
     result_t result = call(gate, REPLY_NUMBER, 0, &reply);
+    freeReplyObject(reply);
+    return result;
+}
+
+static str_t word_of(const redisReply *reply, size_t element)
+{
+    const redisReply *word = reply->element[element];
+    return word->type == REDIS_REPLY_STRING ? (str_t){word->str, (size_t)word->len} : STR_NONE;
+}
+
+result_t gate_sync_load(gate_sync_t *gate, const item_ref_t *item, uint64_t epoch,
+                        const gate_buyers_t *part, uint32_t loader_ms, bool last, gate_load_t *out,
+                        bool *has_loader)
+{
+    redisReply *reply;
+    begin(gate, "holdfast_load", 3);
+    add_key(gate, GATE_KEY_GATE, item);
+    add_key(gate, GATE_KEY_BUYERS, item);
+    add_key(gate, GATE_KEY_EARLY, item);
+    redis_args_add_u64(&gate->args, epoch);
+    redis_args_add_u64(&gate->args, part->sequence);
+    redis_args_add_u64(&gate->args, loader_ms);
+    redis_args_add_u64(&gate->args, last ? 1 : 0);
+    for (size_t i = 0; i < part->count; ++i) {
+        redis_args_add(&gate->args, part->buyers[i]);
+        redis_args_add_i64(&gate->args, part->units[i]);
+    }
+    result_t result = call(gate, REPLY_ARRAY, 2, &reply);
+    if (result != RESULT_DONE)
+        return result;
+    *out = str_eq(word_of(reply, 0), STR("done"))    ? GATE_LOADED
+           : str_eq(word_of(reply, 0), STR("whole")) ? GATE_LOAD_WHOLE
+                                                     : GATE_LOAD_STALE;
+    *has_loader = gate_reply_i64(reply, 1) != 0;
+    freeReplyObject(reply);
+    return RESULT_DONE;
+}
+
+/* The words about the new epoch with which each change of a gate begins. */
+static void add_terms(gate_sync_t *gate, const item_ref_t *item, const gate_rebuild_t *rebuild)
+{
+    redis_args_add_u64(&gate->args, rebuild->epoch);
+    add_item(gate, item);
+    redis_args_add_i64(&gate->args, rebuild->capacity);
+    redis_args_add_u64(&gate->args, rebuild->terms->per_buyer_limit);
+    redis_args_add_u64(&gate->args, rebuild->terms->starts_at_ms);
+    redis_args_add_u64(&gate->args, rebuild->terms->ends_at_ms);
+}
+
+static void add_item_keys(gate_sync_t *gate, const item_ref_t *item)
+{
+    add_key(gate, GATE_KEY_GATE, item);
+    add_key(gate, GATE_KEY_BUYERS, item);
+    add_key(gate, GATE_KEY_UNSETTLED, item);
+    add_key(gate, GATE_KEY_KEYS, item);
+    add_key(gate, GATE_KEY_EARLY, item);
+}
+
+static gate_renewed_t renewed_of(const redisReply *reply)
+{
+    str_t word = word_of(reply, 0);
+    if (str_eq(word, STR("done")))
+        return gate_reply_i64(reply, 3) != 0 ? GATE_RENEWED : GATE_RENEWED_LOADING;
+    return str_eq(word, STR("old"))     ? GATE_RENEW_OLD
+           : str_eq(word, STR("later")) ? GATE_RENEW_LATER
+                                        : GATE_RENEW_UNFIT;
+}
+
+result_t gate_sync_renew(gate_sync_t *gate, const item_ref_t *item, const gate_rebuild_t *rebuild,
+                         gate_renewed_t *out)
+{
+    redisReply *reply;
+    assert(!rebuild->closed && rebuild->rejected_count <= rebuild->in_mysql_count);
+    begin(gate, "holdfast_renew", 5);
+    add_item_keys(gate, item);
+    add_terms(gate, item, rebuild);
+    redis_args_add_u64(&gate->args, rebuild->previous_epoch);
+    redis_args_add_i64(&gate->args, rebuild->released);
+    redis_args_add_u64(&gate->args, rebuild->in_mysql_count - rebuild->rejected_count);
+    add_ids(gate, rebuild->in_mysql, rebuild->in_mysql_count);
+    result_t result = call(gate, REPLY_ARRAY, 4, &reply);
+    if (result == RESULT_DONE)
+        *out = renewed_of(reply);
     freeReplyObject(reply);
     return result;
 }
@@ -576,33 +693,24 @@ result_t gate_sync_rebuild(gate_sync_t *gate, const item_ref_t *item, const gate
                            gate_rebuilt_t *out)
 {
     redisReply *reply;
-    const item_terms_t *terms = rebuild->terms;
     assert(!rebuild->closed || rebuild->staged_buyers == 0); /* a closed gate admits no order */
     assert(rebuild->in_mysql_count == 0 || rebuild->in_mysql != NULL);
-    begin(gate, "holdfast_rebuild", 5);
-    add_key(gate, GATE_KEY_GATE, item);
-    add_key(gate, GATE_KEY_BUYERS, item);
-    add_key(gate, GATE_KEY_UNSETTLED, item);
-    add_key(gate, GATE_KEY_KEYS, item);
+    begin(gate, "holdfast_rebuild", 6);
+    add_item_keys(gate, item);
     add_staging_key(gate, item, rebuild->epoch);
-    redis_args_add_u64(&gate->args, rebuild->epoch);
-    add_item(gate, item);
-    redis_args_add_i64(&gate->args, rebuild->capacity);
-    redis_args_add_u64(&gate->args, terms->per_buyer_limit);
-    redis_args_add_u64(&gate->args, terms->starts_at_ms);
-    redis_args_add_u64(&gate->args, terms->ends_at_ms);
+    add_terms(gate, item, rebuild);
     redis_args_add_u64(&gate->args, rebuild->closed ? 1 : 0);
     redis_args_add_u64(&gate->args, rebuild->staged_buyers);
     redis_args_add_i64(&gate->args, rebuild->staged_units);
+    redis_args_add_u64(&gate->args, rebuild->whole ? 1 : 0);
     redis_args_add_u64(&gate->args, rebuild->previous_epoch);
     add_ids(gate, rebuild->in_mysql, rebuild->in_mysql_count);
     result_t result = call(gate, REPLY_ARRAY, 1, &reply);
     if (result != RESULT_DONE)
         return result;
-    str_t word = {reply->element[0]->str, (size_t)reply->element[0]->len};
-    *out = str_eq(word, STR("done"))  ? GATE_REBUILT
-           : str_eq(word, STR("old")) ? GATE_REBUILD_OLD
-                                      : GATE_REBUILD_STAGING;
+    *out = str_eq(word_of(reply, 0), STR("done"))  ? GATE_REBUILT
+           : str_eq(word_of(reply, 0), STR("old")) ? GATE_REBUILD_OLD
+                                                   : GATE_REBUILD_STAGING;
     freeReplyObject(reply);
     return RESULT_DONE;
 }
@@ -610,9 +718,10 @@ result_t gate_sync_rebuild(gate_sync_t *gate, const item_ref_t *item, const gate
 result_t gate_sync_forget(gate_sync_t *gate, const item_ref_t *item)
 {
     redisReply *reply;
-    begin_plain(gate, "DEL");
+    begin(gate, "holdfast_forget", 3);
     add_key(gate, GATE_KEY_GATE, item);
     add_key(gate, GATE_KEY_BUYERS, item);
+    add_key(gate, GATE_KEY_EARLY, item);
     result_t result = call(gate, REPLY_NUMBER, 0, &reply);
     freeReplyObject(reply);
     return result;

@@ -65,6 +65,8 @@ typedef struct {
     uint64_t now_ms;         /* the clock of Redis */
     uint64_t per_buyer_limit, starts_at_ms, ends_at_ms, frozen_until_ms;
     int64_t known_buyers, buyers; /* fields of `buyers`: the stored counter, and the real number */
+    /* until then a process counts as loading the table of buyers; 0: the table is whole */
+    uint64_t loading_until_ms;
 } gate_state_t;
 
 static inline int64_t gate_available(const gate_state_t *state)
@@ -86,6 +88,10 @@ result_t gate_sync_inspect(gate_sync_t *gate, const item_ref_t *item, gate_state
 /* The ids of the item's unsettled orders. The caller frees `*ids`. */
 result_t gate_sync_unsettled_ids(gate_sync_t *gate, const item_ref_t *item, order_id_t **ids,
                                  size_t *count);
+/* The buyers of the item's unsettled orders, each once, for `each`. A name is borrowed until `each`
+   returns. */
+result_t gate_sync_unsettled_buyers(gate_sync_t *gate, const item_ref_t *item,
+                                    void (*each)(void *context, str_t buyer), void *context);
 /* The record of one unsettled order. RESULT_DONE with `*found` false: there is no such record.
    `record` is borrowed from `*text`, which the caller frees. */
 result_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gate_record_t *record,
@@ -128,21 +134,61 @@ result_t gate_sync_thaw(gate_sync_t *gate, const item_ref_t *item, uint64_t unti
 /* Removes the gate and its buyers. A rebuild writes them again from MySQL. */
 result_t gate_sync_forget(gate_sync_t *gate, const item_ref_t *item);
 
-/* Writes a part of the buyers' table for a rebuild under `epoch`: some thousands of buyers a call
-   at most. */
+/* A part of an item's table of buyers: live units, as read in one snapshot of MySQL. Some thousands
+   of buyers at most. */
+typedef struct {
+    const str_t *buyers;
+    const int64_t *units;
+    size_t count;
+    /* `released_total` of the item's row in that snapshot; 0 if it was the same when the epoch
+       began */
+    uint64_t sequence;
+} gate_buyers_t;
+
+/* Writes a part of the table for a rebuild under `epoch`. */
 result_t gate_sync_stage(gate_sync_t *gate, const item_ref_t *item, uint64_t epoch,
-                         const str_t *buyers, const int64_t *units, size_t count);
+                         const gate_buyers_t *part);
 
 typedef struct {
     uint64_t epoch, previous_epoch; /* of the item's row: the new epoch and the one before */
     int64_t capacity;               /* units: total - allocated when the epoch began */
     const item_terms_t *terms;
     bool closed; /* a SQL strategy sells the item: the gate admits nothing */
+    /* unsettled ids that MySQL has: those that are rejected there come last */
+    const order_id_t *in_mysql;
+    size_t in_mysql_count, rejected_count;
+    /* for gate_sync_rebuild() */
     size_t staged_buyers;
     int64_t staged_units;
-    const order_id_t *in_mysql; /* unsettled ids that MySQL has */
-    size_t in_mysql_count;
+    bool whole; /* all buyers are staged; else the gate will be loading */
+    /* for gate_sync_renew(): units that MySQL has released under the previous epoch */
+    int64_t released;
 } gate_rebuild_t;
+
+typedef enum {
+    GATE_RENEWED, /* and its table of buyers is whole */
+    GATE_RENEWED_LOADING,
+    GATE_RENEW_OLD,   /* the gate has a higher epoch */
+    GATE_RENEW_LATER, /* releases are on their way to the gate: call again */
+    GATE_RENEW_UNFIT  /* its table of buyers cannot be kept: rebuild it */
+} gate_renewed_t;
+/* Gives an intact gate its next epoch; it keeps its table of buyers. All or nothing. */
+result_t gate_sync_renew(gate_sync_t *gate, const item_ref_t *item, const gate_rebuild_t *rebuild,
+                         gate_renewed_t *out);
+
+typedef enum {
+    GATE_LOADED,
+    GATE_LOAD_WHOLE, /* nothing is missing */
+    GATE_LOAD_STALE  /* there is no intact gate of this epoch */
+} gate_load_t;
+/* Adds these buyers to the table of a gate that is loading; those who are in it stay as they are.
+   `loader_ms`: the caller loads the whole table, and counts as doing so for this time; 0: it loads
+   these buyers only. `last`: all buyers were read by now. `*has_loader`: after this call a process
+   counts as loading the table, or it is whole. May be repeated after any result. */
+result_t gate_sync_load(gate_sync_t *gate, const item_ref_t *item, uint64_t epoch,
+                        const gate_buyers_t *part, uint32_t loader_ms, bool last, gate_load_t *out,
+                        bool *has_loader);
+
 typedef enum { GATE_REBUILT, GATE_REBUILD_OLD, GATE_REBUILD_STAGING } gate_rebuilt_t;
 /* Replaces the gate in one step. GATE_REBUILD_OLD: the gate has a higher epoch.
    GATE_REBUILD_STAGING: the staged buyers are not complete; stage them again. */

@@ -31,6 +31,11 @@
     X(gauge, redis_connections, "Connections of the loops to Redis that are up")                   \
     X(counter, gate_rebuilds_total, "Gates rebuilt from MySQL")                                    \
     X(counter, gate_rebuild_failures_total, "Rebuilds that failed")                                \
+    X(counter, tables_kept_total, "Tables of buyers that a gate kept in its next epoch")           \
+    X(gauge, tables_loading, "Tables of buyers that this process is loading from MySQL")           \
+    X(counter, buyers_loaded_total, "Buyers whose units the loader has read from MySQL")           \
+    X(counter, buyers_loaded_on_demand_total,                                                      \
+      "Buyers whose units were read from MySQL because they bought while the table was loading")   \
     X(counter, gate_calls_unknown_total, "Calls to Redis whose outcome is unknown")                \
     X(counter, gate_drift_total, "Orders that the gate admitted and the row refused")              \
     X(counter, gate_refusals_total, "Connections closed: Redis refused a call before it ran")      \

@@ -36,6 +36,14 @@ bool reconcile_row_is_free(worker_t *worker, const item_ref_t *ref)
     return false;
 }
 
+/* The process that was to load the table of buyers has died, or does not get on. */
+static void see_to_loading(worker_t *worker, const item_ref_t *ref, const gate_state_t *gate)
+{
+    if (gate->answer == GATE_ITEM_OK && gate->loading_until_ms != 0 &&
+        gate->loading_until_ms <= gate->now_ms)
+        repair_queue_rebuild(&worker->shard->loads, sku_str(&ref->sku), gate->epoch);
+}
+
 static void act(worker_t *worker, const item_ref_t *ref, action_t action, const lease_t *lease,
                 pass_t *pass)
 {
@@ -72,6 +80,7 @@ pass_t reconcile_compare(worker_t *worker, const item_ref_t *ref, memory_t *memo
     pass.result = take_snapshot(worker, ref, &snapshot);
     if (pass.result != SYNC_READY)
         return pass;
+    see_to_loading(worker, ref, &snapshot.after);
     decision_t decision = reconcile_decide(memory, &snapshot);
     pass.finding = decision.finding;
     pass.item = snapshot.row;

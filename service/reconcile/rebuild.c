@@ -2,17 +2,22 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "metrics/metrics.h"
+#include "sale/order.h"
+#include "store/buyers.h"
 
-/* How often a rebuild renews its lease, SQL_REBUILD_LEASE. */
-#define RENEW_MS 500
-#define STAGE_CHUNK 2000
 #define LOOK_UP_CHUNK 500
+/* Releases that MySQL has made reach the gate a moment later: so long, and so often, a gate that
+   keeps its table of buyers is asked again. */
+#define RELEASES_PAUSE_US 5000
+#define RELEASES_TRIES 20
 
 /* --- step 1: the row --- */
 
@@ -73,18 +78,6 @@ static void raise_epoch_statement(sql_t *sql, const rebuild_t *rebuild, uint64_t
     add_conditions(sql, rebuild);
 }
 
-/* A second connection, with a snapshot: it sees everything that was committed before the row was
-   locked, and nothing later. The transaction that locks the row could not keep the snapshot beyond
-   its COMMIT. */
-static result_t open_snapshot(worker_t *worker)
-{
-    result_t result =
-        db_run(worker->db_snapshot, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
-    return result != RESULT_DONE
-               ? result
-               : db_run(worker->db_snapshot, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
-}
-
 sync_result_t rebuild_still_frozen(worker_t *worker, rebuild_t *rebuild)
 {
     bool frozen;
@@ -124,85 +117,88 @@ static sync_result_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *reb
     item_t now;
     if (result == RESULT_DONE)
         result = item_read(worker->db, &worker->sql, &rebuild->item.ref, false, &now, &found);
-    if (result == RESULT_DONE && item_uses_gate(&now))
-        result = open_snapshot(worker);
     if (result != RESULT_DONE)
         return sync_of_store(result);
     sync_result_t step = rebuild_still_frozen(worker, rebuild);
-    if (step == SYNC_READY)
-        rebuild->item = now;
-    return step;
+    if (step != SYNC_READY)
+        return step;
+    rebuild->previous_released = now.epoch_released_total - rebuild->item.epoch_released_total;
+    rebuild->item = now;
+    return SYNC_READY;
 }
 
-/* The second connection is opened before the row is locked, because every buyer of the item waits
-   for that lock. */
 static sync_result_t raise_epoch(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch)
 {
     uint64_t locked_us = 0;
-    sync_result_t step = sync_of_store(db_connect(worker->db_snapshot));
-    if (step == SYNC_READY)
-        step = raise_epoch_in_transaction(worker, rebuild, gate_epoch, &locked_us);
+    sync_result_t step = raise_epoch_in_transaction(worker, rebuild, gate_epoch, &locked_us);
     if (step != SYNC_READY) {
         db_rollback(worker->db);
-        db_rollback(worker->db_snapshot);
         rebuild_thaw(worker, rebuild);
         return step;
     }
     FAILPOINT("rebuild_row_locked");
     step = sync_of_store(db_commit(worker->db));
-    if (step != SYNC_READY)
-        db_rollback(worker->db_snapshot); /* or else the next rebuild could not open its snapshot */
     metric_observe(HISTOGRAM_rebuild_lock_seconds, clock_mono_us() - locked_us);
     return step;
 }
 
 /* --- step 2: which unsettled orders does MySQL have? --- */
 
-static result_t look_up_chunk(worker_t *worker, const order_id_t *ids, size_t count,
-                              order_id_t *found, size_t *found_count)
+/* Ids are added at the front; those that are rejected, at the back. */
+typedef struct {
+    order_id_t *ids; /* malloc'ed */
+    size_t capacity, others, rejected;
+} found_t;
+
+static result_t look_up_chunk(worker_t *worker, const order_id_t *ids, size_t count, found_t *found)
 {
     sql_reset(&worker->sql);
-    sql_add(&worker->sql, "SELECT order_id FROM orders WHERE order_id IN (");
+    sql_add(&worker->sql, "SELECT order_id, state FROM orders WHERE order_id IN (");
     for (size_t i = 0; i < count; ++i)
         sql_add(&worker->sql, i == 0 ? "%o" : ", %o", &ids[i]);
     sql_add(&worker->sql, ")");
     result_t result = db_query(worker->db, &worker->sql);
-    while (result == RESULT_DONE && db_next(worker->db))
-        found[(*found_count)++] = db_order_id(worker->db, 0);
+    while (result == RESULT_DONE && db_next(worker->db)) {
+        order_id_t id = db_order_id(worker->db, 0);
+        bool rejected = order_state_of_name(db_bytes(worker->db, 1)) == ORDER_REJECTED;
+        assert(found->others + found->rejected < found->capacity);
+        if (rejected)
+            found->ids[found->capacity - ++found->rejected] = id;
+        else
+            found->ids[found->others++] = id;
+    }
     return result;
 }
 
-/* *found is malloc'ed. */
-static sync_result_t look_up_unsettled(worker_t *worker, const item_t *item, order_id_t **found,
-                                       size_t *found_count)
+/* Only after the COMMIT of step 1: no further order commits under the old epoch, so the lookup is
+   final. The caller frees *in_mysql, which `gate` borrows. */
+static sync_result_t look_up_unsettled(worker_t *worker, const item_t *item, gate_rebuild_t *gate,
+                                       order_id_t **in_mysql)
 {
     order_id_t *ids;
     size_t count;
-    *found_count = 0;
-    *found = NULL;
+    *in_mysql = NULL;
     if (gate_sync_unsettled_ids(worker->gate, &item->ref, &ids, &count) != RESULT_DONE)
         return SYNC_GATE_AWAY;
-    *found = alloc_zero(count + 1, sizeof(**found));
+    found_t found = {.ids = alloc_zero(count + 1, sizeof(*ids)), .capacity = count};
     result_t result = RESULT_DONE;
     for (size_t i = 0; i < count && result == RESULT_DONE; i += LOOK_UP_CHUNK)
-        result =
-            look_up_chunk(worker, ids + i, count - i < LOOK_UP_CHUNK ? count - i : LOOK_UP_CHUNK,
-                          *found, found_count);
+        result = look_up_chunk(worker, ids + i,
+                               count - i < LOOK_UP_CHUNK ? count - i : LOOK_UP_CHUNK, &found);
     free(ids);
+    memmove(found.ids + found.others, found.ids + count - found.rejected,
+            found.rejected * sizeof(*ids));
+    gate->in_mysql = *in_mysql = found.ids;
+    gate->in_mysql_count = found.others + found.rejected;
+    gate->rejected_count = found.rejected;
     return sync_of_store(result);
 }
 
 /* --- step 3: the gate --- */
 
-typedef struct {
-    str_t buyers[STAGE_CHUNK];
-    int64_t units[STAGE_CHUNK];
-    char bytes[STAGE_CHUNK * BUYER_BYTES_MAX];
-} chunk_t;
-
-/* Staging many buyers takes long; the renewed lease makes other nodes wait for it. The affected row
-   is the check that the lease is still ours, so the row must change even if a clock that was set
-   back gives the same deadline again. */
+/* A long lookup needs the lease for longer; the renewed lease makes other nodes wait for it. The
+   affected row is the check that the lease is still ours, so the row must change even if a clock
+   that was set back gives the same deadline again. */
 static sync_result_t keep_lease(worker_t *worker, const rebuild_t *rebuild)
 {
     uint64_t affected[1] = {0};
@@ -215,132 +211,185 @@ static sync_result_t keep_lease(worker_t *worker, const rebuild_t *rebuild)
     return result == RESULT_DONE && affected[0] != 1 ? SYNC_BUSY : sync_of_store(result);
 }
 
-static sync_result_t stage_chunk(worker_t *worker, const item_t *item, const chunk_t *chunk,
-                                 size_t count)
+/* The result of a change of the gate. */
+static sync_result_t sync_of_swap(worker_t *worker, result_t call, bool swapped)
 {
-    if (count == 0)
-        return SYNC_READY;
-    FAILPOINT("rebuild_staging");
-    result_t call =
-        gate_sync_stage(worker->gate, &item->ref, item->epoch, chunk->buyers, chunk->units, count);
-    return call == RESULT_DONE ? SYNC_READY : SYNC_GATE_AWAY;
-}
-
-/* The orders that make up the buyers' units. */
-#define ORDERS_OF_ITEM "FROM orders WHERE %i AND state <> 'rejected'"
-
-/* Counts in the snapshot. A server that returns no row counts as 0 orders: all_were_read() then
-   fails. */
-static result_t count_orders(worker_t *worker, const item_t *item, uint64_t *count)
-{
-    db_t *db = worker->db_snapshot;
-    sql_reset(&worker->sql);
-    sql_add(&worker->sql, "SELECT COUNT(*) " ORDERS_OF_ITEM, &item->ref);
-    result_t result = db_query(db, &worker->sql);
-    *count = 0;
-    while (result == RESULT_DONE && db_next(db))
-        *count = db_u64(db, 0);
-    return result;
-}
-
-/* Every buyer that the gate would have by now, including buyers without units: their field means
-   "read MySQL for the key". */
-static result_t query_buyers(worker_t *worker, const item_t *item)
-{
-    sql_reset(&worker->sql);
-    sql_add(
-        &worker->sql,
-        "SELECT buyer_id, SUM(CASE WHEN state IN ('held', 'confirmed') THEN quantity ELSE 0 END), "
-        "COUNT(*) " ORDERS_OF_ITEM " GROUP BY buyer_id",
-        &item->ref);
-    return db_query(worker->db_snapshot, &worker->sql);
-}
-
-/* A gate that lacks buyers would sell them more than their limit. So if the server has not returned
-   all of them, for whatever reason, the rebuild fails. */
-static sync_result_t all_were_read(const item_t *item, uint64_t orders, uint64_t orders_read)
-{
-    if (orders == orders_read)
-        return SYNC_READY;
-    LOG_ERROR("MySQL returned fewer orders than it counted; the rebuild fails",
-              LOG_BYTES("sku", item_sku(item)), LOG_INT("orders", orders),
-              LOG_INT("orders_read", orders_read));
-    return SYNC_STORE_AWAY;
-}
-
-static size_t fill_chunk(db_t *db, chunk_t *chunk, gate_rebuild_t *gate, uint64_t *orders_read)
-{
-    size_t count = 0;
-    char *at = chunk->bytes;
-    while (count < STAGE_CHUNK && db_next(db)) {
-        if (FAILPOINT_FAILS("rebuild_row_left_out"))
-            continue;
-        chunk->buyers[count] = str_put(&at, db_bytes(db, 0));
-        chunk->units[count] = db_i64(db, 1);
-        gate->staged_units += chunk->units[count];
-        *orders_read += db_u64(db, 2);
-        ++gate->staged_buyers;
-        ++count;
-    }
-    return count;
-}
-
-static sync_result_t stage_buyers(worker_t *worker, const rebuild_t *rebuild, gate_rebuild_t *gate)
-{
-    uint64_t kept_ms = clock_mono_ms(), orders, orders_read = 0;
-    chunk_t *chunk = alloc_bytes(sizeof(*chunk));
-    sync_result_t step = sync_of_store(count_orders(worker, &rebuild->item, &orders));
-    if (step == SYNC_READY)
-        step = sync_of_store(query_buyers(worker, &rebuild->item));
-    for (size_t count = STAGE_CHUNK; step == SYNC_READY && count == STAGE_CHUNK;) {
-        count = fill_chunk(worker->db_snapshot, chunk, gate, &orders_read);
-        step = stage_chunk(worker, &rebuild->item, chunk, count);
-        if (step == SYNC_READY && clock_mono_ms() - kept_ms > RENEW_MS) {
-            kept_ms = clock_mono_ms();
-            step = keep_lease(worker, rebuild);
-        }
-    }
-    free(chunk);
-    db_rollback(worker->db_snapshot); /* the snapshot is not needed any more */
-    return step == SYNC_READY ? all_were_read(&rebuild->item, orders, orders_read) : step;
-}
-
-static sync_result_t swap_gate(worker_t *worker, const item_t *item, gate_rebuild_t *rebuild)
-{
-    gate_rebuilt_t outcome;
-    result_t call = gate_sync_rebuild(worker->gate, &item->ref, rebuild, &outcome);
     if (call == RESULT_UNKNOWN && !gate_sync_error_is_reply(worker->gate))
         return SYNC_BUSY; /* never sent again: the next read finds it done, or starts again */
     if (call != RESULT_DONE)
         return SYNC_GATE_AWAY;
-    return outcome == GATE_REBUILT ? SYNC_READY : SYNC_BUSY;
+    return swapped ? SYNC_READY : SYNC_BUSY;
 }
 
-static sync_result_t build_gate(worker_t *worker, const rebuild_t *rebuild)
+/* --- step 3 of a gate that keeps its table of buyers --- */
+
+/* *unfit: it has none that can be kept. */
+static sync_result_t renew_gate(worker_t *worker, rebuild_t *rebuild, const gate_rebuild_t *gate,
+                                bool *unfit)
+{
+    gate_renewed_t outcome = GATE_RENEW_LATER;
+    result_t call = RESULT_DONE;
+    for (unsigned tries = 0;
+         call == RESULT_DONE && outcome == GATE_RENEW_LATER && tries < RELEASES_TRIES; ++tries) {
+        if (tries != 0)
+            usleep(RELEASES_PAUSE_US);
+        call = gate_sync_renew(worker->gate, &rebuild->item.ref, gate, &outcome);
+    }
+    bool renewed = outcome == GATE_RENEWED || outcome == GATE_RENEWED_LOADING;
+    *unfit = call == RESULT_DONE && (outcome == GATE_RENEW_UNFIT || outcome == GATE_RENEW_LATER);
+    if (*unfit)
+        return SYNC_READY;
+    rebuild->is_loading = outcome == GATE_RENEWED_LOADING;
+    if (call == RESULT_DONE && renewed)
+        METRIC_INC(tables_kept_total);
+    return sync_of_swap(worker, call, renewed);
+}
+
+/* --- step 3 of a gate that gets another table of buyers --- */
+
+typedef struct {
+    worker_t *worker;
+    const item_t *item;
+    gate_rebuild_t *gate;
+    buyers_page_t *page; /* the first of the table */
+    buyers_page_t *more; /* scratch */
+    /* of unsettled orders, and not in the page */
+    buyer_t *names; /* malloc'ed */
+    size_t names_count;
+} staging_t;
+
+static sync_result_t stage(staging_t *s, const buyers_page_t *page)
+{
+    const gate_buyers_t part = {page->buyers, page->units, page->count, page->sequence};
+    if (page->epoch != s->item->epoch)
+        return SYNC_BUSY;
+    if (page->count == 0)
+        return SYNC_READY;
+    FAILPOINT("rebuild_staging");
+    if (gate_sync_stage(s->worker->gate, &s->item->ref, s->item->epoch, &part) != RESULT_DONE)
+        return SYNC_GATE_AWAY;
+    s->gate->staged_buyers += page->count;
+    for (size_t i = 0; i < page->count; ++i)
+        s->gate->staged_units += page->units[i];
+    return SYNC_READY;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return str_compare(*(const str_t *)a, *(const str_t *)b);
+}
+
+static void note_buyer(void *context, str_t buyer)
+{
+    staging_t *s = context;
+    if (bsearch(&buyer, s->page->buyers, s->page->count, sizeof(str_t), compare_names) != NULL)
+        return;
+    s->names = alloc_resize(s->names, s->names_count + 1, sizeof(*s->names));
+    buyer_set(&s->names[s->names_count++], buyer);
+}
+
+static sync_result_t stage_names(staging_t *s)
+{
+    str_t names[BUYERS_PAGE];
+    sync_result_t step = SYNC_READY;
+    for (size_t from = 0, count; step == SYNC_READY && from < s->names_count; from += count) {
+        for (count = 0; count < BUYERS_PAGE && from + count < s->names_count; ++count)
+            names[count] = buyer_str(&s->names[from + count]);
+        step = sync_of_store(
+            buyers_read_some(s->worker->db, &s->worker->sql, &s->item->ref, names, count, s->more));
+        if (step == SYNC_READY)
+            step = stage(s, s->more);
+    }
+    return step;
+}
+
+/* An item that has sold more units than this is taken for one with many buyers. */
+#define MANY_UNITS (8 * BUYERS_PAGE)
+
+/* Stages the first buyers, unless there are many: then the sale does not wait for this read. */
+static sync_result_t stage_first(staging_t *s)
+{
+    const buyer_t from_the_first = {.length = 0};
+    s->page->count = 0;
+    s->page->last = false;
+    if (s->item->allocated_total > MANY_UNITS)
+        return SYNC_READY;
+    sync_result_t step = sync_of_store(
+        buyers_read_page(s->worker->db, &s->worker->sql, &s->item->ref, &from_the_first, s->page));
+    return step == SYNC_READY ? stage(s, s->page) : step;
+}
+
+/* Stages the first buyers. If these are not all, then also the buyers of unsettled orders, since an
+   order is carried only with all units of its buyer; the old gate is frozen first, so that it
+   admits no others. What it admits could not be committed any more. A freeze by another change does
+   as well. */
+static sync_result_t stage_buyers(staging_t *s)
+{
+    const item_ref_t *ref = &s->item->ref;
+    gate_sync_t *gate = s->worker->gate;
+    int64_t unsettled;
+    uint64_t epoch, until_ms;
+    sync_result_t step = stage_first(s);
+    s->gate->whole = s->page->last;
+    if (step != SYNC_READY || s->gate->whole)
+        return step;
+    if (gate_sync_freeze(gate, ref, FREEZE_TO_SWAP_MS, &unsettled, &epoch, &until_ms) !=
+            RESULT_DONE ||
+        gate_sync_unsettled_buyers(gate, ref, note_buyer, s) != RESULT_DONE)
+        return SYNC_GATE_AWAY;
+    return stage_names(s);
+}
+
+static sync_result_t swap_gate(worker_t *worker, const item_t *item, const gate_rebuild_t *rebuild)
+{
+    gate_rebuilt_t outcome = GATE_REBUILD_OLD;
+    result_t call = gate_sync_rebuild(worker->gate, &item->ref, rebuild, &outcome);
+    return sync_of_swap(worker, call, outcome == GATE_REBUILT);
+}
+
+static sync_result_t replace_gate(worker_t *worker, rebuild_t *rebuild, gate_rebuild_t *gate)
+{
+    staging_t s = {.worker = worker,
+                   .item = &rebuild->item,
+                   .gate = gate,
+                   .page = alloc_bytes(sizeof(*s.page)),
+                   .more = alloc_bytes(sizeof(*s.more))};
+    sync_result_t step = gate->closed ? SYNC_READY : stage_buyers(&s);
+    FAILPOINT("rebuild_staged");
+    if (step == SYNC_READY)
+        step = swap_gate(worker, s.item, gate);
+    rebuild->is_loading = !gate->closed && !gate->whole;
+    free(s.names);
+    free(s.more);
+    free(s.page);
+    return step;
+}
+
+static sync_result_t build_gate(worker_t *worker, rebuild_t *rebuild)
 {
     const item_t *item = &rebuild->item;
-    order_id_t *in_mysql;
+    bool unfit = true;
     gate_rebuild_t gate = {.epoch = item->epoch,
                            .previous_epoch = rebuild->previous_epoch,
                            .capacity = item->terms.total - item_allocated(item),
                            .terms = &item->terms,
+                           .released = rebuild->previous_released,
                            .closed = !item_uses_gate(item)};
     assert(!rebuild->fallback);
     FAILPOINT("rebuild_row_raised");
-    /* Only now: after the COMMIT of step 1 no further order commits under the old epoch, so the
-       lookup is final. */
-    sync_result_t step = look_up_unsettled(worker, item, &in_mysql, &gate.in_mysql_count);
-    gate.in_mysql = in_mysql;
+    order_id_t *in_mysql;
+    sync_result_t step = look_up_unsettled(worker, item, &gate, &in_mysql);
     FAILPOINT("rebuild_looked_up");
     if (step == SYNC_READY && !gate.closed && gate.in_mysql_count > LOOK_UP_CHUNK)
         step = keep_lease(worker, rebuild);
-    if (step == SYNC_READY && !gate.closed)
-        step = stage_buyers(worker, rebuild, &gate);
-    FAILPOINT("rebuild_staged");
-    if (step == SYNC_READY)
-        step = swap_gate(worker, item, &gate);
+    if (step == SYNC_READY && !gate.closed && !rebuild->from_mysql)
+        step = renew_gate(worker, rebuild, &gate, &unfit);
+    if (step == SYNC_READY && unfit)
+        step = replace_gate(worker, rebuild, &gate);
     FAILPOINT("rebuild_swapped");
     free(in_mysql);
+    if (step == SYNC_READY && rebuild->is_loading)
+        repair_queue_rebuild(&worker->shard->loads, item_sku(item), item->epoch);
     return step;
 }
 
@@ -391,7 +440,6 @@ sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
     if (!rebuild->fallback)
         step = build_gate(worker, rebuild);
     if (step != SYNC_READY) {
-        db_rollback(worker->db_snapshot); /* the failure may have left the snapshot open */
         end_lease(worker, rebuild);
         METRIC_INC(gate_rebuild_failures_total);
         return step;

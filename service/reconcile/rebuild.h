@@ -2,12 +2,15 @@
  * Rebuild: the only way to change a gate, and with it an item's terms or strategy. The traffic goes
  * on:
  *
- *   1. MySQL, one transaction: it raises the row's epoch first. Then it reads the totals and, in a
- *      snapshot taken while the row is locked, each buyer's live units. After its COMMIT no other
- *      transaction commits under the old epoch.
+ *   1. MySQL, one transaction: it raises the row's epoch first, then it reads the totals. After its
+ *      COMMIT no other transaction commits under the old epoch.
  *   2. The item's unsettled orders are looked up in MySQL.
  *   3. The gate is swapped: orders that MySQL has are dropped; all others are carried over as
- *      reserved under the new epoch.
+ *      reserved under the new epoch. The table of buyers stays, if it is intact: the gate was the
+ *      only one of the row's epoch, and knows all releases that MySQL has made under it. Otherwise
+ *      the first part of a new table is read from MySQL; the gate admits from now on, and a table
+ *      that has more parts is loaded by reconcile/loader.h. So a change takes the same time for an
+ *      item of any size.
  *
  * A rebuild that a crash has cut off is done again with a higher epoch. Step 1 writes a token and a
  * deadline into the row: other nodes wait for this rebuild instead of starting their own. Blocks on
@@ -36,8 +39,11 @@ typedef struct {
     const lease_t *lease;      /* the rebuild needs it to be held; NULL: it needs none */
     bool fallback;             /* no gate is built: the optimistic strategy sells until `restore` */
     bool restore;              /* ends the fallback: the gate admits again */
+    bool from_mysql;           /* the gate's table of buyers is not kept: it may be wrong */
+    bool is_loading;           /* out: the new gate admits, and its table of buyers is not whole */
     uint64_t token;            /* private */
     uint64_t previous_epoch;   /* private: of the row before */
+    int64_t previous_released; /* private: units that were released under that epoch */
 } rebuild_t;
 
 /* Called while the row is locked. Checks that this change's freeze still holds and that no more

@@ -149,8 +149,10 @@ static bool try_once(worker_t *worker, const item_ref_t *ref, goal_t *goal)
         return done(goal, SYNC_READY);
     if (item->rebuilding)
         return false;
-    rebuild_t rebuild = {
-        .item = *item, .lease = forced ? goal->lease : NULL, .restore = forced && goal->restore};
+    rebuild_t rebuild = {.item = *item,
+                         .lease = forced ? goal->lease : NULL,
+                         .restore = forced && goal->restore,
+                         .from_mysql = forced};
     return try_rebuild(worker, goal, &rebuild, gate_epoch);
 }
 

@@ -17,6 +17,8 @@ admission_t admission_decide(const admission_case_t *a)
         return ADMISSION_ENDED;
     if ((int64_t)a->quantity > a->left)
         return ADMISSION_SOLD_OUT;
+    if (a->limit != 0 && a->is_unloaded)
+        return ADMISSION_NOT_LOADED;
     if (a->limit != 0 && a->owned + a->quantity > a->limit)
         return ADMISSION_BUYER_LIMIT;
     return a->key_is_unchecked ? ADMISSION_CHECK_KEY : ADMISSION_GRANTED;

@@ -20,7 +20,8 @@ typedef enum {
     ADMISSION_LATE,   /* past its commit deadline: no order may be admitted after it */
     ADMISSION_NOT_STARTED,
     ADMISSION_ENDED,
-    ADMISSION_SOLD_OUT, /* fewer units are left than it asks for */
+    ADMISSION_SOLD_OUT,   /* fewer units are left than it asks for */
+    ADMISSION_NOT_LOADED, /* the buyer's units must be read in MySQL first */
     ADMISSION_BUYER_LIMIT,
     ADMISSION_CHECK_KEY, /* its key must be read in MySQL before it can be admitted */
     ADMISSION_GRANTED
@@ -32,6 +33,7 @@ typedef struct {
     bool is_known;         /* this order is in `unsettled` already */
     bool has_first;        /* another order has its key */
     bool key_is_unchecked; /* its buyer was admitted before, perhaps with this key */
+    bool is_unloaded;      /* the gate does not know yet how many units the buyer has */
     uint64_t now_ms;
     /* last time at which it may be admitted; UINT64_MAX: no bound */
     uint64_t deadline_ms;

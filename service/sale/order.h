@@ -81,6 +81,7 @@ typedef struct {
     uint32_t quantity;
     uint64_t epoch;         /* read under the row lock of the move */
     strategy_id_t strategy; /* read with it; no release is sent under a SQL strategy */
+    uint64_t sequence;      /* the row's `released_total` after the move */
     /* release_units() returned RESULT_REFUSED because the item is missing */
     bool item_missing;
 } release_t;

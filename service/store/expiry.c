@@ -390,6 +390,7 @@ static result_t release_by_item(expiry_t *expiry)
         for (unsigned i = from; i < to; ++i) {
             releases[i].epoch = sum.epoch;
             releases[i].strategy = sum.strategy;
+            releases[i].sequence = sum.sequence;
         }
     }
     return RESULT_DONE;

@@ -14,10 +14,9 @@
 #include "sale/item.h"
 #include "store/db.h"
 
-/* How long a rebuild has its item to itself, from the last time that it said so. It grows with the
-   orders: a rebuild of many first waits while the server reads them. With too short a lease, two
-   services would end each other's rebuild for ever. */
-#define SQL_REBUILD_LEASE "INTERVAL (2000000 + LEAST(allocated_total * 50, 28000000)) MICROSECOND"
+/* How long a rebuild has its item to itself, from the last time that it said so. With too short a
+   lease, two services would end each other's rebuild for ever. */
+#define SQL_REBUILD_LEASE "INTERVAL 2000000 MICROSECOND"
 /* 0: no rebuild is under way; 1: one is; 2: its lease ends later than any lasts, so MySQL's clock
    was set back and the lease counts as over. */
 #define SQL_REBUILDING                                                                             \

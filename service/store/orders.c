@@ -82,6 +82,7 @@ result_t release_units(db_t *db, sql_t *sql, release_t *release)
     if (result == RESULT_DONE) {
         release->epoch = item.epoch;
         release->strategy = item_strategy(&item);
+        release->sequence = (uint64_t)item.released_total;
     }
     return result;
 }

@@ -114,10 +114,12 @@ static bool may_be_unchecked(const attempt_t *attempt)
 
 static outcome_t outcome_of(const attempt_t *attempt, int answer)
 {
-    gate_answer_t plain = (gate_answer_t)(answer % GATE_SEEN);
+    gate_answer_t plain = gate_answer_plain(answer);
     bool seen = answer >= GATE_SEEN;
     if (plain == GATE_ADMITTED)
         return (outcome_t){OUTCOME_ADMITTED, .seen = seen};
+    if (plain == GATE_NOT_LOADED)
+        return (outcome_t){OUTCOME_NOT_LOADED};
     if (plain != GATE_CHECK_KEY)
         return (outcome_t){OUTCOME_REFUSED, .problem = gate_answer_problem(plain), .seen = seen,
                            .of_answer = true};
@@ -151,7 +153,7 @@ static void answer_each(batch_t *batch, const share_t *share, const redisReply *
         outcome_t outcome;
         if (answer < 0)
             outcome = (outcome_t){OUTCOME_UNKNOWN};
-        else if (answer % GATE_SEEN != GATE_FIRST)
+        else if (gate_answer_plain(answer) != GATE_FIRST)
             outcome = outcome_of(attempt, answer);
         else
             outcome =

@@ -75,6 +75,9 @@ typedef enum {
     /* The gate is frozen, or the row was locked: make the same attempt again after some
        milliseconds. */
     OUTCOME_DELAYED,
+    /* The gate is loading its table of buyers, and needs this buyer's units for a verdict: have
+       them loaded, then make the same attempt again. */
+    OUTCOME_NOT_LOADED,
     /* The attempt may or may not have taken effect. */
     OUTCOME_UNKNOWN,
     /* MySQL has decided: `row` is the order's own. SQL strategies only. */

@@ -33,20 +33,22 @@ typedef struct {
     unsigned aborts;
     unsigned replies_due; /* replies of the pipeline in flight that have not come yet */
     bool lost;
-    bool ran; /* a write ran outside a transaction: its MULTI was refused and the write was not */
-    bool seen;
+    bool ran;  /* a write ran outside a transaction: its MULTI was refused and the write was not */
+    bool seen; /* the gate has admitted the buyer before, or may have */
     unsigned units_back; /* of the item when the reads were sent */
     loop_timer_t timer;
 
     /* the values that were read */
     struct {
-        bool present, closed, known_id, has_first, has_units;
+        bool present, closed, loading, known_id, has_first, has_units;
         uint64_t epoch;
         bool same_server;
         uint64_t frozen_until, starts_at, ends_at, now;
         int64_t limit, capacity, reserved, unreserved, released, units;
         /* number of buyers: as the gate counts them, and as its hash has them */
         int64_t known, buyers;
+        /* of the value of `buyers`, behind the units: see lua/holdfast.lua */
+        char tail[U64_DIGITS_MAX + 2];
         order_id_t first;
     } read;
     bool away;    /* Redis refused a read */
@@ -164,6 +166,16 @@ static void begin(redis_args_t *args, const char *command, const strategy_item_t
     gate_add_key(args, key, &item->ref);
 }
 
+/* The buyer's units with the order. Nobody has changed them since they were read, or EXEC aborts.
+ */
+static void add_units(redis_args_t *args, const watch_t *a)
+{
+    char text[U64_DIGITS_MAX + sizeof(a->read.tail) + 2];
+    int n = snprintf(text, sizeof(text), "%lld%s",
+                     (long long)(a->read.units + a->attempt->order.quantity), a->read.tail);
+    redis_args_add(args, (str_t){text, (size_t)n});
+}
+
 static void execute(watch_t *a)
 {
     const attempt_t *p = a->attempt;
@@ -182,9 +194,9 @@ static void execute(watch_t *a)
         redis_args_add_u64(args, 1);
         send_command(a, args, on_exec_reply);
     }
-    begin(args, "HINCRBY", p->item, GATE_KEY_BUYERS);
+    begin(args, "HSET", p->item, GATE_KEY_BUYERS);
     redis_args_add(args, order_buyer(&p->order));
-    redis_args_add_u64(args, p->order.quantity);
+    add_units(args, a);
     send_command(a, args, on_exec_reply);
     begin(args, "HSET", p->item, GATE_KEY_UNSETTLED);
     gate_order_add_id(args, p);
@@ -251,6 +263,11 @@ static int64_t units_left(const watch_t *a)
     return a->read.capacity - a->read.reserved + a->read.unreserved + a->read.released;
 }
 
+static bool is_unloaded(const watch_t *a)
+{
+    return a->read.loading && !a->read.has_units;
+}
+
 static admission_t admission_of(const watch_t *a)
 {
     const attempt_t *p = a->attempt;
@@ -260,6 +277,7 @@ static admission_t admission_of(const watch_t *a)
                             .is_known = a->read.known_id,
                             .has_first = has_first,
                             .key_is_unchecked = a->seen && p->key_length != 0 && !p->key_is_free,
+                            .is_unloaded = is_unloaded(a),
                             .now_ms = a->read.now,
                             .deadline_ms = p->commit_deadline_ms,
                             .starts_at_ms = a->read.starts_at,
@@ -283,6 +301,9 @@ static void decide(watch_t *a)
     case ADMISSION_CHECK_KEY:
         finish_unwatched(a, &(outcome_t){OUTCOME_KEY_UNCHECKED});
         break;
+    case ADMISSION_NOT_LOADED:
+        finish_unwatched(a, &(outcome_t){OUTCOME_NOT_LOADED});
+        break;
     case ADMISSION_GRANTED:
         execute(a);
         break;
@@ -299,7 +320,7 @@ static void decide(watch_t *a)
 /* The checks of the item come first, as in the Lua function. */
 static void on_all_read(watch_t *a)
 {
-    a->seen = a->read.has_units;
+    a->seen = a->read.has_units || is_unloaded(a);
     if (is_stale(a))
         stale(a);
     else if (a->read.frozen_until > a->read.now)
@@ -310,7 +331,7 @@ static void on_all_read(watch_t *a)
 
 static void read_gate(watch_t *a, const redisReply *reply)
 {
-    if (!gate_reply_is_array(reply, 13) || reply->element[0]->type != REDIS_REPLY_STRING)
+    if (!gate_reply_is_array(reply, 14) || reply->element[0]->type != REDIS_REPLY_STRING)
         return;
     const redisReply *server = reply->element[1];
     str_t built_under =
@@ -328,6 +349,14 @@ static void read_gate(watch_t *a, const redisReply *reply)
     a->read.unreserved = gate_reply_i64(reply, 9);
     a->read.released = gate_reply_i64(reply, 11);
     a->read.known = gate_reply_i64(reply, 12);
+    a->read.loading = gate_reply_i64(reply, 13) != 0;
+}
+
+static void keep_tail(watch_t *a, const redisReply *reply)
+{
+    const char *tail = memchr(reply->str, '@', reply->len);
+    if (tail != NULL)
+        snprintf(a->read.tail, sizeof(a->read.tail), "%s", tail);
 }
 
 static void read_reply(watch_t *a, unsigned index, const redisReply *reply)
@@ -340,6 +369,8 @@ static void read_reply(watch_t *a, unsigned index, const redisReply *reply)
     case 2:
         a->read.has_units = text;
         a->read.units = gate_reply_number(reply);
+        if (text)
+            keep_tail(a, reply);
         break;
     case 3:
         a->read.known_id = text;
@@ -405,7 +436,7 @@ static void send_reads(watch_t *a)
     static const char *const fields[] = {
         "epoch",     "built_under", "closed",   "frozen_until", "per_buyer_limit",
         "starts_at", "ends_at",     "capacity", "reserved",     "unreserved",
-        "settled",   "released",    "known"};
+        "settled",   "released",    "known",    "loading"};
     memset(&a->read, 0, sizeof(a->read));
     a->units_back = p->item->units_back;
     a->lost = a->away = a->refused = false;

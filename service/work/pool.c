@@ -32,17 +32,14 @@ void worker_init(worker_t *worker, shard_t *shard)
 {
     const config_t *config = shard->config;
     const config_server_t *server = shard_primary(&config->shards[shard->index]);
-    *worker = (worker_t){.shard = shard,
-                         .db = db_new(config, server),
-                         .db_snapshot = db_new(config, server),
-                         .gate = gate_sync_new(config)};
+    *worker =
+        (worker_t){.shard = shard, .db = db_new(config, server), .gate = gate_sync_new(config)};
     gate_sync_follow(worker->gate, shard->gate_health);
 }
 
 void worker_dispose(worker_t *worker)
 {
     db_free(worker->db);
-    db_free(worker->db_snapshot);
     gate_sync_free(worker->gate);
     sql_free(&worker->sql);
     db_thread_end();

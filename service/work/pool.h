@@ -23,7 +23,6 @@
 typedef struct worker {
     shard_t *shard;
     db_t *db;
-    db_t *db_snapshot; /* a second connection to the same server, for rebuilds */
     gate_sync_t *gate;
     /* monotonic; until then no release is sent, because Redis did not answer one; see
        reconcile/release.h */

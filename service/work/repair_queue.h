@@ -1,7 +1,8 @@
 /*
  * The repair queue: the gates of a shard that its reconciler has to rebuild or to close. Any thread
  * adds a gate; only the reconciler's thread waits for them and takes them out. An item has one
- * entry; later requests for it are merged into that entry.
+ * entry; later requests for it are merged into that entry. (The shard has a second queue of this
+ * kind: the gates whose tables of buyers its loader has to load.)
  *
  * The shard owns the queue, and the queue owns its entries until they are taken. The mutex is held
  * for a few instructions: no function blocks except repair_queue_wait(). Nothing can fail.

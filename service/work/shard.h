@@ -1,6 +1,6 @@
 /*
- * The state that the threads of one shard share: its pool, its writer, its reconciler, its
- * housekeeping, and the loops that use them. The node owns it; it is made before any of these
+ * The state that the threads of one shard share: its pool, its writer, its reconciler, its loader,
+ * its housekeeping, and the loops that use them. The node owns it; it is made before any of these
  * threads starts and is freed after the last has ended. Meanwhile nothing in it changes, except
  * members that are atomic or have a lock of their own. Any thread may read it; nothing here blocks
  * or fails.
@@ -28,6 +28,8 @@ typedef struct shard {
     gate_health_t *gate_health; /* of the loops' connections to Redis */
     announcements_t *announcements;
     repair_queue_t repairs;
+    /* gates whose tables of buyers the loader is to load, by sku and epoch */
+    repair_queue_t loads;
     /* number of pool threads that wait for Redis on behalf of a purchase */
     atomic_uint gate_peeks;
     /* orders that the reconciler has taken over and whose purchases have not ended */

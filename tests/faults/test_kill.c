@@ -210,6 +210,10 @@ static void is_called_before_all_its_loops_are_up(void **state)
         "move_before_commit", "move_after_commit", "release_before_gate", "release_after_gate",    \
             "expire_before_commit", "expire_after_commit"                                          \
     }
+#define CHANGE                                                                                     \
+    {                                                                                              \
+        "rebuild_row_locked", "rebuild_row_raised", "rebuild_looked_up", "rebuild_swapped"         \
+    }
 #define REBUILD                                                                                    \
     {                                                                                              \
         "rebuild_row_locked", "rebuild_row_raised", "rebuild_looked_up", "rebuild_staging",        \
@@ -239,10 +243,9 @@ int main(void)
               {"sql_before_commit"}),
         ROUTE("lua: dies in a move or an expiry", "lua", false, NULL, MOVES),
         ROUTE("watch, alone: dies in a move or an expiry", "watch", true, NULL, MOVES),
-        ROUTE("lua: dies in a change of terms", "lua", false, change_terms, REBUILD),
+        ROUTE("lua: dies in a change of terms", "lua", false, change_terms, CHANGE),
         ROUTE("lua: dies while the gate is frozen", "lua", false, change_terms, {"rebuild_frozen"}),
-        ROUTE("lua and watch: dies in a change of strategy", "lua", false, change_strategy,
-              REBUILD),
+        ROUTE("lua and watch: dies in a change of strategy", "lua", false, change_strategy, CHANGE),
         ROUTE("watch, alone: dies in the rebuild of an emptied gate", "watch", true, flush_redis,
               REBUILD),
         UNDER("lua", dies_at_any_moment),

@@ -349,7 +349,7 @@ static void sell_in_bulk(const char *sku)
     EXPECT_NUMBER(sale_live_orders(stack, sku), SOLD);
 }
 
-/* The rebuild reads every buyer, and sells as soon as it can; the row is free while it reads. */
+/* The gate admits before the buyers are read; the row is free meanwhile. */
 static void an_item_of_many_orders_serves_again(void **state)
 {
     const char *strategy = *state;
@@ -361,11 +361,11 @@ static void an_item_of_many_orders_serves_again(void **state)
     WAIT_UNTIL((order = sale_buy(stack, sku, "first", 1, "k")).status == 201);
     EXPECT_GATE_AGREES(stack, sku);
     double locked = on_both("rebuild_lock_seconds_sum"), rebuilds = on_both("gate_rebuilds_total");
-    fault_arm(stack, "rebuild_staging pause=600 times=1\n");
-    fault_arm(node, "rebuild_staging pause=600 times=1\n");
+    fault_arm(stack, "rebuild_staged pause=600 times=1\n");
+    fault_arm(node, "rebuild_staged pause=600 times=1\n");
     long long begun = test_clock_ms();
     redis_run(stack, "FLUSHALL");
-    WAIT_UNTIL(fault_hits(stack, "rebuild_staging") + fault_hits(node, "rebuild_staging") > 0 ||
+    WAIT_UNTIL(fault_hits(stack, "rebuild_staged") + fault_hits(node, "rebuild_staged") > 0 ||
                (sale_buy(stack, sku, "b", 1, "b"), false));
     unsigned error =
         rows_change(stack, "UPDATE inventory SET updated_at = NOW(3) WHERE sku = '%s'", sku);
@@ -409,9 +409,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_batch_of_two_epochs_is_written),
-        STALL("lua: a rebuild stalls before its swap", "lua", "rebuild_staged", false),
+        STALL("lua: a rebuild stalls before its swap", "lua", "rebuild_looked_up", false),
         STALL("watch: a rebuild stalls after the row", "watch", "rebuild_row_raised", false),
-        STALL("lua: a process is stopped in its rebuild", "lua", "rebuild_staged", true),
+        STALL("lua: a process is stopped in its rebuild", "lua", "rebuild_looked_up", true),
         LIMIT("lua", "committed", a_limit_is_lowered_behind_a_lock),
         LIMIT("lua", "accepted", a_limit_is_lowered_behind_a_lock),
         LIMIT("watch", "committed", a_limit_is_lowered_behind_a_lock),

@@ -162,10 +162,10 @@ static void a_rebuild_counts_what_it_reads(void **state)
     const char *sku = sale_item(stack, "count", "\"total\":%d,\"per_buyer_limit\":1", 2 * BUYERS);
     for (int i = 0; i < BUYERS; ++i)
         EXPECT(buys(sku, test_text("buyer-%02d", i)), "no sale");
-    fault_arm(stack, "rebuild_row_left_out fail\n");
+    fault_arm(stack, "buyer_left_out fail\n");
     lose_the_gates();
     EXPECT(!buys(sku, "buyer-00"), "the limit was passed");
-    EXPECT_FAULT(stack, "rebuild_row_left_out");
+    EXPECT_FAULT(stack, "buyer_left_out");
     for (int i = 0; i < BUYERS; ++i)
         EXPECT(!buys(sku, test_text("buyer-%02d", i)), "the limit was passed");
     EXPECT(!buys(sku, "new"), "there is a gate");

@@ -92,6 +92,12 @@ static void get_ids(gate_sync_t *gate)
     free(ids);
 }
 
+static void on_buyer(void *context, str_t buyer)
+{
+    (void)context;
+    EXPECT(buyer.n <= BUYER_BYTES_MAX);
+}
+
 static void look(gate_sync_t *gate, unsigned which)
 {
     gate_item_t answer;
@@ -108,6 +114,8 @@ static void look(gate_sync_t *gate, unsigned which)
         get_unsettled(gate);
     else if (which == 4)
         read_orphans(gate);
+    else if (which == 5)
+        gate_sync_unsettled_buyers(gate, &item, on_buyer, NULL);
     else
         gate_sync_is_alive(gate, &(gate_owner_t){"owner", 5}, &flag);
 }
@@ -117,6 +125,9 @@ static void change(gate_sync_t *gate, unsigned which)
     release_t release = {.item = item, .buyer = {1, "b"}, .quantity = 1};
     const item_terms_t terms = {.total = 5};
     const gate_rebuild_t rebuild = {.epoch = 9, .capacity = 5, .terms = &terms};
+    const gate_buyers_t part = {&(str_t){"b", 1}, &(int64_t){3}, 1, 7};
+    gate_renewed_t renewed = GATE_RENEW_LATER;
+    gate_load_t load = GATE_LOADED;
     gate_release_t released = GATE_RELEASE_LATER;
     gate_rebuilt_t rebuilt = GATE_REBUILD_STAGING;
     int64_t unsettled;
@@ -134,7 +145,13 @@ static void change(gate_sync_t *gate, unsigned which)
         gate_sync_rebuild(gate, &item, &rebuild, &rebuilt);
         EXPECT(rebuilt <= GATE_REBUILD_STAGING);
     } else if (which == 4) {
-        gate_sync_stage(gate, &item, 9, &(str_t){"b", 1}, &(int64_t){3}, 1);
+        gate_sync_stage(gate, &item, 9, &part);
+    } else if (which == 5) {
+        gate_sync_renew(gate, &item, &rebuild, &renewed);
+        EXPECT(renewed <= GATE_RENEW_UNFIT);
+    } else if (which == 6) {
+        gate_sync_load(gate, &item, 9, &part, 100, true, &load, &frozen);
+        EXPECT(load <= GATE_LOAD_STALE);
     } else {
         gate_sync_thaw(gate, &item, 100);
     }
@@ -144,18 +161,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static config_t config = {.redis = {.socket = "unused", .timeout_ms = 1000}};
     fuzz_input_t input = {data, size};
-    unsigned which = fuzz_take_byte(&input) % 24;
+    unsigned which = fuzz_take_byte(&input) % 30;
     log_set_level(LOG_LEVEL_ERROR + 1);
     item = item_ref_of(STR("sku"));
-    says_hello = which < 12;
-    which %= 12;
+    says_hello = which < 15;
+    which %= 15;
     server_says = fuzz_take_rest(&input);
     gate_sync_t *gate = gate_sync_new(&config);
     for (int i = 0; i < 2; ++i) {
-        if (which < 6)
+        if (which < 7)
             look(gate, which);
         else
-            change(gate, which - 6);
+            change(gate, which - 7);
     }
     gate_sync_free(gate);
     while (server_ends_count != 0)

@@ -280,6 +280,7 @@ static void *live_through(void *unused)
                 "WHERE sku = %s; COMMIT",
                 &id, sku);
         db_exec(db, &sql, NULL, 0);
+        ++release.sequence;
         gate_sync_release(gate, &release, 1, &received);
     }
     sql_free(&sql);

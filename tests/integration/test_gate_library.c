@@ -64,8 +64,8 @@ static void lib_rebuild_with(int previous, int epoch, int capacity, int limit, i
     if (owned != 0)
         redis_run(STACK, "FCALL holdfast_stage 1 hf:{77}:staging alice %d", owned);
     redis_run(STACK,
-              "FCALL holdfast_rebuild 5 " LIB_ALL
-              " hf:{77}:staging %d by-itself 0 %d %d 0 0 %d %d %d %d %s",
+              "FCALL holdfast_rebuild 6 " LIB_ALL
+              " " LIB_KEY("early") " hf:{77}:staging %d by-itself 0 %d %d 0 0 %d %d %d 1 %d %s",
               epoch, capacity, limit, closed, owned != 0, owned, previous, in_mysql);
 }
 
@@ -154,7 +154,8 @@ static void the_gate_counts_what_is_released_under_its_epoch(void **state)
     for (size_t i = 0; i < TEST_COUNT(epochs); ++i) {
         EXPECT_NUMBER(lib_counter("released"), 0);
         redis_run(STACK,
-                  "FCALL holdfast_release 2 " LIB_KEY("gate") " " LIB_KEY("buyers") " %d alice 2",
+                  "FCALL holdfast_release 3 " LIB_KEY("gate") " " LIB_KEY("buyers") " " LIB_KEY(
+                      "early") " %d alice 2 7",
                   epochs[i]);
     }
     EXPECT_NUMBER(lib_counter("released"), 2);
@@ -337,8 +338,10 @@ static void items_of_a_call_are_independent(void **state)
     EXPECT_NUMBER(lib_two(5, 1), 1); /* the other: missing */
     EXPECT_NUMBER(lib_counter("reserved"), 1);
     redis_run(STACK,
-              "FCALL holdfast_rebuild 5 " OTHER_KEY("gate") " " OTHER_KEY(
-                  "buyers") " " LIB_UNSETTLED " hf:{77}:staging 1000 other 0 10 0 0 0 0 0 0 999 0");
+              "FCALL holdfast_rebuild 6 " OTHER_KEY("gate") " " OTHER_KEY(
+                  "buyers") " " LIB_UNSETTLED
+                            " " OTHER_KEY(
+                                "early") " hf:{77}:staging 1000 other 0 10 0 0 0 0 0 0 1 999 0");
     EXPECT_NUMBER(lib_two(5, 1), 0);
     EXPECT_NUMBER(lib_two(8, 1), 0);
     EXPECT_NUMBER(redis_run(STACK, "HGET " OTHER_KEY("gate") " reserved"), 3);

@@ -376,7 +376,8 @@ static void note_admitted(const str_t *ids, const redisReply *reply, size_t part
     order_id_t id;
     order_state_t state;
     for (unsigned i = 0; gate_reply_answer(reply, part, i) >= 0; ++i) {
-        if (gate_reply_answer(reply, part, i) % GATE_SEEN != GATE_ADMITTED)
+        int answer = gate_reply_answer(reply, part, i);
+        if (answer < 0 || gate_answer_plain(answer) != GATE_ADMITTED)
             continue;
         memcpy(id.bytes, ids[i].p, sizeof(id.bytes));
         if (checks_order(&id, &state) && state == ORDER_REJECTED)
@@ -665,7 +666,11 @@ const char *checks_gate(const char *sku)
                  (unsigned long long)row.epoch, (long long)(row.total - row.allocated));
         return why;
     }
-    return check_buyers(sku);
+    if (number_of(gate, "loading") != 0)
+        return "its table of buyers is not whole";
+    /* Under no limit nobody asks for units, and those of buyers who were not loaded may lack some.
+     */
+    return number_of(gate, "per_buyer_limit") == 0 ? NULL : check_buyers(sku);
 }
 
 bool checks_unsettled_is_empty(void)

@@ -12,7 +12,7 @@
 #include "world.h"
 
 #define ITEMS_MAX 2
-#define REQUESTS_MAX 256
+#define REQUESTS_MAX 512
 
 typedef struct {
     unsigned number, node, item, quantity;

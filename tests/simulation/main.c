@@ -45,7 +45,7 @@ static const uint64_t fixed_seeds[] = {
 typedef struct {
     uint64_t seed;
     bool has_seed, trace;
-    unsigned long histories;
+    unsigned long histories, every;
     double seconds, processor_seconds;
     const char *library;
 } options_t;
@@ -54,16 +54,18 @@ static uint64_t seed_now;
 
 static void usage(FILE *out)
 {
-    fputs("simulation [--seed S] [--histories N] [--seconds T] [--processor T] [--trace] "
-          "[--library FILE]\n"
-          "  --seed S       the first seed, the next are S+1...; default: a random one\n"
-          "  --histories N  so many at most; default 1000000, or 1 with --trace\n"
-          "  --seconds T    and no longer than this; default 10, or 600 with HOLDFAST_LONG=1\n"
-          "  --processor T  and for T seconds of processor time at most; then --seconds has no "
-          "default\n"
-          "  --trace        tells what happens\n"
-          "  --library FILE in the place of the library in lua/\n",
-          out);
+    fputs(
+        "simulation [--seed S] [--histories N] [--seconds T] [--processor T] [--trace] "
+        "[--library FILE]\n"
+        "  --seed S       the first seed, the next are S+1...; default: a random one\n"
+        "  --every N      each N-th seed only; default 1. Those of one scenario: see plan_rare.h\n"
+        "  --histories N  so many at most; default 1000000, or 1 with --trace\n"
+        "  --seconds T    and no longer than this; default 10, or 600 with HOLDFAST_LONG=1\n"
+        "  --processor T  and for T seconds of processor time at most; then --seconds has no "
+        "default\n"
+        "  --trace        tells what happens\n"
+        "  --library FILE in the place of the library in lua/\n",
+        out);
 }
 
 static double seconds_now(void)
@@ -84,18 +86,26 @@ static uint64_t random_seed(void)
 static options_t read_options(int argc, char **argv)
 {
     static const struct option names[] = {
-        {"seed", required_argument, NULL, 's'},    {"histories", required_argument, NULL, 'n'},
-        {"seconds", required_argument, NULL, 't'}, {"processor", required_argument, NULL, 'p'},
-        {"trace", no_argument, NULL, 'v'},         {"library", required_argument, NULL, 'l'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},
+        {"histories", required_argument, NULL, 'n'},
+        {"every", required_argument, NULL, 'e'},
+        {"seconds", required_argument, NULL, 't'},
+        {"processor", required_argument, NULL, 'p'},
+        {"trace", no_argument, NULL, 'v'},
+        {"library", required_argument, NULL, 'l'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
-    options_t options = {.seconds = 10, .processor_seconds = HUGE_VAL};
+    options_t options = {.seconds = 10, .every = 1, .processor_seconds = HUGE_VAL};
     bool has_seconds = false;
     for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (option) {
         case 's':
             options.seed = strtoull(optarg, NULL, 10);
             options.has_seed = true;
+            break;
+        case 'e':
+            options.every = strtoul(optarg, NULL, 10);
             break;
         case 'n':
             options.histories = strtoul(optarg, NULL, 10);
@@ -200,7 +210,7 @@ static int run_all(const options_t *options)
             status = run_one(fixed_seeds[i]);
     while (status == 0 && done < options->histories && passed < options->seconds &&
            processor_seconds() < options->processor_seconds) {
-        status = run_one(options->seed + done++);
+        status = run_one(options->seed + options->every * done++);
         passed = seconds_now() - begun;
     }
     printf("%lu histories in %.2f s; %.0f a second of processor time\n", done, passed,

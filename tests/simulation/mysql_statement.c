@@ -605,6 +605,8 @@ static void add_groups(statement_t *s, const select_t *select, const value_t **r
     bool grouped = select->group_by != NOWHERE;
     const value_t **group = world_alloc((count + 1) * sizeof(*group));
     for (unsigned i = 0; i < count || (i == 0 && !grouped); ++i) {
+        if (s->out->rows_count == select->limit)
+            return;
         unsigned members = 0;
         bool seen = false;
         for (unsigned j = 0; j < count; ++j) {
@@ -635,10 +637,15 @@ static result_t run_select(statement_t *s, unsigned *at)
         add_result(s, &select, &scope);
         return RESULT_DONE;
     }
+    bool in_groups = select.aggregated || select.group_by != NOWHERE;
+    uint64_t limit = select.limit;
+    if (in_groups)
+        select.limit = UINT64_MAX; /* of groups, not of the rows in them */
     result_t result = find_rows(s, &select, &rows, &count);
+    select.limit = limit;
     if (result != RESULT_DONE)
         return result;
-    if (select.aggregated || select.group_by != NOWHERE) {
+    if (in_groups) {
         add_groups(s, &select, rows, count);
         return RESULT_DONE;
     }

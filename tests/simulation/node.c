@@ -6,6 +6,7 @@
 #include "machine.h"
 #include "mysql_server.h"
 #include "reconcile/housekeeping.h"
+#include "reconcile/loader.h"
 #include "reconcile/reconciler.h"
 #include "redis_wire.h"
 
@@ -38,6 +39,7 @@ static void start_threads(node_t *node)
         node->loops[i] = engine_loop_new(loop_make(i), node);
     housekeeping_start(shard, default_strategy, NULL);
     reconciler_start(reconciler);
+    loader_start(shard);
 }
 
 void node_launch(unsigned number)
@@ -61,6 +63,7 @@ void node_launch(unsigned number)
                                 .announcements = &node->announcements};
     remote_clock_init(&node->shards[0].clock);
     repair_queue_init(&node->shards[0].repairs);
+    repair_queue_init(&node->shards[0].loads);
     /* It asked each shard's clock before it began to serve. */
     remote_clock_observe(&node->shards[0].clock, clock_mono_ms(), mysql_now_ms());
     http_context_t *http = world_alloc_zero(sizeof(*http));

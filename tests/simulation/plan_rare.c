@@ -7,6 +7,7 @@
 #include "mysql_server.h"
 #include "node.h"
 #include "plan.h"
+#include "plan_loading.h"
 #include "redis_wire.h"
 
 #define SEEDS 16
@@ -26,6 +27,7 @@ static enum {
     RARE_STAGE,
     RARE_ROWS,
     RARE_ELSEWHERE,
+    RARE_LOADING,
     RARE_KINDS
 } kind;
 static bool starts; /* the sale's window has a beginning too */
@@ -35,7 +37,7 @@ void plan_rare_begin(uint64_t seed)
     kind = RARE_NONE;
     if (seed % SEEDS != SEEDS_RARE)
         return;
-    kind = chance_between(RARE_WINDOW, RARE_KINDS - 1);
+    kind = seed / SEEDS % 2 == 0 ? RARE_LOADING : chance_between(RARE_WINDOW, RARE_LOADING - 1);
     history.windowed = kind == RARE_WINDOW;
     starts = history.windowed && chance(3);
 }
@@ -47,6 +49,8 @@ bool plan_rare_is_drawn(void)
 
 void plan_rare_terms(item_terms_t *terms)
 {
+    if (kind == RARE_LOADING)
+        plan_loading_terms(terms);
     if (kind == RARE_ROWS) {
         terms->total = FEW_ROWS_BUYERS + 1;
         terms->per_buyer_limit = 1;
@@ -62,6 +66,8 @@ void plan_rare_terms(item_terms_t *terms)
 
 uint64_t plan_rare_window_us(uint64_t window_us)
 {
+    if (kind == RARE_LOADING)
+        return PLAN_LOADING_WINDOW_US;
     return kind == RARE_WINDOW || kind == RARE_ELSEWHERE ? LONG_WINDOW_US : window_us;
 }
 
@@ -225,4 +231,6 @@ void plan_rare_draw(uint64_t window_us)
         draw_rows(window_us);
     else if (kind == RARE_ELSEWHERE)
         draw_elsewhere(window_us);
+    else if (kind == RARE_LOADING)
+        plan_loading_draw();
 }

@@ -1,7 +1,8 @@
 /*
  * Histories for what the draws of plan.c meet too rarely, one seed in 16: the window of a sale, a
  * node that is asked before it has read the clock of Redis, a staged table that loses a part, a
- * server that returns one row of each SELECT, loops that stay connected to another Redis.
+ * server that returns one row of each SELECT, loops that stay connected to another Redis; and, half
+ * of them, gates whose tables of buyers are loading (plan_loading.h).
  *
  * The seeds are a fixed residue class, so that a scenario that is added here changes no other
  * history: the seeds that main.c begins with stay what they are.

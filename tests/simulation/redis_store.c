@@ -426,10 +426,11 @@ static const struct {
     {"HLEN", 2, true, run_hlen},        {"HVALS", 2, true, run_hvals},
     {"HGETALL", 2, true, run_hgetall},  {"HKEYS", 2, true, run_hkeys},
     {"EXISTS", 2, false, run_exists},   {"DEL", 2, false, run_del},
-    {"RENAME", 3, false, run_rename},   {"EXPIRE", 3, false, run_expire},
-    {"PEXPIRE", 3, false, run_pexpire}, {"PERSIST", 2, false, run_persist},
-    {"SET", 3, false, run_set},         {"GET", 2, false, run_get},
-    {"INFO", 1, false, run_info},       {"PING", 1, false, run_ping},
+    {"UNLINK", 2, false, run_del},      {"RENAME", 3, false, run_rename},
+    {"EXPIRE", 3, false, run_expire},   {"PEXPIRE", 3, false, run_pexpire},
+    {"PERSIST", 2, false, run_persist}, {"SET", 3, false, run_set},
+    {"GET", 2, false, run_get},         {"INFO", 1, false, run_info},
+    {"PING", 1, false, run_ping},
 };
 
 redisReply *redis_command(redis_store_t *store, const str_t *words, unsigned count)

@@ -277,6 +277,7 @@ static void test_numbers_of_the_library(void **state)
     assert_int_equal(GATE_CHECK_KEY, 6);
     assert_int_equal(GATE_FIRST, 7);
     assert_int_equal(GATE_SEEN, 8);
+    assert_int_equal(GATE_NOT_LOADED, 16);
     assert_int_equal(GATE_MARK_NO_KEY, 0);
     assert_int_equal(GATE_MARK_KEY, 1);
     assert_int_equal(GATE_MARK_KEY_FREE, 2);
@@ -312,13 +313,16 @@ static void test_answers_of_reserve(void **state)
 {
     (void)state;
     redisReply number = {.type = REDIS_REPLY_INTEGER};
-    redisReply text = {.type = REDIS_REPLY_STRING, .str = (char *)"07?/@", .len = 5};
+    redisReply text = {.type = REDIS_REPLY_STRING, .str = (char *)"07?@/A", .len = 6};
     redisReply *elements[] = {&number, &number, &number, &text};
     redisReply reply = {.type = REDIS_REPLY_ARRAY, .elements = 4, .element = elements};
     assert_int_equal(gate_reply_answer(&reply, 0, 0), GATE_ADMITTED);
     assert_int_equal(gate_reply_answer(&reply, 0, 1), GATE_FIRST);
     assert_int_equal(gate_reply_answer(&reply, 0, 2), GATE_SEEN + GATE_FIRST);
-    for (size_t i = 3; i < 8; ++i)
+    assert_int_equal(gate_reply_answer(&reply, 0, 3), GATE_NOT_LOADED);
+    assert_int_equal(gate_answer_plain(GATE_NOT_LOADED), GATE_NOT_LOADED);
+    assert_int_equal(gate_answer_plain(GATE_SEEN + GATE_FIRST), GATE_FIRST);
+    for (size_t i = 4; i < 8; ++i)
         assert_int_equal(gate_reply_answer(&reply, 0, i), -1);
     elements[3] = &number;
     assert_int_equal(gate_reply_answer(&reply, 0, 0), -1);
