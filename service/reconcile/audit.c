@@ -14,6 +14,8 @@
 
 #define STATEMENT_S 120
 #define VIOLATIONS_SHOWN 20
+/* The memory for the sums of buyers and keys of all shards. */
+#define SUMS_BYTES (128 << 20)
 
 static const struct {
     const char *id, *name;
@@ -51,6 +53,13 @@ void audit_add_text(cJSON *object, const char *name, str_t text)
     }
     *at = '\0';
     cJSON_AddStringToObject(object, name, out);
+}
+
+void audit_add_id(cJSON *object, const char *name, order_id_t id)
+{
+    char text[ORDER_ID_TEXT + 1];
+    order_id_format(text, &id);
+    cJSON_AddStringToObject(object, name, text);
 }
 
 cJSON *audit_numbers_of(str_t sku, uint64_t bucket)
@@ -167,6 +176,7 @@ static part_t *part_new(const config_t *config, const config_shard_t *shard)
     part->server = shard_primary(shard);
     part->config = config_with_long_timeouts(config, STATEMENT_S);
     part->audit.progress = &part->progress;
+    part->audit.sums_bytes = SUMS_BYTES / config->shards_count;
     audit_begin_part(&part->audit, "connecting", 0);
     for (int id = 0; id < AUDIT_INVARIANTS; ++id)
         part->audit.invariants[id].violations = cJSON_CreateArray();
@@ -182,6 +192,10 @@ static void part_leave(part_t *part)
         cJSON_Delete(part->audit.invariants[id].violations);
     sql_free(&part->audit.sql);
     free(part->audit.shard_items);
+    free(part->audit.open.buyers.ids);
+    free(part->audit.open.keys.ids);
+    free(part->audit.open.rejected.ids);
+    free(part->audit.open.held);
     free(part);
 }
 

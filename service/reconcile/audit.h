@@ -31,6 +31,14 @@
  * The shards are audited in parallel. A, C, D and E of one shard are read in one snapshot of it,
  * however many statements they take, so they are exact under traffic. No invariant spans shards.
  *
+ * All orders are read once, and added up here (audit_scan.c). Memory, of all shards together: at
+ * most 128 MB for the sums of buyers and keys, half as much again while that table grows (64 MB are
+ * enough for three million buyers and keys); with more of them the orders are read again. Besides
+ * some MB a shard, and up to 64 MB for held orders, of which it takes a million at a time. The
+ * server sorts and keeps nothing.
+ * While others write there, two million orders take some 10 s, so that the sale keeps the processor
+ * (audit_pace.h).
+ *
  * The JSON: {"ok", "invariants": [{"id", "name", "ok", "checked", "violations_total", "violations":
  * [the first 20, with their numbers], "error" if something could not be read}], "totals"}. In a
  * name that is not printable ASCII, \xNN replaces each other byte.

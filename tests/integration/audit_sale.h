@@ -195,9 +195,47 @@ static inline order_id_t reserve(const char *buyer, uint64_t quantity)
     return id;
 }
 
+/* --- the bounds of the audit's scan, for the audits that begin from now on --- */
+
+static inline const char *bounds_path(void)
+{
+    static char path[512];
+    snprintf(path, sizeof(path), "%s/audit-bounds-%d", test_environment("HOLDFAST_TEST_TMP"),
+             getpid());
+    return path;
+}
+
+/* Failpoints: a line each. NULL: the usual bounds. */
+static inline void set_bounds(const char *lines)
+{
+    unlink(bounds_path());
+    unlink(test_text("%s.hits", bounds_path()));
+    unsetenv("HOLDFAST_FAILPOINTS");
+    if (lines == NULL)
+        return;
+    FILE *out = fopen(bounds_path(), "we");
+    EXPECT(out != NULL, "cannot write %s", bounds_path());
+    fputs(lines, out);
+    fclose(out);
+    setenv("HOLDFAST_FAILPOINTS", bounds_path(), 1);
+}
+
+/* How often the failpoint was reached since set_bounds(). */
+static inline unsigned bounds_hits(const char *name)
+{
+    unsigned hits = 0;
+    const char *path = test_text("%s.hits", bounds_path());
+    if (access(path, R_OK) != 0)
+        return 0;
+    for (const char *at = read_path(path); (at = strstr(at, name)) != NULL; ++at)
+        ++hits;
+    return hits;
+}
+
 static inline int tear_down_sale(void **state)
 {
     (void)state;
+    set_bounds(NULL);
     spoil("DEL", GATE_KEY_GATE, STR_NONE, STR_NONE);
     spoil("DEL", GATE_KEY_BUYERS, STR_NONE, STR_NONE);
     gate_sync_free(sale.gate);
