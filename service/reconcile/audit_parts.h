@@ -65,6 +65,7 @@ typedef struct {
     int64_t grandfathered;         /* of C */
     bool strays;                   /* there are live orders of items that have no row */
     bool limits_lowered;           /* of some item: its orders are compared by their epoch */
+    bool reminders;                /* there are some */
     size_t sums_bytes;             /* memory for the sums of buyers and keys */
     audit_progress_t *progress;
     gate_sync_t *gate;

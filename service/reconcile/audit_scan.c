@@ -19,7 +19,7 @@
 /* Held orders that are compared with all reminders at once: 32 bytes each. */
 #define HELD_MAX 1000000
 
-enum { ID, SKU, BUCKET, BUYER, QUANTITY, STATE, KEY, DEADLINE, EPOCH };
+enum { ID, SKU, BUCKET, BUYER, QUANTITY, STATE, KEY, COLUMNS_OF_ALL };
 
 /* Units to be added to the sum of a name. */
 typedef struct {
@@ -40,6 +40,8 @@ typedef struct {
     order_id_t last;    /* order that was read, if any was */
     int64_t done;       /* orders of this scan */
     uint64_t chunk, held_max;
+    /* Each column costs the server some 50 ns an order, so these are read only if they matter. */
+    unsigned deadline_column, epoch_column; /* 0: not read */
 } scan_t;
 
 /* Bounds that a test makes small. */
@@ -88,10 +90,11 @@ static void keep_held(audit_open_t *open, const order_id_t *id, uint64_t deadlin
    those that the rebuild carried over. Their epoch says so. That of an order whose service died
    does not if its record was carried; but an epoch is the shard's clock in ms when it began (or a
    little above), so it can be compared with the time in the order's id. */
-static bool limit_holds_for(const db_t *db, const audit_item_t *at, const order_id_t *id)
+static bool limit_holds_for(const scan_t *scan, const audit_item_t *at, const order_id_t *id)
 {
     return at->limit_epoch == 0 ||
-           (db_u64(db, EPOCH) >= at->limit_epoch && order_id_time_ms(id) >= at->limit_epoch);
+           (db_u64(scan->audit->db, scan->epoch_column) >= at->limit_epoch &&
+            order_id_time_ms(id) >= at->limit_epoch);
 }
 
 static void add_to_buyer(scan_t *scan, const audit_item_t *at, const order_id_t *id)
@@ -102,7 +105,7 @@ static void add_to_buyer(scan_t *scan, const audit_item_t *at, const order_id_t 
         .units = (uint32_t)db_u64(db, QUANTITY),
         .bound = at->item.terms.per_buyer_limit,
         .order = *id,
-        .fresh = limit_holds_for(db, at, id)};
+        .fresh = limit_holds_for(scan, at, id)};
 }
 
 static void add_to_key(scan_t *scan, const order_id_t *id)
@@ -130,9 +133,12 @@ static void note_live(audit_t *audit, audit_item_t *at, uint32_t quantity)
 }
 
 /* What is checked of each order once, however many scans there are. */
-static void note_once(audit_t *audit, audit_item_t *at, order_state_t state, const order_id_t *id)
+static void note_once(const scan_t *scan, audit_item_t *at, order_state_t state,
+                      const order_id_t *id)
 {
+    audit_t *audit = scan->audit;
     const db_t *db = audit->db;
+    unsigned deadline = scan->deadline_column;
     ++audit->orders;
     if (is_live(state))
         note_live(audit, at, (uint32_t)db_u64(db, QUANTITY));
@@ -141,7 +147,7 @@ static void note_once(audit_t *audit, audit_item_t *at, order_state_t state, con
         keep_id(&audit->open.rejected, id);
     if (state == ORDER_HELD) {
         ++audit->invariants[AUDIT_E].checked;
-        keep_held(&audit->open, id, db_time_ms(db, DEADLINE));
+        keep_held(&audit->open, id, deadline == 0 ? 0 : db_time_ms(db, deadline));
     }
 }
 
@@ -154,7 +160,7 @@ static void note_order(scan_t *scan)
     unsigned bucket = (unsigned)db_u64(db, BUCKET);
     audit_item_t *at = find_item(scan, db_bytes(db, SKU), bucket);
     if (scan->first)
-        note_once(audit, at, state, &id);
+        note_once(scan, at, state, &id);
     if (bucket != BUCKET_ONLY) /* a limit is that of all parts of an item */
         at = find_item(scan, db_bytes(db, SKU), BUCKET_ONLY);
     if (is_live(state) && at != NULL && at->item.terms.per_buyer_limit != 0)
@@ -202,10 +208,10 @@ static result_t read_chunk(scan_t *scan, uint64_t *count)
     db_t *db = scan->audit->db;
     sql_t *sql = &scan->audit->sql;
     sql_reset(sql);
-    /* Each column costs the server some 50 ns an order. */
-    sql_add(sql,
-            "SELECT order_id, sku, bucket, buyer_id, quantity, state, idempotency_key, expires_at");
-    if (scan->audit->limits_lowered)
+    sql_add(sql, "SELECT order_id, sku, bucket, buyer_id, quantity, state, idempotency_key");
+    if (scan->deadline_column != 0)
+        sql_add(sql, ", expires_at");
+    if (scan->epoch_column != 0)
         sql_add(sql, ", epoch");
     sql_add(sql, " FROM orders FORCE INDEX (PRIMARY) ");
     if (scan->done != 0)
@@ -254,6 +260,10 @@ result_t audit_scan(audit_t *audit, int64_t orders)
                    .first = true,
                    .chunk = bound_of(FAILPOINT_NUMBER("audit_chunk"), CHUNK_ORDERS),
                    .held_max = bound_of(FAILPOINT_NUMBER("audit_held"), HELD_MAX)};
+    unsigned columns = COLUMNS_OF_ALL;
+    /* Without any reminder, each held order lacks one, whatever its deadline. */
+    scan.deadline_column = audit->reminders ? columns++ : 0;
+    scan.epoch_column = audit->limits_lowered ? columns : 0;
     sums_init(&scan.sums, bound_of(FAILPOINT_NUMBER("audit_sums"), audit->sums_bytes));
     scan.additions = alloc_zero(scan.chunk * 2, sizeof(*scan.additions));
     audit_begin_part(audit, "orders", orders);

@@ -76,6 +76,15 @@ static result_t read_items(audit_t *audit)
     return result == RESULT_DONE ? read_lowered_limits(audit) : result;
 }
 
+static result_t find_reminders(audit_t *audit)
+{
+    sql_reset(&audit->sql);
+    sql_add(&audit->sql, "SELECT 1 FROM holds LIMIT 1");
+    result_t result = db_query(audit->db, &audit->sql);
+    audit->reminders = result == RESULT_DONE && db_next(audit->db);
+    return result;
+}
+
 /* The server's own estimate; for the progress only. */
 static result_t count_roughly(audit_t *audit, int64_t *orders)
 {
@@ -139,6 +148,8 @@ static result_t check(audit_t *audit, int64_t orders)
 {
     audit_begin_part(audit, "items", 0);
     result_t result = read_items(audit);
+    if (result == RESULT_DONE)
+        result = find_reminders(audit);
     if (result == RESULT_DONE)
         result = audit_scan(audit, orders);
     if (result == RESULT_DONE && audit->strays)
