@@ -61,6 +61,20 @@ LARGE = (  # of an item with many orders; `of` is the change, or what is measure
     Bound("get_audit", "GET /v1/audit", "audit", None, "get_audit_s", AT_MOST, 1, 1, "s"),
     Bound("beside_audit", "the sale's rate beside an audit / alone", "beside", None, "beside_ratio", AT_LEAST, 0.9, 0.9),
 )
+MANY_ITEMS = tuple(Bound(f"items_{member}", words, "items", None, member, AT_MOST, bound, aim, unit) for
+                   member, words, bound, aim, unit in (
+    ("ready_s", "a node is ready after", 5, 2, "s"),
+    ("node_percent", "quiet: the busiest node", 2, 1, "% of a core"),
+    ("servers_percent", "quiet: Redis and MariaDB, for each node", 2, 1, "% of a core"),
+    ("gates_unasked", "gates of items that nobody has asked for", 0, 0, "gates"),
+    ("node_bytes_per_item", "memory of a node for an item that it has sold", 2048, 1024, "bytes"),
+    ("redis_bytes_per_item", "memory of Redis for an item that was sold once", 1536, 1024, "bytes"),
+    ("round_s", "a round of comparisons of all items", 1800, 900, "s"),
+    ("metrics_ms", "/metrics answers after", 50, 10, "ms"),
+    ("metrics_bytes", "/metrics", 65536, 32768, "bytes"),
+    ("status_ms", "/v1/status answers after", 1000, 300, "ms"),
+    ("epoch_poll_read", "a poll of epochs reads, while nothing changes", 10, 0, "rows"),
+))
 OVERLOAD = Bound("overload", "committed orders/s at 3 times the capacity / peak", "overload", "peak", ORDERS,
                  AT_LEAST, 0.9, 0.95)
 

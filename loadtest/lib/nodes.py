@@ -71,10 +71,14 @@ def wait_ready(started, process, log):
     raise StackError(f"a further service is not ready; its log, {log}, ends with: {log.read_text()[-500:]}")
 
 
+def with_nodes(stack, more):
+    """The stack with further services that run."""
+    pids = stack.pids | {"service": stack.pids["service"] + [pid for one in more for pid in one.pids["service"]]}
+    return dataclasses.replace(stack, nodes=tuple(more), pids=pids)
+
+
 @contextmanager
 def group(stack, count):
     """The stack with `count` services in all."""
     with ExitStack() as context:
-        more = tuple(context.enter_context(node(stack, number)) for number in range(2, count + 1))
-        pids = stack.pids | {"service": stack.pids["service"] + [pid for one in more for pid in one.pids["service"]]}
-        yield dataclasses.replace(stack, nodes=more, pids=pids)
+        yield with_nodes(stack, [context.enter_context(node(stack, number)) for number in range(2, count + 1)])

@@ -12,7 +12,7 @@ import unittest
 from dataclasses import replace
 from pathlib import Path
 
-from . import audit, crowd, options, report, sale, stack, volley
+from . import audit, crowd, many, options, report, sale, stack, volley
 from .audit import Books, Gate, Order, Row
 from .shop import Shop
 
@@ -260,6 +260,41 @@ class CrowdTest(unittest.TestCase):
             heard = self.drive(shop, 90_000_000, 8, 1, seconds=1)
         self.assertEqual((heard.ended, heard.errors), ("time", {}))
         self.assertLessEqual(heard.unanswered, 8)
+
+
+class ManyItemsTest(unittest.TestCase):
+    def test_slots_are_those_of_the_service(self):
+        known = {"it-00000000": 863, "it-00000001": 676, "it-00099999": 669, "abcdefghi": 160, "abcdefghijklmnop": 168}
+        self.assertEqual({sku: many.slot_of(sku) for sku in known}, known)
+
+    def test_rows_are_written_some_at_a_time(self):
+        texts = list(many.insert_texts([(many.name_of("it-", at), at % 1024) for at in range(2500)], "lua", 7))
+        self.assertEqual([text.count("('it-") for text in texts], [1000, 1000, 500])
+        self.assertIn("('it-00000003',0,3,7,", texts[0])
+
+    def test_an_answer_ends_with_its_body(self):
+        whole = b"HTTP/1.1 201 OK\r\nContent-Length: 3\r\n\r\nabc"
+        self.assertIsNone(many.status_and_end(whole[:-1]))
+        self.assertIsNone(many.status_and_end(whole[:20]))
+        self.assertEqual(many.status_and_end(whole + b"HTTP"), (201, len(whole)))
+
+    def test_the_busiest_node_and_the_rest_are_held_to_their_bounds(self):
+        def part(node, servers, nodes_mb, compared):
+            return {"percent": {"node 1": node, "node 2": 0.1, "Redis": servers, "MariaDB": servers},
+                    "a_second": {"compared": compared}, "nodes_mb": nodes_mb, "redis_mb": 1, "gates": 0}
+        found = {"items": 100_000, "ready_s": [0.2, 0.3], "unasked": part(0.5, 1, [10, 10], 128),
+                 "sold": part(1.5, 1.5, [20, 20], 100), "purchases": {"answers": {201: 10_000}},
+                 "metrics": {"ms": 1, "bytes": 1}, "status": {"ms": 1, "bytes": 1}, "epoch_poll": {"read": 0}}
+        values = many.derived(found)
+        self.assertEqual((values["node_percent"], values["servers_percent"], values["round_s"], values["ready_s"]),
+                         (1.5, 1.5, 1000, 0.3))
+        self.assertEqual(values["node_bytes_per_item"], round(20 * 2**20 / 10_000))
+        self.assertTrue(many.misses(found))  # that memory
+        found["sold"]["nodes_mb"] = [12, 12]
+        self.assertFalse(many.misses(found))
+        found["sold"]["percent"]["node 2"] = 2.5
+        self.assertTrue(many.misses(found))
+        self.assertFalse(many.misses(found | {"items": 1000}))
 
 
 if __name__ == "__main__":

@@ -22,12 +22,12 @@ def bring_up(directory, shards, loops, writers, build_dir):
 
 
 @contextmanager
-def stack(build_dir):
-    """One shard, one loop, one writer; wiped at the end."""
+def stack(build_dir, shards=1):
+    """One loop, and one writer a shard; wiped at the end."""
     with tempfile.TemporaryDirectory(prefix="holdfast-own-", dir="/var/tmp") as base:
         directory = Path(base) / "stack"
         try:
-            yield bring_up(directory, 1, 1, 1, build_dir)
+            yield bring_up(directory, shards, 1, 1, build_dir)
         finally:
             if directory.exists():
                 deploy("down", "--dir", directory, "--wipe")
