@@ -420,6 +420,20 @@ result_t gate_sync_unsettled_get(gate_sync_t *gate, const order_id_t *id, gate_r
     return RESULT_DONE;
 }
 
+result_t gate_sync_any_unsettled(gate_sync_t *gate, const uint16_t *slots, unsigned count,
+                                 bool *any)
+{
+    redisReply *reply;
+    begin_plain(gate, "EXISTS");
+    for (unsigned i = 0; i < count; ++i)
+        add_unsettled_key(gate, slots[i]);
+    result_t result = call(gate, REPLY_NUMBER, 0, &reply);
+    if (result == RESULT_DONE)
+        *any = reply->integer != 0;
+    freeReplyObject(reply);
+    return result;
+}
+
 result_t gate_sync_owners(gate_sync_t *gate, uint16_t slot, gate_owner_t *owners, unsigned max,
                           unsigned *count)
 {

@@ -103,6 +103,9 @@ typedef struct {
     uint8_t length;
 } gate_owner_t;
 
+/* Does any of these slots have unsettled orders? */
+result_t gate_sync_any_unsettled(gate_sync_t *gate, const uint16_t *slots, unsigned count,
+                                 bool *any);
 /* The owners of the unsettled orders in a slot. Fills up to `max`. */
 result_t gate_sync_owners(gate_sync_t *gate, uint16_t slot, gate_owner_t *owners, unsigned max,
                           unsigned *count);

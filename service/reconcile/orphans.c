@@ -36,9 +36,10 @@
 #define ROOM_MS 200
 /* Then it still takes over so many of each slot: the orders that do not end may be of others. */
 #define SLOT_MIN 64
-/* A slot without items may contain orders of an item that was deleted. So one pass of so many reads
-   all slots. */
-#define ALL_SLOTS_PASSES 16
+/* One call finds out whether any of so many slots has unsettled orders. */
+#define SLOTS_A_CALL 64
+/* One pass of so many forgets the orders that it has not seen. */
+#define FORGET_PASSES 16
 /* Backoff of slots that are set aside. */
 #define ASIDE_BASE_MS 1000
 #define ASIDE_CAP_MS 10000
@@ -306,16 +307,18 @@ static bool pass_over_slot(orphans_t *orphans, uint16_t slot)
     return true;
 }
 
-/* Reads the slots that have items. */
-static unsigned read_slots(worker_t *worker, uint16_t *slots)
+/* A pass over some slots: over each of them if any has orders, as at rest none has. An error counts
+   as orders: the call for the slot meets it too. False: Redis is away, so the pass ends. */
+static bool pass_over_slots(orphans_t *orphans, const uint16_t *slots, unsigned count)
 {
-    const sql_t sql = {(char *)"SELECT DISTINCT slot FROM inventory", 35, 0};
-    unsigned count = 0;
-    if (db_query(worker->db, &sql) != RESULT_DONE)
-        return 0;
-    while (db_next(worker->db) && count < SLOT_COUNT)
-        slots[count++] = (uint16_t)db_u64(worker->db, 0);
-    return count;
+    bool any = true;
+    if (gate_sync_any_unsettled(orphans->worker->gate, slots, count, &any) != RESULT_DONE)
+        any = true;
+    for (unsigned i = 0; i < count; ++i)
+        if (is_stopping(orphans) || ((any || aside_has(orphans->aside, key_of_slot(&slots[i]))) &&
+                                     !pass_over_slot(orphans, slots[i])))
+            return false;
+    return true;
 }
 
 static unsigned all_slots(const worker_t *worker, uint16_t *slots)
@@ -335,16 +338,17 @@ unsigned orphans_pass(orphans_t *orphans, worker_t *worker)
     orphans->left = false;
     if (writer_is_away(worker->shard->writer))
         return 0; /* MySQL is away: an order taken over now could not be written */
-    bool all = ++orphans->pass % ALL_SLOTS_PASSES == 0;
-    unsigned count = all ? all_slots(worker, slots) : read_slots(worker, slots);
+    unsigned count = all_slots(worker, slots);
+    ++orphans->pass;
     orphans->adopted = orphans->gone_count = 0;
     orphans->crowded = false;
     orphans->until_ms = clock_mono_ms() + PASS_MS;
     orphans->worker = worker;
-    for (unsigned i = 0; i < count; ++i)
-        if (is_stopping(orphans) || !pass_over_slot(orphans, slots[i]))
+    for (unsigned i = 0; i < count; i += SLOTS_A_CALL)
+        if (!pass_over_slots(orphans, slots + i,
+                             i + SLOTS_A_CALL < count ? SLOTS_A_CALL : count - i))
             return orphans->adopted; /* the sightings are kept for the next pass */
-    if (all)                         /* otherwise slots without items were not read */
+    if (orphans->pass % FORGET_PASSES == 0)
         forget_unseen(orphans, orphans->pass);
     if (orphans->adopted != 0)
         LOG_INFO("orphans were taken over", LOG_INT("shard", worker->shard->index),

@@ -29,8 +29,10 @@
 #define DEPLOYMENT_WAITS 50
 #define DEPLOYMENT_WAIT_MS 20
 /* The interval between two counts of a shard's items is this many times as long as a count, so that
-   counting takes a hundredth of the time. */
+   counting takes a hundredth of the time, or a thousandth while Redis admits: then the answer does
+   not depend on the count. */
 #define COUNT_SHARE 100
+#define COUNT_SHARE_SPARE 1000
 /* No item can have this name: see is_sku(). */
 #define PROBE_SKU "!probe"
 
@@ -57,7 +59,7 @@ typedef struct {
     pacer_t pacer;
     pthread_mutex_t mutex; /* over `record` */
     record_t record;
-    uint64_t count_at_ms; /* used by the thread only */
+    uint64_t counted_ms, count_took_ms; /* used by the thread only */
 } target_t;
 
 struct prober {
@@ -254,12 +256,16 @@ static void count_items(target_t *target, db_t *db)
         "FROM inventory";
     const sql_t sql = {(char *)text, sizeof(text) - 1, 0};
     uint64_t begun = clock_mono_ms();
-    if (begun < target->count_at_ms)
+    health_t redis;
+    prober_redis(target->prober, &redis);
+    if (begun <
+        target->counted_ms +
+            target->count_took_ms * (redis.state == HEALTH_OK ? COUNT_SHARE_SPARE : COUNT_SHARE))
         return;
     if (db_query(db, &sql) == RESULT_DONE && db_next(db))
         note_items(target, db_u64(db, 0), db_u64(db, 1));
-    uint64_t now = clock_mono_ms();
-    target->count_at_ms = now + (now - begun) * COUNT_SHARE;
+    target->counted_ms = clock_mono_ms();
+    target->count_took_ms = target->counted_ms - begun;
 }
 
 /* Under FLUSH TABLES WITH READ LOCK a write would wait for up to a day. With this time-out the
