@@ -24,7 +24,7 @@
 static void list_add(notices_t *list, const attempt_t *a)
 {
     if (list->count == list->capacity) {
-        list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+        list->capacity = list->capacity == 0 ? 4 : list->capacity * 2;
         list->notices = alloc_resize(list->notices, list->capacity, sizeof(*list->notices));
     }
     notice_t *notice = &list->notices[list->count++];
