@@ -66,6 +66,7 @@ static void shard_init(node_t *node, unsigned index)
     remote_clock_init(&shard->clock);
     repair_queue_init(&shard->repairs);
     repair_queue_init(&shard->loads);
+    in_use_init(&shard->in_use);
 }
 
 static void node_init(node_t *node, const config_t *config)
@@ -85,6 +86,7 @@ static void node_dispose(node_t *node)
     for (unsigned i = 0; i < node->map.shards_count; ++i) {
         repair_queue_dispose(&node->shards[i].repairs);
         repair_queue_dispose(&node->shards[i].loads);
+        in_use_dispose(&node->shards[i].in_use);
     }
     announcements_dispose(&node->announcements);
     free(node->shards);

@@ -8,12 +8,21 @@
 
 /* An entry that no purchase has used for this long is forgotten. */
 #define IDLE_MS 600000
+/* Entries that one search looks at, at most: the loop stands still meanwhile. */
+#define FORGET_MAX 4096
 
 loop_item_t *loop_item_find(const engine_loop_t *engine, str_t sku)
 {
     loop_item_t *item;
     HASH_FIND(hh, engine->items, sku.p, sku.n, item);
     return item;
+}
+
+/* Adds the entry at the end of engine->items. */
+static void list_item(engine_loop_t *engine, loop_item_t *item, uint64_t now)
+{
+    item->listed_ms = now;
+    HASH_ADD_KEYPTR(hh, engine->items, item->base.ref.sku.bytes, item->base.ref.sku.length, item);
 }
 
 static loop_item_t *new_item(engine_loop_t *engine, const item_ref_t *ref)
@@ -26,7 +35,7 @@ static loop_item_t *new_item(engine_loop_t *engine, const item_ref_t *ref)
     item->owned = engine_owner_loop(engine->node, ref->slot) == engine;
     h2o_linklist_init_anchor(&item->parked);
     h2o_linklist_init_anchor(&item->unchecked);
-    HASH_ADD_KEYPTR(hh, engine->items, item->base.ref.sku.bytes, item->base.ref.sku.length, item);
+    list_item(engine, item, clock_mono_ms());
     return item;
 }
 
@@ -60,12 +69,26 @@ void loop_item_forget(loop_item_t *item)
 void loop_items_forget_idle(engine_loop_t *engine)
 {
     uint64_t now = clock_mono_ms();
-    loop_item_t *item, *next;
-    HASH_ITER(hh, engine->items, item, next)
-    {
-        if (loop_item_is_idle(item) && now - item->used_ms > IDLE_MS)
+    for (unsigned looks = 0; looks < FORGET_MAX; ++looks) {
+        loop_item_t *item = engine->items; /* of all entries it was listed first */
+        if (item == NULL || now - item->listed_ms <= IDLE_MS)
+            return;
+        if (loop_item_is_idle(item) && now - item->used_ms > IDLE_MS) {
             loop_item_forget(item);
+        } else {
+            HASH_DEL(engine->items, item);
+            list_item(engine, item, now);
+        }
     }
+}
+
+void loop_item_note_gate_call(loop_item_t *item)
+{
+    /* used_ms was set when this purchase began: the clock is not read again. */
+    if (item->used_ms - item->noted_ms < IN_USE_AGAIN_MS)
+        return;
+    item->noted_ms = item->used_ms;
+    in_use_add(&item->base.shard->in_use, loop_item_sku(item));
 }
 
 void loop_item_changed(engine_loop_t *engine, str_t sku, uint64_t epoch)

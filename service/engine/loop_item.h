@@ -9,8 +9,8 @@
  *      └────────── failed ───────────┘
  *
  * An announcement of a newer epoch invalidates it, and so does a stale attempt or a stale commit.
- * An entry that no purchase has used for 10 min is forgotten. An entry whose row does not exist is
- * forgotten at once.
+ * An entry that no purchase has used for 10 to 20 min is forgotten. An entry whose row does not
+ * exist is forgotten at once.
  *
  * The loop owns its entries and uses them on its thread only. Nothing blocks: rows are read by jobs
  * of the shard's pool. A read that fails ends in purchase_unparked() with the reason.
@@ -44,6 +44,8 @@ typedef struct loop_item {
     uint64_t missed_epoch;      /* the last epoch whose gate a connection did not have; 0: none */
     unsigned missed_read;       /* `reads` at that time */
     uint64_t used_ms;           /* monotonic; last use */
+    uint64_t listed_ms;         /* monotonic; when it went to the end of engine->items */
+    uint64_t noted_ms;          /* monotonic; when it was last added to shard->in_use */
     unsigned purchases;         /* that point to this entry */
 
     h2o_linklist_t parked; /* purchases that wait for READY */
@@ -78,8 +80,10 @@ loop_item_t *loop_item_get(struct engine_loop *engine, const item_ref_t *ref);
 void loop_item_forget(loop_item_t *item);
 /* Nothing of the item is under way. */
 bool loop_item_is_idle(const loop_item_t *item);
-/* Frees the idle entries that were not used for 10 min. */
+/* Frees idle entries that were not used for 10 min. Looks only at those that became due since. */
 void loop_items_forget_idle(struct engine_loop *engine);
+/* A purchase calls the item's gate: the reconciler compares it in its next pass. */
+void loop_item_note_gate_call(loop_item_t *item);
 
 /* Parks a purchase until the item is READY, or its read has failed; starts a read if none runs.
    Calls purchase_unparked() once: later, or inside this call if the pool takes no job. */

@@ -232,9 +232,12 @@ static purchase_t *purchase_of(attempt_t *attempt)
 
 void purchase_attempt_sent(attempt_t *attempt)
 {
+    purchase_t *p = purchase_of(attempt);
     const purchase_event_t event = {EVENT_SENT};
-    purchase_effects_t effects = purchase_step(&purchase_of(attempt)->machine, &event);
+    purchase_effects_t effects = purchase_step(&p->machine, &event);
     assert(!effects.enter && effects.answer == ANSWER_NONE);
+    if (strategy_uses_gate(p->strategy))
+        loop_item_note_gate_call(p->item);
 }
 
 /* The gate admits no id past its commit deadline; a SQL strategy has no such bound. */

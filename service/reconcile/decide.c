@@ -60,7 +60,7 @@ static bool quiet(const gate_state_t *before, const gate_state_t *after)
 /* A quiet gate that has other units left than MySQL: a release is on its way, or was lost. */
 static bool is_short(const snapshot_t *s)
 {
-    return !s->after.closed && quiet(&s->before, &s->after) &&
+    return s->after.answer == GATE_ITEM_OK && !s->after.closed && quiet(&s->before, &s->after) &&
            gate_available(&s->after) != s->row.terms.total - item_allocated(&s->row);
 }
 
@@ -77,6 +77,13 @@ static bool release_is_missing(const memory_t *memory, const snapshot_t *s)
            s->after.released < memory->released;
 }
 
+/* Nobody has bought the item: the first buyer who comes has its gate built. Until then it needs
+   none. */
+static bool may_lack_gate(const snapshot_t *s)
+{
+    return s->after.answer == GATE_ITEM_MISSING && s->row.allocated_total == 0 && !s->by_hand;
+}
+
 static finding_t compare(const memory_t *memory, const snapshot_t *s)
 {
     const gate_state_t *before = &s->before, *after = &s->after;
@@ -86,7 +93,7 @@ static finding_t compare(const memory_t *memory, const snapshot_t *s)
     if (row->gate_down)
         return FINDING_GATE_BACK;
     if (!built(before, row) || !built(after, row)) /* unless a rebuild is under way */
-        return row->rebuilding ? FINDING_AGREE : FINDING_NOT_BUILT;
+        return row->rebuilding || may_lack_gate(s) ? FINDING_AGREE : FINDING_NOT_BUILT;
     if (after->closed) /* under a SQL strategy only the epoch is compared */
         return FINDING_AGREE;
     if (!same_terms(after, &row->terms))
@@ -143,9 +150,24 @@ static action_t act_on(memory_t *memory, const snapshot_t *s, finding_t finding)
     return finding == FINDING_NOT_BUILT ? ACTION_SYNC : ACTION_REBUILD;
 }
 
+/* Whether a release that MySQL has made is still on its way to the gate. */
+static bool release_is_due(const snapshot_t *s)
+{
+    return !s->after.closed &&
+           s->after.released < s->row.released_total - s->row.epoch_released_total;
+}
+
+/* Whether a later comparison needs what the memory has: then the item must be compared again
+   soon. */
+static bool is_open(const memory_t *memory, const snapshot_t *s, finding_t finding)
+{
+    return finding != FINDING_AGREE || s->row.rebuilding || memory->short_since_ms != 0 ||
+           release_is_due(s);
+}
+
 decision_t reconcile_decide(memory_t *memory, const snapshot_t *s)
 {
-    decision_t decision = {FINDING_AGREE, ACTION_NONE};
+    decision_t decision = {FINDING_AGREE, ACTION_NONE, false};
     /* The memory is older than this snapshot, and MISSES_MAX findings were acted upon at once. */
     assert(memory->released_at_ms <= s->now_ms && memory->short_since_ms <= s->now_ms &&
            memory->gate_back_ms <= s->now_ms && memory->misses < MISSES_MAX);
@@ -159,6 +181,7 @@ decision_t reconcile_decide(memory_t *memory, const snapshot_t *s)
         memory->short_since_ms = 0;
     else if (memory->short_since_ms == 0)
         memory->short_since_ms = s->now_ms;
+    decision.open = is_open(memory, s, decision.finding);
     /* Every finding leads to another comparison or an action; only the end of a fallback may have
        to wait. */
     assert((decision.action == ACTION_NONE) ==

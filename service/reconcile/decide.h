@@ -21,7 +21,8 @@
 
 typedef enum {
     FINDING_AGREE,
-    FINDING_NOT_BUILT, /* no gate, another Redis, another epoch, or only one of the two is closed */
+    FINDING_NOT_BUILT, /* no gate of an item that was sold, another Redis, another epoch, or only
+                          one of the two is closed */
     FINDING_TERMS,     /* limit or window differ from the row's, or it is frozen for too long */
     FINDING_CAPACITY,  /* capacity is not what was left when the epoch began */
     FINDING_COUNTERS,  /* counters and `unsettled` differ */
@@ -66,6 +67,7 @@ typedef struct {
 typedef struct {
     finding_t finding;
     action_t action;
+    bool open; /* the memory is needed: a finding, a rebuild or a release has not ended yet */
 } decision_t;
 
 /* Decides, and updates *memory. Time must not go back between calls with one memory_t. No

@@ -73,10 +73,10 @@ static bool needs_row(action_t action)
 }
 
 pass_t reconcile_compare(worker_t *worker, const item_ref_t *ref, memory_t *memory,
-                         const lease_t *lease, bool wait)
+                         const lease_t *lease, unsigned flags)
 {
-    snapshot_t snapshot = {.by_hand = lease == NULL};
-    pass_t pass = {.finding = FINDING_AGREE};
+    snapshot_t snapshot = {.by_hand = flags & COMPARE_BY_HAND};
+    pass_t pass = {.finding = FINDING_AGREE, .open = true};
     pass.result = take_snapshot(worker, ref, &snapshot);
     if (pass.result != SYNC_READY)
         return pass;
@@ -85,8 +85,12 @@ pass_t reconcile_compare(worker_t *worker, const item_ref_t *ref, memory_t *memo
     pass.finding = decision.finding;
     pass.item = snapshot.row;
     pass.gate = snapshot.after;
+    pass.open = decision.open;
     pass.compare_again = decision.action == ACTION_COMPARE_AGAIN;
-    if (!wait && needs_row(decision.action) && !reconcile_row_is_free(worker, ref)) {
+    if (decision.action == ACTION_RESTORE && lease == NULL && !snapshot.by_hand)
+        return pass;
+    if (!(flags & COMPARE_WAITS) && needs_row(decision.action) &&
+        !reconcile_row_is_free(worker, ref)) {
         pass.result = SYNC_BUSY;
         pass.failed = true;
         return pass;
@@ -98,10 +102,10 @@ pass_t reconcile_compare(worker_t *worker, const item_ref_t *ref, memory_t *memo
 pass_t reconcile_pass(worker_t *worker, const item_ref_t *ref)
 {
     memory_t memory = {0};
-    pass_t pass = reconcile_compare(worker, ref, &memory, NULL, true);
+    pass_t pass = reconcile_compare(worker, ref, &memory, NULL, COMPARE_BY_HAND | COMPARE_WAITS);
     while (pass.compare_again) {
         usleep(PASS_COMPARE_AGAIN_US);
-        pass = reconcile_compare(worker, ref, &memory, NULL, true);
+        pass = reconcile_compare(worker, ref, &memory, NULL, COMPARE_BY_HAND | COMPARE_WAITS);
     }
     return pass;
 }

@@ -12,6 +12,7 @@ typedef struct {
     sync_result_t result; /* SYNC_READY: the pass was made */
     bool compare_again;   /* nothing is decided before another comparison, PASS_COMPARE_AGAIN_US
                           later */
+    bool open;            /* the memory is needed: compare the item again soon */
     bool failed;          /* an action was due and failed: see `result` */
     finding_t finding;
     action_t done; /* NONE, SYNC, REBUILD or RESTORE */
@@ -21,12 +22,19 @@ typedef struct {
 
 #define PASS_COMPARE_AGAIN_US 50000
 
+typedef enum {
+    COMPARE_BY_HAND = 1, /* an operator requested it */
+    /* Wait for a row that another transaction has locked; otherwise such an item is SYNC_BUSY at
+       once, and the caller can go on with other items. */
+    COMPARE_WAITS = 2
+} compare_flags_t;
+
 /* One comparison and the action that follows from it. The caller owns `memory`, which is the item's
-   between comparisons. `lease` NULL: an operator requested it. `wait`: wait for a row that another
-   transaction has locked; otherwise such an item is SYNC_BUSY at once, and the caller can go on
-   with other items. */
+   between comparisons; all zero if the last comparison left nothing open. `lease`: the action needs
+   it to be held. NULL: it needs none, but then a fallback is ended only by hand, so that one node
+   does it. */
 pass_t reconcile_compare(worker_t *worker, const item_ref_t *ref, memory_t *memory,
-                         const lease_t *lease, bool wait);
+                         const lease_t *lease, unsigned flags);
 /* Returns whether the item's row exists and is not locked, at one of several reads within
    PASS_FREE_US. A sale locks its row often, for a short time each; another user of the server may
    keep the lock. True also if MySQL returned an error: the caller's next statement meets it. */

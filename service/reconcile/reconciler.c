@@ -14,14 +14,14 @@
 #include "reconcile/pass.h"
 #include "store/canary.h"
 
-/* Items that one statement reads. */
-#define PAGE 200
+/* Rows that one statement reads, and the most tracked items that one pass compares: to compare more
+   would take too much of a core, of this process and of the stores, from the sale. */
+#define PAGE 256
+/* The most items of the round that one pass compares: their number must not show in the load of a
+   system in which nobody buys. */
+#define ROUND_ITEMS 32
 /* A pass over items ends after this time; the next continues behind it. */
 #define PASS_MS 1000
-/* A shard with more items than this has shorter passes: to compare them without a pause would take
-   most of a core, of this process and of the stores, from the sale. */
-#define MANY_ITEMS 2000
-#define PASS_OF_MANY_MS 40
 /* Another node may take over the shard if its holder has not renewed the lease for so long. */
 #define LEASE_MS 2000
 /* Backoff of items that are set aside, and the time after which one that was not met again is
@@ -35,24 +35,29 @@
 #define FAILURES_BEFORE_WAIT 3
 #define WAITS_MS 200
 
-/* The state of an item that is kept between passes. */
+/* An item that the next passes compare: this node has called its gate since the last comparison, or
+   that comparison has left something open. */
 typedef struct {
     UT_hash_handle hh;
     memory_t memory;
-    unsigned round; /* in which it was last compared */
     sku_t sku;
 } tracked_t;
 
+/* Items to be compared. */
 typedef struct {
     item_ref_t items[PAGE];
     bool compare_again[PAGE];
     unsigned count;
+    sku_t end; /* the last row that a scan has read for this page */
+    bool last; /* there are no items behind these */
 } page_t;
 
-/* A scan over some of the shard's items, by sku, and its progress. */
+/* A scan over the shard's rows, by sku, and its progress. */
 typedef struct {
-    const char *which; /* SQL */
-    sku_t after;       /* the last sku that was compared; empty: none yet */
+    const char *rows; /* SQL: those that are read */
+    const char *due;  /* SQL: those of them that are compared */
+    unsigned max;     /* items of a page */
+    sku_t after;      /* the last sku that was read, and compared if due; empty: none yet */
 } scan_t;
 
 typedef enum {
@@ -68,10 +73,9 @@ struct reconciler {
     uint64_t taken_ms; /* monotonic: when the lease was last taken or renewed */
     bool lease_locked; /* its row is locked: no node can take it */
     orphans_t *orphans;
+    bool answered; /* MySQL answered the last question for the lease */
     page_t page;
-    tracked_t *tracked;       /* uthash by sku */
-    unsigned round;           /* the number of this scan over all items */
-    unsigned met, met_before; /* items in this round so far; in the last round */
+    tracked_t *tracked; /* uthash by sku; those that were compared last come last */
     scan_t all, fallbacks;
     /* Items that are set aside: after a failed repair; after a failed comparison under the
        lease. */
@@ -116,12 +120,9 @@ static void drop_aside(reconciler_t *reconciler, aside_t *aside, str_t sku)
     note_aside(reconciler);
 }
 
-/* Forgets items that are set aside: all comparisons if another node compares this shard now, and
-   items that were not tried for long, which may have been deleted. */
+/* Forgets items that were not tried for long, which may have been deleted. */
 static void forget_aside(reconciler_t *reconciler)
 {
-    if (reconciler->lease.fence == 0)
-        aside_clear(reconciler->compared_aside);
     aside_forget_untried(reconciler->compared_aside, clock_mono_ms(), ASIDE_FORGET_MS);
     aside_forget_untried(reconciler->repairs_aside, clock_mono_ms(), ASIDE_FORGET_MS);
     note_aside(reconciler);
@@ -208,32 +209,47 @@ static void repair_gates(reconciler_t *reconciler)
     assert(all == NULL); /* each was tried or put back: one that is lost leaves its gate as it is */
 }
 
-/* --- the memory of items --- */
+/* --- tracked items --- */
 
-static memory_t *memory_of(reconciler_t *reconciler, str_t sku)
+static tracked_t *find_tracked(reconciler_t *reconciler, str_t sku)
 {
     tracked_t *tracked;
     HASH_FIND(hh, reconciler->tracked, sku.p, sku.n, tracked);
+    return tracked;
+}
+
+static tracked_t *track(reconciler_t *reconciler, str_t sku)
+{
+    tracked_t *tracked = find_tracked(reconciler, sku);
     if (tracked == NULL) {
         tracked = alloc_zero(1, sizeof(*tracked));
         sku_set(&tracked->sku, sku);
         HASH_ADD(hh, reconciler->tracked, sku.bytes, tracked->sku.length, tracked);
     }
-    tracked->round = reconciler->round;
-    return &tracked->memory;
+    return tracked;
 }
 
-/* Forgets the items that a whole round did not meet; `all`: every item, because another node goes
-   on. */
-static void forget_items(reconciler_t *reconciler, bool all)
+static void forget(reconciler_t *reconciler, tracked_t *tracked)
 {
-    tracked_t *tracked, *next;
-    HASH_ITER(hh, reconciler->tracked, tracked, next)
+    HASH_DEL(reconciler->tracked, tracked);
+    free(tracked);
+}
+
+/* It goes behind all others. */
+static void keep(reconciler_t *reconciler, tracked_t *tracked)
+{
+    HASH_DEL(reconciler->tracked, tracked);
+    HASH_ADD(hh, reconciler->tracked, sku.bytes, tracked->sku.length, tracked);
+}
+
+static void track_items_in_use(reconciler_t *reconciler)
+{
+    used_item_t *all = in_use_take(&reconciler->shard->in_use), *item, *next;
+    HASH_ITER(hh, all, item, next)
     {
-        if (!all && tracked->round == reconciler->round)
-            continue;
-        HASH_DEL(reconciler->tracked, tracked);
-        free(tracked);
+        track(reconciler, sku_str(&item->sku));
+        HASH_DEL(all, item);
+        free(item);
     }
 }
 
@@ -247,6 +263,9 @@ static bool take_lease(reconciler_t *reconciler)
     result_t result = lease_take(worker->db, &worker->sql, &reconciler->lease, LEASE_MS);
     bool holds = result == RESULT_DONE && reconciler->lease.fence != 0;
     reconciler->lease_locked = result == RESULT_RETRY && db_error_is_lock(worker->db);
+    reconciler->answered = result == RESULT_DONE || reconciler->lease_locked;
+    if (held_before && !holds)
+        aside_clear(reconciler->compared_aside); /* another node compares those items now */
     if (result != RESULT_DONE && held_before)
         LOG_WARN("the lease of this shard cannot be renewed",
                  LOG_INT("shard", reconciler->shard->index),
@@ -270,22 +289,40 @@ static bool keep_lease(reconciler_t *reconciler)
 
 /* --- comparing --- */
 
-/* Reads the next items of the scan. */
+/* Reads the next rows of the scan, up to the last of `scan->max` items that are due. */
 static bool read_page(reconciler_t *reconciler, const scan_t *scan)
 {
     worker_t *worker = &reconciler->worker;
     page_t *page = &reconciler->page;
+    unsigned rows = 0;
     page->count = 0;
     sql_reset(&worker->sql);
-    sql_add(&worker->sql, "SELECT sku FROM inventory WHERE bucket = %u AND sku > %s AND ",
-            BUCKET_ONLY, sku_str(&scan->after));
-    sql_add(&worker->sql, scan->which);
+    sql_add(&worker->sql, "SELECT sku, ");
+    sql_add(&worker->sql, scan->due);
+    sql_add(&worker->sql, " FROM inventory WHERE bucket = %u AND sku > %s AND ", BUCKET_ONLY,
+            sku_str(&scan->after));
+    sql_add(&worker->sql, scan->rows);
     sql_add(&worker->sql, " ORDER BY sku LIMIT %u", (uint64_t)PAGE);
     if (db_query(worker->db, &worker->sql) != RESULT_DONE)
         return false;
-    while (page->count < PAGE && db_next(worker->db))
-        page->items[page->count++] = item_ref_of(db_bytes(worker->db, 0));
+    for (; page->count < scan->max && rows < PAGE && db_next(worker->db); ++rows) {
+        sku_set(&page->end, db_bytes(worker->db, 0));
+        if (db_u64(worker->db, 1) != 0)
+            page->items[page->count++] = item_ref_of(sku_str(&page->end));
+    }
+    page->last = rows < PAGE && page->count < scan->max;
     return true;
+}
+
+/* Takes the tracked items that have waited longest. */
+static void take_page(reconciler_t *reconciler)
+{
+    page_t *page = &reconciler->page;
+    page->count = 0;
+    for (const tracked_t *tracked = reconciler->tracked; tracked != NULL && page->count < PAGE;
+         tracked = tracked->hh.next)
+        page->items[page->count++] = item_ref_of(sku_str(&tracked->sku));
+    page->last = true;
 }
 
 static void note_finding(reconciler_t *reconciler, str_t sku, const pass_t *pass)
@@ -316,18 +353,26 @@ static void note_finding(reconciler_t *reconciler, str_t sku, const pass_t *pass
 static bool compare_one(reconciler_t *reconciler, const item_ref_t *ref)
 {
     str_t sku = sku_str(&ref->sku);
+    tracked_t *tracked = track(reconciler, sku);
+    const lease_t *lease = reconciler->lease.fence != 0 ? &reconciler->lease : NULL;
     bool wait = aside_failures(reconciler->compared_aside, sku) >= FAILURES_BEFORE_WAIT;
-    pass_t pass = reconcile_compare(&reconciler->worker, ref, memory_of(reconciler, sku),
-                                    &reconciler->lease, wait);
+    pass_t pass = reconcile_compare(&reconciler->worker, ref, &tracked->memory, lease,
+                                    wait ? COMPARE_WAITS : 0);
     pthread_mutex_lock(&reconciler->mutex);
     ++reconciler->report.items;
     pthread_mutex_unlock(&reconciler->mutex);
     assert(!pass.compare_again ||
            pass.done == ACTION_NONE); /* one comparison alone decides nothing */
+    /* What is away has left nothing open here: an item that is in use comes again. */
+    if (pass.open && (pass.result == SYNC_READY || pass.failed))
+        keep(reconciler, tracked);
+    else
+        forget(reconciler, tracked);
     if (pass.compare_again)
         return true;
     bool waiting = pass.finding == FINDING_GATE_BACK && pass.done == ACTION_NONE;
-    if (pass.failed && lease_is_held(&reconciler->lease) && is_of_the_item(reconciler, pass.result))
+    if (pass.failed && (lease == NULL || lease_is_held(lease)) &&
+        is_of_the_item(reconciler, pass.result))
         put_aside(reconciler, reconciler->compared_aside, sku);
     else if (pass.result == SYNC_READY)
         drop_aside(reconciler, reconciler->compared_aside, sku);
@@ -338,10 +383,23 @@ static bool compare_one(reconciler_t *reconciler, const item_ref_t *ref)
     return false;
 }
 
-static bool may_continue(reconciler_t *reconciler, uint64_t deadline)
+/* A scan needs the lease; `scan` NULL: tracked items, which each node compares. */
+static bool may_continue(reconciler_t *reconciler, const scan_t *scan, uint64_t deadline)
 {
     return clock_mono_ms() <= deadline && !repair_queue_is_stopping(&reconciler->shard->repairs) &&
-           keep_lease(reconciler);
+           ((scan == NULL && reconciler->lease.fence == 0) || keep_lease(reconciler));
+}
+
+/* An item that is set aside is left out until its wait is over. */
+static bool compare_or_leave(reconciler_t *reconciler, const item_ref_t *ref)
+{
+    str_t sku = sku_str(&ref->sku);
+    if (!aside_waits(reconciler->compared_aside, sku, clock_mono_ms()))
+        return compare_one(reconciler, ref);
+    tracked_t *tracked = find_tracked(reconciler, sku);
+    if (tracked != NULL)
+        keep(reconciler, tracked);
+    return false;
 }
 
 static bool compare_first(reconciler_t *reconciler, scan_t *scan, uint64_t deadline)
@@ -349,21 +407,20 @@ static bool compare_first(reconciler_t *reconciler, scan_t *scan, uint64_t deadl
     page_t *page = &reconciler->page;
     for (unsigned i = 0; i < page->count; ++i) {
         page->compare_again[i] = false;
-        if (!may_continue(reconciler, deadline)) {
+        if (!may_continue(reconciler, scan, deadline)) {
             page->count = i;
             return false;
         }
-        const item_ref_t *ref = &page->items[i];
-        if (!aside_waits(reconciler->compared_aside, sku_str(&ref->sku), clock_mono_ms()))
-            page->compare_again[i] = compare_one(reconciler, ref);
-        scan->after = ref->sku;
+        page->compare_again[i] = compare_or_leave(reconciler, &page->items[i]);
+        if (scan != NULL)
+            scan->after = page->items[i].sku;
     }
     return true;
 }
 
 /* The second comparison of a page's items, all after one pause. Items that are left when time is up
-   are compared in the next round: their memory is kept. */
-static bool compare_again(reconciler_t *reconciler, uint64_t deadline)
+   are tracked: the next pass compares them. */
+static bool compare_again(reconciler_t *reconciler, const scan_t *scan, uint64_t deadline)
 {
     const page_t *page = &reconciler->page;
     bool waited = false;
@@ -375,7 +432,7 @@ static bool compare_again(reconciler_t *reconciler, uint64_t deadline)
             usleep(PASS_COMPARE_AGAIN_US);
         }
         waited = true;
-        if (!may_continue(reconciler, deadline))
+        if (!may_continue(reconciler, scan, deadline))
             return false;
         compare_one(reconciler, &page->items[i]);
     }
@@ -385,56 +442,47 @@ static bool compare_again(reconciler_t *reconciler, uint64_t deadline)
 static scan_progress_t compare_page(reconciler_t *reconciler, scan_t *scan, uint64_t deadline)
 {
     page_t *page = &reconciler->page;
-    if (!read_page(reconciler, scan))
+    if (scan == NULL)
+        take_page(reconciler);
+    else if (!read_page(reconciler, scan))
         return SCAN_PAUSED;
-    bool last = page->count < PAGE;
-    if (!compare_first(reconciler, scan, deadline) || !compare_again(reconciler, deadline))
+    if (!compare_first(reconciler, scan, deadline) || !compare_again(reconciler, scan, deadline))
         return SCAN_PAUSED;
-    if (!last)
-        return SCAN_CONTINUES;
-    scan->after.length = 0;
-    return SCAN_ENDED;
+    if (scan != NULL && page->last)
+        scan->after.length = 0;
+    else if (scan != NULL)
+        scan->after = page->end;
+    return page->last ? SCAN_ENDED : SCAN_CONTINUES;
 }
 
-/* A pass over the shard's items. Items with a fallback come first, so that their gates admit again
-   at once and not when it is their turn. */
-static void compare_items(reconciler_t *reconciler, bool many)
+/* All items with a fallback, so that their gates admit again at once and not when it is their turn;
+   and the next items of the round. */
+static void compare_untracked(reconciler_t *reconciler)
 {
+    assert(reconciler->lease.fence != 0); /* one node scans a shard */
     uint64_t deadline = clock_mono_ms() + PASS_MS;
-    assert(reconciler->lease.fence != 0); /* one node compares a shard */
     while (compare_page(reconciler, &reconciler->fallbacks, deadline) == SCAN_CONTINUES)
         ;
-    deadline = clock_mono_ms() + (many ? PASS_OF_MANY_MS : PASS_MS);
-    scan_progress_t progress;
-    do {
-        progress = compare_page(reconciler, &reconciler->all, deadline);
-        reconciler->met += reconciler->page.count;
-    } while (progress == SCAN_CONTINUES);
-    if (progress != SCAN_ENDED)
-        return;
-    forget_items(reconciler, false);
-    ++reconciler->round;
-    reconciler->met_before = reconciler->met;
-    reconciler->met = 0;
+    compare_page(reconciler, &reconciler->all, clock_mono_ms() + PASS_MS);
 }
 
 /* --- the thread --- */
 
 static void pass_over_shard(reconciler_t *reconciler)
 {
-    bool many = reconciler->met > MANY_ITEMS || reconciler->met_before > MANY_ITEMS;
     repair_gates(reconciler);
-    if (!take_lease(reconciler)) {
-        forget_items(reconciler, true);
-        forget_aside(reconciler);
-        if (reconciler->lease_locked) /* safe without the lease: it only saves work, and no node can
-                                         hold it now */
-            orphans_pass(reconciler->orphans, &reconciler->worker);
-        return;
-    }
+    track_items_in_use(reconciler);
+    bool holds = take_lease(reconciler);
+    unsigned orphans = 0;
     forget_aside(reconciler);
-    unsigned orphans = orphans_pass(reconciler->orphans, &reconciler->worker);
-    compare_items(reconciler, many);
+    if (holds || reconciler->lease_locked) /* safe without the lease: it only saves work, and no
+                                              node can hold it now */
+        orphans = orphans_pass(reconciler->orphans, &reconciler->worker);
+    if (reconciler->answered)
+        compare_page(reconciler, NULL, clock_mono_ms() + PASS_MS);
+    if (reconciler->lease.fence == 0)
+        return;
+    compare_untracked(reconciler);
     METRIC_INC(reconciler_passes_total);
     pthread_mutex_lock(&reconciler->mutex);
     ++reconciler->report.passes;
@@ -467,8 +515,9 @@ reconciler_t *reconciler_new(shard_t *shard)
     reconciler_t *reconciler = alloc_zero(1, sizeof(*reconciler));
     reconciler->shard = shard;
     reconciler->lease = (lease_t){.name = RECONCILER_LEASE, .holder = shard->incarnation};
-    reconciler->all.which = "strategy IN ('lua', 'watch')";
-    reconciler->fallbacks.which = "gate_down = 1";
+    reconciler->all =
+        (scan_t){.rows = "TRUE", .due = "strategy IN ('lua', 'watch')", .max = ROUND_ITEMS};
+    reconciler->fallbacks = (scan_t){.rows = "gate_down = 1", .due = "TRUE", .max = PAGE};
     reconciler->orphans = orphans_new();
     reconciler->repairs_aside = aside_new(ASIDE_BASE_MS, ASIDE_CAP_MS);
     reconciler->compared_aside = aside_new(ASIDE_BASE_MS, ASIDE_CAP_MS);
@@ -493,8 +542,8 @@ void reconciler_free(reconciler_t *reconciler)
     orphans_free(reconciler->orphans);
     aside_free(reconciler->repairs_aside);
     aside_free(reconciler->compared_aside);
-    forget_items(reconciler, true);
-    assert(reconciler->tracked == NULL);
+    while (reconciler->tracked != NULL)
+        forget(reconciler, reconciler->tracked);
     pthread_mutex_destroy(&reconciler->mutex);
     free(reconciler);
 }

@@ -2,9 +2,11 @@
  * The background thread of a shard that keeps gates and rows in step. A lease lets one node at a
  * time do it for a shard; epochs keep it safe if two nodes do.
  *
- * Each pass first rebuilds or closes the gates of the repair queue (on every node). Then, under the
- * lease, it takes over orphans (orphans.h) and compares items (pass.h), as many as fit into 1 s;
- * the next pass continues behind them.
+ * Each pass first rebuilds or closes the gates of the repair queue. Under the lease it takes over
+ * orphans (orphans.h). Then it compares (pass.h) the items that this node's purchases have used
+ * (work/in_use.h), and those whose last comparison left something open: on every node, a few
+ * hundred. At last, under the lease, it compares items with a fallback, and the next few of
+ * all items: their number does not grow with the shard.
  *
  * An item whose gate cannot be rebuilt (another user of the server keeps its row locked, or a
  * server returns errors for it) is set aside, named in the log and counted, and tried again with a

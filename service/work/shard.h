@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "gate/health.h"
 #include "work/announcements.h"
+#include "work/in_use.h"
 #include "work/repair_queue.h"
 
 struct pool;
@@ -30,6 +31,7 @@ typedef struct shard {
     repair_queue_t repairs;
     /* gates whose tables of buyers the loader is to load, by sku and epoch */
     repair_queue_t loads;
+    in_use_t in_use;
     /* number of pool threads that wait for Redis on behalf of a purchase */
     atomic_uint gate_peeks;
     /* orders that the reconciler has taken over and whose purchases have not ended */

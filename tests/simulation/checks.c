@@ -113,6 +113,7 @@ row_view_t checks_item(const char *sku)
     if (row == NULL)
         return (row_view_t){0};
     return (row_view_t){.total = row[at.total].i,
+                        .sold = row[at.allocated].i != 0,
                         .allocated = row[at.allocated].i - row[at.released].i,
                         .limit = row[at.limit].i,
                         .epoch = (uint64_t)row[at.epoch].i,
@@ -656,7 +657,7 @@ const char *checks_gate(const char *sku)
     if (row.gate_down)
         return "a SQL strategy is still the fallback";
     if (gate == NULL)
-        return "there is no gate";
+        return row.sold ? "there is no gate" : NULL;
     int64_t available = checks_available(sku);
     if ((uint64_t)number_of(gate, "epoch") != row.epoch || number_of(gate, "closed") != 0 ||
         available != row.total - row.allocated) {

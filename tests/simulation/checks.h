@@ -20,11 +20,11 @@ void checks_init(void); /* once */
 void checks_begin(void);
 /* The order's state as committed; false: no row. */
 bool checks_order(const order_id_t *id, order_state_t *state);
-/* Total, allocated units and strategy of an item, as committed. */
+/* Total, allocated units and strategy of an item, as committed. `sold`: it has ever had an order. */
 typedef struct {
     int64_t total, allocated, limit;
     uint64_t epoch;
-    bool gated, gate_down, found;
+    bool gated, gate_down, found, sold;
 } row_view_t;
 row_view_t checks_item(const char *sku);
 /* This order was refused, or said to be rejected: it may never be live. */

@@ -64,6 +64,7 @@ void node_launch(unsigned number)
     remote_clock_init(&node->shards[0].clock);
     repair_queue_init(&node->shards[0].repairs);
     repair_queue_init(&node->shards[0].loads);
+    in_use_init(&node->shards[0].in_use);
     /* It asked each shard's clock before it began to serve. */
     remote_clock_observe(&node->shards[0].clock, clock_mono_ms(), mysql_now_ms());
     http_context_t *http = world_alloc_zero(sizeof(*http));

@@ -93,6 +93,53 @@ static void test_a_gate_that_is_not_of_this_row(void **state)
     assert_int_equal(compare_at_rest(a_gate(), row), FINDING_NOT_BUILT);
 }
 
+/* The first buyer who comes has it built; a released unit shows that somebody came before. */
+static void test_an_item_that_was_never_sold_needs_no_gate(void **state)
+{
+    (void)state;
+    memory_t memory = {0};
+    gate_state_t none = {.answer = GATE_ITEM_MISSING};
+    item_t row = a_row();
+    row.allocated_total = row.released_total = row.epoch_allocated_total = 0;
+    decision_t decision = decide(&memory, none, row, none, 1000);
+    assert_int_equal(decision.finding, FINDING_AGREE);
+    assert_false(decision.open);
+    snapshot_t asked = {.before = none, .row = row, .after = none, .now_ms = 1, .by_hand = true};
+    memory = (memory_t){0};
+    assert_int_equal(reconcile_decide(&memory, &asked).finding, FINDING_NOT_BUILT);
+    gate_state_t foreign = {.answer = GATE_ITEM_FOREIGN};
+    assert_int_equal(compare_at_rest(foreign, row), FINDING_NOT_BUILT);
+    row.allocated_total = row.released_total = 1;
+    assert_int_equal(compare_at_rest(none, row), FINDING_NOT_BUILT);
+}
+
+/* The reconciler keeps the memory of an item, and compares it again soon, only if it must. */
+static void test_what_is_open_needs_another_comparison(void **state)
+{
+    (void)state;
+    memory_t memory = {0};
+    gate_state_t gate = a_gate();
+    item_t row = a_row();
+    assert_false(decide(&memory, gate, row, gate, 1000).open);
+    row.rebuilding = true; /* by whom may die */
+    assert_true(decide(&memory, gate, row, gate, 1000).open);
+    row = a_row();
+    memory = (memory_t){0};
+    row.released_total = 4; /* of which the gate has been told one */
+    assert_true(decide(&memory, gate, row, gate, 1000).open);
+    gate.released = 4;
+    assert_false(decide(&memory, gate, row, gate, 1500).open);
+    row.released_total = 6; /* after the count that the memory has */
+    assert_true(decide(&memory, gate, row, gate, 1600).open);
+    gate.closed = true;
+    row.terms.strategy = STRATEGY_OPTIMISTIC;
+    assert_false(decide(&memory, gate, row, gate, 1700).open);
+    gate = a_gate();
+    gate.per_buyer_limit = 1;
+    memory = (memory_t){0};
+    assert_true(decide(&memory, gate, a_row(), gate, 1000).open);
+}
+
 static void test_terms_that_are_not_the_rows(void **state)
 {
     (void)state;
@@ -266,6 +313,8 @@ int main(void)
         cmocka_unit_test(test_agreement),
         cmocka_unit_test(test_a_gate_that_somebody_is_building),
         cmocka_unit_test(test_a_gate_that_is_not_of_this_row),
+        cmocka_unit_test(test_an_item_that_was_never_sold_needs_no_gate),
+        cmocka_unit_test(test_what_is_open_needs_another_comparison),
         cmocka_unit_test(test_terms_that_are_not_the_rows),
         cmocka_unit_test(test_closed_gates_are_not_compared),
         cmocka_unit_test(test_each_broken_rule),
