@@ -142,7 +142,7 @@ class Bench:
         if items > 1:
             self.zipf = self.zipf or self.target("zipf", terms, items)
         target = self.zipf if items > 1 else self.target("compare", terms)
-        self.buy(target, lambda: self.rush(self.stack.url, "buy", target.name, items, f"w{turn}-",
+        self.buy(target, lambda: self.rush(self.stack.url, "warm", target.name, items, f"w{turn}-",
                                            self.client.warm_up_s))
         tally.settle(self.stack, target)
         bought = self.buy(target, lambda: self.rush(self.stack.url, "buy", target.name, items, f"b{turn}-"))

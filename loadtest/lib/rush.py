@@ -21,7 +21,7 @@ class Rush:
     seconds: float
     connections: int
     threads: int
-    kind: str         # get or buy
+    kind: str         # get, buy, or warm: to buy each item once before any is drawn
     name: str         # the path, the item, or what the names of many items begin with
     items: int = 1
     buyers: str = "b"  # what the buyers' names begin with; connections of different threads never share one

@@ -316,8 +316,8 @@ class TallyTest(unittest.TestCase):
 
 
 class RushTest(unittest.TestCase):
-    def drive(self, shop, **members):
-        return rush.drive(rush.Rush(shop.url, 0.3, 8, 2, "buy", "s", **members))
+    def drive(self, shop, kind="buy", **members):
+        return rush.drive(rush.Rush(shop.url, 0.3, 8, 2, kind, "s", **members))
 
     def test_every_attempt_is_of_a_new_buyer_and_is_answered(self):
         with Shop(stock=20) as shop:
@@ -344,6 +344,21 @@ class RushTest(unittest.TestCase):
         self.assertGreater(drawn[b"s00000"], drawn[b"s00009"])
         self.assertGreater(drawn[b"s00000"] * 3, drawn.total() / 5.19 * 2)  # its share is 1 / 5.19 of 100 items
         self.assertLessEqual(set(drawn), {b"s%05d" % number for number in range(100)})
+
+    def test_crowds_of_other_names_draw_other_items(self):
+        with Shop(stock=10**9) as shop:
+            rush.drive_all([rush.Rush(shop.url, 0.3, 1, 1, "buy", "s", items=100, buyers=name) for name in ("a", "c")])
+        words = [order.split(b'"') for order in shop.came.elements()]
+        drawn = {name: [sku for buyer, sku in sorted((word[7], word[3]) for word in words) if buyer[:1] == name][:20]
+                 for name in (b"a", b"c")}
+        self.assertEqual([len(skus) for skus in drawn.values()], [20, 20])
+        self.assertNotEqual(drawn[b"a"], drawn[b"c"])
+
+    def test_a_warm_up_buys_each_item_however_long_that_takes(self):
+        with Shop(stock=10**9) as shop:
+            self.drive(shop, kind="warm", items=1500)
+        drawn = Counter(order.split(b'"')[3] for order in shop.came.elements())
+        self.assertEqual((len(drawn), min(drawn.values())), (1500, 2))  # each of the two threads buys all
 
 
 class VolleyTest(unittest.TestCase):

@@ -1,10 +1,12 @@
 -- A steady rush for so many seconds, with as little work in the client as can be: every attempt is of a new
 -- buyer, and answers are counted by wrk itself, which tells only what is above 399 from what is not.
 --
---   HOLDFAST_CROWD_DIR=DIR wrk ... -s rush.lua URL -- get|buy NAME ITEMS BUYERS SECONDS CONNECTIONS
+--   HOLDFAST_CROWD_DIR=DIR wrk ... -s rush.lua URL -- get|buy|warm NAME ITEMS BUYERS SECONDS CONNECTIONS
 --
 -- NAME is the path for get. For buy it is the item, or with ITEMS above 1 what the names of that many items begin
--- with, of which each attempt takes one by Zipf's law with exponent 1; BUYERS is what buyers' names begin with.
+-- with, of which each attempt takes one by Zipf's law with exponent 1; BUYERS is what buyers' names begin with, and
+-- decides which items are drawn: crowds of other names do not buy the same items at the same time. warm buys each of
+-- the items once before it draws, however long that takes: a service that has just started then knows all of them.
 -- There is no response() here: with one, wrk would parse every header into Lua.
 --
 -- When the time is up, request() returns an empty string and the connection waits for ever, so that every answer
@@ -40,17 +42,26 @@ issued, parked, began_at, ended_at = 0, 0, 0, 0
 local constant              -- the request, when it is always the same
 local before, between, after -- else it is before .. item's number .. between .. buyer's number .. after
 local draws                 -- item's number of each attempt, of a fixed width; nil: one item
+local each = 0              -- so many attempts are for the items in turn, before any is drawn
 local directory, seconds, connections
 local to_be_verified
 
+local function seed_of(buyers)
+  local seed = SEED + id
+  for at = 1, #buyers do
+    seed = (seed * 31 + buyers:byte(at)) % 2147483647
+  end
+  return seed
+end
+
 -- The cumulated weights, then for each draw the first item whose cumulated weight is not below it.
-local function zipf(items)
+local function zipf(items, buyers)
   local cumulated, sum = {}, 0
   for rank = 1, items do
     sum = sum + 1 / rank
     cumulated[rank] = sum
   end
-  math.randomseed(SEED + id)
+  math.randomseed(seed_of(buyers))
   local drawn = {}
   for draw = 1, DRAWS do
     local at, low, high = math.random() * sum, 1, items
@@ -66,7 +77,7 @@ end
 local function prepare_buy(name, items, buyers)
   local number = ""
   if items > 1 then
-    draws, number = zipf(items), "00000"
+    draws, number = zipf(items, buyers), "00000"
   end
   local body = string.format('{"sku":"%s%s","buyer_id":"%s%d-00000000","quantity":1}', name, number, buyers, id)
   local whole = wrk.format("POST", "/v1/orders", { ["Content-Type"] = "application/json" }, body)
@@ -85,6 +96,9 @@ function init(args)
     constant = wrk.format("GET", args[2], {})
   else
     prepare_buy(args[2], tonumber(args[3]), args[4])
+  end
+  if args[1] == "warm" then
+    each = tonumber(args[3])
   end
   seconds, connections = tonumber(args[5]), tonumber(args[6])
   to_be_verified = id == 0
@@ -109,7 +123,7 @@ function request()
     if began_at == 0 then
       began_at = now
     end
-    if parked > 0 or now - began_at >= seconds then
+    if parked > 0 or (now - began_at >= seconds and issued >= each) then
       return park(now)
     end
   end
@@ -119,7 +133,8 @@ function request()
   end
   local buyer = string.format("%08d", issued)
   if draws then
-    return before .. draws[issued % DRAWS + 1] .. between .. buyer .. after
+    local item = issued <= each and string.format("%05d", issued - 1) or draws[issued % DRAWS + 1]
+    return before .. item .. between .. buyer .. after
   end
   return before .. buyer .. after
 end
