@@ -75,6 +75,23 @@ static result_t read_each(db_t *db, const sql_t *sql,
     return result;
 }
 
+/* The columns are those that the header names. */
+static result_t read_each_units(db_t *db, const sql_t *sql,
+                                void (*each)(void *context, const item_t *item), void *context)
+{
+    result_t result = db_query(db, sql);
+    while (result == RESULT_DONE && db_next(db)) {
+        item_t item = {.terms.total = db_i64(db, 1),
+                       .allocated_total = db_i64(db, 2),
+                       .released_total = db_i64(db, 3),
+                       .version = db_u64(db, 4),
+                       .epoch = db_u64(db, 5)};
+        sku_set(&item.ref.sku, db_bytes(db, 0));
+        each(context, &item);
+    }
+    return result;
+}
+
 result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count, item_lock_t lock,
                         void (*each)(void *context, const item_t *item), void *context)
 {
@@ -82,12 +99,13 @@ result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count,
                                        ") ORDER BY sku FOR UPDATE SKIP LOCKED"};
     sql_reset(sql);
     sql_add(sql,
-            "SELECT " ITEM_COLUMNS " FROM " SQL_INVENTORY_BY_KEY " WHERE bucket = %u AND sku IN (",
+            "SELECT sku, total, allocated_total, released_total, version, epoch "
+            "FROM " SQL_INVENTORY_BY_KEY " WHERE bucket = %u AND sku IN (",
             BUCKET_ONLY);
     for (unsigned i = 0; i < count; ++i)
         sql_add(sql, i == 0 ? "%s" : ",%s", skus[i]);
     sql_add(sql, ends[lock]);
-    return read_each(db, sql, each, context);
+    return read_each_units(db, sql, each, context);
 }
 
 result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,

@@ -34,7 +34,9 @@ typedef enum {
     ITEM_LOCK_WAIT, /* locks the rows, in the order of their skus */
     ITEM_LOCK_SKIP  /* locks the rows that are free, and leaves out locked ones */
 } item_lock_t;
-/* Calls `each` for each of these rows that exists. `count` is at least 1; a sku may come twice. */
+/* Calls `each` for each of these rows that exists. `count` is at least 1; a sku may come twice. Of
+   an item only the sku, the total, both totals of units, version and epoch are read, because the
+   rows are read under every batch of a contended row; the rest is zero. */
 result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count, item_lock_t lock,
                         void (*each)(void *context, const item_t *item), void *context);
 /* Calls `each` for all items whose epoch is at least `epoch_from`. */
