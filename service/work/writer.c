@@ -13,11 +13,19 @@
 /* The batch window: for this long queued orders wait for orders that are before the gate. It is
    about the duration of a reserve call. */
 #define BATCH_WINDOW_MS 2
+/* While other processes hold the locks of the rows, queued orders wait for at most this long for
+   the orders that are before the gate. */
+#define GATE_WINDOW_MS 20
+/* A shorter time is not waited for the locks of other processes. */
+#define LOCK_WAIT_MIN_US 1000
 /* An item that is set aside may have at most one in this many permits. */
 #define ASIDE_SHARE 8
 /* While the shard is away it is probed at this interval, though nothing is queued: purchases are
    refused meanwhile, so no order would show that it is back. */
 #define PROBE_MS 500
+
+/* What the orders of the next batch wait for while other processes hold the locks of the rows. */
+typedef enum { COLLECT_NOT, COLLECT_FOR_LOCKS, COLLECT_FOR_GATE } collect_t;
 
 /* A writer thread, with a connection of its own. All orders of an item go to the same thread: two
    threads would only miss each other's versions. Orders that cannot be written although the shard
@@ -33,6 +41,8 @@ typedef struct {
     atomic_uint queued;
     unsigned awaited; /* of the queued ones */
     unsigned coming;  /* announced orders that are before the gate: writer_expect() */
+    unsigned answered, answered_due; /* announced orders that left the gate; wraps */
+    collect_t collect;
     bool stopping;
     unsigned batch_max, linger_ms;
     uint64_t written_us; /* monotonic; when the last batch ended */
@@ -63,18 +73,35 @@ static bool may_wait_for_batch(const writer_thread_t *thread)
     return thread->coming > thread->queued && has_room(thread);
 }
 
-/* While other processes hold the locks of the rows, orders are collected rather than written into a
-   transaction that would wait. */
-static void wait_for_locks(writer_thread_t *thread)
+static bool may_collect(const writer_thread_t *thread)
+{
+    bool due =
+        thread->collect == COLLECT_FOR_GATE && (int)(thread->answered_due - thread->answered) <= 0;
+    return has_room(thread) && !due;
+}
+
+static void collect_until(writer_thread_t *thread, collect_t collect, uint64_t ms)
 {
     int result = 0;
-    uint64_t then_us = thread->written_us + writer_lock_wait_us(&thread->core);
-    uint64_t now_us = clock_mono_us();
-    if (then_us < now_us + 1000)
-        return;
-    const struct timespec then = clock_mono_in((uint32_t)((then_us - now_us) / 1000));
-    while (has_room(thread) && result != ETIMEDOUT)
+    const struct timespec then = clock_mono_in((uint32_t)ms);
+    thread->collect = collect;
+    while (may_collect(thread) && result != ETIMEDOUT)
         result = pthread_cond_timedwait(&thread->more, &thread->mutex, &then);
+    thread->collect = COLLECT_NOT;
+}
+
+/* While other processes hold the locks of the rows, orders are collected rather than written into a
+   transaction that would wait: for as long as it would, and until those are here that the gate is
+   being asked about. These would else be a batch of their own, which locks the same rows again. */
+static void collect_batch(writer_thread_t *thread)
+{
+    uint64_t wait_us = writer_lock_wait_us(&thread->core), now_us = clock_mono_us();
+    if (wait_us < LOCK_WAIT_MIN_US)
+        return;
+    if (thread->written_us + wait_us >= now_us + LOCK_WAIT_MIN_US)
+        collect_until(thread, COLLECT_FOR_LOCKS, (thread->written_us + wait_us - now_us) / 1000);
+    thread->answered_due = thread->answered + thread->coming;
+    collect_until(thread, COLLECT_FOR_GATE, GATE_WINDOW_MS);
 }
 
 /* A transaction costs the server as much as some thirty rows: so queued orders wait for more, while
@@ -116,7 +143,7 @@ static unsigned take_batch(writer_thread_t *thread)
     unsigned count = 0;
     pthread_mutex_lock(&thread->mutex);
     wait_for_order(thread);
-    wait_for_locks(thread);
+    collect_batch(thread);
     wait_for_batch(thread);
     while (thread->head != NULL && count < thread->batch_max) {
         writer_order_t *order = thread->head;
@@ -344,7 +371,10 @@ static writer_thread_t *thread_of(writer_t *writer, uint16_t slot)
    longer a reason to. */
 static void wake(writer_thread_t *thread, bool first)
 {
-    if (first || (thread->queued != 0 && !may_linger(thread) && !may_wait_for_batch(thread)))
+    bool may_wait = thread->collect != COLLECT_NOT
+                        ? may_collect(thread)
+                        : may_linger(thread) || may_wait_for_batch(thread);
+    if (first || (thread->queued != 0 && !may_wait))
         pthread_cond_signal(&thread->more);
 }
 
@@ -373,8 +403,10 @@ void writer_expect(writer_t *writer, uint16_t slot, int more)
     /* else the count would wrap, and the thread would wait for orders that never come */
     assert(more >= 0 || thread->coming >= (unsigned)-more);
     thread->coming += (unsigned)more;
-    if (more < 0)
+    if (more < 0) {
+        thread->answered += (unsigned)-more;
         wake(thread, false);
+    }
     pthread_mutex_unlock(&thread->mutex);
 }
 

@@ -124,7 +124,8 @@ unsigned writer_depth(const writer_t *writer);
 bool writer_is_behind(writer_t *writer, uint16_t slot);
 /* Announces `more` orders of the slot that the gate is being asked about; a negative number after
    the gate has answered and they were submitted or not. While more orders are announced than
-   queued, the queued ones wait for a batch window. */
+   queued, the queued ones wait for a batch window. While batches wait for locks that other
+   processes hold, they wait for all that are announced, for a longer one. */
 void writer_expect(writer_t *writer, uint16_t slot, int more);
 
 #endif
