@@ -1,6 +1,7 @@
 """The measures of a comparison: what each one does in a round, and the record that it leaves.
 
-A measure is warmed up first, on its own item, then measured for the given seconds, then audited.
+A measure is warmed up first, on its own item, then measured for the given seconds, then audited. The warm-up buys each
+of many items at least once, from each node: what a node does when it first meets an item is not measured.
 """
 
 import dataclasses
