@@ -418,12 +418,12 @@ local function reserve(keys, args)
   return reply
 end
 
--- Takes out those of the ids args[from..to] whose record is of this epoch. Returns how many.
-local function hdel_of_epoch(unsettled_key, args, from, to, epoch)
+-- Takes out those of the ids args[from..to] whose record is of this epoch or an earlier one. Returns how many.
+local function hdel_up_to_epoch(unsettled_key, args, from, to, epoch)
   local gone = 0
   for i = from, to do
     local record = redis.pcall('HGET', unsettled_key, args[i])
-    if type(record) == 'string' and read_record(record).epoch == epoch then
+    if type(record) == 'string' and (tonumber(read_record(record).epoch) or 0) <= tonumber(epoch) then
       gone = gone + hdel(unsettled_key, args, i, i)
     end
   end
@@ -439,7 +439,7 @@ local function settle_of_item(gate_key, unsettled_key, keys_key, args, base)
   for i = base + 4, base + 2 + 2 * groups, 2 do
     local to = from + tonumber(args[i + 1]) - 1
     local gone = of_gate and hdel(unsettled_key, args, from, to) or
-      hdel_of_epoch(unsettled_key, args, from, to, args[base + 1])
+      hdel_up_to_epoch(unsettled_key, args, from, to, args[base + 1])
     count = count + gone
     units = units + gone * tonumber(args[i])
     from = to + 1
@@ -458,8 +458,9 @@ end
 -- group; then the fields of those with a key in the index of keys.
 -- All of an item were committed under that epoch. An open gate has no record of another epoch than its own:
 -- reserve writes its own, and rebuild carries or drops all others. So it is enough to count what
--- goes, unread. A gate of another epoch never counted these, or has them no more: unless one was admitted
--- anew under it meanwhile, by another owner. That one stays, with its units, until its owner settles it.
+-- goes, unread. A gate of a later epoch never counted these, or has them no more: unless one was admitted
+-- anew under it meanwhile, by another owner. That one stays, with its units, until its owner settles it. A gate of
+-- an earlier epoch (an old copy of Redis came back, say) is rebuilt before it admits again.
 -- A field goes with its order, whatever the index says: a later order of the key is checked in MySQL.
 -- Returns for each item how many orders were there.
 local function settle(keys, args)

@@ -16,7 +16,7 @@ static const owner_t nobody = {0, 0};
 
 void plan_loading_terms(item_terms_t *terms)
 {
-    terms->total = chance_between(8, 30);
+    terms->total = chance_between(4, 10);
     terms->per_buyer_limit = chance(6) ? 0 : chance_between(1, 4);
     terms->strategy = chance(3) ? STRATEGY_WATCH : STRATEGY_LUA;
 }
@@ -139,7 +139,7 @@ static void draw_change(uint64_t at)
         world_after(at, nobody, on_limit, NULL, chance_below(5));
         break;
     case 6:
-        world_after(at, nobody, on_total, NULL, chance_between(6, 30));
+        world_after(at, nobody, on_total, NULL, chance_between(4, 10));
         break;
     default:
         world_after(at, nobody, on_rebuild, NULL, 0);
