@@ -20,7 +20,7 @@ void checks_init(void); /* once */
 void checks_begin(void);
 /* The order's state as committed; false: no row. */
 bool checks_order(const order_id_t *id, order_state_t *state);
-/* Total, allocated units and strategy of an item, as committed. `sold`: it has ever had an order. */
+/* Total, allocated units and strategy of an item, as committed. `sold`: it has had an order. */
 typedef struct {
     int64_t total, allocated, limit;
     uint64_t epoch;
