@@ -16,7 +16,7 @@
 typedef struct {
     uint64_t orders_per_s; /* beside a sale */
     uint64_t looked_us;    /* monotonic: the last look at the counter */
-    uint64_t due_us;       /* when the present chunk was due to begin */
+    uint64_t begun_us;     /* when the present chunk began */
     uint64_t commits;
     bool busy; /* others write */
 } audit_pace_t;
