@@ -88,14 +88,14 @@ static long long lib_counter(const char *name)
 static int lib_setup(void **state)
 {
     (void)state;
-    redis_run(STACK, "DEL " LIB_ALL " hf:{77}:staging");
+    redis_run(STACK, "DEL " LIB_ALL " " LIB_KEY("early") " hf:{77}:staging");
     lib_rebuild(1000, 10, 0, "0");
     return 0;
 }
 
 static int lib_teardown(void **state)
 {
-    redis_run(STACK, "DEL " LIB_ALL " hf:{77}:staging");
+    redis_run(STACK, "DEL " LIB_ALL " " LIB_KEY("early") " hf:{77}:staging");
     return test_teardown(state);
 }
 
@@ -144,6 +144,77 @@ static void a_settle_of_an_older_epoch_leaves_what_was_admitted_anew(void **stat
     EXPECT_NUMBER(redis_run_at(STACK, 0, SETTLE " 1001" SETTLE_ONE), 1);
     EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:unsettled"), 0);
     EXPECT_NUMBER(lib_counter("settled"), 2);
+}
+
+/* An old copy of Redis came back, with an order that MySQL has had since. */
+static void a_settle_takes_what_an_older_gate_has(void **state)
+{
+    (void)state;
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 2, "k", LIB_FAR), 0);
+    EXPECT_NUMBER(redis_run_at(STACK, 0, SETTLE " 1001" SETTLE_ONE), 1);
+    EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:unsettled"), 0);
+    EXPECT_NUMBER(lib_counter("settled"), 0);
+}
+
+#define BUYERS_OF(function_)                                                                       \
+    "FCALL holdfast_" function_ " 3 " LIB_KEY("gate") " " LIB_KEY("buyers") " " LIB_KEY("early")
+
+static long long units_of_alice(void)
+{
+    return redis_run(STACK, "HGET " LIB_KEY("buyers") " alice");
+}
+
+/* A gate that is loading. Alice's units were read with sequence 7: what was released up to then is
+   in them. */
+static void a_release_counts_once_whenever_the_buyer_is_loaded(void **state)
+{
+    (void)state;
+    redis_run(STACK, "FCALL holdfast_rebuild 6 " LIB_ALL " " LIB_KEY(
+                         "early") " hf:{77}:staging 1001 by-itself 0 10 4 0 0 0 0 0 0 1000");
+    EXPECT_NUMBER(lib_counter("loading"), 1);
+    lib_reserve(3, 1001, "1000000000000001", 1, "k", LIB_FAR);
+    EXPECT_NUMBER(lib_counter("reserved"), 0);
+    redis_run(STACK, BUYERS_OF("release") " 1001 alice 1 7");
+    redis_run(STACK, BUYERS_OF("release") " 1001 alice 1 8");
+    EXPECT_NUMBER(lib_counter("released"), 2);
+    redis_run(STACK, BUYERS_OF("load") " 1000 7 0 0 alice 3"); /* of another epoch */
+    EXPECT_NUMBER(lib_counter("known"), 0);
+    redis_run(STACK, BUYERS_OF("load") " 1001 7 0 0 alice 3");
+    EXPECT_NUMBER(lib_counter("known"), 1);
+    EXPECT_NUMBER(units_of_alice(), 2);
+    redis_run(STACK, BUYERS_OF("load") " 1001 9 0 0 alice 1"); /* she is loaded already */
+    redis_run(STACK, BUYERS_OF("release") " 1001 alice 1 6");
+    EXPECT_NUMBER(units_of_alice(), 2);
+    lib_reserve(3, 1001, "1000000000000001", 2, "", LIB_FAR);
+    EXPECT_NUMBER(lib_counter("reserved"), 2);
+    EXPECT_NUMBER(units_of_alice(), 4);
+    redis_run(STACK, BUYERS_OF("release") " 1001 alice 1 9");
+    EXPECT_NUMBER(units_of_alice(), 3);
+    EXPECT_NUMBER(lib_counter("loading"), 1);
+    redis_run(STACK, BUYERS_OF("load") " 1001 0 100 1");
+    EXPECT_NUMBER(lib_counter("loading"), 0);
+    EXPECT_NUMBER(redis_run(STACK, "EXISTS " LIB_KEY("early")), 0);
+}
+
+/* Units that two releases gave back are 3 at MySQL; the gate has heard of 1. */
+static void a_gate_keeps_its_buyers_when_it_knows_all_releases(void **state)
+{
+    (void)state;
+#define RENEW                                                                                      \
+    "FCALL holdfast_renew 5 " LIB_ALL " " LIB_KEY("early") " 1001 by-itself 0 9 0 0 0 1000 %d 1 "  \
+                                                           "1000000000000002"
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000001", 2, "k", LIB_FAR), 0);
+    EXPECT_NUMBER(lib_reserve(3, 1000, "1000000000000002", 3, "l", LIB_FAR), 8);
+    redis_run(STACK, BUYERS_OF("release") " 1000 alice 1 1");
+    redis_run(STACK, RENEW, 3);
+    EXPECT_NUMBER(lib_counter("epoch"), 1000);
+    redis_run(STACK, BUYERS_OF("release") " 1000 alice 2 3");
+    redis_run(STACK, RENEW, 3);
+    EXPECT_NUMBER(lib_counter("epoch"), 1001);
+    EXPECT_NUMBER(lib_counter("reserved"), 2); /* the other one is in MySQL */
+    EXPECT_NUMBER(redis_run(STACK, "HLEN hf:{77}:unsettled"), 1);
+    EXPECT_NUMBER(units_of_alice(), 2);
+    EXPECT_NUMBER(lib_counter("loading"), 0);
 }
 
 static void the_gate_counts_what_is_released_under_its_epoch(void **state)
@@ -429,6 +500,9 @@ int main(void)
         LIBRARY(the_gate_admits_nobody_past_the_commit_deadline),
         LIBRARY(the_gate_knows_an_unsettled_key_and_id),
         LIBRARY(a_settle_of_an_older_epoch_leaves_what_was_admitted_anew),
+        LIBRARY(a_settle_takes_what_an_older_gate_has),
+        LIBRARY(a_release_counts_once_whenever_the_buyer_is_loaded),
+        LIBRARY(a_gate_keeps_its_buyers_when_it_knows_all_releases),
         LIBRARY(the_gate_counts_what_is_released_under_its_epoch),
         LIBRARY(the_gate_admits_only_under_its_epoch_and_while_open),
         LIBRARY(a_rebuild_carries_what_is_unsettled_and_never_goes_back),
