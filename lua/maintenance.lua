@@ -250,29 +250,20 @@ local function keeps_table(gate, keys, terms, previous)
     (gate.limit ~= 0 or tonumber(terms.limit) == 0)
 end
 
--- A new epoch for a gate that keeps its table of buyers: the table has every order that the gate admitted,
--- and every release of its epoch. Orders that are in MySQL have their units there. Those that are rejected in
--- MySQL, or have no room any more, give theirs back.
--- KEYS gate buyers unsettled keys early; ARGV the terms, the epoch that the row had before, units that MySQL
--- has released under it, how many of the unsettled ids are live orders in MySQL or were, these, then those that are
--- rejected there.
--- Returns {'done' | 'old' | 'later' (releases are on their way) | 'unfit' (rebuild it), the gate's epoch, units
--- carried, is the table whole}.
-local function renew(keys, args)
-  local gate, terms, in_mysql, rejected = read_gate(keys[1]), read_terms(args), {}, set_of(args, 11 + tonumber(args[10]))
-  if gate and tonumber(gate.epoch) >= tonumber(terms.epoch) then
-    return { 'old', gate.epoch, 0, 0 }
+-- Units of orders of this epoch that MySQL does not have, or has as rejected.
+local function units_of_epoch(orders, epoch)
+  local units = 0
+  for _, record in ipairs(orders) do
+    if record.epoch == epoch then
+      units = units + record.quantity
+    end
   end
-  if not keeps_table(gate, keys, terms, args[8]) then
-    return { 'unfit', gate and gate.epoch or '0', 0, 0 }
-  end
-  if gate.released ~= tonumber(args[9]) then
-    return { 'later', gate.epoch, 0, 0 }
-  end
-  for i = 11, 10 + tonumber(args[10]) do
-    in_mysql[args[i]] = true
-  end
-  local orders, _, gone = unsettled_of_item(keys[3], terms.sku, terms.bucket, in_mysql)
+  return units
+end
+
+-- Carries the orders of an intact gate for which there is room. Those that are rejected in MySQL, or have no
+-- room, give their units back. Returns the units carried.
+local function carry_all(keys, gate, terms, orders, gone, rejected)
   local units, moved, stays, back = 0, {}, {}, {}
   for _, record in ipairs(orders) do
     if record.epoch == gate.epoch and not rejected[record.id] and
@@ -292,6 +283,35 @@ local function renew(keys, args)
     take_from(keys[2], buyer, of_buyer)
   end
   keep_unsettled(keys, terms.sku, moved, gone, stays)
+  return units
+end
+
+-- A new epoch for a gate that keeps its table of buyers. The table is kept only if the gate agrees with MySQL: what
+-- it has reserved is there, or unsettled, and what was released under its epoch has come.
+-- KEYS gate buyers unsettled keys early; ARGV the terms, the epoch that the row had before, units that MySQL
+-- has released and that it has committed under it, how many of the unsettled ids are live orders in MySQL or
+-- were, these, then those that are rejected there.
+-- Returns {'done' | 'old' | 'later' (releases are on their way) | 'unfit' (rebuild it), the gate's epoch, units
+-- carried, is the table whole}.
+local function renew(keys, args)
+  local gate, terms, count, in_mysql = read_gate(keys[1]), read_terms(args), tonumber(args[11]), {}
+  if gate and tonumber(gate.epoch) >= tonumber(terms.epoch) then
+    return { 'old', gate.epoch, 0, 0 }
+  end
+  if not keeps_table(gate, keys, terms, args[8]) then
+    return { 'unfit', gate and gate.epoch or '0', 0, 0 }
+  end
+  if gate.released ~= tonumber(args[9]) then
+    return { 'later', gate.epoch, 0, 0 }
+  end
+  for i = 12, 11 + count do
+    in_mysql[args[i]] = true
+  end
+  local orders, _, gone = unsettled_of_item(keys[3], terms.sku, terms.bucket, in_mysql)
+  if gate.reserved - gate.unreserved - units_of_epoch(orders, gate.epoch) ~= tonumber(args[10]) then
+    return { 'unfit', gate.epoch, 0, 0 }
+  end
+  local units = carry_all(keys, gate, terms, orders, gone, set_of(args, 12 + count))
   drop(keys[5])
   write_gate(keys, terms, false, units, gate.loading == 0 and 0 or 1)
   return { 'done', terms.epoch, units, gate.loading == 0 and 1 or 0 }

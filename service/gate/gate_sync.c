@@ -694,6 +694,7 @@ result_t gate_sync_renew(gate_sync_t *gate, const item_ref_t *item, const gate_r
     add_terms(gate, item, rebuild);
     redis_args_add_u64(&gate->args, rebuild->previous_epoch);
     redis_args_add_i64(&gate->args, rebuild->released);
+    redis_args_add_i64(&gate->args, rebuild->committed);
     redis_args_add_u64(&gate->args, rebuild->in_mysql_count - rebuild->rejected_count);
     add_ids(gate, rebuild->in_mysql, rebuild->in_mysql_count);
     result_t result = call(gate, REPLY_ARRAY, 4, &reply);

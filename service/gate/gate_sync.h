@@ -164,8 +164,9 @@ typedef struct {
     size_t staged_buyers;
     int64_t staged_units;
     bool whole; /* all buyers are staged; else the gate will be loading */
-    /* for gate_sync_renew(): units that MySQL has released under the previous epoch */
-    int64_t released;
+    /* for gate_sync_renew(): units that MySQL has released and committed under the previous
+       epoch */
+    int64_t released, committed;
 } gate_rebuild_t;
 
 typedef enum {

@@ -123,6 +123,7 @@ static sync_result_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *reb
     if (step != SYNC_READY)
         return step;
     rebuild->previous_released = now.epoch_released_total - rebuild->item.epoch_released_total;
+    rebuild->previous_committed = now.epoch_allocated_total - rebuild->item.epoch_allocated_total;
     rebuild->item = now;
     return SYNC_READY;
 }
@@ -374,6 +375,7 @@ static sync_result_t build_gate(worker_t *worker, rebuild_t *rebuild)
                            .capacity = item->terms.total - item_allocated(item),
                            .terms = &item->terms,
                            .released = rebuild->previous_released,
+                           .committed = rebuild->previous_committed,
                            .closed = !item_uses_gate(item)};
     assert(!rebuild->fallback);
     FAILPOINT("rebuild_row_raised");

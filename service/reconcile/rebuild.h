@@ -43,7 +43,8 @@ typedef struct {
     bool is_loading;           /* out: the new gate admits, and its table of buyers is not whole */
     uint64_t token;            /* private */
     uint64_t previous_epoch;   /* private: of the row before */
-    int64_t previous_released; /* private: units that were released under that epoch */
+    /* private: units that were released and committed under that epoch */
+    int64_t previous_released, previous_committed;
 } rebuild_t;
 
 /* Called while the row is locked. Checks that this change's freeze still holds and that no more

@@ -151,8 +151,7 @@ static const char *id_text(const order_id_t *id)
 /* Ids carry the time of Redis as their node had it: so far may it be off. */
 #define ID_CLOCK_SLACK_US 2000000
 
-/* The loosest limit since the order was issued. A rebuild carries what the gate has admitted into
-   the new epoch: a lowered limit leaves earlier orders alone. 0: none. */
+/* The loosest since the order was issued: a lowered limit leaves earlier orders alone. 0: none. */
 static int64_t limit_that_applied(const value_t *sku, const order_id_t *id)
 {
     uint64_t issued_us = (order_id_time_ms(id) - WORLD_EPOCH_MS) * 1000, now = world_now_us();
@@ -377,8 +376,7 @@ static void note_admitted(const str_t *ids, const redisReply *reply, size_t part
     order_id_t id;
     order_state_t state;
     for (unsigned i = 0; gate_reply_answer(reply, part, i) >= 0; ++i) {
-        int answer = gate_reply_answer(reply, part, i);
-        if (answer < 0 || gate_answer_plain(answer) != GATE_ADMITTED)
+        if (gate_answer_plain(gate_reply_answer(reply, part, i)) != GATE_ADMITTED)
             continue;
         memcpy(id.bytes, ids[i].p, sizeof(id.bytes));
         if (checks_order(&id, &state) && state == ORDER_REJECTED)
@@ -389,8 +387,7 @@ static void note_admitted(const str_t *ids, const redisReply *reply, size_t part
     }
 }
 
-/* FCALL name, the number of keys, the keys; then for each item five words, of which the second says
-   how many orders there are, its three for each order and one for each with a key. */
+/* Name, keys; for each item five words (the second: orders), three an order, one for each key. */
 static void note_reserved(const str_t *words, unsigned count, const redisReply *reply)
 {
     unsigned at_word = 3 + (unsigned)strtoul(words[2].p, NULL, 10);
@@ -668,9 +665,8 @@ const char *checks_gate(const char *sku)
         return why;
     }
     if (number_of(gate, "loading") != 0)
-        return "its table of buyers is not whole";
-    /* Under no limit nobody asks for units, and those of buyers who were not loaded may lack some.
-     */
+        return "its buyers are still loading";
+    /* Under no limit the units of buyers who were not loaded may be too few. */
     return number_of(gate, "per_buyer_limit") == 0 ? NULL : check_buyers(sku);
 }
 
