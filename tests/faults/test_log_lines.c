@@ -75,17 +75,8 @@ static FILE *open_log(void)
     return in;
 }
 
-static long log_size(void)
-{
-    FILE *in = open_log();
-    fseek(in, 0, SEEK_END);
-    long size = ftell(in);
-    fclose(in);
-    return size;
-}
-
-/* What was written since the log was so long. */
-static kinds_t read_log(long from)
+/* What was written since the log was so long; *end: how long it is now. */
+static kinds_t read_log(long from, long *end)
 {
     kinds_t kinds = {.count = 0};
     char *line = NULL;
@@ -96,6 +87,7 @@ static kinds_t read_log(long from)
         if (line[0] == '{')
             take_line(&kinds, line);
     free(line);
+    *end = ftell(in);
     fclose(in);
     for (unsigned i = 0; i < kinds.count; ++i) {
         kinds.lines += kinds.all[i].lines;
@@ -114,10 +106,21 @@ typedef struct {
 static kinds_t await_log(long from, double held_back_before)
 {
     kinds_t kinds;
-    WAIT_UNTIL((kinds = read_log(from),
+    long end;
+    WAIT_UNTIL((kinds = read_log(from, &end),
                 (double)kinds.held_back ==
                     fault_metric(stack, "log_lines_held_back_total") - held_back_before));
     return kinds;
+}
+
+/* How long the log is when it has every line that was held back until now: a line that is counted
+   before this moment and written after it would be missing for ever. */
+static long await_whole_log(double *held_back)
+{
+    long end;
+    WAIT_UNTIL((double)read_log(0, &end).held_back ==
+               (*held_back = fault_metric(stack, "log_lines_held_back_total")));
+    return end;
 }
 
 /* One a second by the times in the lines, whatever the speed of the machine. A line that was kept
@@ -147,8 +150,8 @@ static void the_log_is_bounded(void **state)
                                                  .connections = 64,
                                                  .per_second = 1000});
     crowd_await(crowd, CROWD_CREATED, 50);
-    long from = log_size();
-    double before = fault_metric(stack, "log_lines_held_back_total");
+    double before;
+    long from = await_whole_log(&before);
     redis_run(stack, refusal->begin);
     WAIT_UNTIL(({
         redis_run(stack, "CLIENT KILL TYPE normal SKIPME yes");
