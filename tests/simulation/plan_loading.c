@@ -16,7 +16,9 @@ static const owner_t nobody = {0, 0};
 
 void plan_loading_terms(item_terms_t *terms)
 {
-    terms->total = chance_between(4, 10);
+    terms->total = chance_between(3, 8);
+    if (terms->hold_seconds != 0)
+        terms->hold_seconds = 1000; /* none ends: a node with few permits would never sell all */
     terms->per_buyer_limit = chance(6) ? 0 : chance_between(1, 4);
     terms->strategy = chance(3) ? STRATEGY_WATCH : STRATEGY_LUA;
 }
@@ -70,7 +72,7 @@ static void on_total(void *context, uint64_t number)
 
 static void on_rebuild(void *context, uint64_t number)
 {
-    item_change_t change = {.has_hold = true, .terms.hold_seconds = chance_between(2, 1000)};
+    item_change_t change = {.has_hold = true, .terms.hold_seconds = chance_between(500, 1000)};
     (void)context, (void)number;
     action_change(sku(), &change);
 }
@@ -139,7 +141,7 @@ static void draw_change(uint64_t at)
         world_after(at, nobody, on_limit, NULL, chance_below(5));
         break;
     case 6:
-        world_after(at, nobody, on_total, NULL, chance_between(4, 10));
+        world_after(at, nobody, on_total, NULL, chance_between(3, 8));
         break;
     default:
         world_after(at, nobody, on_rebuild, NULL, 0);
