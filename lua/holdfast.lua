@@ -16,7 +16,7 @@
 -- commit deadline (ms), owner, request digest. None of the fields can hold that byte.
 -- Available units are derived: capacity - reserved + unreserved + released.
 --
--- A gate admits before its table of buyers is whole. `loading` is then the time (ms) until which somebody
+-- A gate may admit before its table of buyers is whole. `loading` is then the time (ms) until which a process
 -- counts as reading the table from MySQL; 0: the table is whole. While it is loading:
 --   - The units of a buyer who is in the table are complete. One who is not in it is not loaded: he may have
 --     any number of orders. Under a limit he is not admitted before his own units are read.

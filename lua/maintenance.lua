@@ -333,7 +333,7 @@ end
 -- counts as loading the table ('0': it read only these buyers), '1' if with these all buyers were read; then
 -- buyer and units in pairs.
 -- Returns {'done' | 'whole' (nothing is missing) | 'stale' (it is not the gate of this epoch, or not intact),
--- does somebody load the table}.
+-- does a process load the table}.
 local function load(keys, args)
   local gate, now, sequence, ms = read_gate(keys[1]), now_ms(), tonumber(args[2]), tonumber(args[3])
   if not gate or gate.epoch ~= args[1] or gate.closed or gate.built_under ~= server_identity() or

@@ -275,15 +275,10 @@ static sync_result_t stage(staging_t *s, const buyers_page_t *page)
     return SYNC_READY;
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return str_compare(*(const str_t *)a, *(const str_t *)b);
-}
-
 static void note_buyer(void *context, str_t buyer)
 {
     staging_t *s = context;
-    if (bsearch(&buyer, s->page->buyers, s->page->count, sizeof(str_t), compare_names) != NULL)
+    if (bsearch(&buyer, s->page->buyers, s->page->count, sizeof(str_t), buyers_by_name) != NULL)
         return;
     s->names = alloc_resize(s->names, s->names_count + 1, sizeof(*s->names));
     buyer_set(&s->names[s->names_count++], buyer);

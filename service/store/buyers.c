@@ -135,7 +135,7 @@ result_t buyers_read_page(db_t *db, sql_t *sql, const item_ref_t *item, const bu
     return read_in_snapshot(db, sql, &range, out);
 }
 
-static int by_name(const void *a, const void *b)
+int buyers_by_name(const void *a, const void *b)
 {
     return str_compare(*(const str_t *)a, *(const str_t *)b);
 }
@@ -145,6 +145,6 @@ result_t buyers_read_some(db_t *db, sql_t *sql, const item_ref_t *item, str_t *n
 {
     range_t range = {.item = item, .names = names, .count = count};
     assert(count != 0 && count <= BUYERS_PAGE);
-    qsort(names, count, sizeof(*names), by_name);
+    qsort(names, count, sizeof(*names), buyers_by_name);
     return read_in_snapshot(db, sql, &range, out);
 }

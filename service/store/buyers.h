@@ -30,6 +30,8 @@ typedef struct {
     char bytes[BUYERS_PAGE * BUYER_BYTES_MAX];
 } buyers_page_t;
 
+/* The order of names in a page, for qsort() and bsearch() over str_t. Pure. */
+int buyers_by_name(const void *a, const void *b);
 /* Reads the first buyers behind the name `after` (none: from the beginning) who have an order that
    is not rejected. */
 result_t buyers_read_page(db_t *db, sql_t *sql, const item_ref_t *item, const buyer_t *after,
