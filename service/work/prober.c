@@ -370,19 +370,25 @@ static void *redis_thread(void *arg)
 
 /* --- all of them --- */
 
-static void start_target(prober_t *prober, const char *name, const config_server_t *server)
+static void add_target(prober_t *prober, const char *name, const config_server_t *server)
 {
     target_t *target = &prober->targets[prober->count++];
     *target = (target_t){.prober = prober, .name = name, .server = server};
     pthread_mutex_init(&target->mutex, NULL);
     pacer_init(&target->pacer);
     target->record.begun_ms = clock_mono_ms();
-    int error =
-        pthread_create(&target->thread, NULL, server == NULL ? redis_thread : shard_thread, target);
+}
+
+static void start_target(target_t *target)
+{
+    int error = pthread_create(&target->thread, NULL,
+                               target->server == NULL ? redis_thread : shard_thread, target);
     if (error != 0)
         FATAL("a thread that probes a server", error);
 }
 
+/* The thread of a target reads the records of others, so no thread starts before all targets are
+   there. */
 prober_t *prober_start(const config_t *config, bool writes)
 {
     unsigned shards = config->shards_count;
@@ -394,8 +400,10 @@ prober_t *prober_start(const config_t *config, bool writes)
     prober->writes = writes;
     prober->started_ms = clock_mono_ms();
     for (unsigned i = 0; i < shards; ++i)
-        start_target(prober, config->shards[i].name, shard_primary(&config->shards[i]));
-    start_target(prober, "redis", NULL);
+        add_target(prober, config->shards[i].name, shard_primary(&config->shards[i]));
+    add_target(prober, "redis", NULL);
+    for (unsigned i = 0; i < prober->count; ++i)
+        start_target(&prober->targets[i]);
     return prober;
 }
 
