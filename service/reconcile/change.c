@@ -1,6 +1,7 @@
 #include "reconcile/change.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -128,7 +129,7 @@ static sync_result_t prepare_gate(worker_t *worker, rebuild_t *rebuild, bool *to
     sync_result_t step = SYNC_READY;
     if (lowers && item->gate_down)
         return SYNC_GATE_AWAY; /* the units that the gate has admitted cannot be read */
-    if (item_uses_gate(item) && (lowers || drains))
+    if (item_uses_gate(item) && !rebuild->row_only && (lowers || drains))
         step = freeze_and_drain(worker, rebuild);
     if (step == SYNC_GATE_AWAY && !lowers) {
         rebuild->needs_freeze = false;
@@ -167,12 +168,37 @@ static sync_result_t create_item(worker_t *worker, const item_ref_t *ref,
     return SYNC_READY;
 }
 
+/* Nobody has bought the item, and it has no gate: until the first buyer comes it needs none. If
+   he has come, and has it built now, a change of the row alone would make that gate an old one. */
+static bool may_lack_gate(gate_item_t answer, const item_t *item)
+{
+    return answer == GATE_ITEM_MISSING && item->allocated_total == 0 && !item->gate_down &&
+           !item->rebuilding;
+}
+
+/* Whether only the row has to be changed. A gate that was deleted by hand may have left orders that
+   the change must count. */
+static sync_result_t needs_row_only(worker_t *worker, gate_item_t answer, const item_t *item,
+                                    bool *row_only)
+{
+    order_id_t *ids;
+    size_t count;
+    *row_only = false;
+    if (!may_lack_gate(answer, item))
+        return SYNC_READY;
+    if (gate_sync_unsettled_ids(worker->gate, &item->ref, &ids, &count) != RESULT_DONE)
+        return SYNC_GATE_AWAY;
+    free(ids);
+    *row_only = count == 0;
+    return SYNC_READY;
+}
+
 /* Changes a row that exists and has other terms. */
 static sync_result_t change_terms(worker_t *worker, const item_terms_t *terms, uint64_t gate_epoch,
-                                  item_t *out, change_outcome_t *outcome)
+                                  bool row_only, item_t *out, change_outcome_t *outcome)
 {
     bool too_low;
-    rebuild_t rebuild = {.item = *out, .terms = terms};
+    rebuild_t rebuild = {.item = *out, .terms = terms, .row_only = row_only};
     sync_result_t result = change_once(worker, &rebuild, gate_epoch, &too_low);
     *out = rebuild.item;
     *outcome = too_low ? CHANGE_WRONG_STATE : CHANGE_DONE;
@@ -190,6 +216,7 @@ static sync_result_t try_change(worker_t *worker, const item_ref_t *ref,
 {
     uint64_t gate_epoch;
     gate_item_t answer;
+    bool row_only = false;
     sync_result_t result = item_peek(worker, ref, out, &answer, &gate_epoch);
     bool peeked = result == SYNC_READY;
     FAILPOINT("change_peeked");
@@ -205,27 +232,34 @@ static sync_result_t try_change(worker_t *worker, const item_ref_t *ref,
     *outcome = !window_is_valid(&terms) ? CHANGE_INVALID_WINDOW : CHANGE_NONE;
     if (*outcome == CHANGE_INVALID_WINDOW || terms_equal(&terms, &out->terms))
         return SYNC_READY;
+    if (peeked)
+        peeked = needs_row_only(worker, answer, out, &row_only) == SYNC_READY;
     /* Only a gate that agrees with the row can report what is unsettled: rebuild it first. */
-    if (peeked && !gate_agrees(answer, out) &&
+    if (peeked && !row_only && !gate_agrees(answer, out) &&
         (result = item_agree(worker, ref, out)) != SYNC_READY) {
         *again = result == SYNC_UNKNOWN_ITEM && change->create; /* deleted meanwhile */
         return *again ? SYNC_BUSY : result;
     }
-    result = change_terms(worker, &terms, gate_epoch, out, outcome);
+    result = change_terms(worker, &terms, gate_epoch, row_only, out, outcome);
     *again = result == SYNC_BUSY;
     return result;
 }
 
-/* Builds the gate of a new item, and completes a rebuild that a lost race has left. The row of a
-   new item may be deleted or out of reach before it is read for the first time: SYNC_BUSY. */
+/* Completes a rebuild that a lost race has left, and builds the gate of a new item that finds one
+   of an earlier item of its name. The row of a new item may be deleted or out of reach before it is
+   read for the first time: SYNC_BUSY. */
 static sync_result_t finish_change(worker_t *worker, const item_ref_t *ref,
                                    change_outcome_t outcome, item_t *out)
 {
+    uint64_t gate_epoch;
+    gate_item_t answer;
     if (outcome == CHANGE_CREATED) {
         FAILPOINT("item_created");
         out->epoch = 0; /* no row has this epoch */
     }
-    item_agree(worker, ref, out);
+    if (item_peek(worker, ref, out, &answer, &gate_epoch) != SYNC_READY ||
+        !may_lack_gate(answer, out))
+        item_agree(worker, ref, out);
     return outcome == CHANGE_CREATED && out->epoch == 0 ? SYNC_BUSY : SYNC_READY;
 }
 

@@ -372,7 +372,6 @@ static sync_result_t build_gate(worker_t *worker, rebuild_t *rebuild)
                            .released = rebuild->previous_released,
                            .committed = rebuild->previous_committed,
                            .closed = !item_uses_gate(item)};
-    assert(!rebuild->fallback);
     FAILPOINT("rebuild_row_raised");
     order_id_t *in_mysql;
     sync_result_t step = look_up_unsettled(worker, item, &gate, &in_mysql);
@@ -434,7 +433,8 @@ sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
         return step;
     if (too_long)
         note_lease_too_long(&rebuild->item);
-    if (!rebuild->fallback)
+    bool builds = !rebuild->fallback && !rebuild->row_only;
+    if (builds)
         step = build_gate(worker, rebuild);
     if (step != SYNC_READY) {
         end_lease(worker, rebuild);
@@ -442,7 +442,7 @@ sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
         return step;
     }
     end_lease(worker, rebuild);
-    if (!rebuild->fallback)
+    if (builds)
         note_rebuilt(&rebuild->item, clock_mono_us() - begun);
     return SYNC_READY;
 }

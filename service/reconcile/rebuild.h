@@ -38,11 +38,12 @@ typedef struct {
     bool needs_freeze;         /* the freeze is checked and prolonged under the row's lock */
     const lease_t *lease;      /* the rebuild needs it to be held; NULL: it needs none */
     bool fallback;             /* no gate is built: the optimistic strategy sells until `restore` */
-    bool restore;              /* ends the fallback: the gate admits again */
-    bool from_mysql;           /* the gate's table of buyers is not kept: it may be wrong */
-    bool is_loading;           /* out: the new gate admits, and its table of buyers is not whole */
-    uint64_t token;            /* private */
-    uint64_t previous_epoch;   /* private: of the row before */
+    bool row_only;           /* no gate is built: there is none, and the next buyer has it built */
+    bool restore;            /* ends the fallback: the gate admits again */
+    bool from_mysql;         /* the gate's table of buyers is not kept: it may be wrong */
+    bool is_loading;         /* out: the new gate admits, and its table of buyers is not whole */
+    uint64_t token;          /* private */
+    uint64_t previous_epoch; /* private: of the row before */
     /* private: units that were released and committed under that epoch */
     int64_t previous_released, previous_committed;
 } rebuild_t;
@@ -55,10 +56,10 @@ sync_result_t rebuild_still_frozen(worker_t *worker, rebuild_t *rebuild);
    freeze ends by itself, after its time. */
 void rebuild_thaw(worker_t *worker, const rebuild_t *rebuild);
 
-/* Carries out all three steps. If it ends before the row is changed, it ends the freeze. The new
-   epoch is above the row's, `gate_epoch` and the shard's clock in ms. SYNC_BUSY: the row or the
-   gate changed meanwhile, or the lease is gone. SYNC_GATE_AWAY: the row may have changed; the gate
-   has not. */
+/* Carries out all three steps, or without a gate the first. If it ends before the row is changed,
+   it ends the freeze. The new epoch is above the row's, `gate_epoch` and the shard's clock in ms.
+   SYNC_BUSY: the row or the gate changed meanwhile, or the lease is gone. SYNC_GATE_AWAY: the row
+   may have changed; the gate has not. */
 sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_epoch);
 
 #endif

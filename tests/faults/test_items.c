@@ -86,9 +86,14 @@ static void expect_passes(double since, unsigned passes)
     WAIT_UNTIL(on_both("reconciler_passes_total") >= since + passes);
 }
 
+static long long gates_of(const char *pattern)
+{
+    return redis_run(stack, "EVAL return\n#redis.call('KEYS',ARGV[1]) 0 hf:*:gate:%s*", pattern);
+}
+
 static long long gates(void)
 {
-    return redis_run(stack, "EVAL return\n#redis.call('KEYS',ARGV[1]) 0 hf:*:gate:%s-*", prefix);
+    return gates_of(test_text("%s-", prefix));
 }
 
 /* A round begins behind its last item: after two rounds each item was compared. */
@@ -103,6 +108,56 @@ static void an_item_that_nobody_asks_for_has_no_gate(void **state)
     EXPECT_STATUS(first, 201);
     EXPECT_NUMBER(gates(), 1);
     EXPECT_GATE_AGREES(stack, name_of(7));
+}
+
+static void put(const char *sku, const char *terms, int status)
+{
+    web_answer_t put = ADMIN(stack, .method = "PUT", .path = test_text("/v1/items/%s", sku),
+                             .body = test_text("{%s}", terms));
+    EXPECT_STATUS(put, status);
+}
+
+/* Each change is in the row, and the first buyer meets all of them. */
+static void a_change_of_an_item_that_nobody_has_bought_builds_no_gate(void **state)
+{
+    (void)state;
+    const char *sku = sale_sku("row");
+    put(sku, "\"total\":9,\"strategy\":\"lua\",\"acknowledge\":\"accepted\"", 201);
+    put(sku, "\"total\":9,\"strategy\":\"lua\",\"acknowledge\":\"accepted\"", 200);
+    static const char *const terms[] = {
+        "\"strategy\":\"watch\"",      "\"total\":5",          "\"acknowledge\":\"committed\"",
+        "\"strategy\":\"optimistic\"", "\"strategy\":\"lua\"", "\"per_buyer_limit\":3"};
+    for (unsigned i = 0; i < TEST_COUNT(terms); ++i) {
+        web_answer_t patched = sale_patch(stack, sku, "%s", terms[i]);
+        EXPECT_STATUS(patched, 200);
+    }
+    EXPECT_NUMBER(gates_of(sku), 0);
+    EXPECT_NUMBER(sale_available(node, sku), 5);
+    web_answer_t limited = sale_buy(node, sku, "first", 4, NULL);
+    EXPECT_PROBLEM(limited, 409, "buyer_limit_exceeded");
+    EXPECT(sale_order(node, sku, "first", 3, NULL) != NULL, "no order");
+    web_answer_t sold_out = sale_buy(stack, sku, "other", 3, NULL);
+    EXPECT_PROBLEM(sold_out, 409, "sold_out");
+    EXPECT_NUMBER(gates_of(sku), 1);
+    EXPECT_SOUND(stack, sku, 3);
+    EXPECT_GATE_AGREES(stack, sku);
+}
+
+/* Nothing was committed, but three units are admitted: they count. */
+static void a_gate_that_was_deleted_by_hand_counts_in_a_change(void **state)
+{
+    (void)state;
+    const char *sku = sale_item(stack, "gone", "\"total\":9,\"acknowledge\":\"accepted\"");
+    fault_arm(stack, "writer_versions_found pause=3000 times=1\n");
+    web_answer_t order = sale_buy(stack, sku, "first", 3, NULL);
+    EXPECT_STATUS(order, 202);
+    EXPECT_FAULT(stack, "writer_versions_found");
+    redis_run(stack, "DEL %s", redis_key(stack, "gate", sku));
+    web_answer_t patched = sale_patch(node, sku, "\"total\":2");
+    EXPECT_PROBLEM(patched, 409, "wrong_state");
+    WAIT_UNTIL(sale_live_units(stack, sku) == 3);
+    EXPECT_SOUND(stack, sku, 0);
+    EXPECT_GATE_AGREES(stack, sku);
 }
 
 static long long redis_calls(void)
@@ -161,6 +216,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(an_item_that_nobody_asks_for_has_no_gate),
+        TEST(a_change_of_an_item_that_nobody_has_bought_builds_no_gate),
+        TEST(a_gate_that_was_deleted_by_hand_counts_in_a_change),
         TEST(a_pass_at_rest_looks_at_few_of_many),
         TEST(an_item_in_use_does_not_wait_for_its_turn),
     };

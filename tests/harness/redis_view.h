@@ -25,7 +25,8 @@ bool redis_refuses(const test_stack_t *stack, const char *format, ...)
 /* The key "gate" or "buyers" of an item, "unsettled" or "keys" of its slot. */
 const char *redis_key(const test_stack_t *stack, const char *which, const char *sku);
 /* Waits until the gate has heard of all that is in MySQL; fails if in the end it disagrees: what
-   it has left must be `total` - allocated, or under a SQL strategy it must be closed. */
+   it has left must be `total` - allocated, or under a SQL strategy it must be closed. An item that
+   nobody has bought needs none. */
 #define EXPECT_GATE_AGREES(stack_, sku_) redis_expect_agrees(__FILE__, __LINE__, stack_, sku_)
 void redis_expect_agrees(const char *file, int line, const test_stack_t *stack, const char *sku);
 
