@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/fatal.h"
 #include "base/log.h"
 #include "base/pacer.h"
@@ -402,8 +403,10 @@ prober_t *prober_start(const config_t *config, bool writes)
     for (unsigned i = 0; i < shards; ++i)
         add_target(prober, config->shards[i].name, shard_primary(&config->shards[i]));
     add_target(prober, "redis", NULL);
-    for (unsigned i = 0; i < prober->count; ++i)
+    for (unsigned i = 0; i < prober->count; ++i) {
         start_target(&prober->targets[i]);
+        FAILPOINT("prober_starts");
+    }
     return prober;
 }
 
