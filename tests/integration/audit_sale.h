@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "gate/gate_sync.h"
+#include "harness/redis_view.h"
 
 /* --- a small sale, made by hand --- */
 
@@ -164,8 +165,11 @@ static inline str_t id_bytes(const order_id_t *id)
 }
 
 /* Admits an order as a service would. */
+/* The owner is alive: of a process that is gone, the service of the shared stack would take the
+   order over, and reject it. */
 static inline order_id_t reserve(const char *buyer, uint64_t quantity)
 {
+    redis_run(stack_shared(), "SET hf:owner:test 1 EX 3600");
     redis_args_t args = {0};
     order_id_t id = new_id();
     char text[GATE_RECORD_SIZE], *at = text;

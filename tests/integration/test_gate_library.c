@@ -89,6 +89,8 @@ static int lib_setup(void **state)
 {
     (void)state;
     redis_run(STACK, "DEL " LIB_ALL " " LIB_KEY("early") " hf:{77}:staging");
+    /* Of a process that is gone, the service would take the orders over, and reject them. */
+    redis_run(STACK, "SET hf:owner:nobody 1 EX 3600");
     lib_rebuild(1000, 10, 0, "0");
     return 0;
 }
