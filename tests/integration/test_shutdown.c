@@ -115,6 +115,7 @@ static void a_purchase_that_waits_at_the_gate_is_answered_before_the_end(void **
     STACK_AGAIN(stack, "orders.answer_deadline_ms=8000", "orders.commit_deadline_ms=9000");
     const char *sku = sale_item(stack, "drain", "\"total\":9,\"strategy\":\"%s\"", strategy);
     buyer_t buyer = {.sku = sku};
+    sale_order(stack, sku, "first", 1, NULL); /* has the gate built */
     long long frozen_until_ms = sale_now_ms() + 4000;
     redis_run(stack, "HSET %s frozen_until %lld", redis_key(stack, "gate", sku), frozen_until_ms);
     EXPECT_NUMBER(pthread_create(&buyer.thread, NULL, buy, &buyer), 0);
@@ -124,7 +125,7 @@ static void a_purchase_that_waits_at_the_gate_is_answered_before_the_end(void **
     EXPECT(sale_now_ms() >= frozen_until_ms, "it did not wait");
     expect_ended();
     EXPECT_STATUS(buyer.answer, 201);
-    EXPECT_NUMBER(sale_live_units(stack, sku), 3);
+    EXPECT_NUMBER(sale_live_units(stack, sku), 4);
     EXPECT_GATE_AGREES(stack, sku); /* with nobody there to mend it */
     STACK_AGAIN(stack, "orders.answer_deadline_ms=", "orders.commit_deadline_ms=");
 }
