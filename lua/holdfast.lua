@@ -30,7 +30,7 @@
 -- This file has what all functions share, and the orders: reserve, settle, unreserve, release. The
 -- build joins maintenance.lua to its end; Redis gets both as one text.
 
-local VERSION = 19
+local VERSION = 20
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.

@@ -402,6 +402,18 @@ local function inspect(keys, args)
   }
 end
 
+-- KEYS gate buyers, of each item in turn. What a buyer would find: for each item the answer of reserve to a
+-- caller with the gate's own epoch, that epoch ('0': no gate), available units. Changes nothing.
+local function look(keys)
+  local reply, now = {}, now_ms()
+  for i = 1, #keys, 2 do
+    local gate = read_gate(keys[i])
+    local n, answer = #reply, item_answer(gate, gate and gate.epoch, now, { keys[i], keys[i + 1] })
+    reply[n + 1], reply[n + 2], reply[n + 3] = answer, gate and gate.epoch or '0', gate and available(gate) or 0
+  end
+  return reply
+end
+
 -- KEYS unsettled; ARGV sku bucket. The ids of the item's unsettled orders.
 local function unsettled_ids(keys, args)
   if not are_hashes(keys, 1) then
@@ -547,6 +559,7 @@ register('holdfast_load', load, 'allow-oom')
 register('holdfast_forget', forget, 'allow-oom')
 register('holdfast_frozen', frozen, 'allow-oom')
 register('holdfast_inspect', inspect, 'no-writes')
+register('holdfast_look', look, 'no-writes')
 register('holdfast_unsettled_ids', unsettled_ids, 'no-writes')
 register('holdfast_unsettled_buyers', unsettled_buyers, 'no-writes')
 register('holdfast_owners', owners, 'no-writes')

@@ -101,6 +101,12 @@ typedef struct {
         uint32_t sold_out_cache_ms;     /* time for which a loop refuses without the gate; 30 */
     } orders;
     struct {
+        uint32_t max_age_ms;         /* of what is shown of an item; 100 */
+        uint32_t refresh_per_second; /* items looked up anew; 5000 */
+        uint32_t unknown_ms;         /* until an unknown item is looked up again; 500 */
+        uint32_t stale_max_ms;       /* of a value that is shown while a server is away; 30000 */
+    } items;
+    struct {
         uint32_t buyer_per_second;   /* purchases of one buyer; 0: no limit; 0 */
         uint32_t buyer_burst;        /* purchases at once after a pause; 10 */
         uint32_t address_per_second; /* the same for a client's address; 0 */

@@ -105,6 +105,19 @@ static const setting_t orders_settings[] = {
      .help = "For so long a loop that has seen no units refuses without asking Redis."},
 };
 
+static const setting_t items_settings[] = {
+    {NUMBER(items, max_age_ms, 10, 60000), .unit = "milliseconds", .fallback = "100",
+     .help = "What is shown of an item is at most so old, while its servers answer."},
+    {NUMBER(items, refresh_per_second, 10, 1000000), .unit = "items", .fallback = "5000",
+     .help = "Items that a process looks up anew in a second; beyond that what is shown of them "
+             "gets older, up to 2 s."},
+    {NUMBER(items, unknown_ms, 10, 1000), .unit = "milliseconds", .fallback = "500",
+     .help = "For so long an item that is not there is not looked up again."},
+    {NUMBER(items, stale_max_ms, 0, HOUR_MS), .unit = "milliseconds", .fallback = "30000",
+     .help = "While Redis or MySQL is away, the last value of an item is shown until it is so old, "
+             "with the header Holdfast-Stale; then the answer is 503."},
+};
+
 static const setting_t limits_settings[] = {
     {NUMBER(limits, buyer_per_second, 0, RATE_MAX), .unit = "requests", .fallback = "0",
      .help = "Purchases that one buyer may request in a second, of each process; further ones are "
@@ -256,6 +269,7 @@ static const section_t root_children[] = {
     SECTION(admin),
     SECTION(shutdown),
     SECTION(orders),
+    SECTION(items),
     SECTION(limits),
     SECTION(redis),
     SECTION(mysql),

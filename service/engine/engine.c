@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "engine/heartbeat.h"
+#include "engine/item_views.h"
 #include "engine/purchase.h"
 
 /* Entries that were idle for long are searched for at this interval. */
@@ -24,7 +25,9 @@ static bool on_gate_missed(strategy_item_t *item, uint64_t epoch)
 
 static void on_item_changed(void *context, str_t sku, uint64_t epoch)
 {
-    loop_item_changed(context, sku, epoch);
+    engine_loop_t *engine = context;
+    loop_item_changed(engine, sku, epoch);
+    item_views_changed(engine->views, sku, epoch);
 }
 
 static void on_order_orphaned(void *context, const order_id_t *id, const gate_record_t *record)
@@ -64,6 +67,7 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
         redis_link_new(loop, node->config, &node->gate_clock, &node->gate_health, LINK_COUNTS);
     open_strategies(engine);
     outbox_open(engine);
+    engine->views = item_views_new(engine);
     announcements_listen(
         &node->announcements,
         &(announcement_listener_t){loop, engine, on_item_changed, on_order_orphaned});
@@ -75,7 +79,7 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
 bool engine_loop_is_idle(const engine_loop_t *engine)
 {
     return engine->cross_requests == 0 && engine->purchases == 0 && engine->outbox.items == 0 &&
-           engine->jobs == 0;
+           engine->jobs == 0 && item_views_are_idle(engine->views);
 }
 
 void engine_loop_free(engine_loop_t *engine)
@@ -84,6 +88,7 @@ void engine_loop_free(engine_loop_t *engine)
     assert(engine_loop_is_idle(engine));
     loop_timer_stop(&engine->housekeeping);
     heartbeat_stop(engine);
+    item_views_free(engine->views);
     outbox_close(engine);
     redis_link_free(engine->gate);
     HASH_ITER(hh, engine->items, item, next)

@@ -19,11 +19,12 @@ typedef struct engine_loop {
     node_t *node;
     redis_link_t *gate;
     strategy_loop_t strategies;
-    loop_item_t *items;      /* uthash by sku */
-    redis_args_t args;       /* scratch */
-    unsigned purchases;      /* that have not ended */
-    unsigned cross_requests; /* of buyers whose connection is on this loop, not answered yet */
-    unsigned changes;        /* counts the announcements of changed items */
+    loop_item_t *items;       /* uthash by sku */
+    struct item_views *views; /* engine/item_views.h: what is shown; no purchase uses it */
+    redis_args_t args;        /* scratch */
+    unsigned purchases;       /* that have not ended */
+    unsigned cross_requests;  /* of buyers whose connection is on this loop, not answered yet */
+    unsigned changes;         /* counts the announcements of changed items */
     /* pool jobs of this loop that have not ended; the loop must not end before them */
     unsigned jobs;
     loop_outbox_t outbox;
@@ -35,7 +36,8 @@ typedef struct engine_loop {
 engine_loop_t *engine_loop_new(loop_t *loop, node_t *node);
 /* Only when engine_loop_is_idle(). */
 void engine_loop_free(engine_loop_t *engine);
-/* No cross-loop request, no purchase and no pool job is under way, and the outbox is empty. */
+/* No cross-loop request, no purchase, no pool job and no read of an item is under way, and the
+   outbox is empty. */
 bool engine_loop_is_idle(const engine_loop_t *engine);
 
 /* The owner loop of a slot's items. Any thread. */

@@ -68,6 +68,27 @@ void gate_peek(redis_args_t *args, const item_ref_t *item, uint64_t epoch)
         redis_args_add(args, str_of(none[i]));
 }
 
+void gate_look(redis_args_t *args, const item_ref_t *const *items, unsigned count)
+{
+    gate_call(args, "holdfast_look", 2 * count);
+    for (unsigned i = 0; i < count; ++i) {
+        gate_add_key(args, GATE_KEY_GATE, items[i]);
+        gate_add_key(args, GATE_KEY_BUYERS, items[i]);
+    }
+}
+
+bool gate_look_read(const redisReply *reply, unsigned index, gate_seen_t *out)
+{
+    size_t part = 3 * (size_t)index;
+    if (!gate_reply_is_array(reply, part + 3))
+        return false;
+    int64_t answer = gate_reply_i64(reply, part), epoch = gate_reply_i64(reply, part + 1);
+    *out = (gate_seen_t){.answer = (gate_item_t)answer,
+                         .epoch = (uint64_t)epoch,
+                         .available = gate_reply_i64(reply, part + 2)};
+    return answer >= GATE_ITEM_OK && answer <= GATE_ITEM_FROZEN && epoch >= 0;
+}
+
 static str_t next_field(str_t *rest)
 {
     const char *end = rest->n == 0 ? NULL : memchr(rest->p, GATE_FIELD_SEPARATOR, rest->n);

@@ -17,7 +17,7 @@
 #include "sale/problem.h"
 
 /* Equal to VERSION of lua/holdfast.lua. */
-#define GATE_LIBRARY_VERSION 19
+#define GATE_LIBRARY_VERSION 20
 /* Separates the fields of a record in `unsettled`. */
 #define GATE_FIELD_SEPARATOR '\x1f'
 
@@ -72,6 +72,16 @@ void gate_call(redis_args_t *args, const char *function, unsigned keys);
    to a caller with this epoch. The call changes nothing, but Redis refuses it whenever it would
    refuse to admit. */
 void gate_peek(redis_args_t *args, const item_ref_t *item, uint64_t epoch);
+/* A complete call: looks at the gates of `count` items, and changes nothing. */
+void gate_look(redis_args_t *args, const item_ref_t *const *items, unsigned count);
+/* What a buyer of an item would find, of a reply to gate_look(). */
+typedef struct {
+    gate_item_t answer; /* as of reserve for a caller with the gate's own epoch */
+    uint64_t epoch;     /* 0: there is no gate */
+    int64_t available;
+} gate_seen_t;
+/* Reads the part of the item with this index. False: the reply has none, or it is odd. */
+bool gate_look_read(const redisReply *reply, unsigned index, gate_seen_t *out);
 /* For GATE_KEY_UNSETTLED and GATE_KEY_KEYS only the item's slot is used. */
 void gate_add_key(redis_args_t *args, gate_key_t key, const item_ref_t *item);
 /* Writes the key into `out` (GATE_KEY_SIZE bytes) and returns it, borrowed from `out`. */

@@ -20,10 +20,10 @@ static void on_dispose(void *p)
     if (!exchange->answered && exchange->on_gone != NULL)
         exchange->on_gone(exchange->waiting);
     exchange->on_gone = NULL;
-    /* Every answer but a 204 has a body; libh2o sends none of it for a HEAD. */
+    /* Every answer but a 204 and a 304 has a body; libh2o sends none of it for a HEAD. */
     const h2o_req_t *req = exchange->req;
-    bool bodiless =
-        req->res.status == 204 || h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"));
+    bool bodiless = req->res.status == 204 || req->res.status == 304 ||
+                    h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"));
     connection_request_ends(&exchange->taking,
                             exchange->answered && (bodiless || req->bytes_sent != 0));
 }
@@ -110,6 +110,8 @@ static const char *reason_of(int status)
         return "Created";
     case 202:
         return "Accepted";
+    case 304:
+        return "Not Modified";
     case 400:
         return "Bad Request";
     case 401:
@@ -157,6 +159,35 @@ static void send_answer(exchange_t *exchange, int status, const char *content_ty
 void reply_text(exchange_t *exchange, int status, const char *content_type, str_t body)
 {
     send_answer(exchange, status, content_type, body);
+}
+
+static void add_number(exchange_t *exchange, const h2o_token_t *name, str_t head, uint64_t number,
+                       str_t tail)
+{
+    h2o_mem_pool_t *pool = &exchange->req->pool;
+    char text[64], *at = text;
+    str_put(&at, head);
+    str_put_u64(&at, number);
+    str_put(&at, tail);
+    h2o_iovec_t value = h2o_strdup(pool, text, (size_t)(at - text));
+    h2o_add_header(pool, &exchange->req->res.headers, name, NULL, value.base, value.len);
+}
+
+void reply_cached(exchange_t *exchange, int status, str_t json, const cached_t *cached)
+{
+    h2o_mem_pool_t *pool = &exchange->req->pool;
+    h2o_headers_t *headers = &exchange->req->res.headers;
+    h2o_iovec_t etag = h2o_strdup(pool, cached->etag.p, cached->etag.n);
+    h2o_add_header(pool, headers, H2O_TOKEN_ETAG, NULL, etag.base, etag.len);
+    add_number(exchange, H2O_TOKEN_CACHE_CONTROL, STR("public, max-age="), cached->max_age_s,
+               STR(", must-revalidate"));
+    add_number(exchange, H2O_TOKEN_AGE, STR(""), cached->age_ms / 1000, STR(""));
+    if (cached->stale != NULL)
+        add_header(exchange, "holdfast-stale", cached->stale);
+    if (status == 304)
+        send_answer(exchange, status, NULL, STR(""));
+    else
+        send_answer(exchange, status, JSON_TYPE, json);
 }
 
 void reply_nothing(exchange_t *exchange)

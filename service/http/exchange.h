@@ -44,6 +44,15 @@ exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine, const http_conte
 /* Takes ownership of `json` and frees it. */
 void reply_json(exchange_t *exchange, int status, cJSON *json);
 void reply_text(exchange_t *exchange, int status, const char *content_type, str_t body);
+/* What caches and clients are told about an answer that they may keep (RFC 9111). */
+typedef struct {
+    str_t etag; /* with its quotes */
+    uint32_t age_ms;
+    uint32_t max_age_s;
+    const char *stale; /* the server that is away, so that the answer is old; NULL: none */
+} cached_t;
+/* 200 with a JSON text, or 304 without a body. All is copied. */
+void reply_cached(exchange_t *exchange, int status, str_t json, const cached_t *cached);
 /* 204, without a body. */
 void reply_nothing(exchange_t *exchange);
 /* `detail` tells the client what to do; NULL: the title is enough. It is copied. Adds Retry-After

@@ -1,66 +1,96 @@
 #include "http/items.h"
 
-#include <stdio.h>
-
-#include "base/alloc.h"
+#include "engine/item_views.h"
 #include "http/body.h"
-#include "http/request_job.h"
-
-typedef struct {
-    request_job_t request; /* first */
-    item_ref_t ref;
-    result_t result;
-    bool found;
-    item_t item;
-} item_request_t;
+#include "http/etag.h"
 
 cJSON *item_to_json(const item_t *item)
 {
-    char sku[SKU_BYTES_MAX + 1];
-    const item_terms_t *terms = &item->terms;
-    snprintf(sku, sizeof(sku), "%.*s", STR_ARG(item_sku(item)));
-    cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "sku", sku);
-    cJSON_AddNumberToObject(json, "total", (double)terms->total);
-    cJSON_AddNumberToObject(json, "available", (double)(terms->total - item_allocated(item)));
-    cJSON_AddNumberToObject(json, "per_buyer_limit", terms->per_buyer_limit);
-    cJSON_AddNumberToObject(json, "hold_seconds", terms->hold_seconds);
-    cJSON_AddItemToObject(json, "starts_at", time_to_json(terms->starts_at_ms));
-    cJSON_AddItemToObject(json, "ends_at", time_to_json(terms->ends_at_ms));
-    cJSON_AddStringToObject(json, "strategy", strategy_name(terms->strategy));
-    cJSON_AddStringToObject(json, "acknowledge", acknowledge_name(terms->acknowledge));
-    return json;
+    char text[ITEM_JSON_MAX + 1];
+    item_shown_t shown = item_shown_of_row(item);
+    str_t json = item_json(text, item_sku(item), &shown);
+    text[json.n] = '\0';
+    return cJSON_CreateRaw(text);
 }
 
-static void run_get(request_job_t *request, worker_t *worker)
+/* --- answers --- */
+
+/* What the client has already: RFC 9110, 13.1.2. */
+static bool client_has(const h2o_req_t *req, str_t etag)
 {
-    item_request_t *r = (item_request_t *)request;
-    r->result = item_read(worker->db, &worker->sql, &r->ref, false, &r->item, &r->found);
+    ssize_t at = -1;
+    while ((at = h2o_find_header(&req->headers, H2O_TOKEN_IF_NONE_MATCH, at)) != -1) {
+        h2o_iovec_t value = req->headers.entries[at].value;
+        if (etag_is_named((str_t){value.base, value.len}, etag))
+            return true;
+    }
+    return false;
 }
 
-static void reply_get(request_job_t *request, exchange_t *exchange)
+static void reply_shown(exchange_t *exchange, const item_answer_t *answer)
 {
-    item_request_t *r = (item_request_t *)request;
-    if (r->result != RESULT_DONE)
-        reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
-    else if (!r->found)
+    bool not_modified = client_has(exchange->req, answer->etag);
+    if (not_modified)
+        METRIC_INC(item_views_not_modified_total);
+    reply_cached(exchange, not_modified ? 304 : 200, answer->body,
+                 &(cached_t){.etag = answer->etag,
+                             .age_ms = answer->age_ms,
+                             .max_age_s = exchange->http->config->items.max_age_ms / 1000,
+                             .stale = answer->away});
+}
+
+static void reply_answer(exchange_t *exchange, const item_answer_t *answer)
+{
+    switch (answer->verdict) {
+    case VIEW_SHOWN:
+        reply_shown(exchange, answer);
+        break;
+    case VIEW_UNKNOWN:
         reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
-    else
-        reply_json(exchange, 200, item_to_json(&r->item));
+        break;
+    default:
+        reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
+    }
+}
+
+/* --- waiting --- */
+
+typedef struct {
+    item_reader_t reader;
+    exchange_t *exchange;
+} waiting_t;
+
+static void on_gone(void *waiting)
+{
+    item_views_forget_reader(&((waiting_t *)waiting)->reader);
+}
+
+static void on_ready(item_reader_t *reader, const item_answer_t *answer)
+{
+    exchange_t *exchange = H2O_STRUCT_FROM_MEMBER(waiting_t, reader, reader)->exchange;
+    exchange->on_gone = NULL;
+    reply_answer(exchange, answer);
+}
+
+static void wait_for_view(exchange_t *exchange, struct item_view *view, uint64_t now_ms)
+{
+    waiting_t *waiting = h2o_mem_alloc_pool(&exchange->req->pool, sizeof(*waiting));
+    *waiting = (waiting_t){.reader = {.ready = on_ready}, .exchange = exchange};
+    exchange->on_gone = on_gone;
+    exchange->waiting = waiting;
+    item_views_wait(exchange->engine->views, view, &waiting->reader, now_ms);
 }
 
 void handle_item_get(exchange_t *exchange, const route_match_t *match)
 {
+    uint64_t now_ms = exchange->started_us / 1000;
     if (!is_sku(match->param)) {
         reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
         return;
     }
-    item_request_t *r = alloc_zero(1, sizeof(*r));
-    r->request.run = run_get;
-    r->request.reply = reply_get;
-    r->request.deadline_ms = exchange->http->config->orders.answer_deadline_ms;
-    r->ref = item_ref_of(match->param);
-    /* Not counted in its slot: it reads without a lock, so it need not queue behind jobs that wait
-       for one. */
-    request_job_submit(exchange, exchange->http->map->shard_of_slot[r->ref.slot], &r->request);
+    item_answer_t answer = item_views_read(exchange->engine->views, match->param, now_ms);
+    if (answer.verdict == VIEW_WAIT)
+        wait_for_view(exchange, answer.view, now_ms);
+    else
+        reply_answer(exchange, &answer);
 }

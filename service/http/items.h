@@ -1,5 +1,5 @@
-/* GET /v1/items/{sku}: an item as buyers see it. Loop thread only; the row is read on a pool
-   thread. */
+/* GET /v1/items/{sku}: an item as buyers see it, from memory (engine/item_views.h). Loop thread
+   only; nothing blocks. */
 #ifndef HOLDFAST_HTTP_ITEMS_H
 #define HOLDFAST_HTTP_ITEMS_H
 
@@ -8,7 +8,7 @@
 
 void handle_item_get(exchange_t *exchange, const route_match_t *match);
 
-/* Any thread; the caller owns the JSON. */
+/* The item as its row has it. Any thread; the caller owns the JSON. */
 cJSON *item_to_json(const item_t *item);
 
 #endif

@@ -41,6 +41,13 @@
     X(counter, gate_refusals_total, "Connections closed: Redis refused a call before it ran")      \
     X(counter, gate_local_refusals_total, "Sold-out answers without a call to the gate")           \
     X(counter, epoch_checks_total, "Reads of an item's epoch before a refusal with a key is sent") \
+    X(gauge, item_views, "Items that the loops have in memory, to be shown")                       \
+    X(counter, item_views_refreshed_total, "Views that were looked up anew")                       \
+    X(counter, item_views_rows_total, "Rows that were read from MySQL for views")                  \
+    X(counter, item_views_waited_total, "Reads of an item that waited for its view")               \
+    X(counter, item_views_stale_total, "Reads of an item answered with Holdfast-Stale")            \
+    X(counter, item_views_not_modified_total, "Reads of an item answered 304")                     \
+    X(counter, item_views_dropped_total, "Views dropped or not made: too many")                    \
     X(counter, settled_total, "Orders taken out of unsettled after their COMMIT")                  \
     X(counter, unreserved_total, "Orders taken out of unsettled, their units given back")          \
     X(counter, releases_total, "Releases that a gate was notified of")                             \

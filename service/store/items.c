@@ -108,6 +108,19 @@ result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count,
     return read_each_units(db, sql, each, context);
 }
 
+result_t item_read_rows(db_t *db, sql_t *sql, const sku_t *skus, unsigned count,
+                        void (*each)(void *context, const item_t *item), void *context)
+{
+    sql_reset(sql);
+    sql_add(sql,
+            "SELECT " ITEM_COLUMNS " FROM " SQL_INVENTORY_BY_KEY " WHERE bucket = %u AND sku IN (",
+            BUCKET_ONLY);
+    for (unsigned i = 0; i < count; ++i)
+        sql_add(sql, i == 0 ? "%s" : ",%s", sku_str(&skus[i]));
+    sql_add(sql, ")");
+    return read_each(db, sql, each, context);
+}
+
 result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
                    void (*each)(void *context, const item_t *item), void *context)
 {

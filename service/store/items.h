@@ -39,6 +39,9 @@ typedef enum {
    rows are read under every batch of a contended row; the rest is zero. */
 result_t item_read_many(db_t *db, sql_t *sql, const str_t *skus, unsigned count, item_lock_t lock,
                         void (*each)(void *context, const item_t *item), void *context);
+/* Calls `each` for each of these items that exists, with its whole row. `count` is at least 1. */
+result_t item_read_rows(db_t *db, sql_t *sql, const sku_t *skus, unsigned count,
+                        void (*each)(void *context, const item_t *item), void *context);
 /* Calls `each` for all items whose epoch is at least `epoch_from`. */
 result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
                    void (*each)(void *context, const item_t *item), void *context);

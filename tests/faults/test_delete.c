@@ -54,9 +54,9 @@ static void expect_gone(const char *sku)
 {
     const test_stack_t *const both[] = {stack, node};
     for (unsigned i = 0; i < 2; ++i) {
-        web_answer_t item = item_at(both[i], sku);
+        web_answer_t item, order;
+        WAIT_UNTIL((item = item_at(both[i], sku)).status == 404);
         EXPECT_PROBLEM(item, 404, "unknown_item");
-        web_answer_t order;
         /* A loop that has seen no units refuses by itself for some tens of milliseconds. */
         WAIT_UNTIL((order = sale_buy(both[i], sku, "late", 1, NULL)).status == 404);
         EXPECT_PROBLEM(order, 404, "unknown_item");

@@ -193,7 +193,7 @@ static void expect_sold_to_the_last(const sale_t *sale)
         sale_patch(stack, sale->sku, "\"per_buyer_limit\":0"); /* the same buyers come again */
     }
     EXPECT_NUMBER(bought, WISHES);
-    EXPECT_NUMBER(sale_available(stack, sale->sku), 0);
+    WAIT_UNTIL(sale_available(stack, sale->sku) == 0);
     EXPECT_SOUND(stack, sale->sku, 0);
     EXPECT_GATE_AGREES(stack, sale->sku);
     web_answer_t audit = sale_audit(stack);

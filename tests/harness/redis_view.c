@@ -72,6 +72,18 @@ bool redis_refuses(const test_stack_t *stack, const char *format, ...)
     return refuses;
 }
 
+long long redis_count(const test_stack_t *stack, const char *command)
+{
+    redisContext *redis = open_redis(stack);
+    redisReply *reply = redisCommand(redis, "INFO commandstats");
+    EXPECT(reply != NULL && reply->type == REDIS_REPLY_STRING, "no answer to INFO");
+    const char *name = test_text("cmdstat_%s:calls=", command), *at = strstr(reply->str, name);
+    long long calls = at == NULL ? 0 : strtoll(at + strlen(name), NULL, 10);
+    freeReplyObject(reply);
+    redisFree(redis);
+    return calls;
+}
+
 static long long slot_of(const test_stack_t *stack, const char *sku)
 {
     return rows_sum(stack, "SELECT slot FROM inventory WHERE sku = '%s'", sku);

@@ -22,6 +22,8 @@ long long redis_run_at(const test_stack_t *stack, size_t at, const char *format,
 /* The same command; true if the answer is an error. */
 bool redis_refuses(const test_stack_t *stack, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* How often Redis has run this command, in functions too, by its own count. */
+long long redis_count(const test_stack_t *stack, const char *command);
 /* The key "gate" or "buyers" of an item, "unsettled" or "keys" of its slot. */
 const char *redis_key(const test_stack_t *stack, const char *which, const char *sku);
 /* Waits until the gate has heard of all that is in MySQL; fails if in the end it disagrees: what

@@ -45,7 +45,7 @@ const char *sale_order(const test_stack_t *stack, const char *sku, const char *b
 web_answer_t sale_get(const test_stack_t *stack, const char *order_id);
 /* `move`: "confirm", "cancel", "extend". */
 web_answer_t sale_move(const test_stack_t *stack, const char *order_id, const char *move);
-/* GET of the item. */
+/* GET of the item: some 100 ms old, so wait for it. */
 long long sale_available(const test_stack_t *stack, const char *sku);
 /* The member, or "": for comparing. */
 const char *sale_state(const web_answer_t *answer);

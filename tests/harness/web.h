@@ -30,6 +30,7 @@ typedef struct {
     bool refused;      /* no answer, because there was no connection to be had */
     const char *error; /* of the client, when there is no answer */
     char location[160], retry_after[16], replayed[8], allow[64], content_type[64];
+    char etag[64], age[24], cache_control[64], stale[64]; /* stale: Holdfast-Stale */
     char taken[96];   /* Accept, Accept-Patch or Accept-Encoding, of a 415 */
     const char *body; /* NUL-terminated */
     size_t body_length;

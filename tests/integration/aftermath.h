@@ -33,7 +33,7 @@ static void the_service_still_sells(void **state)
     (void)state;
     EXPECT(!process_is_gone(STACK->pid), "the service is gone");
     EXPECT_NUMBER(sale_live_orders(STACK, sku), 0);
-    EXPECT_NUMBER(sale_available(STACK, sku), 777);
+    WAIT_UNTIL(sale_available(STACK, sku) == 777);
     web_answer_t order = sale_buy(STACK, sku, "at last", 777, NULL);
     EXPECT_STATUS(order, 201);
     EXPECT_SOUND(STACK, sku, 0);

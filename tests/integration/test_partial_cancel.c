@@ -64,7 +64,7 @@ static void expect_stored(const web_answer_t *order, const char *state, int quan
 static void expect_left(const char *sku, int limit, int left)
 {
     EXPECT_SOUND(stack, sku, limit);
-    EXPECT_NUMBER(sale_available(stack, sku), left);
+    WAIT_UNTIL(sale_available(stack, sku) == left);
     EXPECT_GATE_AGREES(stack, sku);
 }
 

@@ -253,7 +253,7 @@ static void total_cannot_go_below_what_is_allocated(void **state)
     sale_order(STACK, sku, "a", 6, NULL);
     web_answer_t below = sale_patch(STACK, sku, "\"total\":5");
     EXPECT_PROBLEM(below, 409, "wrong_state");
-    EXPECT_NUMBER(sale_available(STACK, sku), 4);
+    WAIT_UNTIL(sale_available(STACK, sku) == 4);
     web_answer_t one = sale_buy(STACK, sku, "b", 1, NULL); /* and it sells on */
     EXPECT_STATUS(one, 201);
     web_answer_t exact = sale_patch(STACK, sku, "\"total\":7");

@@ -337,7 +337,7 @@ static void a_hold_past_its_deadline_can_only_be_given_back(void **state)
     EXPECT_NUMBER(sale_live_units(stack, sku), 2); /* nothing has expired it meanwhile */
     web_answer_t cancel = sale_move(stack, sale_id(&order), "cancel");
     EXPECT_STATUS(cancel, 200);
-    EXPECT_NUMBER(sale_available(stack, sku), 5);
+    WAIT_UNTIL(sale_available(stack, sku) == 5);
     STACK_AGAIN(stack, "reconcile.expiry_interval_ms=");
     EXPECT_SOUND(stack, sku, 0);
     EXPECT_GATE_AGREES(stack, sku);

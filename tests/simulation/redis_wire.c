@@ -312,9 +312,10 @@ static bool takes_memory(const command_t *command)
 /* As lua/holdfast.lua registers its functions. */
 static bool writes(const command_t *command)
 {
-    static const char *const no_writes[] = {"holdfast_inspect",          "holdfast_unsettled_ids",
-                                            "holdfast_unsettled_buyers", "holdfast_owners",
-                                            "holdfast_orphans",          "holdfast_hello"};
+    static const char *const no_writes[] = {"holdfast_inspect",       "holdfast_look",
+                                            "holdfast_unsettled_ids", "holdfast_unsettled_buyers",
+                                            "holdfast_owners",        "holdfast_orphans",
+                                            "holdfast_hello"};
     str_t name = command->words[0];
     if (!str_eq(name, STR("FCALL")))
         return takes_memory(command) || str_eq(name, STR("HDEL")) || str_eq(name, STR("DEL")) ||

@@ -36,6 +36,10 @@ static void test_defaults(void **state)
     assert_int_equal(c->orders.quantity_max, 1000);
     assert_int_equal(c->orders.hold_max_seconds, 0);
     assert_int_equal(c->orders.sold_out_cache_ms, 30);
+    assert_int_equal(c->items.max_age_ms, 100);
+    assert_int_equal(c->items.refresh_per_second, 5000);
+    assert_int_equal(c->items.unknown_ms, 500);
+    assert_int_equal(c->items.stale_max_ms, 30000);
     assert_int_equal(c->limits.buyer_per_second, 0);
     assert_int_equal(c->limits.buyer_burst, 10);
     assert_int_equal(c->limits.address_per_second, 0);
@@ -96,6 +100,7 @@ static const char everything[] =
     "  quantity_max: 14\n"
     "  hold_max_seconds: 1236\n"
     "  sold_out_cache_ms: 15\n"
+    "items: {max_age_ms: 36, refresh_per_second: 37, unknown_ms: 38, stale_max_ms: 39}\n"
     "limits: {buyer_per_second: 32, buyer_burst: 33, address_per_second: 34, address_burst: 35,\n"
     "  entries_max: 1036}\n"
     "redis: {host: redis.example, port: 16, password: 'a: #\"b',\n"
@@ -140,6 +145,10 @@ static void assert_plain_sections(const config_t *c)
     assert_int_equal(c->orders.quantity_max, 14);
     assert_int_equal(c->orders.hold_max_seconds, 1236);
     assert_int_equal(c->orders.sold_out_cache_ms, 15);
+    assert_int_equal(c->items.max_age_ms, 36);
+    assert_int_equal(c->items.refresh_per_second, 37);
+    assert_int_equal(c->items.unknown_ms, 38);
+    assert_int_equal(c->items.stale_max_ms, 39);
     assert_int_equal(c->limits.buyer_per_second, 32);
     assert_int_equal(c->limits.buyer_burst, 33);
     assert_int_equal(c->limits.address_per_second, 34);
