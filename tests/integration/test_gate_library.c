@@ -272,6 +272,37 @@ static void the_gate_admits_only_under_its_epoch_and_while_open(void **state)
     EXPECT_NUMBER(lib_reserve(3, 1002, "1000000000000001", 1, "k", LIB_FAR), 0);
 }
 
+#define LOOK "FCALL holdfast_look 4 " LIB_KEY("gate") " " LIB_KEY("buyers") " hf:{77}:gate:none:0 b"
+
+/* At 0 the answer, at 1 the epoch, at 2 the units of this item; from 3 on those of one without a
+   gate. */
+static void expect_look(long long answer, long long epoch, long long available)
+{
+    const long long expected[] = {answer, epoch, available, 1, 0, 0};
+    for (size_t at = 0; at < TEST_COUNT(expected); ++at)
+        EXPECT_NUMBER(redis_run_at(STACK, at, LOOK), expected[at]);
+}
+
+static void a_look_sees_what_a_buyer_would_find(void **state)
+{
+    (void)state;
+    expect_look(0, 1000, 10);
+    lib_reserve(3, 1000, "1000000000000001", 4, "k", LIB_FAR);
+    expect_look(0, 1000, 6);
+    redis_run(STACK, "FCALL holdfast_freeze 1 " LIB_KEY("gate") " 60000");
+    expect_look(5, 1000, 6);
+    redis_run(STACK, "FCALL holdfast_thaw 1 " LIB_KEY("gate") " %lld", lib_counter("frozen_until"));
+    redis_run(STACK, "HSET " LIB_KEY("buyers") " by-hand 1");
+    expect_look(1, 1000, 6); /* without its own table of buyers it is none */
+    redis_run(STACK, "HDEL " LIB_KEY("buyers") " by-hand");
+    redis_run(STACK, "HSET " LIB_KEY("gate") " built_under 0123456789");
+    expect_look(3, 1000, 6);
+    lib_rebuild(1001, 7, 1, "0");
+    expect_look(4, 1001, 7);
+    redis_run(STACK, "DEL " LIB_KEY("gate"));
+    expect_look(1, 0, 0);
+}
+
 static void a_rebuild_carries_what_is_unsettled_and_never_goes_back(void **state)
 {
     (void)state;
@@ -510,6 +541,7 @@ int main(void)
         LIBRARY(a_gate_keeps_its_buyers_when_it_knows_all_releases),
         LIBRARY(the_gate_counts_what_is_released_under_its_epoch),
         LIBRARY(the_gate_admits_only_under_its_epoch_and_while_open),
+        LIBRARY(a_look_sees_what_a_buyer_would_find),
         LIBRARY(a_rebuild_carries_what_is_unsettled_and_never_goes_back),
         LIBRARY(a_rebuild_carries_only_what_there_is_room_for),
         LIBRARY(a_lowered_limit_drops_nothing),

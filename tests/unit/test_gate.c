@@ -309,6 +309,31 @@ static void test_replies(void **state)
 }
 
 /* One character an order, and nothing but what the library can say. */
+static void test_looks(void **state)
+{
+    (void)state;
+    redisReply answer = {.type = REDIS_REPLY_INTEGER, .integer = GATE_ITEM_FROZEN};
+    redisReply epoch = {.type = REDIS_REPLY_STRING, .str = (char *)"1769860800123", .len = 13};
+    redisReply units = {.type = REDIS_REPLY_INTEGER, .integer = 7};
+    redisReply odd = {.type = REDIS_REPLY_INTEGER, .integer = GATE_ITEM_FROZEN + 1};
+    redisReply below = {.type = REDIS_REPLY_INTEGER, .integer = -1};
+    redisReply *elements[] = {&answer, &epoch,  &units, &odd,  &epoch,
+                              &units,  &answer, &below, &units};
+    redisReply reply = {.type = REDIS_REPLY_ARRAY, .elements = 9, .element = elements};
+    gate_seen_t seen;
+    assert_true(gate_look_read(&reply, 0, &seen));
+    assert_int_equal(seen.answer, GATE_ITEM_FROZEN);
+    assert_int_equal(seen.epoch, UINT64_C(1769860800123));
+    assert_int_equal(seen.available, 7);
+    assert_false(gate_look_read(&reply, 1, &seen));
+    assert_false(gate_look_read(&reply, 2, &seen));
+    assert_false(gate_look_read(&reply, 3, &seen));
+    reply.elements = 2;
+    assert_false(gate_look_read(&reply, 0, &seen));
+    assert_false(gate_look_read(&units, 0, &seen));
+    assert_false(gate_look_read(NULL, 0, &seen));
+}
+
 static void test_answers_of_reserve(void **state)
 {
     (void)state;
@@ -371,6 +396,7 @@ int main(void)
         cmocka_unit_test(test_answers_are_problems),
         cmocka_unit_test(test_numbers_of_the_library),
         cmocka_unit_test(test_replies),
+        cmocka_unit_test(test_looks),
         cmocka_unit_test(test_answers_of_reserve),
         cmocka_unit_test(test_parts_of_a_reply),
     };

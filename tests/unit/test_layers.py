@@ -60,6 +60,12 @@ class Layers(unittest.TestCase):
         self.check("service/gate/gate.h:1: gate includes store/db.h, and store is beside",
                    "service/reconcile/pass.c:1: reconcile includes strategies/strategy.h, and strategies is beside")
 
+    def test_header_that_is_reserved(self):
+        self.include("engine/purchase.c", '#include "engine/item_views.h"')
+        self.include("admin/audit.c", '#include "engine/item_view.h"')
+        self.check("service/engine/purchase.c:1: only engine/engine.c,", "no purchase, limit or audit may use it",
+                   "service/admin/audit.c:1: only engine/item_views.c,")
+
     def test_circle_within_a_folder(self):
         self.write("base/one.h", '#include "base/two.h"\n')
         self.write("base/two.h", '\n#include "base/one.h"\n')
