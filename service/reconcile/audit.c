@@ -150,9 +150,9 @@ typedef struct {
     const char *name;
     const config_server_t *server;
     config_t config;
-    atomic_int left; /* users that have not left yet */
-    atomic_bool done;
-    bool given_up; /* by the thread that waits */
+    atomic_int users;
+    atomic_bool audited; /* `audit` is complete */
+    bool given_up;       /* by the thread that waits */
 } part_t;
 
 static atomic_uint threads_left;
@@ -180,13 +180,13 @@ static part_t *part_new(const config_t *config, const config_shard_t *shard)
     audit_begin_part(&part->audit, "connecting", 0);
     for (int id = 0; id < AUDIT_INVARIANTS; ++id)
         part->audit.invariants[id].violations = cJSON_CreateArray();
-    atomic_init(&part->left, 2);
+    atomic_init(&part->users, 2);
     return part;
 }
 
 static void part_leave(part_t *part)
 {
-    if (atomic_fetch_sub(&part->left, 1) != 1)
+    if (atomic_fetch_sub(&part->users, 1) != 1)
         return;
     for (int id = 0; id < AUDIT_INVARIANTS; ++id)
         cJSON_Delete(part->audit.invariants[id].violations);
@@ -217,12 +217,13 @@ static void *part_thread(void *arg)
         cannot_read_all(audit,
                         atomic_load(&part->progress.stop) ? "it was stopped" : db_error(audit->db));
     audit_begin_part(audit, "done", 0);
+    atomic_store(&part->audited, true);
+    audit_pace_look_on(&audit->pace, audit->db, &audit->sql, &part->progress.stop);
     db_free(audit->db);
     gate_sync_free(audit->gate);
     db_thread_end();
-    atomic_store(&part->done, true);
-    part_leave(part);
     atomic_fetch_sub(&threads_left, 1);
+    part_leave(part);
     return NULL;
 }
 
@@ -265,13 +266,13 @@ static bool is_hopeless(const run_t *run, unsigned shard)
     return true;
 }
 
-/* Returns true when every shard has ended or is given up. */
-static bool have_all_ended(run_t *run)
+/* Returns true when every shard is audited or given up. */
+static bool are_all_audited(run_t *run)
 {
     bool open = false;
     for (unsigned i = 0; i < run->count; ++i) {
         part_t *part = run->parts[i];
-        if (atomic_load(&part->done) || part->given_up)
+        if (atomic_load(&part->audited) || part->given_up)
             continue;
         part->given_up = is_hopeless(run, i);
         open = open || !part->given_up;
@@ -294,18 +295,33 @@ static void format_progress(const run_t *run, char *line, size_t size)
     }
 }
 
+static void stop_parts(run_t *run)
+{
+    run->stopped_ms = clock_mono_ms();
+    for (unsigned i = 0; i < run->count; ++i)
+        atomic_store(&run->parts[i]->progress.stop, true);
+}
+
 static void wait_for_parts(run_t *run)
 {
     char line[1024];
-    while (!have_all_ended(run)) {
+    while (!are_all_audited(run)) {
         usleep(CHECK_US);
         format_progress(run, line, sizeof(line));
         if (run->watch == NULL || run->watch(run->context, line) || run->stopped_ms != 0)
             continue;
-        run->stopped_ms = clock_mono_ms();
-        for (unsigned i = 0; i < run->count; ++i)
-            atomic_store(&run->parts[i]->progress.stop, true);
+        stop_parts(run);
     }
+}
+
+/* They only look for a sale any more, except those that are to be left behind. */
+static void wait_for_threads(run_t *run)
+{
+    stop_parts(run);
+    for (unsigned i = 0; i < run->count; ++i)
+        while (!run->parts[i]->given_up && atomic_load(&run->parts[i]->users) != 1 &&
+               clock_mono_ms() - run->stopped_ms <= STOP_MAX_MS)
+            usleep(1000);
 }
 
 /* Adds the result of one shard; its violations move to `sum`. */
@@ -363,6 +379,7 @@ cJSON *audit_run(const config_t *config, prober_t *prober, audit_watch_cb watch,
             part_start(run.parts[i]);
     }
     wait_for_parts(&run);
+    wait_for_threads(&run);
     add_up(&run, &sum);
     *verdict = judge(&sum);
     cJSON *out = describe(&sum, *verdict);

@@ -36,8 +36,8 @@
  * enough for three million buyers and keys); with more of them the orders are read again. Besides
  * some MB a shard, and up to 64 MB for held orders, of which it takes a million at a time. The
  * server sorts and keeps nothing.
- * While others write there, the scan rests between its chunks, so that the sale keeps the processor
- * (audit_pace.h).
+ * While others write at any of the shards, the scans rest between their chunks, so that the sale
+ * keeps the processor (audit_pace.h).
  *
  * The JSON: {"ok", "invariants": [{"id", "name", "ok", "checked", "violations_total", "violations":
  * [the first 20, with their numbers], "error" if something could not be read}], "totals"}. In a

@@ -119,6 +119,12 @@ static bool read_store(audit_t *audit, suspect_t *suspect, const order_id_t *ids
     return result == RESULT_DONE;
 }
 
+/* For the scans of other shards; whether it succeeds says nothing about a gate. */
+static void look_for_sale(audit_t *audit)
+{
+    audit_pace_look(&audit->pace, audit->db, &audit->sql);
+}
+
 static comparison_t compare_closely(audit_t *audit, suspect_t *suspect)
 {
     gate_state_t after;
@@ -164,6 +170,7 @@ static bool compare_all(audit_t *audit, suspect_t *suspects, size_t *count)
             return false;
         ++audit->invariants[AUDIT_B].checked;
         atomic_fetch_add(&audit->progress->done, 1);
+        look_for_sale(audit);
         audit->unsettled += suspect.gate.unsettled_units;
         suspect.comparison =
             gate_is_of(&suspect.gate, &suspect.row) ? compare(&suspect) : COMPARED_PENDING;
@@ -182,6 +189,7 @@ static bool compare_until_settled(audit_t *audit, suspect_t *suspects, size_t co
          ++round) {
         if (round != 0)
             usleep(ROUND_US);
+        look_for_sale(audit);
         open = false;
         for (size_t i = 0; i < count; ++i) {
             if (suspects[i].comparison == COMPARED_AGREES && round != 0)

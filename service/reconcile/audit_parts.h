@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "gate/gate_sync.h"
+#include "reconcile/audit_pace.h"
 #include "store/items.h"
 
 typedef enum { AUDIT_A, AUDIT_B, AUDIT_C, AUDIT_D, AUDIT_E, AUDIT_INVARIANTS } audit_id_t;
@@ -55,7 +56,8 @@ typedef struct {
 typedef struct {
     _Atomic(const char *) part; /* a literal */
     _Atomic int64_t done, of;   /* orders or items; `of` is an estimate, 0: not known */
-    atomic_bool stop;           /* set by the thread that runs the audit: end soon, with an error */
+    atomic_bool stop; /* set by the thread that runs the audit: end soon, with an error if the part
+                         is not whole */
 } audit_progress_t;
 
 typedef struct {
@@ -74,6 +76,7 @@ typedef struct {
     audit_item_t *shard_items; /* by sku and bucket */
     size_t shard_items_count, shard_items_capacity;
     audit_open_t open;
+    audit_pace_t pace;
 } audit_t;
 
 /* Counts a violation of `id`. Takes ownership of `numbers`; drops them if the list is full. */

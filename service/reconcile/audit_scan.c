@@ -1,5 +1,4 @@
 #include "base/failpoint.h"
-#include "reconcile/audit_pace.h"
 #include "reconcile/audit_parts.h"
 #include "reconcile/audit_sums.h"
 #include "sale/order.h"
@@ -32,7 +31,6 @@ typedef struct {
 typedef struct {
     audit_t *audit;
     sums_t sums;
-    audit_pace_t pace;
     addition_t *additions; /* of this chunk; room for two an order */
     size_t additions_count;
     bool first;         /* of several scans: all but the sums is checked in the first */
@@ -242,13 +240,13 @@ static result_t scan_once(scan_t *scan)
     uint64_t count = scan->chunk;
     result_t result = RESULT_DONE;
     scan->done = 0;
-    audit_pace_begin(&scan->pace);
+    audit_pace_begin(&audit->pace);
     while (result == RESULT_DONE && count == scan->chunk && !atomic_load(&audit->progress->stop)) {
         if ((result = read_chunk(scan, &count)) == RESULT_DONE)
             result = check_open(scan, count != scan->chunk);
         atomic_store(&audit->progress->done, scan->done);
         if (result == RESULT_DONE && count == scan->chunk)
-            result = audit_pace(&scan->pace, audit->db, &audit->sql, count);
+            result = audit_pace(&audit->pace, audit->db, &audit->sql, count);
     }
     scan->first = false;
     return result;

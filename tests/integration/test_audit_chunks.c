@@ -253,10 +253,9 @@ static void test_an_order_whose_id_is_zeros(void **state)
 
 static _Atomic bool writing;
 
-static void *commit(void *unused)
+static void *commit(void *shard)
 {
-    (void)unused;
-    db_t *db = open_shard(here.config, sale.shard);
+    db_t *db = open_shard(here.config, *(const unsigned *)shard);
     while (atomic_load(&writing))
         db_run(db, "START TRANSACTION; COMMIT; START TRANSACTION; COMMIT");
     db_free(db);
@@ -272,18 +271,34 @@ static unsigned rests_of_audit(void)
     return bounds_hits("audit_rests");
 }
 
+static unsigned rests_beside_sale_at(unsigned shard)
+{
+    pthread_t thread;
+    atomic_store(&writing, true);
+    assert_int_equal(pthread_create(&thread, NULL, commit, &shard), 0);
+    unsigned rests = rests_of_audit();
+    atomic_store(&writing, false);
+    pthread_join(thread, NULL);
+    return rests;
+}
+
 static void test_the_scan_rests_beside_a_sale(void **state)
 {
     (void)state;
-    pthread_t thread;
     insert_crowd();
-    atomic_store(&writing, true);
-    assert_int_equal(pthread_create(&thread, NULL, commit, NULL), 0);
-    unsigned beside = rests_of_audit();
-    atomic_store(&writing, false);
-    pthread_join(thread, NULL);
-    unsigned alone = rests_of_audit();
+    unsigned beside = rests_beside_sale_at(sale.shard), alone = rests_of_audit();
     EXPECT(beside > alone, "%u rests beside a sale, %u alone", beside, alone);
+}
+
+/* The servers may share the cores. The other shard has no orders, so its part of the audit has
+   ended long before; it may see the sale too late for the few chunks here, so that is repeated. */
+static void test_the_scan_rests_beside_a_sale_at_another_shard(void **state)
+{
+    (void)state;
+    insert_crowd();
+    EXPECT(here.config->shards_count == 2, "two shards are needed");
+    unsigned alone = rests_of_audit();
+    WAIT_UNTIL(rests_beside_sale_at(1 - sale.shard) > alone);
 }
 
 int main(void)
@@ -299,6 +314,7 @@ int main(void)
         CASE(test_e_one_of_many_held_has_no_reminder),
         CASE(test_an_order_whose_id_is_zeros),
         CASE(test_the_scan_rests_beside_a_sale),
+        CASE(test_the_scan_rests_beside_a_sale_at_another_shard),
     };
     return test_run("audit in chunks", tests, TEST_COUNT(tests), set_up_migrated, tear_down_group);
 }
