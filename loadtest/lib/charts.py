@@ -4,8 +4,10 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from .bounds import ACCEPTED, BARE, COMMITTED, CPU, PEER
+from .bounds import (
+    ACCEPTED, ACCEPTED_1000, BARE, BARE_1000, BARES, COMMITTED, COMMITTED_1000, CPU, PEER, PEER_1000, PEERS)
 from .comparison import MEASURES
+from .stack import STRATEGIES
 
 # `noenhanced`: names are drawn as they are; an underscore makes no subscript.
 HEAD = """set terminal svg size {width},{height} noenhanced font "sans-serif,12" background rgb "white"
@@ -17,13 +19,17 @@ WHISKERS = "#222222"
 
 # One question a group: only what belongs beside each other is drawn on one scale.
 QUESTIONS = (
-    ("Sold out: answers a second", (BARE, "sold_out_lua", "sold_out_watch", "sold_out_optimistic",
-                                    "sold_out_serializable")),
+    ("What costs little: answers a second", (BARE, "readyz", "item", "items_zipf", "order_in_hand",
+                                             *(f"sold_out_{name}" for name in STRATEGIES))),
+    ("The same over 1,000 connections", (BARE_1000, "item_1000", "items_zipf_1000", "order_wait_1000", "mixed_1000")),
     ("An order: orders a second (bare: answers)", (BARE, ACCEPTED, COMMITTED, PEER)),
+    ("The same over 1,000 connections", (BARE_1000, ACCEPTED_1000, COMMITTED_1000, PEER_1000)),
     ("The strategies: orders a second", (COMMITTED, "committed_watch", "committed_optimistic",
                                          "committed_serializable")),
-    ("More nodes for one item: orders a second", ("nodes_1", "nodes_2", "nodes_3")),
-    ("How buyers come: orders a second", (COMMITTED, "half_load", "zipf", "h1_20", "h1_128", "h2_20x50")),
+    ("The strategies over 1,000 connections", (COMMITTED_1000, "committed_optimistic_1000")),
+    ("More nodes for one item: orders a second", ("nodes_1", "nodes_3")),
+    ("How buyers come: orders a second", ("h1_20", COMMITTED, COMMITTED_1000, "h2_20x50", "zipf", "zipf_1000", "half_load",
+                                          "at_capacity", "overload")),
 )
 COSTS = "processor time an answer, us"
 
@@ -106,12 +112,13 @@ def shown(number):
 def rate_of(summary, measure):
     """Orders a second; answers where nothing is sold."""
     members = summary[measure]
-    sells = members["orders_per_s"] is not None and measure != BARE and not measure.startswith("sold_out")
+    orders = members["orders_per_s"]
+    sells = orders is not None and orders["median"] > 0 and not measure.startswith(("sold_out", "mixed"))
     return members["orders_per_s" if sells else "answers_per_s"]
 
 
 def bar_of(summary, measure):
-    colour = {BARE: BARE_COLOUR, PEER: PEER_COLOUR}.get(measure, COLOUR)
+    colour = BARE_COLOUR if measure in BARES else PEER_COLOUR if measure in PEERS else COLOUR
     return Bar(MEASURES[measure], colour, rate_of(summary, measure), summary[measure][CPU])
 
 

@@ -1,23 +1,31 @@
 """The measures of a comparison: what each one does in a round, and the record that it leaves.
 
-A measure is warmed up first, on its own item, then measured for the given seconds, then audited. The warm-up buys each
+A measure begins when the stack is at rest (idle.py). It is warmed up first, on its own item, then measured for the given
+seconds when the stack is at rest again, then audited. The warm-up buys each
 of many items at least once, from each node: what a node does when it first meets an item is not measured.
 """
 
 import dataclasses
+import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
-from . import h2, nodes, peers, rush, sale, schedule, tally, volley
-from .bounds import BARE, PEER
+from . import h2, idle, inhand, nodes, peers, rush, sale, schedule, tally, volley
+from .bounds import BARE, PEER, PEER_1000
 from .machine import CpuMeter, ProcessMeter
 from .stack import STRATEGIES, StackError, parse_answers, parse_metric
 from .tally import Target
 
 ZIPF_ITEMS = 10_000
-NODES = (1, 2, 3)
+NODES = (1, 3)
+CROWD = 1000            # connections of the measures that end in _1000
+OVERLOAD_CONNECTIONS = 9500  # below http.connections_max, above mysql.writer_queue_max
+OVERLOAD_TIMES = 3
+WAIT_MS = 20            # of a read that waits for an order
+MIXED_ORDERS = 100      # that a mixed crowd reads
 PLENTY = 900_000_000  # units that do not sell out
 PUTS_AT_ONCE = 16
 # The documented members of a load-test result, for what sells nothing.
@@ -43,7 +51,15 @@ class Bench:
     def __init__(self, stack, client, say):
         self.stack, self.client, self.say = stack, client, say
         self.runs = []
-        self.zipf = None
+        self.shared, self.tail = [], ""
+        self.kept = 0       # orders that are in hand on purpose
+        self.not_idle = ""  # what was at work when the last measure began
+
+    def of_crowd(self):
+        """The same bench with CROWD connections."""
+        crowded = Bench(self.stack, dataclasses.replace(self.client, connections=CROWD), self.say)
+        crowded.runs, crowded.shared, crowded.tail = self.runs, self.shared, "_1000"
+        return crowded
 
     # --- parts of a run ---
 
@@ -55,16 +71,17 @@ class Bench:
             list(pool.map(lambda sku: self.stack.put_item(sku, target.terms), target.skus()))
         return target
 
-    def rush(self, url, kind, name, items=1, buyers="b", seconds=None):
+    def rush(self, url, kind, name, items=1, buyers="b", seconds=None, orders=()):
         """Each crowd has buyers of its own. Those of a stack of several nodes go to one node each, in turn."""
         urls = self.stack.urls() if url == self.stack.url else [url]
         return rush.drive_all([
             rush.Rush(urls[crowd % len(urls)], seconds or self.client.seconds, self.client.connections,
-                      self.client.threads, kind, name, items, f"{buyers}{crowd}." if crowd else buyers)
+                      self.client.threads, kind, name, items, f"{buyers}{crowd}." if crowd else buyers, orders)
             for crowd in range(max(self.client.crowds, len(urls)))])
 
     def watched(self, groups, act):
-        """(what act() gave, the processor time and the host's share meanwhile)."""
+        """(what act() gave, the processor time and the host's share meanwhile). It begins with a stack at rest."""
+        self.not_idle = idle.wait(self.stack, self.kept)
         host, processes, began = CpuMeter(), ProcessMeter(groups), time.monotonic()
         answers = act()
         cpu_s, shares, seconds = processes.read(), host.read(), time.monotonic() - began
@@ -77,13 +94,13 @@ class Bench:
         answers, used = self.watched(self.stack.pids, lambda: act())
         after = self.stack.metrics()
         statuses = statuses_between(before, after)
-        target.told(statuses, answers.good, answers.unheard)
+        target.told(statuses, answers.orders, answers.unheard)
         return answers, used, statuses, (before, after)
 
     def record(self, measure, turn, answers, used, **more):
         cpu = {group: round(1e6 * seconds / answers.answered, 2) for group, seconds in used.pop("cpu_s").items()}
         self.runs.append(NOTHING_SOLD | {
-            "measure": measure, "round": turn, "seconds": round(answers.seconds, 3), "requests": answers.answered,
+            "measure": measure, "round": turn, "not_idle": self.not_idle, "seconds": round(answers.seconds, 3), "requests": answers.answered,
             "requests_per_s": round(answers.per_s, 1), "answers_per_s": round(answers.per_s, 1),
             "errors": answers.broken, "latency_ms": answers.latency_ms,
             "p50_ms": answers.latency_ms.get("p50"), "p99_ms": answers.latency_ms.get("p99"),
@@ -96,7 +113,7 @@ class Bench:
         answers, used, statuses, (before, after) = bought
         findings = tally.take(self.stack, target)
         seconds = answers.seconds
-        orders = min(answers.good, statuses.get(201, 0) + statuses.get(202, 0))
+        orders = min(answers.orders, statuses.get(201, 0) + statuses.get(202, 0))
         run = self.record(
             measure, turn, answers, used, kind="sold_out" if target.terms["total"] == 1 else "orders",
             strategy=target.terms["strategy"], stock=target.terms["total"], buyers=answers.issued, accepted=orders,
@@ -105,7 +122,9 @@ class Bench:
             statuses={str(status): count for status, count in sorted(statuses.items())},
             committed_per_s=rate_between(before, after, "holdfast_orders_committed_total", seconds),
             audit=audit_of(findings), notes=findings.notes, sku=target.name)
-        run["errors"] += sum(count for status, count in statuses.items() if status not in (201, 202, 409))
+        expected = (201, 202, 409, 503) if measure in OPEN_LOOPS else (201, 202, 409)
+        run["errors"] += sum(count for status, count in statuses.items() if status not in expected)
+        run["orders_per_cpu_s"] = round(1e6 * orders / max(1.0, run["cpu_us_per_answer"] * answers.answered), 1)
         for name in ("commits", "version_misses", "conflicts"):
             run[f"writer_{name}"] = int(grown(before, after, f"holdfast_writer_{name}_total") or 0)
         if self.stack.nodes:
@@ -129,25 +148,62 @@ class Bench:
 
     # --- the measures ---
 
+    def reads(self, turn, measure, kind, name, items=1):
+        """Reads, which sell nothing; what is above 399 is an error."""
+        self.rush(self.stack.url, "warm_look" if items > 1 else kind, name, items, seconds=self.client.warm_up_s)
+        answers, used = self.watched(self.stack.pids, lambda: self.rush(self.stack.url, kind, name, items))
+        run = self.record(measure, turn, answers, used)
+        run["errors"] += answers.refused
+        self.tell(run)
+
     def bare(self, turn):
-        def act():
-            return self.rush(self.stack.url, "get", "/healthz")
-        self.rush(self.stack.url, "get", "/healthz", seconds=self.client.warm_up_s)
-        answers, used = self.watched(self.stack.pids, act)
-        if answers.refused:
-            raise StackError(f"{answers.refused} of the answers to GET /healthz were errors")
-        self.tell(self.record(BARE, turn, answers, used))
+        self.reads(turn, BARE + self.tail, "get", "/healthz")
+        if self.runs[-1]["errors"]:
+            raise StackError(f"{self.runs[-1]['errors']} of the answers to GET /healthz were errors")
+
+    def readyz(self, turn):
+        self.reads(turn, "readyz", "get", "/readyz")
+
+    def item(self, turn):
+        self.reads(turn, "item" + self.tail, "look", self.target("look", {"strategy": "lua"}).name)
+
+    def items_zipf(self, turn):
+        self.reads(turn, "items_zipf" + self.tail, "look", self.zipf_items().name, ZIPF_ITEMS)
+
+    def order(self, turn, measure, words=""):
+        """Reads of an order that stays `reserved`; then it is let go, and audited."""
+        target = self.target("inhand", {"strategy": "lua", "acknowledge": "accepted"})
+        with inhand.order(self.stack, target) as path:
+            self.kept = 1
+            if words and not inhand.waits_are_known(self.stack, path):
+                self.say(turn, measure, "the service does not know wait_ms: not measured")
+            else:
+                self.reads(turn, measure, "get", path + words)
+        self.kept = 0
+        findings = tally.take(self.stack, target)
+        if findings.wrong():
+            raise StackError(f"the order that was in hand: {findings.wrong()}")
+
+    def in_hand(self, turn):
+        self.order(turn, "order_in_hand")
+
+    def waits(self, turn):
+        self.order(turn, "order_wait" + self.tail, f"?wait_ms={WAIT_MS}")
 
     def rush_sale(self, turn, measure, terms, items=1):
         """Warm up, measure, audit, on a fresh item, or on many that are made once and kept."""
-        if items > 1:
-            self.zipf = self.zipf or self.target("zipf", terms, items)
-        target = self.zipf if items > 1 else self.target("compare", terms)
-        self.buy(target, lambda: self.rush(self.stack.url, "warm", target.name, items, f"w{turn}-",
+        target = self.zipf_items() if items > 1 else self.target("compare", terms)
+        self.buy(target, lambda: self.rush(self.stack.url, "warm", target.name, items, f"w{self.tail}{turn}-",
                                            self.client.warm_up_s))
         tally.settle(self.stack, target)
-        bought = self.buy(target, lambda: self.rush(self.stack.url, "buy", target.name, items, f"b{turn}-"))
-        return self.record_sale(measure, turn, target, bought)
+        bought = self.buy(target, lambda: self.rush(self.stack.url, "buy", target.name, items, f"b{self.tail}{turn}-"))
+        return self.record_sale(measure + self.tail, turn, target, bought)
+
+    def zipf_items(self):
+        """The many items are made once, for all measures."""
+        if not self.shared:
+            self.shared.append(self.target("zipf", {"strategy": "lua"}, ZIPF_ITEMS))
+        return self.shared[0]
 
     def committed(self, turn, strategy):
         return self.rush_sale(turn, f"committed_{strategy}", {"strategy": strategy})
@@ -160,6 +216,26 @@ class Bench:
 
     def many_items(self, turn):
         return self.rush_sale(turn, "zipf", {"strategy": "lua"}, ZIPF_ITEMS)
+
+    def mixed(self, turn):
+        """16 reads of the item, 3 purchases and 1 read of an order, in turn."""
+        target = self.target("mixed", {"strategy": "lua"})
+        ids = []
+        for number in range(MIXED_ORDERS):
+            status, body = self.stack.buy(target.name, f"m{number}")
+            if status != 201:
+                raise StackError(f"a purchase of {target.name} was answered {status}: {body.strip()[:300]}")
+            ids.append(json.loads(body)["order_id"])
+        target.told({201: len(ids)}, len(ids), 0)
+
+        def act(buyers, seconds):
+            return self.buy(target, lambda: self.rush(self.stack.url, "mixed", target.name, 1, buyers, seconds, tuple(ids)))
+        act("w", self.client.warm_up_s)
+        tally.settle(self.stack, target)
+        bought = act("b", self.client.seconds)
+        run = self.record_sale("mixed" + self.tail, turn, target, bought)
+        run["errors"] += max(0, bought[0].refused - sum(count for status, count in bought[2].items() if status > 399))
+        return run
 
     def of_nodes(self, turn, count):
         """The same crowds whatever the count; the further nodes run only meanwhile."""
@@ -177,13 +253,14 @@ class Bench:
             bought = self.buy(target, lambda: h2.drive(flood))
         return self.record_sale(measure, turn, target, bought)
 
-    def half_load(self, turn):
-        """An open loop at half of what the hot item committed in this round."""
+    def open_loop(self, turn, measure):
+        """A part, or a multiple, of what the hot item committed in this round, by OPEN_LOOPS."""
+        times, connections = OPEN_LOOPS[measure]
         full = next(run for run in reversed(self.runs) if run["measure"] == "committed_lua")
-        target = self.target("half", {"strategy": "lua"})
-        segments = tuple(schedule.steady(max(1, full["orders_per_s"] / 2), self.client.seconds))
-        plan = volley.Plan(self.stack.url, target.name, segments, seed=turn, retries=0, keyed=0)
-        return self.record_sale("half_load", turn, target, self.buy(target, lambda: volley.as_answers(volley.drive(plan))))
+        target = self.target("open", {"strategy": "lua"})
+        segments = tuple(schedule.steady(max(1, full["orders_per_s"] * times), self.client.seconds))
+        plan = volley.Plan(self.stack.url, target.name, segments, connections, seed=turn, retries=0, keyed=0)
+        return self.record_sale(measure, turn, target, self.buy(target, lambda: volley.as_answers(volley.drive(plan))))
 
     def peer(self, turn, peer):
         sku, told, unheard = sale.fresh_sku("peer"), 0, 0
@@ -193,28 +270,37 @@ class Bench:
                                          lambda: self.rush(peer.url, "buy", sku, 1, buyers, seconds))
             told, unheard = told + answers.good, unheard + answers.unheard
         found = peer.audit(sku, PLENTY, told, unheard)
-        run = self.record(PEER, turn, answers, used, kind="orders", stock=PLENTY, buyers=answers.issued,
+        run = self.record(PEER + self.tail, turn, answers, used, kind="orders", stock=PLENTY, buyers=answers.issued,
                           accepted=answers.good, orders_per_s=round(answers.good / answers.seconds, 1), audit=found,
                           passed=not any(found.values()))
         run["errors"] += answers.refused
         self.tell(run)
 
 
+# Measure -> (times what the hot item committed, connections).
+OPEN_LOOPS = {"half_load": (0.5, 512), "at_capacity": (1, OVERLOAD_CONNECTIONS),
+              "overload": (OVERLOAD_TIMES, OVERLOAD_CONNECTIONS)}
+
+
 def plan_of(bench, peer, with_http2):
-    """[(name, act(round))] of one round, in their order."""
-    acts = [(BARE, bench.bare)]
-    acts += [(f"sold_out_{name}", lambda turn, name=name: bench.sold_out(turn, name)) for name in STRATEGIES]
-    acts += [("accepted", bench.accepted)]
-    acts += [(f"committed_{name}", lambda turn, name=name: bench.committed(turn, name)) for name in STRATEGIES]
-    acts += [("half_load", bench.half_load), ("zipf", bench.many_items)]
-    acts += [(f"nodes_{count}", lambda turn, count=count: bench.of_nodes(turn, count)) for count in NODES]
-    acts += [("h1_20", lambda turn: bench.flood(turn, "h1_20", 20, 0)),
-             ("h1_128", lambda turn: bench.flood(turn, "h1_128", 128, 0))]
-    if with_http2:
-        acts.append(("h2_20x50", lambda turn: bench.flood(turn, "h2_20x50", 20, 50)))
-    if peer:
-        acts.append((peers.NginxLua.name, lambda turn: bench.peer(turn, peer)))
-    return acts
+    """{measure: act(round)} of one round, in their order: what a ratio is made of stands close together, and last what
+    leaves the service work (it compares thousands of items for a while)."""
+    crowd = bench.of_crowd()
+    acts = {BARE: bench.bare, "readyz": bench.readyz, "item": bench.item, "order_in_hand": bench.in_hand}
+    acts |= {f"sold_out_{name}": partial(bench.sold_out, strategy=name) for name in STRATEGIES}
+    acts |= {"accepted": bench.accepted}
+    acts |= {f"committed_{name}": partial(bench.committed, strategy=name) for name in STRATEGIES}
+    acts |= {name: partial(bench.open_loop, measure=name) for name in OPEN_LOOPS}
+    acts |= {PEER: partial(bench.peer, peer=peer)} if peer else {}
+    acts |= {"bare_1000": crowd.bare, "item_1000": crowd.item, "order_wait_1000": crowd.waits,
+             "accepted_1000": crowd.accepted, "committed_lua_1000": partial(crowd.committed, strategy="lua")}
+    acts |= {PEER_1000: partial(crowd.peer, peer=peer)} if peer else {}
+    acts |= {"committed_optimistic_1000": partial(crowd.committed, strategy="optimistic"), "mixed_1000": crowd.mixed}
+    acts |= {"h2_20x50": partial(bench.flood, measure="h2_20x50", connections=20, streams=50)} if with_http2 else {}
+    acts |= {"h1_20": partial(bench.flood, measure="h1_20", connections=20, streams=0)}
+    acts |= {f"nodes_{count}": partial(bench.of_nodes, count=count) for count in NODES}
+    return acts | {"items_zipf": bench.items_zipf, "items_zipf_1000": crowd.items_zipf, "zipf": bench.many_items,
+                   "zipf_1000": crowd.many_items}
 
 
 def fairness(parts, nodes):

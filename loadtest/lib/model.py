@@ -21,8 +21,8 @@ CROWD = 10_000          # requests in flight, over all nodes
 BATCH_MAX = 512         # redis.batch_max, mysql.writer_batch_max
 
 SERVERS = ("service", "redis", "mysql")
-# Measures of one item by one node, in batches of different sizes, over HTTP/1.1.
-BATCHES = ("h1_20", "half_load", "committed_lua", "h1_128", "nodes_1")
+# Measures of one item by one node, in batches of different sizes, over HTTP/1.1; as far as they were made.
+BATCHES = ("h1_20", "half_load", "committed_lua", "committed_lua_1000", "nodes_1")
 NODES_CONNECTIONS, ZIPF_ITEMS = 384, 10_000
 
 
@@ -91,11 +91,17 @@ def us_of(runs, measure, server):
     return middle(runs, measure, lambda run: run["cpu_us"][server])
 
 
+def batches_of(runs):
+    """The measures of BATCHES that were made."""
+    made = {run["measure"] for run in runs}
+    return [name for name in BATCHES if name in made]
+
+
 def costs(runs):
     """{server: Cost}"""
     found, zipf = {}, batch_of(runs, "zipf")
     for server in SERVERS:
-        each, fixed = line([(1 / batch_of(runs, name), us_of(runs, name, server)) for name in BATCHES])
+        each, fixed = line([(1 / batch_of(runs, name), us_of(runs, name, server)) for name in batches_of(runs)])
         one = Cost(fixed, each, 0)
         more = us_of(runs, "zipf", server) - one.of(zipf)
         found[server] = Cost(fixed, each, max(0.0, more * zipf / (touched(ZIPF_ITEMS, zipf) - 1)))

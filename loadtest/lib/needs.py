@@ -21,7 +21,7 @@ PACKAGES = {
 STACK = ("wrk", "mariadb", "redis-cli")  # for a crowd, and for the audit
 CHART = ("gnuplot",)
 # Measure of compare -> what it needs besides.
-MEASURES = {"h1_20": "h2load", "h1_128": "h2load", "h2_20x50": "h2load", "nginx_lua": "redis-server"}
+MEASURES = {"h1_20": "h2load", "h2_20x50": "h2load", "nginx_lua": "redis-server", "nginx_lua_1000": "redis-server"}
 
 
 class NeedError(Exception):

@@ -1,6 +1,6 @@
 """Peers: what others run for the same job, each started on private ports and sockets and stopped again.
 
-nginx-lua: nginx with ngx_lua (loadtest/peers/nginx-lua), two workers, and a Redis of its own with the same
+nginx-lua: nginx with ngx_lua (loadtest/peers/nginx-lua), a worker for each core, and a Redis of its own with the same
 durability as the stack's. Debian's packages; they are unpacked, not installed, under build-peers, because Debian's
 ngx_lua wants another libluajit than the one that may be installed, and because no daemon is to be set up.
 """
@@ -108,7 +108,7 @@ class NginxLua:
         self._wait("nginx", lambda: answers(self.url + "/healthz"))
 
     def configuration(self, port):
-        words = {"DIR": self.directory, "PORT": port, "SCRIPTS": SOURCES, "MODULES": self.root / "usr/lib/nginx/modules",
+        words = {"DIR": self.directory, "PORT": port, "WORKERS": os.cpu_count(), "SCRIPTS": SOURCES, "MODULES": self.root / "usr/lib/nginx/modules",
                  "LUA": self.root / "usr/share/lua/5.1", "CLUA": self.libraries / "lua/5.1"}
         text = (SOURCES / "nginx.conf.in").read_text()
         for name, value in words.items():

@@ -21,10 +21,11 @@ class Rush:
     seconds: float
     connections: int
     threads: int
-    kind: str         # get, buy, or warm: to buy each item once before any is drawn
+    kind: str         # get, buy, look, mixed; warm, warm_look: each item once before any is drawn
     name: str         # the path, the item, or what the names of many items begin with
     items: int = 1
     buyers: str = "b"  # what the buyers' names begin with; connections of different threads never share one
+    orders: tuple = ()  # ids that a mixed crowd reads
 
 
 @dataclass
@@ -39,11 +40,17 @@ class Answers:
     seconds: float = 0.0  # first request to last answer
     latency_ms: dict = field(default_factory=dict)
     client_cpu_s: float = 0.0
+    bought: int | None = None  # purchases among the issued; None: all are
     parts: list = field(default_factory=list)  # of each crowd, where there are several
 
     @property
     def good(self):
         return self.answered - self.refused
+
+    @property
+    def orders(self):
+        """Good answers to purchases; at least so many, where reads are among the answers."""
+        return self.good if self.bought is None else max(0, self.bought - self.refused - self.unheard)
 
     @property
     def per_s(self):
@@ -71,6 +78,7 @@ def drive_all(rushes):
         used, running = client_seconds(), []
         try:
             for rush, directory in zip(rushes, directories):
+                (directory / "orders").write_text("\n".join(rush.orders))
                 running.append(crowd.start(command(rush), directory))
             for wrk, directory, rush in zip(running, directories, rushes):
                 wait_parked(wrk, directory, rush.threads)
@@ -85,6 +93,8 @@ def together(parts, client_cpu_s):
     answers = Answers(client_cpu_s=client_cpu_s, parts=parts)
     for name in ("issued", "answered", "refused", "broken", "unheard"):
         setattr(answers, name, sum(getattr(part, name) for part in parts))
+    bought = [part.bought for part in parts]
+    answers.bought = None if None in bought else sum(bought)
     answers.seconds = max(part.seconds for part in parts)
     answers.latency_ms = {name: max(part.latency_ms[name] for part in parts) for name in parts[0].latency_ms}
     return answers
@@ -107,7 +117,8 @@ def read_answers(directory):
     except (OSError, ValueError):
         raise CrowdError("wrk ended without a result: " + (directory / "wrk.log").read_text()[-500:]) from None
     answers = Answers(issued=done["issued"], answered=done["answered"], refused=done["refused"],
-                      broken=done["broken"], seconds=done["seconds"], latency_ms=done["latency_ms"])
+                      broken=done["broken"], seconds=done["seconds"], latency_ms=done["latency_ms"],
+                      bought=done.get("bought"))
     answers.unheard = max(0, answers.issued - answers.answered)
     if not answers.answered:
         raise CrowdError("nothing was answered")

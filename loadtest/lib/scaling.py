@@ -3,7 +3,7 @@
 from statistics import median
 
 from . import comparison
-from .model import BATCHES, COMMANDS, CORES, SERVERS, Model, NotMeasured, batch_of, line, middle
+from .model import COMMANDS, CORES, SERVERS, Model, NotMeasured, batch_of, batches_of, line, middle
 
 REDIS_GB = 16
 MAX_CONNECTIONS = 500   # of a MariaDB server, as deploy/up sets it; its own default is 151
@@ -100,7 +100,7 @@ def constants_table(results):
     for server, words in zip(SERVERS, ("service (HTTP/1.1)", "Redis", "MariaDB")):
         cost = model.costs[server]
         lines.append([words, f"{cost.fixed:,.0f}", f"{cost.each:.1f}", f"{cost.touched:.1f}"])
-    batches = [batch_of(model.runs, name) for name in BATCHES]
+    batches = [batch_of(model.runs, name) for name in batches_of(model.runs)]
     return comparison.markdown_table(lines) + (
         f"\n\nBy a line through batches of {min(batches):.0f} to {max(batches):.0f} orders; of the requests in flight"
         f" {model.share:.0%} were in one. Where others change the row, an order costs MariaDB {model.contended['mysql']:.1f} more.")

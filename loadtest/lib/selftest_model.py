@@ -23,7 +23,7 @@ def a_comparison(fixed=700.0, each=16.0, touched=20.0):
     def run(measure, batch, us):
         return {"measure": measure, "round": 1, "accepted": 1000 * batch, "writer_commits": 1000, "orders_per_s": 38000,
                 "cpu_us": {"service": us, "redis": us, "mysql": 2 * us}, "cpu_us_per_answer": 4 * us}
-    batches = {"h1_20": 11, "half_load": 20, "committed_lua": 64, "h1_128": 64, "nodes_1": 176, "nodes_2": 106, "nodes_3": 98,
+    batches = {"h1_20": 11, "half_load": 20, "committed_lua": 64, "committed_lua_1000": 300, "nodes_1": 176, "nodes_3": 98,
                "h2_20x50": 423, "sold_out_lua": 1, "bare": 1, "accepted": 512}
     runs = [run(name, batch, fixed / batch + each) for name, batch in batches.items()]
     items = model.touched(model.ZIPF_ITEMS, 26)

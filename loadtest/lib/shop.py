@@ -19,6 +19,7 @@ class Shop:
         self.stock, self.break_at, self.busy_at = stock, break_at, busy_at
         self.stall_at, self.stall_s = stall_at, stall_s
         self.came = Counter()  # body -> how often
+        self.paths = Counter()  # "POST /v1/orders" -> how often
         self.keys = Counter()  # body -> how often with an Idempotency-Key
         self.kept = {}         # body with an Idempotency-Key -> its order
 
@@ -43,6 +44,7 @@ class Shop:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                self.paths[head.partition(b" HTTP/")[0].decode()] += 1
                 length = re.search(rb"content-length: (\d+)", head.lower())
                 order = await reader.readexactly(int(length[1]) if length else 0)
                 self.came[order] += 1

@@ -51,6 +51,13 @@ class Stack:
         """A call of the public API: (status, body)."""
         return _call(urllib.request.Request(self.url + path))
 
+    def buy(self, sku, buyer):
+        """A purchase of one unit: (status, body)."""
+        request = urllib.request.Request(self.url + "/v1/orders", method="POST")
+        request.add_header("Content-Type", "application/json")
+        request.data = json.dumps({"sku": sku, "buyer_id": buyer, "quantity": 1}).encode()
+        return _call(request)
+
     def admin(self, method, path, body=None, within_s=HTTP_TIMEOUT_S):
         """A call of the admin API: (status, body). The token travels in a header, never on a command line."""
         request = urllib.request.Request(self.admin_url + path, method=method)

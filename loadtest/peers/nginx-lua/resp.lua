@@ -1,7 +1,7 @@
 -- Redis' protocol over a cosocket, as much as the peer needs (Debian has no lua-resty-redis): one command at a
 -- time, on a connection from nginx's own pool.
 
-local POOL = { timeout_ms = 60000, size = 512 }
+local POOL = { timeout_ms = 60000, size = 4096 } -- of a worker: above its buyers, so that none connects anew
 local WITHIN_MS = 5000
 
 local resp = {}
