@@ -56,7 +56,7 @@ LINES = """set grid
 set title "{title}"
 set xlabel "seconds since the start"
 set ylabel "per second"
-set yrange [0:*]
+{scale}
 set key outside bottom center horizontal
 set style data steps
 plot {plots}
@@ -172,12 +172,13 @@ def bars(result, path):
     return draw(script + "unset multiplot\n", path, WIDTH, height)
 
 
-def over_time(title, series, path):
-    """{name: [a number for each second]} as steps."""
-    script = "".join(block(f"s{number}", [f"{second} {value}" for second, value in enumerate(values)])
+def over_time(title, series, path, log=False):
+    """{name: [a number for each second]} as steps; with `log` none stands for a tenth."""
+    script = "".join(block(f"s{number}", [f"{second} {max(value, 0.1) if log else value}" for second, value in enumerate(values)])
                      for number, values in enumerate(series.values()))
+    scale = "set logscale y\nset yrange [0.8:*]" if log else "set yrange [0:*]"
     plots = ", ".join(f'$s{number} using 1:2 title "{quoted(name)}" lw 2' for number, name in enumerate(series))
-    return draw(script + LINES.format(title=quoted(title), plots=plots), path, 900, 420)
+    return draw(script + LINES.format(title=quoted(title), plots=plots, scale=scale), path, 900, 420)
 
 
 def curves(title, x, series, path):

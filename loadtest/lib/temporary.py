@@ -15,19 +15,20 @@ def deploy(command, *arguments):
         raise StackError(f"deploy/{command} failed: {(done.stderr or done.stdout).strip()[-500:]}")
 
 
-def bring_up(directory, shards, loops, writers, build_dir):
+def bring_up(directory, shards, loops, writers, build_dir, settings=()):
     deploy("up", "--dir", directory, "--port", 0, "--shards", shards, "--no-build", "--build-dir", build_dir,
-           "--set", f"http.threads={loops}", "--set", f"mysql.writer_threads={writers}")
+           "--set", f"http.threads={loops}", "--set", f"mysql.writer_threads={writers}",
+           *(word for setting in settings for word in ("--set", setting)))
     return open_stack(directory)
 
 
 @contextmanager
-def stack(build_dir, shards=1):
-    """One loop, and one writer a shard; wiped at the end."""
+def stack(build_dir, shards=1, settings=()):
+    """One loop, and one writer a shard, and "name=value" settings; wiped at the end."""
     with tempfile.TemporaryDirectory(prefix="holdfast-own-", dir="/var/tmp") as base:
         directory = Path(base) / "stack"
         try:
-            yield bring_up(directory, shards, 1, 1, build_dir)
+            yield bring_up(directory, shards, 1, 1, build_dir, settings)
         finally:
             if directory.exists():
                 deploy("down", "--dir", directory, "--wipe")

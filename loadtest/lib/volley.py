@@ -60,8 +60,8 @@ class Heard:
         return [kind for kind in self.record["kinds"] if kind.startswith(digit)]
 
 
-def binary(build_dir=None, option=""):
-    path = Path(build_dir or ROOT / "build") / "volley"
+def binary(build_dir=None, option="", name="volley"):
+    path = Path(build_dir or ROOT / "build") / name
     if not path.is_file():
         raise CrowdError(f"there is no {path}; build it with: deploy/up{option}")
     return path
@@ -108,9 +108,9 @@ def run(words, lines, record, limit_s, on_progress):
         finally:
             timer.cancel()
     if late.is_set():
-        raise CrowdError(f"volley did not end within {limit_s:.0f} s")
+        raise CrowdError(f"{Path(words[0]).name} did not end within {limit_s:.0f} s")
     if process.returncode != 0:
-        raise CrowdError(f"volley failed ({process.returncode}): {said.strip()[-500:]}")
+        raise CrowdError(f"{Path(words[0]).name} failed ({process.returncode}): {said.strip()[-500:]}")
 
 
 def read_progress(stream, on_progress):

@@ -38,6 +38,7 @@ typedef struct {
     uint32_t buyer;
     uint16_t tries;   /* earlier ones that had to be made again */
     uint16_t repeats; /* how often it is still sent again, whatever was answered */
+    uint8_t kind;     /* of request, where there are several */
     bool keyed;
 } attempt_t;
 
