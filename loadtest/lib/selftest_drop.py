@@ -65,6 +65,7 @@ class DropTest(unittest.TestCase):
             self.assertIn("FAIL: ", drop.render(found))
         heard = a_run()
         heard.result["looks_wrong"] = 2
+        self.assertFalse(found_of(heard)["passed"])
         self.assertIn("FAIL: looks_wrong 2", drop.render(found_of(heard)))
 
     def test_an_order_that_a_read_showed_as_held_is_as_good_as_a_201(self):

@@ -240,7 +240,7 @@ static void looked(buyers_t *b, const request_t *request, uint64_t now_us)
     long available = atol(word);
     if (word[0] == '\0' || available < 0 || available > (long)b->habits.stock)
         ++b->looks_wrong;
-    if (available > 0 && buyer->stage == LOOKING && buyer->heard && !buyer->buys &&
+    if (available > 0 && buyer->stage == LOOKING && !buyer->buys &&
         buyer->attempts < ATTEMPTS_MAX) {
         buyer->is_again = true;
         plan_purchase(b, request->buyer, now_us + (uint64_t)(SEEN_AGAIN_US * chance(b)));
