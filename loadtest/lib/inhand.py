@@ -4,6 +4,7 @@ import json
 import subprocess
 from contextlib import contextmanager
 
+from . import tally
 from .crowd import CrowdError
 
 LOCK_SQL = "BEGIN; SELECT 'locked' FROM inventory WHERE sku = '{sku}' FOR UPDATE;\n"
@@ -30,12 +31,19 @@ def locked_row(stack, sku):
 @contextmanager
 def order(stack, target):
     """The path of an order of the target's item, which stays `reserved` until the end."""
+    buy(stack, target, "first")  # builds the gate, which needs the row
+    tally.settle(stack, target)
     with locked_row(stack, target.name):
-        status, body = stack.buy(target.name, "in-hand")
-        if status != 202:
-            raise CrowdError(f"a purchase of {target.name} was answered {status}: {body.strip()[:300]}")
-        target.told({202: 1}, 1, 0)
-        yield "/v1/orders/" + json.loads(body)["order_id"]
+        yield "/v1/orders/" + buy(stack, target, "in-hand")
+
+
+def buy(stack, target, buyer):
+    """The order's id."""
+    status, body = stack.buy(target.name, buyer)
+    if status != 202:
+        raise CrowdError(f"a purchase of {target.name} was answered {status}: {body.strip()[:300]}")
+    target.told({202: 1}, 1, 0)
+    return json.loads(body)["order_id"]
 
 
 def waits_are_known(stack, path):

@@ -165,7 +165,10 @@ class Bench:
         self.reads(turn, "readyz", "get", "/readyz")
 
     def item(self, turn):
-        self.reads(turn, "item" + self.tail, "look", self.target("look", {"strategy": "lua"}).name)
+        """An item that somebody has bought, so that it has a gate."""
+        target = self.target("look", {"strategy": "lua"})
+        self.orders_of(target, 1)
+        self.reads(turn, "item" + self.tail, "look", target.name)
 
     def items_zipf(self, turn):
         self.reads(turn, "items_zipf" + self.tail, "look", self.zipf_items().name, ZIPF_ITEMS)
@@ -217,16 +220,21 @@ class Bench:
     def many_items(self, turn):
         return self.rush_sale(turn, "zipf", {"strategy": "lua"}, ZIPF_ITEMS)
 
-    def mixed(self, turn):
-        """16 reads of the item, 3 purchases and 1 read of an order, in turn."""
-        target = self.target("mixed", {"strategy": "lua"})
+    def orders_of(self, target, count):
+        """So many purchases, one after the other: the ids of their orders."""
         ids = []
-        for number in range(MIXED_ORDERS):
-            status, body = self.stack.buy(target.name, f"m{number}")
+        for number in range(count):
+            status, body = self.stack.buy(target.name, f"o{number}")
             if status != 201:
                 raise StackError(f"a purchase of {target.name} was answered {status}: {body.strip()[:300]}")
             ids.append(json.loads(body)["order_id"])
         target.told({201: len(ids)}, len(ids), 0)
+        return ids
+
+    def mixed(self, turn):
+        """16 reads of the item, 3 purchases and 1 read of an order, in turn."""
+        target = self.target("mixed", {"strategy": "lua"})
+        ids = self.orders_of(target, MIXED_ORDERS)
 
         def act(buyers, seconds):
             return self.buy(target, lambda: self.rush(self.stack.url, "mixed", target.name, 1, buyers, seconds, tuple(ids)))
@@ -299,8 +307,8 @@ def plan_of(bench, peer, with_http2):
     acts |= {"h2_20x50": partial(bench.flood, measure="h2_20x50", connections=20, streams=50)} if with_http2 else {}
     acts |= {"h1_20": partial(bench.flood, measure="h1_20", connections=20, streams=0)}
     acts |= {f"nodes_{count}": partial(bench.of_nodes, count=count) for count in NODES}
-    return acts | {"items_zipf": bench.items_zipf, "items_zipf_1000": crowd.items_zipf, "zipf": bench.many_items,
-                   "zipf_1000": crowd.many_items}
+    return acts | {"zipf": bench.many_items, "zipf_1000": crowd.many_items, "items_zipf": bench.items_zipf,
+                   "items_zipf_1000": crowd.items_zipf}
 
 
 def fairness(parts, nodes):
