@@ -99,6 +99,8 @@ typedef struct {
         uint32_t hold_max_seconds;      /* extends reach no further from the order's creation; 0:
                                            four times the item's hold_seconds; 0 */
         uint32_t sold_out_cache_ms;     /* time for which a loop refuses without the gate; 30 */
+        uint32_t wait_max_ms;           /* a GET of an order waits no longer for its end; 60000 */
+        uint32_t waiters_max;           /* GETs that wait at a time; 50000 */
     } orders;
     struct {
         uint32_t max_age_ms;         /* of what is shown of an item; 100 */

@@ -103,6 +103,10 @@ static const setting_t orders_settings[] = {
          "0 is four times the item's hold_seconds."},
     {NUMBER(orders, sold_out_cache_ms, 0, 60000), .unit = "milliseconds", .fallback = "30",
      .help = "For so long a loop that has seen no units refuses without asking Redis."},
+    {NUMBER(orders, wait_max_ms, 0, HOUR_MS), .unit = "milliseconds", .fallback = "60000",
+     .help = "A GET of an order waits no longer than this for its end, whatever its wait_ms."},
+    {NUMBER(orders, waiters_max, 0, 10000000), .unit = "requests", .fallback = "50000",
+     .help = "GETs of orders that wait at a time in this process; further ones do not wait."},
 };
 
 static const setting_t items_settings[] = {

@@ -68,6 +68,7 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
     open_strategies(engine);
     outbox_open(engine);
     engine->views = item_views_new(engine);
+    engine->polls = order_polls_new(engine);
     announcements_listen(
         &node->announcements,
         &(announcement_listener_t){loop, engine, on_item_changed, on_order_orphaned});
@@ -90,6 +91,7 @@ void engine_loop_free(engine_loop_t *engine)
     heartbeat_stop(engine);
     item_views_free(engine->views);
     outbox_close(engine);
+    order_polls_free(engine->polls, engine->node->map.shards_count);
     redis_link_free(engine->gate);
     HASH_ITER(hh, engine->items, item, next)
     {

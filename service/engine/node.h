@@ -23,6 +23,7 @@ typedef struct node {
     struct engine_loop **loops;
     unsigned loops_count;
     announcements_t announcements; /* from any thread to the loops */
+    atomic_uint order_waits;       /* reads of orders that wait, on all loops */
 } node_t;
 
 static inline shard_t *node_shard_of_slot(node_t *node, uint16_t slot)

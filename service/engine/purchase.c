@@ -94,6 +94,13 @@ static answer_t answer_of_row(const purchase_t *p, const order_t *row)
     return (answer_t){ANSWER_REFUSED, row->reject_code, row, false};
 }
 
+/* The row of the first order of the key was read. */
+static void note_first(purchase_t *p, const order_t *first)
+{
+    if (first->state != ORDER_RESERVED)
+        orders_in_hand_seen(p->engine, first);
+}
+
 static void answer_buyer(purchase_t *p, const purchase_effects_t *effects, const order_t *row)
 {
     order_t order;
@@ -102,6 +109,7 @@ static void answer_buyer(purchase_t *p, const purchase_effects_t *effects, const
         break;
     case ANSWER_WITH_ID:
         order = order_on_its_way(p, &p->attempt.order.id);
+        orders_in_hand_add(p->engine, &p->in_hand, &p->attempt.order);
         give_answer(p, (answer_t){ANSWER_PENDING, PROBLEM_NONE, &order, false});
         break;
     case ANSWER_WITH_FIRST_ID:
@@ -110,10 +118,12 @@ static void answer_buyer(purchase_t *p, const purchase_effects_t *effects, const
         break;
     case ANSWER_WITH_ROW:
         assert(row != NULL && order_id_eq(&row->id, &p->attempt.order.id));
+        orders_in_hand_end(p->engine, &p->in_hand, row);
         give_answer(p, answer_of_row(p, row));
         break;
     case ANSWER_WITH_FIRST_ROW:
         assert(row != NULL);
+        note_first(p, row);
         give_answer(p, answer_of_first(p, row));
         break;
     case ANSWER_WITH_REFUSAL:
@@ -427,6 +437,7 @@ static void enter_ended(purchase_t *p)
     if (p->machine.adopted)
         atomic_fetch_sub(&p->item->base.shard->orphans_under_way, 1);
     assert(p->item->purchases != 0 && p->engine->purchases != 0);
+    orders_in_hand_end(p->engine, &p->in_hand, NULL);
     p->of_unread_item = p->item->reads == 0;
     --p->item->purchases;
     --p->engine->purchases;

@@ -9,7 +9,7 @@
 /* Health checkers may add parameters of their own to /healthz and /readyz. */
 static const route_entry_t table[] = {
     {"POST", "/v1/orders", ROUTE_order_create, BODY_DEMANDED, "", handle_order_create},
-    {"GET", "/v1/orders/*", ROUTE_order_get, BODY_IGNORED, "", handle_order_get},
+    {"GET", "/v1/orders/*", ROUTE_order_get, BODY_IGNORED, "wait_ms ", handle_order_get},
     {"POST", "/v1/orders/*/confirm", ROUTE_order_confirm, BODY_EMPTY, "", handle_order_confirm},
     {"POST", "/v1/orders/*/cancel", ROUTE_order_cancel, BODY_OPTIONAL, "", handle_order_cancel},
     {"POST", "/v1/orders/*/extend", ROUTE_order_extend, BODY_EMPTY, "", handle_order_extend},

@@ -97,18 +97,21 @@ static void reply_get(request_job_t *request, exchange_t *exchange)
         reply_order(exchange, 200, &r->order, false);
 }
 
-/* NULL: answered: the path has no valid id. */
-static order_request_t *new_request(exchange_t *exchange, const route_match_t *match)
+/* False: answered: the path has no valid id. */
+static bool read_id(exchange_t *exchange, const route_match_t *match, order_id_t *id)
 {
-    order_id_t id;
-    if (!order_id_parse(match->param, &id) || order_id_slot(&id) >= SLOT_COUNT) {
+    bool valid = order_id_parse(match->param, id) && order_id_slot(id) < SLOT_COUNT;
+    if (!valid)
         reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
-        return NULL;
-    }
+    return valid;
+}
+
+static order_request_t *new_request(exchange_t *exchange, const order_id_t *id)
+{
     order_request_t *r = alloc_zero(1, sizeof(*r));
-    r->id = id;
+    r->id = *id;
     r->request.deadline_ms = exchange->http->config->orders.answer_deadline_ms;
-    job_set_slot(&r->request.job, order_id_slot(&id));
+    job_set_slot(&r->request.job, order_id_slot(id));
     return r;
 }
 
@@ -118,14 +121,114 @@ static void submit(exchange_t *exchange, order_request_t *r)
     request_job_submit(exchange, exchange->http->map->shard_of_slot[slot], &r->request);
 }
 
-void handle_order_get(exchange_t *exchange, const route_match_t *match)
+/* --- GET --- */
+
+/* Reads the order from the servers. */
+static void read_from_servers(exchange_t *exchange, const order_id_t *id)
 {
-    order_request_t *r = new_request(exchange, match);
-    if (r == NULL)
-        return;
+    order_request_t *r = new_request(exchange, id);
     r->request.run = run_get;
     r->request.reply = reply_get;
     submit(exchange, r);
+}
+
+static void on_asker_gone(void *waiting)
+{
+    orders_in_hand_forget_waiter(waiting);
+}
+
+static void on_owner_answer(void *waiter, const order_id_t *id, const order_t *order)
+{
+    exchange_t *exchange = waiter;
+    exchange->on_gone = NULL;
+    if (order != NULL)
+        reply_order(exchange, 200, order, false);
+    else
+        read_from_servers(exchange, id);
+}
+
+/* The order as it stands: from memory while this process has it in hand. */
+static void get_now(exchange_t *exchange, const order_id_t *id)
+{
+    order_t order;
+    switch (orders_in_hand_look(exchange->engine, id, &order)) {
+    case IN_HAND_YES:
+        reply_order(exchange, 200, &order, false);
+        break;
+    case IN_HAND_NO:
+        read_from_servers(exchange, id);
+        break;
+    case IN_HAND_ASK:
+        exchange->waiting = orders_in_hand_ask(exchange->engine, id, on_owner_answer, exchange);
+        exchange->on_gone = on_asker_gone;
+        break;
+    }
+}
+
+static void on_waiter_gone(void *waiting)
+{
+    order_wait_forget(waiting);
+}
+
+static void on_waited(void *waiter, const order_id_t *id, const order_t *row)
+{
+    exchange_t *exchange = waiter;
+    exchange->on_gone = NULL;
+    if (row != NULL)
+        reply_order(exchange, 200, row, false);
+    else
+        get_now(exchange, id);
+}
+
+/* Whether the request waits now. An id that was not issued here is an old one, or is not known. */
+static bool may_wait(exchange_t *exchange, const order_id_t *id, uint32_t wait_ms)
+{
+    if (wait_ms == 0 || !order_id_issued_here(id))
+        return false;
+    exchange->waiting = order_wait_start(exchange->engine, id, wait_ms, on_waited, exchange);
+    if (exchange->waiting == NULL)
+        return false;
+    exchange->on_gone = on_waiter_gone;
+    return true;
+}
+
+/* Reads a whole number, of any length; the result is at most `most`. */
+static bool read_number(str_t text, uint32_t most, uint32_t *out)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < text.n; ++i) {
+        if (text.p[i] < '0' || text.p[i] > '9')
+            return false;
+        number = number * 10 + (uint64_t)(text.p[i] - '0');
+        number = number > most ? most : number;
+    }
+    *out = (uint32_t)number;
+    return text.n != 0;
+}
+
+/* False: answered: `wait_ms` is not valid. Beyond orders.wait_max_ms it counts as that. */
+static bool read_wait(exchange_t *exchange, const route_match_t *match, uint32_t *wait_ms)
+{
+    str_t value;
+    *wait_ms = 0;
+    if (match->query.n == 0)
+        return true;
+    bool once = query_value(match->query, "wait_ms", &value);
+    if (once && (value.p == NULL ||
+                 read_number(value, exchange->http->config->orders.wait_max_ms, wait_ms)))
+        return true;
+    reply_problem(exchange, PROBLEM_INVALID_REQUEST,
+                  "wait_ms: give one whole number of milliseconds, 0 or more");
+    return false;
+}
+
+void handle_order_get(exchange_t *exchange, const route_match_t *match)
+{
+    order_id_t id;
+    uint32_t wait_ms;
+    if (read_wait(exchange, match, &wait_ms) && read_id(exchange, match, &id) &&
+        !may_wait(exchange, &id, wait_ms))
+        get_now(exchange, &id);
 }
 
 /* --- moves --- */
@@ -178,6 +281,8 @@ static void reply_move(request_job_t *request, exchange_t *exchange)
         reply_problem(exchange, PROBLEM_UNAVAILABLE, NULL);
         return;
     }
+    if (moved->outcome != ORDER_MOVE_NOT_FOUND)
+        orders_in_hand_seen(exchange->engine, &moved->order);
     switch (moved->outcome) {
     case ORDER_MOVED:
         reply_order(exchange, 200, &moved->order, moved->replayed);
@@ -205,9 +310,10 @@ static void reply_move(request_job_t *request, exchange_t *exchange)
 void order_move_start(exchange_t *exchange, const route_match_t *match,
                       const move_request_t *intended)
 {
-    order_request_t *r = new_request(exchange, match);
-    if (r == NULL)
+    order_id_t id;
+    if (!read_id(exchange, match, &id))
         return;
+    order_request_t *r = new_request(exchange, &id);
     r->request.run = run_move;
     r->request.reply = reply_move;
     r->intended = *intended;

@@ -220,6 +220,7 @@ static void on_drain(loop_message_t *message)
     server_loop_t *owner = H2O_STRUCT_FROM_MEMBER(server_loop_t, drain_message, message);
     for (unsigned i = 0; i < owner->listeners_count; ++i)
         close_listener(&owner->listeners[i]);
+    order_waits_close(owner->engine);
     owner->active_ms = clock_mono_ms();
     check_again(owner, on_drain_timer);
 }

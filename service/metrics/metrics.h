@@ -72,6 +72,12 @@
       "Confirms, cancels and extends that MySQL did not accept")                                   \
     X(counter, orders_unknown_total, "Answers 202 because the outcome was not known in time")      \
     X(counter, orders_replayed_total, "Repeats answered with the first order")                     \
+    X(counter, order_reads_in_hand_total, "Reads of orders answered from memory: still reserved")  \
+    X(counter, order_waits_total, "Reads of orders that waited for the order's end")               \
+    X(counter, order_waits_refused_total,                                                          \
+      "Reads of orders that could not wait: orders.waiters_max, or the process ends")              \
+    X(gauge, order_waits, "Reads of orders that wait now")                                         \
+    X(counter, order_polls_total, "SELECTs for orders of other nodes that are waited for")         \
     X(counter, queue_full_total, "Purchases refused because a queue was full")                     \
     X(gauge, purchases_in_flight, "Purchases that have not ended")                                 \
     X(counter, writer_commits_total, "Transactions that a writer committed")                       \

@@ -44,6 +44,21 @@ result_t order_read_by_key(db_t *db, sql_t *sql, str_t sku, str_t buyer, str_t k
     return read_one(db, sql, lock, out, found);
 }
 
+result_t orders_read(db_t *db, sql_t *sql, const order_id_t *ids, unsigned count, order_t *out,
+                     unsigned *found)
+{
+    *found = 0;
+    sql_reset(sql);
+    sql_add(sql, "SELECT " ORDER_COLUMNS " FROM orders WHERE order_id IN (");
+    for (unsigned i = 0; i < count; ++i)
+        sql_add(sql, i == 0 ? "%o" : ",%o", &ids[i]);
+    sql_add(sql, ")");
+    result_t result = db_query(db, sql);
+    while (result == RESULT_DONE && *found < count && db_next(db))
+        order_of_row(db, &out[(*found)++]);
+    return result;
+}
+
 result_t order_decide_rejected(db_t *db, sql_t *sql, const order_id_t *id, problem_t why,
                                order_t *out)
 {

@@ -3,7 +3,7 @@
  * noted for the checks instead of being written.
  */
 #include "history.h"
-#include "http/exchange.h"
+#include "http/route.h"
 #include "work/prober.h"
 
 void reply_order(exchange_t *exchange, int status, const order_t *order, bool replayed)
@@ -20,6 +20,14 @@ void reply_problem(exchange_t *exchange, problem_t problem, const char *detail)
 {
     TRACE("refused: %s %s", problem_code(problem), detail == NULL ? "" : detail);
     history_received(exchange, NULL, false);
+}
+
+/* The query of an action is the value of its one parameter. */
+bool query_value(str_t query, const char *name, str_t *value)
+{
+    (void)name;
+    *value = query;
+    return true;
 }
 
 /* There is no prober. */

@@ -36,6 +36,8 @@ static void test_defaults(void **state)
     assert_int_equal(c->orders.quantity_max, 1000);
     assert_int_equal(c->orders.hold_max_seconds, 0);
     assert_int_equal(c->orders.sold_out_cache_ms, 30);
+    assert_int_equal(c->orders.wait_max_ms, 60000);
+    assert_int_equal(c->orders.waiters_max, 50000);
     assert_int_equal(c->items.max_age_ms, 100);
     assert_int_equal(c->items.refresh_per_second, 5000);
     assert_int_equal(c->items.unknown_ms, 500);
@@ -100,6 +102,8 @@ static const char everything[] =
     "  quantity_max: 14\n"
     "  hold_max_seconds: 1236\n"
     "  sold_out_cache_ms: 15\n"
+    "  wait_max_ms: 1237\n"
+    "  waiters_max: 1238\n"
     "items: {max_age_ms: 36, refresh_per_second: 37, unknown_ms: 38, stale_max_ms: 39}\n"
     "limits: {buyer_per_second: 32, buyer_burst: 33, address_per_second: 34, address_burst: 35,\n"
     "  entries_max: 1036}\n"
@@ -145,6 +149,8 @@ static void assert_plain_sections(const config_t *c)
     assert_int_equal(c->orders.quantity_max, 14);
     assert_int_equal(c->orders.hold_max_seconds, 1236);
     assert_int_equal(c->orders.sold_out_cache_ms, 15);
+    assert_int_equal(c->orders.wait_max_ms, 1237);
+    assert_int_equal(c->orders.waiters_max, 1238);
     assert_int_equal(c->items.max_age_ms, 36);
     assert_int_equal(c->items.refresh_per_second, 37);
     assert_int_equal(c->items.unknown_ms, 38);

@@ -1,0 +1,189 @@
+#include "engine/order_waits.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include <uthash.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "metrics/metrics.h"
+
+typedef struct order_watch {
+    UT_hash_handle hh;
+    order_id_t id;
+    h2o_linklist_t waits;
+} order_watch_t;
+
+/* --- the list of an order --- */
+
+static order_watch_t *find(const engine_loop_t *engine, const order_id_t *id)
+{
+    order_watch_t *watch;
+    HASH_FIND(hh, engine->waits.orders, id->bytes, sizeof(id->bytes), watch);
+    return watch;
+}
+
+static order_watch_t *get(engine_loop_t *engine, const order_id_t *id)
+{
+    order_watch_t *watch = find(engine, id);
+    if (watch != NULL)
+        return watch;
+    watch = alloc_zero(1, sizeof(*watch));
+    watch->id = *id;
+    h2o_linklist_init_anchor(&watch->waits);
+    HASH_ADD(hh, engine->waits.orders, id, sizeof(watch->id), watch);
+    orders_in_hand_watch(engine, id);
+    return watch;
+}
+
+static void free_watch(engine_loop_t *engine, order_watch_t *watch)
+{
+    assert(h2o_linklist_is_empty(&watch->waits));
+    HASH_DELETE(hh, engine->waits.orders, watch);
+    free(watch);
+}
+
+/* --- a wait --- */
+
+uint32_t order_wait_delay_ms(uint64_t left_ms)
+{
+    static const uint32_t delays_ms[LOOP_DELAYS_COUNT] = LOOP_DELAYS_MS;
+    uint32_t longest = 8;
+    for (unsigned i = 0; i < LOOP_DELAYS_COUNT && delays_ms[i] <= left_ms; ++i)
+        longest = delays_ms[i] > longest ? delays_ms[i] : longest;
+    return left_ms < longest ? (uint32_t)left_ms : longest;
+}
+
+/* Takes the wait off its list and frees it. The last one of an order takes the order's entry with
+   it: the loop needs not be told any more. */
+static void remove_wait(order_wait_t *wait)
+{
+    order_watch_t *watch = wait->watch;
+    h2o_linklist_unlink(&wait->link);
+    loop_timer_stop(&wait->timer);
+    atomic_fetch_sub(&wait->engine->node->order_waits, 1);
+    METRIC_ADD(order_waits, -1);
+    if (watch != NULL && h2o_linklist_is_empty(&watch->waits)) {
+        orders_in_hand_unwatch(wait->engine, &watch->id);
+        free_watch(wait->engine, watch);
+    }
+    free(wait);
+}
+
+static void end_wait(order_wait_t *wait, const order_t *row)
+{
+    const order_wait_cb done = wait->done;
+    void *waiter = wait->waiter;
+    const order_id_t id = wait->id;
+    remove_wait(wait);
+    done(waiter, &id, row);
+}
+
+static void on_timer(loop_timer_t *timer)
+{
+    order_wait_t *wait = H2O_STRUCT_FROM_MEMBER(order_wait_t, timer, timer);
+    uint64_t now_ms = clock_mono_ms();
+    if (now_ms < wait->until_ms)
+        loop_timer_start(wait->engine->loop, timer, order_wait_delay_ms(wait->until_ms - now_ms),
+                         on_timer);
+    else
+        end_wait(wait, NULL);
+}
+
+/* Takes a place among the waits of the process. */
+static bool take_place(engine_loop_t *engine)
+{
+    atomic_uint *waits = &engine->node->order_waits;
+    if (!engine->waits.closed &&
+        atomic_fetch_add(waits, 1) < engine->node->config->orders.waiters_max) {
+        METRIC_ADD(order_waits, 1);
+        METRIC_INC(order_waits_total);
+        return true;
+    }
+    if (!engine->waits.closed)
+        atomic_fetch_sub(waits, 1);
+    METRIC_INC(order_waits_refused_total);
+    return false;
+}
+
+order_wait_t *order_wait_start(engine_loop_t *engine, const order_id_t *id, uint32_t wait_ms,
+                               order_wait_cb done, void *waiter)
+{
+    assert(wait_ms != 0 && waiter != NULL);
+    if (!take_place(engine))
+        return NULL;
+    order_wait_t *wait = alloc_zero(1, sizeof(*wait));
+    *wait = (order_wait_t){.engine = engine,
+                           .watch = get(engine, id),
+                           .id = *id,
+                           .until_ms = clock_mono_ms() + wait_ms,
+                           .done = done,
+                           .waiter = waiter};
+    h2o_linklist_insert(&wait->watch->waits, &wait->link);
+    loop_timer_start(engine->loop, &wait->timer, order_wait_delay_ms(wait_ms), on_timer);
+    return wait;
+}
+
+void order_wait_forget(order_wait_t *wait)
+{
+    remove_wait(wait);
+}
+
+/* --- ends --- */
+
+/* Detaches the waits first, because a callback may end others. */
+static void end_all(engine_loop_t *engine, order_watch_t *watch, const order_t *row)
+{
+    h2o_linklist_t waits;
+    h2o_linklist_init_anchor(&waits);
+    h2o_linklist_insert_list(&waits, &watch->waits);
+    for (h2o_linklist_t *at = waits.next; at != &waits; at = at->next)
+        H2O_STRUCT_FROM_MEMBER(order_wait_t, link, at)->watch = NULL;
+    free_watch(engine, watch);
+    while (!h2o_linklist_is_empty(&waits))
+        end_wait(H2O_STRUCT_FROM_MEMBER(order_wait_t, link, waits.next), row);
+}
+
+void order_waits_close(engine_loop_t *engine)
+{
+    order_watch_t *watch, *next;
+    engine->waits.closed = true;
+    HASH_ITER(hh, engine->waits.orders, watch, next)
+    {
+        orders_in_hand_unwatch(engine, &watch->id);
+        end_all(engine, watch, NULL);
+    }
+}
+
+void order_waits_told(engine_loop_t *engine, const order_t *row)
+{
+    order_watch_t *watch = find(engine, &row->id);
+    if (watch != NULL)
+        end_all(engine, watch, row);
+}
+
+typedef struct {
+    loop_message_t message;
+    engine_loop_t *engine;
+    order_t row;
+} told_message_t;
+
+static void on_told(loop_message_t *message)
+{
+    told_message_t *told = H2O_STRUCT_FROM_MEMBER(told_message_t, message, message);
+    order_waits_told(told->engine, &told->row);
+    free(told);
+}
+
+void order_waits_tell(engine_loop_t *here, engine_loop_t *engine, const order_t *row)
+{
+    if (here == engine) {
+        order_waits_told(engine, row);
+        return;
+    }
+    told_message_t *told = alloc_bytes(sizeof(*told));
+    *told = (told_message_t){.message = {.run = on_told}, .engine = engine, .row = *row};
+    loop_post(engine->loop, &told->message);
+}

@@ -1,0 +1,60 @@
+/*
+ * The reads of orders that wait on a loop, for clients whose connections are on it:
+ *
+ *   waiting ──the order has ended──────────────▶ `done` with its row
+ *      │
+ *      └──its time is over, or the process ends─▶ `done` without; then the caller reads the order
+ *
+ * All that wait for the same order share one entry, which the loop has told the order's owner loop
+ * (engine/orders_in_hand.h). A wait costs no thread and no call to a server. The loop owns its
+ * waits; only its thread may call. Nothing blocks or fails.
+ */
+#ifndef HOLDFAST_ENGINE_ORDER_WAITS_H
+#define HOLDFAST_ENGINE_ORDER_WAITS_H
+
+#include "loop/loop.h"
+#include "sale/order.h"
+
+struct engine_loop;
+struct order_watch;
+
+/* Called once, and never inside order_wait_start(). `row` NULL: the order has not ended as far as
+   is known here. Both are borrowed until the callback returns. */
+typedef void (*order_wait_cb)(void *waiter, const order_id_t *id, const order_t *row);
+
+typedef struct order_wait {
+    h2o_linklist_t link; /* in its watch */
+    struct engine_loop *engine;
+    struct order_watch *watch; /* NULL: it is being ended, with all others of its order */
+    order_id_t id;
+    loop_timer_t timer;
+    uint64_t until_ms; /* monotonic */
+    order_wait_cb done;
+    void *waiter;
+} order_wait_t;
+
+typedef struct {
+    struct order_watch *orders; /* uthash by id */
+    bool closed;                /* the process ends */
+} order_waits_t;
+
+/* Waits up to `wait_ms`, which is not 0. The engine owns the returned object and frees it before
+   the callback. NULL: too many wait, or the process ends: nothing was started. */
+order_wait_t *order_wait_start(struct engine_loop *engine, const order_id_t *id, uint32_t wait_ms,
+                               order_wait_cb done, void *waiter);
+/* The client has disconnected: `done` is not called. */
+void order_wait_forget(order_wait_t *wait);
+/* The process ends: all that wait are called back, and no more may wait. */
+void order_waits_close(struct engine_loop *engine);
+
+/* An order has ended as `row`. On the loop `engine`. */
+void order_waits_told(struct engine_loop *engine, const order_t *row);
+/* The same, called on the loop `here`. */
+void order_waits_tell(struct engine_loop *here, struct engine_loop *engine, const order_t *row);
+
+/* The delay of the next timer of a wait that has `left_ms` left: the longest of the loop's delays
+   that is not past its end. What is left is then at most a fraction of it; the last 8 ms are
+   rounded up. Pure. */
+uint32_t order_wait_delay_ms(uint64_t left_ms);
+
+#endif
