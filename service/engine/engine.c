@@ -68,6 +68,7 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
     open_strategies(engine);
     outbox_open(engine);
     engine->views = item_views_new(engine);
+    order_waits_open(engine);
     engine->polls = order_polls_new(engine);
     announcements_listen(
         &node->announcements,
@@ -91,6 +92,7 @@ void engine_loop_free(engine_loop_t *engine)
     heartbeat_stop(engine);
     item_views_free(engine->views);
     outbox_close(engine);
+    loop_timer_stop(&engine->waits.look_timer);
     order_polls_free(engine->polls, engine->node->map.shards_count);
     redis_link_free(engine->gate);
     HASH_ITER(hh, engine->items, item, next)

@@ -1,6 +1,7 @@
 #include "engine/order_waits.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <stdlib.h>
 
 #include <uthash.h>
@@ -9,6 +10,10 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "metrics/metrics.h"
+
+/* The interval of the looks at the connections, and how many are looked at in one call. */
+#define LOOK_MS 1024
+#define LOOK_COUNT 64
 
 typedef struct order_watch {
     UT_hash_handle hh;
@@ -62,6 +67,10 @@ static void remove_wait(order_wait_t *wait)
 {
     order_watch_t *watch = wait->watch;
     h2o_linklist_unlink(&wait->link);
+    if (h2o_linklist_is_linked(&wait->all_link)) {
+        h2o_linklist_unlink(&wait->all_link);
+        --wait->engine->waits.all_count;
+    }
     loop_timer_stop(&wait->timer);
     atomic_fetch_sub(&wait->engine->node->order_waits, 1);
     METRIC_ADD(order_waits, -1);
@@ -92,6 +101,59 @@ static void on_timer(loop_timer_t *timer)
         end_wait(wait, NULL);
 }
 
+/* --- connections --- */
+
+static bool has_hung_up(const struct pollfd *connection)
+{
+    return (connection->revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+/* Looks at the first `count` of the list, which go to its end. */
+static void look_at(order_waits_t *waits, unsigned count)
+{
+    struct pollfd connections[LOOK_COUNT];
+    order_wait_t *looked_at[LOOK_COUNT];
+    for (unsigned i = 0; i < count; ++i) {
+        order_wait_t *wait = H2O_STRUCT_FROM_MEMBER(order_wait_t, all_link, waits->all.next);
+        h2o_linklist_unlink(&wait->all_link);
+        h2o_linklist_insert(&waits->all, &wait->all_link);
+        connections[i] = (struct pollfd){.fd = wait->fd, .events = POLLRDHUP};
+        looked_at[i] = wait;
+    }
+    if (poll(connections, count, 0) <= 0)
+        return;
+    for (unsigned i = 0; i < count; ++i)
+        if (has_hung_up(&connections[i]))
+            end_wait(looked_at[i], NULL);
+}
+
+static void on_look(loop_timer_t *timer)
+{
+    order_waits_t *waits = H2O_STRUCT_FROM_MEMBER(order_waits_t, look_timer, timer);
+    engine_loop_t *engine = H2O_STRUCT_FROM_MEMBER(engine_loop_t, waits, waits);
+    for (unsigned left = waits->all_count; left != 0 && waits->all_count != 0;) {
+        unsigned count = left < LOOK_COUNT ? left : LOOK_COUNT;
+        look_at(waits, count < waits->all_count ? count : waits->all_count);
+        left -= count;
+    }
+    if (waits->all_count != 0)
+        loop_timer_start(engine->loop, timer, LOOK_MS, on_look);
+}
+
+static void look_from_now_on(order_waits_t *waits, order_wait_t *wait)
+{
+    h2o_linklist_insert(&waits->all, &wait->all_link);
+    if (waits->all_count++ == 0 && !h2o_timeout_is_linked(&waits->look_timer.entry))
+        loop_timer_start(wait->engine->loop, &waits->look_timer, LOOK_MS, on_look);
+}
+
+void order_waits_open(engine_loop_t *engine)
+{
+    h2o_linklist_init_anchor(&engine->waits.all);
+}
+
+/* --- the beginning --- */
+
 /* Takes a place among the waits of the process. */
 static bool take_place(engine_loop_t *engine)
 {
@@ -109,7 +171,7 @@ static bool take_place(engine_loop_t *engine)
 }
 
 order_wait_t *order_wait_start(engine_loop_t *engine, const order_id_t *id, uint32_t wait_ms,
-                               order_wait_cb done, void *waiter)
+                               int fd, order_wait_cb done, void *waiter)
 {
     assert(wait_ms != 0 && waiter != NULL);
     if (!take_place(engine))
@@ -119,10 +181,13 @@ order_wait_t *order_wait_start(engine_loop_t *engine, const order_id_t *id, uint
                            .watch = get(engine, id),
                            .id = *id,
                            .until_ms = clock_mono_ms() + wait_ms,
+                           .fd = fd,
                            .done = done,
                            .waiter = waiter};
     h2o_linklist_insert(&wait->watch->waits, &wait->link);
     loop_timer_start(engine->loop, &wait->timer, order_wait_delay_ms(wait_ms), on_timer);
+    if (fd >= 0)
+        look_from_now_on(&engine->waits, wait);
     return wait;
 }
 

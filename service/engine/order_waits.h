@@ -23,25 +23,34 @@ struct order_watch;
 typedef void (*order_wait_cb)(void *waiter, const order_id_t *id, const order_t *row);
 
 typedef struct order_wait {
-    h2o_linklist_t link; /* in its watch */
+    h2o_linklist_t link;     /* in its watch */
+    h2o_linklist_t all_link; /* in order_waits_t.all */
     struct engine_loop *engine;
     struct order_watch *watch; /* NULL: it is being ended, with all others of its order */
     order_id_t id;
     loop_timer_t timer;
     uint64_t until_ms; /* monotonic */
+    int fd;            /* of the client's connection; -1: it is not looked at */
     order_wait_cb done;
     void *waiter;
 } order_wait_t;
 
 typedef struct {
     struct order_watch *orders; /* uthash by id */
-    bool closed;                /* the process ends */
+    h2o_linklist_t all;         /* the waits whose connections are looked at, in turns */
+    unsigned all_count;
+    loop_timer_t look_timer; /* runs while that list has entries */
+    bool closed;             /* the process ends */
 } order_waits_t;
 
-/* Waits up to `wait_ms`, which is not 0. The engine owns the returned object and frees it before
-   the callback. NULL: too many wait, or the process ends: nothing was started. */
+void order_waits_open(struct engine_loop *engine);
+/* Waits up to `wait_ms`, which is not 0. `fd` is the client's connection, or -1 if its end is
+   noticed anyway: libh2o does not read a connection of HTTP/1 while a request is under way. When
+   the client has hung up, the wait is over within about a second. The engine owns the returned
+   object and frees it before the callback. NULL: too many wait, or the process ends: nothing was
+   started. */
 order_wait_t *order_wait_start(struct engine_loop *engine, const order_id_t *id, uint32_t wait_ms,
-                               order_wait_cb done, void *waiter);
+                               int fd, order_wait_cb done, void *waiter);
 /* The client has disconnected: `done` is not called. */
 void order_wait_forget(order_wait_t *wait);
 /* The process ends: all that wait are called back, and no more may wait. */

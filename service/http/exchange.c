@@ -71,6 +71,14 @@ exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine, const http_conte
     return exchange;
 }
 
+int exchange_unread_fd(const exchange_t *exchange)
+{
+    h2o_conn_t *connection = exchange->req->conn;
+    return exchange->req->version >= 0x200
+               ? -1
+               : h2o_socket_get_fd(connection->callbacks->get_socket(connection));
+}
+
 /* --- answers --- */
 
 /* The members of a request's line in the log. */

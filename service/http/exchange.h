@@ -39,6 +39,10 @@ typedef struct exchange {
 exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine, const http_context_t *http,
                          const struct routes *routes);
 
+/* The descriptor of its connection while libh2o does not read that, and so would not notice its
+   end; -1: it reads it (HTTP/2). */
+int exchange_unread_fd(const exchange_t *exchange);
+
 /* --- answers; exactly one for each exchange --- */
 
 /* Takes ownership of `json` and frees it. */

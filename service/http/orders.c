@@ -185,7 +185,8 @@ static bool may_wait(exchange_t *exchange, const order_id_t *id, uint32_t wait_m
 {
     if (wait_ms == 0 || !order_id_issued_here(id))
         return false;
-    exchange->waiting = order_wait_start(exchange->engine, id, wait_ms, on_waited, exchange);
+    exchange->waiting = order_wait_start(exchange->engine, id, wait_ms,
+                                         exchange_unread_fd(exchange), on_waited, exchange);
     if (exchange->waiting == NULL)
         return false;
     exchange->on_gone = on_waiter_gone;
