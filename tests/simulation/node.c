@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "history.h"
 #include "loop_model.h"
 #include "machine.h"
 #include "mysql_server.h"
@@ -75,9 +76,22 @@ void node_launch(unsigned number)
     world_set_owner((owner_t){0, 0});
 }
 
+static void on_launch(void *context, uint64_t number)
+{
+    (void)context;
+    if (sim_nodes[number].node == NULL)
+        node_launch((unsigned)number);
+}
+
+void node_launch_after(uint64_t delay_us, unsigned number)
+{
+    world_after(delay_us, (owner_t){0, 0}, on_launch, NULL, number);
+}
+
 void node_kill(unsigned number)
 {
     sim_node_t *sim = &sim_nodes[number];
+    history.killed = true;
     if (sim->node == NULL)
         return;
     TRACE("node %u is killed", number);
@@ -85,6 +99,22 @@ void node_kill(unsigned number)
     redis_forget_node(sim->owner);
     mysql_forget_node(sim->owner);
     sim->node = NULL;
+}
+
+/* `what`: the longest time that it is down, and its number in the low bits. */
+#define NUMBER_BITS 8
+
+static void on_kill(void *context, uint64_t what)
+{
+    unsigned number = (unsigned)(what & ((1U << NUMBER_BITS) - 1));
+    (void)context;
+    node_kill(number);
+    node_launch_after(chance_time_us(DOWN_MIN_US, what >> NUMBER_BITS), number);
+}
+
+void node_kill_after(uint64_t delay_us, unsigned number, uint64_t down_max_us)
+{
+    world_after(delay_us, (owner_t){0, 0}, on_kill, NULL, down_max_us << NUMBER_BITS | number);
 }
 
 bool node_is_idle(unsigned number)

@@ -25,7 +25,12 @@ extern sim_node_t sim_nodes[NODES_MAX + 1]; /* from 1 on */
 
 void node_begin(const config_t *config, unsigned loops); /* of a history */
 void node_launch(unsigned number);
+/* After so long, unless it runs then. */
+void node_launch_after(uint64_t delay_us, unsigned number);
 void node_kill(unsigned number);
+/* After so long; it starts again after DOWN_MIN_US up to `down_max_us` more. */
+#define DOWN_MIN_US 1000
+void node_kill_after(uint64_t delay_us, unsigned number, uint64_t down_max_us);
 bool node_is_idle(unsigned number);
 /* One of its loops. */
 engine_loop_t *node_loop(unsigned number);

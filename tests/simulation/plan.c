@@ -280,20 +280,13 @@ static void on_snapshot(void *context, uint64_t number)
     redis_snapshot();
 }
 
-static void on_launch(void *context, uint64_t number)
-{
-    (void)context;
-    if (sim_nodes[number].node == NULL)
-        node_launch((unsigned)number);
-}
-
 static void on_right_map(void *context, uint64_t number)
 {
     (void)context;
     TRACE("node %llu has the right map", (unsigned long long)number);
     mysql_lead_elsewhere((unsigned)number, false);
     node_kill((unsigned)number);
-    world_after(1000, (owner_t){0, 0}, on_launch, NULL, number);
+    node_launch_after(1000, (unsigned)number);
 }
 
 /* A node starts again with a map that has another shard's database in the place of this one. */
@@ -302,10 +295,9 @@ static void on_wrong_map(void *context, uint64_t number)
     unsigned node = chance_between(1, history.nodes);
     (void)context, (void)number;
     TRACE("node %u has a wrong map", node);
-    history.killed = true;
     mysql_lead_elsewhere(node, true);
     node_kill(node);
-    world_after(1000, (owner_t){0, 0}, on_launch, NULL, node);
+    node_launch_after(1000, node);
     world_after(chance_time_us(10000, 1000000), (owner_t){0, 0}, on_right_map, NULL, node);
 }
 
@@ -370,10 +362,9 @@ static void on_node_kill(void *context, uint64_t number)
 {
     unsigned node = chance_between(1, history.nodes);
     (void)context, (void)number;
-    history.killed = true;
     node_kill(node);
     if (!chance(3))
-        world_after(chance_time_us(1000, 1000000), (owner_t){0, 0}, on_launch, NULL, node);
+        node_launch_after(chance_time_us(1000, 1000000), node);
 }
 
 static void on_node_freeze(void *context, uint64_t number)
@@ -472,10 +463,9 @@ static void on_half_settled(void *context, uint64_t tries)
             world_after(1 + window_us / 100, (owner_t){0, 0}, on_half_settled, NULL, tries - 1);
         return;
     }
-    history.killed = true;
     for (unsigned i = 1; i <= history.nodes; ++i) {
         node_kill(i);
-        world_after(chance_time_us(1000, 1000000), (owner_t){0, 0}, on_launch, NULL, i);
+        node_launch_after(chance_time_us(1000, 1000000), i);
     }
 }
 

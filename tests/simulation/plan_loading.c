@@ -92,21 +92,6 @@ static void on_give_back(void *context, uint64_t number)
     }
 }
 
-static void on_launch(void *context, uint64_t node)
-{
-    (void)context;
-    if (sim_nodes[node].node == NULL)
-        node_launch((unsigned)node);
-}
-
-static void on_kill(void *context, uint64_t node)
-{
-    (void)context;
-    history.killed = true;
-    node_kill((unsigned)node);
-    world_after(chance_time_us(1000, 500000), nobody, on_launch, NULL, node);
-}
-
 /* --- when --- */
 
 static void draw_purchase(uint64_t at, bool new_buyer)
@@ -160,8 +145,7 @@ static void draw_round(uint64_t at)
         world_after(at + chance_time_us(1, within), nobody, on_give_back, NULL, chance_below(2));
     if (chance(3)) {
         history.faulty = true;
-        world_after(at + chance_time_us(1, within), nobody, on_kill, NULL,
-                    chance_between(1, history.nodes));
+        node_kill_after(at + chance_time_us(1, within), chance_between(1, history.nodes), 500000);
     }
 }
 

@@ -102,21 +102,6 @@ void plan_rare_check(const request_t *r)
 
 /* --- a node has not read the clock of Redis --- */
 
-static void on_launch(void *context, uint64_t node)
-{
-    (void)context;
-    if (sim_nodes[node].node == NULL)
-        node_launch((unsigned)node);
-}
-
-static void on_kill(void *context, uint64_t node)
-{
-    (void)context;
-    history.killed = true;
-    node_kill((unsigned)node);
-    world_after(1000, (owner_t){0, 0}, on_launch, NULL, node);
-}
-
 static void on_get(void *context, uint64_t node)
 {
     order_id_t id;
@@ -135,10 +120,10 @@ static void draw_clock(uint64_t window_us)
         history_request(0, "c", "", 1, chance_between(1, history.nodes), 1 + chance_below(1000));
     history.faulty = true;
     faults.redis_lost_before = 2;
-    world_after(at, (owner_t){0, 0}, on_kill, NULL, node);
+    node_kill_after(at, node, DOWN_MIN_US);
     for (unsigned i = 0; i < 6; ++i)
-        world_after(at + 1001 + chance_time_us(1, 20 * faults.latency_us), (owner_t){0, 0}, on_get,
-                    NULL, node);
+        world_after(at + DOWN_MIN_US + 1 + chance_time_us(1, 20 * faults.latency_us),
+                    (owner_t){0, 0}, on_get, NULL, node);
 }
 
 /* --- a staged table loses a part --- */
