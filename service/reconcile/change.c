@@ -235,7 +235,7 @@ static sync_result_t try_change(worker_t *worker, const item_ref_t *ref,
     if (peeked)
         peeked = needs_row_only(worker, answer, out, &row_only) == SYNC_READY;
     /* Only a gate that agrees with the row can report what is unsettled: rebuild it first. */
-    if (peeked && !row_only && !gate_agrees(answer, out) &&
+    if (peeked && !row_only && !gate_agrees(answer, gate_epoch, out) &&
         (result = item_agree(worker, ref, out)) != SYNC_READY) {
         *again = result == SYNC_UNKNOWN_ITEM && change->create; /* deleted meanwhile */
         return *again ? SYNC_BUSY : result;

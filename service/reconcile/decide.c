@@ -77,11 +77,14 @@ static bool release_is_missing(const memory_t *memory, const snapshot_t *s)
            s->after.released < memory->released;
 }
 
-/* Nobody has bought the item: the first buyer who comes has its gate built. Until then it needs
-   none. */
+/* A SQL strategy needs no gate, unless there is one that has lost its table of buyers: it must be
+   closed. Nor does an item that nobody has bought: the first buyer who comes has its gate built. */
 static bool may_lack_gate(const snapshot_t *s)
 {
-    return s->after.answer == GATE_ITEM_MISSING && s->row.allocated_total == 0 && !s->by_hand;
+    if (s->after.answer != GATE_ITEM_MISSING)
+        return false;
+    return item_uses_gate(&s->row) ? s->row.allocated_total == 0 && !s->by_hand
+                                   : s->after.epoch == 0;
 }
 
 static finding_t compare(const memory_t *memory, const snapshot_t *s)

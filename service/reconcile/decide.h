@@ -21,8 +21,8 @@
 
 typedef enum {
     FINDING_AGREE,
-    FINDING_NOT_BUILT, /* no gate of an item that was sold, another Redis, another epoch, or only
-                          one of the two is closed */
+    FINDING_NOT_BUILT, /* no gate of an item that was sold and uses it, another Redis, another
+                          epoch, or only one of the two is closed */
     FINDING_TERMS,     /* limit or window differ from the row's, or it is frozen for too long */
     FINDING_CAPACITY,  /* capacity is not what was left when the epoch began */
     FINDING_COUNTERS,  /* counters and `unsettled` differ */

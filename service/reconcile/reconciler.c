@@ -156,6 +156,18 @@ static bool item_is_there(reconciler_t *reconciler, const item_ref_t *ref)
     return item_read(worker->db, &worker->sql, ref, false, &item, &found) != RESULT_DONE || found;
 }
 
+/* The row of an item that is sold is locked most of the time, so it is locked only if the gate
+   needs it. */
+static bool needs_repair(reconciler_t *reconciler, const repair_t *repair, const item_ref_t *ref,
+                         item_t *item)
+{
+    uint64_t gate_epoch;
+    gate_item_t answer;
+    sync_result_t result = item_peek(&reconciler->worker, ref, item, &answer, &gate_epoch);
+    return result != SYNC_READY || item->epoch == repair->epoch ||
+           !gate_agrees(answer, gate_epoch, item);
+}
+
 /* False: a server is away, so the queue waits. */
 static bool repair_gate(reconciler_t *reconciler, const repair_t *repair, bool wait)
 {
@@ -164,7 +176,9 @@ static bool repair_gate(reconciler_t *reconciler, const repair_t *repair, bool w
     str_t sku = sku_str(&repair->sku);
     const item_ref_t ref = item_ref_of(sku);
     worker_t *worker = &reconciler->worker;
-    if (wait || reconcile_row_is_free(worker, &ref))
+    if (!needs_repair(reconciler, repair, &ref, &item))
+        result = SYNC_READY;
+    else if (wait || reconcile_row_is_free(worker, &ref))
         result = repair->epoch != 0 ? item_rebuild(worker, &ref, repair->epoch, NULL, &item)
                                     : item_agree(worker, &ref, &item);
     else if (!item_is_there(reconciler, &ref))

@@ -11,11 +11,13 @@
 /* How long item_sync() tries before it returns SYNC_BUSY. */
 #define SYNC_TIMEOUT_MS 3000
 
-bool gate_agrees(gate_item_t answer, const item_t *item)
+bool gate_agrees(gate_item_t answer, uint64_t gate_epoch, const item_t *item)
 {
+    if (item->gate_down) /* the gate keeps its older epoch, on purpose */
+        return true;
     if (item_uses_gate(item))
         return answer == GATE_ITEM_OK || answer == GATE_ITEM_FROZEN;
-    return answer == GATE_ITEM_CLOSED;
+    return answer == GATE_ITEM_CLOSED || (answer == GATE_ITEM_MISSING && gate_epoch == 0);
 }
 
 static sync_result_t read_row(worker_t *worker, const item_ref_t *ref, item_t *item)
@@ -144,8 +146,7 @@ static bool try_once(worker_t *worker, const item_ref_t *ref, goal_t *goal)
     if (seen != SYNC_READY)
         return done(goal, seen);
     bool forced = goal->epoch == item->epoch;
-    /* During a fallback the gate keeps its older epoch, on purpose. */
-    if (!forced && (item->gate_down || gate_agrees(answer, item)))
+    if (!forced && gate_agrees(answer, gate_epoch, item))
         return done(goal, SYNC_READY);
     if (item->rebuilding)
         return false;

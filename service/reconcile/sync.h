@@ -22,8 +22,8 @@
    shares these threads. */
 sync_result_t item_sync(worker_t *worker, const item_ref_t *ref, item_t *out);
 
-/* Makes row and gate agree under every strategy: the gate of a SQL strategy is closed, or left open
-   while Redis is away. */
+/* Makes row and gate agree under every strategy: a SQL strategy has a closed gate, or none; one
+   that is open stays so while Redis is away. */
 sync_result_t item_agree(worker_t *worker, const item_ref_t *ref, item_t *out);
 
 /* Rebuilds although gate and row have the same epoch, if the row still has `epoch`: for drift that
@@ -38,7 +38,8 @@ sync_result_t item_restore(worker_t *worker, const item_ref_t *ref, uint64_t epo
 /* Reads the row and peeks at the gate, and changes nothing. *gate_epoch 0: there is no gate. */
 sync_result_t item_peek(worker_t *worker, const item_ref_t *ref, item_t *item, gate_item_t *answer,
                         uint64_t *gate_epoch);
-/* Returns whether the gate that item_peek() saw is the one that the row needs. Pure. */
-bool gate_agrees(gate_item_t answer, const item_t *item);
+/* Returns whether the gate that item_peek() saw is the one that the row needs: under a SQL strategy
+   one that is closed, or none. Pure. */
+bool gate_agrees(gate_item_t answer, uint64_t gate_epoch, const item_t *item);
 
 #endif

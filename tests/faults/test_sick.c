@@ -192,6 +192,33 @@ static void locked_rows_stop_no_other_rebuild(void **state)
     WAIT_UNTIL(on_both("reconciler_set_aside") == 0);
 }
 
+/* Its row is locked at any moment while it is sold. Each read of the row asks for the gate to be
+   closed; one that is closed, or is not there, needs no repair. */
+static void a_busy_item_of_a_sql_strategy_needs_no_repair(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; ++i) {
+        const char *sku = item_here("by-sql", "\"total\":20");
+        buy_some(sku, 1);
+        web_answer_t change = sale_patch(
+            stack, sku,
+            test_text("\"strategy\":\"%s\"", i % 2 == 0 ? "optimistic" : "serializable"));
+        EXPECT_STATUS(change, 200);
+        EXPECT(redis_view(stack, sku).closed, "its gate is not closed");
+        double before = on_both("reconciler_set_aside_total");
+        if (i / 2 != 0)
+            redis_run(stack, "DEL %s", redis_key(stack, "gate", sku));
+        lock_rows(test_text("'%s'", sku));
+        EXPECT(sale_buy(stack, sku, "ann", 1, NULL).status != 201, "the row is not locked");
+        double passes = on_both("reconciler_passes_total");
+        WAIT_UNTIL(on_both("reconciler_passes_total") >= passes + 6);
+        EXPECT_NUMBER(on_both("reconciler_set_aside_total"), before);
+        unlock_row();
+        buy_some(sku, 2);
+        EXPECT_GATE_AGREES(stack, sku);
+    }
+}
+
 /* --- orphans --- */
 
 static const char *slot_key(const char *which, const char *sku)
@@ -403,6 +430,7 @@ int main(void)
         TEST(an_item_deleted_by_hand_stops_no_other_expiry),
         TEST(a_locked_row_stops_no_other_expiry),
         TEST(locked_rows_stop_no_other_rebuild),
+        TEST(a_busy_item_of_a_sql_strategy_needs_no_repair),
         TEST(records_that_are_none_hide_no_orphan),
         TEST(a_slot_that_fails_hides_no_other),
         TEST(a_locked_lease_hides_no_orphan),

@@ -113,6 +113,22 @@ static void test_an_item_that_was_never_sold_needs_no_gate(void **state)
     assert_int_equal(compare_at_rest(none, row), FINDING_NOT_BUILT);
 }
 
+/* Whoever asks for a gate that is not there reads the row. One that has only lost its buyers may be
+   open. */
+static void test_a_sql_strategy_needs_no_gate(void **state)
+{
+    (void)state;
+    gate_state_t none = {.answer = GATE_ITEM_MISSING}, torn = a_gate();
+    item_t row = a_row();
+    row.terms.strategy = STRATEGY_SERIALIZABLE;
+    assert_int_equal(compare_at_rest(none, row), FINDING_AGREE);
+    snapshot_t asked = {.before = none, .row = row, .after = none, .now_ms = 1, .by_hand = true};
+    memory_t memory = {0};
+    assert_int_equal(reconcile_decide(&memory, &asked).finding, FINDING_AGREE);
+    torn.answer = GATE_ITEM_MISSING;
+    assert_int_equal(compare_at_rest(torn, row), FINDING_NOT_BUILT);
+}
+
 /* The reconciler keeps the memory of an item, and compares it again soon, only if it must. */
 static void test_what_is_open_needs_another_comparison(void **state)
 {
@@ -314,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_a_gate_that_somebody_is_building),
         cmocka_unit_test(test_a_gate_that_is_not_of_this_row),
         cmocka_unit_test(test_an_item_that_was_never_sold_needs_no_gate),
+        cmocka_unit_test(test_a_sql_strategy_needs_no_gate),
         cmocka_unit_test(test_what_is_open_needs_another_comparison),
         cmocka_unit_test(test_terms_that_are_not_the_rows),
         cmocka_unit_test(test_closed_gates_are_not_compared),
