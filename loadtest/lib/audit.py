@@ -153,7 +153,7 @@ def compare_gate(stack, sku, rows):
 def invariant_b(row, fields):
     """Available in the gate = total - allocated - unsettled. Pure."""
     if not fields:
-        return Gate(None, note="there is no gate in Redis")
+        return Gate(None, note="there is no gate in Redis") if row.allocated else Gate(0)  # the first purchase builds it
     if fields.get("closed", "0") not in ("", "0"):
         return Gate(None, note="the gate is closed")
     if int(fields["epoch"]) != row.epoch:

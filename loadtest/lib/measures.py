@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -171,7 +172,7 @@ class Bench:
         self.reads(turn, "item" + self.tail, "look", target.name)
 
     def items_zipf(self, turn):
-        self.reads(turn, "items_zipf" + self.tail, "look", self.zipf_items().name, ZIPF_ITEMS)
+        self.reads(turn, "items_zipf" + self.tail, "look", self.many(ZIPF_ITEMS).name, ZIPF_ITEMS)
 
     def order(self, turn, measure, words=""):
         """Reads of an order that stays `reserved`; then it is let go, and audited."""
@@ -195,17 +196,21 @@ class Bench:
 
     def rush_sale(self, turn, measure, terms, items=1):
         """Warm up, measure, audit, on a fresh item, or on many that are made once and kept."""
-        target = self.zipf_items() if items > 1 else self.target("compare", terms)
+        target = self.many(items) if items > 1 else self.target("compare", terms)
         self.buy(target, lambda: self.rush(self.stack.url, "warm", target.name, items, f"w{self.tail}{turn}-",
                                            self.client.warm_up_s))
         tally.settle(self.stack, target)
         bought = self.buy(target, lambda: self.rush(self.stack.url, "buy", target.name, items, f"b{self.tail}{turn}-"))
         return self.record_sale(measure + self.tail, turn, target, bought)
 
-    def zipf_items(self):
-        """The many items are made once, for all measures."""
+    def many(self, items):
+        """The many items are made once, for all measures, and each is bought once: that builds its gate."""
         if not self.shared:
-            self.shared.append(self.target("zipf", {"strategy": "lua"}, ZIPF_ITEMS))
+            target = self.target("zipf", {"strategy": "lua"}, items)
+            with ThreadPoolExecutor(PUTS_AT_ONCE) as pool:
+                answers = list(pool.map(lambda sku: self.buy_one(sku, "first"), target.skus()))
+            target.told(Counter(status for status, _ in answers), len(answers), 0)
+            self.shared.append(target)
         return self.shared[0]
 
     def committed(self, turn, strategy):
@@ -220,16 +225,18 @@ class Bench:
     def many_items(self, turn):
         return self.rush_sale(turn, "zipf", {"strategy": "lua"}, ZIPF_ITEMS)
 
+    def buy_one(self, sku, buyer):
+        """(status, id of the order)"""
+        status, body = self.stack.buy(sku, buyer)
+        if status not in (201, 202):
+            raise StackError(f"a purchase of {sku} was answered {status}: {body.strip()[:300]}")
+        return status, json.loads(body)["order_id"]
+
     def orders_of(self, target, count):
         """So many purchases, one after the other: the ids of their orders."""
-        ids = []
-        for number in range(count):
-            status, body = self.stack.buy(target.name, f"o{number}")
-            if status != 201:
-                raise StackError(f"a purchase of {target.name} was answered {status}: {body.strip()[:300]}")
-            ids.append(json.loads(body)["order_id"])
-        target.told({201: len(ids)}, len(ids), 0)
-        return ids
+        answers = [self.buy_one(target.name, f"o{number}") for number in range(count)]
+        target.told(Counter(status for status, _ in answers), count, 0)
+        return [order_id for _, order_id in answers]
 
     def mixed(self, turn):
         """16 reads of the item, 3 purchases and 1 read of an order, in turn."""
@@ -266,6 +273,7 @@ class Bench:
         times, connections = OPEN_LOOPS[measure]
         full = next(run for run in reversed(self.runs) if run["measure"] == "committed_lua")
         target = self.target("open", {"strategy": "lua"})
+        self.orders_of(target, 1)  # the gate is built
         segments = tuple(schedule.steady(max(1, full["orders_per_s"] * times), self.client.seconds))
         plan = volley.Plan(self.stack.url, target.name, segments, connections, seed=turn, retries=0, keyed=0)
         return self.record_sale(measure, turn, target, self.buy(target, lambda: volley.as_answers(volley.drive(plan))))

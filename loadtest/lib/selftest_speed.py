@@ -327,6 +327,8 @@ class TallyTest(unittest.TestCase):
         self.assertEqual((whole.drift, whole.unsettled), (0, 3))
         self.assertEqual(tally.compare_gates(rows[:1], [GATE | {"capacity": "8"}]).drift, 1)
         self.assertIsNone(tally.compare_gates(rows[:2], [GATE, {}]).drift)
+        never_bought = [("d", replace(ROW, allocated=0))]
+        self.assertEqual(tally.compare_gates(never_bought, [{}]), Gate(0))
 
     def test_a_peer(self):
         self.assertEqual(set(peers.examine(10, 7, 3, 3, 0).values()), {0})
