@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "engine/node.h"
 #include "http/rate_limit.h"
+#include "http/readiness.h"
 #include "http/server.h"
 #include "reconcile/audit_runner.h"
 #include "reconcile/durability.h"
@@ -76,6 +77,7 @@ static void node_init(node_t *node, const config_t *config)
     name_incarnation(node);
     remote_clock_init(&node->gate_clock);
     gate_health_init(&node->gate_health);
+    orders_in_hand_init(&node->in_hand);
     node->shards = alloc_zero(config->shards_count, sizeof(*node->shards));
     for (unsigned i = 0; i < config->shards_count; ++i)
         shard_init(node, i);
@@ -120,6 +122,7 @@ static void service_init(service_t *service, const config_t *config)
 static void service_dispose(service_t *service)
 {
     rate_limits_free(service->http.rate_limits);
+    readiness_free(service->http.readiness, service->node.loops_count);
     durability_free(service->durability);
     free(service->housekeepings);
     free(service->loaders);
@@ -325,6 +328,7 @@ int serve(const config_t *config)
         return 1;
     service.admin.loops_count = service.node.loops_count;
     service.http.rate_limits = rate_limits_new(config);
+    service.http.readiness = readiness_new(service.node.loops_count);
     start_stores(&service);
     server_start(server);
     start_background(&service);

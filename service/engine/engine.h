@@ -11,7 +11,6 @@
 #include "engine/node.h"
 #include "engine/order_polls.h"
 #include "engine/order_waits.h"
-#include "engine/orders_in_hand.h"
 #include "gate/redis_link.h"
 #include "strategies/strategy.h"
 #include "work/pool.h"
@@ -26,14 +25,13 @@ typedef struct engine_loop {
     struct item_views *views; /* engine/item_views.h: what is shown; no purchase uses it */
     redis_args_t args;        /* scratch */
     unsigned purchases;       /* that have not ended */
-    unsigned cross_requests;  /* of clients whose connection is on this loop, not answered yet */
+    unsigned cross_requests;  /* of buyers whose connection is on this loop, not answered yet */
     unsigned changes;         /* counts the announcements of changed items */
     /* pool jobs of this loop that have not ended; the loop must not end before them */
     unsigned jobs;
     loop_outbox_t outbox;
-    orders_in_hand_t in_hand; /* of its purchases */
-    order_waits_t waits;      /* of its connections */
-    order_poll_t *polls;      /* by shard; used on the polling loop of a shard only */
+    order_waits_t waits; /* of its connections */
+    order_poll_t *polls; /* by shard; used on the polling loop of a shard only */
     loop_timer_t housekeeping, heartbeat;
     /* monotonic; when the TIME call in flight was sent; 0: none is in flight */
     uint64_t time_sent_ms;

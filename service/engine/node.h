@@ -7,6 +7,7 @@
 #ifndef HOLDFAST_ENGINE_NODE_H
 #define HOLDFAST_ENGINE_NODE_H
 
+#include "engine/orders_in_hand.h"
 #include "gate/redis_link.h"
 #include "work/shard.h"
 
@@ -23,6 +24,7 @@ typedef struct node {
     struct engine_loop **loops;
     unsigned loops_count;
     announcements_t announcements; /* from any thread to the loops */
+    orders_in_hand_t in_hand;      /* orders that were answered 202 and have not ended */
     atomic_uint order_waits;       /* reads of orders that wait, on all loops */
 } node_t;
 

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "engine/order_watchers.h"
 #include "metrics/metrics.h"
 #include "store/orders.h"
 

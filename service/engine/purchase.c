@@ -109,7 +109,7 @@ static void answer_buyer(purchase_t *p, const purchase_effects_t *effects, const
         break;
     case ANSWER_WITH_ID:
         order = order_on_its_way(p, &p->attempt.order.id);
-        orders_in_hand_add(p->engine, &p->in_hand, &p->attempt.order);
+        orders_in_hand_add(p->engine, &p->in_hand, &order);
         give_answer(p, (answer_t){ANSWER_PENDING, PROBLEM_NONE, &order, false});
         break;
     case ANSWER_WITH_FIRST_ID:

@@ -58,8 +58,8 @@ typedef struct purchase {
     uint64_t admitted_epoch;
     /* of its last refusal; the item's terms supply what the strategy did not report */
     refusal_t why;
-    order_in_hand_t in_hand; /* from its 202 to its end */
-    bool of_unread_item;     /* when it ended; `item` is not valid then */
+    struct order_in_hand *in_hand; /* from its 202 to its end; else NULL */
+    bool of_unread_item;           /* when it ended; `item` is not valid then */
     loop_timer_t answer_timer, retry_timer;
     purchase_answer_cb answer;
     void *waiter; /* NULL: no buyer is connected, or he has been answered */

@@ -54,7 +54,7 @@ static const order_t **merge(const list_request_t *r, unsigned shards, unsigned 
     return all;
 }
 
-static cJSON *page_to_json(const list_request_t *r, unsigned shards)
+static cJSON *page_to_json(engine_loop_t *engine, const list_request_t *r, unsigned shards)
 {
     char cursor[ORDER_ID_TEXT + 1];
     unsigned count;
@@ -63,8 +63,10 @@ static cJSON *page_to_json(const list_request_t *r, unsigned shards)
     cJSON *json = cJSON_CreateObject();
     cJSON *orders = cJSON_AddArrayToObject(json, "orders");
     count = more ? r->page : count;
-    for (unsigned i = 0; i < count; ++i)
+    for (unsigned i = 0; i < count; ++i) {
+        orders_in_hand_seen(engine, all[i]);
         cJSON_AddItemToArray(orders, order_to_json(all[i]));
+    }
     if (more) {
         order_id_format(cursor, &all[count - 1]->id);
         cJSON_AddStringToObject(json, "next_cursor", cursor);
@@ -88,7 +90,7 @@ static void reply_list(fan_t *fan, exchange_t *exchange)
         reply_problem(exchange, PROBLEM_UNAVAILABLE, detail);
         return;
     }
-    reply_json(exchange, 200, page_to_json(r, http->map->shards_count));
+    reply_json(exchange, 200, page_to_json(exchange->engine, r, http->map->shards_count));
 }
 
 /* False: the parameter is present and not valid. */

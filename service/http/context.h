@@ -13,6 +13,7 @@
 
 struct prober;
 struct rate_limits;
+struct readiness;
 
 typedef struct {
     const config_t *config;
@@ -22,6 +23,7 @@ typedef struct {
     gate_health_t *gate_health;      /* of the loops' connections to Redis */
     struct prober *prober;           /* the state of each server */
     struct rate_limits *rate_limits; /* of purchases; NULL: no limits */
+    struct readiness *readiness;     /* one for each loop, used by that loop only; NULL: none */
     atomic_bool draining;            /* the process ends: /readyz answers 503 */
 } http_context_t;
 

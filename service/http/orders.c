@@ -132,37 +132,14 @@ static void read_from_servers(exchange_t *exchange, const order_id_t *id)
     submit(exchange, r);
 }
 
-static void on_asker_gone(void *waiting)
-{
-    orders_in_hand_forget_waiter(waiting);
-}
-
-static void on_owner_answer(void *waiter, const order_id_t *id, const order_t *order)
-{
-    exchange_t *exchange = waiter;
-    exchange->on_gone = NULL;
-    if (order != NULL)
-        reply_order(exchange, 200, order, false);
-    else
-        read_from_servers(exchange, id);
-}
-
 /* The order as it stands: from memory while this process has it in hand. */
 static void get_now(exchange_t *exchange, const order_id_t *id)
 {
     order_t order;
-    switch (orders_in_hand_look(exchange->engine, id, &order)) {
-    case IN_HAND_YES:
+    if (orders_in_hand_look(exchange->engine->node, id, &order))
         reply_order(exchange, 200, &order, false);
-        break;
-    case IN_HAND_NO:
+    else
         read_from_servers(exchange, id);
-        break;
-    case IN_HAND_ASK:
-        exchange->waiting = orders_in_hand_ask(exchange->engine, id, on_owner_answer, exchange);
-        exchange->on_gone = on_asker_gone;
-        break;
-    }
 }
 
 static void on_waiter_gone(void *waiting)

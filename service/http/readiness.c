@@ -1,6 +1,7 @@
 #include "http/readiness.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/alloc.h"
 #include "http/request_job.h"
@@ -122,15 +123,70 @@ static void list_servers(cJSON *json, const states_t *states)
     }
 }
 
-void handle_readyz(exchange_t *exchange, const route_match_t *match)
+/* --- what a loop keeps --- */
+
+readiness_t *readiness_new(unsigned loops_count)
 {
-    (void)match;
-    states_t *states = read_states(exchange->http);
+    return alloc_zero(loops_count, sizeof(readiness_t));
+}
+
+void readiness_free(readiness_t *all, unsigned loops_count)
+{
+    for (unsigned i = 0; all != NULL && i < loops_count; ++i)
+        free(all[i].text);
+    free(all);
+}
+
+bool readiness_is_fresh(const readiness_t *kept, const readiness_stamp_t *now, uint64_t now_us)
+{
+    const readiness_stamp_t *then = &kept->stamp;
+    return kept->status != 0 && now_us - kept->rendered_us < READINESS_KEPT_MS * UINT64_C(1000) &&
+           then->draining == now->draining && then->gate == now->gate &&
+           then->probes == now->probes && then->writers == now->writers;
+}
+
+static readiness_stamp_t read_stamp(const http_context_t *http)
+{
+    readiness_stamp_t stamp = {.draining = atomic_load(&http->draining),
+                               .gate = gate_health_condition(http->gate_health),
+                               .probes = prober_generation(http->prober)};
+    for (unsigned i = 0; i < http->map->shards_count; ++i)
+        stamp.writers = stamp.writers * 3 + writer_is_away(http->shards[i].writer);
+    return stamp;
+}
+
+static char *render(const http_context_t *http, int *status)
+{
+    states_t *states = read_states(http);
     bool ready = !states->starting && !states->draining && can_sell(states);
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "status", ready ? "ready" : "not ready");
     list_missing(json, states);
     list_servers(json, states);
+    char *text = alloc_check(cJSON_PrintUnformatted(json));
+    cJSON_Delete(json);
     free(states);
-    reply_json(exchange, ready ? 200 : 503, json);
+    *status = ready ? 200 : 503;
+    return text;
+}
+
+/* The stamp is read first: what changes meanwhile is rendered again by the next request. */
+static void renew(const http_context_t *http, readiness_t *kept, uint64_t now_us)
+{
+    const readiness_stamp_t stamp = read_stamp(http);
+    if (readiness_is_fresh(kept, &stamp, now_us))
+        return;
+    free(kept->text);
+    kept->text = render(http, &kept->status);
+    kept->rendered_us = now_us;
+    kept->stamp = stamp;
+}
+
+void handle_readyz(exchange_t *exchange, const route_match_t *match)
+{
+    const http_context_t *http = exchange->http;
+    (void)match;
+    readiness_t *kept = &http->readiness[exchange->engine->loop->index];
+    renew(http, kept, exchange->started_us);
+    reply_text(exchange, kept->status, "application/json", str_of(kept->text));
 }

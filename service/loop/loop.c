@@ -64,11 +64,6 @@ void loop_post(loop_t *loop, loop_message_t *message)
         (void)!write(h2o_socket_get_fd(loop->wakeup), &(uint64_t){1}, sizeof(uint64_t));
 }
 
-bool loop_has_mail(const loop_t *loop)
-{
-    return atomic_load_explicit(&loop->has_mail, memory_order_acquire);
-}
-
 /* --- watches --- */
 
 static void on_readable(h2o_socket_t *socket, const char *err)

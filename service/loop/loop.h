@@ -72,8 +72,6 @@ void loop_init(loop_t *loop, unsigned index);
 void loop_run(loop_t *loop);
 /* Any thread. The loop owns the message until it runs. */
 void loop_post(loop_t *loop, loop_message_t *message);
-/* On the loop's thread: there are messages that have not run, posted before this call. */
-bool loop_has_mail(const loop_t *loop);
 /* On the loop's thread. Restarts a running timer. `delay_ms` is at most LOOP_DELAY_MAX_MS, and is
    rounded up to one of LOOP_DELAYS_MS. */
 void loop_timer_start(loop_t *loop, loop_timer_t *timer, uint32_t delay_ms,

@@ -68,6 +68,7 @@ struct prober {
     config_t brief; /* with time-outs for a probe */
     bool writes;
     uint64_t started_ms;
+    _Atomic uint64_t generation;
     unsigned count;
     target_t targets[]; /* the shards, then Redis */
 };
@@ -99,11 +100,15 @@ static void note_answer(target_t *target)
 
 static void note_items(target_t *target, uint64_t items, uint64_t sql_items)
 {
+    record_t *record = &target->record;
     pthread_mutex_lock(&target->mutex);
-    target->record.counted_items = true;
-    target->record.items = items;
-    target->record.sql_items = sql_items;
+    bool changed = !record->counted_items || record->sql_items != sql_items;
+    record->counted_items = true;
+    record->items = items;
+    record->sql_items = sql_items;
     pthread_mutex_unlock(&target->mutex);
+    if (changed)
+        atomic_fetch_add(&target->prober->generation, 1);
 }
 
 static void log_change(const target_t *target, const record_t *now)
@@ -134,7 +139,8 @@ static void note_end(target_t *target, health_state_t state, const char *reason,
     }
     /* A server that is available from the start is not logged. */
     bool changed = record->state != state,
-         logged = changed && (record->probed || state != HEALTH_OK);
+         logged = changed && (record->probed || state != HEALTH_OK),
+         shown = changed || !record->probed || strcmp(record->reason, reason) != 0;
     record->begun_ms = 0;
     record->probed = true;
     record->answers = answered;
@@ -146,6 +152,8 @@ static void note_end(target_t *target, health_state_t state, const char *reason,
     snprintf(record->reason, sizeof(record->reason), "%s", reason);
     const record_t copy = *record;
     pthread_mutex_unlock(&target->mutex);
+    if (shown)
+        atomic_fetch_add(&target->prober->generation, 1);
     if (logged)
         log_change(target, &copy);
 }
@@ -235,6 +243,11 @@ bool prober_shard_is_silent(prober_t *prober, unsigned shard)
     health_t health;
     prober_shard(prober, shard, &health);
     return health.silent;
+}
+
+uint64_t prober_generation(prober_t *prober)
+{
+    return prober == NULL ? 0 : atomic_load(&prober->generation);
 }
 
 bool prober_has_probed_all(prober_t *prober)

@@ -21,6 +21,7 @@
 #include "http/connection.h"
 #include "http/intake.h"
 #include "http/protocols.h"
+#include "http/readiness.h"
 #include "http/request_job.h"
 #include "reconcile/reconciler.h"
 
@@ -80,6 +81,7 @@ void __wrap_item_views_forget_reader(item_reader_t *reader);
 unsigned __wrap_writer_depth(writer_t *writer);
 void __wrap_writer_each_aside(writer_t *writer, writer_aside_cb each, void *context);
 bool __wrap_writer_away_for(writer_t *writer, uint64_t *ms, char *why);
+bool __wrap_writer_is_away(const writer_t *writer);
 unsigned __wrap_pool_depth(pool_t *pool);
 void __wrap_reconciler_report(reconciler_t *reconciler, reconciler_report_t *out);
 
@@ -181,6 +183,12 @@ bool __wrap_writer_away_for(writer_t *writer, uint64_t *ms, char *why)
 {
     (void)writer, (void)why;
     *ms = 0;
+    return false;
+}
+
+bool __wrap_writer_is_away(const writer_t *writer)
+{
+    (void)writer;
     return false;
 }
 
@@ -292,7 +300,9 @@ static void prepare_world(void)
                                   .map = &world.node.map,
                                   .shards = &world.node_shard,
                                   .gate_clock = &world.node.gate_clock,
-                                  .gate_health = &world.node.gate_health};
+                                  .gate_health = &world.node.gate_health,
+                                  .readiness = readiness_new(1)};
+    orders_in_hand_init(&world.node.in_hand);
     world.admin = (admin_t){.incarnation = world.node.incarnation,
                             .loops_count = 1,
                             .reconcilers = &world.reconciler,

@@ -107,11 +107,6 @@ void loop_post(loop_t *loop, loop_message_t *message)
     world_after(chance_time_us(1, 300), sim->owner, on_messages, sim, 0);
 }
 
-bool loop_has_mail(const loop_t *loop)
-{
-    return !h2o_linklist_is_empty((h2o_linklist_t *)&((const sim_loop_t *)loop)->messages);
-}
-
 /* Nothing is ready or not in the simulated world: redis_wire.c calls back by itself. */
 void loop_watch_start(loop_t *loop, loop_watch_t *watch, int fd, void (*readable)(loop_watch_t *),
                       void (*writable)(loop_watch_t *))

@@ -55,6 +55,7 @@ void node_launch(unsigned number)
         node->incarnation[i] = "0123456789abcdef"[chance_below(16)];
     remote_clock_init(&node->gate_clock);
     gate_health_init(&node->gate_health);
+    orders_in_hand_init(&node->in_hand);
     node->shards = world_alloc_zero(sizeof(*node->shards));
     node->shards[0] = (shard_t){.config = config_now,
                                 .map = &node->map,
