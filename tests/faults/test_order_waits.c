@@ -13,6 +13,9 @@
 
 #define ACCEPTED "\"total\":%d,\"acknowledge\":\"accepted\""
 
+/* A wait that ends by nothing but its order's end: the test is over before. */
+#define LONG "600000"
+
 /* Its writer waits for this lock, so that its orders stay `reserved`. */
 static MYSQL *lock;
 
@@ -110,7 +113,7 @@ static void start_all(waiter_t *waiters, unsigned count, const test_stack_t *at,
 {
     long long before = waiting(at);
     for (unsigned i = 0; i < count; ++i) {
-        waiters[i] = (waiter_t){.at = at, .id = id, .wait_ms = "60000"};
+        waiters[i] = (waiter_t){.at = at, .id = id, .wait_ms = LONG};
         waiter_start(&waiters[i]);
     }
     WAIT_UNTIL(waiting(at) == before + count);
@@ -184,9 +187,9 @@ static void bad_waits_are_refused(void **state)
 static void nobody_waits_for_an_unknown_order(void **state)
 {
     (void)state;
-    web_answer_t answer = get(stack, "01900000-0000-7000-8000-000000000000", "60000");
+    web_answer_t answer = get(stack, "01900000-0000-7000-8000-000000000000", LONG);
     EXPECT_PROBLEM(answer, 404, "unknown_order");
-    answer = get(stack, "order", "60000");
+    answer = get(stack, "order", LONG);
     EXPECT_PROBLEM(answer, 404, "unknown_order");
 }
 
@@ -280,7 +283,7 @@ static void a_move_is_seen_by_all_later_reads(void **state)
 
 static int send_get(const char *id)
 {
-    const char *text = test_text("GET %s HTTP/1.1\r\nHost: h\r\n\r\n", path_of(id, "60000"));
+    const char *text = test_text("GET %s HTTP/1.1\r\nHost: h\r\n\r\n", path_of(id, LONG));
     int fd = web_connect(stack->url);
     EXPECT(fd >= 0, "no connection");
     EXPECT_NUMBER(attack_send(fd, text, strlen(text), 5000), strlen(text));
@@ -302,7 +305,7 @@ static void a_client_that_goes_waits_no_more(void **state)
     (void)state;
     h2_bytes_t reset = {0};
     const char *id = order_at(stack, locked_item("gone"), "buyer");
-    int first = send_get(id), second = send_h2_get(id, 3, "60000");
+    int first = send_get(id), second = send_h2_get(id, 3, LONG);
     WAIT_UNTIL(waiting(stack) == 4);
     h2_add_reset(&reset, 3);
     EXPECT_NUMBER(attack_send(second, reset.bytes, reset.n, 5000), reset.n);
@@ -318,7 +321,7 @@ static unsigned count_answers(int fd, unsigned streams)
 {
     h2_frame_t frame;
     unsigned ended = 0;
-    while (ended < streams && h2_read_frame(fd, &frame, 30000))
+    while (ended < streams && h2_read_frame(fd, &frame, TEST_WAIT_MS))
         ended += frame.type == H2_DATA && (frame.flags & H2_END_STREAM) != 0 &&
                  memmem(frame.payload, frame.length, "order_id", 8) != NULL;
     return ended;
@@ -362,7 +365,7 @@ static void ten_thousand_wait(void **state)
         ids[i] = order_at(stack, sku, test_text("buyer%u", i));
     long long polls = attack_metric(stack, "order_polls_total");
     for (unsigned i = 0; i < CONNECTIONS; ++i)
-        fds[i] = send_h2_get(ids[i], STREAMS, "60000");
+        fds[i] = send_h2_get(ids[i], STREAMS, LONG);
     WAIT_UNTIL(waiting(stack) == CONNECTIONS * STREAMS);
     EXPECT_NUMBER(threads_of(stack->pid), threads);
     EXPECT_NUMBER(attack_metric(stack, "order_polls_total"), polls);
@@ -383,7 +386,7 @@ static void beyond_the_bound_nobody_waits(void **state)
     test_stack_t *small = STACK_NODE_START(stack, 3, "orders.waiters_max=12");
     const char *id = order_at(stack, locked_item("bound"), "buyer");
     start_all(waiters, FEW, small, id);
-    web_answer_t answer = get(small, id, "60000");
+    web_answer_t answer = get(small, id, LONG);
     expect_state(&answer, "reserved");
     EXPECT_NUMBER(attack_metric(small, "order_waits_refused_total"), 1);
     unlock_row();
@@ -415,7 +418,7 @@ int main(void)
     static const suite_t suite = {.name = "order-waits",
                                   .settings = {"http.threads=2", "http.http2=true",
                                                "http.idle_timeout_ms=500",
-                                               "orders.wait_max_ms=60000"},
+                                               "orders.wait_max_ms=600000"},
                                   .pair = true,
                                   .setup = suite_pair_up,
                                   .teardown = unlocked};
