@@ -145,11 +145,11 @@ bool readiness_is_fresh(const readiness_t *kept, const readiness_stamp_t *now, u
            then->probes == now->probes && then->writers == now->writers;
 }
 
-static readiness_stamp_t read_stamp(const http_context_t *http)
+static readiness_stamp_t read_stamp(const http_context_t *http, uint64_t now_us)
 {
     readiness_stamp_t stamp = {.draining = atomic_load(&http->draining),
                                .gate = gate_health_condition(http->gate_health),
-                               .probes = prober_generation(http->prober)};
+                               .probes = prober_generation(http->prober, now_us / 1000)};
     for (unsigned i = 0; i < http->map->shards_count; ++i)
         stamp.writers = stamp.writers * 3 + writer_is_away(http->shards[i].writer);
     return stamp;
@@ -173,7 +173,7 @@ static char *render(const http_context_t *http, int *status)
 /* The stamp is read first: what changes meanwhile is rendered again by the next request. */
 static void renew(const http_context_t *http, readiness_t *kept, uint64_t now_us)
 {
-    const readiness_stamp_t stamp = read_stamp(http);
+    const readiness_stamp_t stamp = read_stamp(http, now_us);
     if (readiness_is_fresh(kept, &stamp, now_us))
         return;
     free(kept->text);

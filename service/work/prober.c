@@ -60,6 +60,8 @@ typedef struct {
     pacer_t pacer;
     pthread_mutex_t mutex; /* over `record` */
     record_t record;
+    _Atomic uint64_t
+        late_ms; /* monotonic; is_late() from here on; UINT64_MAX: no probe is under way */
     uint64_t counted_ms, count_took_ms; /* used by the thread only */
 } target_t;
 
@@ -86,6 +88,7 @@ static void note_begin(target_t *target)
     pthread_mutex_lock(&target->mutex);
     target->record.begun_ms = clock_mono_ms();
     target->record.trying = false;
+    atomic_store(&target->late_ms, target->record.begun_ms + SILENT_MS + 1);
     pthread_mutex_unlock(&target->mutex);
 }
 
@@ -95,6 +98,7 @@ static void note_answer(target_t *target)
     pthread_mutex_lock(&target->mutex);
     target->record.begun_ms = target->record.answered_ms = clock_mono_ms();
     target->record.trying = true;
+    atomic_store(&target->late_ms, target->record.begun_ms + TRIAL_MS + 1);
     pthread_mutex_unlock(&target->mutex);
 }
 
@@ -142,6 +146,7 @@ static void note_end(target_t *target, health_state_t state, const char *reason,
          logged = changed && (record->probed || state != HEALTH_OK),
          shown = changed || !record->probed || strcmp(record->reason, reason) != 0;
     record->begun_ms = 0;
+    atomic_store(&target->late_ms, UINT64_MAX);
     record->probed = true;
     record->answers = answered;
     if (answered)
@@ -245,9 +250,15 @@ bool prober_shard_is_silent(prober_t *prober, unsigned shard)
     return health.silent;
 }
 
-uint64_t prober_generation(prober_t *prober)
+uint64_t prober_generation(const prober_t *prober, uint64_t now_ms)
 {
-    return prober == NULL ? 0 : atomic_load(&prober->generation);
+    uint64_t late = 0;
+    if (prober == NULL)
+        return 0;
+    for (unsigned i = 0; i < prober->count; ++i)
+        late = late * 2 + (atomic_load(&prober->targets[i].late_ms) <= now_ms);
+    /* Spread, so that the two parts do not make up for each other. */
+    return atomic_load(&prober->generation) * UINT64_C(0x9e3779b97f4a7c15) + late;
 }
 
 bool prober_has_probed_all(prober_t *prober)
@@ -391,6 +402,7 @@ static void add_target(prober_t *prober, const char *name, const config_server_t
     pthread_mutex_init(&target->mutex, NULL);
     pacer_init(&target->pacer);
     target->record.begun_ms = clock_mono_ms();
+    target->late_ms = target->record.begun_ms + SILENT_MS + 1;
 }
 
 static void start_target(target_t *target)

@@ -57,9 +57,9 @@ void prober_shard(prober_t *prober, unsigned shard, health_t *out);
 void prober_redis(prober_t *prober, health_t *out);
 /* True if the shard is silent, so that a call to it would only wait. */
 bool prober_shard_is_silent(prober_t *prober, unsigned shard);
-/* Changes whenever the end of a probe has changed a state, a reason or a count. A server that falls
-   silent changes nothing here. */
-uint64_t prober_generation(prober_t *prober);
+/* Another number whenever a state, a reason or a count has changed, also because a server has
+   fallen silent. `now_ms` is monotonic. Takes no lock. */
+uint64_t prober_generation(const prober_t *prober, uint64_t now_ms);
 /* True if each server was probed at least once, or was silent for too long. */
 bool prober_has_probed_all(prober_t *prober);
 

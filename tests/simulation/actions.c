@@ -12,11 +12,11 @@
 #include "plan_rare.h"
 #include "reconcile/pass.h"
 
-static unsigned changes_count;
+static unsigned changes_count, shown_count, waits_count;
 
 void action_begin(void)
 {
-    changes_count = 0;
+    changes_count = shown_count = waits_count = 0;
 }
 
 unsigned action_changes(void)
@@ -125,15 +125,48 @@ void action_buy_nothing(void)
 typedef struct {
     exchange_t exchange;
     route_match_t match;
+    order_id_t id;
     bool moves;
     move_request_t wish;
     char key;      /* of `wish` */
     bool received; /* when this was sent, an answer 200 to the same cancel had been heard */
+    owner_t node;  /* that it was sent to */
+    bool shown;    /* when it arrived, that node had shown the order's row */
 } order_action_t;
+
+/* What a node has shown of an order, no later read through it takes back. */
+#define SHOWN_MAX 256
+static struct {
+    order_id_t id;
+    owner_t node;
+} shown[SHOWN_MAX];
+
+static bool is_shown(owner_t node, const order_id_t *id)
+{
+    for (unsigned i = 0; i < shown_count; ++i)
+        if (order_id_eq(&shown[i].id, id) && shown[i].node.node == node.node &&
+            shown[i].node.life == node.life)
+            return true;
+    return false;
+}
+
+static void note_shown(const order_action_t *action, const order_t *order)
+{
+    if (order->state == ORDER_RESERVED) {
+        if (action->shown)
+            world_fail("node %u has shown the row of an order, and says reserved again",
+                       action->node.node);
+    } else if (shown_count < SHOWN_MAX && !is_shown(action->node, &order->id)) {
+        shown[shown_count].id = order->id;
+        shown[shown_count++].node = action->node;
+    }
+}
 
 static void start_order_action(void *context, uint64_t node)
 {
     order_action_t *action = context;
+    action->node = sim_nodes[node].owner;
+    action->shown = is_shown(action->node, &action->id);
     action->exchange.engine = node_loop((unsigned)node);
     action->exchange.http = sim_nodes[node].http;
     if (action->moves)
@@ -145,14 +178,19 @@ static void start_order_action(void *context, uint64_t node)
 static order_action_t *new_action(const order_id_t *id)
 {
     order_action_t *action = world_alloc_zero(sizeof(*action));
+    action->id = *id;
     order_id_format(action->match.bytes, id);
     action->match.param = (str_t){action->match.bytes, ORDER_ID_TEXT};
     return action;
 }
 
+/* Every second read waits for the order's end. */
 void action_get_at(unsigned node, const order_id_t *id)
 {
-    at_node(node, start_order_action, new_action(id));
+    order_action_t *action = new_action(id);
+    if (waits_count++ % 2 == 0)
+        action->match.query = STR("3000"); /* wait_ms: see http_model.c */
+    at_node(node, start_order_action, action);
 }
 
 void action_get(const order_id_t *id)
@@ -184,6 +222,7 @@ void history_received(exchange_t *exchange, const order_t *order, bool replayed)
     const order_action_t *action = H2O_STRUCT_FROM_MEMBER(order_action_t, exchange, exchange);
     if (order == NULL)
         return;
+    note_shown(action, order);
     if (order->state == ORDER_REJECTED)
         checks_refused(&order->id);
     if (action->wish.units != 0)

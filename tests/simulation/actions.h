@@ -9,7 +9,7 @@
 #include "reconcile/change.h"
 #include "store/move.h"
 
-/* Each at a node that runs; nothing if there is none. */
+/* Each at a node that runs; nothing if there is none. Every second read waits for the end. */
 void action_get(const order_id_t *id);
 void action_get_at(unsigned node, const order_id_t *id);
 void action_move(const order_id_t *id, order_move_t move);

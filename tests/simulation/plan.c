@@ -54,6 +54,8 @@ static void draw_config(void)
     config.orders.retries_max = 16;
     config.orders.hold_max_seconds = HOLD_MAX_SECONDS;
     config.orders.sold_out_cache_ms = chance(3) ? 0 : 30;
+    config.orders.wait_max_ms = 60000;
+    config.orders.waiters_max = 1000;
     config.reconcile.expiry_interval_ms = chance_between(200, 1000);
     config.reconcile.pass_interval_ms = chance_between(200, 1500);
     config.reconcile.epoch_poll_ms = chance_between(200, 2000);
