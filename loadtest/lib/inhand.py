@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from . import tally
 from .crowd import CrowdError
 
+ENDS_WITHIN_S = 30  # after the lock: an order that was set aside is tried again after 10 s at most
 LOCK_SQL = "BEGIN; SELECT 'locked' FROM inventory WHERE sku = '{sku}' FOR UPDATE;\n"
 
 

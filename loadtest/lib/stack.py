@@ -51,10 +51,12 @@ class Stack:
         """A call of the public API: (status, body)."""
         return _call(urllib.request.Request(self.url + path))
 
-    def buy(self, sku, buyer):
+    def buy(self, sku, buyer, key=None):
         """A purchase of one unit: (status, body)."""
         request = urllib.request.Request(self.url + "/v1/orders", method="POST")
         request.add_header("Content-Type", "application/json")
+        if key:
+            request.add_header("Idempotency-Key", key)
         request.data = json.dumps({"sku": sku, "buyer_id": buyer, "quantity": 1}).encode()
         return _call(request)
 
