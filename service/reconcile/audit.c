@@ -70,13 +70,6 @@ cJSON *audit_numbers_of(str_t sku, uint64_t bucket)
     return numbers;
 }
 
-result_t audit_snapshot(audit_t *audit)
-{
-    result_t result = db_run(audit->db, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
-    return result != RESULT_DONE ? result
-                                 : db_run(audit->db, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
-}
-
 static bool invariant_ok(const invariant_t *invariant)
 {
     return invariant->violations_total == 0 && invariant->error[0] == '\0';

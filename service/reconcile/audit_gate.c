@@ -105,7 +105,7 @@ static bool read_store(audit_t *audit, suspect_t *suspect, const order_id_t *ids
     int64_t settling = 0;
     bool found = false;
     item_t row;
-    result_t result = audit_snapshot(audit);
+    result_t result = db_begin_snapshot(audit->db);
     if (result == RESULT_DONE)
         result = item_read(audit->db, &audit->sql, &suspect->row.ref, false, &row, &found);
     if (result == RESULT_DONE)

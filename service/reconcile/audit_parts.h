@@ -96,9 +96,6 @@ void audit_add_text(cJSON *object, const char *name, str_t text);
 void audit_add_id(cJSON *object, const char *name, order_id_t id);
 
 void audit_begin_part(audit_t *audit, const char *part, int64_t of);
-/* Opens a transaction with a snapshot: all later reads on audit->db are of one moment, until
-   db_rollback(). */
-result_t audit_snapshot(audit_t *audit);
 
 /* The item of an order, from shard_items; NULL: it has no row. */
 audit_item_t *audit_find_item(audit_t *audit, str_t sku, unsigned bucket);

@@ -167,7 +167,7 @@ bool audit_store(audit_t *audit)
     if (result == RESULT_DONE)
         result = count_roughly(audit, &orders);
     if (result == RESULT_DONE)
-        result = audit_snapshot(audit);
+        result = db_begin_snapshot(audit->db);
     FAILPOINT("audit_reads");
     if (result == RESULT_DONE)
         result = check(audit, orders);

@@ -115,9 +115,7 @@ static result_t read_in_snapshot(db_t *db, sql_t *sql, range_t *range, buyers_pa
 {
     uint64_t orders_read = 0;
     out->count = 0;
-    result_t result = db_run(db, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
-    if (result == RESULT_DONE)
-        result = db_run(db, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
+    result_t result = db_begin_snapshot(db);
     if (result == RESULT_DONE)
         result = read_row(db, sql, range->item, out);
     if (result == RESULT_DONE)
