@@ -360,20 +360,21 @@ bool body_read_order(const cJSON *json, uint32_t quantity_max, order_body_t *out
     return true;
 }
 
-/* The largest value of orders.quantity_max, so a bound for any order. The bound of this order is in
-   its row. */
-#define CANCEL_UNITS_MAX 1000000
+/* No order has so many units. How many this order has is in its row, and whoever asks for more of
+   it is told that. */
+#define CANCEL_UNITS_MAX UINT32_MAX
 
 bool body_read_cancel(const cJSON *json, uint32_t *units, mistake_t *mistake)
 {
     static const char *const known[] = {"quantity", NULL};
     const cJSON *quantity = cJSON_GetObjectItemCaseSensitive(json, "quantity");
-    int64_t whole = 0;
-    if (!only_known(json, known, mistake) ||
-        (quantity != NULL &&
-         !read_whole(quantity, "quantity", 1, CANCEL_UNITS_MAX, &whole, mistake)))
+    double v = quantity != NULL ? quantity->valuedouble : 0;
+    if (!only_known(json, known, mistake))
         return false;
-    *units = (uint32_t)whole;
+    if (quantity != NULL && !(cJSON_IsNumber(quantity) && v == floor(v) && v >= 1))
+        return wrong(mistake, PROBLEM_INVALID_REQUEST,
+                     "quantity: give a whole number of at least 1, and at most what the order has");
+    *units = v < CANCEL_UNITS_MAX ? (uint32_t)v : CANCEL_UNITS_MAX;
     return true;
 }
 

@@ -304,12 +304,16 @@ void reply_order(exchange_t *exchange, int status, const order_t *order, bool re
     reply_text(exchange, status, JSON_TYPE, order_text(text, STR_NONE, order));
 }
 
-/* Retry-After until the sale starts. */
+/* The terms may change: whoever waits for days does not hear of it. */
+#define RETRY_AFTER_MAX_S 3600
+
+/* Retry-After until the sale starts, or RETRY_AFTER_MAX_S. */
 static void add_retry_at(exchange_t *exchange, uint64_t at_ms)
 {
     char text[U64_DIGITS_MAX + 1], *at = text;
     uint64_t now_ms = remote_clock_now_ms(exchange->http->gate_clock);
-    str_put_u64(&at, at_ms > now_ms ? (at_ms - now_ms + 999) / 1000 : 1);
+    uint64_t wait_s = at_ms > now_ms ? (at_ms - now_ms + 999) / 1000 : 1;
+    str_put_u64(&at, wait_s < RETRY_AFTER_MAX_S ? wait_s : RETRY_AFTER_MAX_S);
     *at = '\0';
     add_header(exchange, "retry-after", text);
 }

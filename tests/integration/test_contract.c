@@ -202,7 +202,7 @@ static void the_limit_holds_when_one_buyer_comes_all_at_once(void **state);
 
 static void the_sale_has_a_window(void **state)
 {
-    const char *starts = sale_time(3600);
+    const char *starts = sale_time(1800);
     long long starts_ms = sale_parse_time(starts);
     const char *later = new_item(state, test_text("\"total\":5,\"starts_at\":\"%s\"", starts));
     long long before_ms = sale_now_ms();
@@ -214,6 +214,11 @@ static void the_sale_has_a_window(void **state)
     EXPECT(wait_s * 1000 >= starts_ms - sale_now_ms() - 50 &&
                wait_s * 1000 <= starts_ms - before_ms + 1050,
            "Retry-After: %s, %lld ms before it starts", early.retry_after, starts_ms - before_ms);
+    const char *far =
+        new_item(state, test_text("\"total\":5,\"starts_at\":\"%s\"", sale_time(400 * 24 * 3600)));
+    web_answer_t long_before = buy_one(far, "a");
+    EXPECT_PROBLEM(long_before, 409, "sale_not_started");
+    assert_string_equal(long_before.retry_after, "3600");
     const char *over = new_item(state, test_text("\"total\":5,\"starts_at\":\"%s\",\"ends_at\":"
                                                  "\"%s\"",
                                                  sale_time(-3600), sale_time(-1)));
