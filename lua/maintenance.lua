@@ -539,8 +539,8 @@ local function register(name, callback, flag)
   redis.register_function({
     function_name = name,
     callback = function(keys, args)
-      local admits = callback == reserve and #args > HEAD
-      return forbidden_of(admits and COMMANDS_OF_ORDERS or COMMANDS, keys[1]) or callback(keys, args)
+      local frequent = callback == look or (callback == reserve and #args > HEAD)
+      return forbidden_of(frequent and COMMANDS_OF_ORDERS or COMMANDS, keys[1]) or callback(keys, args)
     end,
     flags = { flag },
   })

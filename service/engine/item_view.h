@@ -16,6 +16,7 @@ typedef struct item_view {
     item_ref_t ref;
     view_state_t state;
     bool asked;         /* the owner loop has been asked, and has not answered */
+    bool waited;        /* the owner loop knows that a reader waits */
     uint64_t announced; /* the highest epoch that was announced; 0: none */
     uint64_t used_ms;   /* monotonic; last read, or last question of another loop */
     uint64_t listed_ms; /* monotonic; when it went to the end of views->listed */

@@ -153,11 +153,16 @@ item_answer_t item_views_read(item_views_t *views, str_t sku, uint64_t now_ms)
     if (view == NULL)
         return (item_answer_t){.verdict = VIEW_BUSY};
     view->used_ms = now_ms;
-    if (!view->asked && view_is_due(&view->state, config, now_ms))
-        view_refresh_ask(views, view, now_ms);
-    view_verdict_t verdict = view_verdict(&view->state, config, false, now_ms);
-    if (verdict == VIEW_WAIT && view_refresh_is_crowded(views, view))
-        verdict = view_verdict(&view->state, config, true, now_ms);
+    bool crowded = false;
+    view_verdict_t verdict = view_verdict(&view->state, config, crowded, now_ms);
+    if (verdict == VIEW_WAIT && (crowded = view_refresh_is_crowded(views, view)))
+        verdict = view_verdict(&view->state, config, crowded, now_ms);
+    bool waits = verdict == VIEW_WAIT;
+    if (view->asked ? waits && !view->waited : view_is_due(&view->state, config, now_ms)) {
+        view_refresh_ask(views, view, waits, now_ms);
+        /* It may know that a server is away. */
+        verdict = view_verdict(&view->state, config, crowded, now_ms);
+    }
     if (verdict == VIEW_WAIT && views->readers_count >= READERS_MAX)
         verdict = VIEW_BUSY;
     return answer_of(view, verdict, config, now_ms);

@@ -9,6 +9,8 @@
 
 /* A turn comes at this interval while there is something to do. */
 #define TURN_MS 2
+/* The same while more is due than may be begun: a call for few items costs nearly as much. */
+#define CROWDED_TURN_MS 8
 /* Items in one call to Redis, which serves no other client meanwhile; rows in one SELECT. */
 #define LOOK_MAX 128
 #define ROWS_MAX 256
@@ -35,6 +37,7 @@ typedef struct view_refresh {
     step_t step;
     uint64_t due_ms, begun_ms; /* monotonic; of the last refresh */
     bool again;                /* the item has changed since this refresh began */
+    bool waited;               /* a reader waits for it */
     bool late;                 /* its askers were told that a server is away */
     bool has_row, row_is_new;  /* new: read in this refresh */
     bool needs_row;            /* the last look found no gate of the row's epoch */
@@ -52,11 +55,12 @@ typedef struct {
 struct view_refreshes {
     item_views_t *views;
     view_budget_t budget;
-    atomic_bool crowded;    /* any loop reads it */
-    bool new_first;         /* the next one to begin is of due_new */
-    h2o_linklist_t soon;    /* by due_ms */
-    h2o_linklist_t due;     /* first come, first served */
-    h2o_linklist_t due_new; /* likewise: those that no loop has in memory */
+    atomic_bool crowded; /* any loop reads it */
+    bool new_first;      /* the next one to begin is of due_new */
+    h2o_linklist_t soon; /* by due_ms */
+    /* Each first come, first served: those that a reader waits for, those whose last value can
+       still be shown, and those that this loop has no value of. */
+    h2o_linklist_t due_waited, due, due_new;
     h2o_linklist_t look_waits, looking;
     shard_reads_t *shards;
     uint64_t looked_ms, late_checked_ms;
@@ -71,6 +75,8 @@ typedef struct {
     item_views_t *origin, *owner;
     sku_t sku;
     uint64_t announced; /* what the origin had heard when it asked */
+    uint64_t read_ms;   /* of the value that the origin has; 0: none */
+    bool waited;        /* a reader waits there */
     view_news_t news;
 } ask_t;
 
@@ -95,6 +101,14 @@ static item_views_t *owner_of(const item_views_t *views, const item_view_t *view
 
 static void on_turn(loop_timer_t *timer);
 
+static void turn_later(view_refreshes_t *refreshes)
+{
+    bool crowded = atomic_load_explicit(&refreshes->crowded, memory_order_relaxed);
+    if (!h2o_timeout_is_linked(&refreshes->turn.entry))
+        loop_timer_start(refreshes->views->engine->loop, &refreshes->turn,
+                         crowded ? CROWDED_TURN_MS : TURN_MS, on_turn);
+}
+
 /* The only function that changes a step. `list` NULL: of NONE. */
 static void move(view_refreshes_t *refreshes, view_refresh_t *refresh, step_t step,
                  h2o_linklist_t *list)
@@ -109,8 +123,8 @@ static void move(view_refreshes_t *refreshes, view_refresh_t *refresh, step_t st
         h2o_linklist_insert(list, &refresh->link);
     else
         --refreshes->active;
-    if (list != NULL && !h2o_timeout_is_linked(&refreshes->turn.entry))
-        loop_timer_start(refreshes->views->engine->loop, &refreshes->turn, TURN_MS, on_turn);
+    if (list != NULL)
+        turn_later(refreshes);
 }
 
 static view_refresh_t *first_of(h2o_linklist_t *list)
@@ -167,7 +181,7 @@ static void end(view_refreshes_t *refreshes, view_refresh_t *refresh, const view
 {
     assert(!refresh->again);
     move(refreshes, refresh, STEP_NONE, NULL);
-    refresh->late = false;
+    refresh->late = refresh->waited = false;
     METRIC_INC(item_views_refreshed_total);
     tell_all(refreshes, refresh, news, clock_mono_ms());
 }
@@ -381,13 +395,18 @@ static void begin(view_refreshes_t *refreshes, view_refresh_t *refresh, uint64_t
 static void join_due(view_refreshes_t *refreshes, view_refresh_t *refresh)
 {
     bool is_new = refresh->view->state.content != VIEW_KNOWN;
-    move(refreshes, refresh, STEP_DUE, is_new ? &refreshes->due_new : &refreshes->due);
+    move(refreshes, refresh, STEP_DUE,
+         is_new            ? &refreshes->due_new
+         : refresh->waited ? &refreshes->due_waited
+                           : &refreshes->due);
 }
 
-/* The next one that is due, from both lists in turn. */
+/* The next one that is due: new ones and others in turn. */
 static view_refresh_t *next_due(view_refreshes_t *refreshes)
 {
-    view_refresh_t *old = first_of(&refreshes->due), *new = first_of(&refreshes->due_new);
+    view_refresh_t *new = first_of(&refreshes->due_new), *old = first_of(&refreshes->due_waited);
+    if (old == NULL)
+        old = first_of(&refreshes->due);
     return new == NULL || (old != NULL && !refreshes->new_first) ? old : new;
 }
 
@@ -441,8 +460,8 @@ static void on_turn(loop_timer_t *timer)
         read_rows(refreshes, i);
     look(refreshes);
     check_all_late(refreshes, now_ms);
-    if (refreshes->active != 0 && !h2o_timeout_is_linked(&refreshes->turn.entry))
-        loop_timer_start(refreshes->views->engine->loop, &refreshes->turn, TURN_MS, on_turn);
+    if (refreshes->active != 0)
+        turn_later(refreshes);
 }
 
 /* --- questions --- */
@@ -481,24 +500,36 @@ static void schedule(view_refreshes_t *refreshes, view_refresh_t *refresh, uint6
 }
 
 /* Asks for the owner loop's own view, too. */
-static void want(view_refreshes_t *refreshes, view_refresh_t *refresh, uint64_t now_ms)
+static void want(view_refreshes_t *refreshes, view_refresh_t *refresh, bool waited, uint64_t now_ms)
 {
+    bool hurries = waited && !refresh->waited;
     refresh->view->asked = true;
+    refresh->waited |= waited;
     if (refresh->step == STEP_NONE)
         schedule(refreshes, refresh, now_ms);
+    else if (refresh->step == STEP_DUE && hurries)
+        join_due(refreshes, refresh);
 }
 
-/* What the owner loop can say without the servers. */
-static bool has_news(const item_views_t *owner, const item_view_t *view, view_news_t *news,
-                     uint64_t now_ms)
+/* What the owner loop can say without the servers: that one is late, a young value, or, while it
+   has too many to refresh, one that is younger than the asker's. */
+static bool has_news(const item_views_t *owner, const item_view_t *view, const ask_t *ask,
+                     view_news_t *news, uint64_t now_ms)
 {
     const view_state_t *state = &view->state;
     const view_refresh_t *refresh = view->refresh;
+    const config_t *config = owner->engine->node->config;
     bool is_late = refresh != NULL && refresh->late;
     *news = last_news(view, is_late ? state->away : NULL);
     if (is_late)
         return true;
-    return !view_is_due(state, owner->engine->node->config, now_ms) && state->away == NULL;
+    if (state->away != NULL)
+        return false;
+    if (!view_is_due(state, config, now_ms))
+        return true;
+    return state->content == VIEW_KNOWN && state->read_ms > ask->read_ms &&
+           view_refresh_is_crowded(owner, view) &&
+           view_verdict(state, config, true, now_ms) == VIEW_SHOWN;
 }
 
 static void on_arrival(loop_message_t *message)
@@ -512,13 +543,13 @@ static void on_arrival(loop_message_t *message)
         view->used_ms = now_ms;
         item_views_changed(owner, sku_str(&ask->sku), ask->announced);
     }
-    if (view == NULL || has_news(owner, view, &news, now_ms)) {
+    if (view == NULL || has_news(owner, view, ask, &news, now_ms)) {
         answer_ask(ask, &news);
         return;
     }
     view_refresh_t *refresh = refresh_of(view);
     h2o_linklist_insert(&refresh->asks, &ask->link);
-    want(owner->refreshes, refresh, now_ms);
+    want(owner->refreshes, refresh, ask->waited, now_ms);
 }
 
 /* An answer from before the last announcement may be old: the owner loop is asked again. */
@@ -528,17 +559,19 @@ static void on_return(loop_message_t *message)
     item_views_t *views = ask->origin;
     uint64_t now_ms = clock_mono_ms();
     item_view_t *view = item_views_find(views, sku_str(&ask->sku));
-    assert(view != NULL && view->asked && views->asks != 0);
+    assert(views->asks != 0);
     --views->asks;
-    if (ask->news.away != NULL || ask->announced == view->announced ||
-        (ask->news.content == VIEW_KNOWN && ask->news.shown.epoch >= view->announced))
+    if (view == NULL) /* it has the answer to an earlier question */
+        ;
+    else if (ask->news.away != NULL || ask->announced == view->announced ||
+             (ask->news.content == VIEW_KNOWN && ask->news.shown.epoch >= view->announced))
         item_view_take(views, view, &ask->news, now_ms);
     else
-        view_refresh_ask(views, view, now_ms);
+        view_refresh_ask(views, view, ask->waited, now_ms);
     free(ask);
 }
 
-static void ask_owner(item_views_t *views, item_views_t *owner, item_view_t *view)
+static void ask_owner(item_views_t *views, item_views_t *owner, item_view_t *view, bool waited)
 {
     ask_t *ask = alloc_zero(1, sizeof(*ask));
     ask->message.run = on_arrival;
@@ -546,23 +579,26 @@ static void ask_owner(item_views_t *views, item_views_t *owner, item_view_t *vie
     ask->owner = owner;
     ask->sku = view->ref.sku;
     ask->announced = view->announced;
+    ask->read_ms = view->state.content == VIEW_EMPTY ? 0 : view->state.read_ms;
+    ask->waited = waited;
     view->asked = true;
     ++views->asks;
     loop_post(owner->engine->loop, &ask->message);
 }
 
-void view_refresh_ask(item_views_t *views, item_view_t *view, uint64_t now_ms)
+void view_refresh_ask(item_views_t *views, item_view_t *view, bool waited, uint64_t now_ms)
 {
     item_views_t *owner = owner_of(views, view);
+    view->waited = waited;
     if (owner != views) {
-        ask_owner(views, owner, view);
+        ask_owner(views, owner, view, waited);
         return;
     }
     view_refresh_t *refresh = refresh_of(view);
     if (refresh->late)
         view->state.away_ms = now_ms; /* it still has no answer */
     else
-        want(views->refreshes, refresh, now_ms);
+        want(views->refreshes, refresh, waited, now_ms);
 }
 
 void view_refresh_again(item_view_t *view)
@@ -593,8 +629,8 @@ view_refreshes_t *view_refreshes_new(item_views_t *views)
 {
     const node_t *node = views->engine->node;
     view_refreshes_t *refreshes = alloc_zero(1, sizeof(*refreshes));
-    h2o_linklist_t *lists[] = {&refreshes->soon, &refreshes->due, &refreshes->due_new,
-                               &refreshes->look_waits, &refreshes->looking};
+    h2o_linklist_t *lists[] = {&refreshes->soon,    &refreshes->due_waited, &refreshes->due,
+                               &refreshes->due_new, &refreshes->look_waits, &refreshes->looking};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); ++i)
         h2o_linklist_init_anchor(lists[i]);
     refreshes->views = views;

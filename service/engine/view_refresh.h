@@ -8,8 +8,9 @@
  * What comes due in one turn of some ms shares one call to Redis (holdfast_look), and one SELECT
  * for each shard; one of each is under way at a time. Two questions about an item begin at least
  * items.max_age_ms apart (items.unknown_ms, if it is unknown), unless it has changed. In a second
- * at most items.refresh_per_second are begun, shared evenly by the loops, first come first served;
- * items that no loop has in memory get at most half of it while others are due.
+ * at most items.refresh_per_second are begun, shared evenly by the loops. When that is not enough,
+ * those that a reader waits for go first, since the others are shown meanwhile; items that are not
+ * in memory get at most half of it while others are due. Each kind is first come, first served.
  *
  * The answer is what a buyer would find. Under lua and watch these are the units of the gate, if it
  * is intact and has the epoch of the row. The row's own number is shown only if a look at the gate
@@ -32,8 +33,9 @@ void view_refreshes_free(view_refreshes_t *refreshes);
 bool view_refreshes_are_idle(const view_refreshes_t *refreshes);
 
 /* Asks the owner loop of the view's item for news. They come to item_view_take(), never inside this
-   call; view->asked is set until then. */
-void view_refresh_ask(item_views_t *views, item_view_t *view, uint64_t now_ms);
+   call; view->asked is set until then. `waited`: a reader waits for them. It may ask again with
+   that, before the news of the first question. */
+void view_refresh_ask(item_views_t *views, item_view_t *view, bool waited, uint64_t now_ms);
 /* The view's item has changed: what is being read may be old. Only on the owner loop has it an
    effect. */
 void view_refresh_again(item_view_t *view);

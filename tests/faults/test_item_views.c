@@ -192,6 +192,33 @@ static void many_items_share_their_questions(void **state)
     EXPECT_NUMBER(crowd.high, 6);
 }
 
+#define BUDGET 40
+
+/* More items are read than may be looked up: all are shown, and may be 2 s old. */
+static void the_budget_bounds_the_questions(void **state)
+{
+    const char *skus[MANY];
+    for (unsigned i = 0; i < MANY; ++i) {
+        skus[i] = item(*state, "\"total\":7");
+        sale_order(stack, skus[i], "first", 1, NULL);
+    }
+    test_stack_t *slow =
+        STACK_NODE_START(stack, 3, test_text("items.refresh_per_second=%d", BUDGET),
+                         "orders.answer_deadline_ms=16000", "orders.commit_deadline_ms=17000");
+    long long begun = test_clock_ms();
+    double refreshed = fault_metric(slow, "item_views_refreshed_total");
+    crowd_of_lookers_t crowd = crowd_looks(slow, skus, MANY, LOOKS, 200);
+    refreshed = fault_metric(slow, "item_views_refreshed_total") - refreshed;
+    long long ms = test_clock_ms() - begun;
+    printf("%s: %u looks at %u items in %lld ms: %.0f were looked up\n", (const char *)*state,
+           LOOKS, MANY, ms, refreshed);
+    EXPECT(refreshed >= MANY && refreshed <= (double)(BUDGET * (ms / 1000 + 1) + 2),
+           "%.0f in %lld ms", refreshed, ms);
+    EXPECT_NUMBER(crowd.low, 6);
+    EXPECT_NUMBER(crowd.high, 6);
+    stack_node_stop(slow);
+}
+
 /* --- age --- */
 
 /* Each purchase was answered before the reading began that must show it. */
@@ -465,6 +492,8 @@ int main(void)
         TEST(a_crowd_at_an_unknown_item_causes_few_reads),
         UNDER("lua", many_items_share_their_questions),
         UNDER("optimistic", many_items_share_their_questions),
+        UNDER("lua", the_budget_bounds_the_questions),
+        UNDER("optimistic", the_budget_bounds_the_questions),
         UNDER("lua", a_value_is_never_older_than_it_says),
         UNDER("watch", a_value_is_never_older_than_it_says),
         UNDER("optimistic", a_value_is_never_older_than_it_says),
