@@ -188,6 +188,16 @@ void orders_in_hand_seen(engine_loop_t *engine, const order_t *row)
     tell(engine, watchers, &row->id, row);
 }
 
+bool orders_in_hand_has(struct node *node, const order_id_t *id)
+{
+    orders_in_hand_t *all = &node->in_hand;
+    pthread_mutex_t *mutex = &all->tables[table_of(id)].mutex;
+    pthread_mutex_lock(mutex);
+    bool found = find(all, id) != NULL;
+    pthread_mutex_unlock(mutex);
+    return found;
+}
+
 bool orders_in_hand_look(struct node *node, const order_id_t *id, order_t *out)
 {
     orders_in_hand_t *all = &node->in_hand;

@@ -54,6 +54,7 @@ void orders_in_hand_end(struct engine_loop *engine, struct order_in_hand **entry
 /* --- on any loop --- */
 /* True: it is in hand, and `*out` is the order, `reserved`. */
 bool orders_in_hand_look(struct node *node, const order_id_t *id, order_t *out);
+bool orders_in_hand_has(struct node *node, const order_id_t *id);
 /* MySQL has the order's row: it is not in hand any more. Call it on the loop `engine`, before an
    answer that shows the row. */
 void orders_in_hand_seen(struct engine_loop *engine, const order_t *row);

@@ -157,10 +157,12 @@ static void on_waited(void *waiter, const order_id_t *id, const order_t *row)
         get_now(exchange, id);
 }
 
-/* Whether the request waits now. An id that was not issued here is an old one, or is not known. */
+/* Whether the request waits now. Nothing waits for an id that was not issued here: it is not known,
+   or it is that of a row. An order in hand needs no such check, which costs as much as the rest. */
 static bool may_wait(exchange_t *exchange, const order_id_t *id, uint32_t wait_ms)
 {
-    if (wait_ms == 0 || !order_id_issued_here(id))
+    if (wait_ms == 0 ||
+        (!orders_in_hand_has(exchange->engine->node, id) && !order_id_issued_here(id)))
         return false;
     exchange->waiting = order_wait_start(exchange->engine, id, wait_ms,
                                          exchange_unread_fd(exchange), on_waited, exchange);

@@ -89,6 +89,10 @@ typedef struct {
     web_answer_t answer;
 } waiter_t;
 
+/* Here, because a case that fails leaves some behind. */
+enum { FEW = 12 };
+static waiter_t waiters[4 * FEW];
+
 static void *wait_for_end(void *context)
 {
     waiter_t *waiter = context;
@@ -109,24 +113,21 @@ static void waiter_expect(waiter_t *waiter, const char *state)
 }
 
 /* All are on the list when it returns. */
-static void start_all(waiter_t *waiters, unsigned count, const test_stack_t *at, const char *id)
+static void start_all(waiter_t *all, unsigned count, const test_stack_t *at, const char *id)
 {
     long long before = waiting(at);
     for (unsigned i = 0; i < count; ++i) {
-        waiters[i] = (waiter_t){.at = at, .id = id, .wait_ms = LONG};
-        waiter_start(&waiters[i]);
+        all[i] = (waiter_t){.at = at, .id = id, .wait_ms = LONG};
+        waiter_start(&all[i]);
     }
     WAIT_UNTIL(waiting(at) == before + count);
 }
 
 /* --- the end of a wait --- */
 
-enum { FEW = 12 };
-
 static void all_hear_the_commit(void **state)
 {
     (void)state;
-    waiter_t waiters[FEW];
     const char *id = order_at(stack, locked_item("commit"), "buyer");
     start_all(waiters, FEW, stack, id);
     web_answer_t plain = get(stack, id, "");
@@ -198,7 +199,6 @@ static void nobody_waits_for_an_unknown_order(void **state)
 static void waits_at_another_node_share_a_select(void **state)
 {
     (void)state;
-    waiter_t waiters[4 * FEW];
     const char *sku = sale_item(stack, "far", ACCEPTED, 100);
     unsigned shard = rows_shard_of(stack, sku);
     sale_order(stack, sku, "first", 1, NULL);
@@ -213,7 +213,8 @@ static void waits_at_another_node_share_a_select(void **state)
     long long selects = mysqld_status(stack, shard, "Com_select") - begun;
     long long took_ms = test_clock_ms() - begun_ms;
     EXPECT(polls <= took_ms / 50 + 2, "%lld polls in %lld ms", polls, took_ms);
-    EXPECT(selects >= polls - 2 && selects <= took_ms / 50 + took_ms / 100 + 20,
+    /* Others read too: the housekeeping of two services. By themselves all would send 48 a time. */
+    EXPECT(selects >= polls - 2 && selects <= polls + took_ms / 10 + 20,
            "%lld SELECTs, %lld of them polls, in %lld ms", selects, polls, took_ms);
     for (unsigned i = 0; i < 4 * FEW; ++i)
         waiter_expect(&waiters[i], "confirmed");
@@ -223,7 +224,6 @@ static void waits_at_another_node_share_a_select(void **state)
 static void they_hear_of_an_order_whose_node_is_killed(void **state)
 {
     (void)state;
-    waiter_t waiters[FEW];
     const char *id = order_at(node, locked_item("killed"), "buyer");
     start_all(waiters, FEW, stack, id);
     process_signal(node->pid, SIGKILL);
@@ -237,7 +237,7 @@ static void they_hear_of_an_order_whose_node_is_killed(void **state)
 static void servers_are_away_meanwhile(void **state)
 {
     bool is_redis = strcmp(*state, "Redis") == 0;
-    waiter_t waiters[FEW], short_one = {.at = stack, .wait_ms = "200"};
+    waiter_t short_one = {.at = stack, .wait_ms = "200"};
     const char *sku = locked_item("away"), *id = order_at(node, sku, "buyer");
     pid_t away = is_redis ? stack->redis_pid : stack->mysql_pids[rows_shard_of(stack, sku)];
     start_all(waiters, FEW, stack, id);
@@ -260,7 +260,6 @@ static void servers_are_away_meanwhile(void **state)
 static void a_move_is_seen_by_all_later_reads(void **state)
 {
     (void)state;
-    waiter_t waiters[FEW];
     const char *sku = sale_item(stack, "moved", ACCEPTED ",\"hold_seconds\":600", 100);
     sale_order(stack, sku, "first", 1, NULL);
     fault_arm(stack, "writer_after_commit pause=5000 times=1\n");
@@ -382,7 +381,6 @@ static void ten_thousand_wait(void **state)
 static void beyond_the_bound_nobody_waits(void **state)
 {
     (void)state;
-    waiter_t waiters[FEW];
     test_stack_t *small = STACK_NODE_START(stack, 3, "orders.waiters_max=12");
     const char *id = order_at(stack, locked_item("bound"), "buyer");
     start_all(waiters, FEW, small, id);
@@ -399,7 +397,7 @@ static void beyond_the_bound_nobody_waits(void **state)
 static void the_end_of_a_process_answers_all(void **state)
 {
     (void)state;
-    waiter_t near[FEW], far[FEW];
+    waiter_t *near = waiters, *far = waiters + FEW;
     const char *sku = locked_item("end");
     start_all(near, FEW, node, order_at(node, sku, "near"));
     start_all(far, FEW, node, order_at(stack, sku, "far"));
