@@ -13,6 +13,7 @@
 #include "harness/suite.h"
 
 #define MAX_AGE_MS 100
+#define UNKNOWN_MS 500
 #define STALE_MAX_MS 4000
 
 static int go_on(void **state)
@@ -170,7 +171,10 @@ static void a_crowd_at_an_unknown_item_causes_few_reads(void **state)
     (void)state;
     const char *sku = sale_sku("typing-error");
     long long reads = selects(), begun = test_clock_ms();
+    double looked_up = fault_metric(stack, "item_views_refreshed_total");
     crowd_looks(stack, &sku, 1, LOOKS, 404);
+    looked_up = fault_metric(stack, "item_views_refreshed_total") - looked_up;
+    EXPECT(looked_up <= (double)((test_clock_ms() - begun) / UNKNOWN_MS + 2), "%.0f", looked_up);
     reads = selects() - reads;
     printf("%u looks in %lld ms: %lld SELECTs of anything\n", LOOKS, test_clock_ms() - begun,
            reads);
@@ -405,6 +409,25 @@ static void mysql_is_silent(void **state)
     WAIT_UNTIL(get(unknown).status == 404);
 }
 
+/* No server says that an item is not there. */
+static void mysql_is_down(void **state)
+{
+    (void)state;
+    const char *sql = bought_item("optimistic");
+    WAIT_UNTIL(is_shown(sql, 99999));
+    for (unsigned i = 0; i < stack->shards; ++i)
+        mysqld_kill(stack, i);
+    WAIT_UNTIL(get(sql).stale[0] != '\0');
+    for (unsigned i = 0; i < 20; ++i) {
+        web_answer_t answer = get(sale_sku("unknown"));
+        EXPECT_PROBLEM(answer, 503, "unavailable");
+    }
+    for (unsigned i = 0; i < stack->shards; ++i)
+        mysqld_start(stack, i, "", "");
+    WAIT_UNTIL(is_shown(sql, 99999));
+    WAIT_UNTIL(get(sale_sku("unknown")).status == 404);
+}
+
 /* --- under traffic --- */
 
 typedef struct {
@@ -506,11 +529,14 @@ int main(void)
         UNDER("watch", units_of_a_dead_process_are_not_shown),
         UNDER("lua", redis_is_silent),
         TEST(mysql_is_silent),
+        TEST(mysql_is_down),
         TEST(redis_is_emptied),
         TEST(the_strategy_changes),
     };
     const suite_t suite = {.name = "item-views",
                            .settings = {SUITE_SHORT_DEADLINES, "http.threads=2",
+                                        /* Silence is noticed before. */
+                                        "redis.timeout_ms=60000", "mysql.timeout_ms=60000",
                                         test_text("items.stale_max_ms=%d", STALE_MAX_MS)},
                            .pair = true,
                            .setup = suite_pair_up,
