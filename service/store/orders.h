@@ -26,8 +26,8 @@ result_t order_read(db_t *db, sql_t *sql, const order_id_t *id, bool lock, order
 result_t order_read_by_key(db_t *db, sql_t *sql, str_t sku, str_t buyer, str_t key, bool lock,
                            order_t *out, bool *found);
 
-/* Reads those of `count` orders, at least 1, that have a row, without a lock. `out` has room for all;
-   `*found` is how many there are. */
+/* Reads those of `count` orders, at least 1, that have a row, without a lock. `out` has room for
+   all; `*found` is how many there are. */
 result_t orders_read(db_t *db, sql_t *sql, const order_id_t *ids, unsigned count, order_t *out,
                      unsigned *found);
 
