@@ -132,7 +132,7 @@ static void a_change_of_an_item_that_nobody_has_bought_builds_no_gate(void **sta
         EXPECT_STATUS(patched, 200);
     }
     EXPECT_NUMBER(gates_of(sku), 0);
-    EXPECT_NUMBER(sale_available(node, sku), 5);
+    WAIT_UNTIL(sale_available(node, sku) == 5);
     web_answer_t limited = sale_buy(node, sku, "first", 4, NULL);
     EXPECT_PROBLEM(limited, 409, "buyer_limit_exceeded");
     EXPECT(sale_order(node, sku, "first", 3, NULL) != NULL, "no order");

@@ -92,7 +92,7 @@ static void a_purchase_is_201_with_location_and_order(void **state)
     web_answer_t again = WEB(.base = STACK->url, .path = order.location);
     EXPECT_STATUS(again, 200);
     expect_same_order(&order, &again);
-    EXPECT_NUMBER(sale_available(STACK, sku), 7);
+    WAIT_UNTIL(sale_available(STACK, sku) == 7);
     EXPECT_NUMBER(sale_live_units(STACK, sku), 3);
     EXPECT_SOUND(STACK, sku, 0);
     EXPECT_GATE_AGREES(STACK, sku);
@@ -126,7 +126,7 @@ static void sold_out_when_units_are_gone(void **state)
     EXPECT_STATUS(first, 201);
     EXPECT_STATUS(second, 201);
     EXPECT_PROBLEM(third, 409, "sold_out");
-    EXPECT_NUMBER(sale_available(STACK, sku), 0);
+    WAIT_UNTIL(sale_available(STACK, sku) == 0);
     EXPECT_NUMBER(sale_live_units(STACK, sku), 2);
 }
 
@@ -183,7 +183,7 @@ static void a_quantity_above_the_limit_is_refused_as_such(void **state)
     const char *sku = new_item(state, "\"total\":100,\"per_buyer_limit\":3");
     web_answer_t order = sale_buy(STACK, sku, "alice", 4, NULL);
     EXPECT_PROBLEM(order, 409, "buyer_limit_exceeded");
-    EXPECT_NUMBER(sale_available(STACK, sku), 100);
+    WAIT_UNTIL(sale_available(STACK, sku) == 100);
 }
 
 static void a_cancelled_order_gives_the_limit_back(void **state)
@@ -307,7 +307,7 @@ static void a_hold_says_until_when(void **state)
                          sale_parse_time(web_string(&order, "created_at"));
     EXPECT(lasts_ms >= 59000 && lasts_ms <= 61000, "held for %lld ms", lasts_ms);
     EXPECT_NUMBER(reminders(sku), 1);
-    EXPECT_NUMBER(sale_available(STACK, sku), 4);
+    WAIT_UNTIL(sale_available(STACK, sku) == 4);
 }
 
 static void confirm_ends_the_hold_and_may_be_repeated(void **state)
@@ -326,7 +326,7 @@ static void confirm_ends_the_hold_and_may_be_repeated(void **state)
     WAIT_UNTIL(rows_sum(STACK, "SELECT COUNT(*) FROM holds WHERE order_id = %s", order_id) == 0);
     web_answer_t later = sale_get(STACK, sale_id(&order));
     EXPECT(strcmp(sale_state(&later), "confirmed") == 0, "%s", web_show(&later));
-    EXPECT_NUMBER(sale_available(STACK, sku), 4);
+    WAIT_UNTIL(sale_available(STACK, sku) == 4);
     EXPECT_SOUND(STACK, sku, 0);
 }
 
@@ -341,7 +341,7 @@ static void cancel_returns_the_units_once(void **state)
     expect_moved(sale_id(&order), "cancel", "cancelled");
     expect_wrong_state(sale_id(&order), "confirm");
     expect_wrong_state(sale_id(&order), "extend");
-    EXPECT_NUMBER(sale_available(STACK, sku), 1);
+    WAIT_UNTIL(sale_available(STACK, sku) == 1);
     /* The gate hears of it behind the answer, and a loop may still believe that all is gone. */
     WAIT_UNTIL(buy_one(sku, "c").status == 201);
     web_answer_t again = buy_one(sku, "d");
@@ -356,7 +356,7 @@ static void a_confirmed_order_may_be_cancelled(void **state)
     web_answer_t order = sale_buy(STACK, sku, "a", 4, NULL);
     EXPECT_STATUS(order, 201);
     expect_moved(sale_id(&order), "cancel", "cancelled");
-    EXPECT_NUMBER(sale_available(STACK, sku), 5);
+    WAIT_UNTIL(sale_available(STACK, sku) == 5);
     expect_wrong_state(sale_id(&order), "confirm");
     EXPECT_SOUND(STACK, sku, 0);
     EXPECT_GATE_AGREES(STACK, sku);
@@ -440,7 +440,7 @@ static void confirm_and_then_cancel_returns_every_unit(void **state)
         EXPECT_STATUS(confirmed, 200);
         EXPECT_STATUS(cancelled, 200);
     }
-    EXPECT_NUMBER(sale_available(STACK, sku), 50);
+    WAIT_UNTIL(sale_available(STACK, sku) == 50);
     EXPECT_SOUND(STACK, sku, 0);
     EXPECT_GATE_AGREES(STACK, sku);
 }
@@ -462,7 +462,7 @@ static void a_repeat_shows_the_first_order(void **state)
     EXPECT(strcmp(sale_state(&later), "confirmed") == 0, "not as it now stands: %s",
            web_show(&later));
     EXPECT_NUMBER(sale_live_orders(STACK, sku), 1);
-    EXPECT_NUMBER(sale_available(STACK, sku), 8);
+    WAIT_UNTIL(sale_available(STACK, sku) == 8);
     EXPECT_GATE_AGREES(STACK, sku);
     /* The gate has forgotten the key by now. However often it comes, it leaves nothing behind. */
     for (int i = 0; i < 5; ++i) {
@@ -470,7 +470,7 @@ static void a_repeat_shows_the_first_order(void **state)
         EXPECT(strcmp(repeat.replayed, "true") == 0, "%s", web_show(&repeat));
     }
     EXPECT_NUMBER(rows_sum(STACK, "SELECT COUNT(*) FROM orders WHERE sku = '%s'", sku), 1);
-    EXPECT_NUMBER(sale_available(STACK, sku), 8);
+    WAIT_UNTIL(sale_available(STACK, sku) == 8);
 }
 
 static void a_repeat_after_cancel_sells_nothing_anew(void **state)
@@ -483,7 +483,7 @@ static void a_repeat_after_cancel_sells_nothing_anew(void **state)
     EXPECT(strcmp(repeat.replayed, "true") == 0, "%s", web_show(&repeat));
     EXPECT(strcmp(sale_id(&repeat), sale_id(&first)) == 0, "%s", web_show(&repeat));
     EXPECT(strcmp(sale_state(&repeat), "cancelled") == 0, "%s", web_show(&repeat));
-    EXPECT_NUMBER(sale_available(STACK, sku), 10);
+    WAIT_UNTIL(sale_available(STACK, sku) == 10);
     EXPECT_GATE_AGREES(STACK, sku);
 }
 
@@ -619,7 +619,7 @@ static void six_hundred_buyers_get_120_units(void **state)
         &(sale_rush_t){.stack = STACK, .sku = sku, .buyers = 600, .connections = 16});
     expect_all_sold(sku, &tally, 120, 600);
     EXPECT_NUMBER(sale_allocated(STACK, sku), 120);
-    EXPECT_NUMBER(sale_available(STACK, sku), 0);
+    WAIT_UNTIL(sale_available(STACK, sku) == 0);
     web_answer_t late = sale_buy(STACK, sku, "late", 1, "with-a-key");
     EXPECT_PROBLEM(late, 409, "sold_out");
 }
@@ -630,10 +630,10 @@ static void threes_of_ten_units_leave_one(void **state)
     sale_tally_t tally = sale_rush_to_the_end(
         &(sale_rush_t){.stack = STACK, .sku = sku, .buyers = 40, .connections = 16, .quantity = 3});
     expect_all_sold(sku, &tally, 3, 40);
-    EXPECT_NUMBER(sale_available(STACK, sku), 1);
+    WAIT_UNTIL(sale_available(STACK, sku) == 1);
     web_answer_t one = buy_one(sku, "last");
     EXPECT_STATUS(one, 201);
-    EXPECT_NUMBER(sale_available(STACK, sku), 0);
+    WAIT_UNTIL(sale_available(STACK, sku) == 0);
 }
 
 /* One buyer with many requests at once, no keys: the limit is checked where the units are taken. */

@@ -48,7 +48,7 @@ static void expect_untouched(const char *sku, const char *id, const char *order_
 {
     web_answer_t order = sale_get(stack, id);
     EXPECT(strcmp(sale_state(&order), order_state) == 0, "%s", web_show(&order));
-    EXPECT_NUMBER(sale_available(stack, sku), 2);
+    WAIT_UNTIL(sale_available(stack, sku) == 2);
 }
 
 static void bodies_of_calls_that_take_none(void **state)

@@ -194,7 +194,8 @@ static void test_shape(void **state)
     (void)state;
     static const case_t cases[] = {
         {"", "htp: {}",
-         ":1: 'htp' is no section; there are node, http, admin, shutdown, orders, limits, redis, "
+         ":1: 'htp' is no section; there are node, http, admin, shutdown, orders, items, limits, "
+         "redis, "
          "mysql, "
          "shards, reconcile, log"},
         {"", "\nlog:\n  levle: info",
