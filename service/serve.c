@@ -218,6 +218,16 @@ static void start_background(service_t *service)
     }
 }
 
+/* All are told first: each may be blocked on a silent server until a time-out. */
+static void end_background(service_t *service)
+{
+    for (unsigned i = 0; i < service->config->shards_count; ++i) {
+        housekeeping_end(service->housekeepings[i]);
+        reconciler_end(service->reconcilers[i]);
+        loader_end(service->loaders[i]);
+    }
+}
+
 static void stop_background(service_t *service)
 {
     for (unsigned i = 0; i < service->config->shards_count; ++i) {
@@ -291,10 +301,11 @@ static void drain(service_t *service, server_t *server)
                        (void *)(uintptr_t)service->config->shutdown.deadline_ms) == 0)
         pthread_detach(clock);
     usleep(service->config->shutdown.readiness_delay_ms * 1000);
-    prober_end(service->http.prober); /* it may take as long as a silent server; it ends during the
-                                         drain */
-    stop_background(service);         /* otherwise it would go on posting work to the loops */
+    prober_end(service->http.prober);
+    end_background(service);
     server_drain(server);
+    stop_background(service);
+    server_await_idle(server); /* what was posted until now, and what one loop has sent another */
 }
 
 /* Call before anything is logged. */

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "engine/engine.h"
 #include "engine/order_watchers.h"
 #include "metrics/metrics.h"
@@ -27,7 +28,8 @@ typedef struct {
     order_poll_t *poll;
     order_id_t *ids;
     unsigned ids_count;
-    order_t *rows; /* those that are there */
+    uint64_t begun_us; /* monotonic */
+    order_t *rows;     /* those that are there */
     unsigned rows_count;
 } poll_job_t;
 
@@ -51,6 +53,7 @@ static void run(job_t *job, worker_t *worker)
             return;
         reading->rows_count += found;
     }
+    FAILPOINT("order_polls_read");
 }
 
 static void begin(order_poll_t *poll);
@@ -90,14 +93,14 @@ static polled_order_t *find(const order_poll_t *poll, const order_id_t *id)
     return order;
 }
 
-static void tell(order_poll_t *poll, const order_t *row)
+static void tell(order_poll_t *poll, const order_t *row, uint64_t as_of_us)
 {
     struct engine_loop *watcher;
     polled_order_t *order = find(poll, &row->id);
     if (order == NULL) /* nothing waits for it any more */
         return;
     while ((watcher = order_watchers_pop(&order->watchers)) != NULL)
-        order_waits_tell(poll->engine, watcher, row);
+        order_waits_tell(poll->engine, watcher, row, as_of_us);
     drop(poll, order);
 }
 
@@ -109,7 +112,7 @@ static void done(job_t *job)
     --poll->engine->jobs;
     poll->reads = false;
     for (unsigned i = 0; i < reading->rows_count; ++i)
-        tell(poll, &reading->rows[i]);
+        tell(poll, &reading->rows[i], reading->begun_us);
     if (poll->orders != NULL)
         schedule(poll);
     free(reading->rows);
@@ -127,6 +130,7 @@ static void begin(order_poll_t *poll)
     {
         reading->ids[reading->ids_count++] = order->id;
     }
+    reading->begun_us = clock_mono_us();
     poll->begun_ms = clock_mono_ms();
     poll->reads = engine_submit(poll->engine, poll->shard, &reading->job, run, done);
     if (poll->reads)

@@ -180,6 +180,7 @@ order_wait_t *order_wait_start(engine_loop_t *engine, const order_id_t *id, uint
     *wait = (order_wait_t){.engine = engine,
                            .watch = get(engine, id),
                            .id = *id,
+                           .since_us = clock_mono_us(),
                            .until_ms = clock_mono_ms() + wait_ms,
                            .fd = fd,
                            .done = done,
@@ -198,17 +199,28 @@ void order_wait_forget(order_wait_t *wait)
 
 /* --- ends --- */
 
-/* Detaches the waits first, because a callback may end others. */
-static void end_all(engine_loop_t *engine, order_watch_t *watch, const order_t *row)
+/* Ends the waits that began by `as_of_us`. Detaches them first, because a callback may end others.
+   If some are left, the order stays watched. */
+static void end_until(engine_loop_t *engine, order_watch_t *watch, const order_t *row,
+                      uint64_t as_of_us)
 {
-    h2o_linklist_t waits;
-    h2o_linklist_init_anchor(&waits);
-    h2o_linklist_insert_list(&waits, &watch->waits);
-    for (h2o_linklist_t *at = waits.next; at != &waits; at = at->next)
-        H2O_STRUCT_FROM_MEMBER(order_wait_t, link, at)->watch = NULL;
-    free_watch(engine, watch);
-    while (!h2o_linklist_is_empty(&waits))
-        end_wait(H2O_STRUCT_FROM_MEMBER(order_wait_t, link, waits.next), row);
+    h2o_linklist_t ended;
+    h2o_linklist_init_anchor(&ended);
+    for (h2o_linklist_t *at = watch->waits.next, *next; at != &watch->waits; at = next) {
+        order_wait_t *wait = H2O_STRUCT_FROM_MEMBER(order_wait_t, link, at);
+        next = at->next;
+        if (wait->since_us > as_of_us)
+            continue;
+        h2o_linklist_unlink(at);
+        h2o_linklist_insert(&ended, at);
+        wait->watch = NULL;
+    }
+    if (h2o_linklist_is_empty(&watch->waits))
+        free_watch(engine, watch);
+    else
+        orders_in_hand_watch(engine, &watch->id);
+    while (!h2o_linklist_is_empty(&ended))
+        end_wait(H2O_STRUCT_FROM_MEMBER(order_wait_t, link, ended.next), row);
 }
 
 void order_waits_close(engine_loop_t *engine)
@@ -218,37 +230,40 @@ void order_waits_close(engine_loop_t *engine)
     HASH_ITER(hh, engine->waits.orders, watch, next)
     {
         orders_in_hand_unwatch(engine, &watch->id);
-        end_all(engine, watch, NULL);
+        end_until(engine, watch, NULL, UINT64_MAX);
     }
 }
 
-void order_waits_told(engine_loop_t *engine, const order_t *row)
+void order_waits_told(engine_loop_t *engine, const order_t *row, uint64_t as_of_us)
 {
     order_watch_t *watch = find(engine, &row->id);
     if (watch != NULL)
-        end_all(engine, watch, row);
+        end_until(engine, watch, row, as_of_us);
 }
 
 typedef struct {
     loop_message_t message;
     engine_loop_t *engine;
     order_t row;
+    uint64_t as_of_us;
 } told_message_t;
 
 static void on_told(loop_message_t *message)
 {
     told_message_t *told = H2O_STRUCT_FROM_MEMBER(told_message_t, message, message);
-    order_waits_told(told->engine, &told->row);
+    order_waits_told(told->engine, &told->row, told->as_of_us);
     free(told);
 }
 
-void order_waits_tell(engine_loop_t *here, engine_loop_t *engine, const order_t *row)
+void order_waits_tell(engine_loop_t *here, engine_loop_t *engine, const order_t *row,
+                      uint64_t as_of_us)
 {
     if (here == engine) {
-        order_waits_told(engine, row);
+        order_waits_told(engine, row, as_of_us);
         return;
     }
     told_message_t *told = alloc_bytes(sizeof(*told));
-    *told = (told_message_t){.message = {.run = on_told}, .engine = engine, .row = *row};
+    *told = (told_message_t){
+        .message = {.run = on_told}, .engine = engine, .row = *row, .as_of_us = as_of_us};
     loop_post(engine->loop, &told->message);
 }

@@ -29,8 +29,8 @@ typedef struct order_wait {
     struct order_watch *watch; /* NULL: it is being ended, with all others of its order */
     order_id_t id;
     loop_timer_t timer;
-    uint64_t until_ms; /* monotonic */
-    int fd;            /* of the client's connection; -1: it is not looked at */
+    uint64_t since_us, until_ms; /* monotonic */
+    int fd;                      /* of the client's connection; -1: it is not looked at */
     order_wait_cb done;
     void *waiter;
 } order_wait_t;
@@ -56,10 +56,13 @@ void order_wait_forget(order_wait_t *wait);
 /* The process ends: all that wait are called back, and no more may wait. */
 void order_waits_close(struct engine_loop *engine);
 
-/* An order has ended as `row`. On the loop `engine`. */
-void order_waits_told(struct engine_loop *engine, const order_t *row);
+/* An order has ended; `row` is how it stood at `as_of_us` (monotonic), or later. It answers the
+   waits that began before that time. For others it may be too old (their clients may know of a
+   move): the order is watched again. On the loop `engine`. */
+void order_waits_told(struct engine_loop *engine, const order_t *row, uint64_t as_of_us);
 /* The same, called on the loop `here`. */
-void order_waits_tell(struct engine_loop *here, struct engine_loop *engine, const order_t *row);
+void order_waits_tell(struct engine_loop *here, struct engine_loop *engine, const order_t *row,
+                      uint64_t as_of_us);
 
 /* The delay of the next timer of a wait that has `left_ms` left: the longest of the loop's delays
    that is not past its end. What is left is then at most a fraction of it; the last 8 ms are

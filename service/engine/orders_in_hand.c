@@ -6,6 +6,7 @@
 #include <uthash.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "engine/engine.h"
 #include "engine/order_watchers.h"
 #include "metrics/metrics.h"
@@ -144,9 +145,10 @@ static void tell(engine_loop_t *engine, order_watcher_t *watchers, const order_i
                  const order_t *row)
 {
     engine_loop_t *watcher;
+    uint64_t now_us = watchers == NULL ? 0 : clock_mono_us();
     while ((watcher = order_watchers_pop(&watchers)) != NULL) {
         if (row != NULL)
-            order_waits_tell(engine, watcher, row);
+            order_waits_tell(engine, watcher, row, now_us);
         else
             send_poll(engine, id, watcher, true);
     }

@@ -6,11 +6,10 @@
 
 cJSON *item_to_json(const item_t *item)
 {
-    char text[ITEM_JSON_MAX + 1];
+    char text[ITEM_JSON_MAX];
     item_shown_t shown = item_shown_of_row(item);
     str_t json = item_json(text, item_sku(item), &shown);
-    text[json.n] = '\0';
-    return cJSON_CreateRaw(text);
+    return cJSON_ParseWithLength(json.p, json.n);
 }
 
 /* --- answers --- */

@@ -245,11 +245,13 @@ static void run_on_all(server_t *server, void (*run)(loop_message_t *))
     wait_for_all(server);
 }
 
-/* First the connections of all loops are drained, then the work that they have sent to the owner
-   loops of items. */
 void server_drain(server_t *server)
 {
     run_on_all(server, on_drain);
+}
+
+void server_await_idle(server_t *server)
+{
     run_on_all(server, on_idle);
 }
 

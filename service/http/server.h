@@ -4,7 +4,8 @@
  *
  *   RUNNING ──server_drain()──▶ readyz answers 503, all goes on
  *           ──readiness_delay──▶ listeners closed, answers have `Connection: close`
- *           ──nothing under way──▶ loops end ──▶ stores are stopped
+ *           ──connections silent──▶ all other threads that post to the loops end
+ *           ──server_await_idle()──▶ nothing is under way ──▶ stores are stopped, loops end
  *
  * A purchase that was started is finished first. The process has one server; the main thread makes
  * all calls.
@@ -26,11 +27,14 @@ void server_start(server_t *server);
    connections keep theirs. If they cannot be used, that is logged and nothing changes. Does not
    wait for the loops. Without TLS it does nothing. */
 void server_renew_tls(server_t *server);
-/* Closes the listeners, and blocks until no work is under way on any loop; from then on requests
-   are answered 503. */
+/* Closes the listeners, answers all reads that wait, and blocks until no work is under way on any
+   loop; from then on requests are answered 503. */
 void server_drain(server_t *server);
-/* Ends the loops and joins their threads. Call after server_drain(), when all threads that post to
-   loops have ended. */
+/* Blocks until no loop has work of another thread. Call after server_drain(), when all threads that
+   give loops work have ended, except those that end it. */
+void server_await_idle(server_t *server);
+/* Ends the loops and joins their threads. Call after server_await_idle(), when all threads that
+   post to loops have ended. */
 void server_end(server_t *server);
 
 #endif

@@ -138,9 +138,14 @@ housekeeping_t *housekeeping_start(shard_t *shard, atomic_int *default_strategy,
     return housekeeping;
 }
 
-void housekeeping_stop(housekeeping_t *housekeeping)
+void housekeeping_end(housekeeping_t *housekeeping)
 {
     pacer_stop(&housekeeping->pacer);
+}
+
+void housekeeping_stop(housekeeping_t *housekeeping)
+{
+    housekeeping_end(housekeeping);
     pthread_join(housekeeping->thread, NULL);
     pacer_dispose(&housekeeping->pacer);
     expiry_dispose(&housekeeping->expiry);

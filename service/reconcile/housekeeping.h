@@ -15,7 +15,9 @@ typedef struct housekeeping housekeeping_t;
    three arguments must outlive it. Main thread. */
 housekeeping_t *housekeeping_start(shard_t *shard, atomic_int *default_strategy,
                                    durability_watch_t *durability);
-/* Ends the thread after the pass that is under way, and frees it. Blocks until then. */
+/* The thread ends after the pass that is under way. Does not block. */
+void housekeeping_end(housekeeping_t *housekeeping);
+/* The same, and blocks until then, and frees it. */
 void housekeeping_stop(housekeeping_t *housekeeping);
 
 #endif

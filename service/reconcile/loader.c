@@ -113,9 +113,14 @@ loader_t *loader_start(shard_t *shard)
     return loader;
 }
 
-void loader_stop(loader_t *loader)
+void loader_end(loader_t *loader)
 {
     repair_queue_stop(&loader->shard->loads);
+}
+
+void loader_stop(loader_t *loader)
+{
+    loader_end(loader);
     pthread_join(loader->thread, NULL);
     free(loader->page);
     free(loader);

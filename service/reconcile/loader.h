@@ -16,7 +16,9 @@ typedef struct loader loader_t;
 
 /* Starts the thread. `shard` must outlive it. Main thread. */
 loader_t *loader_start(shard_t *shard);
-/* Ends the thread after the part that is under way, and frees it. Blocks until then. */
+/* The thread ends after the part that is under way. Does not block. */
+void loader_end(loader_t *loader);
+/* The same, and blocks until then, and frees it. */
 void loader_stop(loader_t *loader);
 
 #endif

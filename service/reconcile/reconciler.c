@@ -545,9 +545,14 @@ void reconciler_start(reconciler_t *reconciler)
     h2o_multithread_create_thread(&reconciler->thread, NULL, reconciler_thread, reconciler);
 }
 
-void reconciler_stop(reconciler_t *reconciler)
+void reconciler_end(reconciler_t *reconciler)
 {
     repair_queue_stop(&reconciler->shard->repairs);
+}
+
+void reconciler_stop(reconciler_t *reconciler)
+{
+    reconciler_end(reconciler);
     pthread_join(reconciler->thread, NULL);
 }
 

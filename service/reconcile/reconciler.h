@@ -29,9 +29,11 @@ typedef struct reconciler reconciler_t;
 #define RECONCILER_LEASE "reconciler"
 
 /* Creation and start are two steps: reconciler_report() may be called after the first. `shard` must
-   outlive it. reconciler_stop() blocks until the thread has ended. All four: main thread. */
+   outlive it. reconciler_end() lets the thread end and does not block; reconciler_stop() also
+   blocks until it has ended. All five: main thread. */
 reconciler_t *reconciler_new(shard_t *shard);
 void reconciler_start(reconciler_t *reconciler);
+void reconciler_end(reconciler_t *reconciler);
 void reconciler_stop(reconciler_t *reconciler);
 void reconciler_free(reconciler_t *reconciler);
 

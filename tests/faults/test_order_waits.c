@@ -394,6 +394,44 @@ static void beyond_the_bound_nobody_waits(void **state)
 }
 
 /* One waits for an order of this node, one for an order of another. */
+/* A SELECT that began before a move is no answer to a read that began after it. */
+static void nobody_hears_a_state_that_is_older_than_his_request(void **state)
+{
+    (void)state;
+    const char *sku = sale_item(stack, "stale", "\"total\":100,\"hold_seconds\":600");
+    const char *id = sale_order(stack, sku, "buyer", 1, NULL);
+    fault_arm(stack, "order_polls_read pause=3000 times=1\n");
+    waiters[0] = (waiter_t){.at = stack, .id = id, .wait_ms = LONG};
+    waiter_start(&waiters[0]);
+    EXPECT_FAULT(stack, "order_polls_read");
+    web_answer_t answer = sale_move(stack, id, "confirm");
+    expect_state(&answer, "confirmed");
+    answer = get(stack, id, LONG);
+    expect_state(&answer, "confirmed");
+    waiter_expect(&waiters[0], "held");
+}
+
+/* As one that waits for a silent server: the process ends without it, at its deadline. */
+static void a_thread_that_hangs_does_not_hold_up_the_answers(void **state)
+{
+    (void)state;
+    waiter_t *near = waiters, *far = waiters + FEW;
+    const char *sku = locked_item("hangs");
+    fault_arm(node, "reconcile_compared pause=60000\n");
+    start_all(near, FEW, node, order_at(node, sku, "near"));
+    start_all(far, FEW, node, order_at(stack, sku, "far"));
+    EXPECT_FAULT(node, "reconcile_compared");
+    process_signal(node->pid, SIGTERM);
+    for (unsigned i = 0; i < FEW; ++i) {
+        waiter_expect(&near[i], "reserved");
+        waiter_expect(&far[i], "reserved");
+    }
+    unlock_row();
+    WAIT_UNTIL(process_is_gone(node->pid));
+    fault_disarm(node);
+    stack_node_again(node);
+}
+
 static void the_end_of_a_process_answers_all(void **state)
 {
     (void)state;
@@ -435,6 +473,8 @@ int main(void)
         TEST(a_connection_that_waits_is_not_idle),
         TEST(ten_thousand_wait),
         TEST(beyond_the_bound_nobody_waits),
+        TEST(nobody_hears_a_state_that_is_older_than_his_request),
+        TEST(a_thread_that_hangs_does_not_hold_up_the_answers),
         TEST(the_end_of_a_process_answers_all),
     };
     return suite_run(&suite, tests, TEST_COUNT(tests));
