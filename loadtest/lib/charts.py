@@ -27,7 +27,7 @@ QUESTIONS = (
     ("The strategies: orders a second", (COMMITTED, "committed_watch", "committed_optimistic",
                                          "committed_serializable")),
     ("The strategies over 1,000 connections", (COMMITTED_1000, "committed_optimistic_1000")),
-    ("More nodes for one item: orders a second", ("nodes_1", "nodes_3")),
+    ("More nodes for one item: orders a second", ("nodes_1", "nodes_2", "nodes_3")),
     ("How buyers come: orders a second", ("h1_20", COMMITTED, COMMITTED_1000, "h2_20x50", "zipf", "zipf_1000", "half_load",
                                           "at_capacity", "overload")),
 )

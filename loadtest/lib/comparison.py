@@ -36,6 +36,7 @@ MEASURES = {
     "h1_20": "committed, HTTP/1.1, 20 connections",
     "h2_20x50": "committed, HTTP/2, 20 x 50 streams",
     "nodes_1": "committed, 1 node, 384 connections",
+    "nodes_2": "committed, 2 nodes, 384 connections",
     "nodes_3": "committed, 3 nodes, 384 connections",
     "items_zipf": "read of 10,000 items by Zipf(1)",
     "zipf": "committed, 10,000 items by Zipf(1)",

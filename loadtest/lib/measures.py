@@ -21,7 +21,7 @@ from .stack import STRATEGIES, StackError, parse_answers, parse_metric
 from .tally import Target
 
 ZIPF_ITEMS = 10_000
-NODES = (1, 3)
+NODES = (1, 2, 3)
 CROWD = 1000            # connections of the measures that end in _1000
 OVERLOAD_CONNECTIONS = 9500  # below http.connections_max, above mysql.writer_queue_max
 OVERLOAD_TIMES = 3
