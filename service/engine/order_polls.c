@@ -93,15 +93,18 @@ static polled_order_t *find(const order_poll_t *poll, const order_id_t *id)
     return order;
 }
 
+/* The entry goes first: a loop that is told may watch the order again inside this call. */
 static void tell(order_poll_t *poll, const order_t *row, uint64_t as_of_us)
 {
     struct engine_loop *watcher;
     polled_order_t *order = find(poll, &row->id);
     if (order == NULL) /* nothing waits for it any more */
         return;
-    while ((watcher = order_watchers_pop(&order->watchers)) != NULL)
-        order_waits_tell(poll->engine, watcher, row, as_of_us);
+    order_watcher_t *watchers = order->watchers;
+    order->watchers = NULL;
     drop(poll, order);
+    while ((watcher = order_watchers_pop(&watchers)) != NULL)
+        order_waits_tell(poll->engine, watcher, row, as_of_us);
 }
 
 static void done(job_t *job)
