@@ -1,11 +1,12 @@
 #include "buyers.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "../volley/words.h"
 
 #define EARLY_AGAIN_US 50000 /* after `sale_not_started` */
 #define SEEN_AGAIN_US 500000 /* within so long those who see units again buy */
@@ -126,21 +127,6 @@ bool buyers_ask(buyers_t *b, attempt_t what, request_t *request)
 }
 
 /* --- answers --- */
-
-/* The word, or number, that follows `member` in the body, into `word`; empty if there is none. */
-static void find_word(const char *body, const char *member, char *word, size_t room)
-{
-    const char *at = strstr(body, member);
-    size_t n = 0;
-    if (at != NULL) {
-        at += strlen(member);
-        at += strspn(at, " :\"");
-        while (n + 1 < room && (isalnum((unsigned char)at[n]) || at[n] == '_' || at[n] == '-'))
-            ++n;
-        memcpy(word, at, n);
-    }
-    word[n] = '\0';
-}
 
 static void told(buyers_t *b, const char *word, uint32_t number)
 {

@@ -9,15 +9,13 @@
  */
 #include <arpa/inet.h>
 #include <assert.h>
-#include <ctype.h>
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
+#include "../volley/words.h"
 #include "buyers.h"
 
 #define SWEEP_US 200000 /* how often requests without an answer are looked for */
@@ -59,8 +57,7 @@ static void answered(void *context, request_t *request, bool whole)
 
 static void show_progress(const visit_t *v)
 {
-    fprintf(stderr, "progress %.1f %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", (double)now_us(v) / 1e6,
-            v->record.attempts, v->record.answered, v->record.orders);
+    record_progress(&v->record, (double)now_us(v) / 1e6);
 }
 
 /* A read that waits may take so much longer. */
@@ -124,11 +121,7 @@ static void run(visit_t *v)
         links_serve(v->links, wait_us(v));
     }
     show_progress(v);
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    v->record.cpu_s = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-                      (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-    v->record.seconds = (double)now_us(v) / 1e6;
+    record_end(&v->record, (double)now_us(v) / 1e6);
     v->record.connections_lost = links_lost(v->links);
 }
 
@@ -207,45 +200,6 @@ static const struct option options[] = {{"host", required_argument, NULL, 'h'},
                                         {"abandon", required_argument, NULL, 'A'},
                                         {"help", no_argument, NULL, '?'},
                                         {NULL, 0, NULL, 0}};
-
-/* False: it is no number, or above `max`. */
-static bool take_number(const char *text, uint64_t max, uint64_t *out)
-{
-    char *end;
-    errno = 0;
-    *out = strtoull(text, &end, 10);
-    return isdigit((unsigned char)*text) && *end == '\0' && errno == 0 && *out <= max;
-}
-
-static bool take_unsigned(const char *text, unsigned *out)
-{
-    uint64_t number;
-    bool taken = take_number(text, UINT32_MAX, &number);
-    *out = (unsigned)number;
-    return taken;
-}
-
-static bool take_milliseconds(const char *text, uint64_t *us)
-{
-    bool taken = take_number(text, UINT32_MAX, us);
-    *us *= 1000;
-    return taken;
-}
-
-static bool take_share(const char *text, double *out)
-{
-    char *end;
-    *out = strtod(text, &end);
-    return end != text && *end == '\0' && *out >= 0 && *out <= 1;
-}
-
-static bool take_port(const char *text, in_port_t *out)
-{
-    uint64_t number;
-    bool taken = take_number(text, UINT16_MAX, &number) && number != 0;
-    *out = htons((uint16_t)number);
-    return taken;
-}
 
 static bool take_time(visit_t *v, int option, const char *text)
 {

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define EXACT_BITS 7
 #define SUB_BITS 6
@@ -117,4 +118,19 @@ void record_write(const record_t *record, FILE *out)
         fputc('}', out);
     }
     fputs("}}\n", out);
+}
+
+void record_progress(const record_t *record, double seconds)
+{
+    fprintf(stderr, "progress %.1f %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", seconds,
+            record->attempts, record->answered, record->orders);
+}
+
+void record_end(record_t *record, double seconds)
+{
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    record->cpu_s = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+                    (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+    record->seconds = seconds;
 }

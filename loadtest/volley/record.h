@@ -42,6 +42,10 @@ void record_offered(record_t *record, uint64_t due_us);
 void record_ended(record_t *record, const char *kind, uint64_t due_us, uint64_t sent_us,
                   uint64_t now_us);
 void histogram_add(histogram_t *histogram, uint64_t us);
+/* Writes the line "progress SECONDS ATTEMPTS ANSWERED ORDERS" to standard error. */
+void record_progress(const record_t *record, double seconds);
+/* The crowd is at its end: sets `seconds`, and `cpu_s` to this program's processor time. */
+void record_end(record_t *record, double seconds);
 void record_write(const record_t *record, FILE *out);
 
 #endif

@@ -10,7 +10,6 @@
  */
 #include <arpa/inet.h>
 #include <assert.h>
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -24,6 +23,7 @@
 
 #include "arrivals.h"
 #include "record.h"
+#include "words.h"
 
 #define ANSWER_BYTES_MAX 4096
 #define REQUEST_BYTES_MAX 1024
@@ -222,21 +222,6 @@ static void send_attempt(volley_t *v, attempt_t attempt)
 
 /* --- answers --- */
 
-/* The word that follows `member` in the body, into `word`; empty if there is none. */
-static void find_word(const char *body, const char *member, char *word, size_t room)
-{
-    const char *at = strstr(body, member);
-    size_t n = 0;
-    if (at != NULL) {
-        at += strlen(member);
-        at += strspn(at, " :\"");
-        while (n + 1 < room && (isalnum((unsigned char)at[n]) || at[n] == '_' || at[n] == '-'))
-            ++n;
-        memcpy(word, at, n);
-    }
-    word[n] = '\0';
-}
-
 /* Whether the service says that a key came again: in the head, before the body. */
 static bool is_replay(const char *answer, const char *body)
 {
@@ -308,8 +293,7 @@ static void readable(volley_t *v, connection_t *c)
 
 static void show_progress(const volley_t *v)
 {
-    fprintf(stderr, "progress %.1f %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", (double)now_us(v) / 1e6,
-            v->record.attempts, v->record.answered, v->record.orders);
+    record_progress(&v->record, (double)now_us(v) / 1e6);
 }
 
 static void sweep(volley_t *v, uint64_t now)
@@ -405,11 +389,7 @@ static void run(volley_t *v)
             wait_and_serve(v, next_event_us(v));
     }
     show_progress(v);
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    v->record.cpu_s = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-                      (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-    v->record.seconds = (double)now_us(v) / 1e6;
+    record_end(&v->record, (double)now_us(v) / 1e6);
 }
 
 static void prepare(volley_t *v)
@@ -463,45 +443,6 @@ static const struct option options[] = {{"host", required_argument, NULL, 'h'},
                                         {"keyed", required_argument, NULL, 'k'},
                                         {"help", no_argument, NULL, '?'},
                                         {NULL, 0, NULL, 0}};
-
-/* False: it is no number, or above `max`. */
-static bool take_number(const char *text, uint64_t max, uint64_t *out)
-{
-    char *end;
-    errno = 0;
-    *out = strtoull(text, &end, 10);
-    return isdigit((unsigned char)*text) && *end == '\0' && errno == 0 && *out <= max;
-}
-
-static bool take_unsigned(const char *text, unsigned *out)
-{
-    uint64_t number;
-    bool taken = take_number(text, UINT32_MAX, &number);
-    *out = (unsigned)number;
-    return taken;
-}
-
-static bool take_milliseconds(const char *text, uint64_t *us)
-{
-    bool taken = take_number(text, UINT32_MAX, us);
-    *us *= 1000;
-    return taken;
-}
-
-static bool take_share(const char *text, double *out)
-{
-    char *end;
-    *out = strtod(text, &end);
-    return end != text && *end == '\0' && *out >= 0 && *out <= 1;
-}
-
-static bool take_port(const char *text, in_port_t *out)
-{
-    uint64_t number;
-    bool taken = take_number(text, UINT16_MAX, &number) && number != 0;
-    *out = htons((uint16_t)number);
-    return taken;
-}
 
 static bool take_option(volley_t *v, int option, const char *text)
 {

@@ -5,7 +5,7 @@
  *      │
  *      └──its time is over, or the process ends─▶ `done` without; then the caller reads the order
  *
- * All that wait for the same order share one entry, which the loop has told the order's owner loop
+ * All that wait for the same order on this loop share one entry, and the loop watches the order
  * (engine/orders_in_hand.h). A wait costs no thread and no call to a server. The loop owns its
  * waits; only its thread may call. Nothing blocks or fails.
  */

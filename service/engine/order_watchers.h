@@ -1,7 +1,7 @@
 /*
  * The loops that are to be told how an order ends: a short list, at an order in hand
- * (engine/orders_in_hand.h) or at an order that is polled (engine/order_polls.h). The loop that
- * owns the order's entry owns the list, and is the only caller. Nothing blocks or fails.
+ * (engine/orders_in_hand.h) or at an order that is polled (engine/order_polls.h). The caller
+ * holds the mutex of the order's table, or is the polling loop. Nothing blocks or fails.
  */
 #ifndef HOLDFAST_ENGINE_ORDER_WATCHERS_H
 #define HOLDFAST_ENGINE_ORDER_WATCHERS_H

@@ -257,8 +257,8 @@ static sync_result_t finish_change(worker_t *worker, const item_ref_t *ref,
         FAILPOINT("item_created");
         out->epoch = 0; /* no row has this epoch */
     }
-    if (item_peek(worker, ref, out, &answer, &gate_epoch) != SYNC_READY ||
-        !may_lack_gate(answer, out))
+    bool peeked = item_peek(worker, ref, out, &answer, &gate_epoch) == SYNC_READY;
+    if (!peeked || !(may_lack_gate(answer, out) || gate_agrees(answer, gate_epoch, out)))
         item_agree(worker, ref, out);
     return outcome == CHANGE_CREATED && out->epoch == 0 ? SYNC_BUSY : SYNC_READY;
 }

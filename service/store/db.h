@@ -81,6 +81,7 @@ bool db_error_is_no_table(const db_t *db);
 result_t db_exec(db_t *db, const sql_t *sql, uint64_t *affected, unsigned count);
 /* The same for a literal. */
 result_t db_run(db_t *db, const char *literal);
+
 /* Opens a transaction with a snapshot: all later reads are of one moment, until db_rollback(). */
 static inline result_t db_begin_snapshot(db_t *db)
 {
@@ -88,6 +89,7 @@ static inline result_t db_begin_snapshot(db_t *db)
     return result != RESULT_DONE ? result
                                  : db_run(db, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
 }
+
 /* RESULT_UNKNOWN: the transaction may have committed. */
 result_t db_commit(db_t *db);
 /* Never fails. It drops a connection that cannot roll back, and the server then rolls back. It also

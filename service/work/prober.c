@@ -60,8 +60,8 @@ typedef struct {
     pacer_t pacer;
     pthread_mutex_t mutex; /* over `record` */
     record_t record;
-    _Atomic uint64_t
-        late_ms; /* monotonic; is_late() from here on; UINT64_MAX: no probe is under way */
+    /* monotonic; is_late() from here on; UINT64_MAX: no probe is under way */
+    _Atomic uint64_t late_ms;
     uint64_t counted_ms, count_took_ms; /* used by the thread only */
 } target_t;
 

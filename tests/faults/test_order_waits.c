@@ -393,7 +393,6 @@ static void beyond_the_bound_nobody_waits(void **state)
     stack_node_stop(small);
 }
 
-/* One waits for an order of this node, one for an order of another. */
 /* A SELECT that began before a move is no answer to a read that began after it. */
 static void nobody_hears_a_state_that_is_older_than_his_request(void **state)
 {
@@ -416,23 +415,31 @@ static void nobody_hears_a_state_that_is_older_than_his_request(void **state)
     EXPECT_STATUS(waiters[0].answer, 200);
 }
 
+/* Some wait for an order of this node, some for an order of another. */
+static void wait_at_node(const char *name)
+{
+    const char *sku = locked_item(name);
+    start_all(waiters, FEW, node, order_at(node, sku, "near"));
+    start_all(waiters + FEW, FEW, node, order_at(stack, sku, "far"));
+}
+
+static void end_of_node_answers_all(void)
+{
+    process_signal(node->pid, SIGTERM);
+    for (unsigned i = 0; i < 2 * FEW; ++i)
+        waiter_expect(&waiters[i], "reserved");
+    unlock_row();
+    WAIT_UNTIL(process_is_gone(node->pid));
+}
+
 /* As one that waits for a silent server: the process ends without it, at its deadline. */
 static void a_thread_that_hangs_does_not_hold_up_the_answers(void **state)
 {
     (void)state;
-    waiter_t *near = waiters, *far = waiters + FEW;
-    const char *sku = locked_item("hangs");
     fault_arm(node, "reconcile_compared pause=60000\n");
-    start_all(near, FEW, node, order_at(node, sku, "near"));
-    start_all(far, FEW, node, order_at(stack, sku, "far"));
+    wait_at_node("hangs");
     EXPECT_FAULT(node, "reconcile_compared");
-    process_signal(node->pid, SIGTERM);
-    for (unsigned i = 0; i < FEW; ++i) {
-        waiter_expect(&near[i], "reserved");
-        waiter_expect(&far[i], "reserved");
-    }
-    unlock_row();
-    WAIT_UNTIL(process_is_gone(node->pid));
+    end_of_node_answers_all();
     fault_disarm(node);
     stack_node_again(node);
 }
@@ -440,17 +447,8 @@ static void a_thread_that_hangs_does_not_hold_up_the_answers(void **state)
 static void the_end_of_a_process_answers_all(void **state)
 {
     (void)state;
-    waiter_t *near = waiters, *far = waiters + FEW;
-    const char *sku = locked_item("end");
-    start_all(near, FEW, node, order_at(node, sku, "near"));
-    start_all(far, FEW, node, order_at(stack, sku, "far"));
-    process_signal(node->pid, SIGTERM);
-    for (unsigned i = 0; i < FEW; ++i) {
-        waiter_expect(&near[i], "reserved");
-        waiter_expect(&far[i], "reserved");
-    }
-    unlock_row();
-    WAIT_UNTIL(process_is_gone(node->pid));
+    wait_at_node("end");
+    end_of_node_answers_all();
     EXPECT(!stack_log_has(node, "did not end in time"), "something held up the end");
     stack_node_again(node);
 }
