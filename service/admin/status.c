@@ -106,6 +106,7 @@ static void add_reconciler(cJSON *shard, reconciler_t *reconciler, const shard_v
     if (report.passes != 0)
         cJSON_AddNumberToObject(json, "last_pass_ms_ago", (double)report.last_pass_ms_ago);
     cJSON_AddNumberToObject(json, "items_compared", (double)report.items);
+    cJSON_AddNumberToObject(json, "items_tracked", (double)report.tracked);
     cJSON_AddNumberToObject(json, "orphans_adopted", (double)report.orphans);
     cJSON_AddNumberToObject(json, "repairs", (double)report.repairs);
     cJSON_AddNumberToObject(json, "set_aside", (double)report.set_aside);

@@ -63,6 +63,7 @@
     X(counter, reconciler_repairs_total, "Gates rebuilt because they disagreed with MySQL")        \
     X(gauge, reconciler_set_aside, "Items whose gate cannot be repaired and is tried again later") \
     X(counter, reconciler_set_aside_total, "Times that the reconciler set an item aside")          \
+    X(gauge, reconciler_tracked, "Items used or unsettled that the next passes compare first")     \
     X(gauge, orphans_set_aside, "Slots whose orphans cannot be read and are tried again later")    \
     X(counter, orphans_set_aside_total,                                                            \
       "Times that a slot was set aside: its orphans cannot be read")                               \

@@ -256,6 +256,16 @@ static void keep(reconciler_t *reconciler, tracked_t *tracked)
     HASH_ADD(hh, reconciler->tracked, sku.bytes, tracked->sku.length, tracked);
 }
 
+/* For the metric and the report; after they were noted and after they were compared. */
+static void note_tracked(reconciler_t *reconciler)
+{
+    uint64_t count = HASH_COUNT(reconciler->tracked);
+    pthread_mutex_lock(&reconciler->mutex);
+    METRIC_ADD(reconciler_tracked, (int64_t)count - (int64_t)reconciler->report.tracked);
+    reconciler->report.tracked = count;
+    pthread_mutex_unlock(&reconciler->mutex);
+}
+
 static void track_items_in_use(reconciler_t *reconciler)
 {
     used_item_t *all = in_use_take(&reconciler->shard->in_use), *item, *next;
@@ -265,6 +275,7 @@ static void track_items_in_use(reconciler_t *reconciler)
         HASH_DEL(all, item);
         free(item);
     }
+    note_tracked(reconciler);
 }
 
 /* --- the lease --- */
@@ -494,6 +505,7 @@ static void pass_over_shard(reconciler_t *reconciler)
         orphans = orphans_pass(reconciler->orphans, &reconciler->worker);
     if (reconciler->answered)
         compare_page(reconciler, NULL, clock_mono_ms() + PASS_MS);
+    note_tracked(reconciler);
     if (reconciler->lease.fence == 0)
         return;
     compare_untracked(reconciler);

@@ -42,6 +42,7 @@ typedef struct {
     bool holds_lease;
     uint64_t passes, items, orphans, repairs;
     uint64_t set_aside; /* items that are set aside now */
+    uint64_t tracked;   /* items that the next passes compare before those of the round */
     uint64_t findings[FINDING_COUNT];
     uint64_t last_pass_ms_ago; /* valid only if passes is not 0 */
     bool has_last;             /* the members below are valid: the last finding and action */
