@@ -115,6 +115,21 @@ void connection_keep_tls(connection_t *connection, SSL_CTX *tls)
 
 /* --- requests --- */
 
+static void on_early_input(h2o_socket_t *socket, const char *err)
+{
+    (void)err; /* libh2o reads it again after the answer */
+    h2o_socket_read_stop(socket);
+}
+
+void connection_stays_polled(const h2o_req_t *req)
+{
+    if (req->version >= 0x200)
+        return;
+    h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
+    if (socket->ssl == NULL && !h2o_socket_is_reading(socket))
+        h2o_socket_read_start(socket, on_early_input);
+}
+
 void connection_request_begins(connection_answer_t *answer, const h2o_req_t *req)
 {
     connection_t *connection = req->conn->callbacks->get_socket(req->conn)->on_close.data;

@@ -75,6 +75,13 @@ void connection_keep_tls(connection_t *connection, SSL_CTX *tls);
 /* Ends the connection, as above. `why` is for the log. */
 void connection_end(connection_t *connection, const char *why);
 
+/* Call when the answer comes in a later turn of the loop and the handler needs nothing more of the
+   request's body: libh2o stops to read an HTTP/1 connection at each request and starts again after
+   its answer, which are two epoll_ctl() a request; this keeps it polled. Only for requests with a
+   body: libh2o keeps the head of others in the input, which may move when more is read. What a
+   client sends before its answer stays in the input, and then it is not read on. */
+void connection_stays_polled(const h2o_req_t *req);
+
 /* The life of one request: it began, was answered, ended. */
 void connection_request_begins(connection_answer_t *answer, const h2o_req_t *req);
 /* Its body is over the limit, and stays in memory until the request ends. Call before the

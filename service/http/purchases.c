@@ -90,6 +90,8 @@ void handle_order_create(exchange_t *exchange, const route_match_t *match)
     } else {
         exchange->waiting = cross_request_start(engine, &request, on_answer, exchange);
         exchange->on_gone = on_gone;
+        if (!exchange->answered)
+            connection_stays_polled(exchange->req);
     }
     cJSON_Delete(json);
 }

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "harness/attack.h"
+#include "harness/mysqld.h"
 #include "integration/aftermath.h"
 
 #define PATIENCE_MS 15000
@@ -182,6 +183,116 @@ static void pipelined_requests_are_answered_in_order(void **state)
     EXPECT(a != NULL && b != NULL && c != NULL && a < b && b < c, "%s", all);
 }
 
+/* --- what is sent while a purchase is at work --- */
+
+static const char *purchase_of(const char *mine, const char *buyer)
+{
+    const char *body =
+        test_text("{\"sku\":\"%s\",\"buyer_id\":\"%s\",\"quantity\":1}", mine, buyer);
+    return test_text("POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+                     "Content-Length: %zu\r\n\r\n%s",
+                     strlen(body), body);
+}
+
+static void send_text(int fd, const char *text)
+{
+    EXPECT_NUMBER(attack_send(fd, text, strlen(text), PATIENCE_MS), strlen(text));
+}
+
+/* A connection whose purchase by `buyer` has passed the gate and waits for the lock of its row. */
+static int begin_purchase(const char *mine, const char *buyer, MYSQL **user)
+{
+    WAIT_UNTIL(redis_view(STACK, mine).unsettled == 0);
+    *user = mysqld_hold(STACK, rows_shard_of(STACK, mine),
+                        "SELECT total FROM inventory WHERE sku = '%s' FOR UPDATE", mine);
+    int fd = web_connect(STACK->url);
+    EXPECT(fd >= 0, "no connection");
+    send_text(fd, purchase_of(mine, buyer));
+    WAIT_UNTIL(redis_view(STACK, mine).unsettled == 1);
+    return fd;
+}
+
+static void read_all(int fd, char *out, size_t size)
+{
+    size_t n = 0;
+    for (ssize_t got; n < size - 1 && (got = read(fd, out + n, size - 1 - n)) > 0;)
+        n += (size_t)got;
+    out[n] = '\0';
+    close(fd);
+}
+
+/* The first purchase waits for its row; two more and a read come meanwhile, and a part of a third.
+ */
+static void buy_during_a_purchase(const char *mine, char *out, size_t size)
+{
+    MYSQL *user;
+    int fd = begin_purchase(mine, "e-0", &user);
+    send_text(fd, purchase_of(mine, "e-1"));
+    send_text(fd, test_text("%s%s", purchase_of(mine, "e-2"),
+                            "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"));
+    const char *last = purchase_of(mine, "e-3");
+    send_text(fd, test_text("%.70s", last));
+    mysql_close(user);
+    send_text(fd, last + 70);
+    send_text(fd, "GET /nowhere HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    read_all(fd, out, size);
+}
+
+/* On a slow machine the row may be locked for so long that the item is set aside, and its buyers
+   are refused: then it is tried again. */
+static void requests_sent_during_a_purchase_are_answered_after_it(void **state)
+{
+    (void)state;
+    static const char *const in_order[] = {"\"e-0\"", "\"e-1\"", "\"e-2\"",
+                                           "200 OK",  "\"e-3\"", "not_found"};
+    char all[16384];
+    const char *mine, *at = all;
+    unsigned tries = 0;
+    do {
+        mine = sale_item(STACK, "early", "\"total\":100,\"strategy\":\"lua\"");
+        sale_order(STACK, mine, "before", 1, NULL);
+        buy_during_a_purchase(mine, all, sizeof(all));
+    } while (strstr(all, " 503 ") != NULL && ++tries < 20);
+    for (size_t i = 0; i < TEST_COUNT(in_order); ++i) {
+        EXPECT((at = strstr(at, in_order[i])) != NULL, "no %s in its place: %s", in_order[i], all);
+        ++at;
+    }
+    WAIT_UNTIL(sale_live_orders(STACK, mine) == 5);
+    EXPECT_SOUND(STACK, mine, 0);
+    EXPECT_GATE_AGREES(STACK, mine);
+}
+
+/* The client ends its half, all of it, or resets, or sends a flood, while its purchase is at work:
+   the order is made, no core is kept busy and no descriptor is kept. */
+static void clients_that_leave_during_a_purchase_leave_their_order(void **state)
+{
+    (void)state;
+    MYSQL *user;
+    const char *mine = sale_item(STACK, "leaves", "\"total\":100,\"strategy\":\"lua\"");
+    sale_order(STACK, mine, "before", 1, NULL);
+    attack_gauge_t before = attack_gauge(STACK->pid);
+    static const char *const flood = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    for (int i = 0; i < 4; ++i) {
+        int fd = begin_purchase(mine, test_text("l-%d", i), &user);
+        if (i == 0)
+            EXPECT_NUMBER(shutdown(fd, SHUT_WR), 0);
+        else if (i == 1)
+            close(fd);
+        else if (i == 2)
+            attack_reset(fd);
+        else
+            attack_send(fd, test_repeat(flood, 100000), 100000 * strlen(flood), 500);
+        mysql_close(user);
+        WAIT_UNTIL(redis_view(STACK, mine).unsettled == 0);
+        WAIT_UNTIL(sale_live_orders(STACK, mine) == 2 + i);
+        if (i == 0 || i == 3)
+            close(fd);
+    }
+    EXPECT_DESCRIPTORS_BACK(STACK->pid, before, 2);
+    EXPECT_SOUND(STACK, mine, 0);
+    EXPECT_GATE_AGREES(STACK, mine);
+}
+
 /* As RFC 9112 (9.3) has it: by whatever header of the name `close` is said, and by nothing else. */
 static void a_connection_stays_unless_close_is_sent(void **state)
 {
@@ -249,6 +360,8 @@ int main(void)
         TEST(too_many_headers_are_refused),
         TEST(clients_that_go_away_leave_no_trace),
         TEST(pipelined_requests_are_answered_in_order),
+        TEST(requests_sent_during_a_purchase_are_answered_after_it),
+        TEST(clients_that_leave_during_a_purchase_leave_their_order),
         TEST(a_connection_stays_unless_close_is_sent),
         TEST(many_answers_without_a_body_end_no_connection),
         TEST(no_input_has_earned_a_500),
