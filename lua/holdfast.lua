@@ -30,7 +30,7 @@
 -- This file has what all functions share, and the orders: reserve, settle, unreserve, release. The
 -- build joins maintenance.lua to its end; Redis gets both as one text.
 
-local VERSION = 20
+local VERSION = 21
 local US = '\31'
 
 -- Answers about the item as a whole; the numbers are in service/gate/gate.h too.
@@ -48,11 +48,13 @@ local ANSWER_TEXT = { [0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', ':
 -- and a replica that takes over all the data of a master, load it anew.
 -- Source: Redis, "Redis replication" (replication ID, failover), and Redis 7.0 (functions are
 -- part of what a full synchronisation brings).
+-- 16 digits of each: a hash with a value of more than 64 bytes (hash-max-listpack-value) is a table of single
+-- strings, which takes three times the memory of one piece.
 local identity = nil
 local function server_identity()
   if not identity then
-    identity = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') .. ':' ..
-      string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+    identity = string.sub(string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 1, 16) .. ':' ..
+      string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)'), 1, 16)
   end
   return identity
 end

@@ -17,7 +17,7 @@
 #include "sale/problem.h"
 
 /* Equal to VERSION of lua/holdfast.lua. */
-#define GATE_LIBRARY_VERSION 20
+#define GATE_LIBRARY_VERSION 21
 /* Separates the fields of a record in `unsettled`. */
 #define GATE_FIELD_SEPARATOR '\x1f'
 

@@ -111,6 +111,23 @@ static void an_item_that_nobody_asks_for_has_no_gate(void **state)
     EXPECT_GATE_AGREES(stack, name_of(7));
 }
 
+/* One value of more than 64 bytes would make a table of single strings of it. */
+static void a_gate_is_one_piece(void **state)
+{
+    (void)state;
+    const char *sku = sale_item(stack, "piece",
+                                "\"total\":1000000000,\"per_buyer_limit\":1000000,\"strategy\":"
+                                "\"lua\",\"starts_at\":\"%s\",\"ends_at\":\"%s\"",
+                                sale_time(-3600), sale_time(3600));
+    sale_order(stack, sku, "first", 1, NULL);
+    EXPECT_NUMBER(
+        redis_run(stack,
+                  "EVAL return\n(redis.call('OBJECT','ENCODING',KEYS[1])=='listpack')and\n(1)"
+                  "or\n(0) 1 %s",
+                  redis_key(stack, "gate", sku)),
+        1);
+}
+
 static void put(const char *sku, const char *terms, int status)
 {
     web_answer_t put = ADMIN(stack, .method = "PUT", .path = test_text("/v1/items/%s", sku),
@@ -240,6 +257,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(an_item_that_nobody_asks_for_has_no_gate),
+        TEST(a_gate_is_one_piece),
         TEST(a_change_of_an_item_that_nobody_has_bought_builds_no_gate),
         TEST(a_gate_that_was_deleted_by_hand_counts_in_a_change),
         TEST(a_pass_at_rest_looks_at_few_of_many),
