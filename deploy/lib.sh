@@ -103,6 +103,8 @@ services_unblock() {
 
 # build DIR [CMAKE_OPTION...]: quiet unless it fails. Without options a directory that was
 # configured before keeps its kind (an ASan build, say); a new one becomes a release build.
+# BUILD_TARGETS has what is built; empty: all.
+BUILD_TARGETS=()
 build() (
     local dir=$1 log configure=()
     shift
@@ -119,7 +121,7 @@ build() (
     if ! {
         { ((${#configure[@]} == 0)) ||
             cmake -S "$HOLDFAST_REPO" -B "$dir" -G Ninja "${configure[@]}"; } &&
-            ninja -C "$dir"
+            ninja -C "$dir" "${BUILD_TARGETS[@]}"
     } 9>&- </dev/null >"$log" 2>&1; then
         tail -n 60 "$log" >&2
         die "the build failed; the whole log is $log"
