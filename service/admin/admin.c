@@ -12,6 +12,8 @@ static const route_entry_t table[] = {
     {"DELETE", "/v1/items/*", ROUTE_item_delete, BODY_EMPTY, "", handle_item_delete},
     {"POST", "/v1/items/*/reconcile", ROUTE_item_reconcile, BODY_EMPTY, "", handle_reconcile},
     {"PUT", "/v1/strategy", ROUTE_strategy_put, BODY_DEMANDED, "", handle_strategy_put},
+    {"GET", "/v1/changes", ROUTE_changes, BODY_IGNORED, "limit cursor sku who since ",
+     handle_changes},
     {"GET", "/v1/status", ROUTE_status, BODY_IGNORED, "", handle_status},
     {"GET", "/v1/audit", ROUTE_audit, BODY_IGNORED, "", handle_audit},
     {"GET", "/metrics", ROUTE_metrics, BODY_IGNORED, NULL, handle_metrics},
@@ -33,10 +35,12 @@ static bool is_authorized(const h2o_req_t *req, const config_t *config)
 
 static void dispatch(exchange_t *exchange)
 {
-    if (is_authorized(exchange->req, exchange->http->config))
-        route_dispatch(table, exchange);
-    else
+    if (!is_authorized(exchange->req, exchange->http->config)) {
         reply_problem(exchange, PROBLEM_UNAUTHORIZED, NULL);
+        return;
+    }
+    exchange->who = "admin";
+    route_dispatch(table, exchange);
 }
 
 static bool refuses(const h2o_req_t *head, const config_t *config)

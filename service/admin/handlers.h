@@ -5,6 +5,7 @@
 
 #include "admin/admin.h"
 #include "reconcile/outcome.h"
+#include "store/changes.h"
 
 /* For a request to the admin listener. */
 static inline admin_t *admin_of(const exchange_t *exchange)
@@ -19,6 +20,13 @@ void handle_strategy_put(exchange_t *exchange, const route_match_t *match);
 
 /* admin/removal.c */
 void handle_item_delete(exchange_t *exchange, const route_match_t *match);
+
+/* admin/origin.c: who asks for a change, and why, from the request. False: refused, and
+   answered. */
+bool read_origin(exchange_t *exchange, change_origin_t *origin);
+
+/* admin/changes.c: the record of changes */
+void handle_changes(exchange_t *exchange, const route_match_t *match);
 
 /* admin/status.c, audit.c, reconcile.c, metrics.c: reports, and a comparison on request */
 void handle_status(exchange_t *exchange, const route_match_t *match);

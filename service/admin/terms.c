@@ -19,6 +19,7 @@ typedef struct {
     request_job_t request; /* first */
     item_ref_t ref;
     item_change_t change;
+    change_origin_t origin;
     sync_result_t result;
     change_outcome_t outcome; /* of SYNC_READY */
     item_t item;
@@ -28,7 +29,7 @@ static void run_change(request_job_t *request, worker_t *worker)
 {
     change_request_t *r = (change_request_t *)request;
     str_t sku = sku_str(&r->ref.sku);
-    r->result = item_change(worker, &r->ref, &r->change, &r->item, &r->outcome);
+    r->result = item_change(worker, &r->ref, &r->change, &r->origin, &r->item, &r->outcome);
     if (r->result != SYNC_READY || !CHANGE_IS_MADE(r->outcome))
         return;
     if (r->outcome != CHANGE_NONE)
@@ -71,6 +72,7 @@ static void reply_change(request_job_t *request, exchange_t *exchange)
 static void change_item(exchange_t *exchange, const route_match_t *match, bool create)
 {
     mistake_t mistake = {PROBLEM_NONE, ""};
+    change_origin_t origin;
     item_change_t change = {.create = create};
     atomic_int *default_strategy = admin_of(exchange)->default_strategy;
     if (!is_sku(match->param)) {
@@ -88,11 +90,14 @@ static void change_item(exchange_t *exchange, const route_match_t *match, bool c
         reply_problem(exchange, mistake.problem, mistake.detail);
         return;
     }
+    if (!read_origin(exchange, &origin))
+        return;
     change_request_t *r = alloc_zero(1, sizeof(*r));
     r->request.run = run_change;
     r->request.reply = reply_change;
     r->ref = item_ref_of(match->param);
     r->change = change;
+    r->origin = origin;
     request_job_submit_for_item(exchange, &r->ref, &r->request);
 }
 
@@ -122,6 +127,7 @@ typedef struct {
 typedef struct {
     fan_t fan; /* first */
     strategy_id_t strategy;
+    change_origin_t origin; /* of the change of each item */
     shard_toggle_t shards[];
 } toggle_request_t;
 
@@ -149,7 +155,7 @@ static void toggle_item(const toggle_request_t *r, shard_toggle_t *own, worker_t
     item_change_t change = {.has_strategy = true, .terms = {.strategy = r->strategy}};
     item_t item;
     change_outcome_t outcome;
-    sync_result_t result = item_change(worker, ref, &change, &item, &outcome);
+    sync_result_t result = item_change(worker, ref, &change, &r->origin, &item, &outcome);
     if (result == SYNC_READY && CHANGE_IS_MADE(outcome)) {
         ++*(outcome == CHANGE_NONE ? &own->same : &own->changed);
         announce_item_changed(worker->shard->announcements, sku_str(&ref->sku), item.epoch);
@@ -162,6 +168,16 @@ static void toggle_item(const toggle_request_t *r, shard_toggle_t *own, worker_t
     }
 }
 
+/* The first shard's is the one that is followed. */
+static bool save_default(const toggle_request_t *r, unsigned shard, worker_t *worker)
+{
+    change_origin_t origin = r->origin;
+    uint16_t slot = worker->shard->config->shards[shard].slot_first;
+    origin.id = order_id_issue(slot, remote_clock_now_ms(&worker->shard->clock));
+    return settings_save_default_strategy(worker->db, &worker->sql, r->strategy,
+                                          shard == 0 ? &origin : NULL) == RESULT_DONE;
+}
+
 /* Items whose rows are locked come last, because each of them waits for its lock. */
 static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
 {
@@ -169,9 +185,8 @@ static void run_toggle(fan_t *fan, unsigned shard, worker_t *worker)
     shard_toggle_t *own = &r->shards[shard];
     item_list_t list = {0};
     size_t locked = 0;
-    own->complete =
-        settings_save_default_strategy(worker->db, &worker->sql, r->strategy) == RESULT_DONE &&
-        item_scan(worker->db, &worker->sql, 0, collect_item, &list) == RESULT_DONE;
+    own->complete = save_default(r, shard, worker) &&
+                    item_scan(worker->db, &worker->sql, 0, collect_item, &list) == RESULT_DONE;
     FAILPOINT("toggle_items_read");
     for (size_t i = 0; own->complete && i < list.count; ++i) {
         const item_ref_t *ref = &list.items[i];
@@ -248,10 +263,14 @@ void handle_strategy_put(exchange_t *exchange, const route_match_t *match)
         reply_problem(exchange, mistake.problem, mistake.detail);
         return;
     }
+    change_origin_t origin;
+    if (!read_origin(exchange, &origin))
+        return;
     unsigned shards = exchange->http->map->shards_count;
     toggle_request_t *r = alloc_zero(1, sizeof(*r) + shards * sizeof(r->shards[0]));
     r->fan.run = run_toggle;
     r->fan.reply = reply_toggle;
     r->strategy = strategy;
+    r->origin = origin;
     fan_start(exchange, &r->fan);
 }

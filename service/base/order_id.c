@@ -109,12 +109,17 @@ static void check_write(order_id_t *id, uint16_t check)
     b[10] = (uint8_t)((check & 3) << 6 | (b[10] & 0x3f));
 }
 
+static void write_time(order_id_t *id, uint64_t ms)
+{
+    for (int i = 0; i < 6; ++i)
+        id->bytes[i] = (uint8_t)(ms >> (40 - 8 * i));
+}
+
 order_id_t order_id_issue(uint16_t slot, uint64_t now_ms)
 {
     assert(slot < 0x1000);
     order_id_t id;
-    for (int i = 0; i < 6; ++i)
-        id.bytes[i] = (uint8_t)(now_ms >> (40 - 8 * i));
+    write_time(&id, now_ms);
     id.bytes[6] = (uint8_t)(0x70 | slot >> 8);
     id.bytes[7] = (uint8_t)slot;
     random_bytes(id.bytes + 8, 8);
@@ -139,6 +144,13 @@ uint64_t order_id_time_ms(const order_id_t *id)
     for (int i = 0; i < 6; ++i)
         ms = ms << 8 | id->bytes[i];
     return ms;
+}
+
+order_id_t order_id_first_of(uint64_t ms)
+{
+    order_id_t first = ORDER_ID_NONE;
+    write_time(&first, ms);
+    return first;
 }
 
 bool order_id_is_none(const order_id_t *id)

@@ -33,6 +33,8 @@ order_id_t order_id_issue(uint16_t slot, uint64_t now_ms);
 bool order_id_issued_here(const order_id_t *id);
 uint16_t order_id_slot(const order_id_t *id);
 uint64_t order_id_time_ms(const order_id_t *id);
+/* Below every id of this time or a later one, and above all earlier ones; it is no id itself. */
+order_id_t order_id_first_of(uint64_t ms);
 bool order_id_is_none(const order_id_t *id);
 bool order_id_eq(const order_id_t *a, const order_id_t *b);
 /* Lower case, with hyphens; 36 characters and a NUL. */

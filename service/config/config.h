@@ -80,8 +80,9 @@ typedef struct {
         char *tls_key_file;
     } http;
     struct {
-        config_address_t listen; /* 127.0.0.1:8081 */
-        char *token;             /* from token or token_file; at least 16 characters */
+        config_address_t listen;    /* 127.0.0.1:8081 */
+        char *token;                /* from token or token_file; at least 16 characters */
+        uint32_t changes_keep_days; /* of the record of changes; 0: for ever; 400 */
     } admin;
     struct {
         uint32_t readiness_delay_ms; /* time between the first 503 of readyz and the closing of the

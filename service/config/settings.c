@@ -68,6 +68,8 @@ static const setting_t admin_settings[] = {
      .help = "What an administrator sends as bearer token; better kept in token_file."},
     {FIELD("token_file", SECRET_FILE, config_t, admin.token),
      BOUNDS(SECRET_BYTES_MIN, SECRET_BYTES_MAX), .help = "The file that holds the admin token."},
+    {NUMBER(admin, changes_keep_days, 0, 36500), .unit = "days", .fallback = "400",
+     .help = "For so long the record of changes is kept; 0 is for ever."},
 };
 
 static const setting_t shutdown_settings[] = {

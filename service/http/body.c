@@ -224,14 +224,19 @@ static bool is_control(const char *at, const char *end)
     return c < 0x20 || c == 0x7f || (c == 0xc2 && end - at >= 2 && (unsigned char)at[1] < 0xa0);
 }
 
-bool is_buyer_id(str_t text)
+bool is_plain_text(str_t text, size_t bytes_max)
 {
-    if (text.n == 0 || text.n > BUYER_BYTES_MAX || u8_check((const uint8_t *)text.p, text.n))
+    if (text.n == 0 || text.n > bytes_max || u8_check((const uint8_t *)text.p, text.n))
         return false;
     for (size_t i = 0; i < text.n; ++i)
         if (is_control(text.p + i, text.p + text.n))
             return false;
     return true;
+}
+
+bool is_buyer_id(str_t text)
+{
+    return is_plain_text(text, BUYER_BYTES_MAX);
 }
 
 bool is_idempotency_key(str_t text)

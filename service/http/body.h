@@ -45,6 +45,8 @@ bool body_read_strategy(const cJSON *json, strategy_id_t *out, mistake_t *mistak
 
 bool is_sku(str_t text);
 bool is_buyer_id(str_t text);
+/* 1 to `bytes_max` bytes of UTF-8 without control characters. */
+bool is_plain_text(str_t text, size_t bytes_max);
 bool is_idempotency_key(str_t text);
 
 /*

@@ -29,6 +29,7 @@ typedef struct exchange {
     route_t route;
     uint64_t started_us;
     char request_id[REQUEST_ID_MAX + 1];
+    const char *who; /* the name of the token that the request has; NULL on the public listener */
     bool answered;
     connection_answer_t taking;     /* whether the client reads the answer */
     void (*on_gone)(void *waiting); /* NULL: no operation waits */

@@ -149,6 +149,7 @@ typedef enum {
     X(item_delete) \
     X(item_reconcile) \
     X(strategy_put) \
+    X(changes) \
     X(status) \
     X(audit) \
     X(metrics) \

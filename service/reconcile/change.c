@@ -13,6 +13,18 @@
 /* How long a change is retried: under a SQL strategy it competes with every buyer for the row. */
 #define CHANGE_TIMEOUT_MS 15000
 
+typedef struct {
+    worker_t *worker;
+    const item_ref_t *ref;
+    const item_change_t *change;
+    change_origin_t origin; /* with the id of this change */
+    /* An attempt has failed before this one, and may have committed the change all the same. */
+    bool is_repeat;
+    bool again; /* out: the item changed during the attempt; try again */
+    item_t *out;
+    change_outcome_t *outcome;
+} changing_t;
+
 static item_terms_t merge(const item_terms_t *now, const item_change_t *change)
 {
     item_terms_t terms = *now;
@@ -50,7 +62,7 @@ static bool window_is_valid(const item_terms_t *terms)
 /* Computes the totals of a new row from the orders of the name, since totals follow rows. Finished
    orders are those of an item that was deleted. Live ones exist only if a user has deleted the row
    by hand. No order can arrive meanwhile, since there is no row to allocate it in. */
-static result_t insert_item(worker_t *worker, const item_ref_t *ref, const item_terms_t *terms)
+static result_t insert_row(worker_t *worker, const item_ref_t *ref, const item_terms_t *terms)
 {
     str_t sku = sku_str(&ref->sku);
     sql_reset(&worker->sql);
@@ -65,6 +77,26 @@ static result_t insert_item(worker_t *worker, const item_ref_t *ref, const item_
             sku, (uint64_t)ref->bucket, (uint64_t)ref->slot, sku, sku);
     item_add_terms(&worker->sql, terms);
     return db_exec(worker->db, &worker->sql, NULL, 0);
+}
+
+static result_t insert_item(worker_t *worker, const item_ref_t *ref, const item_terms_t *terms,
+                            const change_origin_t *origin)
+{
+    item_t item;
+    bool found;
+    result_t result = db_run(worker->db, "START TRANSACTION");
+    if (result == RESULT_DONE)
+        result = insert_row(worker, ref, terms);
+    if (result == RESULT_DONE)
+        result = item_read(worker->db, &worker->sql, ref, false, &item, &found);
+    if (result == RESULT_DONE)
+        result = change_insert(worker->db, &worker->sql, origin, ref, item.epoch, NULL, terms);
+    if (result != RESULT_DONE) {
+        db_rollback(worker->db);
+        return result;
+    }
+    FAILPOINT("item_inserted");
+    return db_commit(worker->db);
 }
 
 sync_result_t freeze_and_drain(worker_t *worker, rebuild_t *rebuild)
@@ -151,18 +183,19 @@ static sync_result_t change_once(worker_t *worker, rebuild_t *rebuild, uint64_t 
     return step;
 }
 
-static sync_result_t create_item(worker_t *worker, const item_ref_t *ref,
-                                 const item_change_t *change, change_outcome_t *outcome)
+static sync_result_t create_item(changing_t *c)
 {
+    const item_change_t *change = c->change;
+    change_outcome_t *outcome = c->outcome;
     *outcome = !change->create                    ? CHANGE_UNKNOWN_ITEM
                : !window_is_valid(&change->terms) ? CHANGE_INVALID_WINDOW
                                                   : CHANGE_CREATED;
     if (*outcome != CHANGE_CREATED)
         return SYNC_READY;
-    result_t result = insert_item(worker, ref, &change->terms);
+    result_t result = insert_item(c->worker, c->ref, &change->terms, &c->origin);
     if (result != RESULT_REFUSED)
         return sync_of_store(result);
-    if (db_error_is_duplicate(worker->db))
+    if (db_error_is_duplicate(c->worker->db))
         return SYNC_BUSY;          /* another caller has created it meanwhile */
     *outcome = CHANGE_WRONG_STATE; /* orders of an item of that name have more units than `total` */
     return SYNC_READY;
@@ -194,14 +227,15 @@ static sync_result_t needs_row_only(worker_t *worker, gate_item_t answer, const 
 }
 
 /* Changes a row that exists and has other terms. */
-static sync_result_t change_terms(worker_t *worker, const item_terms_t *terms, uint64_t gate_epoch,
-                                  bool row_only, item_t *out, change_outcome_t *outcome)
+static sync_result_t change_terms(changing_t *c, const item_terms_t *terms, uint64_t gate_epoch,
+                                  bool row_only)
 {
     bool too_low;
-    rebuild_t rebuild = {.item = *out, .terms = terms, .row_only = row_only};
-    sync_result_t result = change_once(worker, &rebuild, gate_epoch, &too_low);
+    item_t *out = c->out;
+    rebuild_t rebuild = {.item = *out, .terms = terms, .origin = &c->origin, .row_only = row_only};
+    sync_result_t result = change_once(c->worker, &rebuild, gate_epoch, &too_low);
     *out = rebuild.item;
-    *outcome = too_low ? CHANGE_WRONG_STATE : CHANGE_DONE;
+    *c->outcome = too_low ? CHANGE_WRONG_STATE : CHANGE_DONE;
     if (too_low)
         return SYNC_READY;
     /* If Redis went away after the row was changed, the change is made; the gate is rebuilt when
@@ -209,40 +243,75 @@ static sync_result_t change_terms(worker_t *worker, const item_terms_t *terms, u
     return result == SYNC_GATE_AWAY && terms_equal(terms, &out->terms) ? SYNC_READY : result;
 }
 
-/* One read and one attempt. *again: the item changed meanwhile; read again. */
-static sync_result_t try_change(worker_t *worker, const item_ref_t *ref,
-                                const item_change_t *change, item_t *out, change_outcome_t *outcome,
-                                bool *again)
+/* Whether an earlier attempt has made the change. The row was read before: if it shows the change,
+   so does this. If there is no row, the item was deleted since. */
+static sync_result_t is_made_already(const changing_t *c, bool row_is_there, bool *made)
+{
+    bool created = false;
+    worker_t *worker = c->worker;
+    *made = false;
+    if (!c->is_repeat)
+        return SYNC_READY;
+    result_t result = change_find(worker->db, &worker->sql, &c->origin.id, made, &created);
+    if (*made)
+        *c->outcome = !row_is_there ? CHANGE_UNKNOWN_ITEM : created ? CHANGE_CREATED : CHANGE_DONE;
+    return sync_of_store(result);
+}
+
+/* Only a gate that agrees with the row can report what is unsettled: it is rebuilt first. The terms
+   may change meanwhile, and those that are to be set follow from the ones that were read. */
+static sync_result_t agree_first(changing_t *c)
+{
+    item_terms_t read = c->out->terms;
+    sync_result_t result = item_agree(c->worker, c->ref, c->out);
+    bool deleted = result == SYNC_UNKNOWN_ITEM && c->change->create;
+    c->again = deleted || (result == SYNC_READY && !terms_equal(&read, &c->out->terms));
+    return c->again ? SYNC_BUSY : result;
+}
+
+/* Changes the row that was read, if that is needed. `peeked`: Redis has answered. */
+static sync_result_t change_row(changing_t *c, bool peeked, gate_item_t answer, uint64_t gate_epoch)
+{
+    bool row_only = false;
+    item_t *out = c->out;
+    item_terms_t terms = merge(&out->terms, c->change);
+    *c->outcome = !window_is_valid(&terms) ? CHANGE_INVALID_WINDOW : CHANGE_NONE;
+    if (*c->outcome == CHANGE_INVALID_WINDOW || terms_equal(&terms, &out->terms))
+        return SYNC_READY;
+    if (peeked)
+        peeked = needs_row_only(c->worker, answer, out, &row_only) == SYNC_READY;
+    if (peeked && !row_only && !gate_agrees(answer, gate_epoch, out)) {
+        sync_result_t result = agree_first(c);
+        if (result != SYNC_READY)
+            return result;
+    }
+    sync_result_t result = change_terms(c, &terms, gate_epoch, row_only);
+    c->again = result == SYNC_BUSY;
+    return result;
+}
+
+/* One read and one attempt. */
+static sync_result_t try_change(changing_t *c)
 {
     uint64_t gate_epoch;
     gate_item_t answer;
-    bool row_only = false;
-    sync_result_t result = item_peek(worker, ref, out, &answer, &gate_epoch);
-    bool peeked = result == SYNC_READY;
+    bool made;
+    sync_result_t result = item_peek(c->worker, c->ref, c->out, &answer, &gate_epoch);
+    bool peeked = result == SYNC_READY, absent = result == SYNC_UNKNOWN_ITEM;
     FAILPOINT("change_peeked");
-    *again = result == SYNC_BUSY;
-    if (result == SYNC_UNKNOWN_ITEM) {
-        result = create_item(worker, ref, change, outcome);
-        *again = result == SYNC_BUSY;
+    c->again = result == SYNC_BUSY;
+    if (!peeked && !absent && result != SYNC_GATE_AWAY)
+        return result;
+    sync_result_t looked_up = is_made_already(c, !absent, &made);
+    c->again = looked_up == SYNC_BUSY;
+    if (made || looked_up != SYNC_READY)
+        return looked_up;
+    if (absent) {
+        result = create_item(c);
+        c->again = result == SYNC_BUSY;
         return result;
     }
-    if (!peeked && result != SYNC_GATE_AWAY)
-        return result;
-    item_terms_t terms = merge(&out->terms, change);
-    *outcome = !window_is_valid(&terms) ? CHANGE_INVALID_WINDOW : CHANGE_NONE;
-    if (*outcome == CHANGE_INVALID_WINDOW || terms_equal(&terms, &out->terms))
-        return SYNC_READY;
-    if (peeked)
-        peeked = needs_row_only(worker, answer, out, &row_only) == SYNC_READY;
-    /* Only a gate that agrees with the row can report what is unsettled: rebuild it first. */
-    if (peeked && !row_only && !gate_agrees(answer, gate_epoch, out) &&
-        (result = item_agree(worker, ref, out)) != SYNC_READY) {
-        *again = result == SYNC_UNKNOWN_ITEM && change->create; /* deleted meanwhile */
-        return *again ? SYNC_BUSY : result;
-    }
-    result = change_terms(worker, &terms, gate_epoch, row_only, out, outcome);
-    *again = result == SYNC_BUSY;
-    return result;
+    return change_row(c, peeked, answer, gate_epoch);
 }
 
 /* Completes a rebuild that a lost race has left, and builds the gate of a new item that finds one
@@ -264,17 +333,23 @@ static sync_result_t finish_change(worker_t *worker, const item_ref_t *ref,
 }
 
 sync_result_t item_change(worker_t *worker, const item_ref_t *ref, const item_change_t *change,
-                          item_t *out, change_outcome_t *outcome)
+                          const change_origin_t *origin, item_t *out, change_outcome_t *outcome)
 {
     uint64_t deadline = clock_mono_ms() + CHANGE_TIMEOUT_MS;
     sync_result_t result = SYNC_BUSY;
-    bool again = true;
-    for (unsigned tries = 0; again && clock_mono_ms() < deadline; ++tries) {
+    changing_t c = {.worker = worker,
+                    .ref = ref,
+                    .change = change,
+                    .origin = *origin,
+                    .again = true,
+                    .out = out,
+                    .outcome = outcome};
+    c.origin.id = order_id_issue(ref->slot, remote_clock_now_ms(&worker->shard->clock));
+    for (unsigned tries = 0; c.again && clock_mono_ms() < deadline; ++tries) {
         if (tries != 0)
             usleep(random_backoff(2000, 20000, tries));
-        result = try_change(worker, ref, change, out, outcome, &again);
-        if (result == SYNC_READY && *outcome == CHANGE_NONE && tries != 0)
-            *outcome = CHANGE_DONE; /* an earlier attempt may have changed it and lost the answer */
+        c.is_repeat = tries != 0;
+        result = try_change(&c);
     }
     return result == SYNC_READY && CHANGE_IS_MADE(*outcome)
                ? finish_change(worker, ref, *outcome, out)

@@ -7,7 +7,7 @@
 #define HOLDFAST_RECONCILE_CHANGE_H
 
 #include "reconcile/outcome.h"
-#include "store/items.h"
+#include "store/changes.h"
 #include "work/pool.h"
 
 /* The requested change. A term whose flag is not set keeps its value. */
@@ -30,10 +30,11 @@ typedef enum {
 #define CHANGE_IS_MADE(outcome_)                                                                   \
     ((outcome_) == CHANGE_DONE || (outcome_) == CHANGE_NONE || (outcome_) == CHANGE_CREATED)
 
-/* Changes terms under a new epoch; purchases during the change get correct answers. SYNC_READY:
-   *outcome is the outcome and *out the row. SYNC_BUSY: the outcome is not known. Any other result:
-   the item has not changed. */
+/* Changes terms under a new epoch, and records that; purchases during the change get correct
+   answers. `origin` needs no id. SYNC_READY: *outcome is the outcome and *out the row. SYNC_BUSY:
+   the outcome is not known. Any other result: the item has not changed. CHANGE_NONE leaves no
+   record. */
 sync_result_t item_change(worker_t *worker, const item_ref_t *ref, const item_change_t *change,
-                          item_t *out, change_outcome_t *outcome);
+                          const change_origin_t *origin, item_t *out, change_outcome_t *outcome);
 
 #endif

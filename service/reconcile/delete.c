@@ -14,10 +14,11 @@
 
 typedef struct {
     worker_t *worker;
-    rebuild_t rebuild;   /* of the present attempt: the freeze */
-    bool unsettled;      /* likewise: orders are on their way to MySQL */
-    bool redis_answers;  /* likewise: Redis answered, for an item without an open gate */
-    bool commit_unknown; /* a COMMIT was lost: the row may be gone */
+    change_origin_t origin; /* with the id of this deletion */
+    rebuild_t rebuild;      /* of the present attempt: the freeze */
+    bool unsettled;         /* likewise: orders are on their way to MySQL */
+    bool redis_answers;     /* likewise: Redis answered, for an item without an open gate */
+    bool commit_unknown;    /* a COMMIT was lost: the row may be gone */
 } deletion_t;
 
 /* During a fallback only Redis has the orders that the gate had admitted. Under a SQL strategy
@@ -86,6 +87,9 @@ static sync_result_t delete_in_transaction(deletion_t *deletion)
     result_t result = db_exec(worker->db, &worker->sql, affected, 1);
     if (result == RESULT_DONE && affected[0] != 1)
         return SYNC_BUSY;
+    if (result == RESULT_DONE)
+        result = change_insert(worker->db, &worker->sql, &deletion->origin, &item->ref, item->epoch,
+                               &item->terms, NULL);
     if (result != RESULT_DONE)
         return sync_of_store(result);
     sync_result_t step = rebuild_still_frozen(worker, &deletion->rebuild);
@@ -130,14 +134,35 @@ static sync_result_t read_and_sync(worker_t *worker, const item_ref_t *ref, item
                                                              : SYNC_READY;
 }
 
+/* Whether the COMMIT whose answer was lost has deleted the item. A row that is there now is another
+   item's of that name. */
+static sync_result_t is_deleted_already(const deletion_t *deletion, bool *deleted)
+{
+    bool created;
+    worker_t *worker = deletion->worker;
+    *deleted = false;
+    if (!deletion->commit_unknown)
+        return SYNC_READY;
+    return sync_of_store(
+        change_find(worker->db, &worker->sql, &deletion->origin.id, deleted, &created));
+}
+
 /* One read and one attempt. SYNC_BUSY: the item changed meanwhile; read again. */
 static sync_result_t try_delete(deletion_t *deletion, const item_ref_t *ref, uint64_t *epoch,
                                 delete_outcome_t *outcome)
 {
+    bool deleted;
     const item_t *item = &deletion->rebuild.item;
     deletion->rebuild = (rebuild_t){.terms = NULL};
     deletion->unsettled = deletion->redis_answers = false;
     sync_result_t result = read_and_sync(deletion->worker, ref, &deletion->rebuild.item);
+    sync_result_t looked_up = is_deleted_already(deletion, &deleted);
+    if (looked_up != SYNC_READY)
+        return looked_up;
+    if (deleted) {
+        *outcome = DELETE_DONE;
+        return SYNC_READY;
+    }
     if (result != SYNC_READY)
         return result;
     *epoch = item->epoch + 1;
@@ -156,21 +181,18 @@ static sync_result_t try_delete(deletion_t *deletion, const item_ref_t *ref, uin
     return result;
 }
 
-sync_result_t item_delete(worker_t *worker, const item_ref_t *ref, uint64_t *epoch,
-                          delete_outcome_t *outcome)
+sync_result_t item_delete(worker_t *worker, const item_ref_t *ref, const change_origin_t *origin,
+                          uint64_t *epoch, delete_outcome_t *outcome)
 {
     uint64_t deadline = clock_mono_ms() + DELETE_TIMEOUT_MS;
     sync_result_t result = SYNC_BUSY;
-    deletion_t deletion = {.worker = worker};
+    deletion_t deletion = {.worker = worker, .origin = *origin};
+    deletion.origin.id = order_id_issue(ref->slot, remote_clock_now_ms(&worker->shard->clock));
     *epoch = 0;
     for (unsigned tries = 0; result == SYNC_BUSY && clock_mono_ms() < deadline; ++tries) {
         if (tries != 0)
             usleep(random_backoff(2000, 20000, tries));
         result = try_delete(&deletion, ref, epoch, outcome);
-    }
-    if (result == SYNC_UNKNOWN_ITEM && deletion.commit_unknown) {
-        *outcome = DELETE_DONE; /* by the COMMIT whose answer was lost */
-        return SYNC_READY;
     }
     if (result == SYNC_UNKNOWN_ITEM && !redis_is_down(worker))
         gate_sync_forget(worker->gate, ref); /* if a stalled rebuild left one */

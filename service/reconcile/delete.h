@@ -6,7 +6,8 @@
  *
  *   1. Its gate is frozen, and the orders that the gate has admitted reach MySQL.
  *   2. One transaction deletes the row, if it still has the epoch that was frozen and no unit is
- *      allocated. From here on the row is locked: no other transaction commits an order.
+ *      allocated, and inserts the record of the deletion. From here on the row is locked: no other
+ * transaction commits an order.
  *   3. The gate is removed. After a crash, or if Redis does not answer, the row is unchanged and
  *      there is no gate; the gate is then rebuilt.
  *   4. COMMIT.
@@ -20,7 +21,7 @@
 #define HOLDFAST_RECONCILE_DELETE_H
 
 #include "reconcile/outcome.h"
-#include "store/items.h"
+#include "store/changes.h"
 #include "work/pool.h"
 
 typedef enum {
@@ -31,8 +32,8 @@ typedef enum {
 
 /* SYNC_READY: *outcome is the outcome. SYNC_BUSY after a lost COMMIT: the row may be gone; the
    same call again shows it. Any other result: nothing is deleted. *epoch: above that of the row
-   that was deleted, for announce_item_changed(); 0: no row was read. */
-sync_result_t item_delete(worker_t *worker, const item_ref_t *ref, uint64_t *epoch,
-                          delete_outcome_t *outcome);
+   that was deleted, for announce_item_changed(); 0: no row was read. `origin` needs no id. */
+sync_result_t item_delete(worker_t *worker, const item_ref_t *ref, const change_origin_t *origin,
+                          uint64_t *epoch, delete_outcome_t *outcome);
 
 #endif

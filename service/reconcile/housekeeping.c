@@ -7,11 +7,18 @@
 #include "base/pacer.h"
 #include "metrics/metrics.h"
 #include "reconcile/release.h"
+#include "store/changes.h"
 #include "store/expiry.h"
 #include "store/settings.h"
 
 /* An epoch is at least the shard's clock when it was made; its COMMIT may come this much later. */
 #define EPOCH_OVERLAP_MS 10000
+
+/* How often old changes are removed, and how many of them at a time: so a first removal, of many,
+   is no long transaction. */
+#define CHANGES_INTERVAL_MS 10000
+#define CHANGES_BATCH 1000
+#define DAY_MS UINT64_C(86400000)
 
 /* Time in one pass for holds that are due, and for those set aside. */
 #define EXPIRE_MS 500
@@ -23,7 +30,8 @@ struct housekeeping {
     durability_watch_t *durability;
     worker_t worker;
     expiry_t expiry;
-    uint64_t epochs_read_ms; /* monotonic */
+    uint64_t epochs_read_ms;     /* monotonic */
+    uint64_t changes_removed_ms; /* likewise; 0: never */
     bool away;
     bool more; /* the last pass had no time for all due holds */
     pthread_t thread;
@@ -108,6 +116,23 @@ static void follow_epochs(housekeeping_t *housekeeping)
         housekeeping->epochs_read_ms = sent;
 }
 
+/* --- the record of changes --- */
+
+/* By the clock of the shard, which the ids are made by, once it is known. */
+static void remove_old_changes(housekeeping_t *housekeeping)
+{
+    const shard_t *shard = housekeeping->shard;
+    uint64_t keep_ms = shard->config->admin.changes_keep_days * DAY_MS;
+    uint64_t mono_ms = clock_mono_ms(), now_ms = remote_clock_now_ms(&shard->clock);
+    if (keep_ms == 0 || !remote_clock_is_observed(&shard->clock) || now_ms <= keep_ms ||
+        (housekeeping->changes_removed_ms != 0 &&
+         mono_ms - housekeeping->changes_removed_ms < CHANGES_INTERVAL_MS))
+        return;
+    housekeeping->changes_removed_ms = mono_ms;
+    change_delete_old(housekeeping->worker.db, &housekeeping->worker.sql, now_ms - keep_ms,
+                      CHANGES_BATCH);
+}
+
 /* --- the thread --- */
 
 static void *housekeeping_thread(void *arg)
@@ -116,6 +141,7 @@ static void *housekeeping_thread(void *arg)
     do {
         expire(housekeeping);
         follow_epochs(housekeeping);
+        remove_old_changes(housekeeping);
         durability_check(housekeeping->durability, &housekeeping->worker);
     } while (pacer_wait(
         &housekeeping->pacer,

@@ -1,8 +1,9 @@
 /*
  * Housekeeping of a shard, on a thread of its own: expires holds, reads changes of epochs and of
- * the default strategy that other nodes have made, keeps the shard's clock. Any number of nodes may
- * run it at once: guarded statements in MySQL make each action happen once. serve owns it. A shard
- * that is away is logged and tried again; there are no errors to handle.
+ * the default strategy that other nodes have made, keeps the shard's clock, removes what is old
+ * from the record of changes. Any number of nodes may run it at once: guarded statements in MySQL
+ * make each action happen once. serve owns it. A shard that is away is logged and tried again;
+ * there are no errors to handle.
  */
 #ifndef HOLDFAST_RECONCILE_HOUSEKEEPING_H
 #define HOLDFAST_RECONCILE_HOUSEKEEPING_H

@@ -117,6 +117,11 @@ static sync_result_t raise_epoch_in_transaction(worker_t *worker, rebuild_t *reb
     item_t now;
     if (result == RESULT_DONE)
         result = item_read(worker->db, &worker->sql, &rebuild->item.ref, false, &now, &found);
+    /* The old terms are those that were read: they change only together with the epoch, which is in
+       the condition of the UPDATE. */
+    if (result == RESULT_DONE && rebuild->terms != NULL)
+        result = change_insert(worker->db, &worker->sql, rebuild->origin, &now.ref, now.epoch,
+                               &rebuild->item.terms, &now.terms);
     if (result != RESULT_DONE)
         return sync_of_store(result);
     sync_result_t step = rebuild_still_frozen(worker, rebuild);
@@ -422,6 +427,7 @@ sync_result_t rebuild_run(worker_t *worker, rebuild_t *rebuild, uint64_t gate_ep
     uint64_t begun = clock_mono_us();
     assert(!rebuild->fallback || !rebuild->restore);
     assert(rebuild->terms == NULL || (!rebuild->fallback && !rebuild->restore));
+    assert((rebuild->terms == NULL) == (rebuild->origin == NULL));
     /* Only a change of terms may end another rebuild; two rebuilds that did so would go on for
        ever. */
     assert(rebuild->terms != NULL || !rebuild->item.rebuilding);

@@ -3,7 +3,8 @@
  * on:
  *
  *   1. MySQL, one transaction: it raises the row's epoch first, then it reads the totals. After its
- *      COMMIT no other transaction commits under the old epoch.
+ *      COMMIT no other transaction commits under the old epoch. If it sets terms, it also inserts
+ *      the record of that change (store/changes.h).
  *   2. The item's unsettled orders are looked up in MySQL.
  *   3. The gate is swapped: orders that MySQL has are dropped; all others are carried over as
  *      reserved under the new epoch. The table of buyers stays, if it is intact: the gate was the
@@ -20,7 +21,7 @@
 #define HOLDFAST_RECONCILE_REBUILD_H
 
 #include "reconcile/outcome.h"
-#include "store/items.h"
+#include "store/changes.h"
 #include "store/lease.h"
 #include "work/pool.h"
 
@@ -31,13 +32,14 @@
 #define FREEZE_TO_SWAP_MS 4000
 
 typedef struct {
-    item_t item;               /* in: the row as last read; out: as it is now */
-    const item_terms_t *terms; /* to be set; NULL: they stay */
-    int64_t unsettled_max;     /* for a lowered total: unsettled units when the gate froze */
-    uint64_t frozen_until_ms;  /* wall clock of Redis; set by the freeze, and names it */
-    bool needs_freeze;         /* the freeze is checked and prolonged under the row's lock */
-    const lease_t *lease;      /* the rebuild needs it to be held; NULL: it needs none */
-    bool fallback;             /* no gate is built: the optimistic strategy sells until `restore` */
+    item_t item;                   /* in: the row as last read; out: as it is now */
+    const item_terms_t *terms;     /* to be set, and different ones; NULL: they stay */
+    const change_origin_t *origin; /* of `terms`: for the record of changes */
+    int64_t unsettled_max;         /* for a lowered total: unsettled units when the gate froze */
+    uint64_t frozen_until_ms;      /* wall clock of Redis; set by the freeze, and names it */
+    bool needs_freeze;             /* the freeze is checked and prolonged under the row's lock */
+    const lease_t *lease;          /* the rebuild needs it to be held; NULL: it needs none */
+    bool fallback;           /* no gate is built: the optimistic strategy sells until `restore` */
     bool row_only;           /* no gate is built: there is none, and the next buyer has it built */
     bool restore;            /* ends the fallback: the gate admits again */
     bool from_mysql;         /* the gate's table of buyers is not kept: it may be wrong */

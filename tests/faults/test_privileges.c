@@ -83,6 +83,9 @@ static const privilege_t of_mysql[] = {
     OF_TABLE("DELETE", "holds", SALES_GO_ON),
     OF_TABLE("SELECT", "cancellations", SALES_GO_ON),
     OF_TABLE("INSERT", "cancellations", SALES_GO_ON),
+    OF_TABLE("SELECT", "changes", SALES_GO_ON),
+    OF_TABLE("INSERT", "changes", SALES_GO_ON),
+    OF_TABLE("DELETE", "changes", SALES_GO_ON),
     OF_TABLE("SELECT", "leases", SHARDS_AWAY),
     OF_TABLE("INSERT", "leases", SHARDS_AWAY),
     OF_TABLE("UPDATE", "leases", SHARDS_AWAY),
@@ -179,9 +182,9 @@ static void set_user(const char *rule)
 
 /* --- the stack --- */
 
-static const char *const tables[] = {"inventory",         "orders",  "holds",
-                                     "cancellations",     "leases",  "shard_identity",
-                                     "schema_migrations", "settings"};
+static const char *const tables[] = {"inventory",         "orders",   "holds",
+                                     "cancellations",     "leases",   "shard_identity",
+                                     "schema_migrations", "settings", "changes"};
 
 /* Table by table, as an administrator may do it. */
 static void grant_all(void)
@@ -337,6 +340,7 @@ static void call_all(void)
           .body = test_text("{\"total\":%u}", stock() + nth % 7));
     ADMIN(service, .path = "/v1/audit");
     ADMIN(service, .path = "/v1/status");
+    ADMIN(service, .path = "/v1/changes?limit=1");
     WEB(.base = service->url, .path = test_text("/v1/buyers/c1-%u/orders", nth % 100));
     const char *short_lived = test_text("short-lived-%u", nth);
     ADMIN(service, .method = "PUT", .path = test_text("/v1/items/%s", short_lived),

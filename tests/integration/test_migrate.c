@@ -352,7 +352,7 @@ static void test_migrate_given_back(void **state)
         EXPECT(migrate(&said) == 0, "%s", said);
         EXPECT_NUMBER(read_number(0, "SELECT SUM(given_back = 0) FROM orders"), 1);
         EXPECT_NUMBER(read_number(0, "SELECT COUNT(*) FROM cancellations"), 0);
-        EXPECT_NUMBER(read_number(0, "SELECT min_binary FROM shard_identity"), 11);
+        EXPECT(read_number(0, "SELECT min_binary FROM shard_identity") >= 11, "older ones may run");
         run_text(here.config, 0, "DELETE FROM schema_migrations WHERE version >= 10");
     }
 }

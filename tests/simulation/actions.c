@@ -244,10 +244,11 @@ static void run_change(job_t *job, worker_t *worker)
     admin_action_t *action = H2O_STRUCT_FROM_MEMBER(admin_action_t, job, job);
     static const char *const names[] = {"done",        "none",           "created", "unknown item",
                                         "wrong state", "invalid window", "away"};
+    static const change_origin_t origin = {.who = "admin", .request_id = "r"};
     const item_ref_t ref = item_ref_of(str_of(action->sku));
     item_t item;
     change_outcome_t outcome;
-    sync_result_t result = item_change(worker, &ref, &action->change, &item, &outcome);
+    sync_result_t result = item_change(worker, &ref, &action->change, &origin, &item, &outcome);
     TRACE("the change of %s: %s", action->sku, names[result]);
     if (result == SYNC_READY && CHANGE_IS_MADE(outcome))
         announce_item_changed(worker->shard->announcements, str_of(action->sku), item.epoch);

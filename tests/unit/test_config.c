@@ -27,6 +27,7 @@ static void test_defaults(void **state)
     assert_null(c->http.tls_key_file);
     assert_string_equal(c->admin.listen.host, "127.0.0.1");
     assert_int_equal(c->admin.listen.port, 8081);
+    assert_int_equal(c->admin.changes_keep_days, 400);
     assert_int_equal(c->shutdown.readiness_delay_ms, 200);
     assert_int_equal(c->shutdown.deadline_ms, 15000);
     assert_int_equal(c->orders.default_strategy, STRATEGY_LUA);
@@ -91,7 +92,7 @@ static const char everything[] =
     "  http2: true\n"
     "  tls_certificate_file: pem\n"
     "  tls_key_file: key\n"
-    "admin: {listen: localhost:82, token_file: crlf}\n"
+    "admin: {listen: localhost:82, token_file: crlf, changes_keep_days: 1239}\n"
     "shutdown: {readiness_delay_ms: 0, deadline_ms: 101}\n"
     "orders:\n"
     "  default_strategy: serializable\n"
@@ -139,6 +140,7 @@ static void assert_plain_sections(const config_t *c)
     assert_string_equal(c->admin.listen.host, "localhost");
     assert_int_equal(c->admin.listen.port, 82);
     assert_string_equal(c->admin.token, "secret-of-20-letters");
+    assert_int_equal(c->admin.changes_keep_days, 1239);
     assert_int_equal(c->shutdown.readiness_delay_ms, 0);
     assert_int_equal(c->shutdown.deadline_ms, 101);
     assert_int_equal(c->orders.default_strategy, STRATEGY_SERIALIZABLE);

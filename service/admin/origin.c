@@ -1,0 +1,35 @@
+#include <stdio.h>
+
+#include "admin/handlers.h"
+#include "http/body.h"
+
+_Static_assert(REQUEST_ID_MAX <= CHANGE_REQUEST_ID_MAX, "the record has room for a request's id");
+
+/* Reads the one value of a header. False: it comes twice. STR_NONE: there is none. */
+static bool header_once(const h2o_req_t *req, str_t name, str_t *value)
+{
+    ssize_t at = h2o_find_header_by_str(&req->headers, name.p, name.n, -1);
+    *value = STR_NONE;
+    if (at == -1)
+        return true;
+    *value = (str_t){req->headers.entries[at].value.base, req->headers.entries[at].value.len};
+    return h2o_find_header_by_str(&req->headers, name.p, name.n, at) == -1;
+}
+
+bool read_origin(exchange_t *exchange, change_origin_t *origin)
+{
+    str_t reason;
+    *origin = (change_origin_t){.reason = ""};
+    snprintf(origin->who, sizeof(origin->who), "%s", exchange->who);
+    snprintf(origin->request_id, sizeof(origin->request_id), "%s", exchange->request_id);
+    if (!header_once(exchange->req, STR("holdfast-reason"), &reason) ||
+        (reason.n != 0 && !is_plain_text(reason, REASON_BYTES_MAX))) {
+        reply_problem(exchange, PROBLEM_INVALID_REQUEST,
+                      "Holdfast-Reason: give one, of 1 to 255 bytes of UTF-8 without control "
+                      "characters");
+        return false;
+    }
+    if (reason.n != 0)
+        memcpy(origin->reason, reason.p, reason.n);
+    return true;
+}
