@@ -60,9 +60,9 @@ class Stack:
         request.data = json.dumps({"sku": sku, "buyer_id": buyer, "quantity": 1}).encode()
         return _call(request)
 
-    def admin(self, method, path, body=None, within_s=HTTP_TIMEOUT_S):
+    def admin(self, method, path, body=None, within_s=HTTP_TIMEOUT_S, headers=()):
         """A call of the admin API: (status, body). The token travels in a header, never on a command line."""
-        request = urllib.request.Request(self.admin_url + path, method=method)
+        request = urllib.request.Request(self.admin_url + path, method=method, headers=dict(headers))
         request.add_header("Authorization", "Bearer " + self.admin_token)
         if body is not None:
             request.add_header("Content-Type", "application/json")
@@ -70,7 +70,10 @@ class Stack:
         return _call(request, within_s)
 
     def put_item(self, sku, terms):
+        """Creates the item, or gives one that exists these terms."""
         status, body = self.admin("PUT", "/v1/items/" + sku, terms)
+        if status == 428:  # it exists, and has others
+            status, body = self.admin("PUT", "/v1/items/" + sku, terms, headers={"If-Match": "*"})
         if status not in (200, 201):
             raise StackError(f"PUT of item {sku} was answered {status}: {body.strip()[:300]}")
 

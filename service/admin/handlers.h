@@ -5,6 +5,7 @@
 
 #include "admin/admin.h"
 #include "reconcile/outcome.h"
+#include "sale/precondition.h"
 #include "store/changes.h"
 
 /* For a request to the admin listener. */
@@ -21,9 +22,10 @@ void handle_strategy_put(exchange_t *exchange, const route_match_t *match);
 /* admin/removal.c */
 void handle_item_delete(exchange_t *exchange, const route_match_t *match);
 
-/* admin/origin.c: who asks for a change, and why, from the request. False: refused, and
-   answered. */
+/* admin/origin.c: who asks for a change, and why, and which versions it is for, from the request.
+   False: refused, and answered. */
 bool read_origin(exchange_t *exchange, change_origin_t *origin);
+bool read_precondition(exchange_t *exchange, precondition_t *precondition);
 
 /* admin/changes.c: the record of changes */
 void handle_changes(exchange_t *exchange, const route_match_t *match);

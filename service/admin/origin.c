@@ -2,6 +2,7 @@
 
 #include "admin/handlers.h"
 #include "http/body.h"
+#include "http/etag.h"
 
 _Static_assert(REQUEST_ID_MAX <= CHANGE_REQUEST_ID_MAX, "the record has room for a request's id");
 
@@ -32,4 +33,29 @@ bool read_origin(exchange_t *exchange, change_origin_t *origin)
     if (reason.n != 0)
         memcpy(origin->reason, reason.p, reason.n);
     return true;
+}
+
+/* The lines of a header are one list. */
+static bool read_named(const h2o_req_t *req, const h2o_token_t *header,
+                       etag_comparison_t comparison, named_versions_t *named)
+{
+    ssize_t at = -1;
+    while ((at = h2o_find_header(&req->headers, header, at)) != -1) {
+        h2o_iovec_t value = req->headers.entries[at].value;
+        if (!etag_add_versions((str_t){value.base, value.len}, comparison, named))
+            return false;
+    }
+    return true;
+}
+
+bool read_precondition(exchange_t *exchange, precondition_t *precondition)
+{
+    const h2o_req_t *req = exchange->req;
+    *precondition = (precondition_t){.match = {.present = false}};
+    if (read_named(req, H2O_TOKEN_IF_MATCH, ETAG_STRONG, &precondition->match) &&
+        read_named(req, H2O_TOKEN_IF_NONE_MATCH, ETAG_WEAK, &precondition->none_match))
+        return true;
+    reply_problem(exchange, PROBLEM_INVALID_REQUEST,
+                  "If-Match, If-None-Match: name 16 versions at the most");
+    return false;
 }

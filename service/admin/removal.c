@@ -10,6 +10,7 @@
 typedef struct {
     request_job_t request; /* first */
     item_ref_t item;
+    precondition_t precondition;
     change_origin_t origin;
     sync_result_t result;
     delete_outcome_t outcome; /* of SYNC_READY */
@@ -20,7 +21,7 @@ static void run_delete(request_job_t *request, worker_t *worker)
     delete_request_t *r = (delete_request_t *)request;
     str_t sku = sku_str(&r->item.sku);
     uint64_t epoch;
-    r->result = item_delete(worker, &r->item, &r->origin, &epoch, &r->outcome);
+    r->result = item_delete(worker, &r->item, &r->precondition, &r->origin, &epoch, &r->outcome);
     /* A deletion has read the row first: the loops are notified of the epoch under which it was
        deleted. */
     assert(r->result != SYNC_READY || epoch != 0);
@@ -41,6 +42,9 @@ static void reply_delete(request_job_t *request, exchange_t *exchange)
     case DELETE_DONE:
         reply_nothing(exchange);
         break;
+    case DELETE_PRECONDITION_FAILED:
+        reply_problem(exchange, PROBLEM_PRECONDITION_FAILED, NULL);
+        break;
     case DELETE_LIVE:
         reply_problem(exchange, PROBLEM_WRONG_STATE,
                       "The item has live orders: cancel them, or let their holds end, first");
@@ -58,10 +62,12 @@ void handle_item_delete(exchange_t *exchange, const route_match_t *match)
         reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
         return;
     }
+    precondition_t precondition;
     change_origin_t origin;
-    if (!read_origin(exchange, &origin))
+    if (!read_precondition(exchange, &precondition) || !read_origin(exchange, &origin))
         return;
     delete_request_t *r = alloc_zero(1, sizeof(*r));
+    r->precondition = precondition;
     r->origin = origin;
     r->request.run = run_delete;
     r->request.reply = reply_delete;

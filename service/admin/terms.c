@@ -1,15 +1,18 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "admin/handlers.h"
 #include "base/alloc.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "http/body.h"
+#include "http/etag.h"
 #include "http/fan.h"
 #include "http/items.h"
 #include "http/request_job.h"
+#include "http/request_key.h"
 #include "reconcile/pass.h"
 #include "store/settings.h"
 
@@ -32,12 +35,21 @@ static void run_change(request_job_t *request, worker_t *worker)
     r->result = item_change(worker, &r->ref, &r->change, &r->origin, &r->item, &r->outcome);
     if (r->result != SYNC_READY || !CHANGE_IS_MADE(r->outcome))
         return;
-    if (r->outcome != CHANGE_NONE)
+    if (r->outcome == CHANGE_DONE || r->outcome == CHANGE_CREATED)
         LOG_ALWAYS(LOG_LEVEL_INFO, "item changed", LOG_BYTES("sku", sku),
                    LOG_INT("total", r->item.terms.total),
                    LOG_STR("strategy", strategy_name(r->item.terms.strategy)),
                    LOG_INT("epoch", r->item.epoch));
     announce_item_changed(worker->shard->announcements, sku, r->item.epoch);
+}
+
+/* With the ETag that the next request may name in If-Match. */
+static void reply_item(exchange_t *exchange, int status, const item_t *item)
+{
+    char etag[VERSION_ETAG_SIZE];
+    etag_of_version(etag, item->terms_version);
+    reply_add_header(exchange, "etag", etag);
+    reply_json(exchange, status, item_to_json(item));
 }
 
 static void reply_change(request_job_t *request, exchange_t *exchange)
@@ -49,11 +61,30 @@ static void reply_change(request_job_t *request, exchange_t *exchange)
     }
     switch (r->outcome) {
     case CHANGE_CREATED:
-        reply_json(exchange, 201, item_to_json(&r->item));
+        reply_item(exchange, 201, &r->item);
+        break;
+    case CHANGE_REPLAYED:
+        reply_add_header(exchange, "idempotency-replayed", "true");
+        reply_item(exchange, 200, &r->item);
         break;
     case CHANGE_DONE:
     case CHANGE_NONE:
-        reply_json(exchange, 200, item_to_json(&r->item));
+        reply_item(exchange, 200, &r->item);
+        break;
+    case CHANGE_KEY_REUSED:
+        reply_problem(exchange, PROBLEM_IDEMPOTENCY_KEY_REUSED, NULL);
+        break;
+    case CHANGE_PRECONDITION_FAILED:
+        reply_problem(exchange, PROBLEM_PRECONDITION_FAILED, NULL);
+        break;
+    case CHANGE_PRECONDITION_REQUIRED:
+        reply_problem(exchange, PROBLEM_PRECONDITION_REQUIRED,
+                      "The item has other terms: send If-Match with the ETag of those to replace, "
+                      "or *");
+        break;
+    case CHANGE_TOTAL_OUT_OF_RANGE:
+        reply_problem(exchange, PROBLEM_WRONG_STATE,
+                      "total_delta: total would be below 0 or above 1000000000");
         break;
     case CHANGE_UNKNOWN_ITEM:
         reply_problem(exchange, PROBLEM_UNKNOWN_ITEM, NULL);
@@ -67,6 +98,44 @@ static void reply_change(request_job_t *request, exchange_t *exchange)
                       "ends_at: the sale would end before it starts");
         break;
     }
+}
+
+/* A repeat of the key must ask for the same. What a flag does not set is no part of the request. */
+static uint64_t digest_of(const item_change_t *change)
+{
+    const item_terms_t *terms = &change->terms;
+    const uint64_t parts[] = {
+        change->has_total,       change->has_total ? (uint64_t)terms->total : 0,
+        change->has_delta,       (uint64_t)change->total_delta,
+        change->has_limit,       change->has_limit ? terms->per_buyer_limit : 0,
+        change->has_hold,        change->has_hold ? terms->hold_seconds : 0,
+        change->has_starts,      change->has_starts ? terms->starts_at_ms : 0,
+        change->has_ends,        change->has_ends ? terms->ends_at_ms : 0,
+        change->has_strategy,    change->has_strategy ? (uint64_t)terms->strategy : 0,
+        change->has_acknowledge, change->has_acknowledge ? (uint64_t)terms->acknowledge : 0};
+    return XXH3_64bits(parts, sizeof(parts));
+}
+
+/* Who changes the item, and under which conditions. A key counts for PATCH: a PUT that is repeated
+   has nothing left to change. */
+static bool read_conditions(exchange_t *exchange, item_change_t *change, change_origin_t *origin)
+{
+    char bytes[KEY_BYTES_MAX];
+    str_t key = STR_NONE;
+    if (!read_precondition(exchange, &change->precondition) || !read_origin(exchange, origin) ||
+        (!change->create && !request_key(exchange, bytes, &key)))
+        return false;
+    if (key.n != 0) {
+        memcpy(origin->key, key.p, key.n);
+        origin->digest = digest_of(change);
+    }
+    if (change->has_delta && key.n == 0 && change->precondition.match.count == 0) {
+        reply_problem(exchange, PROBLEM_PRECONDITION_REQUIRED,
+                      "total_delta: send If-Match with an ETag, or an Idempotency-Key, since a "
+                      "repeat would add the units twice");
+        return false;
+    }
+    return true;
 }
 
 static void change_item(exchange_t *exchange, const route_match_t *match, bool create)
@@ -90,7 +159,7 @@ static void change_item(exchange_t *exchange, const route_match_t *match, bool c
         reply_problem(exchange, mistake.problem, mistake.detail);
         return;
     }
-    if (!read_origin(exchange, &origin))
+    if (!read_conditions(exchange, &change, &origin))
         return;
     change_request_t *r = alloc_zero(1, sizeof(*r));
     r->request.run = run_change;

@@ -8,7 +8,6 @@
 
 #include "base/clock.h"
 
-#define TOTAL_MAX 1000000000
 #define LIMIT_MAX 1000000000
 #define HOLD_SECONDS_MAX (366 * 86400)
 /* The most bytes of an unknown name that a detail shows. */
@@ -434,23 +433,38 @@ static int parse_strategy(str_t text)
 
 #define STRATEGY_WORDS "lua, watch, optimistic, serializable"
 
+/* Units by which a PATCH raises or lowers `total`, instead of setting it. */
+static bool read_delta(const cJSON *json, item_change_t *change, mistake_t *mistake)
+{
+    const cJSON *member = cJSON_GetObjectItemCaseSensitive(json, "total_delta");
+    change->has_delta = member != NULL;
+    if (member == NULL)
+        return true;
+    if (change->create || change->has_total)
+        return wrong(mistake, PROBLEM_INVALID_REQUEST,
+                     "total_delta: a PATCH may have it, without total");
+    return read_whole(member, "total_delta", -ITEM_TOTAL_MAX, ITEM_TOTAL_MAX, &change->total_delta,
+                      mistake);
+}
+
 static bool read_members(const cJSON *json, item_change_t *change, mistake_t *mistake)
 {
     int64_t total = 0, limit = 0, hold = 0;
     int strategy = (int)change->terms.strategy, acknowledge = ACKNOWLEDGE_COMMITTED;
-    bool ok = read_number_if_there(json, "total", TOTAL_MAX, &change->has_total, &total, mistake) &&
-              read_number_if_there(json, "per_buyer_limit", LIMIT_MAX, &change->has_limit, &limit,
-                                   mistake) &&
-              read_number_if_there(json, "hold_seconds", HOLD_SECONDS_MAX, &change->has_hold, &hold,
-                                   mistake) &&
-              read_time_if_there(json, "starts_at", &change->has_starts,
-                                 &change->terms.starts_at_ms, mistake) &&
-              read_time_if_there(json, "ends_at", &change->has_ends, &change->terms.ends_at_ms,
-                                 mistake) &&
-              read_word_if_there(json, "strategy", parse_strategy, STRATEGY_WORDS,
-                                 &change->has_strategy, &strategy, mistake) &&
-              read_word_if_there(json, "acknowledge", acknowledge_parse, "committed, accepted",
-                                 &change->has_acknowledge, &acknowledge, mistake);
+    bool ok =
+        read_number_if_there(json, "total", ITEM_TOTAL_MAX, &change->has_total, &total, mistake) &&
+        read_number_if_there(json, "per_buyer_limit", LIMIT_MAX, &change->has_limit, &limit,
+                             mistake) &&
+        read_number_if_there(json, "hold_seconds", HOLD_SECONDS_MAX, &change->has_hold, &hold,
+                             mistake) &&
+        read_time_if_there(json, "starts_at", &change->has_starts, &change->terms.starts_at_ms,
+                           mistake) &&
+        read_time_if_there(json, "ends_at", &change->has_ends, &change->terms.ends_at_ms,
+                           mistake) &&
+        read_word_if_there(json, "strategy", parse_strategy, STRATEGY_WORDS, &change->has_strategy,
+                           &strategy, mistake) &&
+        read_word_if_there(json, "acknowledge", acknowledge_parse, "committed, accepted",
+                           &change->has_acknowledge, &acknowledge, mistake);
     change->terms.total = total;
     change->terms.per_buyer_limit = (uint32_t)limit;
     change->terms.hold_seconds = (uint32_t)hold;
@@ -462,11 +476,13 @@ static bool read_members(const cJSON *json, item_change_t *change, mistake_t *mi
 bool body_read_change(const cJSON *json, strategy_id_t default_strategy, item_change_t *change,
                       mistake_t *mistake)
 {
-    static const char *const known[] = {"total",   "per_buyer_limit", "hold_seconds", "starts_at",
-                                        "ends_at", "strategy",        "acknowledge",  NULL};
+    static const char *const known[] = {"total",        "total_delta", "per_buyer_limit",
+                                        "hold_seconds", "starts_at",   "ends_at",
+                                        "strategy",     "acknowledge", NULL};
     bool create = change->create;
     *change = (item_change_t){.create = create, .terms = {.strategy = default_strategy}};
-    if (!only_known(json, known, mistake) || !read_members(json, change, mistake))
+    if (!only_known(json, known, mistake) || !read_members(json, change, mistake) ||
+        !read_delta(json, change, mistake))
         return false;
     if (!create)
         return true;

@@ -101,7 +101,7 @@ static void log_access(exchange_t *exchange, int status, uint64_t micros)
         LOG_ALWAYS(level, "request", REQUEST_FIELDS);
 }
 
-static void add_header(exchange_t *exchange, const char *name, const char *value)
+void reply_add_header(exchange_t *exchange, const char *name, const char *value)
 {
     h2o_req_t *req = exchange->req;
     h2o_iovec_t copy = h2o_strdup(&req->pool, value, SIZE_MAX);
@@ -130,12 +130,16 @@ static const char *reason_of(int status)
         return "Method Not Allowed";
     case 409:
         return "Conflict";
+    case 412:
+        return "Precondition Failed";
     case 413:
         return "Payload Too Large";
     case 415:
         return "Unsupported Media Type";
     case 422:
         return "Unprocessable Content";
+    case 428:
+        return "Precondition Required";
     case 429:
         return "Too Many Requests";
     default:
@@ -157,7 +161,7 @@ static void send_answer(exchange_t *exchange, int status, const char *content_ty
         h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, content_type,
                        strlen(content_type));
     }
-    add_header(exchange, "x-request-id", exchange->request_id);
+    reply_add_header(exchange, "x-request-id", exchange->request_id);
     metric_request(exchange->route, status, micros);
     log_access(exchange, status, micros);
     connection_answered(&exchange->taking);
@@ -191,7 +195,7 @@ void reply_cached(exchange_t *exchange, int status, str_t json, const cached_t *
                STR(", must-revalidate"));
     add_number(exchange, H2O_TOKEN_AGE, STR(""), cached->age_ms / 1000, STR(""));
     if (cached->stale != NULL)
-        add_header(exchange, "holdfast-stale", cached->stale);
+        reply_add_header(exchange, "holdfast-stale", cached->stale);
     if (status == 304)
         send_answer(exchange, status, NULL, STR(""));
     else
@@ -231,9 +235,9 @@ static cJSON *problem_to_json(problem_t problem, const char *detail)
 static void add_problem_headers(exchange_t *exchange, problem_t problem)
 {
     if (problem == PROBLEM_UNAVAILABLE || problem == PROBLEM_RATE_LIMITED)
-        add_header(exchange, "retry-after", RETRY_AFTER);
+        reply_add_header(exchange, "retry-after", RETRY_AFTER);
     if (problem == PROBLEM_UNAUTHORIZED)
-        add_header(exchange, "www-authenticate", "Bearer");
+        reply_add_header(exchange, "www-authenticate", "Bearer");
 }
 
 void reply_problem(exchange_t *exchange, problem_t problem, const char *detail)
@@ -250,13 +254,13 @@ void reply_problem(exchange_t *exchange, problem_t problem, const char *detail)
 void reply_unsupported(exchange_t *exchange, const char *name, const char *taken,
                        const char *detail)
 {
-    add_header(exchange, name, taken);
+    reply_add_header(exchange, name, taken);
     reply_problem(exchange, PROBLEM_UNSUPPORTED_MEDIA_TYPE, detail);
 }
 
 void reply_method_not_allowed(exchange_t *exchange, const char *allow)
 {
-    add_header(exchange, "allow", allow);
+    reply_add_header(exchange, "allow", allow);
     reply_problem(exchange, PROBLEM_METHOD_NOT_ALLOWED, NULL);
 }
 
@@ -298,9 +302,9 @@ void reply_order(exchange_t *exchange, int status, const order_t *order, bool re
     char location[64] = "/v1/orders/", text[ORDER_JSON_MAX];
     order_id_format(location + strlen(location), &order->id);
     if (status == 201 || status == 202)
-        add_header(exchange, "location", location);
+        reply_add_header(exchange, "location", location);
     if (replayed)
-        add_header(exchange, "idempotency-replayed", "true");
+        reply_add_header(exchange, "idempotency-replayed", "true");
     reply_text(exchange, status, JSON_TYPE, order_text(text, STR_NONE, order));
 }
 
@@ -315,7 +319,7 @@ static void add_retry_at(exchange_t *exchange, uint64_t at_ms)
     uint64_t wait_s = at_ms > now_ms ? (at_ms - now_ms + 999) / 1000 : 1;
     str_put_u64(&at, wait_s < RETRY_AFTER_MAX_S ? wait_s : RETRY_AFTER_MAX_S);
     *at = '\0';
-    add_header(exchange, "retry-after", text);
+    reply_add_header(exchange, "retry-after", text);
 }
 
 /* The most bytes of a refusal's own members. */
@@ -354,7 +358,7 @@ void reply_refusal(exchange_t *exchange, problem_t problem, const refusal_t *why
     char head[PROBLEM_BODY_MAX + WHY_MAX], text[PROBLEM_BODY_MAX + WHY_MAX + ORDER_JSON_MAX];
     str_t body = refusal_text(head, problem, why);
     if (replayed)
-        add_header(exchange, "idempotency-replayed", "true");
+        reply_add_header(exchange, "idempotency-replayed", "true");
     if (problem == PROBLEM_SALE_NOT_STARTED && why->starts_at_ms != 0)
         add_retry_at(exchange, why->starts_at_ms);
     add_problem_headers(exchange, problem);

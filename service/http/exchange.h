@@ -46,6 +46,8 @@ int exchange_unread_fd(const exchange_t *exchange);
 
 /* --- answers; exactly one for each exchange --- */
 
+/* Adds a header to the answer that follows. Both are copied; `name` is in lower case. */
+void reply_add_header(exchange_t *exchange, const char *name, const char *value);
 /* Takes ownership of `json` and frees it. */
 void reply_json(exchange_t *exchange, int status, cJSON *json);
 void reply_text(exchange_t *exchange, int status, const char *content_type, str_t body);

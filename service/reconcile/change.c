@@ -28,6 +28,8 @@ typedef struct {
 static item_terms_t merge(const item_terms_t *now, const item_change_t *change)
 {
     item_terms_t terms = *now;
+    if (change->has_delta)
+        terms.total += change->total_delta;
     if (change->has_total)
         terms.total = change->terms.total;
     if (change->has_limit)
@@ -69,6 +71,7 @@ static result_t insert_row(worker_t *worker, const item_ref_t *ref, const item_t
     sql_add(&worker->sql,
             "INSERT INTO inventory SET sku = %s, bucket = %u, slot = %u, created_at = NOW(3), "
             "updated_at = NOW(3), epoch = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED), "
+            "terms_version = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED), "
             "allocated_total = (SELECT COALESCE(SUM(quantity + given_back), 0) FROM orders WHERE "
             "sku = %s AND state <> 'rejected'), "
             "released_total = (SELECT COALESCE(SUM(given_back + "
@@ -187,9 +190,10 @@ static sync_result_t create_item(changing_t *c)
 {
     const item_change_t *change = c->change;
     change_outcome_t *outcome = c->outcome;
-    *outcome = !change->create                    ? CHANGE_UNKNOWN_ITEM
-               : !window_is_valid(&change->terms) ? CHANGE_INVALID_WINDOW
-                                                  : CHANGE_CREATED;
+    *outcome = !change->create                                 ? CHANGE_UNKNOWN_ITEM
+               : !window_is_valid(&change->terms)              ? CHANGE_INVALID_WINDOW
+               : !precondition_holds(&change->precondition, 0) ? CHANGE_PRECONDITION_FAILED
+                                                               : CHANGE_CREATED;
     if (*outcome != CHANGE_CREATED)
         return SYNC_READY;
     result_t result = insert_item(c->worker, c->ref, &change->terms, &c->origin);
@@ -258,15 +262,46 @@ static sync_result_t is_made_already(const changing_t *c, bool row_is_there, boo
     return sync_of_store(result);
 }
 
+/* Whether an earlier request with this key has changed the item. The row was read before. */
+static sync_result_t is_replay(const changing_t *c, bool *replay)
+{
+    uint64_t digest = 0;
+    worker_t *worker = c->worker;
+    *replay = false;
+    if (c->origin.key[0] == '\0')
+        return SYNC_READY;
+    result_t result =
+        change_find_key(worker->db, &worker->sql, c->ref, c->origin.key, replay, &digest);
+    if (*replay)
+        *c->outcome = digest == c->origin.digest ? CHANGE_REPLAYED : CHANGE_KEY_REUSED;
+    return sync_of_store(result);
+}
+
 /* Only a gate that agrees with the row can report what is unsettled: it is rebuilt first. The terms
    may change meanwhile, and those that are to be set follow from the ones that were read. */
 static sync_result_t agree_first(changing_t *c)
 {
-    item_terms_t read = c->out->terms;
+    uint64_t version = c->out->terms_version;
     sync_result_t result = item_agree(c->worker, c->ref, c->out);
     bool deleted = result == SYNC_UNKNOWN_ITEM && c->change->create;
-    c->again = deleted || (result == SYNC_READY && !terms_equal(&read, &c->out->terms));
+    c->again = deleted || (result == SYNC_READY && version != c->out->terms_version);
     return c->again ? SYNC_BUSY : result;
+}
+
+/* Decides about the row that was read. CHANGE_DONE: it is to get these terms. */
+static change_outcome_t decide(const changing_t *c, const item_terms_t *terms)
+{
+    const item_change_t *change = c->change;
+    if (!precondition_holds(&change->precondition, c->out->terms_version))
+        return CHANGE_PRECONDITION_FAILED;
+    if (terms->total < 0 || terms->total > ITEM_TOTAL_MAX)
+        return CHANGE_TOTAL_OUT_OF_RANGE;
+    if (!window_is_valid(terms))
+        return CHANGE_INVALID_WINDOW;
+    if (terms_equal(terms, &c->out->terms))
+        return CHANGE_NONE;
+    return change->create && !change->precondition.match.present ? CHANGE_PRECONDITION_REQUIRED
+                                                                 : CHANGE_DONE;
 }
 
 /* Changes the row that was read, if that is needed. `peeked`: Redis has answered. */
@@ -275,8 +310,8 @@ static sync_result_t change_row(changing_t *c, bool peeked, gate_item_t answer, 
     bool row_only = false;
     item_t *out = c->out;
     item_terms_t terms = merge(&out->terms, c->change);
-    *c->outcome = !window_is_valid(&terms) ? CHANGE_INVALID_WINDOW : CHANGE_NONE;
-    if (*c->outcome == CHANGE_INVALID_WINDOW || terms_equal(&terms, &out->terms))
+    *c->outcome = decide(c, &terms);
+    if (*c->outcome != CHANGE_DONE)
         return SYNC_READY;
     if (peeked)
         peeked = needs_row_only(c->worker, answer, out, &row_only) == SYNC_READY;
@@ -311,7 +346,9 @@ static sync_result_t try_change(changing_t *c)
         c->again = result == SYNC_BUSY;
         return result;
     }
-    return change_row(c, peeked, answer, gate_epoch);
+    looked_up = is_replay(c, &made);
+    c->again = looked_up == SYNC_BUSY;
+    return made || looked_up != SYNC_READY ? looked_up : change_row(c, peeked, answer, gate_epoch);
 }
 
 /* Completes a rebuild that a lost race has left, and builds the gate of a new item that finds one

@@ -14,11 +14,12 @@
 
 typedef struct {
     worker_t *worker;
-    change_origin_t origin; /* with the id of this deletion */
-    rebuild_t rebuild;      /* of the present attempt: the freeze */
-    bool unsettled;         /* likewise: orders are on their way to MySQL */
-    bool redis_answers;     /* likewise: Redis answered, for an item without an open gate */
-    bool commit_unknown;    /* a COMMIT was lost: the row may be gone */
+    const precondition_t *precondition; /* of the row that is deleted */
+    change_origin_t origin;             /* with the id of this deletion */
+    rebuild_t rebuild;                  /* of the present attempt: the freeze */
+    bool unsettled;                     /* likewise: orders are on their way to MySQL */
+    bool redis_answers;  /* likewise: Redis answered, for an item without an open gate */
+    bool commit_unknown; /* a COMMIT was lost: the row may be gone */
 } deletion_t;
 
 /* During a fallback only Redis has the orders that the gate had admitted. Under a SQL strategy
@@ -166,8 +167,11 @@ static sync_result_t try_delete(deletion_t *deletion, const item_ref_t *ref, uin
     if (result != SYNC_READY)
         return result;
     *epoch = item->epoch + 1;
-    *outcome = item_allocated(item) != 0 ? DELETE_LIVE : DELETE_DONE;
-    if (*outcome == DELETE_LIVE)
+    *outcome = !precondition_holds(deletion->precondition, item->terms_version)
+                   ? DELETE_PRECONDITION_FAILED
+               : item_allocated(item) != 0 ? DELETE_LIVE
+                                           : DELETE_DONE;
+    if (*outcome != DELETE_DONE)
         return SYNC_READY;
     result = quiesce(deletion);
     if (result == SYNC_READY && deletion->unsettled)
@@ -181,12 +185,13 @@ static sync_result_t try_delete(deletion_t *deletion, const item_ref_t *ref, uin
     return result;
 }
 
-sync_result_t item_delete(worker_t *worker, const item_ref_t *ref, const change_origin_t *origin,
+sync_result_t item_delete(worker_t *worker, const item_ref_t *ref,
+                          const precondition_t *precondition, const change_origin_t *origin,
                           uint64_t *epoch, delete_outcome_t *outcome)
 {
     uint64_t deadline = clock_mono_ms() + DELETE_TIMEOUT_MS;
     sync_result_t result = SYNC_BUSY;
-    deletion_t deletion = {.worker = worker, .origin = *origin};
+    deletion_t deletion = {.worker = worker, .precondition = precondition, .origin = *origin};
     deletion.origin.id = order_id_issue(ref->slot, remote_clock_now_ms(&worker->shard->clock));
     *epoch = 0;
     for (unsigned tries = 0; result == SYNC_BUSY && clock_mono_ms() < deadline; ++tries) {

@@ -21,11 +21,13 @@
 #define HOLDFAST_RECONCILE_DELETE_H
 
 #include "reconcile/outcome.h"
+#include "sale/precondition.h"
 #include "store/changes.h"
 #include "work/pool.h"
 
 typedef enum {
     DELETE_DONE,
+    DELETE_PRECONDITION_FAILED,
     DELETE_LIVE,     /* an order is held or confirmed: not deleted */
     DELETE_UNSETTLED /* orders are on their way to MySQL: not deleted; repeat the call later */
 } delete_outcome_t;
@@ -33,7 +35,8 @@ typedef enum {
 /* SYNC_READY: *outcome is the outcome. SYNC_BUSY after a lost COMMIT: the row may be gone; the
    same call again shows it. Any other result: nothing is deleted. *epoch: above that of the row
    that was deleted, for announce_item_changed(); 0: no row was read. `origin` needs no id. */
-sync_result_t item_delete(worker_t *worker, const item_ref_t *ref, const change_origin_t *origin,
+sync_result_t item_delete(worker_t *worker, const item_ref_t *ref,
+                          const precondition_t *precondition, const change_origin_t *origin,
                           uint64_t *epoch, delete_outcome_t *outcome);
 
 #endif

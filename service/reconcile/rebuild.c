@@ -35,7 +35,8 @@ static void add_changes(sql_t *sql, const rebuild_t *rebuild)
             "epoch, limit_epoch)",
             limit, limit);
     item_add_terms(sql, rebuild->terms);
-    sql_add(sql, ", gate_down = gate_down AND strategy IN ('lua', 'watch')");
+    sql_add(sql, ", terms_version = terms_version + 1, gate_down = gate_down AND strategy IN "
+                 "('lua', 'watch')");
 }
 
 /* Only while the row has the epoch that was read, and only if no rebuild is under way. A change of

@@ -17,6 +17,8 @@ typedef enum { ACKNOWLEDGE_COMMITTED, ACKNOWLEDGE_ACCEPTED } acknowledge_t;
 const char *acknowledge_name(acknowledge_t acknowledge);
 int acknowledge_parse(str_t name); /* Returns -1 if `name` is no such word. */
 
+#define ITEM_TOTAL_MAX 1000000000
+
 /* The terms, which an administrator sets. Times are ms since 1970; 0: no bound. */
 typedef struct {
     int64_t total;
@@ -33,7 +35,8 @@ typedef struct {
     int64_t allocated_total, released_total;
     int64_t epoch_allocated_total, epoch_released_total; /* the totals when this epoch began */
     uint64_t version, epoch;
-    bool rebuilding; /* a rebuild is under way whose lease is not over */
+    uint64_t terms_version; /* raised when somebody changes the terms; at least 1 */
+    bool rebuilding;        /* a rebuild is under way whose lease is not over */
     /* the lease of a rebuild ends later than any lasts: it counts as over */
     bool rebuilding_too_long;
     bool gate_down; /* the fallback is in force, see item_strategy() */

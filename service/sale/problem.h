@@ -27,11 +27,14 @@
     X(SALE_ENDED, 409, "sale_ended", "The sale has ended")                                         \
     X(WRONG_STATE, 409, "wrong_state", "The present state forbids it")                             \
     X(DUPLICATE_REQUEST, 409, "duplicate_request", "Another request used this idempotency key")    \
+    X(PRECONDITION_FAILED, 412, "precondition_failed", "The item is not as the request demands")   \
     X(BODY_TOO_LARGE, 413, "body_too_large", "The body is larger than the server takes")           \
     X(UNSUPPORTED_MEDIA_TYPE, 415, "unsupported_media_type",                                       \
       "The body is of a type or encoding that is not taken")                                       \
     X(IDEMPOTENCY_KEY_REUSED, 422, "idempotency_key_reused",                                       \
       "This idempotency key was used for another request")                                         \
+    X(PRECONDITION_REQUIRED, 428, "precondition_required",                                         \
+      "The request must name what it changes")                                                     \
     X(RATE_LIMITED, 429, "rate_limited", "Too many requests")                                      \
     X(UNAVAILABLE, 503, "unavailable", "Not able to answer for now; try again")
 

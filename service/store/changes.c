@@ -61,9 +61,13 @@ static result_t insert_row(db_t *db, sql_t *sql, const change_origin_t *origin, 
     sql_reset(sql);
     sql_add(sql,
             "INSERT INTO changes (change_id, sku, who, request_id, reason, epoch, old_terms, "
-            "new_terms) VALUES (%o, %s, %s, %s, %s, %u, %s, %s)",
+            "new_terms, idempotency_key, request_digest) VALUES (%o, %s, %s, %s, %s, %u, %s, %s, ",
             &origin->id, sku, str_of(origin->who), str_of(origin->request_id),
             or_none(origin->reason), epoch, old_terms, new_terms);
+    if (origin->key[0] == '\0')
+        sql_add(sql, "NULL, NULL)");
+    else
+        sql_add(sql, "%s, %u)", str_of(origin->key), origin->digest);
     result_t result = db_exec(db, sql, NULL, 0);
     /* The row is there: what was read before this transaction is older than that. */
     return result == RESULT_REFUSED && db_error_is_duplicate(db) ? RESULT_RETRY : result;
@@ -115,6 +119,19 @@ result_t change_find(db_t *db, sql_t *sql, const order_id_t *id, bool *found, bo
     result_t result = db_query(db, sql);
     if (result == RESULT_DONE && (*found = db_next(db)))
         *created = db_is_null(db, 0);
+    return result;
+}
+
+result_t change_find_key(db_t *db, sql_t *sql, const item_ref_t *item, const char *key, bool *found,
+                         uint64_t *digest)
+{
+    *found = false;
+    sql_reset(sql);
+    sql_add(sql, "SELECT request_digest FROM changes WHERE sku = %s AND idempotency_key = %s",
+            sku_str(&item->sku), str_of(key));
+    result_t result = db_query(db, sql);
+    if (result == RESULT_DONE && (*found = db_next(db)))
+        *digest = db_u64(db, 0);
     return result;
 }
 

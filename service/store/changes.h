@@ -24,12 +24,16 @@ typedef struct {
     char who[WHO_BYTES_MAX + 1]; /* the name of the token */
     char request_id[CHANGE_REQUEST_ID_MAX + 1];
     char reason[REASON_BYTES_MAX + 1]; /* "": none was given */
+    /* The Idempotency-Key of a request that must not be carried out twice, and a digest of what it
+       asks for. An item has one change of a key. */
+    char key[KEY_BYTES_MAX + 1]; /* "": none */
+    uint64_t digest;
 } change_origin_t;
 
 /* In the open transaction, after the item's row was changed: inserts the record. `before` NULL: the
    item was created; `after` NULL: it was deleted; else they differ. `epoch`: the new one, of a
    deletion the last. RESULT_RETRY also means that an earlier attempt of this change was
-   committed. */
+   committed, or another change with its key. */
 result_t change_insert(db_t *db, sql_t *sql, const change_origin_t *origin, const item_ref_t *item,
                        uint64_t epoch, const item_terms_t *before, const item_terms_t *after);
 
@@ -40,6 +44,10 @@ result_t change_insert_default(db_t *db, sql_t *sql, const change_origin_t *orig
 /* Whether this change was made. To be called after a read of the item's row: then what the row
    shows of this change is in the answer. *created: it has created the item. */
 result_t change_find(db_t *db, sql_t *sql, const order_id_t *id, bool *found, bool *created);
+
+/* Whether the item has a change with this key, and the digest of that request. */
+result_t change_find_key(db_t *db, sql_t *sql, const item_ref_t *item, const char *key, bool *found,
+                         uint64_t *digest);
 
 /* What to list. */
 typedef struct {

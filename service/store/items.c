@@ -3,7 +3,7 @@
 #define ITEM_COLUMNS                                                                               \
     "sku, bucket, slot, total, allocated_total, released_total, version, epoch, per_buyer_limit, " \
     "hold_seconds, starts_at, ends_at, strategy, acknowledge, " SQL_REBUILDING                     \
-    ", epoch_allocated_total, epoch_released_total, gate_down"
+    ", epoch_allocated_total, epoch_released_total, gate_down, terms_version"
 
 static void item_of_row(const db_t *db, item_t *item)
 {
@@ -27,6 +27,7 @@ static void item_of_row(const db_t *db, item_t *item)
     item->epoch_allocated_total = db_i64(db, 15);
     item->epoch_released_total = db_i64(db, 16);
     item->gate_down = db_u64(db, 17) != 0;
+    item->terms_version = db_u64(db, 18);
 }
 
 void item_add_terms(sql_t *sql, const item_terms_t *terms)

@@ -205,6 +205,87 @@ static void lost_answers_of_creations_and_deletions(void **state)
     }
 }
 
+/* --- versions, and totals that are changed by a difference --- */
+
+static web_answer_t add_at(const test_stack_t *at, const char *sku, unsigned units, const char *key)
+{
+    return ADMIN(at, .method = "PATCH", .path = test_text("/v1/items/%s", sku),
+                 .body = test_text("{\"total_delta\":%u}", units), .key = key);
+}
+
+static void it_dies_in_a_restock(void **state)
+{
+    const death_t *death = *state;
+    const char *sku = sale_item(stack, "restock", "\"total\":5");
+    sale_order(stack, sku, "b", 1, NULL);
+    fault_arm(node, "%s kill times=1\n", death->place);
+    EXPECT_NUMBER(add_at(node, sku, 10, "k").status, 0);
+    await_death(death->place);
+    EXPECT_NUMBER(total_of(sku), death->made ? 15 : 5);
+    web_answer_t again;
+    WAIT_UNTIL((again = add_at(stack, sku, 10, "k")).status != 503);
+    EXPECT_STATUS(again, 200);
+    EXPECT_NUMBER(again.replayed[0] != '\0', death->made);
+    EXPECT_NUMBER(web_number(&again, "total"), 15);
+    EXPECT_NUMBER(expect_chain(sku), 1);
+}
+
+/* Each asks until it hears that it has added its units, now at one service, now at the other. */
+static void *add_often(void *context)
+{
+    changer_t *changer = context;
+    unsigned asked = changer->number;
+    for (unsigned i = 0; i < CHANGES_EACH; ++i)
+        do
+            changer->status[i] =
+                add_at(asked++ % 2 == 0 ? stack : node, changer->sku, i + 1, request_of(changer, i))
+                    .status;
+        while (changer->status[i] == 503);
+    return NULL;
+}
+
+static void differences_count_once_whatever_is_lost(void **state)
+{
+    const char *place = *state;
+    changer_t changers[CHANGERS];
+    const char *sku = sale_item(stack, "added", "\"total\":5,\"strategy\":\"optimistic\"");
+    fault_arm(stack, "%s fail every=2 times=60\n", place);
+    fault_arm(node, "%s fail every=2 times=60\n", place);
+    for (unsigned i = 0; i < CHANGERS; ++i) {
+        changers[i] = (changer_t){.sku = sku, .number = i};
+        EXPECT_NUMBER(pthread_create(&changers[i].thread, NULL, add_often, &changers[i]), 0);
+    }
+    for (unsigned i = 0; i < CHANGERS; ++i)
+        pthread_join(changers[i].thread, NULL);
+    EXPECT(fault_hits(stack, place) > 5 && fault_hits(node, place) > 5, "few hits");
+    fault_disarm(stack);
+    fault_disarm(node);
+    for (unsigned i = 0; i < CHANGERS * CHANGES_EACH; ++i)
+        EXPECT_NUMBER(changers[i / CHANGES_EACH].status[i % CHANGES_EACH], 200);
+    EXPECT_NUMBER(total_of(sku), 5 + CHANGERS * CHANGES_EACH * (CHANGES_EACH + 1) / 2);
+    EXPECT_NUMBER(expect_chain(sku), CHANGERS * CHANGES_EACH);
+}
+
+/* The version that the request names is its own by then. */
+static void a_lost_answer_is_no_failed_precondition(void **state)
+{
+    const char *place = *state;
+    const char *sku = sale_item(stack, "named", "\"total\":5"),
+               *path = test_text("/v1/items/%s", sku);
+    web_answer_t now = sale_patch(stack, sku, "\"total\":6");
+    for (unsigned i = 0; i < 8; ++i) {
+        EXPECT_STATUS(now, 200);
+        const char *header = test_text("If-Match: %s", now.etag);
+        fault_arm(stack, "%s fail times=1\n", place);
+        now = ADMIN(stack, .method = "PATCH", .path = path,
+                    .body = test_text("{\"total\":%u}", 10 + i), .headers = {header});
+        EXPECT_STATUS(now, 200);
+        EXPECT_FAULT(stack, place);
+        EXPECT(strstr(header, now.etag) == NULL, "it has not changed");
+    }
+    EXPECT_NUMBER(expect_chain(sku), 9);
+}
+
 /* --- the table --- */
 
 static void without_its_record_no_change_is_made(void **state)
@@ -270,6 +351,12 @@ int main(void)
         UNDER("commit_not_sent", answers_to_commit_are_lost),
         UNDER("commit_answer_lost", lost_answers_of_creations_and_deletions),
         UNDER("commit_not_sent", lost_answers_of_creations_and_deletions),
+        AT(it_dies_in_a_restock, "rebuild_row_locked", false),
+        AT(it_dies_in_a_restock, "rebuild_row_raised", true),
+        UNDER("commit_answer_lost", differences_count_once_whatever_is_lost),
+        UNDER("commit_not_sent", differences_count_once_whatever_is_lost),
+        UNDER("commit_answer_lost", a_lost_answer_is_no_failed_precondition),
+        UNDER("commit_not_sent", a_lost_answer_is_no_failed_precondition),
         TEST(without_its_record_no_change_is_made),
         TEST(old_changes_are_removed),
     };

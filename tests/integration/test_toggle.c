@@ -261,6 +261,7 @@ static void total_cannot_go_below_what_is_allocated(void **state)
     web_answer_t none = sale_buy(STACK, sku, "c", 1, NULL);
     EXPECT_PROBLEM(none, 409, "sold_out");
     web_answer_t put = ADMIN(STACK, .method = "PUT", .path = test_text("/v1/items/%s", sku),
+                             .headers = {"If-Match: *"},
                              .body = test_text("{\"total\":3,\"strategy\":\"%s\"}", strategy));
     EXPECT_PROBLEM(put, 409, "wrong_state");
     web_answer_t more = sale_patch(STACK, sku, "\"total\":8");

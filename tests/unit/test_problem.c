@@ -15,13 +15,14 @@ static void test_promised_codes(void **state)
         int status;
         const char *code;
     } promised[] = {
-        {400, "malformed_json"},   {400, "invalid_request"},
-        {404, "unknown_item"},     {404, "unknown_order"},
-        {404, "not_found"},        {409, "sold_out"},
-        {409, "sale_not_started"}, {409, "buyer_limit_exceeded"},
-        {409, "sale_ended"},       {409, "wrong_state"},
-        {413, "body_too_large"},   {415, "unsupported_media_type"},
-        {429, "rate_limited"},     {422, "idempotency_key_reused"},
+        {400, "malformed_json"},      {400, "invalid_request"},
+        {404, "unknown_item"},        {404, "unknown_order"},
+        {404, "not_found"},           {409, "sold_out"},
+        {409, "sale_not_started"},    {409, "buyer_limit_exceeded"},
+        {409, "sale_ended"},          {409, "wrong_state"},
+        {412, "precondition_failed"}, {428, "precondition_required"},
+        {413, "body_too_large"},      {415, "unsupported_media_type"},
+        {429, "rate_limited"},        {422, "idempotency_key_reused"},
         {503, "unavailable"},
     };
     for (size_t i = 0; i < sizeof(promised) / sizeof(promised[0]); ++i) {
