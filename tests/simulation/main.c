@@ -26,6 +26,7 @@
 
 #include "base/embedded.h"
 #include "base/order_id.h"
+#include "check_changes.h"
 #include "checks.h"
 #include "history.h"
 #include "mysql_table.h"
@@ -230,6 +231,7 @@ int main(int argc, char **argv)
     sql_words_init();
     mysql_schema_init();
     checks_init();
+    check_changes_init();
     int status = run_all(&options);
     redis_lua_exit();
     return status;
