@@ -135,7 +135,8 @@ static void draw_change(uint64_t at)
 
 static void draw_round(uint64_t at)
 {
-    uint64_t within = chance_time_us(20 * faults.latency_us, 300000);
+    uint64_t least = 20 * faults.latency_us;
+    uint64_t within = chance_time_us(least, least < 300000 ? 300000 : least);
     draw_change(at);
     if (chance(2))
         draw_change(at + chance_time_us(1, within));
