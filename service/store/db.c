@@ -214,6 +214,7 @@ unsigned db_lock_waits(const db_t *db)
  *   sql_select_limit           cuts what a SELECT returns, without an error
  *   max_join_size, sql_big_selects, sql_safe_updates
  *                              refuse statements that may touch too many rows
+ *   sql_buffer_result          in MariaDB a SELECT with a LIMIT reads its whole range under it
  *   sql_auto_is_null           changes what IS NULL finds after an INSERT
  *   max_sort_length            a GROUP BY or ORDER BY that sorts compares no more bytes than that
  *   unique_checks, foreign_key_checks, check_constraint_checks
@@ -238,8 +239,8 @@ static void add_session(sql_t *sql, const config_t *config)
             "sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
             "autocommit=1, completion_type=0, innodb_lock_wait_timeout=%u, lock_wait_timeout=%u, "
             "sql_select_limit=18446744073709551615, max_join_size=18446744073709551615, "
-            "sql_big_selects=1, sql_safe_updates=0, sql_auto_is_null=0, max_sort_length=1024, "
-            "unique_checks=1, foreign_key_checks=1; "
+            "sql_big_selects=1, sql_safe_updates=0, sql_buffer_result=0, sql_auto_is_null=0, "
+            "max_sort_length=1024, unique_checks=1, foreign_key_checks=1; "
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; ROLLBACK",
             lock_wait_s, lock_wait_s);
 }
