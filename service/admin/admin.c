@@ -7,6 +7,9 @@
 
 /* Prometheus may be configured to add parameters of its own to /metrics. */
 static const route_entry_t table[] = {
+    {"GET", "/v1/items", ROUTE_items_list, BODY_IGNORED, "limit cursor prefix strategy open ",
+     handle_items_list},
+    {"GET", "/v1/items/*", ROUTE_item_show, BODY_IGNORED, "", handle_item_show},
     {"PUT", "/v1/items/*", ROUTE_item_put, BODY_DEMANDED, "", handle_item_put},
     {"PATCH", "/v1/items/*", ROUTE_item_patch, BODY_DEMANDED, "", handle_item_patch},
     {"DELETE", "/v1/items/*", ROUTE_item_delete, BODY_EMPTY, "", handle_item_delete},

@@ -19,6 +19,13 @@ void handle_item_put(exchange_t *exchange, const route_match_t *match);
 void handle_item_patch(exchange_t *exchange, const route_match_t *match);
 void handle_strategy_put(exchange_t *exchange, const route_match_t *match);
 
+/* admin/items.c, item.c: what is known of items */
+void handle_items_list(exchange_t *exchange, const route_match_t *match);
+void handle_item_show(exchange_t *exchange, const route_match_t *match);
+/* All that MySQL has of an item; `available` is that of its row. Any thread; the caller owns the
+   JSON. */
+cJSON *item_details_to_json(const item_t *item);
+
 /* admin/removal.c */
 void handle_item_delete(exchange_t *exchange, const route_match_t *match);
 

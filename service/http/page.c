@@ -6,32 +6,12 @@
 
 #define PAGE_DEFAULT 20
 
-/* False: the parameter is present and not valid. */
-static bool read_limit(str_t text, unsigned *out)
-{
-    *out = PAGE_DEFAULT;
-    if (text.p == NULL)
-        return true;
-    *out = 0;
-    if (text.n > 3)
-        return false;
-    for (size_t i = 0; i < text.n; ++i) {
-        if (text.p[i] < '0' || text.p[i] > '9')
-            return false;
-        *out = *out * 10 + (unsigned)(text.p[i] - '0');
-    }
-    return *out >= 1 && *out <= PAGE_MAX;
-}
-
 bool page_read(exchange_t *exchange, str_t query, page_t *page)
 {
-    str_t cursor, limit;
+    str_t cursor;
     page->before = ORDER_ID_NONE;
-    if (!query_value(query, "limit", &limit) || !read_limit(limit, &page->limit)) {
-        reply_problem(exchange, PROBLEM_INVALID_REQUEST,
-                      "limit: give a number from 1 to 100, once");
+    if (!query_limit(exchange, query, (page_size_t){PAGE_DEFAULT, PAGE_MAX}, &page->limit))
         return false;
-    }
     if (!query_value(query, "cursor", &cursor) ||
         (cursor.p != NULL && !order_id_parse(cursor, &page->before))) {
         reply_problem(exchange, PROBLEM_INVALID_REQUEST,

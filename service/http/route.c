@@ -224,3 +224,28 @@ bool query_value(str_t query, const char *name, str_t *value)
     }
     return found <= 1;
 }
+
+/* 0: the text is no number from 1 to `max`. */
+static unsigned read_limit(str_t text, unsigned max)
+{
+    unsigned number = 0;
+    for (size_t i = 0; i < text.n; ++i) {
+        if (text.p[i] < '0' || text.p[i] > '9' || number > max)
+            return 0;
+        number = number * 10 + (unsigned)(text.p[i] - '0');
+    }
+    return number > max ? 0 : number;
+}
+
+bool query_limit(exchange_t *exchange, str_t query, page_size_t sizes, unsigned *out)
+{
+    char detail[64];
+    str_t limit;
+    bool once = query_value(query, "limit", &limit);
+    *out = limit.p == NULL ? sizes.fallback : read_limit(limit, sizes.max);
+    if (once && *out != 0)
+        return true;
+    snprintf(detail, sizeof(detail), "limit: give a number from 1 to %u, once", sizes.max);
+    reply_problem(exchange, PROBLEM_INVALID_REQUEST, detail);
+    return false;
+}

@@ -54,4 +54,13 @@ bool route_refuses(const route_entry_t *table, const h2o_req_t *head);
    False: it occurs more than once, so that its value is not certain. */
 bool query_value(str_t query, const char *name, str_t *value);
 
+/* The sizes of the pages of a list. */
+typedef struct {
+    unsigned fallback, max;
+} page_size_t;
+
+/* Reads the parameter `limit` of a list. False: answered, since it is no number from 1 to the most.
+ */
+bool query_limit(exchange_t *exchange, str_t query, page_size_t sizes, unsigned *out);
+
 #endif

@@ -144,6 +144,8 @@ typedef enum {
     X(buyer_orders) \
     X(healthz) \
     X(readyz) \
+    X(items_list) \
+    X(item_show) \
     X(item_put) \
     X(item_patch) \
     X(item_delete) \

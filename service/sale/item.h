@@ -39,7 +39,8 @@ typedef struct {
     bool rebuilding;        /* a rebuild is under way whose lease is not over */
     /* the lease of a rebuild ends later than any lasts: it counts as over */
     bool rebuilding_too_long;
-    bool gate_down; /* the fallback is in force, see item_strategy() */
+    bool gate_down;                        /* the fallback is in force, see item_strategy() */
+    uint64_t created_at_ms, updated_at_ms; /* by the clock of the shard */
 } item_t;
 
 static inline str_t item_sku(const item_t *item)

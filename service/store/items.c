@@ -1,9 +1,14 @@
 #include "store/items.h"
 
+#include <assert.h>
+
+#include "base/failpoint.h"
+
 #define ITEM_COLUMNS                                                                               \
     "sku, bucket, slot, total, allocated_total, released_total, version, epoch, per_buyer_limit, " \
     "hold_seconds, starts_at, ends_at, strategy, acknowledge, " SQL_REBUILDING                     \
-    ", epoch_allocated_total, epoch_released_total, gate_down, terms_version"
+    ", epoch_allocated_total, epoch_released_total, gate_down, terms_version, created_at, "        \
+    "updated_at"
 
 static void item_of_row(const db_t *db, item_t *item)
 {
@@ -28,6 +33,8 @@ static void item_of_row(const db_t *db, item_t *item)
     item->epoch_released_total = db_i64(db, 16);
     item->gate_down = db_u64(db, 17) != 0;
     item->terms_version = db_u64(db, 18);
+    item->created_at_ms = db_time_ms(db, 19);
+    item->updated_at_ms = db_time_ms(db, 20);
 }
 
 void item_add_terms(sql_t *sql, const item_terms_t *terms)
@@ -128,6 +135,80 @@ result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
     sql_reset(sql);
     sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory WHERE epoch >= %u", epoch_from);
     return read_each(db, sql, each, context);
+}
+
+/* --- pages of items --- */
+
+/* The range of the primary key that a page lies in. */
+static void add_range(sql_t *sql, const item_filter_t *filter)
+{
+    sql_add(sql, " FROM " SQL_INVENTORY_BY_KEY " WHERE bucket = %u", BUCKET_ONLY);
+    if (filter->after.n != 0)
+        sql_add(sql, " AND sku > %s", filter->after);
+    if (filter->prefix.n != 0) {
+        sku_t end = sku_of(filter->prefix);
+        assert((unsigned char)end.bytes[end.length - 1] < 0x7f);
+        ++end.bytes[end.length - 1];
+        sql_add(sql, " AND sku >= %s AND sku < %s", filter->prefix, sku_str(&end));
+    }
+}
+
+static unsigned looks_max(void)
+{
+    size_t looks = FAILPOINT_NUMBER("item_looks"); /* tests have few items */
+    return looks != 0 && looks < ITEM_LOOKS_MAX ? (unsigned)looks : ITEM_LOOKS_MAX;
+}
+
+/* The name of the last item that may be looked at; length 0: all behind the cursor may be. */
+static result_t find_last_look(db_t *db, sql_t *sql, const item_filter_t *filter, sku_t *last)
+{
+    last->length = 0;
+    sql_reset(sql);
+    sql_add(sql, "SELECT sku");
+    add_range(sql, filter);
+    sql_add(sql, " ORDER BY sku LIMIT 1 OFFSET %u", (uint64_t)(looks_max() - 1));
+    result_t result = db_query(db, sql);
+    if (result == RESULT_DONE && db_next(db))
+        sku_set(last, db_bytes(db, 0));
+    return result;
+}
+
+#define SQL_OPEN                                                                                   \
+    "(starts_at IS NULL OR starts_at <= NOW(3)) AND (ends_at IS NULL OR ends_at > NOW(3))"
+
+static void add_filter(sql_t *sql, const item_filter_t *filter)
+{
+    if (filter->strategy >= 0)
+        sql_add(sql, " AND strategy = %w", strategy_name((strategy_id_t)filter->strategy));
+    if (filter->open >= 0)
+        sql_add(sql, filter->open != 0 ? " AND " SQL_OPEN : " AND NOT (" SQL_OPEN ")");
+}
+
+result_t item_page(db_t *db, sql_t *sql, const item_filter_t *filter,
+                   void (*each)(void *context, const item_t *item), void *context, sku_t *up_to)
+{
+    item_t item;
+    unsigned count = 0;
+    bool looks = filter->strategy >= 0 || filter->open >= 0;
+    up_to->length = 0;
+    result_t result = looks ? find_last_look(db, sql, filter, up_to) : RESULT_DONE;
+    if (result != RESULT_DONE)
+        return result;
+    sql_reset(sql);
+    sql_add(sql, "SELECT " ITEM_COLUMNS);
+    add_range(sql, filter);
+    if (up_to->length != 0)
+        sql_add(sql, " AND sku <= %s", sku_str(up_to));
+    add_filter(sql, filter);
+    sql_add(sql, " ORDER BY sku LIMIT %u", (uint64_t)filter->most);
+    result = db_query(db, sql);
+    while (result == RESULT_DONE && db_next(db)) {
+        item_of_row(db, &item);
+        each(context, &item);
+        if (++count == filter->most)
+            *up_to = item.ref.sku;
+    }
+    return result;
 }
 
 result_t item_list(db_t *db, sql_t *sql, unsigned max,

@@ -45,6 +45,22 @@ result_t item_read_rows(db_t *db, sql_t *sql, const sku_t *skus, unsigned count,
 /* Calls `each` for all items whose epoch is at least `epoch_from`. */
 result_t item_scan(db_t *db, sql_t *sql, uint64_t epoch_from,
                    void (*each)(void *context, const item_t *item), void *context);
+/* Which items item_page() reads. */
+typedef struct {
+    str_t after;  /* items whose names are above this one; STR_NONE: from the first */
+    str_t prefix; /* of their names, of ASCII; STR_NONE: any */
+    int strategy; /* of their terms; -1: any */
+    int open;     /* 1: their sale is open now, by the clock of the server; 0: it is not; -1: any */
+    unsigned most; /* items, at least 1 */
+} item_filter_t;
+/* The most items that item_page() looks at to find those that a filter lets through. */
+#define ITEM_LOOKS_MAX 10000
+/* Calls `each` for the first items that `filter` lets through, in the order of their names, and
+   reads a range of the primary key for it: of one that lets few through, fewer than `most` may
+   come. `*up_to`: all items up to this name were looked at, and there may be more behind; its
+   length is 0 if there are none. */
+result_t item_page(db_t *db, sql_t *sql, const item_filter_t *filter,
+                   void (*each)(void *context, const item_t *item), void *context, sku_t *up_to);
 /* Calls `each` for the first `max` items, in the order of their skus. */
 result_t item_list(db_t *db, sql_t *sql, unsigned max,
                    void (*each)(void *context, const item_t *item), void *context);
