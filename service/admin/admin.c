@@ -10,6 +10,8 @@ static const route_entry_t table[] = {
     {"GET", "/v1/items", ROUTE_items_list, BODY_IGNORED, "limit cursor prefix strategy open ",
      handle_items_list},
     {"GET", "/v1/items/*", ROUTE_item_show, BODY_IGNORED, "", handle_item_show},
+    {"GET", "/v1/items/*/orders", ROUTE_item_orders, BODY_IGNORED, "limit cursor state format ",
+     handle_item_orders},
     {"PUT", "/v1/items/*", ROUTE_item_put, BODY_DEMANDED, "", handle_item_put},
     {"PATCH", "/v1/items/*", ROUTE_item_patch, BODY_DEMANDED, "", handle_item_patch},
     {"DELETE", "/v1/items/*", ROUTE_item_delete, BODY_EMPTY, "", handle_item_delete},

@@ -19,9 +19,10 @@ void handle_item_put(exchange_t *exchange, const route_match_t *match);
 void handle_item_patch(exchange_t *exchange, const route_match_t *match);
 void handle_strategy_put(exchange_t *exchange, const route_match_t *match);
 
-/* admin/items.c, item.c: what is known of items */
+/* admin/items.c, item.c, item_orders.c: what is known of items and their orders */
 void handle_items_list(exchange_t *exchange, const route_match_t *match);
 void handle_item_show(exchange_t *exchange, const route_match_t *match);
+void handle_item_orders(exchange_t *exchange, const route_match_t *match);
 /* All that MySQL has of an item; `available` is that of its row. Any thread; the caller owns the
    JSON. */
 cJSON *item_details_to_json(const item_t *item);

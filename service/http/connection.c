@@ -154,11 +154,16 @@ void connection_answered(connection_answer_t *answer)
     h2o_linklist_insert(&answer->connection->all->untaken, &answer->link);
 }
 
+void connection_part_taken(connection_answer_t *answer)
+{
+    if (h2o_linklist_is_linked(&answer->link))
+        h2o_linklist_unlink(&answer->link);
+}
+
 void connection_request_ends(connection_answer_t *answer, bool taken)
 {
     connection_t *connection = answer->connection;
-    if (h2o_linklist_is_linked(&answer->link))
-        h2o_linklist_unlink(&answer->link);
+    connection_part_taken(answer);
     connection->kept_bytes -= answer->kept_bytes;
     if (--connection->requests == 0)
         becomes_quiet(connection);

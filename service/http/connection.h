@@ -88,6 +88,9 @@ void connection_request_begins(connection_answer_t *answer, const h2o_req_t *req
    answer. */
 void connection_keeps(connection_answer_t *answer, size_t bytes);
 void connection_answered(connection_answer_t *answer);
+/* Of an answer in parts, for each of which connection_answered() was called: the client has taken
+   the last one, and owes nothing until the next. */
+void connection_part_taken(connection_answer_t *answer);
 /* `taken`: the answer was sent, or handed to the kernel. */
 void connection_request_ends(connection_answer_t *answer, bool taken);
 

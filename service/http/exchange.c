@@ -14,18 +14,21 @@
 /* Seconds. A client that repeats its request sooner meets the same queue. */
 #define RETRY_AFTER "1"
 
+bool exchange_is_head(const exchange_t *exchange)
+{
+    const h2o_req_t *req = exchange->req;
+    return h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"));
+}
+
 static void on_dispose(void *p)
 {
     exchange_t *exchange = p;
-    if (!exchange->answered && exchange->on_gone != NULL)
+    if ((!exchange->answered || exchange->in_parts) && exchange->on_gone != NULL)
         exchange->on_gone(exchange->waiting);
     exchange->on_gone = NULL;
-    /* Every answer but a 204 and a 304 has a body; libh2o sends none of it for a HEAD. */
-    const h2o_req_t *req = exchange->req;
-    bool bodiless = req->res.status == 204 || req->res.status == 304 ||
-                    h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"));
+    bool bodiless = !exchange->has_body || exchange_is_head(exchange);
     connection_request_ends(&exchange->taking,
-                            exchange->answered && (bodiless || req->bytes_sent != 0));
+                            exchange->answered && (bodiless || exchange->req->bytes_sent != 0));
 }
 
 static bool is_request_id(h2o_iovec_t value)
@@ -147,8 +150,9 @@ static const char *reason_of(int status)
     }
 }
 
-/* `content_type` NULL: there is no body. */
-static void send_answer(exchange_t *exchange, int status, const char *content_type, str_t body)
+/* The head of the answer, and what is counted and logged of it. `content_type` NULL: it has no
+   body. */
+static void begin_answer(exchange_t *exchange, int status, const char *content_type)
 {
     h2o_req_t *req = exchange->req;
     uint64_t micros = clock_mono_us() - exchange->started_us;
@@ -156,16 +160,44 @@ static void send_answer(exchange_t *exchange, int status, const char *content_ty
     exchange->answered = true;
     req->res.status = status;
     req->res.reason = reason_of(status);
-    if (content_type != NULL) {
-        req->res.content_length = body.n;
+    if (content_type != NULL)
         h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, content_type,
                        strlen(content_type));
-    }
     reply_add_header(exchange, "x-request-id", exchange->request_id);
     metric_request(exchange->route, status, micros);
     log_access(exchange, status, micros);
+}
+
+static void send_answer(exchange_t *exchange, int status, const char *content_type, str_t body)
+{
+    if (content_type != NULL)
+        exchange->req->res.content_length = body.n;
+    exchange->has_body = content_type != NULL;
+    begin_answer(exchange, status, content_type);
     connection_answered(&exchange->taking);
-    h2o_send_inline(req, body.p, body.n);
+    h2o_send_inline(exchange->req, body.p, body.n);
+}
+
+void reply_begin(exchange_t *exchange, const char *content_type, h2o_generator_t *generator)
+{
+    h2o_req_t *req = exchange->req;
+    /* The end of such an answer in HTTP/1.0 is the end of its connection. */
+    if (req->version < 0x101)
+        req->http1_is_persistent = 0;
+    begin_answer(exchange, 200, content_type);
+    exchange->in_parts = true;
+    h2o_start_response(req, generator);
+}
+
+void reply_part(exchange_t *exchange, str_t part, h2o_send_state_t state)
+{
+    h2o_iovec_t bytes = {(char *)part.p, part.n};
+    /* libh2o takes an empty part for the last one. */
+    assert(exchange->in_parts && (part.n != 0 || !h2o_send_state_is_in_progress(state)));
+    exchange->has_body = exchange->has_body || part.n != 0;
+    connection_part_taken(&exchange->taking);
+    connection_answered(&exchange->taking);
+    h2o_send(exchange->req, &bytes, part.n == 0 ? 0 : 1, state);
 }
 
 void reply_text(exchange_t *exchange, int status, const char *content_type, str_t body)

@@ -31,6 +31,8 @@ typedef struct exchange {
     char request_id[REQUEST_ID_MAX + 1];
     const char *who; /* the name of the token that the request has; NULL on the public listener */
     bool answered;
+    bool in_parts; /* the answer may have more parts: `on_gone` is called after it has begun too */
+    bool has_body; /* some of one was handed to libh2o */
     connection_answer_t taking;     /* whether the client reads the answer */
     void (*on_gone)(void *waiting); /* NULL: no operation waits */
     void *waiting;
@@ -43,6 +45,8 @@ exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine, const http_conte
 /* The descriptor of its connection while libh2o does not read that, and so would not notice its
    end; -1: it reads it (HTTP/2). */
 int exchange_unread_fd(const exchange_t *exchange);
+/* A HEAD, which is served as a GET: the answer has no body. */
+bool exchange_is_head(const exchange_t *exchange);
 
 /* --- answers; exactly one for each exchange --- */
 
@@ -60,6 +64,13 @@ typedef struct {
 } cached_t;
 /* 200 with a JSON text, or 304 without a body. All is copied. */
 void reply_cached(exchange_t *exchange, int status, str_t json, const cached_t *cached);
+/* 200, in parts. `generator->proceed` is called when the client has taken a part, and not after one
+   that is the last; `on_gone` when the request ends, in any case. `content_type` is static. */
+void reply_begin(exchange_t *exchange, const char *content_type, h2o_generator_t *generator);
+/* The next part, which is not empty unless it is the last. It is not copied: it must stay until
+   `proceed` or `on_gone`. After H2O_SEND_STATE_ERROR the client sees that the answer is not
+   whole. */
+void reply_part(exchange_t *exchange, str_t part, h2o_send_state_t state);
 /* 204, without a body. */
 void reply_nothing(exchange_t *exchange);
 /* `detail` tells the client what to do; NULL: the title is enough. It is copied. Adds Retry-After

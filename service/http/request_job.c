@@ -19,18 +19,27 @@ static void on_gone(void *waiting)
     ((request_job_t *)waiting)->exchange = NULL;
 }
 
+/* Gives up the exchange: from here on the request has no client. */
+static void fail(request_job_t *request, const char *why)
+{
+    exchange_t *exchange = request->exchange;
+    exchange->on_gone = NULL;
+    request->exchange = NULL;
+    if (request->fail != NULL)
+        request->fail(request, exchange, why);
+    else
+        reply_problem(exchange, PROBLEM_UNAVAILABLE, why);
+}
+
 /* Answers 503, since the job may be blocked on a silent server for long. The job keeps the struct
    until done(); `over` keeps a job from beginning that has no client any more. */
 static void on_deadline(loop_timer_t *timer)
 {
     request_job_t *request = H2O_STRUCT_FROM_MEMBER(request_job_t, deadline, timer);
-    exchange_t *exchange = request->exchange;
-    if (exchange == NULL)
+    if (request->exchange == NULL)
         return;
     atomic_store(&request->over, true);
-    exchange->on_gone = NULL;
-    request->exchange = NULL;
-    reply_problem(exchange, PROBLEM_UNAVAILABLE, "No answer in time; ask again");
+    fail(request, "No answer in time; ask again");
 }
 
 static void run(job_t *job, worker_t *worker)
@@ -55,8 +64,7 @@ void request_job_submit(exchange_t *exchange, unsigned shard, request_job_t *req
     request->engine = exchange->engine;
     prober_t *prober = exchange->http->prober;
     if (prober != NULL && prober_shard_is_silent(prober, shard)) {
-        request->exchange = NULL;
-        reply_problem(exchange, PROBLEM_UNAVAILABLE, "The shard does not answer");
+        fail(request, "The shard does not answer");
         finish(request);
         return;
     }
@@ -64,7 +72,7 @@ void request_job_submit(exchange_t *exchange, unsigned shard, request_job_t *req
     exchange->waiting = request;
     if (!engine_submit(request->engine, shard, &request->job, run, done)) {
         METRIC_INC(queue_full_total);
-        reply_problem(exchange, PROBLEM_UNAVAILABLE, "The queue is full");
+        fail(request, "The queue is full");
         finish(request);
     } else if (request->deadline_ms != 0) {
         loop_timer_start(request->engine->loop, &request->deadline,

@@ -24,6 +24,8 @@ typedef struct request_job {
     engine_loop_t *engine;
     void (*run)(struct request_job *request, worker_t *worker);
     void (*reply)(struct request_job *request, exchange_t *exchange);
+    /* The job cannot be run, or has not ended in time. NULL: the answer is 503 with `why`. */
+    void (*fail)(struct request_job *request, exchange_t *exchange, const char *why);
     void (*dispose)(struct request_job *request); /* or NULL */
     uint32_t deadline_ms;                         /* 0: none */
     loop_timer_t deadline;
@@ -31,8 +33,8 @@ typedef struct request_job {
 } request_job_t;
 
 /* Submits `request` to the pool of `shard` and takes it over. The caller has set `run`, `reply`,
-   `dispose` and `deadline_ms`. If the pool is full or the prober reports the shard silent, the
-   answer is 503 inside this call, and `request` is freed. */
+   `fail`, `dispose` and `deadline_ms`. If the pool is full or the prober reports the shard silent,
+   the answer is 503 inside this call, and `request` is freed. */
 void request_job_submit(exchange_t *exchange, unsigned shard, request_job_t *request);
 /* The same for a job about one item: it counts in the item's slot, in the pool of the item's
    shard. */

@@ -18,6 +18,7 @@
     X(gauge, http_connections, "Open client connections")                                          \
     X(counter, http_connections_refused_total, "Connections closed at once: connections_max")      \
     X(counter, http_connections_ended_total, "Connections ended: answers not read, or resets")     \
+    X(counter, http_answers_cut_total, "Answers in parts that ended before their last part")       \
     X(counter, rate_limited_by_buyer_total, "Purchases refused by the rate limit of a buyer")      \
     X(counter, rate_limited_by_address_total,                                                      \
       "Purchases refused by the rate limit of a client address")                                   \
@@ -146,6 +147,7 @@ typedef enum {
     X(readyz) \
     X(items_list) \
     X(item_show) \
+    X(item_orders) \
     X(item_put) \
     X(item_patch) \
     X(item_delete) \

@@ -1,5 +1,7 @@
 #include "store/orders.h"
 
+#include <stdlib.h>
+
 void order_of_row(const db_t *db, order_t *out)
 {
     out->id = db_order_id(db, 0);
@@ -114,5 +116,100 @@ result_t order_page_of_buyer(db_t *db, sql_t *sql, str_t buyer, const order_id_t
     result_t result = db_query(db, sql);
     while (result == RESULT_DONE && db_next(db))
         order_of_row(db, &out[(*count)++]);
+    return result;
+}
+
+/* --- the orders of an item --- */
+
+static result_t read_rows(db_t *db, sql_t *sql, order_t *out, unsigned *count)
+{
+    result_t result = db_query(db, sql);
+    *count = 0;
+    while (result == RESULT_DONE && db_next(db))
+        order_of_row(db, &out[(*count)++]);
+    return result;
+}
+
+static result_t read_buyer(db_t *db, sql_t *sql, const item_ref_t *item, const order_id_t *id,
+                           buyer_t *buyer, bool *found)
+{
+    sql_reset(sql);
+    sql_add(sql, "SELECT buyer_id FROM orders WHERE order_id = %o AND %i", id, item);
+    result_t result = db_query(db, sql);
+    *found = result == RESULT_DONE && db_next(db);
+    if (*found)
+        buyer_set(buyer, db_bytes(db, 0));
+    return result;
+}
+
+/* Those of one buyer, behind an id, or all. The index has the orders of the buyer for all items. */
+static result_t read_of_buyer(db_t *db, sql_t *sql, const item_ref_t *item, const buyer_t *buyer,
+                              const order_id_t *behind, unsigned max, order_t *out, unsigned *count)
+{
+    sql_reset(sql);
+    sql_add(sql,
+            "SELECT " ORDER_COLUMNS " FROM orders FORCE INDEX (orders_buyer) WHERE buyer_id = %s "
+            "AND %i",
+            buyer_str(buyer), item);
+    if (behind != NULL)
+        sql_add(sql, " AND order_id > %o", behind);
+    sql_add(sql, " ORDER BY order_id LIMIT %u", (uint64_t)max);
+    return read_rows(db, sql, out, count);
+}
+
+static int by_buyer_and_id(const void *a, const void *b)
+{
+    const order_t *x = a, *y = b;
+    int order = str_compare(order_buyer(x), order_buyer(y));
+    return order != 0 ? order : memcmp(x->id.bytes, y->id.bytes, sizeof(x->id.bytes));
+}
+
+/* Those of the buyers behind one, added to the page. The index has a buyer's orders by their keys;
+   so they are sorted here, and a buyer of whom there may be more is left out: the next page begins
+   with that one. Of a buyer of whom there is more than has room, the first are read. */
+static result_t add_buyers(db_t *db, sql_t *sql, const item_ref_t *item, const buyer_t *behind,
+                           unsigned max, order_t *out, order_page_t *page)
+{
+    unsigned count;
+    sql_reset(sql);
+    sql_add(sql,
+            "SELECT " ORDER_COLUMNS " FROM orders FORCE INDEX (orders_idempotency) WHERE %i AND "
+            "buyer_id > %s ORDER BY buyer_id LIMIT %u",
+            item, buyer_str(behind), (uint64_t)max);
+    result_t result = read_rows(db, sql, out, &count);
+    if (result != RESULT_DONE)
+        return result;
+    page->is_last = count < max;
+    page->next.whole_buyer = true;
+    qsort(out, count, sizeof(*out), by_buyer_and_id);
+    const buyer_t last = count == 0 ? *behind : out[count - 1].buyer;
+    while (!page->is_last && count != 0 && str_eq(order_buyer(&out[count - 1]), buyer_str(&last)))
+        --count;
+    if (!page->is_last && count == 0) {
+        page->next.whole_buyer = false;
+        result = read_of_buyer(db, sql, item, &last, NULL, max, out, &count);
+    }
+    page->count += count;
+    return result;
+}
+
+result_t order_page_of_item(db_t *db, sql_t *sql, const item_ref_t *item, const order_place_t *from,
+                            unsigned max, order_t *out, order_page_t *page)
+{
+    buyer_t buyer = {0};
+    bool from_first = order_id_is_none(&from->id);
+    *page = (order_page_t){.known = true};
+    result_t result =
+        from_first ? RESULT_DONE : read_buyer(db, sql, item, &from->id, &buyer, &page->known);
+    if (result != RESULT_DONE || !page->known)
+        return result;
+    if (!from_first && !from->whole_buyer)
+        result = read_of_buyer(db, sql, item, &buyer, &from->id, max, out, &page->count);
+    if (result == RESULT_DONE && page->count < max)
+        result = add_buyers(db, sql, item, &buyer, max - page->count, out + page->count, page);
+    if (page->count == 0)
+        page->is_last = true; /* whatever the server says: the next page would be this one again */
+    else
+        page->next.id = out[page->count - 1].id;
     return result;
 }

@@ -46,4 +46,25 @@ result_t release_units(db_t *db, sql_t *sql, release_t *release);
 result_t order_page_of_buyer(db_t *db, sql_t *sql, str_t buyer, const order_id_t *before,
                              unsigned max, order_t *out, unsigned *count);
 
+/* A place among an item's orders, which are in the order of their buyers, and of one buyer in that
+   of their ids. */
+typedef struct {
+    order_id_t id;    /* behind this order; none: before the first */
+    bool whole_buyer; /* behind all orders of its buyer */
+} order_place_t;
+
+/* What a page has besides its orders. */
+typedef struct {
+    unsigned count;
+    bool known;         /* false: the item has no order of the id that was given */
+    bool is_last;       /* there are no orders behind */
+    order_place_t next; /* of a page that is not the last */
+} order_page_t;
+
+/* Reads up to `max` of the orders of an item, into `out`: a range of the index of keys, which
+   begins with item and buyer. It may read fewer although there are more. An order that has its row
+   all the time comes once. */
+result_t order_page_of_item(db_t *db, sql_t *sql, const item_ref_t *item, const order_place_t *from,
+                            unsigned max, order_t *out, order_page_t *page);
+
 #endif
