@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "config/config.h"
 #include "reconcile/audit.h"
 #include "serve.h"
@@ -74,7 +75,7 @@ static int run_without_configuration(int argc, char **argv)
     if (argc == 2 && (is_help(first) || strcmp(first, "help") == 0))
         return usage(stdout);
     if (argc == 2 && strcmp(first, "--version") == 0)
-        return puts("holdfast " HOLDFAST_VERSION) < 0;
+        return printf("holdfast %s\n", holdfast_version) < 0;
     if (argc == 2 && strcmp(first, "settings") == 0) {
         config_describe(stdout);
         return 0;

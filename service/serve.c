@@ -42,6 +42,7 @@ typedef struct {
     housekeeping_t **housekeepings; /* one for each shard: expiry, epochs */
     reconciler_t **reconcilers;     /* one for each shard: orphans, drift */
     loader_t **loaders;             /* one for each shard: tables of buyers */
+    item_count_t *item_counts;      /* one for each shard */
     durability_watch_t *durability; /* whether the servers keep what they acknowledge */
 } service_t;
 
@@ -105,6 +106,9 @@ static void service_init(service_t *service, const config_t *config)
     service->housekeepings = alloc_zero(config->shards_count, sizeof(service->housekeepings[0]));
     service->loaders = alloc_zero(config->shards_count, sizeof(service->loaders[0]));
     service->reconcilers = alloc_zero(config->shards_count, sizeof(service->reconcilers[0]));
+    service->item_counts = alloc_zero(config->shards_count, sizeof(service->item_counts[0]));
+    for (unsigned i = 0; i < config->shards_count; ++i)
+        item_count_init(&service->item_counts[i]);
     atomic_store(&service->default_strategy, (int)config->orders.default_strategy);
     service->http = (http_context_t){.config = config,
                                      .map = &node->map,
@@ -112,6 +116,8 @@ static void service_init(service_t *service, const config_t *config)
                                      .gate_clock = &node->gate_clock,
                                      .gate_health = &node->gate_health};
     service->admin = (admin_t){.incarnation = node->incarnation,
+                               .started_ms = clock_mono_ms(),
+                               .item_counts = service->item_counts,
                                .reconcilers = service->reconcilers,
                                .durability = service->durability,
                                .default_strategy = &service->default_strategy};
@@ -127,6 +133,9 @@ static void service_dispose(service_t *service)
     free(service->housekeepings);
     free(service->loaders);
     free(service->reconcilers);
+    for (unsigned i = 0; i < service->config->shards_count; ++i)
+        item_count_dispose(&service->item_counts[i]);
+    free(service->item_counts);
     node_dispose(&service->node);
 }
 

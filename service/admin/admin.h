@@ -5,6 +5,7 @@
 #ifndef HOLDFAST_ADMIN_ADMIN_H
 #define HOLDFAST_ADMIN_ADMIN_H
 
+#include "admin/item_count.h"
 #include "http/route.h"
 #include "reconcile/audit_runner.h"
 #include "reconcile/durability.h"
@@ -14,7 +15,9 @@
    server_start(), and remains until server_end() has returned. Any thread may use each member. */
 typedef struct {
     const char *incarnation; /* of this process */
+    uint64_t started_ms;     /* monotonic: when this process began to serve */
     unsigned loops_count;
+    item_count_t *item_counts;  /* one a shard */
     reconciler_t **reconcilers; /* one a shard */
     durability_watch_t *durability;
     audit_runner_t *audits;       /* NULL: there are no audits */

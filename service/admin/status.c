@@ -1,11 +1,11 @@
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "admin/handlers.h"
 #include "base/alloc.h"
+#include "base/version.h"
+#include "engine/nodes.h"
 #include "http/fan.h"
-#include "http/items.h"
 #include "http/readiness.h"
 #include "http/request_job.h"
 #include "store/lease.h"
@@ -14,46 +14,39 @@
 typedef struct {
     bool read;
     char holder[65]; /* of the reconciler's lease */
-    cJSON *items;
 } shard_view_t;
 
 typedef struct {
     fan_t fan; /* first */
-    unsigned shards;
+    item_count_t *item_counts;
     shard_view_t views[];
 } status_request_t;
 
 /* The answer waits for a shard no longer than this. */
 #define STATUS_DEADLINE_MS 700
-/* The most items that the answer lists; a shard may have very many. */
-#define STATUS_ITEMS_MAX 1000
-
-static void add_status_item(void *context, const item_t *item)
-{
-    cJSON *json = item_to_json(item);
-    cJSON_AddNumberToObject(json, "epoch", (double)item->epoch);
-    cJSON_AddNumberToObject(json, "version", (double)item->version);
-    cJSON_AddNumberToObject(json, "slot", item->ref.slot);
-    cJSON_AddBoolToObject(json, "rebuilding", item->rebuilding);
-    cJSON_AddBoolToObject(json, "gate_down", item->gate_down);
-    cJSON_AddItemToArray(context, json);
-}
 
 static void run_status(fan_t *fan, unsigned shard, worker_t *worker)
 {
-    shard_view_t *view = &((status_request_t *)fan)->views[shard];
-    assert(shard < ((status_request_t *)fan)->shards && view->items == NULL); /* one job a shard */
-    view->items = cJSON_CreateArray();
+    status_request_t *r = (status_request_t *)fan;
+    shard_view_t *view = &r->views[shard];
     view->read =
-        item_list(worker->db, &worker->sql, STATUS_ITEMS_MAX, add_status_item, view->items) ==
-            RESULT_DONE &&
         lease_holder(worker->db, &worker->sql, RECONCILER_LEASE, view->holder) == RESULT_DONE;
+    if (view->read)
+        item_count_refresh(&r->item_counts[shard], worker->db, &worker->sql);
 }
 
 /* NULL: not known. */
 static shard_view_t *view_of(status_request_t *r, unsigned shard)
 {
     return fan_has_answer(&r->fan, shard) && r->views[shard].read ? &r->views[shard] : NULL;
+}
+
+static void add_known(cJSON *json, const char *name, bool known, uint64_t number)
+{
+    if (known)
+        cJSON_AddNumberToObject(json, name, (double)number);
+    else
+        cJSON_AddNullToObject(json, name);
 }
 
 static const char *const status_words[] = {"primary", "secondary", "spare", "faulty"};
@@ -195,27 +188,57 @@ static void add_shards(cJSON *json, const exchange_t *exchange, status_request_t
         add_shard(shards, exchange, i, view_of(r, i));
 }
 
-/* Adds the items of the shards that answered; null if none did. */
-static void add_items(cJSON *json, const http_context_t *http, status_request_t *r)
+/* Null if those of a shard were never counted. */
+static void add_items(cJSON *json, const exchange_t *exchange)
 {
-    cJSON *items = NULL, *unknown = cJSON_CreateArray(), *item;
-    bool all = true;
-    for (unsigned i = 0; i < http->map->shards_count; ++i) {
-        shard_view_t *view = view_of(r, i);
-        if (view == NULL) {
-            cJSON_AddItemToArray(unknown, cJSON_CreateString(http->config->shards[i].name));
-            continue;
-        }
-        if (items == NULL)
-            items = cJSON_CreateArray();
-        int room = STATUS_ITEMS_MAX - cJSON_GetArraySize(items);
-        all = all && cJSON_GetArraySize(view->items) < room;
-        while (room-- > 0 && (item = cJSON_DetachItemFromArray(view->items, 0)) != NULL)
-            cJSON_AddItemToArray(items, item);
+    bool known = true;
+    uint64_t total = 0, oldest_ms = 0;
+    for (unsigned i = 0; i < exchange->http->map->shards_count; ++i) {
+        uint64_t items, age_ms;
+        known = item_count_read(&admin_of(exchange)->item_counts[i], &items, &age_ms) && known;
+        total += items;
+        oldest_ms = age_ms > oldest_ms ? age_ms : oldest_ms;
     }
-    cJSON_AddItemToObject(json, "items", items == NULL ? cJSON_CreateNull() : items);
-    cJSON_AddItemToObject(json, "items_unknown_of", unknown);
-    cJSON_AddBoolToObject(json, "items_complete", all && cJSON_GetArraySize(unknown) == 0);
+    add_known(json, "items_total", known, total);
+    add_known(json, "items_total_age_ms", known, oldest_ms);
+}
+
+/* --- the nodes --- */
+
+typedef struct {
+    cJSON *nodes;
+    const exchange_t *exchange;
+} nodes_list_t;
+
+static void add_node(void *context, const node_seen_t *seen)
+{
+    const nodes_list_t *list = context;
+    const config_t *config = list->exchange->http->config;
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "name", seen->record->name);
+    cJSON_AddStringToObject(json, "incarnation", seen->incarnation);
+    cJSON_AddStringToObject(json, "version", seen->record->version);
+    cJSON *epochs = cJSON_AddObjectToObject(json, "epochs");
+    for (unsigned i = 0; i < seen->record->epochs_count && i < config->shards_count; ++i)
+        add_known(epochs, config->shards[i].name, seen->record->epochs[i] != 0,
+                  seen->record->epochs[i]);
+    cJSON_AddNumberToObject(json, "last_heard_ms_ago", (double)seen->heard_ms_ago);
+    cJSON_AddItemToArray(list->nodes, json);
+}
+
+/* As this node has read them in Redis last; null: never. */
+static void add_nodes(cJSON *json, const exchange_t *exchange)
+{
+    nodes_list_t list = {cJSON_CreateArray(), exchange};
+    uint64_t age_ms = 0;
+    const nodes_t *nodes = exchange->engine->nodes;
+    bool known = nodes != NULL && nodes_each(nodes, add_node, &list, &age_ms);
+    if (!known) {
+        cJSON_Delete(list.nodes);
+        list.nodes = cJSON_CreateNull();
+    }
+    cJSON_AddItemToObject(json, "nodes", list.nodes);
+    add_known(json, "nodes_age_ms", known, age_ms);
 }
 
 /* A connection to a silent Redis counts as none: it cannot be used. */
@@ -240,6 +263,8 @@ static void add_process(cJSON *json, const exchange_t *exchange)
     const config_t *config = exchange->http->config;
     cJSON_AddStringToObject(json, "node", config->node.name != NULL ? config->node.name : "");
     cJSON_AddStringToObject(json, "incarnation", admin->incarnation);
+    cJSON_AddStringToObject(json, "version", holdfast_version);
+    cJSON_AddNumberToObject(json, "uptime_ms", (double)(clock_mono_ms() - admin->started_ms));
     const char *deployment = deployment_name(config->deployment);
     if (deployment != NULL)
         cJSON_AddStringToObject(json, "deployment", deployment);
@@ -267,15 +292,9 @@ static void reply_status(fan_t *fan, exchange_t *exchange)
     add_process(json, exchange);
     add_shards(json, exchange, r);
     add_groups(json, exchange->http->config);
-    add_items(json, exchange->http, r);
+    add_items(json, exchange);
+    add_nodes(json, exchange);
     reply_json(exchange, 200, json);
-}
-
-static void dispose_status(fan_t *fan)
-{
-    status_request_t *r = (status_request_t *)fan;
-    for (unsigned i = 0; i < r->shards; ++i)
-        cJSON_Delete(r->views[i].items);
 }
 
 void handle_status(exchange_t *exchange, const route_match_t *match)
@@ -283,10 +302,9 @@ void handle_status(exchange_t *exchange, const route_match_t *match)
     (void)match;
     unsigned shards = exchange->http->map->shards_count;
     status_request_t *r = alloc_zero(1, sizeof(*r) + shards * sizeof(r->views[0]));
-    r->shards = shards;
+    r->item_counts = admin_of(exchange)->item_counts;
     r->fan.run = run_status;
     r->fan.reply = reply_status;
-    r->fan.dispose = dispose_status;
     r->fan.deadline_ms = STATUS_DEADLINE_MS;
     fan_start(exchange, &r->fan);
 }

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "engine/heartbeat.h"
 #include "engine/item_views.h"
+#include "engine/nodes.h"
 #include "engine/purchase.h"
 
 /* Entries that were idle for long are searched for at this interval. */
@@ -74,6 +75,8 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
         &node->announcements,
         &(announcement_listener_t){loop, engine, on_item_changed, on_order_orphaned});
     loop_timer_start(loop, &engine->housekeeping, HOUSEKEEPING_MS, on_housekeeping);
+    if (loop->index == 0)
+        engine->nodes = nodes_new(engine);
     heartbeat_start(engine);
     return engine;
 }
@@ -95,6 +98,7 @@ void engine_loop_free(engine_loop_t *engine)
     loop_timer_stop(&engine->waits.look_timer);
     order_polls_free(engine->polls, engine->node->map.shards_count);
     redis_link_free(engine->gate);
+    nodes_free(engine->nodes);
     HASH_ITER(hh, engine->items, item, next)
     {
         loop_item_forget(item);

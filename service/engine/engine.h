@@ -32,6 +32,7 @@ typedef struct engine_loop {
     loop_outbox_t outbox;
     order_waits_t waits; /* of its connections */
     order_poll_t *polls; /* by shard; used on the polling loop of a shard only */
+    struct nodes *nodes; /* engine/nodes.h; NULL: another loop has it */
     loop_timer_t housekeeping, heartbeat;
     /* monotonic; when the TIME call in flight was sent; 0: none is in flight */
     uint64_t time_sent_ms;

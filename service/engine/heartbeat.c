@@ -1,6 +1,7 @@
 #include "engine/heartbeat.h"
 
 #include "engine/engine.h"
+#include "engine/nodes.h"
 
 static void on_time(void *context, const redisReply *reply)
 {
@@ -33,6 +34,7 @@ static void beat(engine_loop_t *engine)
     redis_args_add_u64(args, HEARTBEAT_MS);
     redis_link_call(engine->gate, args, NULL, NULL);
     follow_clock(engine);
+    nodes_beat(engine->nodes);
 }
 
 /* The interval is an eighth of the expiry, so that a Redis that comes back contains the heartbeats

@@ -4,7 +4,7 @@
  * This process owns entries in `unsettled`. It sets the key gate_owner_key() with an expiry of
  * HEARTBEAT_MS, and repeats that every HEARTBEAT_INTERVAL_MS. If the key expires, the reconciler of
  * any process takes the entries over as orphans. The same timer reads the clock of Redis into
- * node->gate_clock, and runs strategy_loop_check() on every loop.
+ * node->gate_clock, calls nodes_beat(), and runs strategy_loop_check() on every loop.
  *
  * On the loop's thread; nothing blocks. A call that fails is dropped: the next beat repeats it.
  */

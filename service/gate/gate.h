@@ -118,6 +118,9 @@ void gate_stamp(redis_args_t *args, const deployment_t *deployment);
 #define GATE_OWNER_KEY_SIZE (GATE_OWNER_MAX + 16)
 str_t gate_owner_key(char *out, str_t incarnation);
 
+/* The hash of the processes of this deployment, by incarnation: engine/nodes.h. */
+#define GATE_NODES_KEY "hf:nodes"
+
 /* One record of `unsettled`, parsed. Its strings are borrowed from the text. */
 typedef struct {
     uint64_t epoch;

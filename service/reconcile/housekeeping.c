@@ -87,7 +87,10 @@ static void expire(housekeeping_t *housekeeping)
 
 static void on_epoch(void *context, const item_t *item)
 {
-    announce_item_changed(context, item_sku(item), item->epoch);
+    shard_t *shard = context;
+    if (item->epoch > atomic_load(&shard->epoch_seen)) /* no other thread writes it */
+        atomic_store(&shard->epoch_seen, item->epoch);
+    announce_item_changed(shard->announcements, item_sku(item), item->epoch);
 }
 
 /* Another node may have changed it. After an error the last value stays in force. */
@@ -112,7 +115,7 @@ static void follow_epochs(housekeeping_t *housekeeping)
     follow_default_strategy(housekeeping);
     remote_clock_observe(&housekeeping->shard->clock, sent, now_ms);
     if (item_scan(housekeeping->worker.db, &housekeeping->worker.sql, now_ms - EPOCH_OVERLAP_MS,
-                  on_epoch, housekeeping->shard->announcements) == RESULT_DONE)
+                  on_epoch, housekeeping->shard) == RESULT_DONE)
         housekeeping->epochs_read_ms = sent;
 }
 

@@ -211,13 +211,17 @@ result_t item_page(db_t *db, sql_t *sql, const item_filter_t *filter,
     return result;
 }
 
-result_t item_list(db_t *db, sql_t *sql, unsigned max,
-                   void (*each)(void *context, const item_t *item), void *context)
+result_t items_count(db_t *db, sql_t *sql, uint64_t *count)
 {
     sql_reset(sql);
-    sql_add(sql, "SELECT " ITEM_COLUMNS " FROM inventory ORDER BY sku, bucket LIMIT %u",
-            (uint64_t)max);
-    return read_each(db, sql, each, context);
+    sql_add(sql, "SELECT COUNT(*) FROM inventory WHERE bucket = %u", BUCKET_ONLY);
+    result_t result = db_query(db, sql);
+    if (result != RESULT_DONE)
+        return result;
+    if (!db_next(db))
+        return RESULT_AWAY;
+    *count = db_u64(db, 0);
+    return RESULT_DONE;
 }
 
 result_t shard_clock_read(db_t *db, uint64_t *now_ms)

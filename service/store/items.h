@@ -61,9 +61,8 @@ typedef struct {
    length is 0 if there are none. */
 result_t item_page(db_t *db, sql_t *sql, const item_filter_t *filter,
                    void (*each)(void *context, const item_t *item), void *context, sku_t *up_to);
-/* Calls `each` for the first `max` items, in the order of their skus. */
-result_t item_list(db_t *db, sql_t *sql, unsigned max,
-                   void (*each)(void *context, const item_t *item), void *context);
+/* Counts all items: reads an index of the whole table. */
+result_t items_count(db_t *db, sql_t *sql, uint64_t *count);
 /* Reads the clock of the server: ms since 1970 UTC. */
 result_t shard_clock_read(db_t *db, uint64_t *now_ms);
 

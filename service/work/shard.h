@@ -24,7 +24,9 @@ typedef struct shard {
     const char *incarnation; /* random, of this process: owns its entries in `unsettled` */
     struct pool *pool;
     struct writer *writer;
-    remote_clock_t clock;       /* of the shard's primary */
+    remote_clock_t clock; /* of the shard's primary */
+    /* the highest epoch that housekeeping has read in the shard; 0: none yet */
+    _Atomic uint64_t epoch_seen;
     remote_clock_t *gate_clock; /* of Redis */
     gate_health_t *gate_health; /* of the loops' connections to Redis */
     announcements_t *announcements;

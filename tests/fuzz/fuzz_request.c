@@ -51,6 +51,7 @@ static struct {
     http_context_t http;
     admin_t admin;
     routes_t admin_routes;
+    item_count_t item_count;
     atomic_int default_strategy;
     reconciler_t *reconciler; /* its report is ours */
     engine_loop_t engine;
@@ -303,7 +304,9 @@ static void prepare_world(void)
                                   .gate_health = &world.node.gate_health,
                                   .readiness = readiness_new(1)};
     orders_in_hand_init(&world.node.in_hand);
+    item_count_init(&world.item_count);
     world.admin = (admin_t){.incarnation = world.node.incarnation,
+                            .item_counts = &world.item_count,
                             .loops_count = 1,
                             .reconcilers = &world.reconciler,
                             .durability = durability_new(&world.config),

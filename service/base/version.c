@@ -1,0 +1,3 @@
+#include "base/version.h"
+
+const char holdfast_version[] = HOLDFAST_VERSION;
