@@ -19,6 +19,7 @@ static const route_entry_t table[] = {
     {"PUT", "/v1/strategy", ROUTE_strategy_put, BODY_DEMANDED, "", handle_strategy_put},
     {"GET", "/v1/changes", ROUTE_changes, BODY_IGNORED, "limit cursor sku who since ",
      handle_changes},
+    {"GET", "/v1/live", ROUTE_live, BODY_IGNORED, "limit ", handle_live},
     {"GET", "/v1/status", ROUTE_status, BODY_IGNORED, "", handle_status},
     {"GET", "/v1/audit", ROUTE_audit, BODY_IGNORED, "", handle_audit},
     {"GET", "/metrics", ROUTE_metrics, BODY_IGNORED, NULL, handle_metrics},

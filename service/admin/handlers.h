@@ -27,6 +27,9 @@ void handle_item_orders(exchange_t *exchange, const route_match_t *match);
    JSON. */
 cJSON *item_details_to_json(const item_t *item);
 
+/* admin/live.c */
+void handle_live(exchange_t *exchange, const route_match_t *match);
+
 /* admin/removal.c */
 void handle_item_delete(exchange_t *exchange, const route_match_t *match);
 

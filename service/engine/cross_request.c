@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "engine/live.h"
 #include "metrics/metrics.h"
 
 struct cross {
@@ -22,9 +23,11 @@ problem_t cross_request_refuse_early(engine_loop_t *engine, const purchase_reque
 {
     if (request->key.n != 0)
         return PROBLEM_NONE;
-    const loop_item_t *item = loop_item_find(engine, request->sku);
-    if (item == NULL || !loop_item_is_known(item) || item->sold_out_until_ms <= clock_mono_ms())
+    loop_item_t *item = loop_item_find(engine, request->sku);
+    uint64_t now_ms = item == NULL ? 0 : clock_mono_ms();
+    if (item == NULL || !loop_item_is_known(item) || item->sold_out_until_ms <= now_ms)
         return PROBLEM_NONE;
+    live_count(item, HEARD_SOLD_OUT, now_ms);
     METRIC_INC(gate_local_refusals_total);
     METRIC_STRATEGY_ADD(refused_total, item_strategy(&item->item), 1);
     return PROBLEM_SOLD_OUT;

@@ -64,6 +64,7 @@ engine_loop_t *engine_loop_new(loop_t *loop, node_t *node)
     engine_loop_t *engine = alloc_zero(1, sizeof(*engine));
     engine->loop = loop;
     engine->node = node;
+    h2o_linklist_init_anchor(&engine->live);
     engine->gate =
         redis_link_new(loop, node->config, &node->gate_clock, &node->gate_health, LINK_COUNTS);
     open_strategies(engine);

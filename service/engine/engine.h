@@ -22,6 +22,7 @@ typedef struct engine_loop {
     redis_link_t *gate;
     strategy_loop_t strategies;
     loop_item_t *items;       /* uthash by sku */
+    h2o_linklist_t live;      /* entries with answers, the latest first: engine/live.h */
     struct item_views *views; /* engine/item_views.h: what is shown; no purchase uses it */
     redis_args_t args;        /* scratch */
     unsigned purchases;       /* that have not ended */

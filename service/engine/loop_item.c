@@ -59,6 +59,8 @@ void loop_item_forget(loop_item_t *item)
     assert(loop_item_is_idle(item));
     assert(h2o_linklist_is_empty(&item->parked) && h2o_linklist_is_empty(&item->unchecked));
     assert(!item->checking && !h2o_timeout_is_linked(&item->check_timer.entry));
+    if (h2o_linklist_is_linked(&item->live_link))
+        h2o_linklist_unlink(&item->live_link);
     strategy_item_close(&item->base);
     outbox_forget(&item->outbox);
     buyer_loads_free(item->loads);

@@ -21,6 +21,7 @@
 #include <uthash.h>
 
 #include "engine/buyer_loads.h"
+#include "engine/item_live.h"
 #include "engine/outbox.h"
 #include "reconcile/sync.h"
 #include "strategies/strategy.h"
@@ -47,6 +48,10 @@ typedef struct loop_item {
     uint64_t listed_ms;         /* monotonic; when it went to the end of engine->items */
     uint64_t noted_ms;          /* monotonic; when it was last added to shard->in_use */
     unsigned purchases;         /* that point to this entry */
+    unsigned being_written;     /* purchases whose orders the writer has */
+
+    item_live_t live;         /* what its buyers hear */
+    h2o_linklist_t live_link; /* in engine->live, once something was counted */
 
     h2o_linklist_t parked; /* purchases that wait for READY */
 

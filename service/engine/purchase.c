@@ -1,4 +1,5 @@
 #include "engine/purchase.h"
+#include "engine/live.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -56,6 +57,7 @@ static void give_answer(purchase_t *p, answer_t answer)
     answer.sold_out_until_ms = p->item->sold_out_until_ms;
     if (answer.kind == ANSWER_REFUSED)
         answer.why = why_refused(p, answer.problem);
+    live_count(p->item, live_kind(&answer), clock_mono_ms());
     void *waiter = p->waiter;
     p->waiter = NULL;
     p->answer(waiter, &answer);
@@ -370,6 +372,8 @@ static void enter_finding_first(purchase_t *p)
 static void write_done(writer_order_t *write)
 {
     purchase_t *p = H2O_STRUCT_FROM_MEMBER(purchase_t, write, write);
+    assert(p->item->being_written != 0);
+    --p->item->being_written;
     if (write->result == WRITER_STALE) {
         METRIC_INC(orders_readmitted_total);
         advance_by(p, EVENT_WRITE_STALE, NULL);
@@ -401,6 +405,7 @@ static void enter_committing(purchase_t *p, problem_t why)
     write->epoch = p->attempt.epoch;
     write->admitted_epoch = p->admitted_epoch != 0 ? p->admitted_epoch : p->attempt.epoch;
     write->hold_seconds = p->item->item.terms.hold_seconds; /* of the epoch in `epoch` */
+    ++p->item->being_written;
     writer_submit(p->item->base.shard->writer, write);
 }
 

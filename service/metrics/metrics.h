@@ -154,6 +154,7 @@ typedef enum {
     X(item_reconcile) \
     X(strategy_put) \
     X(changes) \
+    X(live) \
     X(status) \
     X(audit) \
     X(metrics) \

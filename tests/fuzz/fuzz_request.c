@@ -55,6 +55,7 @@ static struct {
     atomic_int default_strategy;
     reconciler_t *reconciler; /* its report is ours */
     engine_loop_t engine;
+    engine_loop_t *loops[1];
     listener_t listeners[2];
     waiting_t *waiting[WAITING_MAX];
     unsigned waiting_count;
@@ -295,7 +296,10 @@ static void prepare_world(void)
     world.config.deployment = deployment_new(NULL);
     world.node.config = &world.config;
     world.node.shards = &world.node_shard;
+    world.loops[0] = &world.engine;
+    world.node.loops = world.loops;
     world.node.loops_count = 1;
+    h2o_linklist_init_anchor(&world.engine.live);
     shard_map_init(&world.node.map, &world.config);
     world.http = (http_context_t){.config = &world.config,
                                   .map = &world.node.map,

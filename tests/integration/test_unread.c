@@ -103,6 +103,10 @@ static void parameters_that_are_none(void **state)
         {true, "PUT", "/v1/strategy"},
         {true, "GET", "/v1/status"},
         {true, "GET", "/v1/audit"},
+        {true, "GET", "/v1/items"},
+        {true, "GET", item},
+        {true, "GET", test_text("%s/orders", item)},
+        {true, "GET", "/v1/live"},
     };
     static const char *const queries[][2] = {
         {"?quantity=1", "quantity"},
