@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "engine/view_rules.h"
 #include "http/body.h"
+#include "http/etag.h"
 #include "http/items.h"
 #include "http/request_job.h"
 #include "store/items.h"
@@ -92,6 +93,8 @@ static void reply_item(request_job_t *request, exchange_t *exchange)
     cJSON *json = item_details_to_json(&r->row);
     cJSON_ReplaceItemInObjectCaseSensitive(json, "available", available_to_json(r));
     add_gate(json, r);
+    char etag[VERSION_ETAG_SIZE];
+    reply_add_header(exchange, "etag", etag_of_version(etag, r->row.terms_version).p);
     reply_json(exchange, 200, json);
 }
 
