@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "config/config.h"
+#include "http/credentials.h"
 #include "reconcile/audit.h"
 #include "serve.h"
 #include "signals.h"
@@ -23,7 +24,8 @@ static const command_t commands[] = {
     {"serve", "answer buyers until SIGTERM",
      "Signals: TERM and INT end it, after what was started; HUP opens the file of the log "
      "(log.file)\n"
-     "again and loads the certificate and the key of TLS; USR1, USR2 and the like are ignored.\n"},
+     "again and loads the certificates and keys of TLS and the tokens; USR1, USR2 and the like are "
+     "ignored.\n"},
     {"check", "name every mistake in the configuration", "Exit 1 if there is one.\n"},
     {"migrate", "bring each shard's tables up to date; safe to repeat", ""},
     {"audit", "print the invariants as JSON; exit 1 if one is broken",
@@ -98,6 +100,19 @@ static int run_without_configuration(int argc, char **argv)
     return usage(stderr);
 }
 
+/* What config_load() does not read: the files of tokens. */
+static int check(const config_t *config)
+{
+    char reason[CREDENTIALS_REASON_SIZE];
+    credentials_t *credentials = credentials_load(config, reason);
+    if (credentials == NULL)
+        fprintf(stderr, "holdfast: %s\n", reason);
+    else
+        puts("the configuration is valid");
+    credentials_release(credentials);
+    return credentials == NULL;
+}
+
 static int run(const char *command, const config_t *config)
 {
     if (strcmp(command, "serve") == 0)
@@ -106,8 +121,7 @@ static int run(const char *command, const config_t *config)
         return migrate_all(config, stdout);
     if (strcmp(command, "audit") == 0)
         return audit_main(config, stdout);
-    puts("the configuration is valid");
-    return 0;
+    return check(config);
 }
 
 int main(int argc, char **argv)

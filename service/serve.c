@@ -14,6 +14,7 @@
 #include "base/fatal.h"
 #include "base/log.h"
 #include "engine/node.h"
+#include "http/credentials.h"
 #include "http/rate_limit.h"
 #include "http/readiness.h"
 #include "http/server.h"
@@ -278,6 +279,22 @@ static const char *log_file_error(void)
     return errno == EINVAL ? "it is no regular file" : strerror(errno);
 }
 
+/* Loads the tokens again. */
+static void reload_credentials(const config_t *config, server_t *server)
+{
+    char reason[CREDENTIALS_REASON_SIZE];
+    credentials_t *credentials = credentials_load(config, reason);
+    if (credentials == NULL) {
+        LOG_ALWAYS(LOG_LEVEL_ERROR, "the new tokens cannot be used; the old ones stay in use",
+                   LOG_STR("error", reason));
+        return;
+    }
+    server_renew_credentials(server, credentials);
+    credentials_release(credentials);
+    LOG_ALWAYS(LOG_LEVEL_INFO, "the tokens were loaded again; new requests are judged by them",
+               LOG_STR("file", config->admin.tokens_file));
+}
+
 /* Carries out a SIGHUP. No mistake ends the process: what cannot be loaded stays as it was. */
 static void reload(const config_t *config, server_t *server)
 {
@@ -286,9 +303,11 @@ static void reload(const config_t *config, server_t *server)
                    LOG_STR("file", config->log.file), LOG_STR("error", log_file_error()));
     else
         LOG_ALWAYS(LOG_LEVEL_INFO,
-                   "SIGHUP: the log file is opened again, and the certificate is loaded again",
+                   "SIGHUP: the log file is opened again, and certificates and tokens are loaded",
                    LOG_STR("file", config->log.file));
     server_renew_tls(server);
+    if (config->admin.tokens_file != NULL)
+        reload_credentials(config, server);
 }
 
 static void wait_for_shutdown(const config_t *config, server_t *server)
@@ -330,6 +349,21 @@ static bool open_log(const config_t *config)
     return true;
 }
 
+/* NULL: reported on stderr; the process ends. */
+static server_t *open_server(service_t *service)
+{
+    char reason[CREDENTIALS_REASON_SIZE];
+    credentials_t *credentials = credentials_load(service->config, reason);
+    if (credentials == NULL) {
+        fprintf(stderr, "holdfast: %s\n", reason);
+        return NULL;
+    }
+    server_t *server =
+        server_open(&service->node, &service->http, &service->admin_routes, credentials);
+    credentials_release(credentials);
+    return server;
+}
+
 int serve(const config_t *config)
 {
     /* Static, so that a leak checker still reaches the memory of h2o's contexts, which is never
@@ -344,7 +378,7 @@ int serve(const config_t *config)
         service_dispose(&service);
         return 1;
     }
-    if ((server = server_open(&service.node, &service.http, &service.admin_routes)) == NULL)
+    if ((server = open_server(&service)) == NULL)
         return 1;
     service.admin.loops_count = service.node.loops_count;
     service.http.rate_limits = rate_limits_new(config);

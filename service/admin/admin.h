@@ -1,6 +1,7 @@
 /*
  * The admin listener: items, the toggle (a change of strategy of every item), status, audit,
- * metrics. Every call needs `Authorization: Bearer TOKEN`, which is compared in constant time.
+ * metrics. Every call needs `Authorization: Bearer TOKEN`, with a token of the role that the call
+ * demands (http/access.h).
  */
 #ifndef HOLDFAST_ADMIN_ADMIN_H
 #define HOLDFAST_ADMIN_ADMIN_H
@@ -24,7 +25,7 @@ typedef struct {
     atomic_int *default_strategy; /* a strategy_id_t: for items created without one */
 } admin_t;
 
-/* The routes for server_open(). They also refuse a head without the token. */
+/* The routes for server_open(). */
 routes_t admin_routes(admin_t *admin);
 
 #endif

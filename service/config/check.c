@@ -76,9 +76,20 @@ static void check_listeners(const place_t *root)
         report(admin_place, "is the address of http.listen; give another port");
 }
 
+/* Without such a file no token has the role that purchases demand. */
+static void check_auth(const place_t *root)
+{
+    place_t *auth = place_below(place_below(root, STR("http")), STR("auth"));
+    const place_t *admin = place_below(root, STR("admin"));
+    if (place_is_known(auth) && *(const auth_t *)auth->data == AUTH_TOKEN &&
+        !is_given(admin, "tokens_file"))
+        report(auth, "is token, which needs admin.tokens_file");
+}
+
 void check_config(place_t *root)
 {
     check_places(root);
     check_listeners(root);
+    check_auth(root);
     check_shards(place_below(root, STR("shards")));
 }

@@ -35,6 +35,9 @@ typedef enum {
 /* The behaviour of items under lua and watch while Redis is away. */
 typedef enum { GATE_DOWN_REFUSE, GATE_DOWN_OPTIMISTIC } gate_down_t;
 
+/* Who may buy. */
+typedef enum { AUTH_NONE, AUTH_TOKEN } auth_t;
+
 /* "host:port", IPv6 in brackets. */
 typedef struct {
     char *host;
@@ -76,12 +79,14 @@ typedef struct {
         uint32_t body_bytes_max;  /* 16384 */
         uint32_t idle_timeout_ms; /* a whole request must arrive in this time; 10000 */
         bool http2;               /* false */
+        auth_t auth;              /* none */
         char *tls_certificate_file;
         char *tls_key_file;
     } http;
     struct {
         config_address_t listen;    /* 127.0.0.1:8081 */
         char *token;                /* from token or token_file; at least 16 characters */
+        char *tokens_file;          /* of named tokens: http/tokens.h */
         uint32_t changes_keep_days; /* of the record of changes; 0: for ever; 400 */
     } admin;
     struct {

@@ -16,6 +16,7 @@
 
 static const char *const strategy_words[] = {"lua", "watch", "optimistic", "serializable", NULL};
 static const char *const gate_down_words[] = {"refuse", "optimistic", NULL};
+static const char *const auth_words[] = {"none", "token", NULL};
 static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};
 static const char *const status_words[] = {"primary", "secondary", "spare", "faulty", NULL};
 static const char *const mode_words[] = {"offline", "read-only", "read-write", NULL};
@@ -51,6 +52,9 @@ static const setting_t http_settings[] = {
      .help = "A whole request must arrive in this time, or its connection is closed."},
     {FIELD("http2", BOOL, config_t, http.http2), .fallback = "false",
      .help = "Whether HTTP/2 is offered to clients."},
+    {FIELD("auth", WORD, config_t, http.auth), .words = auth_words, .fallback = "none",
+     .help = "Who may buy, and see and move orders: everybody, or clients with a token of "
+             "admin.tokens_file whose role is sell. Items can be read by everybody."},
     {FIELD("tls_certificate_file", FILE, config_t, http.tls_certificate_file), BOUNDS(1, 4095),
      .needs = "tls_key_file",
      .help = "PEM chain of the public listener; with it and its key it speaks TLS only."},
@@ -70,6 +74,10 @@ static const setting_t admin_settings[] = {
      BOUNDS(SECRET_BYTES_MIN, SECRET_BYTES_MAX), .help = "The file that holds the admin token."},
     {NUMBER(admin, changes_keep_days, 0, 36500), .unit = "days", .fallback = "400",
      .help = "For so long the record of changes is kept; 0 is for ever."},
+    {FIELD("tokens_file", FILE, config_t, admin.tokens_file), BOUNDS(1, 4095), .private_file = true,
+     .help = "Named tokens, read again at SIGHUP; a line for each: NAME ROLE HASH [EXPIRES]. The "
+             "role is read, operate or sell; the hash is the SHA-256 of the token in hexadecimal. "
+             "admin.token is a token of the role operate."},
 };
 
 static const setting_t shutdown_settings[] = {

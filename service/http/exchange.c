@@ -59,7 +59,7 @@ static void set_request_id(exchange_t *exchange)
 }
 
 exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine, const http_context_t *http,
-                         const struct routes *routes)
+                         const struct routes *routes, const struct access *access)
 {
     exchange_t *exchange = h2o_mem_alloc_shared(&req->pool, sizeof(*exchange), on_dispose);
     memset(exchange, 0, sizeof(*exchange));
@@ -67,6 +67,7 @@ exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine, const http_conte
     exchange->engine = engine;
     exchange->http = http;
     exchange->routes = routes;
+    exchange->access = access;
     exchange->route = ROUTE_other;
     exchange->started_us = clock_mono_us();
     set_request_id(exchange);
@@ -84,12 +85,17 @@ int exchange_unread_fd(const exchange_t *exchange)
 
 /* --- answers --- */
 
+/* The path without its query, in which somebody may have sent a token. */
+static str_t path_of(const h2o_req_t *req)
+{
+    return (str_t){req->path.base, req->query_at == SIZE_MAX ? req->path.len : req->query_at};
+}
+
 /* The members of a request's line in the log. */
 #define REQUEST_FIELDS                                                                             \
     LOG_STR("request_id", exchange->request_id),                                                   \
         LOG_BYTES("method", ((str_t){req->method.base, req->method.len})),                         \
-        LOG_BYTES("path", ((str_t){req->path.base, req->path.len})), LOG_INT("status", status),    \
-        LOG_INT("micros", micros)
+        LOG_BYTES("path", path_of(req)), LOG_INT("status", status), LOG_INT("micros", micros)
 
 /* Without the access log, failed requests are logged at a limited rate: under a load that is
    refused, one line for each would take time from the requests that are served. The metrics count
@@ -127,6 +133,8 @@ static const char *reason_of(int status)
         return "Bad Request";
     case 401:
         return "Unauthorized";
+    case 403:
+        return "Forbidden";
     case 404:
         return "Not Found";
     case 405:

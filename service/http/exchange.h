@@ -26,10 +26,11 @@ typedef struct exchange {
     engine_loop_t *engine;
     const http_context_t *http;
     const struct routes *routes; /* its listener's: route.h */
+    const struct access *access; /* its loop's: access.h */
     route_t route;
     uint64_t started_us;
     char request_id[REQUEST_ID_MAX + 1];
-    const char *who; /* the name of the token that the request has; NULL on the public listener */
+    const char *who; /* the name of the token by which it was admitted; NULL: it needed none */
     bool answered;
     bool in_parts; /* the answer may have more parts: `on_gone` is called after it has begun too */
     bool has_body; /* some of one was handed to libh2o */
@@ -38,9 +39,10 @@ typedef struct exchange {
     void *waiting;
 } exchange_t;
 
-/* `engine` is the loop's, `routes` the listener's. Never fails; h2o frees it with the request. */
+/* `engine` and `access` are the loop's, `routes` the listener's. Never fails; h2o frees it with the
+   request. */
 exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine, const http_context_t *http,
-                         const struct routes *routes);
+                         const struct routes *routes, const struct access *access);
 
 /* The descriptor of its connection while libh2o does not read that, and so would not notice its
    end; -1: it reads it (HTTP/2). */

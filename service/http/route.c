@@ -1,6 +1,7 @@
 #include "http/route.h"
 
 #include <stdio.h>
+#include <strings.h>
 
 #include "http/body.h"
 
@@ -89,6 +90,22 @@ static bool is_taken(const char *names, str_t name)
     return false;
 }
 
+/* Whether somebody sends a token in the URL. That is refused before all else, lest it work
+   somewhere: a URL is kept in histories, and in logs on the way. */
+static bool has_token(str_t query)
+{
+    static const char *const names[] = {"access_token", "api_key",       "apikey",
+                                        "auth",         "authorization", "bearer",
+                                        "id_token",     "jwt",           "token"};
+    while (query.n != 0) {
+        str_t name = name_of(next_parameter(&query));
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); ++i)
+            if (name.n == strlen(names[i]) && strncasecmp(name.p, names[i], name.n) == 0)
+                return true;
+    }
+    return false;
+}
+
 /* The most bytes of a name that a detail shows. */
 #define NAME_SHOWN_MAX 40
 
@@ -142,7 +159,7 @@ static void call_handler(const route_entry_t *entry, exchange_t *exchange,
                          const route_match_t *match)
 {
     exchange->route = entry->route;
-    if (!query_is_known(entry, exchange, match->query))
+    if (!access_admits(exchange, entry->role) || !query_is_known(entry, exchange, match->query))
         return;
     const h2o_token_t *by =
         has_type(entry, exchange->req) ? unreadable_by(entry, &exchange->req->headers) : NULL;
@@ -188,25 +205,33 @@ static const route_entry_t *find(const route_entry_t *table, const h2o_req_t *re
     return NULL;
 }
 
-void route_dispatch(const route_entry_t *table, exchange_t *exchange)
+void route_dispatch(exchange_t *exchange)
 {
     route_match_t match;
     char allow[ALLOW_SIZE];
-    const route_entry_t *entry = find(table, exchange->req, &match, allow);
-    if (entry != NULL)
+    const routes_t *routes = exchange->routes;
+    const route_entry_t *entry = find(routes->table, exchange->req, &match, allow);
+    if (has_token(match.query))
+        reply_problem(exchange, PROBLEM_INVALID_REQUEST,
+                      "A token is not taken from a URL; send it as Authorization: Bearer TOKEN");
+    else if (entry != NULL)
         call_handler(entry, exchange, &match);
+    else if (routes->closed && !access_knows(exchange))
+        return;
     else if (allow[0] != '\0')
         reply_method_not_allowed(exchange, allow);
     else
         reply_problem(exchange, PROBLEM_NOT_FOUND, NULL);
 }
 
-bool route_refuses(const route_entry_t *table, const h2o_req_t *head)
+bool route_refuses(const routes_t *routes, const access_t *access, const h2o_req_t *head)
 {
     route_match_t match;
     char allow[ALLOW_SIZE];
-    const route_entry_t *entry = find(table, head, &match, allow);
-    return entry == NULL ||
+    const token_t *token;
+    const route_entry_t *entry = find(routes->table, head, &match, allow);
+    return entry == NULL || has_token(match.query) ||
+           access_judge(access, head, entry->role, &token) != ACCESS_GRANTED ||
            (entry->body != BODY_IGNORED && unreadable_by(entry, &head->headers) != NULL);
 }
 

@@ -5,15 +5,7 @@
 #ifndef HOLDFAST_HTTP_ROUTE_H
 #define HOLDFAST_HTTP_ROUTE_H
 
-#include "http/exchange.h"
-
-/* The functions that serve a listener. */
-typedef struct routes {
-    void (*dispatch)(exchange_t *exchange); /* answers one request; on the thread of its loop */
-    /* Like route_refuses(); it may refuse more. */
-    bool (*refuses)(const h2o_req_t *head, const config_t *config);
-    void *data; /* for its handlers; NULL: they use none */
-} routes_t;
+#include "http/access.h"
 
 #define PARAM_BYTES_MAX 512
 
@@ -37,18 +29,26 @@ typedef struct {
     const char *method;
     const char *pattern; /* "/v1/orders/(*)/confirm" without the brackets: * is one segment */
     route_t route;
+    role_t role; /* that it demands: see access.h */
     route_body_t body;
     const char *query; /* names of its parameters, each followed by a space; NULL: any */
     void (*handle)(exchange_t *exchange, const route_match_t *match);
 } route_entry_t;
 
-/* Finds the handler and calls it. Answers 404, 405 or 415 itself, and 400 to a parameter or body
-   that the call does not accept. `table` ends with a NULL method. HEAD is served as GET. */
-void route_dispatch(const route_entry_t *table, exchange_t *exchange);
+/* The calls of a listener. */
+typedef struct routes {
+    const route_entry_t *table; /* ends with a NULL method */
+    bool closed; /* who has no valid token does not hear which paths there are: all are 401 */
+    void *data;  /* for its handlers; NULL: they use none */
+} routes_t;
 
-/* Whether a request with this head can only be answered 404, 405 or 415. Only method, path,
-   query_at and headers of `head` are read. */
-bool route_refuses(const route_entry_t *table, const h2o_req_t *head);
+/* Finds the handler of exchange->routes and calls it. Answers 401, 403, 404, 405 or 415 itself, and
+   400 to a parameter or body that the call does not accept. HEAD is served as GET. */
+void route_dispatch(exchange_t *exchange);
+
+/* Whether a request with this head can only be answered so, whatever its body is. Only method,
+   path, query_at and headers of `head` are read. */
+bool route_refuses(const routes_t *routes, const access_t *access, const h2o_req_t *head);
 
 /* Reads the value of a query parameter, still encoded: STR_NONE if absent, "" if it is empty.
    False: it occurs more than once, so that its value is not certain. */

@@ -38,6 +38,7 @@ typedef struct server_loop {
     loop_t loop;
     pthread_t thread;
     engine_loop_t *engine;
+    access_t access;
     listener_t listeners[2]; /* the first is the public one */
     unsigned listeners_count;
     int public_fd, admin_fd; /* admin_fd -1: not on this loop */
@@ -65,14 +66,15 @@ struct server {
 static bool refuses(const h2o_req_t *head, void *context)
 {
     const listener_t *listener = context;
-    return listener->routes->refuses(head, listener->owner->server->http->config);
+    return route_refuses(listener->routes, &listener->owner->access, head);
 }
 
 static void serve(h2o_req_t *req, void *context)
 {
     listener_t *listener = context;
     server_loop_t *owner = listener->owner;
-    exchange_t *exchange = exchange_new(req, owner->engine, owner->server->http, listener->routes);
+    exchange_t *exchange =
+        exchange_new(req, owner->engine, owner->server->http, listener->routes, &owner->access);
     const connection_t *connection = exchange->taking.connection;
     owner->active_ms = clock_mono_ms();
     if (owner->drained) /* the stores are being stopped */
@@ -80,7 +82,7 @@ static void serve(h2o_req_t *req, void *context)
     else if (connection->ended) /* read by libh2o before the connection was ended */
         reply_problem(exchange, PROBLEM_UNAVAILABLE, "The connection is ending");
     else if (intake_admits(exchange))
-        listener->routes->dispatch(exchange);
+        route_dispatch(exchange);
 }
 
 /* --- connections --- */
@@ -187,6 +189,32 @@ void server_renew_tls(server_t *server)
                LOG_STR("certificate", config->http.tls_certificate_file));
 }
 
+/* --- new tokens --- */
+
+typedef struct {
+    loop_message_t message;
+    access_t *access;
+    credentials_t *credentials;
+} replacement_t;
+
+static void on_replacement(loop_message_t *message)
+{
+    replacement_t *replacement = H2O_STRUCT_FROM_MEMBER(replacement_t, message, message);
+    access_renew(replacement->access, replacement->credentials);
+    free(replacement);
+}
+
+void server_renew_credentials(server_t *server, credentials_t *credentials)
+{
+    for (unsigned i = 0; i < server->loops_count; ++i) {
+        replacement_t *replacement = alloc_bytes(sizeof(*replacement));
+        *replacement = (replacement_t){.message = {.run = on_replacement},
+                                       .access = &server->loops[i].access,
+                                       .credentials = credentials_hold(credentials)};
+        loop_post(&server->loops[i].loop, &replacement->message);
+    }
+}
+
 /* --- draining --- */
 
 static void check_again(server_loop_t *owner, void (*check)(loop_timer_t *))
@@ -281,6 +309,7 @@ static void *loop_thread(void *arg)
     loop_run(&owner->loop);
     connections_dispose(&owner->connections);
     SSL_CTX_free(owner->tls);
+    access_dispose(&owner->access);
     /* The memory of h2o's contexts and of connections that are still open is not freed: the process
        ends. */
     engine_loop_free(owner->engine);
@@ -349,7 +378,8 @@ static bool load_tls(const config_t *config, SSL_CTX **tls)
     return *tls != NULL;
 }
 
-server_t *server_open(node_t *node, const http_context_t *http, const routes_t *admin_routes)
+server_t *server_open(node_t *node, const http_context_t *http, const routes_t *admin_routes,
+                      credentials_t *credentials)
 {
     SSL_CTX *tls;
     server_t *server = alloc_zero(1, sizeof(*server));
@@ -374,6 +404,7 @@ server_t *server_open(node_t *node, const http_context_t *http, const routes_t *
         owner->index = i;
         owner->public_fd = fds[i];
         owner->admin_fd = i == 0 ? admin_fd : -1;
+        access_init(&owner->access, http, credentials_hold(credentials));
         owner->tls = tls;
         if (tls != NULL)
             SSL_CTX_up_ref(tls);

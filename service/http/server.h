@@ -17,16 +17,21 @@
 
 typedef struct server server_t;
 
-/* Opens the sockets and makes node->announcements. The admin listener serves `admin_routes`. All
-   three arguments must outlive the server. Returns NULL, after a report on stderr, if a socket or
-   the certificate cannot be used: the process then ends. */
-server_t *server_open(node_t *node, const http_context_t *http, const routes_t *admin_routes);
+/* Opens the sockets and makes node->announcements. The admin listener serves `admin_routes`. These
+   three arguments must outlive the server; the caller keeps his reference to `credentials`. Returns
+   NULL, after a report on stderr, if a socket or the certificate cannot be used: the process then
+   ends. */
+server_t *server_open(node_t *node, const http_context_t *http, const routes_t *admin_routes,
+                      credentials_t *credentials);
 /* Starts the threads. Blocks until every loop is set up; node->loops is then filled. */
 void server_start(server_t *server);
 /* Loads the certificate and the key from the configuration's files. New connections use them; open
    connections keep theirs. If they cannot be used, that is logged and nothing changes. Does not
    wait for the loops. Without TLS it does nothing. */
 void server_renew_tls(server_t *server);
+/* The next requests are judged by `credentials`, of which the caller keeps his reference. Does not
+   wait for the loops. */
+void server_renew_credentials(server_t *server, credentials_t *credentials);
 /* Closes the listeners, answers all reads that wait, and blocks until no work is under way on any
    loop; from then on requests are answered 503. */
 void server_drain(server_t *server);

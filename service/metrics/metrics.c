@@ -18,8 +18,8 @@ static const uint64_t COUNTS_bounds[BUCKETS] = {1,  2,   4,   8,   16,  32,   64
                                                 96, 128, 192, 256, 512, 1024, 4096};
 
 /* The statuses that Holdfast returns; the last entry stands for all others. */
-static const int statuses[] = {200, 201, 202, 204, 400, 401, 404, 405,
-                               409, 413, 415, 422, 429, 503, 0};
+static const int statuses[] = {200, 201, 202, 204, 400, 401, 403, 404,
+                               405, 409, 413, 415, 422, 429, 503, 0};
 #define STATUSES (sizeof(statuses) / sizeof(statuses[0]))
 
 typedef struct {

@@ -16,7 +16,8 @@
     X(NONE, 200, "", "")                                                                           \
     X(MALFORMED_JSON, 400, "malformed_json", "The body is not one well-formed JSON object")        \
     X(INVALID_REQUEST, 400, "invalid_request", "A member of the request is not acceptable")        \
-    X(UNAUTHORIZED, 401, "unauthorized", "The admin token is missing or wrong")                    \
+    X(UNAUTHORIZED, 401, "unauthorized", "A token is missing, wrong or has expired")               \
+    X(FORBIDDEN, 403, "forbidden", "The token does not permit this")                               \
     X(UNKNOWN_ITEM, 404, "unknown_item", "There is no such item")                                  \
     X(UNKNOWN_ORDER, 404, "unknown_order", "There is no such order")                               \
     X(NOT_FOUND, 404, "not_found", "There is nothing at this path")                                \

@@ -52,6 +52,7 @@ static struct {
     admin_t admin;
     routes_t admin_routes;
     item_count_t item_count;
+    access_t access;
     atomic_int default_strategy;
     reconciler_t *reconciler; /* its report is ours */
     engine_loop_t engine;
@@ -256,20 +257,21 @@ static void end_jobs(void)
 
 static bool refuses(const h2o_req_t *head, void *context)
 {
-    return ((listener_t *)context)->routes->refuses(head, &world.config);
+    return route_refuses(((listener_t *)context)->routes, &world.access, head);
 }
 
 /* Whose body was not waited for, by its head, is refused by its request too. */
 static void serve(h2o_req_t *req, void *context)
 {
     listener_t *listener = context;
-    exchange_t *exchange = exchange_new(req, &world.engine, &world.http, listener->routes);
+    exchange_t *exchange =
+        exchange_new(req, &world.engine, &world.http, listener->routes, &world.access);
     bool was_cut = exchange->taking.connection->expectation.was_cut;
     if (!intake_admits(exchange))
         return;
     EXPECT(req->entity.len <= world.config.http.body_bytes_max);
-    EXPECT(!was_cut || listener->routes->refuses(req, &world.config));
-    listener->routes->dispatch(exchange);
+    EXPECT(!was_cut || route_refuses(listener->routes, &world.access, req));
+    route_dispatch(exchange);
 }
 
 static void open_listener(listener_t *listener)
@@ -316,6 +318,8 @@ static void prepare_world(void)
                             .durability = durability_new(&world.config),
                             .default_strategy = &world.default_strategy};
     world.admin_routes = admin_routes(&world.admin);
+    char reason[CREDENTIALS_REASON_SIZE];
+    access_init(&world.access, &world.http, credentials_load(&world.config, reason));
     loop_init(&world.loop, 0);
     connections_init(&world.connections, &world.loop, &world.config);
     world.engine.loop = &world.loop;

@@ -58,11 +58,11 @@ static void hup_reopens_the_log(void **state)
     const char *moved = test_text("%s.1", log_path);
     WAIT_UNTIL(contains(log_path, "\"serving\""));
     EXPECT(rename(log_path, moved) == 0, "cannot move %s", log_path);
-    WEB(.base = stack->url, .path = "/healthz?before");
+    WEB(.base = stack->url, .path = "/before");
     WAIT_UNTIL(contains(moved, "before")); /* nothing is lost before the signal */
     hangup();
     WAIT_UNTIL(contains(log_path, "SIGHUP"));
-    WEB(.base = stack->url, .path = "/healthz?after");
+    WEB(.base = stack->url, .path = "/after");
     WAIT_UNTIL(contains(log_path, "after"));
     EXPECT(!contains(moved, "after"), "written to the old file");
 }

@@ -23,6 +23,8 @@ static void test_defaults(void **state)
     assert_int_equal(c->http.body_bytes_max, 16384);
     assert_int_equal(c->http.idle_timeout_ms, 10000);
     assert_false(c->http.http2);
+    assert_int_equal(c->http.auth, AUTH_NONE);
+    assert_null(c->admin.tokens_file);
     assert_null(c->http.tls_certificate_file);
     assert_null(c->http.tls_key_file);
     assert_string_equal(c->admin.listen.host, "127.0.0.1");
@@ -90,9 +92,10 @@ static const char everything[] =
     "  body_bytes_max: 500\n"
     "  idle_timeout_ms: 60\n"
     "  http2: true\n"
+    "  auth: token\n"
     "  tls_certificate_file: pem\n"
     "  tls_key_file: key\n"
-    "admin: {listen: localhost:82, token_file: crlf, changes_keep_days: 1239}\n"
+    "admin: {listen: localhost:82, token_file: crlf, tokens_file: key, changes_keep_days: 1239}\n"
     "shutdown: {readiness_delay_ms: 0, deadline_ms: 101}\n"
     "orders:\n"
     "  default_strategy: serializable\n"
@@ -135,12 +138,14 @@ static void assert_plain_sections(const config_t *c)
     assert_int_equal(c->http.body_bytes_max, 500);
     assert_int_equal(c->http.idle_timeout_ms, 60);
     assert_true(c->http.http2);
+    assert_int_equal(c->http.auth, AUTH_TOKEN);
     assert_string_equal(c->http.tls_certificate_file, "pem");
     assert_string_equal(c->http.tls_key_file, "key");
     assert_string_equal(c->admin.listen.host, "localhost");
     assert_int_equal(c->admin.listen.port, 82);
     assert_string_equal(c->admin.token, "secret-of-20-letters");
     assert_int_equal(c->admin.changes_keep_days, 1239);
+    assert_string_equal(c->admin.tokens_file, "key");
     assert_int_equal(c->shutdown.readiness_delay_ms, 0);
     assert_int_equal(c->shutdown.deadline_ms, 101);
     assert_int_equal(c->orders.default_strategy, STRATEGY_SERIALIZABLE);

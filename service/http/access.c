@@ -1,0 +1,107 @@
+#include "http/access.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+void access_init(access_t *access, const http_context_t *http, credentials_t *credentials)
+{
+    *access = (access_t){.config = http->config,
+                         .clock = http->gate_clock,
+                         .credentials = credentials,
+                         .hasher = token_hasher_new()};
+}
+
+void access_renew(access_t *access, credentials_t *credentials)
+{
+    credentials_release(access->credentials);
+    access->credentials = credentials;
+}
+
+void access_dispose(access_t *access)
+{
+    credentials_release(access->credentials);
+    EVP_MD_CTX_free(access->hasher);
+}
+
+/* The token of the one Authorization header; STR_NONE: it has none, or more than one, of which
+   another reader of the request might use the other. */
+static str_t bearer_of(const h2o_req_t *head)
+{
+    static const char scheme[] = "Bearer ";
+    size_t n = sizeof(scheme) - 1;
+    ssize_t at = h2o_find_header(&head->headers, H2O_TOKEN_AUTHORIZATION, -1);
+    if (at == -1 || h2o_find_header(&head->headers, H2O_TOKEN_AUTHORIZATION, at) != -1)
+        return STR_NONE;
+    h2o_iovec_t value = head->headers.entries[at].value;
+    if (value.len <= n || strncasecmp(value.base, scheme, n) != 0)
+        return STR_NONE;
+    return (str_t){value.base + n, value.len - n};
+}
+
+static const token_t *find_token(const access_t *access, const h2o_req_t *head)
+{
+    str_t given = bearer_of(head);
+    return given.n == 0 ? NULL
+                        : tokens_find(access->credentials->tokens, access->hasher, given,
+                                      remote_clock_now_ms(access->clock));
+}
+
+static bool is_open(const access_t *access, role_t demanded)
+{
+    return demanded == ROLE_EVERYBODY ||
+           (demanded == ROLE_SELL && access->config->http.auth == AUTH_NONE);
+}
+
+access_verdict_t access_judge(const access_t *access, const h2o_req_t *head, role_t demanded,
+                              const token_t **token)
+{
+    *token = NULL;
+    if (is_open(access, demanded))
+        return ACCESS_GRANTED;
+    *token = find_token(access, head);
+    if (*token == NULL)
+        return ACCESS_UNAUTHORIZED;
+    return role_permits((*token)->role, demanded) ? ACCESS_GRANTED : ACCESS_FORBIDDEN;
+}
+
+bool access_is_known(const access_t *access, const h2o_req_t *head)
+{
+    return find_token(access, head) != NULL;
+}
+
+/* --- requests --- */
+
+static void reply_forbidden(exchange_t *exchange, const token_t *token, role_t demanded)
+{
+    char detail[96];
+    snprintf(detail, sizeof(detail), "The token's role is %s, and this call demands %s",
+             role_name(token->role), role_name(demanded));
+    reply_problem(exchange, PROBLEM_FORBIDDEN, detail);
+}
+
+bool access_admits(exchange_t *exchange, role_t demanded)
+{
+    const token_t *token;
+    switch (access_judge(exchange->access, exchange->req, demanded, &token)) {
+    case ACCESS_GRANTED:
+        /* A copy: the set of tokens may be replaced while the request waits. */
+        if (token != NULL)
+            exchange->who = h2o_strdup(&exchange->req->pool, token->name, SIZE_MAX).base;
+        return true;
+    case ACCESS_UNAUTHORIZED:
+        reply_problem(exchange, PROBLEM_UNAUTHORIZED, NULL);
+        break;
+    case ACCESS_FORBIDDEN:
+        reply_forbidden(exchange, token, demanded);
+        break;
+    }
+    return false;
+}
+
+bool access_knows(exchange_t *exchange)
+{
+    bool known = access_is_known(exchange->access, exchange->req);
+    if (!known)
+        reply_problem(exchange, PROBLEM_UNAUTHORIZED, NULL);
+    return known;
+}

@@ -1,0 +1,47 @@
+/*
+ * Who may make a call: the check of a request's bearer token against the role that its route
+ * declares (http/route.h).
+ *
+ *   no token, or one that is wrong or has expired ──▶ 401 unauthorized
+ *   a valid token of another role                 ──▶ 403 forbidden
+ *   a token in the query                          ──▶ 400, whatever else the request has: URLs are
+ *                                                     written to logs, here and on the way
+ *
+ * Calls that demand `sell` are open to everybody while http.auth is `none`: that costs one
+ * comparison. Each loop has an access_t and is the only one that uses it; nothing is locked, and
+ * nothing blocks.
+ */
+#ifndef HOLDFAST_HTTP_ACCESS_H
+#define HOLDFAST_HTTP_ACCESS_H
+
+#include "base/clock.h"
+#include "http/credentials.h"
+#include "http/exchange.h"
+
+typedef struct access {
+    const config_t *config;
+    const remote_clock_t *clock; /* decides whether a token has expired */
+    credentials_t *credentials;  /* holds a reference */
+    EVP_MD_CTX *hasher;
+} access_t;
+
+/* Takes over the caller's reference to `credentials`. */
+void access_init(access_t *access, const http_context_t *http, credentials_t *credentials);
+/* The same for the set that replaces the one it has. */
+void access_renew(access_t *access, credentials_t *credentials);
+void access_dispose(access_t *access);
+
+typedef enum { ACCESS_GRANTED, ACCESS_UNAUTHORIZED, ACCESS_FORBIDDEN } access_verdict_t;
+
+/* Judges a head by its Authorization; only the headers of `head` are read. On ACCESS_GRANTED *token
+   is the one that it was granted by, borrowed until the next access_renew(); NULL: it needed none.
+ */
+access_verdict_t access_judge(const access_t *access, const h2o_req_t *head, role_t demanded,
+                              const token_t **token);
+/* Judges a request, and sets exchange->who. False: refused, and answered. */
+bool access_admits(exchange_t *exchange, role_t demanded);
+/* Whether any token at all is valid here, of whatever role. False: refused, and answered. */
+bool access_knows(exchange_t *exchange);
+bool access_is_known(const access_t *access, const h2o_req_t *head);
+
+#endif
