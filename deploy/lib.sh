@@ -15,7 +15,7 @@ unset CDPATH
 RUN_PACKAGES=(
     cmake ninja-build pkg-config gcc libc6-dev
     libh2o-evloop-dev libhiredis-dev default-libmysqlclient-dev libcjson-dev
-    libyaml-dev uthash-dev libxxhash-dev libssl-dev libunistring-dev zlib1g-dev libnghttp2-dev
+    libyaml-dev uthash-dev libxxhash-dev libjwt-dev libssl-dev libunistring-dev zlib1g-dev libnghttp2-dev
     redis-server redis-tools mariadb-server-core mariadb-client-core mariadb-client
     curl jq util-linux procps openssl python3 wrk
 )

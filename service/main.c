@@ -100,7 +100,7 @@ static int run_without_configuration(int argc, char **argv)
     return usage(stderr);
 }
 
-/* What config_load() does not read: the files of tokens. */
+/* What config_load() does not read: the files of tokens and keys. */
 static int check(const config_t *config)
 {
     char reason[CREDENTIALS_REASON_SIZE];

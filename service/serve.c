@@ -279,20 +279,22 @@ static const char *log_file_error(void)
     return errno == EINVAL ? "it is no regular file" : strerror(errno);
 }
 
-/* Loads the tokens again. */
+/* Loads the tokens and the keys of buyers' tokens again. */
 static void reload_credentials(const config_t *config, server_t *server)
 {
     char reason[CREDENTIALS_REASON_SIZE];
     credentials_t *credentials = credentials_load(config, reason);
     if (credentials == NULL) {
-        LOG_ALWAYS(LOG_LEVEL_ERROR, "the new tokens cannot be used; the old ones stay in use",
+        LOG_ALWAYS(LOG_LEVEL_ERROR,
+                   "the new tokens and keys cannot be used; the old ones stay in use",
                    LOG_STR("error", reason));
         return;
     }
     server_renew_credentials(server, credentials);
     credentials_release(credentials);
-    LOG_ALWAYS(LOG_LEVEL_INFO, "the tokens were loaded again; new requests are judged by them",
-               LOG_STR("file", config->admin.tokens_file));
+    LOG_ALWAYS(LOG_LEVEL_INFO, "tokens and keys were loaded again; new requests are judged by them",
+               LOG_STR("tokens", config->admin.tokens_file),
+               LOG_STR("buyer_keys", config->http.buyer_keys_file));
 }
 
 /* Carries out a SIGHUP. No mistake ends the process: what cannot be loaded stays as it was. */
@@ -306,7 +308,7 @@ static void reload(const config_t *config, server_t *server)
                    "SIGHUP: the log file is opened again, and certificates and tokens are loaded",
                    LOG_STR("file", config->log.file));
     server_renew_tls(server);
-    if (config->admin.tokens_file != NULL)
+    if (config->admin.tokens_file != NULL || config->http.buyer_keys_file != NULL)
         reload_credentials(config, server);
 }
 

@@ -76,14 +76,18 @@ static void check_listeners(const place_t *root)
         report(admin_place, "is the address of http.listen; give another port");
 }
 
-/* Without such a file no token has the role that purchases demand. */
+/* Without these files nobody could buy. */
 static void check_auth(const place_t *root)
 {
-    place_t *auth = place_below(place_below(root, STR("http")), STR("auth"));
-    const place_t *admin = place_below(root, STR("admin"));
-    if (place_is_known(auth) && *(const auth_t *)auth->data == AUTH_TOKEN &&
-        !is_given(admin, "tokens_file"))
-        report(auth, "is token, which needs admin.tokens_file");
+    const place_t *http = place_below(root, STR("http")), *admin = place_below(root, STR("admin"));
+    place_t *place = place_below(http, STR("auth"));
+    if (!place_is_known(place))
+        return;
+    auth_t auth = *(const auth_t *)place->data;
+    if (auth == AUTH_TOKEN && !is_given(admin, "tokens_file"))
+        report(place, "is token, which needs admin.tokens_file");
+    if (auth == AUTH_BUYER && !is_given(http, "buyer_keys_file"))
+        report(place, "is buyer, which needs http.buyer_keys_file");
 }
 
 void check_config(place_t *root)

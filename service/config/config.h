@@ -36,7 +36,7 @@ typedef enum {
 typedef enum { GATE_DOWN_REFUSE, GATE_DOWN_OPTIMISTIC } gate_down_t;
 
 /* Who may buy. */
-typedef enum { AUTH_NONE, AUTH_TOKEN } auth_t;
+typedef enum { AUTH_NONE, AUTH_TOKEN, AUTH_BUYER } auth_t;
 
 /* "host:port", IPv6 in brackets. */
 typedef struct {
@@ -73,13 +73,15 @@ typedef struct {
         char *deployment; /* NULL: read from the shards */
     } node;
     struct {
-        config_address_t listen;  /* 127.0.0.1:8080 */
-        uint32_t threads;         /* 0: one per core */
-        uint32_t connections_max; /* per process; 10000 */
-        uint32_t body_bytes_max;  /* 16384 */
-        uint32_t idle_timeout_ms; /* a whole request must arrive in this time; 10000 */
-        bool http2;               /* false */
-        auth_t auth;              /* none */
+        config_address_t listen;     /* 127.0.0.1:8080 */
+        uint32_t threads;            /* 0: one per core */
+        uint32_t connections_max;    /* per process; 10000 */
+        uint32_t body_bytes_max;     /* 16384 */
+        uint32_t idle_timeout_ms;    /* a whole request must arrive in this time; 10000 */
+        bool http2;                  /* false */
+        auth_t auth;                 /* none */
+        char *buyer_keys_file;       /* of the keys of tokens for buyers: http/buyer_keys.h */
+        uint32_t buyer_clock_skew_s; /* between the clock of those tokens and ours; 30 */
         char *tls_certificate_file;
         char *tls_key_file;
     } http;

@@ -16,7 +16,7 @@
 
 static const char *const strategy_words[] = {"lua", "watch", "optimistic", "serializable", NULL};
 static const char *const gate_down_words[] = {"refuse", "optimistic", NULL};
-static const char *const auth_words[] = {"none", "token", NULL};
+static const char *const auth_words[] = {"none", "token", "buyer", NULL};
 static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};
 static const char *const status_words[] = {"primary", "secondary", "spare", "faulty", NULL};
 static const char *const mode_words[] = {"offline", "read-only", "read-write", NULL};
@@ -53,8 +53,15 @@ static const setting_t http_settings[] = {
     {FIELD("http2", BOOL, config_t, http.http2), .fallback = "false",
      .help = "Whether HTTP/2 is offered to clients."},
     {FIELD("auth", WORD, config_t, http.auth), .words = auth_words, .fallback = "none",
-     .help = "Who may buy, and see and move orders: everybody, or clients with a token of "
-             "admin.tokens_file whose role is sell. Items can be read by everybody."},
+     .help = "Who may buy, and see and move orders: everybody; clients with a token of "
+             "admin.tokens_file whose role is sell; or buyers with a token of the shop, each for "
+             "himself. Items can be read by everybody."},
+    {FIELD("buyer_keys_file", FILE, config_t, http.buyer_keys_file), BOUNDS(1, 4095),
+     .private_file = true,
+     .help = "The keys of tokens for buyers, a JSON Web Key Set (HS256, ES256), read again at "
+             "SIGHUP."},
+    {NUMBER(http, buyer_clock_skew_s, 0, 600), .unit = "seconds", .fallback = "30",
+     .help = "How far the clock that sets the end of a buyer's token may be off."},
     {FIELD("tls_certificate_file", FILE, config_t, http.tls_certificate_file), BOUNDS(1, 4095),
      .needs = "tls_key_file",
      .help = "PEM chain of the public listener; with it and its key it speaks TLS only."},

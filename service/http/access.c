@@ -52,16 +52,33 @@ static bool is_open(const access_t *access, role_t demanded)
            (demanded == ROLE_SELL && access->config->http.auth == AUTH_NONE);
 }
 
-access_verdict_t access_judge(const access_t *access, const h2o_req_t *head, role_t demanded,
-                              const token_t **token)
+static access_verdict_t judge_buyer(const access_t *access, const h2o_req_t *head,
+                                    access_grounds_t *grounds)
 {
-    *token = NULL;
+    str_t given = bearer_of(head);
+    if (given.n == 0)
+        return ACCESS_UNAUTHORIZED;
+    grounds->fault =
+        buyer_token_read(access->credentials->buyer_keys, given, remote_clock_now_ms(access->clock),
+                         access->config->http.buyer_clock_skew_s, &grounds->claims);
+    grounds->of_buyer = grounds->fault == NULL;
+    return grounds->of_buyer ? ACCESS_GRANTED : ACCESS_UNAUTHORIZED;
+}
+
+access_verdict_t access_judge(const access_t *access, const h2o_req_t *head, role_t demanded,
+                              access_grounds_t *grounds)
+{
+    grounds->token = NULL;
+    grounds->fault = NULL;
+    grounds->of_buyer = false;
     if (is_open(access, demanded))
         return ACCESS_GRANTED;
-    *token = find_token(access, head);
-    if (*token == NULL)
+    if (demanded == ROLE_SELL && access->config->http.auth == AUTH_BUYER)
+        return judge_buyer(access, head, grounds);
+    grounds->token = find_token(access, head);
+    if (grounds->token == NULL)
         return ACCESS_UNAUTHORIZED;
-    return role_permits((*token)->role, demanded) ? ACCESS_GRANTED : ACCESS_FORBIDDEN;
+    return role_permits(grounds->token->role, demanded) ? ACCESS_GRANTED : ACCESS_FORBIDDEN;
 }
 
 bool access_is_known(const access_t *access, const h2o_req_t *head)
@@ -79,20 +96,31 @@ static void reply_forbidden(exchange_t *exchange, const token_t *token, role_t d
     reply_problem(exchange, PROBLEM_FORBIDDEN, detail);
 }
 
+/* Copies: the set of tokens may be replaced while the request waits. */
+static void remember(exchange_t *exchange, const access_grounds_t *grounds)
+{
+    h2o_mem_pool_t *pool = &exchange->req->pool;
+    if (grounds->token != NULL)
+        exchange->who = h2o_strdup(pool, grounds->token->name, SIZE_MAX).base;
+    if (grounds->of_buyer) {
+        buyer_claims_t *claims = h2o_mem_alloc_pool(pool, sizeof(*claims));
+        *claims = grounds->claims;
+        exchange->buyer = claims;
+    }
+}
+
 bool access_admits(exchange_t *exchange, role_t demanded)
 {
-    const token_t *token;
-    switch (access_judge(exchange->access, exchange->req, demanded, &token)) {
+    access_grounds_t grounds;
+    switch (access_judge(exchange->access, exchange->req, demanded, &grounds)) {
     case ACCESS_GRANTED:
-        /* A copy: the set of tokens may be replaced while the request waits. */
-        if (token != NULL)
-            exchange->who = h2o_strdup(&exchange->req->pool, token->name, SIZE_MAX).base;
+        remember(exchange, &grounds);
         return true;
     case ACCESS_UNAUTHORIZED:
-        reply_problem(exchange, PROBLEM_UNAUTHORIZED, NULL);
+        reply_problem(exchange, PROBLEM_UNAUTHORIZED, grounds.fault);
         break;
     case ACCESS_FORBIDDEN:
-        reply_forbidden(exchange, token, demanded);
+        reply_forbidden(exchange, grounds.token, demanded);
         break;
     }
     return false;

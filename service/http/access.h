@@ -1,9 +1,11 @@
 /*
  * Who may make a call: the check of a request's bearer token against the role that its route
- * declares (http/route.h).
+ * declares (http/route.h). Where http.auth is `buyer`, the calls that demand `sell` take a token
+ * for a buyer instead (http/buyer_token.h), who then buys as himself, and to whom the orders of
+ * others do not exist.
  *
  *   no token, or one that is wrong or has expired ──▶ 401 unauthorized
- *   a valid token of another role                 ──▶ 403 forbidden
+ *   a valid token of another role                 ──▶ 403 forbidden; so is another buyer's name
  *   a token in the query                          ──▶ 400, whatever else the request has: URLs are
  *                                                     written to logs, here and on the way
  *
@@ -15,6 +17,7 @@
 #define HOLDFAST_HTTP_ACCESS_H
 
 #include "base/clock.h"
+#include "http/buyer_token.h"
 #include "http/credentials.h"
 #include "http/exchange.h"
 
@@ -33,12 +36,18 @@ void access_dispose(access_t *access);
 
 typedef enum { ACCESS_GRANTED, ACCESS_UNAUTHORIZED, ACCESS_FORBIDDEN } access_verdict_t;
 
-/* Judges a head by its Authorization; only the headers of `head` are read. On ACCESS_GRANTED *token
-   is the one that it was granted by, borrowed until the next access_renew(); NULL: it needed none.
- */
+/* By what a call was judged. Only the members that are named in their comment are filled in. */
+typedef struct {
+    const token_t *token; /* NULL: it needed none, or has none. Borrowed until access_renew() */
+    bool of_buyer;        /* a token for a buyer was granted: `claims` is valid */
+    const char *fault;    /* of ACCESS_UNAUTHORIZED: what is wrong with the token, or NULL */
+    buyer_claims_t claims;
+} access_grounds_t;
+
+/* Judges a head by its Authorization; only the headers of `head` are read. */
 access_verdict_t access_judge(const access_t *access, const h2o_req_t *head, role_t demanded,
-                              const token_t **token);
-/* Judges a request, and sets exchange->who. False: refused, and answered. */
+                              access_grounds_t *grounds);
+/* Judges a request, and sets exchange->who and exchange->buyer. False: refused, and answered. */
 bool access_admits(exchange_t *exchange, role_t demanded);
 /* Whether any token at all is valid here, of whatever role. False: refused, and answered. */
 bool access_knows(exchange_t *exchange);

@@ -344,7 +344,7 @@ bool is_media_type(str_t value, const char *type)
 #define SKU_RULE "sku: give 1 to 64 letters, digits or . _ : ~ - beginning with a letter or digit"
 #define BUYER_RULE "buyer_id: give 1 to 128 bytes of UTF-8 without control characters"
 
-bool body_read_order(const cJSON *json, uint32_t quantity_max, order_body_t *out,
+bool body_read_order(const cJSON *json, uint32_t quantity_max, bool known_buyer, order_body_t *out,
                      mistake_t *mistake)
 {
     static const char *const known[] = {"sku", "buyer_id", "quantity", NULL};
@@ -352,10 +352,11 @@ bool body_read_order(const cJSON *json, uint32_t quantity_max, order_body_t *out
     if (!only_known(json, known, mistake))
         return false;
     out->sku = string_of(cJSON_GetObjectItemCaseSensitive(json, "sku"));
-    out->buyer_id = string_of(cJSON_GetObjectItemCaseSensitive(json, "buyer_id"));
+    const cJSON *buyer = cJSON_GetObjectItemCaseSensitive(json, "buyer_id");
+    out->buyer_id = string_of(buyer);
     if (!is_sku(out->sku))
         return wrong(mistake, PROBLEM_INVALID_REQUEST, SKU_RULE);
-    if (!is_buyer_id(out->buyer_id))
+    if (!(known_buyer && buyer == NULL) && !is_buyer_id(out->buyer_id))
         return wrong(mistake, PROBLEM_INVALID_REQUEST, BUYER_RULE);
     if (!read_whole(cJSON_GetObjectItemCaseSensitive(json, "quantity"), "quantity", 1, quantity_max,
                     &quantity, mistake))

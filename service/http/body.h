@@ -24,12 +24,13 @@ typedef struct {
    mistake filled in. */
 cJSON *body_parse(str_t body, mistake_t *mistake);
 
-/* The three members of a purchase; the strings are borrowed from `json`. */
+/* The three members of a purchase; the strings are borrowed from `json`. With `known_buyer` the
+   buyer may be left out: then `buyer_id` is STR_NONE. */
 typedef struct {
     str_t sku, buyer_id;
     uint32_t quantity;
 } order_body_t;
-bool body_read_order(const cJSON *json, uint32_t quantity_max, order_body_t *out,
+bool body_read_order(const cJSON *json, uint32_t quantity_max, bool known_buyer, order_body_t *out,
                      mistake_t *mistake);
 
 /* Reads the terms of an item. For PUT (`change->create`) `total` is required, and other members

@@ -89,6 +89,10 @@ void handle_buyer_orders(exchange_t *exchange, const route_match_t *match)
                       "buyer_id: give 1 to 128 bytes of UTF-8 without control characters");
         return;
     }
+    if (exchange->buyer != NULL && !str_eq(match->param, buyer_str(&exchange->buyer->buyer))) {
+        reply_problem(exchange, PROBLEM_FORBIDDEN, "The token is that of another buyer");
+        return;
+    }
     if (!page_read(exchange, match->query, &page))
         return;
     const http_context_t *http = exchange->http;

@@ -11,11 +11,13 @@
 #include <stdatomic.h>
 
 #include "config/config.h"
+#include "http/buyer_keys.h"
 #include "http/tokens.h"
 
 typedef struct {
     atomic_uint references;
     tokens_t *tokens;
+    buyer_keys_t *buyer_keys; /* NULL: the configuration names no file of them */
 } credentials_t;
 
 /* Reads the files as they are now. Returns a set of one reference, the caller's; or NULL, and

@@ -13,6 +13,7 @@
 
 #include "engine/engine.h"
 #include "engine/purchase.h"
+#include "http/buyer_token.h"
 #include "http/connection.h"
 #include "http/context.h"
 #include "metrics/metrics.h"
@@ -31,6 +32,7 @@ typedef struct exchange {
     uint64_t started_us;
     char request_id[REQUEST_ID_MAX + 1];
     const char *who; /* the name of the token by which it was admitted; NULL: it needed none */
+    const buyer_claims_t *buyer; /* who sent it, by his token; NULL: http.auth is not `buyer` */
     bool answered;
     bool in_parts; /* the answer may have more parts: `on_gone` is called after it has begun too */
     bool has_body; /* some of one was handed to libh2o */
@@ -43,6 +45,13 @@ typedef struct exchange {
    request. */
 exchange_t *exchange_new(h2o_req_t *req, engine_loop_t *engine, const http_context_t *http,
                          const struct routes *routes, const struct access *access);
+
+/* Whether the order exists for who sent the request: to a buyer the orders of others do not. */
+static inline bool exchange_may_see(const exchange_t *exchange, const order_t *order)
+{
+    return exchange->buyer == NULL ||
+           str_eq(order_buyer(order), buyer_str(&exchange->buyer->buyer));
+}
 
 /* The descriptor of its connection while libh2o does not read that, and so would not notice its
    end; -1: it reads it (HTTP/2). */

@@ -18,6 +18,8 @@ typedef struct {
     order_t order;
     move_request_t intended;
     char key_bytes[KEY_BYTES_MAX]; /* of `intended` */
+    buyer_t buyer;                 /* likewise */
+    uint32_t wait_ms;              /* of a read: how long it waits if the order is `reserved` */
     result_t result;               /* of the move */
     moved_t moved;
 } order_request_t;
@@ -79,22 +81,16 @@ static void run_get(request_job_t *request, worker_t *worker)
     r->lookup = look_up(worker, &r->id, &r->order, &r->found);
 }
 
-/* False: answered: there is no such order, or a server gave no answer. */
-static bool is_found(exchange_t *exchange, const order_request_t *r)
+/* False: answered: there is no such order for who asks, or a server gave no answer. */
+static bool is_found(exchange_t *exchange, const order_request_t *r, const order_t *order)
 {
+    bool found = r->lookup == RESULT_DONE && r->found && exchange_may_see(exchange, order);
     if (r->lookup != RESULT_DONE)
         reply_problem(exchange, PROBLEM_UNAVAILABLE,
                       "Its outcome is not known yet; send the request again");
-    else if (!r->found)
+    else if (!found)
         reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
-    return r->lookup == RESULT_DONE && r->found;
-}
-
-static void reply_get(request_job_t *request, exchange_t *exchange)
-{
-    order_request_t *r = (order_request_t *)request;
-    if (is_found(exchange, r))
-        reply_order(exchange, 200, &r->order, false);
+    return found;
 }
 
 /* False: answered: the path has no valid id. */
@@ -123,38 +119,11 @@ static void submit(exchange_t *exchange, order_request_t *r)
 
 /* --- GET --- */
 
-/* Reads the order from the servers. */
-static void read_from_servers(exchange_t *exchange, const order_id_t *id)
-{
-    order_request_t *r = new_request(exchange, id);
-    r->request.run = run_get;
-    r->request.reply = reply_get;
-    submit(exchange, r);
-}
-
-/* The order as it stands: from memory while this process has it in hand. */
-static void get_now(exchange_t *exchange, const order_id_t *id)
-{
-    order_t order;
-    if (orders_in_hand_look(exchange->engine->node, id, &order))
-        reply_order(exchange, 200, &order, false);
-    else
-        read_from_servers(exchange, id);
-}
+static void on_waited(void *waiter, const order_id_t *id, const order_t *row);
 
 static void on_waiter_gone(void *waiting)
 {
     order_wait_forget(waiting);
-}
-
-static void on_waited(void *waiter, const order_id_t *id, const order_t *row)
-{
-    exchange_t *exchange = waiter;
-    exchange->on_gone = NULL;
-    if (row != NULL)
-        reply_order(exchange, 200, row, false);
-    else
-        get_now(exchange, id);
 }
 
 /* Whether the request waits now. Nothing waits for an id that was not issued here: it is not known,
@@ -170,6 +139,51 @@ static bool may_wait(exchange_t *exchange, const order_id_t *id, uint32_t wait_m
         return false;
     exchange->on_gone = on_waiter_gone;
     return true;
+}
+
+/* Answers with the order; one that is `reserved` is waited for first. */
+static void show(exchange_t *exchange, const order_t *order, uint32_t wait_ms)
+{
+    if (!exchange_may_see(exchange, order))
+        reply_problem(exchange, PROBLEM_UNKNOWN_ORDER, NULL);
+    else if (order->state != ORDER_RESERVED || !may_wait(exchange, &order->id, wait_ms))
+        reply_order(exchange, 200, order, false);
+}
+
+static void reply_get(request_job_t *request, exchange_t *exchange)
+{
+    order_request_t *r = (order_request_t *)request;
+    if (is_found(exchange, r, &r->order))
+        show(exchange, &r->order, r->wait_ms);
+}
+
+static void read_from_servers(exchange_t *exchange, const order_id_t *id, uint32_t wait_ms)
+{
+    order_request_t *r = new_request(exchange, id);
+    r->request.run = run_get;
+    r->request.reply = reply_get;
+    r->wait_ms = wait_ms;
+    submit(exchange, r);
+}
+
+/* Looks at the order as it stands, from memory while this process has it in hand, and shows it. */
+static void get_now(exchange_t *exchange, const order_id_t *id, uint32_t wait_ms)
+{
+    order_t order;
+    if (orders_in_hand_look(exchange->engine->node, id, &order))
+        show(exchange, &order, wait_ms);
+    else
+        read_from_servers(exchange, id, wait_ms);
+}
+
+static void on_waited(void *waiter, const order_id_t *id, const order_t *row)
+{
+    exchange_t *exchange = waiter;
+    exchange->on_gone = NULL;
+    if (row != NULL)
+        show(exchange, row, 0);
+    else
+        get_now(exchange, id, 0);
 }
 
 /* Reads a whole number, of any length; the result is at most `most`. */
@@ -202,13 +216,17 @@ static bool read_wait(exchange_t *exchange, const route_match_t *match, uint32_t
     return false;
 }
 
+/* Whose order it is comes before the wait: no buyer waits for the order of another. */
 void handle_order_get(exchange_t *exchange, const route_match_t *match)
 {
     order_id_t id;
     uint32_t wait_ms;
-    if (read_wait(exchange, match, &wait_ms) && read_id(exchange, match, &id) &&
-        !may_wait(exchange, &id, wait_ms))
-        get_now(exchange, &id);
+    if (!read_wait(exchange, match, &wait_ms) || !read_id(exchange, match, &id))
+        return;
+    if (exchange->buyer != NULL)
+        get_now(exchange, &id, wait_ms);
+    else if (!may_wait(exchange, &id, wait_ms))
+        get_now(exchange, &id, 0);
 }
 
 /* --- moves --- */
@@ -281,7 +299,7 @@ static void reply_move(request_job_t *request, exchange_t *exchange)
         reply_at_bound(exchange, &moved->extend);
         break;
     case ORDER_MOVE_NOT_FOUND: /* not in MySQL; if it is on its way there, it is reserved */
-        if (is_found(exchange, r))
+        if (is_found(exchange, r, &moved->order))
             reply_wrong_state(exchange, &moved->order);
         break;
     }
@@ -298,6 +316,10 @@ void order_move_start(exchange_t *exchange, const route_match_t *match,
     r->request.reply = reply_move;
     r->intended = *intended;
     r->intended.id = r->id;
+    if (exchange->buyer != NULL) {
+        r->buyer = exchange->buyer->buyer;
+        r->intended.buyer = buyer_str(&r->buyer);
+    }
     r->intended.hold_max_seconds = exchange->http->config->orders.hold_max_seconds;
     if (intended->key.n != 0) {
         memcpy(r->key_bytes, intended->key.p, intended->key.n);

@@ -53,7 +53,29 @@ static bool read_order(exchange_t *exchange, cJSON **json, order_body_t *order, 
     *json = NULL;
     return fast_order_read(body, quantity_max, order) ||
            ((*json = body_parse(body, mistake)) != NULL &&
-            body_read_order(*json, quantity_max, order, mistake));
+            body_read_order(*json, quantity_max, exchange->buyer != NULL, order, mistake));
+}
+
+/* A buyer buys as himself, and what his token says. Fills in the buyer where the body has left him
+   out. False: refused, and answered. */
+static bool may_buyer_buy(exchange_t *exchange, order_body_t *order)
+{
+    const buyer_claims_t *claims = exchange->buyer;
+    const char *fault = NULL;
+    if (claims == NULL)
+        return true;
+    str_t buyer = buyer_str(&claims->buyer);
+    if (order->buyer_id.n == 0)
+        order->buyer_id = buyer;
+    if (!str_eq(order->buyer_id, buyer))
+        fault = "buyer_id: the token is that of another buyer";
+    else if (claims->sku.length != 0 && !str_eq(order->sku, sku_str(&claims->sku)))
+        fault = "sku: the token is for another item";
+    else if (claims->quantity_max != 0 && order->quantity > claims->quantity_max)
+        fault = "quantity: more than the token permits";
+    if (fault != NULL)
+        reply_problem(exchange, PROBLEM_FORBIDDEN, fault);
+    return fault == NULL;
 }
 
 static problem_t refuse_early(exchange_t *exchange, const purchase_request_t *request)
@@ -79,6 +101,10 @@ void handle_order_create(exchange_t *exchange, const route_match_t *match)
     if (!read_order(exchange, &json, &body, &mistake)) {
         cJSON_Delete(json);
         reply_problem(exchange, mistake.problem, mistake.detail);
+        return;
+    }
+    if (!may_buyer_buy(exchange, &body)) {
+        cJSON_Delete(json);
         return;
     }
     request.sku = body.sku;

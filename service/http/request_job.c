@@ -52,9 +52,13 @@ static void run(job_t *job, worker_t *worker)
 static void done(job_t *job)
 {
     request_job_t *request = H2O_STRUCT_FROM_MEMBER(request_job_t, job, job);
+    exchange_t *exchange = request->exchange;
     --request->engine->jobs;
-    if (request->exchange != NULL)
-        request->reply(request, request->exchange);
+    if (exchange != NULL) { /* before `reply`, which may let the exchange wait for something else */
+        exchange->on_gone = NULL;
+        request->exchange = NULL;
+        request->reply(request, exchange);
+    }
     finish(request);
 }
 

@@ -228,10 +228,10 @@ bool route_refuses(const routes_t *routes, const access_t *access, const h2o_req
 {
     route_match_t match;
     char allow[ALLOW_SIZE];
-    const token_t *token;
+    access_grounds_t grounds;
     const route_entry_t *entry = find(routes->table, head, &match, allow);
     return entry == NULL || has_token(match.query) ||
-           access_judge(access, head, entry->role, &token) != ACCESS_GRANTED ||
+           access_judge(access, head, entry->role, &grounds) != ACCESS_GRANTED ||
            (entry->body != BODY_IGNORED && unreadable_by(entry, &head->headers) != NULL);
 }
 

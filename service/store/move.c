@@ -230,6 +230,18 @@ static result_t extend(move_t *m)
     return result == RESULT_DONE ? extend_held(m, found ? &item.terms : NULL, now_ms) : result;
 }
 
+/* Whether the order is that of the buyer who moves it. The row is locked by this read, so that
+   those that follow are not older than it. */
+static result_t check_buyer(move_t *m)
+{
+    if (m->intended->buyer.n == 0)
+        return RESULT_DONE;
+    result_t result = read_order(m, true);
+    if (may_continue(m, result) && !str_eq(order_buyer(&m->out->order), m->intended->buyer))
+        m->out->outcome = ORDER_MOVE_NOT_FOUND;
+    return result;
+}
+
 /* One transaction, up to its COMMIT. */
 static result_t move_in_transaction(move_t *m)
 {
@@ -239,6 +251,8 @@ static result_t move_in_transaction(move_t *m)
     m->out->released = m->out->replayed = m->out->release.item_missing = false;
     result_t result = db_run(m->db, "START TRANSACTION");
     if (result == RESULT_DONE)
+        result = check_buyer(m);
+    if (may_continue(m, result))
         result = moves[m->intended->move](m);
     if (result != RESULT_DONE) {
         db_rollback(m->db);

@@ -20,6 +20,7 @@ typedef enum { ORDER_MOVE_CONFIRM, ORDER_MOVE_CANCEL, ORDER_MOVE_EXTEND } order_
 typedef struct {
     order_move_t move;
     order_id_t id;
+    str_t buyer;    /* whose order it has to be, else it is not found; STR_NONE: anybody's */
     uint32_t units; /* of a cancel: units to give back; 0: all units of the order */
     str_t key;      /* of a cancel; STR_NONE: no key, which only a cancel of all units may have */
     uint32_t hold_max_seconds; /* of an extend: orders.hold_max_seconds */

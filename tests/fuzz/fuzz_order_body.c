@@ -30,7 +30,7 @@ static void check_round_trip(const cJSON *json, const order_body_t *order)
     EXPECT(text != NULL);
     cJSON *reparsed = body_parse(str_of(text), &mistake);
     EXPECT(reparsed != NULL);
-    EXPECT(body_read_order(reparsed, QUANTITY_MAX, &again, &mistake));
+    EXPECT(body_read_order(reparsed, QUANTITY_MAX, false, &again, &mistake));
     EXPECT(str_eq(again.sku, order->sku) && str_eq(again.buyer_id, order->buyer_id) &&
            again.quantity == order->quantity);
     cJSON_Delete(reparsed);
@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* The same bytes: a document of RFC 8259 is UTF-8, and an object begins with a brace. */
     EXPECT(fuzz_is_utf8((str_t){(const char *)data, size}) && cJSON_IsObject(json));
     EXPECT(json_is_valid((str_t){(const char *)data, size}, 10000));
-    bool taken = body_read_order(json, QUANTITY_MAX, &order, &mistake);
+    bool taken = body_read_order(json, QUANTITY_MAX, false, &order, &mistake);
     check_plain((str_t){(const char *)data, size}, taken, &order);
     if (taken) {
         check_order(&order);

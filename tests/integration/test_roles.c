@@ -268,7 +268,7 @@ static void one_token_replaces_another_without_a_gap(void **state)
 
 static void expect_kept(void)
 {
-    static const char words[] = "the new tokens cannot be used; the old ones stay";
+    static const char words[] = "the new tokens and keys cannot be used; the old ones stay";
     unsigned before = count_in_log(words);
     hangup();
     WAIT_UNTIL(count_in_log(words) == before + 1);

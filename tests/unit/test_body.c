@@ -30,7 +30,7 @@ static const char *order_mistake(const char *body)
     order_body_t order;
     cJSON *json = body_parse(str_of(body), &mistake);
     assert_non_null(json);
-    bool ok = body_read_order(json, 1000, &order, &mistake);
+    bool ok = body_read_order(json, 1000, false, &order, &mistake);
     cJSON_Delete(json);
     if (ok)
         return "";
@@ -145,7 +145,7 @@ static void test_a_long_unknown_name_is_cut_between_characters(void **state)
         memcpy(at, "\":1}", 5);
         cJSON *json = body_parse(str_of(body), &mistake);
         assert_non_null(json);
-        assert_false(body_read_order(json, 1000, &order, &mistake));
+        assert_false(body_read_order(json, 1000, false, &order, &mistake));
         cJSON_Delete(json);
         assert_null(u8_check((const uint8_t *)mistake.detail, strlen(mistake.detail)));
         assert_int_equal(strcspn(mistake.detail, ":"), offset + (40 - offset) / 4 * 4);

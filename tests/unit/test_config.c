@@ -24,6 +24,8 @@ static void test_defaults(void **state)
     assert_int_equal(c->http.idle_timeout_ms, 10000);
     assert_false(c->http.http2);
     assert_int_equal(c->http.auth, AUTH_NONE);
+    assert_null(c->http.buyer_keys_file);
+    assert_int_equal(c->http.buyer_clock_skew_s, 30);
     assert_null(c->admin.tokens_file);
     assert_null(c->http.tls_certificate_file);
     assert_null(c->http.tls_key_file);
@@ -93,6 +95,8 @@ static const char everything[] =
     "  idle_timeout_ms: 60\n"
     "  http2: true\n"
     "  auth: token\n"
+    "  buyer_keys_file: key\n"
+    "  buyer_clock_skew_s: 31\n"
     "  tls_certificate_file: pem\n"
     "  tls_key_file: key\n"
     "admin: {listen: localhost:82, token_file: crlf, tokens_file: key, changes_keep_days: 1239}\n"
@@ -139,6 +143,8 @@ static void assert_plain_sections(const config_t *c)
     assert_int_equal(c->http.idle_timeout_ms, 60);
     assert_true(c->http.http2);
     assert_int_equal(c->http.auth, AUTH_TOKEN);
+    assert_string_equal(c->http.buyer_keys_file, "key");
+    assert_int_equal(c->http.buyer_clock_skew_s, 31);
     assert_string_equal(c->http.tls_certificate_file, "pem");
     assert_string_equal(c->http.tls_key_file, "key");
     assert_string_equal(c->admin.listen.host, "localhost");

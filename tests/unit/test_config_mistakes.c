@@ -282,6 +282,7 @@ static void test_settings_together(void **state)
         {"", "limits: {buyer_per_second: 5, address_burst: 5}",
          ":1: limits.address_burst: needs address_per_second beside it"},
         {"", "http: {tls_key_file: key}", ":1: http.tls_key_file: needs tls_certificate_file"},
+        {"", "http: {auth: buyer}", ":1: http.auth: is buyer, which needs http.buyer_keys_file"},
         {"", "http: {auth: token}", ":1: http.auth: is token, which needs admin.tokens_file"},
         {"admin", "admin: {token: " KEY ", token_file: good}",
          ":1: admin.token: is given beside token_file; give one of them"},

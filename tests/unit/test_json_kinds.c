@@ -27,7 +27,7 @@ static verdict_t verdict_of(const char *body, size_t length)
     mistake_t mistake = {PROBLEM_NONE, ""};
     order_body_t order;
     cJSON *json = body_parse((str_t){test_exact(body, length), length}, &mistake);
-    bool taken = json != NULL && body_read_order(json, 1000, &order, &mistake);
+    bool taken = json != NULL && body_read_order(json, 1000, false, &order, &mistake);
     cJSON_Delete(json);
     if (taken)
         return TAKEN;
