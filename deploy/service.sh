@@ -21,12 +21,14 @@ service_address() {
     printf '%s\n' "${listen/#'[::]:'/'[::1]:'}"
 }
 
-service_url() {
+# service_listener_url SECTION: of the listener http or admin.
+service_listener_url() {
     local scheme=http
-    [[ -z $(config_setting http.tls_certificate_file) ]] || scheme=https
-    printf '%s://%s\n' "$scheme" "$(service_address http)"
+    [[ -z $(config_setting "$1.tls_certificate_file") ]] || scheme=https
+    printf '%s://%s\n' "$scheme" "$(service_address "$1")"
 }
-service_admin_url() { printf 'http://%s\n' "$(service_address admin)"; }
+service_url() { service_listener_url http; }
+service_admin_url() { service_listener_url admin; }
 
 # For any POSIX shell.
 shell_quote() { printf "'%s'" "${1//\'/\'\\\'\'}"; }

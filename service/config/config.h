@@ -44,6 +44,12 @@ typedef struct {
     uint16_t port;
 } config_address_t;
 
+/* The files of a listener's TLS: PEM. Both or none. */
+typedef struct {
+    char *certificate_file; /* NULL: no TLS */
+    char *key_file;
+} config_tls_t;
+
 /* One MySQL server of a group. The words are those of deploy/README.md. */
 typedef enum { SERVER_PRIMARY, SERVER_SECONDARY, SERVER_SPARE, SERVER_FAULTY } server_status_t;
 typedef enum { SERVER_OFFLINE, SERVER_READ_ONLY, SERVER_READ_WRITE } server_mode_t;
@@ -82,14 +88,14 @@ typedef struct {
         auth_t auth;                 /* none */
         char *buyer_keys_file;       /* of the keys of tokens for buyers: http/buyer_keys.h */
         uint32_t buyer_clock_skew_s; /* between the clock of those tokens and ours; 30 */
-        char *tls_certificate_file;
-        char *tls_key_file;
+        config_tls_t tls;
     } http;
     struct {
         config_address_t listen;    /* 127.0.0.1:8081 */
         char *token;                /* from token or token_file; at least 16 characters */
         char *tokens_file;          /* of named tokens: http/tokens.h */
         uint32_t changes_keep_days; /* of the record of changes; 0: for ever; 400 */
+        config_tls_t tls;
     } admin;
     struct {
         uint32_t readiness_delay_ms; /* time between the first 503 of readyz and the closing of the

@@ -62,18 +62,18 @@ static const setting_t http_settings[] = {
              "SIGHUP."},
     {NUMBER(http, buyer_clock_skew_s, 0, 600), .unit = "seconds", .fallback = "30",
      .help = "How far the clock that sets the end of a buyer's token may be off."},
-    {FIELD("tls_certificate_file", FILE, config_t, http.tls_certificate_file), BOUNDS(1, 4095),
+    {FIELD("tls_certificate_file", FILE, config_t, http.tls.certificate_file), BOUNDS(1, 4095),
      .needs = "tls_key_file",
      .help = "PEM chain of the public listener; with it and its key it speaks TLS only."},
-    {FIELD("tls_key_file", FILE, config_t, http.tls_key_file), BOUNDS(1, 4095),
+    {FIELD("tls_key_file", FILE, config_t, http.tls.key_file), BOUNDS(1, 4095),
      .private_file = true, .needs = "tls_certificate_file",
      .help = "PEM private key of tls_certificate_file."},
 };
 
 static const setting_t admin_settings[] = {
     {FIELD("listen", ADDRESS, config_t, admin.listen), .fallback = "127.0.0.1:8081",
-     .help = "Address of the admin listener. WARNING: the default is loopback, and it has no TLS: "
-             "opened to a network it sends its token in the clear."},
+     .help = "Address of the admin listener. WARNING: the default is loopback; opened to a network "
+             "without tls_certificate_file, it takes tokens in the clear."},
     {FIELD("token", SECRET, config_t, admin.token), BOUNDS(SECRET_BYTES_MIN, SECRET_BYTES_MAX),
      .required = true, .instead = "token_file",
      .help = "What an administrator sends as bearer token; better kept in token_file."},
@@ -85,6 +85,12 @@ static const setting_t admin_settings[] = {
      .help = "Named tokens, read again at SIGHUP; a line for each: NAME ROLE HASH [EXPIRES]. The "
              "role is read, operate or sell; the hash is the SHA-256 of the token in hexadecimal. "
              "admin.token is a token of the role operate."},
+    {FIELD("tls_certificate_file", FILE, config_t, admin.tls.certificate_file), BOUNDS(1, 4095),
+     .needs = "tls_key_file",
+     .help = "PEM chain of the admin listener; with it and its key it speaks TLS only."},
+    {FIELD("tls_key_file", FILE, config_t, admin.tls.key_file), BOUNDS(1, 4095),
+     .private_file = true, .needs = "tls_certificate_file",
+     .help = "PEM private key of tls_certificate_file."},
 };
 
 static const setting_t shutdown_settings[] = {

@@ -78,13 +78,13 @@ static int no_passphrase(char *buffer, int size, int writing, void *unused)
 
 /* Repeats the checks of the start, so that a key that other users can read is refused later,
    too. */
-static bool check_files(const config_t *config, char reason[LISTEN_REASON_SIZE])
+static bool check_files(const config_tls_t *files, char reason[LISTEN_REASON_SIZE])
 {
     char why[REASON_SIZE];
-    const char *path = config->http.tls_certificate_file;
+    const char *path = files->certificate_file;
     bool good = file_check_pem(path, false, why);
     if (good) {
-        path = config->http.tls_key_file;
+        path = files->key_file;
         good = file_check_pem(path, true, why);
     }
     if (!good)
@@ -92,26 +92,26 @@ static bool check_files(const config_t *config, char reason[LISTEN_REASON_SIZE])
     return good;
 }
 
-SSL_CTX *listen_tls(const config_t *config, char reason[LISTEN_REASON_SIZE])
+SSL_CTX *listen_tls(const config_tls_t *files, bool http2, char reason[LISTEN_REASON_SIZE])
 {
     /* In order of preference. */
     static const h2o_iovec_t both[] = {{H2O_STRLIT("h2")}, {H2O_STRLIT("http/1.1")}, {NULL, 0}};
     const h2o_iovec_t *http1_only = both + 1;
-    if (!check_files(config, reason))
+    if (!check_files(files, reason))
         return NULL;
     ERR_clear_error();
     SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
     if (tls != NULL)
         SSL_CTX_set_default_passwd_cb(tls, no_passphrase);
     if (tls == NULL || SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) != 1 ||
-        SSL_CTX_use_certificate_chain_file(tls, config->http.tls_certificate_file) != 1 ||
-        SSL_CTX_use_PrivateKey_file(tls, config->http.tls_key_file, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_use_certificate_chain_file(tls, files->certificate_file) != 1 ||
+        SSL_CTX_use_PrivateKey_file(tls, files->key_file, SSL_FILETYPE_PEM) != 1 ||
         SSL_CTX_check_private_key(tls) != 1) {
         ERR_error_string_n(ERR_get_error(), reason, LISTEN_REASON_SIZE);
         ERR_clear_error();
         SSL_CTX_free(tls);
         return NULL;
     }
-    h2o_ssl_register_alpn_protocols(tls, config->http.http2 ? both : http1_only);
+    h2o_ssl_register_alpn_protocols(tls, http2 ? both : http1_only);
     return tls;
 }

@@ -13,10 +13,10 @@
 bool listen_check_free(const config_address_t *address);
 /* A listening socket with SO_REUSEPORT, or -1. */
 int listen_open(const config_address_t *address);
-/* Loads the configuration's certificate and key from their files as they are now; TLS 1.2 and
-   later. NULL: it failed, `reason` has the cause. A key under a passphrase is refused, because
-   there is no terminal to ask for it. */
+/* Loads a certificate and its key from their files as they are now; TLS 1.2 and later. `http2`:
+   clients are offered it. NULL: it failed, `reason` has the cause. A key under a passphrase is
+   refused, because there is no terminal to ask for it. */
 #define LISTEN_REASON_SIZE 512
-SSL_CTX *listen_tls(const config_t *config, char reason[LISTEN_REASON_SIZE]);
+SSL_CTX *listen_tls(const config_tls_t *files, bool http2, char reason[LISTEN_REASON_SIZE]);
 
 #endif

@@ -22,7 +22,9 @@
 
 struct server_loop;
 
-/* One listener of one loop: public, or admin on the first. */
+/* The listeners of a loop; the admin one is on the first loop only. */
+typedef enum { LISTENER_PUBLIC, LISTENER_ADMIN, LISTENER_COUNT } listener_id_t;
+
 typedef struct {
     struct server_loop *owner;
     int fd;
@@ -39,10 +41,9 @@ typedef struct server_loop {
     pthread_t thread;
     engine_loop_t *engine;
     access_t access;
-    listener_t listeners[2]; /* the first is the public one */
-    unsigned listeners_count;
-    int public_fd, admin_fd; /* admin_fd -1: not on this loop */
-    SSL_CTX *tls;            /* of its public listener, or NULL; holds a reference */
+    listener_t listeners[LISTENER_COUNT];
+    int fds[LISTENER_COUNT];      /* -1: not on this loop */
+    SSL_CTX *tls[LISTENER_COUNT]; /* NULL: no TLS; holds a reference */
     connections_t connections;
     uint64_t active_ms; /* monotonic: when the last request arrived */
     bool drained;       /* its connections send no new requests any more */
@@ -116,17 +117,24 @@ static void on_accept(h2o_socket_t *socket, const char *err)
 
 /* --- listeners --- */
 
-/* `tls` NULL: no TLS; otherwise the loop's, which remains until the next renewal. */
-static void open_listener(server_loop_t *owner, int fd, SSL_CTX *tls, const routes_t *routes)
+static const config_tls_t *tls_files(const config_t *config, listener_id_t id)
 {
-    listener_t *listener = &owner->listeners[owner->listeners_count++];
+    return id == LISTENER_PUBLIC ? &config->http.tls : &config->admin.tls;
+}
+
+static void open_listener(server_loop_t *owner, listener_id_t id, const routes_t *routes)
+{
+    listener_t *listener = &owner->listeners[id];
+    if (owner->fds[id] < 0)
+        return;
     listener->owner = owner;
-    listener->fd = fd;
+    listener->fd = owner->fds[id];
     listener->routes = routes;
     protocols_init(&listener->protocols, &owner->loop, owner->server->http->config,
                    &(protocols_use_t){serve, refuses, listener});
-    listener->protocols.tls = tls;
-    listener->socket = h2o_evloop_socket_create(owner->loop.h2o, fd, H2O_SOCKET_FLAG_DONT_READ);
+    listener->protocols.tls = owner->tls[id];
+    listener->socket =
+        h2o_evloop_socket_create(owner->loop.h2o, listener->fd, H2O_SOCKET_FLAG_DONT_READ);
     listener->socket->data = listener;
     listener->open = true;
     h2o_socket_read_start(listener->socket, on_accept);
@@ -151,42 +159,58 @@ static void close_listener(listener_t *listener)
 typedef struct {
     loop_message_t message;
     server_loop_t *owner;
+    listener_id_t id;
     SSL_CTX *tls;
 } renewal_t;
 
 static void on_renewal(loop_message_t *message)
 {
     renewal_t *renewal = H2O_STRUCT_FROM_MEMBER(renewal_t, message, message);
-    server_loop_t *owner = renewal->owner;
-    SSL_CTX_free(owner->tls);
-    owner->tls = renewal->tls;
-    owner->listeners[0].protocols.tls = owner->tls;
+    SSL_CTX **tls = &renewal->owner->tls[renewal->id];
+    SSL_CTX_free(*tls);
+    *tls = renewal->tls;
+    renewal->owner->listeners[renewal->id].protocols.tls = *tls;
     free(renewal);
+}
+
+static void renew(server_t *server, listener_id_t id, SSL_CTX *tls)
+{
+    for (unsigned i = 0; i < server->loops_count; ++i) {
+        server_loop_t *owner = &server->loops[i];
+        if (owner->fds[id] < 0)
+            continue;
+        renewal_t *renewal = alloc_bytes(sizeof(*renewal));
+        SSL_CTX_up_ref(tls);
+        *renewal =
+            (renewal_t){.message = {.run = on_renewal}, .owner = owner, .id = id, .tls = tls};
+        loop_post(&owner->loop, &renewal->message);
+    }
+}
+
+static void load_again(server_t *server, listener_id_t id)
+{
+    char reason[LISTEN_REASON_SIZE];
+    const config_t *config = server->http->config;
+    const config_tls_t *files = tls_files(config, id);
+    if (files->certificate_file == NULL)
+        return;
+    SSL_CTX *tls = listen_tls(files, config->http.http2, reason);
+    if (tls == NULL) {
+        LOG_ALWAYS(LOG_LEVEL_ERROR, "the new certificate cannot be used; the old one stays in use",
+                   LOG_STR("certificate", files->certificate_file), LOG_STR("key", files->key_file),
+                   LOG_STR("error", reason));
+        return;
+    }
+    renew(server, id, tls);
+    SSL_CTX_free(tls);
+    LOG_ALWAYS(LOG_LEVEL_INFO, "the certificate was loaded again; new connections use it",
+               LOG_STR("certificate", files->certificate_file));
 }
 
 void server_renew_tls(server_t *server)
 {
-    char reason[LISTEN_REASON_SIZE];
-    const config_t *config = server->http->config;
-    if (config->http.tls_certificate_file == NULL)
-        return;
-    SSL_CTX *tls = listen_tls(config, reason);
-    if (tls == NULL) {
-        LOG_ALWAYS(LOG_LEVEL_ERROR, "the new certificate cannot be used; the old one stays in use",
-                   LOG_STR("certificate", config->http.tls_certificate_file),
-                   LOG_STR("key", config->http.tls_key_file), LOG_STR("error", reason));
-        return;
-    }
-    for (unsigned i = 0; i < server->loops_count; ++i) {
-        renewal_t *renewal = alloc_bytes(sizeof(*renewal));
-        SSL_CTX_up_ref(tls);
-        *renewal =
-            (renewal_t){.message = {.run = on_renewal}, .owner = &server->loops[i], .tls = tls};
-        loop_post(&server->loops[i].loop, &renewal->message);
-    }
-    SSL_CTX_free(tls);
-    LOG_ALWAYS(LOG_LEVEL_INFO, "the certificate was loaded again; new connections use it",
-               LOG_STR("certificate", config->http.tls_certificate_file));
+    for (listener_id_t id = LISTENER_PUBLIC; id < LISTENER_COUNT; ++id)
+        load_again(server, id);
 }
 
 /* --- new tokens --- */
@@ -246,8 +270,8 @@ static void on_idle_timer(loop_timer_t *timer)
 static void on_drain(loop_message_t *message)
 {
     server_loop_t *owner = H2O_STRUCT_FROM_MEMBER(server_loop_t, drain_message, message);
-    for (unsigned i = 0; i < owner->listeners_count; ++i)
-        close_listener(&owner->listeners[i]);
+    for (listener_id_t id = LISTENER_PUBLIC; id < LISTENER_COUNT; ++id)
+        close_listener(&owner->listeners[id]);
     order_waits_close(owner->engine);
     owner->active_ms = clock_mono_ms();
     check_again(owner, on_drain_timer);
@@ -302,13 +326,13 @@ static void *loop_thread(void *arg)
     owner->server->node->loops[owner->index] = owner->engine;
     /* The first request may post to the other loops, so all engines must exist before it. */
     pthread_barrier_wait(&owner->server->engines);
-    open_listener(owner, owner->public_fd, owner->tls, &api_routes);
-    if (owner->admin_fd >= 0)
-        open_listener(owner, owner->admin_fd, NULL, owner->server->admin_routes);
+    open_listener(owner, LISTENER_PUBLIC, &api_routes);
+    open_listener(owner, LISTENER_ADMIN, owner->server->admin_routes);
     h2o_sem_post(&owner->server->signal);
     loop_run(&owner->loop);
     connections_dispose(&owner->connections);
-    SSL_CTX_free(owner->tls);
+    for (listener_id_t id = LISTENER_PUBLIC; id < LISTENER_COUNT; ++id)
+        SSL_CTX_free(owner->tls[id]);
     access_dispose(&owner->access);
     /* The memory of h2o's contexts and of connections that are still open is not freed: the process
        ends. */
@@ -365,23 +389,43 @@ static unsigned count_connections_max(const config_t *config, unsigned loops)
     return left;
 }
 
-/* *tls NULL: the configuration has no TLS. */
-static bool load_tls(const config_t *config, SSL_CTX **tls)
+/* NULL in `tls`: the configuration has no TLS for that listener. The caller frees both. */
+static bool load_tls(const config_t *config, SSL_CTX *tls[LISTENER_COUNT])
 {
     char reason[LISTEN_REASON_SIZE];
-    *tls = NULL;
-    if (config->http.tls_certificate_file == NULL)
-        return true;
-    if ((*tls = listen_tls(config, reason)) == NULL)
+    for (listener_id_t id = LISTENER_PUBLIC; id < LISTENER_COUNT; ++id) {
+        const config_tls_t *files = tls_files(config, id);
+        tls[id] = NULL;
+        if (files->certificate_file == NULL ||
+            (tls[id] = listen_tls(files, config->http.http2, reason)) != NULL)
+            continue;
         fprintf(stderr, "holdfast: cannot use certificate %s with key %s: %s\n",
-                config->http.tls_certificate_file, config->http.tls_key_file, reason);
-    return *tls != NULL;
+                files->certificate_file, files->key_file, reason);
+        return false; /* the process ends */
+    }
+    return true;
+}
+
+static void init_loop(server_t *server, unsigned index, int public_fd, int admin_fd,
+                      SSL_CTX *const tls[LISTENER_COUNT], credentials_t *credentials)
+{
+    server_loop_t *owner = &server->loops[index];
+    owner->server = server;
+    owner->index = index;
+    owner->fds[LISTENER_PUBLIC] = public_fd;
+    owner->fds[LISTENER_ADMIN] = index == 0 ? admin_fd : -1;
+    access_init(&owner->access, server->http, credentials_hold(credentials));
+    for (listener_id_t id = LISTENER_PUBLIC; id < LISTENER_COUNT; ++id)
+        if (tls[id] != NULL && owner->fds[id] >= 0) {
+            SSL_CTX_up_ref(tls[id]);
+            owner->tls[id] = tls[id];
+        }
 }
 
 server_t *server_open(node_t *node, const http_context_t *http, const routes_t *admin_routes,
                       credentials_t *credentials)
 {
-    SSL_CTX *tls;
+    SSL_CTX *tls[LISTENER_COUNT];
     server_t *server = alloc_zero(1, sizeof(*server));
     expect_take_over();
     server->node = node;
@@ -394,22 +438,14 @@ server_t *server_open(node_t *node, const http_context_t *http, const routes_t *
     node->loops = alloc_zero(server->loops_count, sizeof(*node->loops));
     node->loops_count = server->loops_count;
     announcements_init(&node->announcements, server->loops_count);
-    if (!load_tls(http->config, &tls) || !open_sockets(server, fds, &admin_fd)) {
+    if (!load_tls(http->config, tls) || !open_sockets(server, fds, &admin_fd)) {
         free(fds);
         return NULL; /* the process ends */
     }
-    for (unsigned i = 0; i < server->loops_count; ++i) {
-        server_loop_t *owner = &server->loops[i];
-        owner->server = server;
-        owner->index = i;
-        owner->public_fd = fds[i];
-        owner->admin_fd = i == 0 ? admin_fd : -1;
-        access_init(&owner->access, http, credentials_hold(credentials));
-        owner->tls = tls;
-        if (tls != NULL)
-            SSL_CTX_up_ref(tls);
-    }
-    SSL_CTX_free(tls);
+    for (unsigned i = 0; i < server->loops_count; ++i)
+        init_loop(server, i, fds[i], admin_fd, tls, credentials);
+    for (listener_id_t id = LISTENER_PUBLIC; id < LISTENER_COUNT; ++id)
+        SSL_CTX_free(tls[id]);
     h2o_sem_init(&server->signal, 0);
     pthread_barrier_init(&server->engines, NULL, server->loops_count);
     free(fds);

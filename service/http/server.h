@@ -25,9 +25,9 @@ server_t *server_open(node_t *node, const http_context_t *http, const routes_t *
                       credentials_t *credentials);
 /* Starts the threads. Blocks until every loop is set up; node->loops is then filled. */
 void server_start(server_t *server);
-/* Loads the certificate and the key from the configuration's files. New connections use them; open
-   connections keep theirs. If they cannot be used, that is logged and nothing changes. Does not
-   wait for the loops. Without TLS it does nothing. */
+/* Loads the certificate and the key of each listener that has TLS from the configuration's files.
+   New connections use them; open connections keep theirs. If they cannot be used, that is logged
+   and the listener's stay. Does not wait for the loops. */
 void server_renew_tls(server_t *server);
 /* The next requests are judged by `credentials`, of which the caller keeps his reference. Does not
    wait for the loops. */

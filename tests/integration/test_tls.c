@@ -10,9 +10,9 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "harness/attack.h"
+#include "harness/certificate.h"
 #include "harness/suite.h"
 
 static char *sku, *certificate, *key;
@@ -21,20 +21,7 @@ static char *sku, *certificate, *key;
 
 static void make_certificate(const char *name)
 {
-    const char *subject = test_text("/CN=%s", name);
-    pid_t pid = fork();
-    if (pid == 0) {
-        if (freopen("/dev/null", "w", stderr) == NULL)
-            _exit(126);
-        execlp("openssl", "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-               "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", subject, "-addext",
-               "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate, (char *)NULL);
-        _exit(127);
-    }
-    int status = 0;
-    EXPECT(waitpid(pid, &status, 0) == pid && status == 0, "openssl made no certificate: %d",
-           status);
-    EXPECT(chmod(key, 0600) == 0, "no key");
+    test_certificate(name, key, certificate);
 }
 
 static test_stack_t *start_with_tls(void)

@@ -27,8 +27,9 @@ static void test_defaults(void **state)
     assert_null(c->http.buyer_keys_file);
     assert_int_equal(c->http.buyer_clock_skew_s, 30);
     assert_null(c->admin.tokens_file);
-    assert_null(c->http.tls_certificate_file);
-    assert_null(c->http.tls_key_file);
+    assert_null(c->admin.tls.certificate_file);
+    assert_null(c->http.tls.certificate_file);
+    assert_null(c->http.tls.key_file);
     assert_string_equal(c->admin.listen.host, "127.0.0.1");
     assert_int_equal(c->admin.listen.port, 8081);
     assert_int_equal(c->admin.changes_keep_days, 400);
@@ -99,7 +100,8 @@ static const char everything[] =
     "  buyer_clock_skew_s: 31\n"
     "  tls_certificate_file: pem\n"
     "  tls_key_file: key\n"
-    "admin: {listen: localhost:82, token_file: crlf, tokens_file: key, changes_keep_days: 1239}\n"
+    "admin: {listen: localhost:82, token_file: crlf, tokens_file: key, changes_keep_days: 1239,\n"
+    "  tls_certificate_file: pem, tls_key_file: key}\n"
     "shutdown: {readiness_delay_ms: 0, deadline_ms: 101}\n"
     "orders:\n"
     "  default_strategy: serializable\n"
@@ -145,13 +147,15 @@ static void assert_plain_sections(const config_t *c)
     assert_int_equal(c->http.auth, AUTH_TOKEN);
     assert_string_equal(c->http.buyer_keys_file, "key");
     assert_int_equal(c->http.buyer_clock_skew_s, 31);
-    assert_string_equal(c->http.tls_certificate_file, "pem");
-    assert_string_equal(c->http.tls_key_file, "key");
+    assert_string_equal(c->http.tls.certificate_file, "pem");
+    assert_string_equal(c->http.tls.key_file, "key");
     assert_string_equal(c->admin.listen.host, "localhost");
     assert_int_equal(c->admin.listen.port, 82);
     assert_string_equal(c->admin.token, "secret-of-20-letters");
     assert_int_equal(c->admin.changes_keep_days, 1239);
     assert_string_equal(c->admin.tokens_file, "key");
+    assert_string_equal(c->admin.tls.certificate_file, "pem");
+    assert_string_equal(c->admin.tls.key_file, "key");
     assert_int_equal(c->shutdown.readiness_delay_ms, 0);
     assert_int_equal(c->shutdown.deadline_ms, 101);
     assert_int_equal(c->orders.default_strategy, STRATEGY_SERIALIZABLE);

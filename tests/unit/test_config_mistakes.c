@@ -281,6 +281,8 @@ static void test_settings_together(void **state)
          ":1: limits.buyer_burst: needs buyer_per_second beside it"},
         {"", "limits: {buyer_per_second: 5, address_burst: 5}",
          ":1: limits.address_burst: needs address_per_second beside it"},
+        {"admin", "admin: {token: " KEY ", tls_certificate_file: pem}",
+         ":1: admin.tls_certificate_file: needs tls_key_file beside it; give both or neither"},
         {"", "http: {tls_key_file: key}", ":1: http.tls_key_file: needs tls_certificate_file"},
         {"", "http: {auth: buyer}", ":1: http.auth: is buyer, which needs http.buyer_keys_file"},
         {"", "http: {auth: token}", ":1: http.auth: is token, which needs admin.tokens_file"},
