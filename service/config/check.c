@@ -90,10 +90,20 @@ static void check_auth(const place_t *root)
         report(place, "is buyer, which needs http.buyer_keys_file");
 }
 
+/* AUTH takes no user without a password. */
+static void check_redis_user(const place_t *root)
+{
+    const place_t *redis = place_below(root, STR("redis"));
+    if (is_given(redis, "user") && !is_given(redis, "password") &&
+        !is_given(redis, "password_file"))
+        report(place_below(redis, STR("user")), "needs password or password_file beside it");
+}
+
 void check_config(place_t *root)
 {
     check_places(root);
     check_listeners(root);
     check_auth(root);
+    check_redis_user(root);
     check_shards(place_below(root, STR("shards")));
 }

@@ -133,6 +133,7 @@ typedef struct {
         char *socket;
         char *host;
         uint16_t port;
+        char *user;                  /* of its access control lists; NULL: the user `default` */
         char *password;              /* from password or password_file */
         uint32_t timeout_ms;         /* of a connect and of a blocking call; 1000 */
         uint32_t watch_connections;  /* leased by the watch strategy, per HTTP thread; 16 */

@@ -226,6 +226,17 @@ str_t gate_owner_key(char *out, str_t incarnation)
 
 /* --- hello --- */
 
+bool gate_auth(redis_args_t *args, const config_t *config)
+{
+    if (config->redis.password == NULL)
+        return false;
+    redis_args_begin(args, "AUTH");
+    if (config->redis.user != NULL)
+        redis_args_add(args, str_of(config->redis.user));
+    redis_args_add(args, str_of(config->redis.password));
+    return true;
+}
+
 #define DEPLOYMENT_KEY "holdfast:deployment"
 
 void gate_hello(redis_args_t *args, bool watches)

@@ -106,6 +106,8 @@ gate_greeting_t gate_greeting_read(const redisReply *reply, const deployment_t *
                                    char *why);
 /* Reads the reply to gate_stamp(): GATE_GREETING_OK or GATE_GREETING_AWAY. */
 gate_greeting_t gate_stamp_read(const redisReply *reply, const deployment_t *deployment, char *why);
+/* The AUTH of a new connection. False: the configuration has no password, so none is sent. */
+bool gate_auth(redis_args_t *args, const config_t *config);
 /* `watches`: the user of the connection also needs the commands of the watch strategy. */
 void gate_hello(redis_args_t *args, bool watches);
 void gate_stamp(redis_args_t *args, const deployment_t *deployment);

@@ -105,10 +105,8 @@ static bool check_reply(gate_sync_t *gate, redisReply *reply, bool expected, con
 static bool authenticate(gate_sync_t *gate)
 {
     redis_args_t args = {0};
-    if (gate->config->redis.password == NULL)
+    if (!gate_auth(&args, gate->config))
         return true;
-    redis_args_begin(&args, "AUTH");
-    redis_args_add(&args, str_of(gate->config->redis.password));
     redisReply *reply = call_redis(gate, &args);
     redis_args_free(&args);
     return check_reply(gate, reply, reply != NULL && reply->type != REDIS_REPLY_ERROR, "AUTH");

@@ -517,13 +517,10 @@ static void connect_now(redis_link_t *link)
     redisAsyncSetConnectCallback(redis, on_connect);
     redisAsyncSetDisconnectCallback(redis, on_disconnect);
     loop_timer_start(link->loop, &link->watchdog, WATCHDOG_MS, on_watchdog);
-    if (config->redis.password != NULL) {
-        redis_args_t args = {0};
-        redis_args_begin(&args, "AUTH");
-        redis_args_add(&args, str_of(config->redis.password));
+    redis_args_t args = {0};
+    if (gate_auth(&args, config))
         send_call(link, &args, on_auth, link);
-        redis_args_free(&args);
-    }
+    redis_args_free(&args);
     send_hello(link);
 }
 

@@ -54,6 +54,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->limits.address_burst, 100);
     assert_int_equal(c->limits.entries_max, 262144);
     assert_null(c->redis.host);
+    assert_null(c->redis.user);
     assert_null(c->redis.password);
     assert_int_equal(c->redis.timeout_ms, 1000);
     assert_int_equal(c->redis.watch_connections, 16);
@@ -117,7 +118,7 @@ static const char everything[] =
     "items: {max_age_ms: 36, refresh_per_second: 37, unknown_ms: 38, stale_max_ms: 39}\n"
     "limits: {buyer_per_second: 32, buyer_burst: 33, address_per_second: 34, address_burst: 35,\n"
     "  entries_max: 1036}\n"
-    "redis: {host: redis.example, port: 16, password: 'a: #\"b',\n"
+    "redis: {host: redis.example, port: 16, user: u.1, password: 'a: #\"b',\n"
     "  timeout_ms: 17, watch_connections: 18, batch_max: 19}\n"
     "mysql: {user: u, password_file: good, database: d, timeout_ms: 120, lock_wait_timeout_s: 21,\n"
     "  idle_transaction_timeout_s: 22, pool_threads: 23, pool_queue_max: 24,\n"
@@ -192,6 +193,7 @@ static void assert_stores(const config_t *c)
     assert_null(c->redis.socket);
     assert_string_equal(c->redis.host, "redis.example");
     assert_int_equal(c->redis.port, 16);
+    assert_string_equal(c->redis.user, "u.1");
     assert_string_equal(c->redis.password, "a: #\"b");
     assert_int_equal(c->redis.timeout_ms, 17);
     assert_int_equal(c->redis.watch_connections, 18);

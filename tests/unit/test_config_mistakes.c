@@ -293,6 +293,8 @@ static void test_settings_together(void **state)
         {"redis", "redis: {socket: /r, host: r}", ":1: redis.socket: is given beside host"},
         {"redis", "redis: {socket: /r, port: 1}",
          ":1: redis.port: means nothing beside socket; leave one out"},
+        {"redis", "redis: {socket: /r, user: u}",
+         ":1: redis.user: needs password or password_file beside it"},
         {"redis", "redis: {socket: /r, password: p, password_file: good}",
          ":1: redis.password: is given beside password_file"},
         {"mysql", "mysql: {user: u, password: p, password_file: good}",
