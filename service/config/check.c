@@ -99,11 +99,27 @@ static void check_redis_user(const place_t *root)
         report(place_below(redis, STR("user")), "needs password or password_file beside it");
 }
 
+static void check_mysql_tls(const place_t *root)
+{
+    static const char *const files[] = {"tls_ca_file", "tls_certificate_file"};
+    const place_t *mysql = place_below(root, STR("mysql"));
+    place_t *place = place_below(mysql, STR("tls"));
+    if (!place_is_known(place))
+        return;
+    mysql_tls_t tls = *(const mysql_tls_t *)place->data;
+    if (tls == MYSQL_TLS_VERIFIED && !is_given(mysql, "tls_ca_file"))
+        report(place, "is verified, which needs tls_ca_file");
+    for (size_t i = 0; tls == MYSQL_TLS_OFF && i < sizeof(files) / sizeof(files[0]); ++i)
+        if (is_given(mysql, files[i]))
+            report(place_below(mysql, str_of(files[i])), "means nothing while mysql.tls is off");
+}
+
 void check_config(place_t *root)
 {
     check_places(root);
     check_listeners(root);
     check_auth(root);
     check_redis_user(root);
+    check_mysql_tls(root);
     check_shards(place_below(root, STR("shards")));
 }

@@ -50,6 +50,9 @@ typedef struct {
     char *key_file;
 } config_tls_t;
 
+/* TLS to MySQL: none; encrypted; or with a server whose certificate is checked too. */
+typedef enum { MYSQL_TLS_OFF, MYSQL_TLS_REQUIRED, MYSQL_TLS_VERIFIED } mysql_tls_t;
+
 /* One MySQL server of a group. The words are those of deploy/README.md. */
 typedef enum { SERVER_PRIMARY, SERVER_SECONDARY, SERVER_SPARE, SERVER_FAULTY } server_status_t;
 typedef enum { SERVER_OFFLINE, SERVER_READ_ONLY, SERVER_READ_WRITE } server_mode_t;
@@ -68,6 +71,8 @@ typedef struct {
 /* A shard is a group of servers that holds a range of slots. */
 typedef struct {
     char *name;
+    char *user;                     /* of its servers; NULL: mysql.user, with mysql.password */
+    char *password;                 /* from password or password_file; may be absent */
     uint16_t slot_first, slot_last; /* "0-511", both ends included */
     config_server_t *servers;       /* exactly one is primary; for now there is only one */
     unsigned servers_count;
@@ -145,6 +150,9 @@ typedef struct {
         char *user;
         char *password;                      /* from password or password_file; may be absent */
         char *database;                      /* holdfast */
+        mysql_tls_t tls;                     /* off */
+        char *tls_ca_file;                   /* by which servers are checked */
+        config_tls_t tls_files;              /* what the service shows to them */
         uint32_t timeout_ms;                 /* connect, read, write; 5000 */
         uint32_t lock_wait_timeout_s;        /* 1 */
         uint32_t idle_transaction_timeout_s; /* 1 */

@@ -17,6 +17,7 @@
 static const char *const strategy_words[] = {"lua", "watch", "optimistic", "serializable", NULL};
 static const char *const gate_down_words[] = {"refuse", "optimistic", NULL};
 static const char *const auth_words[] = {"none", "token", "buyer", NULL};
+static const char *const mysql_tls_words[] = {"off", "required", "verified", NULL};
 static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};
 static const char *const status_words[] = {"primary", "secondary", "spare", "faulty", NULL};
 static const char *const mode_words[] = {"offline", "read-only", "read-write", NULL};
@@ -193,13 +194,25 @@ static const setting_t redis_settings[] = {
 
 static const setting_t mysql_settings[] = {
     {FIELD("user", TEXT, config_t, mysql.user), BOUNDS(1, 128), .required = true,
-     .help = "User of all the shards' servers."},
+     .help = "User of the servers of all shards that name none of their own."},
     {FIELD("password", SECRET, config_t, mysql.password), BOUNDS(1, SECRET_BYTES_MAX),
      .instead = "password_file", .help = "Password of that user; better kept in password_file."},
     {FIELD("password_file", SECRET_FILE, config_t, mysql.password), BOUNDS(1, SECRET_BYTES_MAX),
      .help = "The file that holds the password of MySQL."},
     {FIELD("database", TEXT, config_t, mysql.database), BOUNDS(1, 64), .fallback = "holdfast",
      .help = "Database on each shard."},
+    {FIELD("tls", WORD, config_t, mysql.tls), .words = mysql_tls_words, .fallback = "off",
+     .help = "Whether connections to MySQL must have TLS; and, if verified, a server whose "
+             "certificate is of tls_ca_file and names its host."},
+    {FIELD("tls_ca_file", FILE, config_t, mysql.tls_ca_file), BOUNDS(1, 4095),
+     .help = "PEM certificates of those who have signed the servers' certificates."},
+    {FIELD("tls_certificate_file", FILE, config_t, mysql.tls_files.certificate_file),
+     BOUNDS(1, 4095), .needs = "tls_key_file",
+     .help =
+         "PEM certificate that the service shows to the servers, if their accounts demand one."},
+    {FIELD("tls_key_file", FILE, config_t, mysql.tls_files.key_file), BOUNDS(1, 4095),
+     .private_file = true, .needs = "tls_certificate_file",
+     .help = "PEM private key of tls_certificate_file."},
     {NUMBER(mysql, timeout_ms, 100, 600000), .unit = "milliseconds", .fallback = "5000",
      .help = "Longest wait for a connection to MySQL, for each answer and for each write."},
     {NUMBER(mysql, lock_wait_timeout_s, 1, 3600), .unit = "seconds", .fallback = "1",
@@ -246,6 +259,13 @@ static const setting_t server_settings[] = {
 static const setting_t shard_settings[] = {
     {FIELD("name", NAME, config_shard_t, name), BOUNDS(1, 64), .required = true,
      .help = "Names the shard; unique."},
+    {FIELD("user", TEXT, config_shard_t, user), BOUNDS(1, 128), .fallback_shown = "mysql.user",
+     .help = "User of the shard's servers."},
+    {FIELD("password", SECRET, config_shard_t, password), BOUNDS(1, SECRET_BYTES_MAX),
+     .instead = "password_file", .needs = "user",
+     .help = "Password of that user; better kept in password_file."},
+    {FIELD("password_file", SECRET_FILE, config_shard_t, password), BOUNDS(1, SECRET_BYTES_MAX),
+     .needs = "user", .help = "The file that holds the password of that user."},
     {FIELD("slots", SLOTS, config_shard_t, slot_first), BOUNDS(0, CONFIG_SLOT_COUNT - 1),
      .required = true,
      .help = "The slots that it holds, both ends included; all shards together hold each once."},

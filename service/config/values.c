@@ -14,7 +14,8 @@
 
 _Static_assert(sizeof(strategy_id_t) == sizeof(int) && sizeof(log_level_t) == sizeof(int) &&
                    sizeof(server_status_t) == sizeof(int) && sizeof(server_mode_t) == sizeof(int) &&
-                   sizeof(gate_down_t) == sizeof(int) && sizeof(auth_t) == sizeof(int),
+                   sizeof(gate_down_t) == sizeof(int) && sizeof(auth_t) == sizeof(int) &&
+                   sizeof(mysql_tls_t) == sizeof(int),
                "read_word() writes an int into each of them");
 
 static bool wrong(char reason[REASON_SIZE], const char *what)

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "metrics/metrics.h"
 #include "sale/shard_map.h"
+#include "store/db_tls.h"
 #include "store/identity.h"
 
 struct db {
@@ -340,6 +341,14 @@ static unsigned distrusted(const db_t *db)
     return db->config->deployment == NULL ? 0 : deployment_distrusted(db->config->deployment);
 }
 
+static result_t give_up(db_t *db)
+{
+    if (db->shard != NULL)
+        report_no_connection(db);
+    db_disconnect(db);
+    return RESULT_AWAY;
+}
+
 result_t db_connect(db_t *db)
 {
     if (db->mysql != NULL)
@@ -350,16 +359,23 @@ result_t db_connect(db_t *db)
     mysql_options(db->mysql, MYSQL_OPT_READ_TIMEOUT, &seconds);
     mysql_options(db->mysql, MYSQL_OPT_WRITE_TIMEOUT, &seconds);
     mysql_options(db->mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4");
+    db_tls_set(db->mysql, db->config);
     const config_server_t *server = db->server;
+    const config_shard_t *shard = shard_of_server(db->config, server);
+    bool has_user = shard->user != NULL;
     db->distrusted = distrusted(db);
-    if (mysql_real_connect(db->mysql, server->host, db->config->mysql.user,
-                           db->config->mysql.password, db->config->mysql.database, server->port,
-                           server->socket, CLIENT_MULTI_STATEMENTS) == NULL) {
+    if (mysql_real_connect(db->mysql, server->host, has_user ? shard->user : db->config->mysql.user,
+                           has_user ? shard->password : db->config->mysql.password,
+                           db->config->mysql.database, server->port, server->socket,
+                           CLIENT_MULTI_STATEMENTS) == NULL) {
         note_failure(db);
-        if (db->shard != NULL)
-            report_no_connection(db);
-        db_disconnect(db);
-        return RESULT_AWAY;
+        return give_up(db);
+    }
+    if (db_tls_is_missing(db->mysql, db->config)) {
+        db->last_errno = CR_SSL_CONNECTION_ERROR;
+        snprintf(db->last_error, sizeof(db->last_error),
+                 "%s: TLS is required, and the server has none", server->name);
+        return give_up(db);
     }
     if (set_up_session(db) != RESULT_DONE) {
         db_disconnect(db);

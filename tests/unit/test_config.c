@@ -60,6 +60,8 @@ static void test_defaults(void **state)
     assert_int_equal(c->redis.watch_connections, 16);
     assert_int_equal(c->redis.batch_max, 512);
     assert_null(c->mysql.password);
+    assert_int_equal(c->mysql.tls, MYSQL_TLS_OFF);
+    assert_null(c->shards[0].user);
     assert_string_equal(c->mysql.database, "holdfast");
     assert_int_equal(c->mysql.timeout_ms, 5000);
     assert_int_equal(c->mysql.lock_wait_timeout_s, 1);
@@ -120,7 +122,8 @@ static const char everything[] =
     "  entries_max: 1036}\n"
     "redis: {host: redis.example, port: 16, user: u.1, password: 'a: #\"b',\n"
     "  timeout_ms: 17, watch_connections: 18, batch_max: 19}\n"
-    "mysql: {user: u, password_file: good, database: d, timeout_ms: 120, lock_wait_timeout_s: 21,\n"
+    "mysql: {user: u, password_file: good, database: d, tls: verified, tls_ca_file: pem,\n"
+    "  tls_certificate_file: pem, tls_key_file: key, timeout_ms: 120, lock_wait_timeout_s: 21,\n"
     "  idle_transaction_timeout_s: 22, pool_threads: 23, pool_queue_max: 24,\n"
     "  writer_queue_max: 25, writer_batch_max: 26, writer_threads: 27, writer_linger_ms: 28}\n"
     "shards:\n"
@@ -130,7 +133,8 @@ static const char everything[] =
     "  - {name: b1, host: '::1', port: 27, status: spare, mode: offline, weight: 0.25, zone: z}\n"
     "  - {name: b2, socket: /b2}\n"
     "  - {name: b3, host: 10.0.0.1, status: secondary}\n"
-    "- {name: a, slots: 0-511, servers: [{name: b1, socket: /a}]}\n"
+    "- {name: a, user: of-a, password_file: good, slots: 0-511, servers: [{name: b1, socket: "
+    "/a}]}\n"
     "reconcile: {expiry_interval_ms: 28, epoch_poll_ms: 29, expiry_batch_max: 30, "
     "pass_interval_ms: 31, probe_interval_ms: 132}\n"
     "log: {level: debug, access: true, file: /l}\n";
@@ -199,6 +203,10 @@ static void assert_stores(const config_t *c)
     assert_int_equal(c->redis.watch_connections, 18);
     assert_int_equal(c->redis.batch_max, 19);
     assert_string_equal(c->mysql.user, "u");
+    assert_int_equal(c->mysql.tls, MYSQL_TLS_VERIFIED);
+    assert_string_equal(c->mysql.tls_ca_file, "pem");
+    assert_string_equal(c->mysql.tls_files.certificate_file, "pem");
+    assert_string_equal(c->mysql.tls_files.key_file, "key");
     assert_string_equal(c->mysql.password, "secret-of-20-letters");
     assert_string_equal(c->mysql.database, "d");
     assert_int_equal(c->mysql.timeout_ms, 120);
