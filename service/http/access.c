@@ -1,26 +1,33 @@
 #include "http/access.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <strings.h>
+
+#include "base/alloc.h"
+#include "base/secret.h"
 
 void access_init(access_t *access, const http_context_t *http, credentials_t *credentials)
 {
     *access = (access_t){.config = http->config,
                          .clock = http->gate_clock,
                          .credentials = credentials,
-                         .hasher = token_hasher_new()};
+                         .hasher = token_hasher_new(),
+                         .last = alloc_zero(1, sizeof(last_token_t))};
 }
 
 void access_renew(access_t *access, credentials_t *credentials)
 {
+    OPENSSL_cleanse(access->last, sizeof(*access->last));
     credentials_release(access->credentials);
     access->credentials = credentials;
 }
 
 void access_dispose(access_t *access)
 {
-    credentials_release(access->credentials);
+    access_renew(access, NULL);
     EVP_MD_CTX_free(access->hasher);
+    free(access->last);
 }
 
 /* The token of the one Authorization header; STR_NONE: it has none, or more than one, of which
@@ -38,12 +45,27 @@ static str_t bearer_of(const h2o_req_t *head)
     return (str_t){value.base + n, value.len - n};
 }
 
+static const token_t *look_up(const access_t *access, str_t given)
+{
+    last_token_t *last = access->last;
+    if (last->token != NULL && secret_eq(given, (str_t){last->text, last->n}))
+        return last->token;
+    const token_t *token = tokens_find(access->credentials->tokens, access->hasher, given);
+    if (token != NULL && given.n <= LAST_TOKEN_MAX) {
+        last->token = token;
+        last->n = given.n;
+        memcpy(last->text, given.p, given.n);
+    }
+    return token;
+}
+
+/* NULL: there is no token, or none that is valid now. */
 static const token_t *find_token(const access_t *access, const h2o_req_t *head)
 {
     str_t given = bearer_of(head);
-    return given.n == 0 ? NULL
-                        : tokens_find(access->credentials->tokens, access->hasher, given,
-                                      remote_clock_now_ms(access->clock));
+    const token_t *token = given.n == 0 ? NULL : look_up(access, given);
+    bool valid = token != NULL && token_is_valid(token, remote_clock_now_ms(access->clock));
+    return valid ? token : NULL;
 }
 
 static bool is_open(const access_t *access, role_t demanded)

@@ -21,11 +21,21 @@
 #include "http/credentials.h"
 #include "http/exchange.h"
 
+/* The token that was found last: a shop sends the same one with each purchase, and comparing it
+   with that costs a fraction of its hash. */
+#define LAST_TOKEN_MAX 128
+typedef struct {
+    const token_t *token; /* NULL: none */
+    size_t n;
+    char text[LAST_TOKEN_MAX]; /* as it was sent */
+} last_token_t;
+
 typedef struct access {
     const config_t *config;
     const remote_clock_t *clock; /* decides whether a token has expired */
     credentials_t *credentials;  /* holds a reference */
     EVP_MD_CTX *hasher;
+    last_token_t *last;
 } access_t;
 
 /* Takes over the caller's reference to `credentials`. */

@@ -52,11 +52,15 @@ typedef struct tokens tokens_t;
 tokens_t *tokens_parse(str_t text, const char *single, char reason[TOKENS_REASON_SIZE]);
 void tokens_free(tokens_t *tokens);
 
-/* The token that is `given`, if it is valid at `now_ms`; or NULL. The time that it takes depends on
-   the number of tokens and the length of `given` only. `hasher` is scratch from token_hasher_new().
-   The result is borrowed from `tokens`. */
-const token_t *tokens_find(const tokens_t *tokens, EVP_MD_CTX *hasher, str_t given,
-                           uint64_t now_ms);
+/* The token that is `given`, also if it has expired; or NULL. The time that it takes depends on the
+   number of tokens and the length of `given` only. `hasher` is scratch from token_hasher_new(). The
+   result is borrowed from `tokens`. */
+const token_t *tokens_find(const tokens_t *tokens, EVP_MD_CTX *hasher, str_t given);
+
+static inline bool token_is_valid(const token_t *token, uint64_t now_ms)
+{
+    return token->expires_ms == 0 || now_ms < token->expires_ms;
+}
 
 /* Whether a token of the role `has` may make a call that demands `demanded`. */
 bool role_permits(role_t has, role_t demanded);

@@ -266,6 +266,34 @@ static void one_token_replaces_another_without_a_gap(void **state)
     WAIT_UNTIL(all_answer(SELLER, 400));
 }
 
+/* The last one that was used is not looked up again, but it ends all the same. */
+static void a_token_ends_while_it_is_used(void **state)
+{
+    (void)state;
+    write_tokens(test_text("%sshop sell %s %s\n", usual_tokens(), hash_of(NEXT), sale_time(4)));
+    hangup();
+    WAIT_UNTIL(all_answer(NEXT, 400));
+    WAIT_UNTIL(all_answer(NEXT, 401));
+    EXPECT(all_answer(SELLER, 400), "another one has ended too");
+    write_tokens(usual_tokens());
+    hangup();
+}
+
+/* Tokens of the same length, and shorter ones, between two uses of one. */
+static void other_tokens_come_between(void **state)
+{
+    (void)state;
+    const char *changed = test_text("%s", SELLER), *cut = test_text("%.*s", 10, SELLER);
+    ((char *)changed)[strlen(SELLER) - 1] ^= 1;
+    for (unsigned i = 0; i < 3; ++i) {
+        EXPECT(all_answer(SELLER, 400), "the right one is refused");
+        EXPECT(all_answer(changed, 401) && all_answer(cut, 401), "a wrong one is not");
+        web_answer_t other =
+            WEB(.base = stack->url, .path = "/v1/orders", .body = "{}", .token = OPERATOR);
+        EXPECT_PROBLEM(other, 403, "forbidden");
+    }
+}
+
 static void expect_kept(void)
 {
     static const char words[] = "the new tokens and keys cannot be used; the old ones stay";
@@ -326,6 +354,8 @@ int main(void)
         TEST(a_token_in_a_url_is_refused),
         TEST(hostile_heads_are_401),
         TEST(one_token_replaces_another_without_a_gap),
+        TEST(a_token_ends_while_it_is_used),
+        TEST(other_tokens_come_between),
         TEST(mistakes_in_the_file_keep_the_old_ones),
         TEST(check_names_the_mistake),
         TEST(no_token_is_in_the_log),

@@ -49,7 +49,8 @@ static tokens_t *parse(const char *text)
 
 static const token_t *find(const tokens_t *tokens, const char *given, uint64_t now_ms)
 {
-    return tokens_find(tokens, hasher, str_of(given), now_ms);
+    const token_t *token = tokens_find(tokens, hasher, str_of(given));
+    return token != NULL && token_is_valid(token, now_ms) ? token : NULL;
 }
 
 static void the_hash_is_that_of_sha256sum(void **state)
