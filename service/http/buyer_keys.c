@@ -1,49 +1,20 @@
 #include "http/buyer_keys.h"
 
 #include <openssl/core_names.h>
-#include <openssl/evp.h>
-#include <openssl/param_build.h>
-#include <openssl/pem.h>
+#include <openssl/ec.h>
+#include <openssl/params.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <cjson/cJSON.h>
 
 #include "base/alloc.h"
+#include "base/base64url.h"
 
 /* RFC 7518, 3.2: a key of HS256 has at least the bytes of the hash. */
 #define SECRET_BYTES_MIN 32
 #define SECRET_BYTES_MAX 512
 #define COORDINATE_BYTES 32
-
-/* --- base64url, without padding (RFC 7515, 2) --- */
-
-/* Returns the number of bytes, or -1: the text is not that, or longer than `room`. */
-static int decode(const char *text, unsigned char *out, size_t room)
-{
-    char standard[SECRET_BYTES_MAX * 2];
-    unsigned char bytes[SECRET_BYTES_MAX * 2];
-    size_t n = text == NULL ? 0 : strlen(text);
-    size_t padded = (n + 3) / 4 * 4;
-    if (n == 0 || n % 4 == 1 || padded > sizeof(standard))
-        return -1;
-    memset(standard, '=', padded);
-    for (size_t i = 0; i < n; ++i) {
-        char c = text[i];
-        bool plain = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
-        if (!plain && c != '-' && c != '_')
-            return -1;
-        standard[i] = c == '-' ? '+' : c == '_' ? '/' : c;
-    }
-    int got = EVP_DecodeBlock(bytes, (const unsigned char *)standard, (int)padded);
-    if (got < 0)
-        return -1;
-    size_t count = (size_t)got - (padded - n); /* EVP_DecodeBlock() counts the padding too */
-    if (count > room)
-        return -1;
-    memcpy(out, bytes, count);
-    return (int)count;
-}
 
 /* --- keys --- */
 
@@ -58,7 +29,7 @@ static bool is(const char *value, const char *expected)
 }
 
 /* Returns the public key of a point of P-256, or NULL: it is not on the curve. */
-static EVP_PKEY *public_key(const unsigned char point[1 + 2 * COORDINATE_BYTES])
+static EVP_PKEY *make_public_key(const unsigned char point[1 + 2 * COORDINATE_BYTES])
 {
     EVP_PKEY *key = NULL;
     OSSL_PARAM params[] = {
@@ -73,33 +44,24 @@ static EVP_PKEY *public_key(const unsigned char point[1 + 2 * COORDINATE_BYTES])
     return made ? key : NULL;
 }
 
-static bool write_pem(EVP_PKEY *public, buyer_key_t *key)
-{
-    char *text = NULL;
-    BIO *out = BIO_new(BIO_s_mem());
-    bool written = out != NULL && PEM_write_bio_PUBKEY(out, public) == 1;
-    long n = written ? BIO_get_mem_data(out, &text) : 0;
-    if (written) {
-        key->bytes = (unsigned char *)alloc_copy(text, (size_t)n);
-        key->bytes_count = (int)n;
-    }
-    BIO_free(out);
-    return written;
-}
-
 /* Each of the next functions returns the mistake, or NULL. */
 
 static const char *read_secret(const cJSON *json, buyer_key_t *key)
 {
     unsigned char secret[SECRET_BYTES_MAX];
-    int n = decode(member(json, "k"), secret, sizeof(secret));
+    int n = base64url_decode(str_of(member(json, "k")), secret, sizeof(secret));
     if (n < SECRET_BYTES_MIN)
         return "k is not base64url of 32 to 512 bytes";
     key->alg = JWT_ALG_HS256;
-    key->bytes = (unsigned char *)alloc_copy((const char *)secret, (size_t)n);
-    key->bytes_count = n;
+    key->secret = (unsigned char *)alloc_copy((const char *)secret, (size_t)n);
+    key->secret_bytes = n;
     OPENSSL_cleanse(secret, sizeof(secret));
     return NULL;
+}
+
+static bool read_coordinate(const cJSON *json, const char *name, unsigned char *out)
+{
+    return base64url_decode(str_of(member(json, name)), out, COORDINATE_BYTES) == COORDINATE_BYTES;
 }
 
 static const char *read_point(const cJSON *json, buyer_key_t *key)
@@ -107,15 +69,12 @@ static const char *read_point(const cJSON *json, buyer_key_t *key)
     unsigned char point[1 + 2 * COORDINATE_BYTES] = {POINT_CONVERSION_UNCOMPRESSED};
     if (!is(member(json, "crv"), "P-256"))
         return "crv is not P-256";
-    if (decode(member(json, "x"), point + 1, COORDINATE_BYTES) != COORDINATE_BYTES ||
-        decode(member(json, "y"), point + 1 + COORDINATE_BYTES, COORDINATE_BYTES) !=
-            COORDINATE_BYTES)
+    if (!read_coordinate(json, "x", point + 1) ||
+        !read_coordinate(json, "y", point + 1 + COORDINATE_BYTES))
         return "x and y are not base64url of 32 bytes each";
-    EVP_PKEY *public = public_key(point);
-    bool made = public != NULL && write_pem(public, key);
-    EVP_PKEY_free(public);
     key->alg = JWT_ALG_ES256;
-    return made ? NULL : "x and y are no point of P-256";
+    key->public_key = make_public_key(point);
+    return key->public_key == NULL ? "x and y are no point of P-256" : NULL;
 }
 
 static bool is_kid(const char *kid)
@@ -191,9 +150,11 @@ void buyer_keys_free(buyer_keys_t *keys)
     if (keys == NULL)
         return;
     for (unsigned i = 0; i < keys->count; ++i) {
-        if (keys->all[i].bytes != NULL)
-            OPENSSL_cleanse(keys->all[i].bytes, (size_t)keys->all[i].bytes_count);
-        free(keys->all[i].bytes);
+        buyer_key_t *key = &keys->all[i];
+        if (key->secret != NULL)
+            OPENSSL_cleanse(key->secret, (size_t)key->secret_bytes);
+        free(key->secret);
+        EVP_PKEY_free(key->public_key);
     }
     free(keys);
 }

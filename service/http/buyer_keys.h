@@ -16,6 +16,7 @@
 #define HOLDFAST_HTTP_BUYER_KEYS_H
 
 #include <jwt.h>
+#include <openssl/evp.h>
 
 #include "base/str.h"
 
@@ -25,8 +26,9 @@
 typedef struct {
     char kid[BUYER_KID_MAX + 1];
     jwt_alg_t alg;
-    unsigned char *bytes; /* the secret, or the public key as PEM: what libjwt takes */
-    int bytes_count;
+    unsigned char *secret; /* of HS256; else NULL */
+    int secret_bytes;
+    EVP_PKEY *public_key; /* of ES256; else NULL */
 } buyer_key_t;
 
 typedef struct {

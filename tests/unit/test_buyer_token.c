@@ -2,6 +2,8 @@
  * Tokens for buyers: what a shop signs is read, and nothing else is, whatever its header says;
  * times are checked to the second; a set of keys is read strictly.
  */
+#include <openssl/pem.h>
+
 #include "harness/jwt.h"
 #include "http/buyer_token.h"
 
@@ -107,6 +109,15 @@ static void no_other_signature_will_do(void **state)
     expect_fault(test_jwt(HS, ALICE, OTHER, strlen(OTHER)), "signature");
     expect_fault(test_jwt(HS, ALICE, "", 0), "signature");
     expect_fault(test_text("%.*s", (int)(strrchr(good, '.') - good) + 1, good), "signature");
+    static const char *const ends[] = {"AA", "AAAAAAAAAAAAAAAAAAAAAA"};
+    char *es = test_jwt_es256(ES, ALICE, curve);
+    int body = (int)(strrchr(es, '.') - es) + 1;
+    expect_fault(test_text("%.*s", body, es), "signature");
+    expect_fault(test_text("%.*s%s", body, es, test_repeat("A", 86)), "signature"); /* zeros */
+    for (size_t i = 0; i < TEST_COUNT(ends); ++i) { /* too short; too long */
+        expect_fault(test_text("%.*s%s", body, es, ends[i]), "signature");
+        expect_fault(test_text("%s%s", es, ends[i]), "signature");
+    }
     EVP_PKEY *stranger = test_jwt_key();
     expect_fault(test_jwt_es256(ES, ALICE, stranger), "signature");
     /* The payload of one under the signature of another. */
@@ -125,10 +136,13 @@ static void no_other_signature_will_do(void **state)
 static void the_header_does_not_choose_the_algorithm(void **state)
 {
     (void)state;
-    const buyer_key_t *public = buyer_keys_find(keys, "curve");
-    expect_fault(test_jwt("{\"alg\":\"HS256\",\"kid\":\"curve\"}", ALICE, public->bytes,
-                          (size_t) public->bytes_count),
+    char *pem = NULL;
+    BIO *out = BIO_new(BIO_s_mem());
+    PEM_write_bio_PUBKEY(out, curve);
+    long n = BIO_get_mem_data(out, &pem);
+    expect_fault(test_jwt("{\"alg\":\"HS256\",\"kid\":\"curve\"}", ALICE, pem, (size_t)n),
                  "alg is not that");
+    BIO_free(out);
     static const char *const algs[] = {"none",  "None",  "NONE",  "HS384", "HS512", "RS256",
                                        "ES256", "ES384", "hs256", "",      "HS256 "};
     for (size_t i = 0; i < TEST_COUNT(algs); ++i) {
@@ -306,8 +320,8 @@ static void a_set_of_keys_is_read_strictly(void **state)
         parse(test_text(" {\"keys\":[%s,{\"kid\":\"b\",\"alg\":\"ES256\",%s}],\"x\":1}\n",
                         oct("a", SECRET OTHER), public));
     EXPECT_NUMBER(set->count, 2);
-    EXPECT_NUMBER(set->all[0].bytes_count, 64);
-    assert_memory_equal(set->all[0].bytes, SECRET OTHER, 64);
+    EXPECT_NUMBER(set->all[0].secret_bytes, 64);
+    assert_memory_equal(set->all[0].secret, SECRET OTHER, 64);
     buyer_keys_free(set);
 }
 
