@@ -90,6 +90,38 @@ static void check_auth(const place_t *root)
         report(place, "is buyer, which needs http.buyer_keys_file");
 }
 
+/* "https://host", perhaps with a port: what browsers send, without a path and in lower case. */
+static bool is_origin(const char *text, size_t n)
+{
+    static const char characters[] = "abcdefghijklmnopqrstuvwxyz0123456789.-:[]";
+    size_t scheme = strncmp(text, "https://", 8) == 0  ? 8
+                    : strncmp(text, "http://", 7) == 0 ? 7
+                                                       : 0;
+    return scheme != 0 && n > scheme && strspn(text + scheme, characters) >= n - scheme;
+}
+
+static void check_origins(const place_t *root)
+{
+    place_t *place = place_below(place_below(root, STR("http")), STR("cors_origins"));
+    if (!place_is_known(place) || place->line == 0)
+        return;
+    const char *text = *(char **)place->data;
+    while (strcmp(text, "*") != 0) {
+        size_t n = strcspn(text, " ");
+        if (!is_origin(text, n)) {
+            report(place, "is neither * nor origins as https://shop.example, one space apart");
+            return;
+        }
+        if (text[n] == '\0')
+            return;
+        text += n + 1;
+        if (strcmp(text, "*") == 0) {
+            report(place, "has * beside others; give * alone");
+            return;
+        }
+    }
+}
+
 /* AUTH takes no user without a password. */
 static void check_redis_user(const place_t *root)
 {
@@ -119,6 +151,7 @@ void check_config(place_t *root)
     check_places(root);
     check_listeners(root);
     check_auth(root);
+    check_origins(root);
     check_redis_user(root);
     check_mysql_tls(root);
     check_shards(place_below(root, STR("shards")));

@@ -90,6 +90,7 @@ typedef struct {
         uint32_t body_bytes_max;     /* 16384 */
         uint32_t idle_timeout_ms;    /* a whole request must arrive in this time; 10000 */
         bool http2;                  /* false */
+        char *cors_origins;          /* "https://a.example https://b.example", or *; NULL: none */
         auth_t auth;                 /* none */
         char *buyer_keys_file;       /* of the keys of tokens for buyers: http/buyer_keys.h */
         uint32_t buyer_clock_skew_s; /* between the clock of those tokens and ours; 30 */

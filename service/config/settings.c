@@ -53,6 +53,10 @@ static const setting_t http_settings[] = {
      .help = "A whole request must arrive in this time, or its connection is closed."},
     {FIELD("http2", BOOL, config_t, http.http2), .fallback = "false",
      .help = "Whether HTTP/2 is offered to clients."},
+    {FIELD("cors_origins", TEXT, config_t, http.cors_origins), BOUNDS(1, 4095),
+     .fallback_shown = "none",
+     .help = "Origins whose scripts may call the public listener from a browser, with spaces "
+             "between them (https://shop.example); * is every origin."},
     {FIELD("auth", WORD, config_t, http.auth), .words = auth_words, .fallback = "none",
      .help = "Who may buy, and see and move orders: everybody; clients with a token of "
              "admin.tokens_file whose role is sell; or buyers with a token of the shop, each for "

@@ -24,4 +24,4 @@ static const route_entry_t table[] = {
     {NULL, NULL, ROUTE_other, ROLE_UNDECLARED, BODY_IGNORED, NULL, NULL},
 };
 
-const routes_t api_routes = {.table = table};
+const routes_t api_routes = {.table = table, .cross_origin = true};

@@ -7,7 +7,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "http/cors.h"
 #include "http/order_json.h"
+#include "http/route.h"
 
 #define JSON_TYPE "application/json"
 #define PROBLEM_TYPE "application/problem+json"
@@ -172,6 +174,9 @@ static void begin_answer(exchange_t *exchange, int status, const char *content_t
         h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, content_type,
                        strlen(content_type));
     reply_add_header(exchange, "x-request-id", exchange->request_id);
+    const char *origins = exchange->http->config->http.cors_origins;
+    if (origins != NULL && exchange->routes->cross_origin)
+        cors_allow(req, origins);
     metric_request(exchange->route, status, micros);
     log_access(exchange, status, micros);
 }

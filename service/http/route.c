@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "http/body.h"
+#include "http/cors.h"
 
 /* A parameter that is too long or wrongly encoded names nothing: it stays empty. */
 static void take_param(str_t segment, route_match_t *match)
@@ -205,6 +206,17 @@ static const route_entry_t *find(const route_entry_t *table, const h2o_req_t *re
     return NULL;
 }
 
+/* Answers a preflight, if it is one that is allowed. `allow`: the methods of its path. */
+static bool is_preflight(exchange_t *exchange, const char *allow)
+{
+    const char *origins = exchange->http->config->http.cors_origins;
+    if (origins == NULL || !exchange->routes->cross_origin || allow[0] == '\0' ||
+        !cors_allow_preflight(exchange->req, origins, allow))
+        return false;
+    reply_nothing(exchange);
+    return true;
+}
+
 void route_dispatch(exchange_t *exchange)
 {
     route_match_t match;
@@ -216,7 +228,7 @@ void route_dispatch(exchange_t *exchange)
                       "A token is not taken from a URL; send it as Authorization: Bearer TOKEN");
     else if (entry != NULL)
         call_handler(entry, exchange, &match);
-    else if (routes->closed && !access_knows(exchange))
+    else if (is_preflight(exchange, allow) || (routes->closed && !access_knows(exchange)))
         return;
     else if (allow[0] != '\0')
         reply_method_not_allowed(exchange, allow);

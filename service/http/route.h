@@ -38,6 +38,7 @@ typedef struct {
 /* The calls of a listener. */
 typedef struct routes {
     const route_entry_t *table; /* ends with a NULL method */
+    bool cross_origin;          /* scripts of http.cors_origins may call: cors.h */
     bool closed; /* who has no valid token does not hear which paths there are: all are 401 */
     void *data;  /* for its handlers; NULL: they use none */
 } routes_t;

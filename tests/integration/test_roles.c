@@ -212,6 +212,23 @@ static void hostile_heads_are_401(void **state)
     EXPECT_STATUS(lower, 400);
 }
 
+static void no_origin_is_allowed_by_default(void **state)
+{
+    (void)state;
+    static const char head[] =
+        "OPTIONS /v1/orders HTTP/1.1\r\nHost: h\r\nOrigin: https://a.example\r\n"
+        "Access-Control-Request-Method: POST\r\nConnection: close\r\n\r\n";
+    char answer[4096] = "";
+    int fd = web_connect(stack->url);
+    EXPECT(write(fd, head, sizeof(head) - 1) == (ssize_t)sizeof(head) - 1, "not sent");
+    for (ssize_t n = 0, part; (part = read(fd, answer + n, sizeof(answer) - 1 - (size_t)n)) > 0;)
+        n += part;
+    close(fd);
+    EXPECT(strncmp(answer, "HTTP/1.1 405", 12) == 0 &&
+               strcasestr(answer, "access-control") == NULL && strcasestr(answer, "vary") == NULL,
+           "%s", answer);
+}
+
 /* --- tokens that change --- */
 
 static void hangup(void)
@@ -353,6 +370,7 @@ int main(void)
         TEST(a_seller_sells_and_moves),
         TEST(a_token_in_a_url_is_refused),
         TEST(hostile_heads_are_401),
+        TEST(no_origin_is_allowed_by_default),
         TEST(one_token_replaces_another_without_a_gap),
         TEST(a_token_ends_while_it_is_used),
         TEST(other_tokens_come_between),

@@ -24,6 +24,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->http.idle_timeout_ms, 10000);
     assert_false(c->http.http2);
     assert_int_equal(c->http.auth, AUTH_NONE);
+    assert_null(c->http.cors_origins);
     assert_null(c->http.buyer_keys_file);
     assert_int_equal(c->http.buyer_clock_skew_s, 30);
     assert_null(c->admin.tokens_file);
@@ -99,6 +100,7 @@ static const char everything[] =
     "  idle_timeout_ms: 60\n"
     "  http2: true\n"
     "  auth: token\n"
+    "  cors_origins: http://a.b:8\n"
     "  buyer_keys_file: key\n"
     "  buyer_clock_skew_s: 31\n"
     "  tls_certificate_file: pem\n"
@@ -150,6 +152,7 @@ static void assert_plain_sections(const config_t *c)
     assert_int_equal(c->http.idle_timeout_ms, 60);
     assert_true(c->http.http2);
     assert_int_equal(c->http.auth, AUTH_TOKEN);
+    assert_string_equal(c->http.cors_origins, "http://a.b:8");
     assert_string_equal(c->http.buyer_keys_file, "key");
     assert_int_equal(c->http.buyer_clock_skew_s, 31);
     assert_string_equal(c->http.tls.certificate_file, "pem");
