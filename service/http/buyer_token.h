@@ -8,7 +8,7 @@
  * `kid` names one of the keys of the configuration, which decides on the algorithm: a token that
  * names another one, or `none`, is refused. `crit` is refused too (RFC 7515, 4.1.11). Other members
  * are ignored. Pure, and the time is a value; any thread. Nothing blocks; a signature of ES256
- * takes some 0.2 ms of processor time, one of HS256 some 0.02 ms.
+ * takes some 0.2 ms of processor time, one of HS256 some 0.06 ms.
  */
 #ifndef HOLDFAST_HTTP_BUYER_TOKEN_H
 #define HOLDFAST_HTTP_BUYER_TOKEN_H
