@@ -17,6 +17,23 @@
 #include "store/db_tls.h"
 #include "store/identity.h"
 
+/* Rows in bulk: of MariaDB's client alone, whose headers define this. */
+#ifdef MARIADB_PACKAGE_VERSION_ID
+#define HAS_BULK 1
+#else
+#define HAS_BULK 0
+#endif
+
+/* More than there are shapes of a writer's batch. */
+#define STATEMENTS_MAX 8
+
+/* A prepared INSERT of rows. It belongs to its connection. */
+typedef struct {
+    MYSQL_STMT *handle;
+    char *text; /* owned, and not terminated */
+    size_t n;
+} statement_t;
+
 struct db {
     const config_t *config;
     const config_server_t *server;
@@ -29,8 +46,15 @@ struct db {
     uint64_t used_ms;    /* monotonic: when the last statement was sent */
     unsigned last_errno; /* of the last statement or connect; 0: it succeeded */
     unsigned lock_waits;
-    bool suspect; /* the last error is in no list: only a new session is trusted */
-    bool unfit;   /* the last failure: the identity did not fit; no error of the server */
+    statement_t statements[STATEMENTS_MAX];
+    unsigned statements_count;
+    sql_t prepared;       /* the text that is looked for among them */
+    MYSQL_TIME *times;    /* [cell]; of the rows that are being sent */
+    MYSQL_TIME **time_at; /* [cell]; which of them the cell has */
+    size_t times_room;
+    uint64_t no_bulk_until_ms; /* monotonic; see DB_NO_BULK_MS */
+    bool suspect;              /* the last error is in no list: only a new session is trusted */
+    bool unfit; /* the last failure: the identity did not fit; no error of the server */
     char last_error[IDENTITY_WHY_SIZE + 64];
 };
 
@@ -58,6 +82,17 @@ static void drop_rows(db_t *db)
     }
 }
 
+static void drop_statements(db_t *db)
+{
+    for (unsigned i = 0; i < db->statements_count; ++i) {
+        mysql_stmt_close(db->statements[i].handle);
+        free(db->statements[i].text);
+    }
+    db->statements_count = 0;
+}
+
+/* The statements go after the connection, which has detached them: the server is told nothing of
+   them, and has dropped them with the session. */
 void db_disconnect(db_t *db)
 {
     drop_rows(db);
@@ -66,6 +101,7 @@ void db_disconnect(db_t *db)
         mysql_close(db->mysql);
         db->mysql = NULL;
     }
+    drop_statements(db);
 }
 
 void db_free(db_t *db)
@@ -73,6 +109,9 @@ void db_free(db_t *db)
     if (db == NULL)
         return;
     db_disconnect(db);
+    sql_free(&db->prepared);
+    free(db->times);
+    free(db->time_at);
     free(db);
 }
 
@@ -170,12 +209,11 @@ static void report_no_connection(const db_t *db)
 }
 
 /* Keeps the error text, and returns the kind of the failure. */
-static result_t note_failure(db_t *db)
+static result_t note_error(db_t *db, unsigned number, const char *text)
 {
-    db->last_errno = mysql_errno(db->mysql);
+    db->last_errno = number;
     db->unfit = false;
-    snprintf(db->last_error, sizeof(db->last_error), "%s: %u %s", db->server->name, db->last_errno,
-             mysql_error(db->mysql));
+    snprintf(db->last_error, sizeof(db->last_error), "%s: %u %s", db->server->name, number, text);
     result_t result = db_classify(db->last_errno);
     if (result ==
         RESULT_DONE) /* a call failed and left no code: trust nothing on this connection */
@@ -185,6 +223,11 @@ static result_t note_failure(db_t *db)
     db->lock_waits += db_number_is_lock(db->last_errno);
     db->suspect = result == RESULT_AWAY;
     return result;
+}
+
+static result_t note_failure(db_t *db)
+{
+    return note_error(db, mysql_errno(db->mysql), mysql_error(db->mysql));
 }
 
 /* Handles a failure of the n-th statement of `sql`. */
@@ -462,6 +505,184 @@ result_t db_run(db_t *db, const char *literal)
 {
     const sql_t sql = {(char *)literal, strlen(literal), 0};
     return db_exec(db, &sql, NULL, 0);
+}
+
+/* --- rows in bulk --- */
+
+static result_t insert_as_text(db_t *db, const rows_t *rows, uint64_t *affected)
+{
+    sql_t sql = {NULL, 0, 0};
+    rows_add_insert(&sql, rows);
+    result_t result = db_exec(db, &sql, affected, 1);
+    sql_free(&sql);
+    return result;
+}
+
+#if HAS_BULK
+
+bool db_takes_rows(const db_t *db)
+{
+    unsigned long capabilities = 0; /* those of MariaDB alone, which are above the first 32 bits */
+    return db->mysql != NULL && clock_mono_ms() >= db->no_bulk_until_ms &&
+           mariadb_get_infov(db->mysql, MARIADB_CONNECTION_EXTENDED_SERVER_CAPABILITIES,
+                             &capabilities) == 0 &&
+           (capabilities & (MARIADB_CLIENT_STMT_BULK_OPERATIONS >> 32)) != 0;
+}
+
+/* Handles a failure of `handle`. A statement that met an error of no list is not used again. */
+static result_t fail_of_statement(db_t *db, MYSQL_STMT *handle)
+{
+    unsigned number = mysql_stmt_errno(handle);
+    const char *text = mysql_stmt_error(handle);
+    /* The connection broke, and the statement knows only that it has none any more. */
+    if ((number == 0 || number == CR_STMT_CLOSED) && mysql_errno(db->mysql) != 0) {
+        number = mysql_errno(db->mysql);
+        text = mysql_error(db->mysql);
+    }
+    result_t result = note_error(db, number, text);
+    if (result == RESULT_AWAY) {
+        drop_statements(db);
+        db->no_bulk_until_ms = clock_mono_ms() + DB_NO_BULK_MS;
+    }
+    if (db->shard != NULL)
+        report_failure(db, result, statement_of(&db->prepared, 0));
+    return result;
+}
+
+static result_t prepare(db_t *db, MYSQL_STMT **handle)
+{
+    const sql_t *text = &db->prepared;
+    for (unsigned i = 0; i < db->statements_count; ++i) {
+        const statement_t *have = &db->statements[i];
+        if (have->n == text->n && memcmp(have->text, text->p, text->n) == 0) {
+            *handle = have->handle;
+            return RESULT_DONE;
+        }
+    }
+    if (db->statements_count == STATEMENTS_MAX)
+        drop_statements(db);
+    *handle = alloc_check(mysql_stmt_init(db->mysql));
+    db->statements[db->statements_count++] =
+        (statement_t){*handle, alloc_copy(text->p, text->n), text->n};
+    if (mysql_stmt_prepare(*handle, text->p, text->n) == 0)
+        return RESULT_DONE;
+    result_t result = fail_of_statement(db, *handle);
+    drop_statements(db); /* this one is none, and a failure is rare */
+    return result;
+}
+
+static void time_of_ms(MYSQL_TIME *out, uint64_t ms)
+{
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    *out = (MYSQL_TIME){.year = (unsigned)tm.tm_year + 1900,
+                        .month = (unsigned)tm.tm_mon + 1,
+                        .day = (unsigned)tm.tm_mday,
+                        .hour = (unsigned)tm.tm_hour,
+                        .minute = (unsigned)tm.tm_min,
+                        .second = (unsigned)tm.tm_sec,
+                        .second_part = ms % 1000 * 1000,
+                        .time_type = MYSQL_TIMESTAMP_DATETIME};
+}
+
+/* Sets the pointers of a column of times, from the cell `first` on. Rows that follow each other
+   mostly have the same time, which is then made once. */
+static void bind_times(db_t *db, const rows_column_t *column, unsigned count, size_t first)
+{
+    for (unsigned row = 0; row < count; ++row) {
+        size_t cell = first + row;
+        if (row != 0 && column->numbers[row] == column->numbers[row - 1]) {
+            db->time_at[cell] = db->time_at[cell - 1];
+        } else {
+            time_of_ms(&db->times[cell], column->numbers[row]);
+            db->time_at[cell] = &db->times[cell];
+        }
+    }
+}
+
+static void reserve_times(db_t *db, size_t cells)
+{
+    if (db->times_room >= cells)
+        return;
+    db->times = alloc_resize(db->times, cells, sizeof(*db->times));
+    db->time_at = alloc_resize(db->time_at, cells, sizeof(*db->time_at));
+    db->times_room = cells;
+}
+
+/* Of bytes and times the client takes an array of pointers, of numbers the array itself. */
+static void bind_columns(db_t *db, const rows_t *rows, MYSQL_BIND *binds)
+{
+    _Static_assert(sizeof(unsigned long) == sizeof(uint64_t), "lengths are bound as they are");
+    reserve_times(db, (size_t)rows->columns_count * rows->count);
+    for (unsigned i = 0; i < rows->columns_count; ++i) {
+        const rows_column_t *column = &rows->columns[i];
+        MYSQL_BIND *bind = &binds[i];
+        size_t first_cell = (size_t)i * rows->count;
+        bind->u.indicator = column->is_null; /* 1 is STMT_INDICATOR_NULL */
+        switch (column->kind) {
+        case ROWS_BYTES:
+        case ROWS_WORD:
+            bind->buffer_type = column->kind == ROWS_WORD ? MYSQL_TYPE_STRING : MYSQL_TYPE_BLOB;
+            bind->buffer = column->bytes;
+            bind->length = (unsigned long *)column->numbers;
+            break;
+        case ROWS_U64:
+            bind->buffer_type = MYSQL_TYPE_LONGLONG;
+            bind->buffer = column->numbers;
+            bind->is_unsigned = 1;
+            break;
+        case ROWS_TIME:
+            bind_times(db, column, rows->count, first_cell);
+            bind->buffer_type = MYSQL_TYPE_DATETIME;
+            bind->buffer = &db->time_at[first_cell];
+            break;
+        }
+    }
+}
+
+static result_t insert_in_bulk(db_t *db, const rows_t *rows, uint64_t *affected)
+{
+    MYSQL_BIND binds[ROWS_COLUMNS_MAX] = {0};
+    MYSQL_STMT *handle;
+    unsigned count = rows->count;
+    db->used_ms = clock_mono_ms();
+    db->last_errno = 0;
+    drop_rows(db);
+    sql_reset(&db->prepared);
+    rows_add_prepared(&db->prepared, rows);
+    result_t result = prepare(db, &handle);
+    if (result != RESULT_DONE)
+        return result;
+    bind_columns(db, rows, binds);
+    if (mysql_stmt_attr_set(handle, STMT_ATTR_ARRAY_SIZE, &count) ||
+        mysql_stmt_bind_param(handle, binds) || mysql_stmt_execute(handle) != 0)
+        return fail_of_statement(db, handle);
+    *affected = mysql_stmt_affected_rows(handle);
+    return RESULT_DONE;
+}
+
+#else
+
+bool db_takes_rows(const db_t *db)
+{
+    (void)db;
+    return false;
+}
+
+static result_t insert_in_bulk(db_t *db, const rows_t *rows, uint64_t *affected)
+{
+    return insert_as_text(db, rows, affected);
+}
+
+#endif
+
+result_t db_insert_rows(db_t *db, const rows_t *rows, uint64_t *affected)
+{
+    if (db_connect(db) != RESULT_DONE)
+        return RESULT_AWAY;
+    return db_takes_rows(db) ? insert_in_bulk(db, rows, affected)
+                             : insert_as_text(db, rows, affected);
 }
 
 /* Tests: the answer to COMMIT is this error. The connection is left in the state of a server that

@@ -10,7 +10,8 @@
  * shard the database is. A database of another shard, or with tables that do not fit this binary,
  * is RESULT_AWAY, and db_error() has the reason.
  *
- * db_exec() and db_query() run one text; store/sql.h builds it.
+ * db_exec() and db_query() run one text; store/sql.h builds it. db_insert_rows() sends rows
+ * (store/rows.h) without making text of them, where the client and the server of MariaDB can.
  *
  * This module counts every failure once, and logs it with the statement and the server's own words
  * at a limited rate. A deadlock, a row that moved and a duplicate key are normal, and only counted.
@@ -27,6 +28,7 @@
 #include "base/str.h"
 #include "config/config.h"
 #include "store/db_errors.h"
+#include "store/rows.h"
 #include "store/sql.h"
 
 typedef struct db db_t;
@@ -81,6 +83,15 @@ bool db_error_is_no_table(const db_t *db);
 result_t db_exec(db_t *db, const sql_t *sql, uint64_t *affected, unsigned count);
 /* The same for a literal. */
 result_t db_run(db_t *db, const char *literal);
+
+/* True if db_insert_rows() sends rows in bulk on the present connection: client and server are
+   MariaDB's. False without a connection, and for DB_NO_BULK_MS after an error of bulk execution
+   that is in no list: whatever is wrong with it, the same rows may pass as text. */
+#define DB_NO_BULK_MS 60000
+bool db_takes_rows(const db_t *db);
+/* Runs the INSERT of the rows, which are one or more: in bulk if db_takes_rows(), else as text. All
+   of it succeeds or fails. Sets *affected as db_exec() does for that text. */
+result_t db_insert_rows(db_t *db, const rows_t *rows, uint64_t *affected);
 
 /* Opens a transaction with a snapshot: all later reads are of one moment, until db_rollback(). */
 static inline result_t db_begin_snapshot(db_t *db)

@@ -227,6 +227,21 @@ result_t db_run(db_t *db, const char *literal)
     return db_exec(db, &sql, NULL, 0);
 }
 
+/* In bulk or not, the rows of an INSERT do the same. */
+bool db_takes_rows(const db_t *db)
+{
+    return db->session != NULL;
+}
+
+result_t db_insert_rows(db_t *db, const rows_t *rows, uint64_t *affected)
+{
+    sql_t sql = {NULL, 0, 0};
+    rows_add_insert(&sql, rows);
+    result_t result = db_exec(db, &sql, affected, 1);
+    sql_free(&sql);
+    return result;
+}
+
 static result_t lose_commit(db_t *db)
 {
     session_t *session = db->session;
