@@ -162,6 +162,7 @@ typedef struct {
         uint32_t writer_threads;             /* per shard; 1 */
         uint32_t writer_queue_max;           /* orders waiting per shard; 8192 */
         uint32_t writer_batch_max;           /* orders in one transaction; 256 */
+        uint32_t writer_bulk_min;  /* orders in a transaction that inserts them in bulk; 32 */
         uint32_t writer_linger_ms; /* orders already answered 202 are collected for this time; 32 */
     } mysql;
     config_shard_t *shards; /* together they hold each of the 1,024 slots exactly once */

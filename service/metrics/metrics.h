@@ -83,6 +83,7 @@
     X(counter, queue_full_total, "Purchases refused because a queue was full")                     \
     X(gauge, purchases_in_flight, "Purchases that have not ended")                                 \
     X(counter, writer_commits_total, "Transactions that a writer committed")                       \
+    X(counter, writer_bulk_inserts_total, "Batches whose orders were inserted in bulk")            \
     X(counter, writer_version_misses_total, "Hot-row updates that found another version")          \
     X(counter, writer_conflicts_total, "Writer transactions run again: deadlock or lock wait")     \
     X(counter, writer_bisections_total, "Batches split to find an order MySQL refuses")            \

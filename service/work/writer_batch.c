@@ -1,5 +1,6 @@
 /*
- * One attempt to write a batch: a transaction of one text, then COMMIT.
+ * One attempt to write a batch: a transaction of one text, then COMMIT. A large batch inserts its
+ * orders in bulk, and the rest of it is a text of its own.
  *
  *   alone       versions from the copies of the rows; INSERTs and UPDATE in one text
  *   a miss      no row had its version: the INSERTs stay, the rows are locked and read again, and
@@ -71,6 +72,7 @@ void writer_core_dispose(writer_core_t *core)
     aside_free(core->failing);
     db_free(core->db);
     sql_free(&core->sql);
+    rows_free(&core->inserts);
 }
 
 static hot_row_t *find_row(writer_core_t *core, str_t sku)
@@ -411,17 +413,23 @@ static void add_update(transaction_t *t, const char *separator)
     writer_add_update(&t->core->sql, t->groups, t->groups_count);
 }
 
-/* One text: `begin`, INSERT of the orders, one of reminders if any are held, and the UPDATE of the
-   rows if `update`. Duplicates are resolved before the count of changed rows is used: the UPDATE
-   counted their units too, so it may have failed for that alone. */
-static step_t write_batch(transaction_t *t, const char *begin, bool update)
+static step_t next_of_written(transaction_t *t, bool update, uint64_t updated)
+{
+    if (!update)
+        return STEP_LOCK;
+    return updated == rows_to_change(t) ? STEP_COMMIT : missed(t, updated);
+}
+
+/* One text for all of it. Duplicates are resolved before the count of changed rows is used: the
+   UPDATE counted their units too, so it may have failed for that alone. */
+static step_t write_as_text(transaction_t *t, bool begin, bool update)
 {
     writer_core_t *core = t->core;
     uint64_t affected[4] = {0, 0, 0, 0};
     sql_reset(&core->sql);
-    sql_add(&core->sql, begin);
-    writer_add_insert(&core->sql, t->orders, t->count, remote_clock_now_ms(core->clock));
-    bool reminders = writer_add_reminders(&core->sql, t->orders, t->count);
+    sql_add(&core->sql, begin ? "START TRANSACTION; " : "DO 0; ");
+    rows_add_insert(&core->sql, &core->inserts);
+    bool reminders = writer_add_reminders(&core->sql, "; ", t->orders, t->count);
     if (update)
         add_update(t, "; ");
     result_t result = db_exec(core->db, &core->sql, affected, 4);
@@ -429,10 +437,43 @@ static step_t write_batch(transaction_t *t, const char *begin, bool update)
         return failed(t, result);
     if (affected[1] != t->count)
         return resolve(t);
-    if (!update)
-        return STEP_LOCK;
-    uint64_t updated = affected[reminders ? 3 : 2];
-    return updated == rows_to_change(t) ? STEP_COMMIT : missed(t, updated);
+    return next_of_written(t, update, affected[reminders ? 3 : 2]);
+}
+
+/* The orders in bulk, then one text for the rest. */
+static step_t write_in_bulk(transaction_t *t, bool begin, bool update)
+{
+    writer_core_t *core = t->core;
+    uint64_t inserted = 0, affected[2] = {0, 0};
+    result_t result = begin ? db_run(core->db, "START TRANSACTION") : RESULT_DONE;
+    if (result == RESULT_DONE)
+        result = db_insert_rows(core->db, &core->inserts, &inserted);
+    if (result != RESULT_DONE)
+        return failed(t, result);
+    if (inserted != t->count)
+        return resolve(t);
+    METRIC_INC(writer_bulk_inserts_total);
+    FAILPOINT("writer_inserted_in_bulk");
+    sql_reset(&core->sql);
+    bool reminders = writer_add_reminders(&core->sql, "", t->orders, t->count);
+    if (update)
+        add_update(t, reminders ? "; " : "");
+    if (core->sql.n != 0)
+        result = db_exec(core->db, &core->sql, affected, 2);
+    return result != RESULT_DONE ? failed(t, result)
+                                 : next_of_written(t, update, affected[reminders ? 1 : 0]);
+}
+
+/* Begins the transaction if `begin`, inserts the orders and the reminders of those that are held,
+   and updates the rows if `update`. */
+static step_t write_batch(transaction_t *t, bool begin, bool update)
+{
+    writer_core_t *core = t->core;
+    unsigned bulk_min = core->config->mysql.writer_bulk_min;
+    writer_make_rows(&core->inserts, t->orders, t->count, remote_clock_now_ms(core->clock));
+    return bulk_min != 0 && t->count >= bulk_min && db_takes_rows(core->db)
+               ? write_in_bulk(t, begin, update)
+               : write_as_text(t, begin, update);
 }
 
 /* Half of the time that was waited in vain is waited before the next batch; if nothing was, the
@@ -489,7 +530,7 @@ static step_t write_locked(transaction_t *t)
     t->groups_count = make_groups(t->orders, t->count, t->groups);
     find_copies(core, t->groups, t->groups_count);
     FAILPOINT("writer_rows_locked");
-    step_t step = write_batch(t, "DO 0; ", true);
+    step_t step = write_batch(t, false, true);
     return step == STEP_LOCK ? STEP_AGAIN : step;
 }
 
@@ -505,7 +546,7 @@ static step_t write_unlocked(transaction_t *t)
     if (t->changed)
         return STEP_AGAIN;
     FAILPOINT("writer_versions_found");
-    step_t step = write_batch(t, "START TRANSACTION; ", !contended);
+    step_t step = write_batch(t, true, !contended);
     if (step == STEP_COMMIT)
         note_lock_wait(t->core, 0);
     return step == STEP_LOCK ? update_locked(t) : step;

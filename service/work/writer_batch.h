@@ -29,6 +29,7 @@ typedef struct {
     const config_t *config;
     db_t *db;
     sql_t sql;
+    rows_t inserts;         /* of the attempt's orders */
     remote_clock_t *clock;  /* the shard's */
     uint64_t clock_read_ms; /* monotonic; when it was last read */
     hot_row_t *rows;        /* uthash by sku */

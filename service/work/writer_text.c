@@ -23,7 +23,7 @@ static shape_t shape_of(writer_order_t **orders, unsigned count)
     return shape;
 }
 
-static void add_order(sql_t *sql, writer_order_t *o, const shape_t *shape, uint64_t now_ms)
+static void add_order(rows_t *rows, writer_order_t *o, const shape_t *shape, uint64_t now_ms)
 {
     order_t *order = &o->order;
     bool live = writer_order_is_live(o), held = live && o->hold_seconds != 0;
@@ -31,47 +31,67 @@ static void add_order(sql_t *sql, writer_order_t *o, const shape_t *shape, uint6
         order->state = held ? ORDER_HELD : ORDER_CONFIRMED;
     order->created_at_ms = now_ms;
     order->expires_at_ms = held ? now_ms + (uint64_t)o->hold_seconds * 1000 : 0;
-    sql_add(sql, "(%o,%s,%s,%u,%w,%u,%t,%t", &order->id, order_sku(order), order_buyer(order),
-            (uint64_t)order->quantity, order_state_name(order->state), o->admitted_epoch, now_ms,
-            now_ms);
+    rows_add_order_id(rows, &order->id);
+    rows_add_bytes(rows, order_sku(order));
+    rows_add_bytes(rows, order_buyer(order));
+    rows_add_u64(rows, order->quantity);
+    rows_add_word(rows, order_state_name(order->state));
+    rows_add_u64(rows, o->admitted_epoch);
+    rows_add_time(rows, now_ms);
+    rows_add_time(rows, now_ms);
     if (shape->held)
-        sql_add(sql, ",%t", order->expires_at_ms);
-    if (shape->digested)
-        sql_add(sql, ",%s,%u", o->key, order->digest);
-    if (shape->rejected)
-        sql_add(sql, ",%w,%o", live ? NULL : problem_code(order->reject_code), &order->original_id);
-    sql_add(sql, ")");
+        rows_add_time(rows, order->expires_at_ms);
+    if (shape->digested) {
+        rows_add_bytes(rows, o->key);
+        rows_add_u64(rows, order->digest);
+    }
+    if (shape->rejected) {
+        rows_add_word(rows, live ? NULL : problem_code(order->reject_code));
+        rows_add_order_id(rows, &order->original_id);
+    }
 }
 
-void writer_add_insert(sql_t *sql, writer_order_t **orders, unsigned count, uint64_t now_ms)
+static void add_columns(rows_t *rows, const shape_t *shape)
+{
+    rows_column(rows, "order_id", ROWS_BYTES);
+    rows_column(rows, "sku", ROWS_BYTES);
+    rows_column(rows, "buyer_id", ROWS_BYTES);
+    rows_column(rows, "quantity", ROWS_U64);
+    rows_column(rows, "state", ROWS_WORD);
+    rows_column(rows, "epoch", ROWS_U64);
+    rows_column(rows, "created_at", ROWS_TIME);
+    rows_column(rows, "updated_at", ROWS_TIME);
+    if (shape->held)
+        rows_column(rows, "expires_at", ROWS_TIME);
+    if (shape->digested) {
+        rows_column(rows, "idempotency_key", ROWS_BYTES);
+        rows_column(rows, "request_digest", ROWS_U64);
+    }
+    if (shape->rejected) {
+        rows_column(rows, "reject_code", ROWS_WORD);
+        rows_column(rows, "original_order_id", ROWS_BYTES);
+    }
+}
+
+void writer_make_rows(rows_t *rows, writer_order_t **orders, unsigned count, uint64_t now_ms)
 {
     shape_t shape = shape_of(orders, count);
-    sql_add(sql, "INSERT INTO orders (order_id, sku, buyer_id, quantity, state, epoch, created_at, "
-                 "updated_at");
-    if (shape.held)
-        sql_add(sql, ", expires_at");
-    if (shape.digested)
-        sql_add(sql, ", idempotency_key, request_digest");
-    if (shape.rejected)
-        sql_add(sql, ", reject_code, original_order_id");
-    sql_add(sql, ") VALUES ");
-    for (unsigned i = 0; i < count; ++i) {
-        if (i != 0)
-            sql_add(sql, ",");
-        add_order(sql, orders[i], &shape, now_ms);
-    }
     /* A duplicate changes nothing, and the count of rows shows it; any other error is still an
        error. */
-    sql_add(sql, " ON DUPLICATE KEY UPDATE order_id = orders.order_id");
+    rows_begin(rows, "orders", " ON DUPLICATE KEY UPDATE order_id = orders.order_id", count);
+    add_columns(rows, &shape);
+    for (unsigned i = 0; i < count; ++i)
+        add_order(rows, orders[i], &shape, now_ms);
 }
 
-bool writer_add_reminders(sql_t *sql, writer_order_t **orders, unsigned count)
+bool writer_add_reminders(sql_t *sql, const char *separator, writer_order_t **orders,
+                          unsigned count)
 {
     unsigned held = 0;
     for (unsigned i = 0; i < count; ++i) {
         if (orders[i]->order.state != ORDER_HELD)
             continue;
-        sql_add(sql, held == 0 ? "; " : "");
+        sql_add(sql, held == 0 ? separator : "");
         reminder_add(sql, held++, &orders[i]->order);
     }
     if (held != 0)

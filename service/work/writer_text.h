@@ -1,11 +1,12 @@
 /*
- * The text of a batch's transaction: one INSERT for all its orders, one for the reminders of held
- * orders, one UPDATE for all its rows of `inventory`. Pure: the text depends on the arguments
+ * The statements of a batch's transaction: one INSERT for all its orders, one for the reminders of
+ * held orders, one UPDATE for all its rows of `inventory`. Pure: they depend on the arguments
  * alone, which the caller owns. The writer's thread calls; nothing blocks or fails.
  */
 #ifndef HOLDFAST_WORK_WRITER_TEXT_H
 #define HOLDFAST_WORK_WRITER_TEXT_H
 
+#include "store/rows.h"
 #include "store/sql.h"
 #include "work/writer.h"
 
@@ -20,13 +21,15 @@ typedef struct {
     struct hot_row *row; /* the copy that the writer keeps; NULL: none */
 } writer_group_t;
 
-/* Adds the INSERT, and gives each order the state and the times of its row. Leaves out columns that
-   no order of the batch has a value for: they cost the server as much as others. */
-void writer_add_insert(sql_t *sql, writer_order_t **orders, unsigned count, uint64_t now_ms);
+/* Makes the INSERT, and gives each order the state and the times of its row. Leaves out columns
+   that no order of the batch has a value for: they cost the server as much as others. The rows
+   borrow from the orders. */
+void writer_make_rows(rows_t *rows, writer_order_t **orders, unsigned count, uint64_t now_ms);
 
-/* Adds the reminders of the orders that begin as held; call it after writer_add_insert(). Returns
-   false, and adds nothing, if there are none. */
-bool writer_add_reminders(sql_t *sql, writer_order_t **orders, unsigned count);
+/* Adds `separator` and the reminders of the orders that begin as held; call it after
+   writer_make_rows(). Returns false, and adds nothing, if there are none. */
+bool writer_add_reminders(sql_t *sql, const char *separator, writer_order_t **orders,
+                          unsigned count);
 
 /* Adds the UPDATE of the hot rows, in the order of `groups`, each under its version, its epoch and
    `allocated + units <= total`. It changes as many rows as there are groups with units, unless some

@@ -1,6 +1,7 @@
 /*
  * Attempts of the writer to write a batch, on a real server: what it does when other transactions
- * change the rows, and when COMMIT is refused.
+ * change the rows, and when COMMIT is refused. Each case twice: with orders inserted as text, and
+ * in bulk.
  */
 #include "integration/own_database.h"
 
@@ -74,9 +75,9 @@ static void add_item(const char *sku)
                        sku, sku));
 }
 
-static int set_up_case(void **state)
+static int set_up_case(unsigned bulk_min)
 {
-    (void)state;
+    here.config->mysql.writer_bulk_min = bulk_min;
     run_text(here.config, 0, "DELETE FROM orders");
     add_item(SKU);
     add_item(SKU_2);
@@ -85,6 +86,18 @@ static int set_up_case(void **state)
     competitor = open_shard(here.config, 0);
     looker = open_shard(&here.root, 0);
     return 0;
+}
+
+static int set_up_text(void **state)
+{
+    (void)state;
+    return set_up_case(0);
+}
+
+static int set_up_bulk(void **state)
+{
+    (void)state;
+    return set_up_case(1);
 }
 
 static int tear_down_case(void **state)
@@ -331,7 +344,11 @@ static void a_refused_commit_is_a_failure(void **state)
     expect_sold(SKU, 1);
 }
 
-#define CASE(name_) cmocka_unit_test_setup_teardown(name_, set_up_case, tear_down_case)
+#define CASE(name_)                                                                                \
+    cmocka_unit_test_setup_teardown(name_, set_up_text, tear_down_case),                           \
+    {                                                                                              \
+#name_ ", in bulk", name_, set_up_bulk, tear_down_case, NULL                               \
+    }
 
 int main(void)
 {

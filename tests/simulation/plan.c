@@ -47,6 +47,7 @@ static void draw_config(void)
     config.mysql.pool_queue_max = chance(8) ? 2 : 64;
     config.mysql.writer_queue_max = chance(8) ? 2 : 64;
     config.mysql.writer_batch_max = chance(3) ? 1 : 16;
+    config.mysql.writer_bulk_min = chance(2) ? 0 : chance_between(1, 4);
     config.mysql.writer_linger_ms = chance(3) ? 32 : 0;
     config.mysql.writer_threads = 1;
     config.orders.answer_deadline_ms = chance(3) ? chance_between(20, 200) : 2000;

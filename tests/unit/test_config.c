@@ -71,6 +71,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->mysql.pool_queue_max, 4096);
     assert_int_equal(c->mysql.writer_queue_max, 8192);
     assert_int_equal(c->mysql.writer_batch_max, 512);
+    assert_int_equal(c->mysql.writer_bulk_min, 32);
     assert_int_equal(c->mysql.writer_linger_ms, 32);
     assert_int_equal(c->mysql.writer_threads, 1);
     assert_int_equal(c->reconcile.expiry_interval_ms, 200);
@@ -127,7 +128,8 @@ static const char everything[] =
     "mysql: {user: u, password_file: good, database: d, tls: verified, tls_ca_file: pem,\n"
     "  tls_certificate_file: pem, tls_key_file: key, timeout_ms: 120, lock_wait_timeout_s: 21,\n"
     "  idle_transaction_timeout_s: 22, pool_threads: 23, pool_queue_max: 24,\n"
-    "  writer_queue_max: 25, writer_batch_max: 26, writer_threads: 27, writer_linger_ms: 28}\n"
+    "  writer_queue_max: 25, writer_batch_max: 26, writer_threads: 27, writer_linger_ms: 28,\n"
+    "  writer_bulk_min: 31}\n"
     "shards:\n"
     "- name: b\n"
     "  slots: 512-1023\n"
@@ -220,6 +222,7 @@ static void assert_stores(const config_t *c)
     assert_int_equal(c->mysql.writer_queue_max, 25);
     assert_int_equal(c->mysql.writer_batch_max, 26);
     assert_int_equal(c->mysql.writer_linger_ms, 28);
+    assert_int_equal(c->mysql.writer_bulk_min, 31);
     assert_int_equal(c->mysql.writer_threads, 27);
 }
 

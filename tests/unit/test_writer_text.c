@@ -14,6 +14,7 @@
 
 static writer_order_t orders[ORDERS_MAX];
 static writer_order_t *batch[ORDERS_MAX];
+static rows_t rows;
 static sql_t sql;
 
 static int start(void **state)
@@ -39,6 +40,7 @@ static int start(void **state)
 static int stop(void **state)
 {
     (void)state;
+    rows_free(&rows);
     sql_free(&sql);
     return 0;
 }
@@ -58,10 +60,16 @@ static void expect(const char *text)
 #define ROW(digit_, state_) "(" ID(digit_) ",x'6974656d',x'626f62',1,'" state_ "',8," TIME "," TIME
 #define END " ON DUPLICATE KEY UPDATE order_id = orders.order_id"
 
+static void add_insert(unsigned count)
+{
+    writer_make_rows(&rows, batch, count, NOW_MS);
+    rows_add_insert(&sql, &rows);
+}
+
 static void plain_orders_have_no_columns_to_spare(void **state)
 {
     (void)state;
-    writer_add_insert(&sql, batch, 2, NOW_MS);
+    add_insert(2);
     expect(COLUMNS ") VALUES " ROW("1", "confirmed") ")," ROW("2", "confirmed") ")" END);
     assert_int_equal(orders[0].order.created_at_ms, NOW_MS);
     assert_int_equal(orders[0].order.expires_at_ms, 0);
@@ -71,7 +79,7 @@ static void one_hold_gives_all_a_deadline_or_none(void **state)
 {
     (void)state;
     orders[1].hold_seconds = 60;
-    writer_add_insert(&sql, batch, 2, NOW_MS);
+    add_insert(2);
     expect(COLUMNS ", expires_at) VALUES " ROW("1", "confirmed") ",NULL)," ROW(
         "2", "held") ",'2026-11-26 23:01:00.123')" END);
     assert_int_equal(orders[1].order.state, ORDER_HELD);
@@ -82,7 +90,7 @@ static void a_key_brings_its_digest(void **state)
 {
     (void)state;
     orders[0].key = STR("k");
-    writer_add_insert(&sql, batch, 2, NOW_MS);
+    add_insert(2);
     expect(COLUMNS ", idempotency_key, request_digest) VALUES " ROW(
         "1", "confirmed") ",x'6b',77)," ROW("2", "confirmed") ",NULL,77)" END);
 }
@@ -95,7 +103,7 @@ static void a_rejected_order_says_why_and_keeps_its_digest(void **state)
     orders[0].order.reject_code = PROBLEM_DUPLICATE_REQUEST;
     orders[0].order.original_id = orders[1].order.id;
     orders[0].hold_seconds = 60; /* of the item; a rejected order is no hold */
-    writer_add_insert(&sql, batch, 2, NOW_MS);
+    add_insert(2);
     expect(COLUMNS ", expires_at, idempotency_key, request_digest, reject_code, original_order_id) "
                    "VALUES " ROW("1", "rejected") ",NULL,NULL,77,'duplicate_request'," ID(
                        "2") ")," ROW("2", "confirmed") ",NULL,NULL,77,NULL,NULL)" END);
@@ -105,14 +113,14 @@ static void a_rejected_order_says_why_and_keeps_its_digest(void **state)
 static void holds_have_reminders_and_others_none(void **state)
 {
     (void)state;
-    writer_add_insert(&sql, batch, 2, NOW_MS);
+    add_insert(2);
     sql_reset(&sql);
-    assert_false(writer_add_reminders(&sql, batch, 2));
+    assert_false(writer_add_reminders(&sql, "; ", batch, 2));
     assert_int_equal(sql.n, 0);
     orders[1].hold_seconds = 60;
-    writer_add_insert(&sql, batch, 2, NOW_MS);
+    add_insert(2);
     sql_reset(&sql);
-    assert_true(writer_add_reminders(&sql, batch, 2));
+    assert_true(writer_add_reminders(&sql, "; ", batch, 2));
     expect("; INSERT INTO holds (expires_at, order_id) VALUES ('2026-11-26 23:01:00.123', " ID(
         "2") ") ON DUPLICATE KEY UPDATE order_id = holds.order_id");
 }
