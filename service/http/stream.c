@@ -9,6 +9,7 @@ typedef struct stream_part {
     request_job_t request; /* first */
     stream_t *stream;
     problem_t problem; /* result of the job */
+    bool made;         /* the job has ended while there was a client */
     bool failed;       /* the stream was told that the job has no client any more */
 } stream_part_t;
 
@@ -31,7 +32,7 @@ static void on_gone(void *waiting)
         free_stream(stream);
 }
 
-/* Between two jobs the exchange tells the stream, not a job, when the request ends. */
+/* While no job runs the exchange tells the stream when the request ends, and else the job. */
 static void await_client(stream_t *stream)
 {
     stream->exchange->on_gone = on_gone;
@@ -61,6 +62,7 @@ static void fail_stream(stream_t *stream, problem_t problem, const char *why)
     }
     exchange_t *exchange = stream->exchange;
     stream->exchange = NULL;
+    exchange->on_gone = NULL;
     reply_problem(exchange, problem, why);
 }
 
@@ -93,10 +95,13 @@ static void run(request_job_t *request, worker_t *worker)
     part->problem = part->stream->run(part->stream, worker);
 }
 
+/* The request may end inside these calls; the stream is told, and on_ended() sees it. */
 static void on_made(request_job_t *request, exchange_t *exchange)
 {
     stream_part_t *part = (stream_part_t *)request;
     (void)exchange;
+    part->made = true;
+    await_client(part->stream);
     if (part->problem != PROBLEM_NONE)
         fail_stream(part->stream, part->problem, NULL);
     else
@@ -122,7 +127,7 @@ static void on_ended(request_job_t *request)
     stream_part_t *part = (stream_part_t *)request;
     stream_t *stream = part->stream;
     stream->part = NULL;
-    if (request->exchange == NULL && !part->failed)
+    if (!part->made && !part->failed)
         stream->exchange = NULL;
     if (stream->exchange == NULL) {
         free_stream(stream);
