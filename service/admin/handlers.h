@@ -37,6 +37,9 @@ void handle_item_delete(exchange_t *exchange, const route_match_t *match);
    False: refused, and answered. */
 bool read_origin(exchange_t *exchange, change_origin_t *origin);
 bool read_precondition(exchange_t *exchange, precondition_t *precondition);
+/* Of a 412. */
+#define PRECONDITION_DETAIL                                                                        \
+    "Read the item on this listener, and decide anew: If-Match takes its ETag, with the quotes"
 
 /* admin/changes.c: the record of changes */
 void handle_changes(exchange_t *exchange, const route_match_t *match);

@@ -43,7 +43,7 @@ static void reply_delete(request_job_t *request, exchange_t *exchange)
         reply_nothing(exchange);
         break;
     case DELETE_PRECONDITION_FAILED:
-        reply_problem(exchange, PROBLEM_PRECONDITION_FAILED, NULL);
+        reply_problem(exchange, PROBLEM_PRECONDITION_FAILED, PRECONDITION_DETAIL);
         break;
     case DELETE_LIVE:
         reply_problem(exchange, PROBLEM_WRONG_STATE,

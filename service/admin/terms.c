@@ -72,10 +72,11 @@ static void reply_change(request_job_t *request, exchange_t *exchange)
         reply_item(exchange, 200, &r->item);
         break;
     case CHANGE_KEY_REUSED:
-        reply_problem(exchange, PROBLEM_IDEMPOTENCY_KEY_REUSED, NULL);
+        reply_problem(exchange, PROBLEM_IDEMPOTENCY_KEY_REUSED,
+                      "The key came with another change of this item; give a new one");
         break;
     case CHANGE_PRECONDITION_FAILED:
-        reply_problem(exchange, PROBLEM_PRECONDITION_FAILED, NULL);
+        reply_problem(exchange, PROBLEM_PRECONDITION_FAILED, PRECONDITION_DETAIL);
         break;
     case CHANGE_PRECONDITION_REQUIRED:
         reply_problem(exchange, PROBLEM_PRECONDITION_REQUIRED,

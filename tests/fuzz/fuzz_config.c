@@ -17,7 +17,8 @@ static void check_config(const config_t *config)
     EXPECT((unsigned)config->orders.default_strategy < STRATEGY_COUNT);
     EXPECT(config->http.connections_max != 0 && config->redis.batch_max != 0);
     EXPECT(config->redis.socket != NULL || config->redis.host != NULL);
-    EXPECT((config->http.tls_certificate_file == NULL) == (config->http.tls_key_file == NULL));
+    EXPECT((config->http.tls.certificate_file == NULL) == (config->http.tls.key_file == NULL));
+    EXPECT((config->admin.tls.certificate_file == NULL) == (config->admin.tls.key_file == NULL));
     for (unsigned i = 0; i < config->shards_count; ++i) {
         const config_shard_t *shard = &config->shards[i];
         EXPECT(shard->slot_first <= shard->slot_last && shard->slot_last < SLOT_COUNT);
