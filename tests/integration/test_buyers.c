@@ -8,6 +8,7 @@
 #include "harness/jwt.h"
 #include "harness/sale.h"
 #include "harness/suite.h"
+#include "integration/reload.h"
 
 #define SECRET "0123456789abcdef0123456789abcdef"
 #define NEXT_SECRET "fedcba9876543210fedcba9876543210"
@@ -292,36 +293,6 @@ static void hostile_tokens_are_401(void **state)
 }
 
 /* --- keys that change --- */
-
-static void hangup(void)
-{
-    process_signal(stack->pid, SIGHUP);
-}
-
-/* Each loop has its own: so several in a row. */
-static bool all_answer(const char *token, long status)
-{
-    for (unsigned i = 0; i < 16; ++i) {
-        web_answer_t answer = WEB(.base = stack->url, .path = "/v1/orders", .body = "{}",
-                                  .token = token, .sent_once = true);
-        EXPECT(answer.status == 400 || answer.status == 401, "%s", web_show(&answer));
-        if (answer.status != status)
-            return false;
-    }
-    return true;
-}
-
-static unsigned count_in_log(const char *words)
-{
-    char line[8192];
-    unsigned count = 0;
-    FILE *in = fopen(stack_log(stack), "re");
-    EXPECT(in != NULL, "no log");
-    while (fgets(line, sizeof(line), in) != NULL)
-        count += strstr(line, words) != NULL;
-    fclose(in);
-    return count;
-}
 
 static void expect_kept(const char *old, const char *next)
 {

@@ -11,6 +11,7 @@
 #include "harness/sale.h"
 #include "harness/suite.h"
 #include "http/api.h"
+#include "integration/reload.h"
 
 #define READER "reader-4b1c6f0e2d7a"
 #define OPERATOR "operator-98d3e1aa07bc"
@@ -230,36 +231,6 @@ static void no_origin_is_allowed_by_default(void **state)
 }
 
 /* --- tokens that change --- */
-
-static void hangup(void)
-{
-    process_signal(stack->pid, SIGHUP);
-}
-
-/* Each loop has its own: so several in a row. */
-static bool all_answer(const char *token, long status)
-{
-    for (unsigned i = 0; i < 16; ++i) {
-        web_answer_t answer = WEB(.base = stack->url, .path = "/v1/orders", .body = "{}",
-                                  .token = token, .sent_once = true);
-        EXPECT(answer.status == 400 || answer.status == 401, "%s", web_show(&answer));
-        if (answer.status != status)
-            return false;
-    }
-    return true;
-}
-
-static unsigned count_in_log(const char *words)
-{
-    char line[8192];
-    unsigned count = 0;
-    FILE *in = fopen(stack_log(stack), "re");
-    EXPECT(in != NULL, "no log");
-    while (fgets(line, sizeof(line), in) != NULL)
-        count += strstr(line, words) != NULL;
-    fclose(in);
-    return count;
-}
 
 static void one_token_replaces_another_without_a_gap(void **state)
 {
